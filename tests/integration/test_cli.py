@@ -178,3 +178,28 @@ def test_a_worker_warns_that_it_keeps_emails(shell: Shell) -> None:
 
     assert "WARNING" in result.stderr
     assert "e-mails are not sent, but kept in allocation-mail" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *(
+            f"{scheme}ivan:hunter2@mail.example.com"
+            for scheme in ("smtp//", "smpt://", "smtp:/", "")
+        ),
+        "smtp://ivan:hunter2@mail.example.com:port",
+        "smtp://ivan:p@hunter2@mail.example.com?starttls=yes",
+        "smtp://ivan:p/hunter2@mail.example.com",
+        "smtp://ivan:p@mail.example.com?hunter2=1",
+        "smtp://hunter2ü@mail.example.com",
+    ],
+)
+def test_a_wrong_mail_url_is_refused_without_a_piece_of_its_password(
+    shell: Shell, url: str
+) -> None:
+    """A person passes on what is printed."""
+    result = shell.run("--mail-url", url, "register-user", "Ivan", "ivan@example.com")
+
+    assert result.exit_code == 2
+    assert "error: mail URL is not of the form smtp:" in result.stderr
+    assert "hunter2" not in result.output

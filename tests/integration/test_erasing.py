@@ -40,6 +40,7 @@ NAME, OLD, NEW = "Анна Грюн", "Anna@Example.com", "gruen@example.net"
 ANNA = a_registration(name=NAME, email=OLD)
 IVAN = a_registration(name="Иван", email="ivan@example.com")
 FOR_ANNA = Decision(by="Maria", reason=f"asked by {OLD}")
+BY_ANNA = Decision(by=f"Anna <{OLD}>")
 SECRETS = [text.casefold() for text in (NAME, OLD, NEW)]
 
 PERSONAL = {
@@ -49,7 +50,8 @@ PERSONAL = {
     "aftercommit_events": {"data"},
     "aftercommit_deliveries": {"last_error"},
     "aftercommit_failures": {"error"},
-    "aftercommit_decisions": {"reason"},
+    "aftercommit_decisions": {"reason", "decided_by"},
+    "aftercommit_handler_pauses": {"paused_by"},
     "aftercommit_commands": {"source", "message_id"},
 }
 """The columns that may hold a name or an address of a user."""
@@ -63,8 +65,8 @@ OTHERS = {
     "aftercommit_events": {"source", "type", "subject", "handler", "traceparent"},
     "aftercommit_deliveries": {"handler", "owner", "previous_owner", "lane"},  # with an id in it
     "aftercommit_failures": {"handler", "owner", "outcome"},
-    "aftercommit_decisions": {"decision", "decided_by", "handler"},
-    "aftercommit_handler_pauses": {"handler", "paused_by"},
+    "aftercommit_decisions": {"decision", "handler"},
+    "aftercommit_handler_pauses": {"handler"},
     "aftercommit_application": {"name"},
 }
 """All other columns with text."""
@@ -91,6 +93,7 @@ async def app(each_settings: Settings) -> AsyncIterator[Application]:
             await app.bus.outbox.record_failure(failure)
         for decide in (handler_pauses.pause, handler_pauses.resume):
             await decide(app.database, ["publish_event"], FOR_ANNA)
+        await handler_pauses.pause(app.database, ["send_coupon_reminder"], BY_ANNA)
         yield app
 
 

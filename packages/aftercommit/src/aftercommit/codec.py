@@ -185,6 +185,9 @@ def _check_json(event: type[Any]) -> None:
     """Raise WiringError if JSON cannot hold a field of an event."""
     try:
         msgspec.json.schema(event, schema_hook=_any_json)
+    except NameError as error:
+        problem = "an event has a field of a type that is not imported when the program runs"
+        raise WiringError(problem, f"{event.__name__} ({error})") from error
     except Exception as error:
         problem = NOT_JSON if is_dataclass(event) else "an event is a dataclass, and this is none"
         raise WiringError(problem, f"{event.__name__} ({error})") from error

@@ -16,6 +16,7 @@ from msgspec import Meta
 
 from aftercommit.claims import DeliveryPolicy
 from aftercommit.errors import InvalidValue, WiringError
+from aftercommit.secret_text import SecretText
 
 S = TypeVar("S", bound="EngineSettings")
 E = TypeVar("E")
@@ -44,7 +45,10 @@ EnvLookup = Callable[[str], str | None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineSettings(DeliveryPolicy):
-    """What can be set of any application. URLs may hold passwords, so they never show in `repr`.
+    """What can be set of any application.
+
+    A field with `repr=False`, such as a URL, may hold a secret. It is read as `SecretText`, so not
+    even printing the value itself shows the secret.
 
     >>> from dataclasses import dataclass
     >>> from typing import ClassVar
@@ -154,10 +158,16 @@ def _read(
         value = given[name] if name in given else find(application.variable(name)) or None
         if value is not None:
             values[name] = _converted(application, value, setting.type, name)
-    return kind(**values)
+    settings = kind(**values)
+    for name in (setting.name for setting in fields(kind) if not setting.repr):
+        if isinstance(value := getattr(settings, name), str):
+            object.__setattr__(settings, name, SecretText(value))
+    return settings
 
 
 def _converted(application: type[EngineSettings], value: object, annotation: Any, name: str) -> Any:
+    if isinstance(value, SecretText):
+        value = value[:]  # as text that msgspec knows
     try:
         str(value).encode()  # msgspec lets surrogates pass
         return msgspec.convert(value, annotation, strict=False)

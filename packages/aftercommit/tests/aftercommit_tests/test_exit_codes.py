@@ -136,3 +136,20 @@ def test_a_command_or_a_setting_that_is_none_is_exit_code_2(
 ) -> None:
     """The message says what is wrong, and nothing is created."""
     command_line.refuses(*command, complaint=complaint, **settings)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("make-thing", "\udcff"),
+        ("history", "\udcff"),
+        ("trace", "\udcff"),
+        ("deliveries", "pause", "announce", "--by", "\udcff"),
+        ("--database-url", "sqlite:///\udcff", "check"),
+    ],
+)
+def test_an_argument_that_is_not_utf8_is_exit_code_2(
+    command_line: CommandLine, command: tuple[str, ...]
+) -> None:
+    """The shell lets anything through, and no database would store it."""
+    command_line.refuses(*command, complaint="an argument is not valid UTF-8")

@@ -1,16 +1,27 @@
 """The wire format: versions, and what others may send."""
 
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from aftercommit.codec import Codec
 from aftercommit.envelopes import Envelope
-from aftercommit.errors import InvalidPayload, UnknownEventType
+from aftercommit.errors import InvalidPayload, UnknownEventType, WiringError
 
 from aftercommit_tests.builders import a_thing_id, an_envelope
 from aftercommit_tests.things.domain import ThingMade
 from aftercommit_tests.things.handlers import EVENTS
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+
+@dataclass
+class ThingSold:
+    """An event with a field whose type is there for type checkers only."""
+
+    thing_id: "UUID"
+
 
 CODEC = Codec(
     source="/things",
@@ -69,3 +80,10 @@ def test_an_event_nobody_knows_is_refused() -> None:
     """It may be one of a newer program."""
     with pytest.raises(UnknownEventType, match="'thing_vanished'"):
         CODEC.from_row(a_row(type="thing_vanished"))
+
+
+def test_a_type_that_is_imported_for_checkers_only_is_named_as_such() -> None:
+    """JSON holds it well; what is missing is the import."""
+    told = r"not imported when the program runs: ThingSold \(name 'UUID' is not defined\)"
+    with pytest.raises(WiringError, match=told):
+        Codec(source="/things", events=[ThingSold])

@@ -93,7 +93,7 @@ class Outbox:
     def __init__(
         self,
         name: str,
-        database_url: str,
+        database_url: str | URL,
         events: Sequence[Row[object, None]],
         *,
         ports: Mapping[str, Any] = NOTHING,

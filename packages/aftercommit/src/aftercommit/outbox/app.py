@@ -9,8 +9,7 @@ from functools import cached_property, partial
 from typing import Any
 from uuid import uuid4
 
-from sqlalchemy import make_url
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy import URL
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from aftercommit.codec import Codec, Upcasters
@@ -25,7 +24,9 @@ from aftercommit.process.app import App
 from aftercommit.process.application import Application
 from aftercommit.process.assembly import open_application
 from aftercommit.process.extension import Extension, Extensions
+from aftercommit.secret_text import SecretText
 from aftercommit.settings import EngineSettings
+from aftercommit.sql.database_url import parse_url
 
 
 class OutboxApp(App[EngineSettings]):
@@ -36,7 +37,7 @@ class OutboxApp(App[EngineSettings]):
     def __init__(
         self,
         name: str,
-        database_url: str,
+        database_url: str | URL,
         events: Sequence[Row[object, None]],
         *,
         ports: Mapping[str, Any],
@@ -52,13 +53,14 @@ class OutboxApp(App[EngineSettings]):
         _expect("events", events, Sequence, "a list of rows, also if there is one")
         for named, given in {"ports": ports, "values": values, "renamed": renamed}.items():
             _expect(named, given, Mapping, "a dict, by names")
-        try:
-            url = make_url(database_url)
-        except ArgumentError:
-            problem = "give the database as a URL, such as sqlite:///shop.db; it is"
-            raise WiringError(problem, repr(database_url)) from None
+        if isinstance(database_url, URL):  # SQLAlchemy's
+            database_url = database_url.render_as_string(hide_password=False)
+        if not isinstance(database_url, str):
+            problem = "`database_url` of an outbox is text; say str(…) of another kind of URL than"
+            raise WiringError(problem, type(database_url).__name__)  # itself, it may be shown whole
+        url = parse_url(database_url)
         url = url.set(drivername=url.get_backend_name())  # ours may be another driver
-        self.default_database_url = url.render_as_string(hide_password=False)  # type: ignore[misc]
+        self.default_database_url = SecretText(url.render_as_string(hide_password=False))  # type: ignore[misc]
         self.name, self.summary = name, f"Deliver the events of {name}."  # type: ignore[misc]
         self.extensions = Extensions(extensions)  # type: ignore[misc]
         self._overrides = settings

@@ -19,6 +19,7 @@ from aftercommit.outbox.app import OutboxApp
 from aftercommit.outbox.handler_session import kept_open
 from aftercommit.sql.backend import DatabaseBackend
 from aftercommit.sql.claim_statements import RAW_EVENTS, pending
+from aftercommit.sql.database_url import parse_url, shown
 from aftercommit.sql.exceptions import DatabaseUnavailable
 from aftercommit.sql.lanes import Place, insertion, lock_keys, rows_of, unblocking
 from aftercommit.sql.schema import owner_of
@@ -56,10 +57,10 @@ def check_engine(connection: sa.Connection, app: OutboxApp) -> None:
     :raises DatabaseUnavailable: if nobody has made them yet
     :raises SchemaOfAnother: if they are those of another application: its worker knows no others
     """
-    ours, theirs = sa.make_url(app.load({}).database_url), connection.engine.url
+    ours, theirs = parse_url(app.load({}).database_url), connection.engine.url
     if _place(ours) != _place(theirs):
-        there = theirs.set(drivername=theirs.get_backend_name())
-        raise WiringError("the sessions and the outbox have two databases", str(there), str(ours))
+        both = shown(theirs.set(drivername=theirs.get_backend_name())), shown(ours)
+        raise WiringError("the sessions and the outbox have two databases", *both)
     if not sa.inspect(connection).has_table(events.name):
         raise DatabaseUnavailable(NO_TABLES)
     owner_of(connection, app.name)

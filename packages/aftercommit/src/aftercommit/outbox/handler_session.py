@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from aftercommit.claims import WorkItem
 from aftercommit.errors import WiringError
+from aftercommit.sql.database_url import shown
 from aftercommit.sql.outbox import SqlAlchemyOutbox
 from aftercommit.sql.transaction import Refusals, Transaction
 from aftercommit.sql.unit_of_work import SqlAlchemyUnitOfWorkScope, open_unit_of_work
@@ -115,7 +116,7 @@ def _only(
     """Return the connection of the delivery; another one would be committed by nobody."""
     if (found := get_bind(*args, **options)) is not ours:
         problem = "the sessions of handlers have one connection, so make them without binds, for"
-        raise WiringError(problem, str(found.engine.url))
+        raise WiringError(problem, shown(found.engine.url))
     return found
 
 

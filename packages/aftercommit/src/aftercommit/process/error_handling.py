@@ -37,6 +37,14 @@ class ErrorHandlingGroup(click.Group):
                 _report(error)
             sys.exit(exit_code(error))
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Refuse what is no text: neither a database nor a terminal takes it."""
+        try:
+            "".join(args).encode()
+        except UnicodeError:
+            raise click.UsageError("an argument is not valid UTF-8", ctx) from None
+        return super().parse_args(ctx, args)
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command that was asked for."""
         try:

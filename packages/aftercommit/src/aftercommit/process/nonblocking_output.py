@@ -21,9 +21,21 @@ from typing import Any
 import anyio
 import click
 
+from aftercommit.process.terminal_escaping import escape_printed
+
 MAX_WAITING = 1000  # writes, each a line as a rule
 PATIENCE_SECONDS = 1.0
 PAUSE_SECONDS = 0.01
+
+
+class EscapingStream(io.TextIOWrapper):
+    """Text that cannot command the terminal, whoever prints it: a command, a handler, a library."""
+
+    draws = False
+
+    def write(self, text: str) -> int:
+        """Write it; what would command the terminal is shown instead, unless this draws."""
+        return super().write(text if self.draws else escape_printed(text))
 
 
 class NonBlockingWriter(io.RawIOBase):
@@ -108,6 +120,18 @@ def lifespan() -> Iterator[None]:
             finish()
 
 
+@contextmanager
+def drawing(stream: Any) -> Iterator[None]:
+    """Let what is printed on a stream command the terminal: what others have said is escaped."""
+    if isinstance(stream, EscapingStream):
+        stream.draws = True
+    try:
+        yield
+    finally:
+        if isinstance(stream, EscapingStream):
+            stream.draws = False
+
+
 async def drain(waiting: int = 0) -> None:
     """Wait until not more than so many writes wait: what somebody asked for has to be whole.
 
@@ -133,8 +157,9 @@ def _non_blocking(stream: Any) -> Any:
     buffer = getattr(stream, "buffer", None)
     if buffer is None:  # the parent process has closed it
         return stream
-    return io.TextIOWrapper(
-        NonBlockingWriter(getattr(buffer, "raw", buffer)),
+    writer: Any = NonBlockingWriter(getattr(buffer, "raw", buffer))
+    return EscapingStream(
+        writer,
         encoding=stream.encoding,
         errors="backslashreplace",
         write_through=True,

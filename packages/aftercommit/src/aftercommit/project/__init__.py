@@ -11,6 +11,7 @@ import re
 import shutil
 import sys
 from collections.abc import Collection, Iterable
+from importlib.metadata import packages_distributions, requires
 from pathlib import Path
 
 from aftercommit.errors import InvalidValue
@@ -43,8 +44,8 @@ def new_project(folder: Path, options: Collection[str], wheels: Iterable[Path] =
     name = folder.resolve().name.replace("-", "_")
     if unknown := set(options) - OPTIONS.keys():
         raise InvalidValue(" ".join(unknown), f"is no option; there are {', '.join(OPTIONS)}")
-    if not NAME.fullmatch(name) or keyword.iskeyword(name) or name in sys.stdlib_module_names:
-        rule = f"letters, digits and _, as in {NAME.pattern}, and no name of Python's own"
+    if not NAME.fullmatch(name) or keyword.iskeyword(name) or name in _taken():
+        rule = f"letters, digits and _, as in {NAME.pattern}, and no name of another package"
         raise InvalidValue(f"the name {name}", f"cannot be that of a package: {rule}")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InvalidValue(str(folder), "is there already, and not empty")
@@ -59,6 +60,13 @@ def new_project(folder: Path, options: Collection[str], wheels: Iterable[Path] =
         (folder / "vendor").mkdir(exist_ok=True)
         shutil.copy(wheel, folder / "vendor")
     return sorted(each for each in folder.rglob("*") if each.is_file())
+
+
+def _taken() -> Collection[str]:
+    """Return the names of Python's own modules, of what is installed, and of what we require."""
+    ours = (re.split(r"[^\w-]", each)[0] for each in requires("aftercommit") or ())
+    required = {each.replace("-", "_").lower() for each in ours}
+    return {*sys.stdlib_module_names, *packages_distributions(), *required, "aftercommit", "tests"}
 
 
 def _leave_out(folder: Path, files: Collection[str], lines: str) -> None:

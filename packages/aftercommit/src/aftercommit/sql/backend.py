@@ -9,7 +9,6 @@ import logging
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext
-from functools import partial
 from typing import Any, ClassVar, TypeVar, TypeVarTuple
 
 from anyio import CancelScope, current_time
@@ -19,10 +18,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.orm.exc import StaleDataError
 from sqlalchemy.sql import Executable
 
-from aftercommit.errors import ConcurrentUpdate, InvalidValue, TransientError
+from aftercommit.errors import ConcurrentUpdate, TransientError
 from aftercommit.sql.exceptions import ConnectionLost, DatabaseUnavailable, StatementRefused
-
-wrong_url = partial(InvalidValue, "database URL")
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")

@@ -22,12 +22,12 @@ from typing import Any
 import sqlalchemy as sa
 from anyio import CancelScope, Semaphore, sleep
 from anyio.lowlevel import current_token
-from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from aftercommit.codec import Codec
 from aftercommit.errors import TransientError
-from aftercommit.sql.backend import DatabaseBackend, wrong_url
+from aftercommit.sql.backend import DatabaseBackend
+from aftercommit.sql.database_url import parse_url, wrong_url
 from aftercommit.sql.exceptions import DatabaseLocked
 from aftercommit.sql.migrations.history import ENGINE, History
 from aftercommit.sql.sqlite import SQLite
@@ -90,8 +90,8 @@ class Database:
         options = {"pool_size": size, "max_overflow": 0, "hide_parameters": True}
         try:
             self.engine = backend.new_engine(application, self.process, **options)
-        except ValueError as error:
-            raise wrong_url(f"has an option that is wrong: {error}") from None
+        except ValueError:  # it repeats the value
+            raise wrong_url("has an option with a wrong value after the ?") from None
         self.listen = partial(backend.listen, self.engine)
         self.clock: sa.ColumnElement[float] = sa.literal_column(backend.clock, sa.Double())
         self._reading_engine = self.engine.execution_options(sqlite_begin="BEGIN")
@@ -198,23 +198,17 @@ async def _start(connection: AsyncConnection) -> None:
 
 def backend_for(url: str, backends: Backends, handler_timeout: float) -> DatabaseBackend:
     """Return what is to be known of the database at `url`, with a driver for this event loop."""
-    try:
-        parsed = sa.make_url(url)
-    except (ArgumentError, ValueError):
-        others = (f"{scheme}://HOST/DATABASE" for scheme in backends)
-        forms = " or ".join((SQLite.url_example, *others))
-        raise wrong_url(f"is not of the form {forms}") from None
-    if not url.isprintable():
-        raise wrong_url("has characters that cannot be printed")
-    if "?" in url and not parsed.query:  # SQLAlchemy drops it, and another file is meant
-        raise wrong_url("has no option=value after the ?")
+    parsed = parse_url(url, backends)
     scheme, _, driver = parsed.drivername.partition("+")
     found = backends.get(scheme)
     backend = SQLite if scheme == "sqlite" else found and found()
     is_asyncio = hasattr(current_token().native_token, "call_soon_threadsafe")
     drivers = [backend.asyncio_driver, "anyio"] if backend and is_asyncio else ["anyio"]
-    if backend is None or (driver or "anyio") not in drivers:
-        where = f" on {'asyncio' if is_asyncio else 'trio'}" if backend else ""
-        raise wrong_url(f"names {parsed.drivername}, which is not supported{where}")
+    if backend is None:
+        raise wrong_url(f"is of no database of these: {', '.join(('sqlite', *backends))}")
+    if (driver or "anyio") not in drivers:
+        here = " and ".join(f"{scheme}+{each}" for each in drivers)
+        where = "asyncio" if is_asyncio else "trio"
+        raise wrong_url(f"names a driver that is not supported on {where}, unlike {here}")
     with_driver = parsed.set(drivername=f"{scheme}+{driver or drivers[0]}")
     return backend(with_driver, handler_timeout=handler_timeout)

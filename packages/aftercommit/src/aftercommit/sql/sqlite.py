@@ -16,7 +16,8 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from aftercommit.sql.backend import DatabaseBackend, error_text, wrong_url
+from aftercommit.sql.backend import DatabaseBackend, error_text
+from aftercommit.sql.database_url import wrong_url
 from aftercommit.sql.exceptions import DatabaseLocked, StatementRefused
 
 BUSY_SECONDS = "10"  # for other processes; `?timeout=` in the URL says otherwise
@@ -50,9 +51,9 @@ class SQLite(DatabaseBackend):
             raise wrong_url("names no file; an in-memory database is not supported")
         if "mode" in url.query and "uri" not in url.query:
             raise wrong_url("has a mode, which needs file:FILE and uri=true")
-        if unknown := ", ".join(sorted(url.query.keys() - OPTIONS)):
+        if url.query.keys() - OPTIONS:
             known = ", ".join(sorted(OPTIONS))
-            raise wrong_url(f"has {unknown} after the ?; known are {known}")
+            raise wrong_url(f"has an unknown option after the ?; known are {known}")
         self._url = url
         self._failed_to_open = False
         self._may_be_made = url.query.get("mode", "rwc") == "rwc"

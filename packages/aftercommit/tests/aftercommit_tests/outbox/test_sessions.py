@@ -478,7 +478,7 @@ def test_what_cannot_work_is_refused_where_the_outbox_is_made(problem: str, rows
         ({"events": on(OrderPlaced)}, "`events` of an outbox is a list of rows"),
         ({"ports": ["bell"]}, "`ports` of an outbox is a dict, by names"),
         ({"renamed": ["old"]}, "`renamed` of an outbox is a dict, by names"),
-        ({"database_url": "shop.db"}, "give the database as a URL, such as sqlite:///shop.db"),
+        ({"database_url": 7}, "`database_url` of an outbox is text; say .* than: int"),
     ],
 )
 def test_an_argument_of_another_type_is_named(wrong: dict[str, Any], problem: str) -> None:

@@ -10,6 +10,7 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from http.client import LineTooLong
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from typing import Any
@@ -26,6 +27,7 @@ from aftercommit.settings import EngineSettings
 MAX_CONNECTIONS = 20
 SILENCE_SECONDS = 10.0
 RELISTEN_SECONDS = 1.0
+MAX_HEAD_BYTES = 16_384  # of all lines of a request, which the standard library keeps
 NOT_FOUND = b"there are /metrics, /healthz and /readyz\n"
 
 logger = logging.getLogger(__name__)
@@ -92,9 +94,32 @@ class MetricsServer(ThreadingHTTPServer):
         """Say nothing of clients that have gone."""
 
 
+class _Head:
+    """The lines of a request, up to a limit over all of them."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream, self._left = stream, MAX_HEAD_BYTES
+        self.close = stream.close
+
+    def readline(self, limit: int) -> bytes:
+        """Read a line.
+
+        :raises LineTooLong: if there would be more than MAX_HEAD_BYTES; the answer is 431
+        """
+        line: bytes = self._stream.readline(min(limit, self._left + 1))
+        self._left -= len(line)
+        if self._left < 0:
+            raise LineTooLong("head")
+        return line
+
+
 class _Handler(BaseHTTPRequestHandler):
     timeout = SILENCE_SECONDS
     server: MetricsServer
+
+    def setup(self) -> None:
+        super().setup()
+        self.rfile: Any = _Head(self.rfile)
 
     def do_GET(self) -> None:
         status, body = self._answer(self.path.partition("?")[0])

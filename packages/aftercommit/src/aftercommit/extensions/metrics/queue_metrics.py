@@ -12,6 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 
+from aftercommit.process.terminal_escaping import escape_controls
 from aftercommit.sql.claim_statements import claimable_here, pending
 from aftercommit.sql.database import Database
 from aftercommit.sql.delivery_states import PAUSED, delivery_state
@@ -27,6 +28,8 @@ AGES = {
     "oldest_unclaimable_seconds": "For how long the oldest has been due, if it cannot do that.",
     "oldest_failing_seconds": "The age of the oldest event with a failed delivery to be retried.",
 }
+
+MAX_LABEL = 200  # characters: a version before this one has stored names of any length
 
 Now = sa.ColumnElement[float]
 _waiting = deliveries.alias()
@@ -63,7 +66,7 @@ async def queue_metrics(database: Database, handlers: Collection[str]) -> list[M
     unknown = {(handler,): 0 for handler in handlers}  # a process that knows it has none
     for row in (row for row in counts if row.handler not in handlers and row.state != "parked"):
         unknown[row.handler,] = unknown.get((row.handler,), 0) + row.deliveries
-    paused = {(row.handler, row.paused_by): row.paused_at for row in pauses}
+    paused = {(row.handler, row.paused_by[:MAX_LABEL]): row.paused_at for row in pauses}
     text = f"Outstanding deliveries: {', '.join(STATES)}."
     named = partial(gauge, database.application)
     return [
@@ -81,10 +84,13 @@ async def queue_metrics(database: Database, handlers: Collection[str]) -> list[M
 def gauge(
     application: str, name: str, text: str, values: Mapping[Any, float], *labels: str
 ) -> Metric:
-    """Return a metric of an application, with a value for each tuple of labels."""
+    """Return a metric of an application, with a value for each tuple of labels.
+
+    A label may come from a person; whoever looks at metrics in a terminal is not commanded by it.
+    """
     metric = GaugeMetricFamily(f"{application}_{name}", text, labels=labels)
     for of_labels, value in values.items():
-        metric.add_metric(of_labels, value)
+        metric.add_metric([escape_controls(label) for label in of_labels], value)
     return metric
 
 

@@ -25,6 +25,8 @@ from aftercommit.sql.transaction import Transaction
 
 MAX_TRACES = 100
 MAX_ROWS = 5000  # of one kind, in all traces that are shown together
+MAX_KNOWN = 50_000  # events, and commands, among which effects are looked for
+SLACK_SECONDS = 60.0  # by which the clock of a database may have been put back
 MIN_PREFIX = 8  # digits of an id: what is shown of it, and the fewest that it is found by
 
 
@@ -108,9 +110,13 @@ async def read_traces(
     *,
     limit: int | None,
     only_of: Collection[UUID] | None = None,
+    since: float | None = None,
     with_history: bool = True,
 ) -> Traces:
     """Return these traces; or only some of their commands, with all that these have caused.
+
+    If these commands were accepted `since` a time, only what is younger is looked at, however long
+    their traces are; else MAX_KNOWN events and commands of the traces are.
 
     There are as many statements for a long trace as for a short one. What they return is bounded by
     the limit, of one kind and for all traces together.
@@ -118,7 +124,7 @@ async def read_traces(
     table = events.c, commands.c
     these = [each.correlation_id.in_(correlation_ids) for each in table]
     if only_of is not None:
-        these = [each.id.in_(_caused_by(only_of, correlation_ids)) for each in table]
+        these = [each.id.in_(_caused_by(only_of, correlation_ids, since)) for each in table]
     read_at = sa.type_coerce(database.clock, Epoch).label("read_at")
     state = delivery_state(database.clock).label("state")
     found = _EVENTS.add_columns(read_at, state).where(these[0])
@@ -131,17 +137,21 @@ async def read_traces(
     return Traces(nodes, is_whole, rows[0].read_at if rows else None)
 
 
-def _caused_by(accepted: Collection[UUID], correlation_ids: Collection[UUID]) -> sa.Select[Any]:
+def _caused_by(
+    accepted: Collection[UUID], correlation_ids: Collection[UUID], since: float | None
+) -> sa.Select[Any]:
     """Return the ids of some commands, and of all events and commands that these have caused.
 
-    No index has the causes: the database makes one of the ids in these traces.
+    No index has the causes: the database makes one of those that it looks at.
     """
-    each = (
-        sa.select(table.c.id, table.c.causation_id).where(
-            table.c.correlation_id.in_(correlation_ids)
-        )
-        for table in (events, commands)
-    )
+    each = []
+    for table, time in ((events, events.c.recorded_at), (commands, commands.c.accepted_at)):
+        causes_of = sa.select(table.c.id, table.c.causation_id)
+        if since is None:
+            these = causes_of.where(table.c.correlation_id.in_(correlation_ids)).limit(MAX_KNOWN)
+        else:
+            these = causes_of.where(time >= since - SLACK_SECONDS)
+        each.append(sa.select(these.subquery()))
     known = sa.union_all(*each).cte("known")
     first = sa.select(commands.c.id).where(commands.c.id.in_(accepted))
     causes = first.cte("caused", recursive=True)

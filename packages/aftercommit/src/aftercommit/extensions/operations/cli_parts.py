@@ -12,9 +12,10 @@ from typing import Any, Concatenate, ParamSpec
 import click
 
 from aftercommit.extensions.operations.batched_transactions import Advance
-from aftercommit.extensions.operations.decisions import Decision
+from aftercommit.extensions.operations.decisions import LONGEST, Decision
 from aftercommit.process.app import Cli
 from aftercommit.process.application import Application
+from aftercommit.process.nonblocking_output import drawing
 
 P = ParamSpec("P")
 
@@ -72,7 +73,7 @@ def _operator() -> str:
         account = getpass.getuser()
     except (KeyError, OSError):
         account = str(os.getuid())
-    return f"{account}@{socket.gethostname()}"
+    return f"{account}@{socket.gethostname()}"[: LONGEST["by"]]
 
 
 def is_wanted(count: int, *, yes: bool) -> bool:
@@ -85,5 +86,6 @@ def is_wanted(count: int, *, yes: bool) -> bool:
 def progress(label: str, length: int) -> Iterator[Advance]:
     """Show, on a terminal, how much is done and the time left; yield what is called each step."""
     hidden = not (sys.stderr and sys.stderr.isatty())
-    with click.progressbar(length=length, label=label, file=sys.stderr, hidden=hidden) as bar:
+    bar = click.progressbar(length=length, label=label, file=sys.stderr, hidden=hidden)
+    with drawing(sys.stderr), bar:
         yield bar.update

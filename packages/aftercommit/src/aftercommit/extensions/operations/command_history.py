@@ -52,7 +52,8 @@ async def latest_commands(
     """
     # by the index of times, all commands would be read to find those that failed
     order = -commands.c.accepted_at if failed_only else commands.c.accepted_at.desc()
-    statement = sa.select(commands.c.id, commands.c.correlation_id).order_by(order)
+    columns = commands.c.id, commands.c.correlation_id, commands.c.accepted_at
+    statement = sa.select(*columns).order_by(order)
     statement = statement.where(commands.c.causation_id.is_(None))
     if failed_only:
         statement = statement.where(commands.c.id.in_(_causes_of_trouble(database)))
@@ -60,9 +61,11 @@ async def latest_commands(
         latest = (await transaction.execute(statement.limit(limit))).all()
         traces = {command.correlation_id for command in latest}
         ids = [command.id for command in latest]  # a caller may have any number in one trace
-        found = await read_traces(
-            transaction, database, traces, limit=None, only_of=ids, with_history=False
-        )
+        # what the latest have caused is young; what failed may be old, among much that is younger
+        oldest = min((command.accepted_at for command in latest), default=0.0)
+        options: dict[str, Any] = {"limit": None, "only_of": ids, "with_history": False}
+        since = None if failed_only else oldest
+        found = await read_traces(transaction, database, traces, since=since, **options)
     return summed_up(found.nodes, ids)
 
 

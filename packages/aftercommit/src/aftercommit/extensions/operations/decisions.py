@@ -13,12 +13,15 @@ from uuid import UUID, uuid4
 import sqlalchemy as sa
 
 from aftercommit.envelopes import EventId
+from aftercommit.errors import InvalidValue
 from aftercommit.extensions.operations.times import in_utc
 from aftercommit.sql import failure_history
 from aftercommit.sql.database import Database
 from aftercommit.sql.tables import PENDING, decisions, deliveries, failures
 from aftercommit.sql.transaction import Transaction
 
+LONGEST = {"by": 200, "reason": 500}
+"""Characters: both are shown in lists, and who has paused a handler is a label in metrics."""
 What = Literal["retry", "discard", "replay", "pause", "resume", "erase", "prune"]
 About = tuple[EventId | None, str | None]
 """An event, a handler, or both: then, a delivery."""
@@ -26,14 +29,24 @@ About = tuple[EventId | None, str | None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """Who wants something, and why."""
+    """Who wants something, and why.
+
+    :raises InvalidValue: if one of the two is longer than `LONGEST`
+    """
 
     by: str
     reason: str | None = None
 
     def __post_init__(self) -> None:
-        for name in ("by", "reason"):  # as every database can store it: nobody's name holds it up
+        for (
+            name,
+            most,
+        ) in LONGEST.items():  # as every database can store it: nobody's name holds it up
             if text := getattr(self, name):
+                if len(text) > most:
+                    problem = f"has {len(text)} characters; {most} are allowed"
+                    raise InvalidValue(f"the {name} of a decision", problem)
+                # as every database can store it: nobody's name holds it up
                 clean = text.encode(errors="replace").decode().replace("\0", "?")
                 object.__setattr__(self, name, clean)
 

@@ -31,6 +31,7 @@ from aftercommit.sql.tables import (
     deliveries,
     events,
     failures,
+    handler_pauses,
 )
 from aftercommit.sql.transaction import Transaction
 
@@ -142,18 +143,25 @@ async def _redact(transaction: Transaction, event: StoredEvent, texts: Mapping[s
 
 
 async def redact_mentions(transaction: Transaction, texts: Collection[str]) -> None:
-    """Replace sources and ids of messages, and reasons of decisions, that mention a text as a word.
+    """Replace what mentions a text as a word: sources and ids of messages, and decisions.
+
+    Of a decision these are its reason and who has decided, also of a handler that is still paused.
 
     The new ids cannot be guessed: nobody has sent one of them before.
     """
     quoted = re.compile("|".join(map(_quoted, texts)), re.IGNORECASE)
-    for column in (commands.c.source, commands.c.message_id, decisions.c.reason):
-        may_be, key = sa.or_(*(_may_have(column, text) for text in texts)), column.table.c.id
+    in_ids = commands.c.source, commands.c.message_id
+    of_decisions = decisions.c.reason, decisions.c.decided_by, handler_pauses.c.paused_by
+    for column in (*in_ids, *of_decisions):
+        may_be, [key] = (
+            sa.or_(*(_may_have(column, text) for text in texts)),
+            column.table.primary_key,
+        )
         wanted: sa.Select[Any] = sa.select(key, column.label("text")).where(may_be)
         found = (await transaction.execute(wanted)).all()
-        for row_id in [row.id for row in found if quoted.search(normalize("NFC", row.text))]:
+        for row_id in [row[0] for row in found if quoted.search(normalize("NFC", row.text))]:
             this = sa.update(column.table).where(key == row_id)
-            new = ERASED if column is decisions.c.reason else f"{ERASED}-{uuid4()}"
+            new = f"{ERASED}-{uuid4()}" if column in in_ids else ERASED
             await transaction.execute_dml(this.values({column: new}))
 
 

@@ -24,7 +24,7 @@ from aftercommit.extensions.operations.command_history import (
     AcceptedCommand,
     latest_commands,
 )
-from aftercommit.extensions.operations.decisions import Decision
+from aftercommit.extensions.operations.decisions import LONGEST, Decision
 from aftercommit.extensions.operations.delivery_admin import Delivery, listed_deliveries
 from aftercommit.extensions.operations.subjects import FindSubjects
 from aftercommit.process.application import Application
@@ -38,7 +38,6 @@ ABOUT = (
     "The id of a trace, command, event or subject, or its first eight digits; or what the"
     " application finds subjects by."
 )
-MAX_REASON_LENGTH = 500
 ID_FORM = {"pattern": "^-*([0-9A-Fa-f]-*){8,32}…?$"}
 
 router = APIRouter()
@@ -53,7 +52,7 @@ async def _application(request: Request) -> Application:
 
 
 Reason = Annotated[
-    str | None, Query(max_length=MAX_REASON_LENGTH, description="Why. The history shows it.")
+    str | None, Query(max_length=LONGEST["reason"], description="Why. The history shows it.")
 ]
 
 

@@ -16,7 +16,7 @@ from aftercommit.extensions.operations import causation_queries
 from aftercommit.extensions.operations.causation_queries import MIN_PREFIX, TraceQuery, Traces
 from aftercommit.extensions.operations.causation_tree import HistoryEntry, Node
 from aftercommit.extensions.operations.times import format_duration
-from aftercommit.process.nonblocking_output import MAX_WAITING, drain
+from aftercommit.process.nonblocking_output import MAX_WAITING, drain, drawing
 from aftercommit.process.printing import json_line
 from aftercommit.process.terminal_escaping import escape_controls
 from aftercommit.sql.database import Database
@@ -68,7 +68,8 @@ def display(*, as_json: bool = False) -> Iterator[Changes]:
     if as_json or not (sys.stdout and sys.stdout.isatty()):
         yield changes
         return
-    with Live(console=Console(), auto_refresh=False, vertical_overflow="crop") as place:
+    live = Live(console=Console(), auto_refresh=False, vertical_overflow="crop")
+    with drawing(sys.stdout), live as place:
 
         def redraw(found: Traces) -> Iterable[str]:
             place.update(render_tree(found), refresh=True)

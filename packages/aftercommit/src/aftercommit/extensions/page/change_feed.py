@@ -63,6 +63,7 @@ class ChangeFeed:
         self._late = application.bus.policy.handler_timeout_seconds + MARGIN_SECONDS
         self._times: dict[UUID, float] = {}  # when the last command of each trace was accepted
         self._fingerprints: dict[UUID, Fingerprint | None] = {}  # when each was read
+        self._long: set[UUID] = set()  # traces of which only the beginning is looked at
         self._older_exist = False
         self._polls = 0
         self._asked_at = -inf
@@ -175,7 +176,14 @@ class ChangeFeed:
         """Return the traces that have to be read, the newest first, with their fingerprints."""
         known = self._fingerprints
         asked = [i for i in self._times if self._polls == 0 or not is_settled(known.get(i))]
-        found = await queries.fingerprints(transaction, self._database, asked)
+        self._long.intersection_update(known)
+        short = [id_ for id_ in asked if id_ not in self._long]
+        found = {**await queries.fingerprints(transaction, self._database, short)}
+        self._long.update(id_ for id_, sums in found.items() if sums.rows > queries.TRACE_ROWS)
+        for id_ in [i for i in asked if i in self._long]:
+            beginning = await queries.fingerprint_of_beginning(transaction, self._database, id_)
+            if beginning:
+                found[id_] = beginning
         return {i: found.get(i) for i in asked if i not in known or found.get(i) != known[i]}
 
     def _set(self, key: UUID | str, content: Any) -> None:

@@ -57,6 +57,15 @@ async def fingerprints(
     return {row[0]: row for row in rows}
 
 
+async def fingerprint_of_beginning(
+    transaction: Transaction, database: Database, id_: UUID
+) -> Fingerprint | None:
+    """Return the same of the first TRACE_ROWS events of a long trace: more of it is not shown."""
+    first = sa.select(events.c.id).where(events.c.correlation_id == id_).limit(TRACE_ROWS)
+    these = events.c.id.in_(sa.select(first.subquery()))
+    return (await transaction.execute(_sums(database.clock).where(these))).one_or_none()
+
+
 async def traces(
     transaction: Transaction, database: Database, ids: Collection[UUID]
 ) -> Mapping[UUID, Traces]:
@@ -107,7 +116,7 @@ async def backlog(
 def _sums(clock: sa.ColumnElement[float]) -> sa.Select[Any]:
     sums = sa.select(
         events.c.correlation_id,
-        sa.func.count(),
+        sa.func.count().label("rows"),
         sa.func.sum(deliveries.c.token),
         sa.func.sum(deliveries.c.attempts),
         sa.func.sum(deliveries.c.available_at),

@@ -34,7 +34,7 @@ TOO_LONG = {"57014", "25P03"}  # a statement; a transaction in which nothing was
 HINTS = {
     READ_ONLY: " (this server is a standby, or default_transaction_read_only is on)",
     "25P03": " (this process stood still: it was frozen, or had no processor)",
-    "55P03": " (somebody else holds a lock on it: see docs/operations.md, 14)",
+    "55P03": " (somebody else holds a lock on it; pg_blocking_pids() says who)",
     "57014": " (it waited for somebody else, or has too much to do)",
 }
 UNUSED_ISOLATION = (

@@ -1,6 +1,7 @@
 """What PostgreSQL needs of its connections: libpq's options, and limits to all that can hang."""
 
 import logging
+import re
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
@@ -15,21 +16,32 @@ from sqlalchemy.util.concurrency import await_
 
 from aftercommit.errors import install_hint
 from aftercommit.extensions.postgresql.timeouts import Timeouts
-from aftercommit.sql.backend import wrong_url
+from aftercommit.sql.database_url import PLACES, wrong_url
 
 logger = logging.getLogger(__name__)
 
 MADE_AT = "made at"  # of a connection: the event loop's time when it was first used
-
 NOT_ANSWERED = (
     "a connection was accepted, but not answered within %g s: "
     "is a pooler before the server, and its pool too small?"
 )
 
-# https://www.postgresql.org/docs/current/libpq-connect.html; asyncpg has these
-OPTIONS = {"application_name", "connect_timeout", "gsslib", "host", "krbsrvname", "passfile"} | {
-    *("port", "ssl_max_protocol_version", "ssl_min_protocol_version", "sslcert", "sslcrl"),
-    *("sslkey", "sslmode", "sslnegotiation", "sslpassword", "sslrootcert", "target_session_attrs"),
+# https://www.postgresql.org/docs/current/libpq-connect.html; both drivers have these
+TLS_VERSIONS = {"TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3"}
+CHOICES: Mapping[str, set[str]] = {
+    "channel_binding": {"disable", "prefer", "require"},
+    "gsslib": {"gssapi", "sspi"},
+    "ssl_max_protocol_version": TLS_VERSIONS,
+    "ssl_min_protocol_version": TLS_VERSIONS,
+    "sslmode": {"disable", "allow", "prefer", "require", "verify-ca", "verify-full"},
+    "sslnegotiation": {"postgres", "direct"},
+    "target_session_attrs": {
+        *("any", "read-write", "read-only", "primary", "standby", "prefer-standby"),
+    },
+}
+OPTIONS = CHOICES.keys() | {
+    *("application_name", "connect_timeout", "host", "krbsrvname", "options", "passfile", "port"),
+    *("sslcert", "sslcrl", "sslkey", "sslpassword", "sslrootcert"),
 }
 
 # what a database or a role may have another default for, and a promise of the engine depends on
@@ -110,17 +122,30 @@ def server_settings(timeouts: Timeouts) -> dict[str, float]:
 def _check(url: URL) -> None:
     if not url.database:
         raise wrong_url("names no database")
-    if unknown := ", ".join(sorted(url.query.keys() - OPTIONS)):
-        raise wrong_url(f"has an unknown option: {unknown}; libpq's are known, such as sslmode")
+    if url.query.keys() - OPTIONS:
+        known = ", ".join(sorted({*OPTIONS, *PLACES}))
+        raise wrong_url(f"has an option that is not supported; supported are {known}")
+    for name, choices in CHOICES.items():
+        if url.query.get(name, "") not in {"", *choices}:
+            raise wrong_url(f"has a wrong {name}; it is one of {', '.join(sorted(choices))}")
+    if not str(url.query.get("connect_timeout", "0")).isdecimal():
+        raise wrong_url("has a wrong connect_timeout; it is a number of seconds")
 
 
 def _connect_args(url: URL, timeouts: Timeouts) -> tuple[URL, dict[str, Any]]:
     seconds = int(str(url.query.get("connect_timeout", 0))) or timeouts.connect
+    address = URL.create(url.drivername)  # of the engine, which shows it: it has no secret to show
     if url.get_driver_name() != "asyncpg":
-        return url, {"connect_timeout": int(seconds), "abandonable": True}
-    libpq = url.set(drivername="postgresql").difference_update_query(["connect_timeout"])
-    dsn = libpq.render_as_string(hide_password=False)  # asyncpg knows libpq's names only in one
-    return URL.create(url.drivername), {"dsn": dsn, "timeout": seconds}
+        _, known = url.get_dialect()().create_connect_args(url)
+        if hosts := known.get("host"):
+            known["host"] = re.sub(r"[][]", "", hosts)  # of IPv6, which libpq writes without them
+        return address, {**known, "connect_timeout": int(seconds), "abandonable": True}
+    if url.query.get("channel_binding") == "require":
+        problem = "requires channel_binding, which asyncpg cannot do: leave it out, or begin with"
+        raise wrong_url(f"{problem} postgresql+anyio://, which uses psycopg")
+    known_here = url.difference_update_query(["connect_timeout", "channel_binding"])
+    dsn = known_here.set(drivername="postgresql").render_as_string(hide_password=False)
+    return address, {"dsn": dsn, "timeout": seconds}  # it knows libpq's names only in one
 
 
 def _set_up(settings: Mapping[str, object], seconds: float, connection: Any, _: object) -> None:

@@ -1,11 +1,11 @@
 """The commands that every application has: the worker, and those of the database."""
 
-import os
 import time
 from collections.abc import AsyncIterator, Collection
 from dataclasses import replace
 from datetime import UTC, datetime
 
+import anyio
 import click
 import sqlalchemy as sa
 
@@ -15,6 +15,7 @@ from aftercommit.process.runtime import run
 from aftercommit.process.worker import WORKER_SETTINGS, worker_service
 from aftercommit.settings import EngineSettings
 from aftercommit.sql.database import Database
+from aftercommit.sql.database_url import parse_url
 from aftercommit.sql.delivery_states import unknown_handlers
 from aftercommit.sql.exceptions import DatabaseUnavailable
 from aftercommit.sql.schema import check_schema, upgrade_schema
@@ -75,9 +76,6 @@ def check(cli: Cli) -> None:
     kind. There is also a line for each unknown handler that stored deliveries are for.
     """
     settings = cli.load_settings()
-    url = sa.make_url(settings.database_url)
-    if url.get_backend_name() == "sqlite" and not os.path.exists(url.database or ""):
-        raise DatabaseUnavailable(f"there is no file {os.path.abspath(url.database or '')}")
 
     async def work() -> None:
         async for subject, found in _found(cli, settings):
@@ -97,17 +95,26 @@ def _outstanding(clock: sa.ColumnElement[float]) -> sa.Select[int, float, int]:
     ).select_from(deliveries)
 
 
+async def _require_file(database_url: str) -> None:
+    """Refuse a SQLite file that is not there, which looking at it would make."""
+    url = parse_url(database_url)
+    file = anyio.Path(url.database or "")
+    if url.get_backend_name() == "sqlite" and not await file.exists():
+        raise DatabaseUnavailable(f"there is no file {await file.absolute()}")
+
+
 async def _found(cli: Cli, settings: EngineSettings) -> AsyncIterator[tuple[str, str]]:
-    url = sa.make_url(settings.database_url)
+    url, impatient = parse_url(settings.database_url), settings
     if url.get_backend_name() == "sqlite":  # whoever is asked waits little for other writers
-        impatient = {"timeout": "1", **url.query}
-        settings = replace(settings, database_url=str(url.set(query=impatient)))
-    async with cli.app.open_database(settings) as database:
-        shown, begun = url.render_as_string(), time.monotonic()
+        file = url.set(query={"timeout": "1", **url.query}).render_as_string()
+        impatient = replace(settings, database_url=file)
+    async with cli.app.open_database(impatient) as database:
+        await _require_file(settings.database_url)
+        begun = time.monotonic()
         async with database.read_transaction() as transaction:
             await transaction.execute(sa.select(sa.literal(1)))
             took = 1000 * (time.monotonic() - begun)
-            yield "database", f"{shown} answers in {took:.0f} ms"
+            yield "database", f"{settings.database_url} answers in {took:.0f} ms"
             before = time.time()
             clock = (await transaction.execute(sa.select(database.clock))).scalar_one()
             ahead = clock - (before + time.time()) / 2
@@ -142,4 +149,4 @@ async def _found_outstanding(
     for row in unknown:
         due = datetime.fromtimestamp(row.first_due_at, UTC)
         pending = f"{row.deliveries} pending, the first due {due:%FT%TZ}"
-        yield "unknown", f"{row.handler}: {pending}; renamed? Say so in Handlers(renamed=…)"
+        yield "unknown", f"{row.handler}: {pending}; renamed? Say so by renamed={{…}}"

@@ -15,6 +15,7 @@ import click
 from aftercommit.errors import InvalidValue, WiringError, install_hint
 from aftercommit.process.app import App, CommandLine
 from aftercommit.process.error_handling import ErrorHandlingGroup
+from aftercommit.secret_text import without_secrets
 
 GROUPS = ("Use", "Run", "Inspect", "Maintain")
 COMMANDS = {
@@ -165,7 +166,7 @@ def _load_from(
 
 def _options(app: App[Any]) -> Iterator[click.Parameter]:
     """Yield the options of all commands; the value of --broker-urls, say, is shown as a URL."""
-    default = f"Default: {app.default_database_url}"
+    default = f"Default: {without_secrets(app.default_database_url)}"
     yield click.Option(["--database-url"], metavar="URL", help=default)
     loops = click.Choice(["asyncio", "trio"])
     yield click.Option(["--event-loop"], type=loops, help="Default: asyncio")

@@ -52,6 +52,18 @@ def to_the_end(client: socket.socket) -> str:
     return received.decode()
 
 
+@pytest.mark.parametrize("line", ["X-Long: " + "x" * 65_000, "\r\n".join(["X: " + "x" * 900] * 30)])
+def test_a_long_head_is_refused_and_not_kept(line: str) -> None:
+    """A few connections with many long headers would take a gigabyte."""
+    with serving() as port:
+        assert (
+            answer(port, f"GET /metrics HTTP/1.1\r\n{line}")
+            .partition("\r\n")[0]
+            .endswith("431 Line too long")
+        )
+        assert "some_metric" in answer(port, "GET /metrics HTTP/1.1\r\n" + "X: y\r\n" * 50 + "Z: z")
+
+
 @pytest.mark.parametrize(
     ("path", "error", "status", "body"),
     [

@@ -163,7 +163,7 @@ async def test_what_is_paused_is_told_and_neither_late_nor_failing(waiting: Appl
     """A person wants it so; who it is, and since when, is told, too."""
     late = waiting.database.clock - 9000
     await change(waiting, "announce", available_at=late, **FAILED)
-    values = {"handler": "announce", "paused_at": 1000.0, "paused_by": "maria@host"}
+    values = {"handler": "announce", "paused_at": 1000.0, "paused_by": "maria@host\x1b" + "x" * 300}
     await execute(
         waiting,
         sa.insert(tables.handler_pauses).values(values),
@@ -172,7 +172,8 @@ async def test_what_is_paused_is_told_and_neither_late_nor_failing(waiting: Appl
     found = await metrics_of(waiting)
 
     assert found[DELIVERIES, "announce", "paused"] == 1
-    assert found["things_handler_paused_timestamp_seconds", "announce", "maria@host"] == 1000
+    by = "maria@host\\u001b" + "x" * 189  # as much as there is room for, and nothing else
+    assert found["things_handler_paused_timestamp_seconds", "announce", by] == 1000
     assert 0 <= found["things_oldest_due_seconds",] < 1000
     assert found["things_oldest_failing_seconds",] == 0
     assert found["things_oldest_unclaimable_seconds",] == 0

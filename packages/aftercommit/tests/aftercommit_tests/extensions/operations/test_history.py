@@ -1,5 +1,7 @@
 """The latest commands, and what became of all that they caused: on each database."""
 
+from functools import partial
+
 import pytest
 import sqlalchemy as sa
 from aftercommit.codec import Codec
@@ -9,7 +11,7 @@ from aftercommit.extensions.operations.causation_tree import summary
 from aftercommit.extensions.operations.command_history import latest_commands
 from aftercommit.sql import tables
 
-from aftercommit_tests.asked import asked_of
+from aftercommit_tests.asked import Asked, asked_of
 from aftercommit_tests.builders import a_command, a_failure
 from aftercommit_tests.extensions.operations.conftest import settle
 from aftercommit_tests.extensions.operations.test_traces import (
@@ -72,6 +74,32 @@ async def test_the_history_reads_what_its_commands_have_caused_however_long_thei
 
     assert len(read) == 4
     assert (newest.about, newest.pending) == ("thing 4", 5)
+
+
+def plan_of(connection: sa.Connection, asked: Asked) -> list[str]:
+    """Return how SQLite would look for what was asked."""
+    rows = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {asked.sql}", asked.values)
+    return [row[-1] for row in rows]
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+async def test_the_latest_commands_are_found_without_reading_the_whole_of_their_trace(
+    world: World,
+) -> None:
+    """A stranger who sends the same request id each time makes one trace of all commands.
+
+    SQLite tells how it looks: by the time, so what is older costs nothing.
+    """
+    await world.make_thing("lamp")
+    with asked_of(world.database) as statements:
+        await latest_commands(world.database, limit=1)
+
+    asked = next(each for each in statements if "WITH RECURSIVE known" in each.sql)
+    async with world.database.read_transaction() as transaction:
+        plan = await transaction.run_sync(partial(plan_of, asked=asked))
+    assert not any("correlation_id=?" in step for step in plan), plan
+    for index in ("aftercommit_events_recorded_at", "aftercommit_commands_accepted_at"):
+        assert any(f"{index} (" in step for step in plan), plan
 
 
 async def test_what_a_handler_has_returned_belongs_to_the_command_from_outside(

@@ -10,7 +10,7 @@ import anyio
 import pytest
 import sqlalchemy as sa
 from aftercommit.extensions.operations import delivery_admin, handler_pauses
-from aftercommit.extensions.operations.decisions import Decision, latest_decisions
+from aftercommit.extensions.operations.decisions import LONGEST, Decision, latest_decisions
 from aftercommit.extensions.operations.delivery_admin import all_names
 from aftercommit.extensions.operations.exceptions import HandlerNotFound
 from aftercommit.extensions.operations.handler_pauses import Pause, paused_names
@@ -302,8 +302,21 @@ def test_a_handler_is_paused_from_the_command_line(command_line: CommandLine) ->
     command_line.shows("worker", "--until-idle")
     assert command_line.shows("deliveries", "list") == ""
 
-    command_line.shows("deliveries", "pause", NAME, "--by", "\udcff")
-    assert command_line.shows("deliveries", "pauses").split()[2] == "?"
     for decide in ("pause", "resume"):
         unknown = command_line.run("deliveries", decide, "send_fax")
         assert (unknown.returncode, "none of announce" in unknown.stderr) == (1, True)
+
+
+@pytest.mark.parametrize(("option", "most"), LONGEST.items())
+def test_who_decides_and_why_have_a_limit(
+    command_line: CommandLine, option: str, most: int
+) -> None:
+    """They are shown in every list, and one of them in metrics."""
+    command_line.shows("db", "upgrade")
+    pause = ("deliveries", "pause", NAME, f"--{option}")
+
+    refused = command_line.run(*pause, "x" * (most + 1))
+
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert f"the {option} of a decision has {most + 1} characters" in refused.stderr
+    command_line.shows(*pause, "x" * most)

@@ -1,6 +1,7 @@
 """What viewers are sent: all that happens, in any process, and never more than is kept."""
 
 from collections import Counter
+from typing import Any
 from uuid import UUID
 
 import anyio
@@ -98,6 +99,30 @@ async def test_of_a_trace_no_more_is_read_than_is_needed(
     kinds = Counter(node["kind"] for node in viewer.trace["nodes"])
     assert (kinds["event"], kinds["delivery"]) == (2, 6)
     assert viewer.trace["more"]
+
+
+async def test_a_trace_that_is_known_to_be_long_is_not_summed_up_again(
+    web: Web, elsewhere: Application, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each poll would read all of it, and the polls of one viewer would keep a processor busy."""
+    monkeypatch.setattr(queries, "TRACE_ROWS", 6)
+    viewer, headers = Viewer(web), {"X-Request-ID": "one trace"}
+    for name in ("lamp", "chair", "table"):
+        await web.make_thing(name=name, headers=headers)
+    await viewer.until_there_are(1)
+    [long], asked = viewer.traces, list[str]()
+    sums = queries.fingerprints
+
+    async def noted(transaction: Any, database: Any, ids: Any) -> Any:
+        asked.extend(map(str, ids))
+        return await sums(transaction, database, ids)
+
+    monkeypatch.setattr(queries, "fingerprints", noted)
+    await make_things(elsewhere, 1)
+    await viewer.until_there_are(2)
+
+    assert asked
+    assert long not in asked
 
 
 async def test_a_slow_viewer_is_sent_what_is_newest_once(

@@ -8,6 +8,7 @@ from pathlib import Path
 import psycopg
 from aftercommit import testing
 
+SETTINGS = "SHOP_"  # those of a developer are none of a test
 QUICK = {
     "SHOP_LEASE_SECONDS": "3",
     "SHOP_HANDLER_TIMEOUT_SECONDS": "2.5",
@@ -17,7 +18,8 @@ LIMIT_SECONDS = 60
 
 def start(folder: Path, url: str, *arguments: str) -> "subprocess.Popen[str]":
     """Start a command of the service."""
-    environment = os.environ | QUICK | {"SHOP_DATABASE_URL": url}
+    others = {name: os.environ[name] for name in os.environ if not name.startswith(SETTINGS)}
+    environment = others | QUICK | {"SHOP_DATABASE_URL": url}
     command = [sys.executable, "-m", "shop", *arguments]
     return subprocess.Popen(command, cwd=folder, env=environment, text=True)
 

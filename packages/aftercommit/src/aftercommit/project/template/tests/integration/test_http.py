@@ -33,7 +33,10 @@ async def test_an_order_is_placed_shown_and_cancelled(
         ({"articles": {"lamp": 101}}, 409),
         ({"articles": {"lamp": 0}}, 422),
         ({"articles": {}}, 422),
+        ({"articles": {"lamp": int("9" * 4000)}}, 422),
         ({"email": "Иван"}, 422),
+        ({"email": "a" * 255 + "@example.com"}, 422),
+        ({"email": "ivan\u0000@example.com"}, 422),
         ({"unknown": 1}, 422),
     ],
 )

@@ -9,7 +9,7 @@ from shop import views
 from shop.adapters.orm import mapping
 from shop.domain import messages
 from shop.domain.messages import CancelOrder, PlaceOrder
-from shop.domain.orders import OrderNotFound, TooManyPieces
+from shop.domain.orders import OrderIdTaken, OrderNotFound, TooManyPieces
 from shop.service_layer import handlers
 
 from tests.conftest import SentEmails
@@ -45,6 +45,14 @@ async def test_an_order_that_comes_again_changes_nothing(
     await application.bus.handle(command)
 
     assert emails.subjects == ["Your order"]
+
+
+async def test_another_order_with_the_same_id_is_refused(application: Application) -> None:
+    """Its sender would think that it is placed."""
+    await application.bus.handle(command := a_command())
+
+    with pytest.raises(OrderIdTaken):
+        await application.bus.handle(a_command(command.order_id, pieces=3))
 
 
 async def test_an_order_that_is_too_large_is_refused(application: Application) -> None:

@@ -33,8 +33,14 @@ def test_an_order_has_a_limit_over_all_its_lines() -> None:
     ("email", "articles"),
     [
         ("Иван", {"lamp": 1}),
+        ("ivan@localhost", {"lamp": 1}),
+        ("ivan\n@example.com", {"lamp": 1}),
+        ("ivan\ud800@example.com", {"lamp": 1}),
+        ("(a)" * 20_000 + "@example.com", {"lamp": 1}),  # a mail header would take minutes
         ("ivan@example.com", {}),
         ("ivan@example.com", {"": 1}),
+        ("ivan@example.com", {"\x1b]0;lamp\x07": 1}),
+        ("ivan@example.com", {"lamp" * 100: 1}),
         ("ivan@example.com", {"lamp": 0}),
         ("ivan@example.com", {"lamp": 2, "chair": -1}),
     ],

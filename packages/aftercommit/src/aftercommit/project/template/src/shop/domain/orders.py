@@ -4,6 +4,7 @@ from uuid import UUID, uuid4
 
 from shop.domain.aggregate import Aggregate, InvalidInput, RuleViolation
 from shop.domain.messages import OrderCancelled, OrderPlaced
+from shop.domain.values import Article, EmailAddress
 
 MOST_PIECES = 100
 
@@ -18,26 +19,35 @@ class OrderNotFound(RuleViolation):
 class TooManyPieces(RuleViolation):
     """An order is larger than what is delivered at a time."""
 
-    def __init__(self, pieces: int) -> None:
-        super().__init__(f"an order has at most {MOST_PIECES} pieces, and this has {pieces}")
+    def __init__(self) -> None:
+        super().__init__(f"an order has at most {MOST_PIECES} pieces")
+
+
+class OrderIdTaken(RuleViolation):
+    """Another order has this id."""
+
+    def __init__(self, order_id: object) -> None:
+        super().__init__(f"there is another order with the id {order_id}")
 
 
 class Line:
     """A part of an order: so many pieces of an article. It is reached through the order."""
 
     def __init__(self, article: str, pieces: int) -> None:
-        if not article or pieces < 1:
-            raise InvalidInput("a line of an order needs an article, and one piece or more")
-        self.id, self.article, self.pieces = uuid4(), article, pieces
+        if pieces < 1:
+            raise InvalidInput("a line of an order has one piece or more")
+        self.id = uuid4()
+        self.article = Article(article).value
+        self.pieces = pieces
 
 
 class Order(Aggregate):
     """What somebody has ordered."""
 
     def __init__(self, order_id: UUID, email: str) -> None:
-        if "@" not in email:
-            raise InvalidInput(f"{email!r} is not an e-mail address")
-        self.id, self.email, self.version = order_id, email, 0
+        self.id = order_id
+        self.email = EmailAddress(email).value
+        self.version = 0
         self.is_cancelled = False
         self.lines: list[Line] = []
 
@@ -57,12 +67,22 @@ class Order(Aggregate):
         """How many pieces are in all lines."""
         return sum(line.pieces for line in self.lines)
 
+    @property
+    def articles(self) -> dict[str, int]:
+        """How many pieces of each article."""
+        return {line.article: line.pieces for line in self.lines}
+
     def add(self, article: str, pieces: int) -> None:
         """Add a line, unless the order becomes too large."""
         line = Line(article, pieces)
         if self.pieces + pieces > MOST_PIECES:
-            raise TooManyPieces(self.pieces + pieces)
+            raise TooManyPieces
         self.lines.append(line)
+
+    def require_same(self, other: "Order") -> None:
+        """Refuse another order with the id of this one, or its sender thinks that it is placed."""
+        if (other.email, other.articles) != (self.email, self.articles):
+            raise OrderIdTaken(self.id)
 
     def cancel(self) -> None:
         """Take the order back, and record OrderCancelled; doing it again changes nothing."""

@@ -9,6 +9,7 @@ from shop import views
 from shop.config import Settings
 from shop.domain.messages import CancelOrder, PlaceOrder
 
+MAX_DIGITS = 6
 commands = click.Group()
 
 
@@ -26,8 +27,8 @@ def place_order(
     """
     wanted: dict[str, int] = {}
     for name, _, pieces in (article.partition("=") for article in articles):
-        if not (pieces or "1").isdecimal():
-            raise click.BadParameter(f"{name}={pieces} has no number of pieces")
+        if not (pieces or "1").isdecimal() or len(pieces) > MAX_DIGITS:
+            raise click.BadParameter(f"{name} needs a number of at most {MAX_DIGITS} digits")
         wanted[name] = wanted.get(name, 0) + int(pieces or 1)
     command = PlaceOrder(order_id=order_id or uuid4(), email=email, articles=wanted)
     cli.handle(command)

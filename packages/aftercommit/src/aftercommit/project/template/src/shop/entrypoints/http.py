@@ -9,11 +9,13 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from shop import views
 from shop.domain.messages import CancelOrder, PlaceOrder
-from shop.domain.orders import OrderNotFound, TooManyPieces
+from shop.domain.orders import OrderIdTaken, OrderNotFound, TooManyPieces
+from shop.domain.values import MAX_EMAIL_LENGTH
 
 public, guarded = APIRouter(), APIRouter()
 
-Pieces = Annotated[int, Field(ge=1)]
+MAX_NUMBER = 10**6  # JSON has numbers of any length
+Pieces = Annotated[int, Field(ge=1, le=MAX_NUMBER)]
 
 
 class NewOrder(BaseModel):
@@ -21,7 +23,7 @@ class NewOrder(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
     order_id: UUID | None = None
-    email: Annotated[str, Field(examples=["ivan@example.com"])]
+    email: Annotated[str, Field(max_length=MAX_EMAIL_LENGTH, examples=["ivan@example.com"])]
     articles: Annotated[dict[str, Pieces], Field(min_length=1, examples=[{"lamp": 2}])]
 
 
@@ -35,7 +37,7 @@ class OrderResponse(BaseModel):
     pieces: int
 
 
-@public.post("/orders", status_code=201, responses=errors(TooManyPieces) | OF_BODIES)
+@public.post("/orders", status_code=201, responses=errors(TooManyPieces, OrderIdTaken) | OF_BODIES)
 async def place_order(new: NewOrder, execution: Execution) -> UUID:
     """Order some articles. The answer is the id of the order; the confirmation follows."""
     order_id = new.order_id or execution.new_id()

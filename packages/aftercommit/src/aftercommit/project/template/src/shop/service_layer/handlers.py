@@ -37,8 +37,11 @@ class EmailSender(Protocol):
 
 async def place_order(command: PlaceOrder, uow: UnitOfWork) -> None:
     """Place an order, unless it is there."""
-    if await uow.orders.find(command.order_id) is None:
-        uow.orders.add(Order.place(command.order_id, command.email, command.articles))
+    order = Order.place(command.order_id, command.email, command.articles)
+    if known := await uow.orders.find(order.id):
+        known.require_same(order)
+    else:
+        uow.orders.add(order)
 
 
 async def cancel_order(command: CancelOrder, uow: UnitOfWork) -> None:
