@@ -7,7 +7,7 @@ is not.
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext
 from functools import partial
 from typing import Any, ClassVar, TypeVar, TypeVarTuple
@@ -70,11 +70,6 @@ class DatabaseBackend(ABC):
     def capacity(self, connection: Connection) -> str:
         """Say how many connections the database takes, after how many a process has."""
         return ", which share one file"
-
-    def lock_tables(  # noqa: B027 - most have locked all of them
-        self, connection: Connection, names: Collection[str]
-    ) -> None:
-        """Wait until nobody else uses those of these tables that there are; then others wait."""
 
     def notify_workers(self) -> None:  # noqa: B027 - not all can
         """Let the processes that listen know soon that deliveries have been committed."""

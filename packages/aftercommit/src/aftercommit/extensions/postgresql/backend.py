@@ -17,7 +17,6 @@ from aftercommit.extensions.postgresql import connections
 from aftercommit.extensions.postgresql.autocommit import CONNECTIONS, SingleStatements
 from aftercommit.extensions.postgresql.notifications import Notifier, background_task, listen
 from aftercommit.extensions.postgresql.outbox import AsyncpgOutbox
-from aftercommit.extensions.postgresql.table_locks import lock_tables
 from aftercommit.extensions.postgresql.timeouts import FINAL_SECONDS, Timeouts
 from aftercommit.sql.backend import DatabaseBackend, error_text
 from aftercommit.sql.exceptions import ConnectionLost, DatabaseUnavailable, StatementRefused
@@ -114,8 +113,6 @@ class PostgreSQL(DatabaseBackend):
             self._longest_call = FINAL_SECONDS
             for scope in self._calls:
                 scope.deadline = min(scope.deadline, current_time() + FINAL_SECONDS)
-
-    lock_tables = staticmethod(lock_tables)
 
     def prepare_upgrade(self, connection: Connection) -> None:
         encoding = connection.execute(text("SHOW server_encoding")).scalar_one()
