@@ -42,7 +42,10 @@ def detector() -> BlockBuster:
         # SQLAlchemy looks up where a dialect is, once
         function.can_block_in("sqlalchemy/util/langhelpers.py", {"load"})
         # Alembic reads its scripts: once, at start, before any message is handled
-        function.can_block_in("sql/migrations/history.py", {"upgrade", "revisions"})
+        function.can_block_in(
+            "sql/migrations/history.py", {"upgrade", "_files", "names_in_pending"}
+        )
+        function.can_block_in("sql/migrations/upgrade.py", {"upgrade_histories"})
         function.can_block_in("aftercommit/sql/database.py", {"backend_for"})
         function.can_block_in("aftercommit/sql/sqlite.py", {"new_engine"})
         otel = "aftercommit/extensions/otel/spans.py"

@@ -14,6 +14,7 @@ from sqlalchemy import Connection
 
 from aftercommit.sql.migrations.history import ENGINE
 from aftercommit.sql.migrations.history import of_application as not_ours
+from aftercommit.sql.migrations.upgrade import upgrade_histories
 
 __all__ = ["not_ours", "upgrade_tables"]
 
@@ -21,8 +22,11 @@ __all__ = ["not_ours", "upgrade_tables"]
 def upgrade_tables(connection: Connection) -> None:
     """Bring our tables to the newest revision, in the transaction of the connection.
 
-    What stands after it in the same migration, and in later ones, goes on as usual.
+    What stands after it in the same migration, and in later ones, goes on as usual. Others may work
+    meanwhile. On PostgreSQL, it lets go of its locks while it waits for one, and tries again; what
+    the migration has locked before, it cannot let go.
 
+    :raises sqlalchemy.exc.DBAPIError: if a table stays locked for half a minute
     :raises SchemaTooNew: if a newer version of this package has made them
 
     >>> import sqlalchemy as sa
@@ -34,7 +38,7 @@ def upgrade_tables(connection: Connection) -> None:
     """
     outer = [proxy for module in (context, op) if (proxy := vars(module).get("_proxy"))]
     try:
-        ENGINE.upgrade(connection)
+        upgrade_histories(connection, [ENGINE])
     finally:
         for proxy in outer:  # Alembic takes away what it had set up for the migration around this
             proxy._install_proxy()

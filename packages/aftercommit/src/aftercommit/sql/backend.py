@@ -7,7 +7,7 @@ is not.
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any, ClassVar, TypeVar, TypeVarTuple
 
@@ -87,11 +87,6 @@ class DatabaseBackend(ABC):
     def unused_defaults(self, connection: Connection) -> str | None:
         """Say what the database does for others by default, and not for handlers."""
         return None
-
-    def lock_tables(  # noqa: B027 - most have locked all of them
-        self, connection: Connection, names: Collection[str]
-    ) -> None:
-        """Wait until nobody else uses those of these tables that there are; then others wait."""
 
     def notify_workers(self) -> None:  # noqa: B027 - not all can
         """Let the processes that listen know soon that deliveries have been committed."""

@@ -10,6 +10,7 @@ from aftercommit.sql import tables
 from aftercommit.sql.database import Database
 from aftercommit.sql.exceptions import SchemaOfAnother, SchemaOutdated
 from aftercommit.sql.migrations.history import ENGINE
+from aftercommit.sql.migrations.upgrade import upgrade_histories
 
 UNMADE = "the program knows columns that no migration has made; write one for"
 
@@ -91,13 +92,7 @@ def _check(database: Database, beside_others: bool, connection: Connection) -> l
 def _upgrade(database: Database, connection: Connection) -> None:
     database.backend.prepare_upgrade(connection)
     owner = owner_of(connection, database.application)
-    histories = database.histories
-    stored = [(history.stored_revision(connection), history.newest) for history in histories]
-    if any(revision and revision < newest for revision, newest in stored):
-        names = {name for history in histories for name in history.metadata.tables}
-        database.backend.lock_tables(connection, names)
-    for history in histories:
-        history.upgrade(connection)
+    upgrade_histories(connection, database.histories)
     if owner is None:
         connection.execute(insert(tables.application).values(name=database.application))
 

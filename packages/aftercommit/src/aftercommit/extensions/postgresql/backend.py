@@ -18,7 +18,6 @@ from aftercommit.extensions.postgresql.autocommit import CONNECTIONS, SingleStat
 from aftercommit.extensions.postgresql.notifications import Notifier, background_task, listen
 from aftercommit.extensions.postgresql.outbox import AsyncpgOutbox
 from aftercommit.extensions.postgresql.poolers import count_connections, sessions_are_shared
-from aftercommit.extensions.postgresql.table_locks import lock_tables
 from aftercommit.extensions.postgresql.timeouts import FINAL_SECONDS, Timeouts
 from aftercommit.sql.backend import DatabaseBackend, error_text
 from aftercommit.sql.exceptions import ConnectionLost, DatabaseUnavailable, StatementRefused
@@ -144,8 +143,6 @@ class PostgreSQL(DatabaseBackend):
         Only a new connection goes to where writes are taken now.
         """
         return made_at <= self._read_only_at
-
-    lock_tables = staticmethod(lock_tables)
 
     def prepare_upgrade(self, connection: Connection) -> None:
         encoding = connection.execute(text("SHOW server_encoding")).scalar_one()

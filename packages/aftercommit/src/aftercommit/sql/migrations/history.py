@@ -43,9 +43,13 @@ class History:
 
     def revisions(self) -> list[str]:
         """Return the names of all migrations, the oldest first."""
-        files = (file.name for folder in self.folders for file in folder.iterdir())
-        names = (re.match(rf"{self.name}_\d+", file) for file in files)
-        return sorted(name[0] for name in names if name)
+        return sorted(self._files())
+
+    def _files(self) -> dict[str, Path]:
+        """Return the file of each revision."""
+        files = (file for folder in self.folders for file in folder.iterdir())
+        names = ((re.match(rf"{self.name}_\d+", file.name), file) for file in files)
+        return {name[0]: file for name, file in names if name}
 
     @property
     def newest(self) -> str:
@@ -79,6 +83,12 @@ class History:
         elif self.metadata.tables.keys().isdisjoint(inspector.get_table_names()):
             return None
         raise DatabaseUnavailable("it holds tables of something else")
+
+    def names_in_pending(self, connection: Connection) -> set[str]:
+        """Return the words that the files of pending revisions use: tables may be among them."""
+        stored = self.stored_revision(connection) or ""
+        pending = (file for revision, file in self._files().items() if revision > stored)
+        return {word for file in pending for word in re.findall(r"\w+", file.read_text("utf-8"))}
 
     def lacking(self, connection: Connection) -> list[str]:
         """Return the columns that the program knows and no migration has made."""

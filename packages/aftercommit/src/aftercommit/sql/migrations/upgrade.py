@@ -1,0 +1,89 @@
+"""Upgrades histories while others work: a migration has each of its locks soon, or none at all.
+
+On PostgreSQL, a migration that has changed one table, and waits for another, is in a deadlock with
+each transaction that has written to the other, and goes on to the first; and whoever comes later
+waits behind it. So it waits for a moment only; then it lets go of all it has done, and tries again
+after a longer pause. Nobody knows for certain what a migration changes, but nobody has to: a lock
+that it does not get in time, at whichever statement, is answered in this way.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Connection, func, inspect, select, text
+from sqlalchemy.exc import DBAPIError
+
+from aftercommit.sql.migrations.history import History
+
+LOCK_NOT_AVAILABLE, DEADLOCK = "55P03", "40P01"
+# longer and longer, or it would never get past transactions that take longer than the first waits;
+# the last ones are longer than PostgreSQL's deadlock_timeout, after which it ends an autovacuum
+WAITS = [*[0.05] * 4, *[0.1] * 3, *[0.2] * 2, *[0.4] * 3, *[0.8] * 6, *[1.5] * 2]
+"""Seconds for which a migration waits for a lock, at each try; with the pauses, half a minute."""
+PAUSE = 2.0  # times the wait before it: others work at least for so long
+
+
+def upgrade_histories(connection: Connection, histories: Sequence[History]) -> None:
+    """Bring all of them to their newest revisions, in the transaction of the connection.
+
+    Tables that the files of pending revisions name are locked first, so that what takes long is
+    seldom done twice.
+
+    :raises sqlalchemy.exc.DBAPIError: if a table stays locked for half a minute
+    :raises SchemaTooNew: if one was made by a newer version of this program
+    :raises DatabaseUnavailable: if tables with these names belong to something else
+    """
+    if connection.dialect.name != "postgresql":  # a writer is alone
+        _upgrade(connection, histories)
+        return
+    from alembic import command  # noqa: F401 - or others would wait while it is imported
+
+    names = _pending_tables(connection, histories)
+    before = connection.scalar(text("SHOW lock_timeout"))
+    for number, seconds in enumerate(WAITS, 1):
+        try:
+            with connection.begin_nested():
+                _set_lock_timeout(connection, f"{seconds * 1000:.0f}ms")
+                if names:  # in the order of the writers, and in case that they have another one
+                    _lock(connection, names if number % 2 else names[::-1])
+                _upgrade(connection, histories)
+            break
+        except DBAPIError as error:
+            if number == len(WAITS) or _sqlstate(error) not in (LOCK_NOT_AVAILABLE, DEADLOCK):
+                raise
+        connection.execute(select(func.pg_sleep(seconds * PAUSE)))
+    _set_lock_timeout(connection, before)
+
+
+def _upgrade(connection: Connection, histories: Sequence[History]) -> None:
+    for history in histories:
+        history.upgrade(connection)
+
+
+def _pending_tables(connection: Connection, histories: Sequence[History]) -> list[str]:
+    """Return the tables that pending revisions name, as a unit of work would write to them.
+
+    It writes to those that others refer to first, and to those of the engine last.
+    """
+    there = set(inspect(connection).get_table_names())
+    ordered = [each.name for history in histories[::-1] for each in history.metadata.sorted_tables]
+    pending = set().union(*(history.names_in_pending(connection) for history in histories))
+    return [name for name in ordered if name in there & pending]
+
+
+def _set_lock_timeout(connection: Connection, value: object) -> None:
+    connection.execute(text("SELECT set_config('lock_timeout', :value, true)"), {"value": value})
+
+
+def _lock(connection: Connection, names: Sequence[str]) -> None:
+    quoted = ", ".join(map(connection.dialect.identifier_preparer.quote, names))
+    connection.execute(text(f"LOCK TABLE {quoted}"))
+
+
+def _sqlstate(error: DBAPIError) -> str | None:
+    """Return what PostgreSQL has called an error; each driver has its own place for it."""
+    raised: Any = error.orig
+    state: str | None = getattr(raised, "sqlstate", None) or getattr(raised, "pgcode", None)
+    if state is None and raised.args and isinstance(raised.args[0], dict):
+        return raised.args[0].get("C")  # pg8000
+    return state
