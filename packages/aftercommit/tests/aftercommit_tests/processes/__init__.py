@@ -227,8 +227,8 @@ def freeze(process: "subprocess.Popen[Any]", application: Installation) -> None:
     """
 
     def is_stopped() -> bool:
-        threads = f"{process.pid}/task"
-        return all(stat_of(f"{threads}/{each}")[0] == "T" for each in os.listdir(f"/proc/{threads}"))
+        tasks = f"{process.pid}/task"
+        return all(stat_of(f"{tasks}/{each}")[0] == "T" for each in os.listdir(f"/proc/{tasks}"))
 
     def is_stopped_with_nothing() -> bool:
         process.send_signal(signal.SIGSTOP)
