@@ -42,7 +42,7 @@ async def lock_deliveries(
     Return where those are that are outstanding, and in lanes.
     """
     places = await lock_lanes_and_pauses(transaction, database, *which)
-    await transaction.execute(_in_order(*which))
+    await transaction.execute(in_order(*which))
     return places
 
 
@@ -55,9 +55,10 @@ def change_in_order(
     """
     if database.backend.single_writer:
         return change.where(*which)
-    these = _in_order(*which).cte("these")
+    these = in_order(*which).cte("these")
     return change.where(*(column == these.c[column.name] for column in KEY))
 
 
-def _in_order(*which: sa.ColumnElement[bool]) -> sa.Select[object, str]:
+def in_order(*which: sa.ColumnElement[bool]) -> sa.Select[object, str]:
+    """Return the statement that locks these deliveries in the order of their keys."""
     return sa.select(*KEY).where(*which).order_by(*KEY).with_for_update()

@@ -7,6 +7,7 @@ those who wait have locked already.
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, closing, suppress
 from typing import Any
+from uuid import UUID
 
 import anyio
 import psycopg
@@ -16,11 +17,14 @@ from aftercommit.errors import DeliverySuperseded
 from aftercommit.extensions.operations import delivery_admin, handler_pauses
 from aftercommit.extensions.operations.exceptions import DeliveryNotFound
 from aftercommit.extensions.operations.redaction import StoredEvent, end_deliveries, redact_events
+from aftercommit.extensions.operations.replay import replay_of
 from aftercommit.handler_rows import Ordered
+from aftercommit.sql import tables
 
 from aftercommit_tests.builders import MARIA, PLAIN, a_failure
 from aftercommit_tests.extensions.postgresql.server import ENOUGH_SECONDS, change_from_outside
-from aftercommit_tests.things.domain import ThingMade
+from aftercommit_tests.things.bell import Bell
+from aftercommit_tests.things.domain import RenameThing, ThingId, ThingMade, ThingRenamed
 from aftercommit_tests.things.handlers import announce, look_at, write_down
 from aftercommit_tests.world import World
 
@@ -142,6 +146,37 @@ async def test_deliveries_are_locked_in_the_order_of_their_keys(
 
     async with somebody_waits(postgres_url, FIRST_DELIVERY, decide, world, claims) as looking:
         assert looking.execute(UNLOCKED).rowcount == MANY - 1
+
+
+async def test_an_ordered_replay_locks_what_runs_in_the_same_order(
+    world: World, postgres_url: str
+) -> None:
+    """A process that stops gives back all that it runs, in whatever lanes."""
+    before = [await world.make_thing() for _ in range(MANY)]
+    things = [ThingId(UUID(each["announce"].envelope.subject)) for each in before]
+    ordered = Ordered(announce_renamed)
+    world.event_handlers = {**PLAIN, ThingMade: [ordered], ThingRenamed: [ordered]}
+    world.wire()
+    for thing in things:
+        await world.bus.execute(RenameThing(thing_id=thing, name=f"lamp {thing}"))
+    await world.pause("announce_renamed")
+    change_from_outside(postgres_url, AGAINST_THE_ORDER)
+
+    async def replay_all(world: World, claims: list[Claim]) -> None:
+        past = replay_of(world.bus, "announce_renamed", [], until=1e9)
+        await past.run(world.database, MARIA, lambda count: None)
+
+    first = FIRST_DELIVERY.replace("announce", "announce_renamed")
+    unlocked = UNLOCKED.replace("announce", "announce_renamed")
+    async with somebody_waits(postgres_url, first, replay_all, world, []) as looking:
+        assert looking.execute(unlocked).rowcount == MANY - 1
+
+    blocked = await world.rows(tables.deliveries.c.blocked, tables.deliveries.c.owner)
+    assert sum(row.blocked for row in blocked if row.owner) == MANY
+
+
+async def announce_renamed(event: ThingMade | ThingRenamed, bell: Bell) -> None:
+    """Have an external effect."""
 
 
 async def test_an_erasure_waits_for_retention_before_it_locks_deliveries(
