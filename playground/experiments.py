@@ -50,7 +50,7 @@ async def the_frozen_owner(play: Playground, run: ExperimentRun) -> None:
     await play.proxy.set_mode("hangs")
     user, before, owner = await _running_email(play, run)
     await run.step("stopped")
-    owner.freeze()
+    await play.freeze(owner)
     await play.proxy.set_mode("up")
     await run.step("lease")
     await _until_all(play, [user], lambda row: row.is_settled)
@@ -59,7 +59,7 @@ async def the_frozen_owner(play: Playground, run: ExperimentRun) -> None:
     await run.step("woken")
     owner.thaw()
     other = play.children[process_of(after)]
-    other.freeze()  # the next user is left to the one that wakes
+    await play.freeze(other)  # the next user is left to the one that wakes
     following = await play.registrations.register()
     done = await wait_for(lambda: _done(play, following, "log_registration"))
     run.check("works_on", is_so=process_of(done) == owner.name, process=process_of(done))

@@ -9,6 +9,7 @@ import anyio
 from aftercommit.extensions.operations.causation_queries import read_traces
 from aftercommit.extensions.operations.causation_tree import Node
 from aftercommit.process.application import Application
+from aftercommit.sql.exceptions import DatabaseLocked
 from anyio import CancelScope, fail_after
 
 from allocation.config import Settings
@@ -53,6 +54,20 @@ class Playground:
         for child in self.children.values():
             await child.kill()
             await child.start(version=version)
+
+    async def freeze(self, child: Child) -> None:
+        """Freeze a process, but not while it has the write lock of the database.
+
+        With that it would stop all the others, and so show nothing about itself.
+        """
+        while True:
+            child.freeze()
+            try:
+                async with self.application.database.write_transaction():
+                    return
+            except DatabaseLocked:
+                child.thaw()
+                await anyio.sleep(POLL_SECONDS)
 
     async def restore(self) -> None:
         """Let everything be as it was at the start."""

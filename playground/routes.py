@@ -149,12 +149,13 @@ async def change_mail(mail: Mail, request: Request) -> None:
 @router.post("/processes/{name}", status_code=204)
 async def change_process(name: ChildName, signal: Signal, request: Request) -> None:
     """Kill, freeze, thaw or start a process."""
-    child = _panel(request).play.children[name]
+    play = _panel(request).play
+    child = play.children[name]
     match signal.action:
         case "kill":
             await child.kill()
         case "freeze":
-            child.freeze()
+            await play.freeze(child)
         case "thaw":
             child.thaw()
         case "start":

@@ -64,7 +64,8 @@ class Program:
 
     def rows(self, statement: str) -> list[Any]:
         """Query the SQLite file, or change it, from outside; of no table yet, there are no rows."""
-        with closing(sqlite3.connect(self.database)) as connection, connection:
+        opened = sqlite3.connect(self.database, timeout=LIMIT_SECONDS)
+        with closing(opened) as connection, connection:
             try:
                 return connection.execute(statement).fetchall()
             except sqlite3.OperationalError as error:

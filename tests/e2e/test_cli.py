@@ -5,11 +5,13 @@ import pty
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
 from tests.commands import Shell
-from tests.programs import LIMIT_SECONDS, Program, wait_until
+from tests.programs import LIMIT_SECONDS, Process, Program, wait_until
 
 ROWS = [f"Иван,user{number}@example.com\n" for number in range(40)]
 USER_ID = "7d3c1a52-0000-4000-8000-000000000000"
@@ -52,25 +54,57 @@ def test_a_person_at_a_terminal_is_asked_before_a_user_is_erased(
 ) -> None:
     """No command brings back what was erased."""
     shell.run(*REGISTER, "--user-id", USER_ID)
-    parent, child = pty.openpty()
-    os.write(parent, b"n\n")
-    command = [sys.executable, "-m", "allocation", "erase-user", USER_ID]
-    result = subprocess.run(
-        command,
-        cwd=program.folder,
-        env=program.environment(),
-        stdin=child,
-        capture_output=True,
-        text=True,
-        timeout=LIMIT_SECONDS,
-    )
-    for end in (parent, child):
-        os.close(end)
+    with at_a_terminal(program, "erase-user", USER_ID) as (process, terminal):
+        os.write(terminal, b"n\n")
+        shown, asked = process.communicate(timeout=LIMIT_SECONDS)
 
-    assert result.returncode == 0
-    assert "this cannot be undone" in result.stdout
-    assert "Go on? [y/N]" in result.stderr
+    assert process.returncode == 0
+    assert "this cannot be undone" in shown
+    assert "Go on? [y/N]" in asked
     assert shell.rows("SELECT name FROM users") == [("Анна",)]
+
+
+def test_what_changes_while_the_question_is_open_is_erased_too(
+    program: Program, shell: Shell
+) -> None:
+    """A person thinks about it, or looks something up; the service goes on meanwhile."""
+    shell.run("add-coupon-batch", "WELCOME", "5")
+    shell.run(*REGISTER, "--user-id", USER_ID, dispatch="worker")
+    with at_a_terminal(program, "erase-user", USER_ID) as (process, terminal):
+        assert process.stdout
+        assert "this cannot be undone" in process.stdout.readline()
+        shell.run("change-email", USER_ID, "new@example.net", dispatch="worker")
+        shell.run("worker", "--until-idle")
+        kept = {file.name: file.read_text("utf-8") for file in shell.folder.glob("*/new/*")}
+        os.write(terminal, b"y\n")
+        process.communicate(timeout=LIMIT_SECONDS)
+
+    assert process.returncode == 0
+    assert any("new@example.net" in text for text in kept.values())
+    assert list(shell.folder.glob("*/new/*")) == []
+
+
+@contextmanager
+def at_a_terminal(program: Program, *arguments: str) -> "Iterator[tuple[Process, int]]":
+    """Run a command that can ask a person; what is written to the terminal are the answers."""
+    parent, child = pty.openpty()
+    try:
+        with subprocess.Popen(
+            [sys.executable, "-m", "allocation", *arguments],
+            cwd=program.folder,
+            env=program.environment(),
+            stdin=child,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as process:
+            try:
+                yield process, parent
+            finally:
+                process.kill()
+    finally:
+        for end in (parent, child):
+            os.close(end)
 
 
 def test_a_person_is_erased_while_a_worker_sends(program: Program, shell: Shell) -> None:

@@ -4,6 +4,7 @@ The last tests are about what an erasure replaces around events: ids of messages
 """
 
 from collections.abc import AsyncIterator, Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -111,7 +112,8 @@ async def claimed(app: Application, *handlers: str) -> Sequence[Claim]:
 
 
 async def erased(app: Application, user_id: UserId = ANNA.user_id) -> int:
-    return await erase(app.database, user_id, handlers_with_effects(app), FOR_ANNA)
+    _, discarded = await erase(app.database, user_id, handlers_with_effects(app), FOR_ANNA)
+    return discarded
 
 
 async def columns_with(app: Application, texts: Collection[str]) -> dict[str, set[str]]:
@@ -336,6 +338,32 @@ async def test_the_commands_of_others_in_the_same_trace_stay_as_they_are(app: Ap
     sums = sa.select(command.message_id, command.fingerprint).where(command.source == "/shop")
     kept = {row for row in await rows(app, sums) if row.fingerprint}
     assert kept == {(some[1].email, "sum")}
+
+
+async def test_the_sum_of_a_command_that_was_repeated_is_erased(app: Application) -> None:
+    """The caller lost the first answer, and its key with it. What has been said is in the sum."""
+    again = replace(ANNA, email=NEW)
+    fingerprint = CODEC.fingerprint(again)
+    said = MessageOrigin(source="/shop", id="another key", fingerprint=fingerprint)
+    await app.bus.handle(again, said)
+    kept = sa.select(tables.commands.c.id).where(tables.commands.c.fingerprint == fingerprint)
+    assert len(await rows(app, kept)) == 1
+
+    await erased(app)
+
+    assert await rows(app, kept) == []
+
+
+async def test_an_erasure_says_whom_it_has_found(app: Application) -> None:
+    """Not whom somebody had found before: her address and her events may be others by then."""
+    before = await find_person(app.database, ANNA.user_id)
+    await app.bus.handle(a_change(ANNA, new_email="newest@example.net"))
+
+    effects = handlers_with_effects(app)
+    person, _ = await erase(app.database, ANNA.user_id, effects, FOR_ANNA)
+
+    assert {*person.addresses} - {*before.addresses} == {"newest@example.net"}
+    assert {*person.event_ids} > {*before.event_ids}
 
 
 @pytest.mark.parametrize("spelling", ["ÜMIT@пример.рф", "ümit@ПРИМЕР.РФ", "u\u0308mit@пример.рф"])

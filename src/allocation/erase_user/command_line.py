@@ -9,10 +9,11 @@ from aftercommit.extensions.operations.cli_parts import decided, is_wanted
 from aftercommit.extensions.operations.decisions import Decision
 from aftercommit.extensions.operations.redaction import handlers_with_effects
 from aftercommit.process.printing import pluralize
+from anyio import to_thread
 
 from allocation.config import Settings
 from allocation.domain.events import UserId
-from allocation.erase_user.erasure import erase, find_person
+from allocation.erase_user.erasure import Person, erase, find_person
 from allocation.erase_user.kept_emails import remove_emails
 
 
@@ -29,22 +30,25 @@ def erase_user(cli: CommandLine[Settings], user_id: UUID, yes: bool, decision: D
     were sent and other services keep what they have. Running the command again does no harm.
     """
     settings, user_id = cli.load_settings(), UserId(user_id)
-    person = cli.run(settings, lambda a: find_person(a.database, user_id))
-    outstanding = pluralize(person.outstanding, "outstanding delivery", "outstanding deliveries")
-    events = pluralize(len(person.event_ids), "event", "events")
+    found = cli.run(settings, lambda a: find_person(a.database, user_id))
+    outstanding = pluralize(found.outstanding, "outstanding delivery", "outstanding deliveries")
+    events = pluralize(len(found.event_ids), "event", "events")
     click.echo(f"user {user_id}: {events}, {outstanding}; this cannot be undone")
     if not is_wanted(1, yes=yes):
         return
-    folder, kept = settings.mail_folder, 0
-    if folder:  # both times: until it is erased, more may come
-        kept += remove_emails(Path(folder), person)
 
-    async def work(application: Application) -> int:
-        effects = handlers_with_effects(application)
-        return await erase(application.database, user_id, effects, decision)
+    async def remove(person: Person) -> int:
+        folder = settings.mail_folder
+        return await to_thread.run_sync(remove_emails, Path(folder), person) if folder else 0
 
-    discarded = cli.run(settings, work)
-    if folder:
-        kept += remove_emails(Path(folder), person)
+    async def work(application: Application) -> tuple[int, int]:
+        database, effects = application.database, handlers_with_effects(application)
+        # looked up again: the user may have another address since the question was asked;
+        # and removed both times: until it is erased, more may come, and then no address is known
+        kept = await remove(await find_person(database, user_id))
+        person, discarded = await erase(database, user_id, effects, decision)
+        return kept + await remove(person), discarded
+
+    kept, discarded = cli.run(settings, work)
     emails = pluralize(kept, "kept e-mail", "kept e-mails")
     click.echo(f"erased, with {emails}; {pluralize(discarded)} discarded")

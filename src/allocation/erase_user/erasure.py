@@ -49,21 +49,17 @@ async def find_person(database: Database, user_id: UserId) -> Person:
     async with database.read_transaction() as transaction:
         address = await _address(transaction, sa.select(_EMAIL), user_id)
         about = await _events_about(transaction, user_id)
-        outstanding = await count_outstanding(transaction, about)
-        had = set(map(comparable, await _addresses(transaction, user_id, about, address)))
-        taken = sa.select(users.c.email_key).where(users.c.email_key.in_(had))
-        others = await transaction.execute(taken.where(users.c.id != user_id))
-        had.difference_update(others.scalars())
-    return Person(had, {str(event.id) for event in about}, outstanding)
+        addresses = await _addresses(transaction, user_id, about, address)
+        return await _person(transaction, user_id, about, addresses)
 
 
 async def erase(
     database: Database, user_id: UserId, effects: Collection[str], decision: Decision
-) -> int:
-    """Erase a user, in one transaction; return how many deliveries were discarded.
+) -> tuple[Person, int]:
+    """Erase a user, in one transaction; return who that was, and how many deliveries it discarded.
 
-    Outstanding deliveries to these handlers, which would have an effect outside, are discarded. The
-    others are done as always. Repeating it does no harm.
+    Outstanding deliveries to these handlers, which would have an external effect, are discarded.
+    The others are done as always. Repeating it does no harm.
 
     :raises UserNotFound: if there is no such user
     """
@@ -71,17 +67,18 @@ async def erase(
         # locked in the order in which handlers lock: first the user, then deliveries
         address = await _address(transaction, sa.select(_EMAIL).with_for_update(), user_id)
         about = await _events_about(transaction, user_id)
+        addresses = await _addresses(transaction, user_id, about, address)
+        person = await _person(transaction, user_id, about, addresses)
         discarded = await end_deliveries(
             transaction, database, about, discard=effects, reason=NOT_DONE, decision=decision
         )
-        addresses = await _addresses(transaction, user_id, about, address)
         await _erase_user(transaction, user_id)
         email = str(_erased_email(user_id))
         texts = dict.fromkeys(NAMES, ERASED) | dict.fromkeys(ADDRESSES, email)
         await redact_events(transaction, about, texts, reason=NOT_DONE)
         await redact_mentions(transaction, addresses)
         await transaction.commit()
-    return discarded
+    return person, discarded
 
 
 def comparable(address: str) -> str:
@@ -107,6 +104,19 @@ async def _events_about(transaction: Transaction, user_id: UserId) -> Sequence[S
     this = str(user_id)
     found = await events_with(transaction, this)
     return [event for event in found if this in (event.subject, event.fields.get("user_id"))]
+
+
+async def _person(
+    transaction: Transaction,
+    user_id: UserId,
+    about: Sequence[StoredEvent],
+    addresses: Collection[str],
+) -> Person:
+    had = set(map(comparable, addresses))
+    taken = sa.select(users.c.email_key).where(users.c.email_key.in_(had))
+    others = await transaction.execute(taken.where(users.c.id != user_id))
+    outstanding = await count_outstanding(transaction, about)
+    return Person(had.difference(others.scalars()), {str(each.id) for each in about}, outstanding)
 
 
 async def _addresses(

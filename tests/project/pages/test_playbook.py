@@ -17,7 +17,7 @@ from pathlib import Path
 import psycopg
 import pytest
 from aftercommit_tests.extensions.brokers.fixtures import tansu
-from aftercommit_tests.processes import LIMIT_SECONDS, a_free_port, asked, owed, stat_of, wait_until
+from aftercommit_tests.processes import LIMIT_SECONDS, a_free_port, asked, freeze, owed, wait_until
 
 from tests.project.consoles import Command, commands, shows
 from tests.project.mail_server import MailServer
@@ -55,8 +55,7 @@ def frozen_worker(application: Application, mail: MailServer) -> "Iterator[subpr
     with application.running("worker", instance_name="worker-1") as worker:
         assert mail.holding.wait(LIMIT_SECONDS)
         wait_until(lambda: owed(application) == [("send_welcome_email", 1)])
-        worker.send_signal(signal.SIGSTOP)
-        wait_until(lambda: stat_of(worker.pid)[0] == "T")
+        freeze(worker, application)
         application.change(A_MINUTE_LATER)
         yield worker
 

@@ -15,6 +15,7 @@ from aftercommit.sql.claim_statements import NEXT_TOKEN
 from aftercommit.sql.database import Database
 from aftercommit.sql.delivery_states import pause_of
 from aftercommit.sql.failure_history import Outcome
+from aftercommit.sql.lock_order import change_in_order
 from aftercommit.sql.tables import PARKED, PENDING, deliveries
 from aftercommit.sql.write_line import Writer
 
@@ -36,7 +37,8 @@ WriteAll = Callable[[Sequence[ClaimKey]], Awaitable[Collection[ClaimKey]]]
 _CLAIMS: sa.BindParameter[Any] = sa.bindparam("claims", expanding=True)
 _KEY_AND_TOKEN = [deliveries.c[name] for name in ClaimKey._fields]
 _CLAIMED = sa.tuple_(*_KEY_AND_TOKEN).in_(_CLAIMS)
-WITH_VALID_TOKEN = sa.update(deliveries).where(_CLAIMED, PENDING)
+_VALID = _CLAIMED, PENDING
+WITH_VALID_TOKEN = sa.update(deliveries).where(*_VALID)
 # a list of one costs SQLAlchemy more than a comparison
 _THIS = [column == sa.bindparam(f"this_{column.name}") for column in _KEY_AND_TOKEN]
 THIS_WITH_VALID_TOKEN = sa.update(deliveries).where(*_THIS, PENDING)
@@ -57,8 +59,8 @@ def settlement(database: Database, policy: DeliveryPolicy) -> ReturningUpdate[An
 
     One that is done already with this token was so by this claim, whose answer was cancelled.
     """
-    settled = sa.update(deliveries).where(_CLAIMED, ~PARKED).values(**done(database, policy))
-    return settled.returning(*_KEY_AND_TOKEN)
+    settled = sa.update(deliveries).values(**done(database, policy))
+    return change_in_order(database, settled, _CLAIMED, ~PARKED).returning(*_KEY_AND_TOKEN)
 
 
 def done(database: Database, policy: DeliveryPolicy) -> dict[str, Any]:
@@ -116,8 +118,8 @@ class Releases:
         fresh = {"attempts": row.attempts - 1, "token": NEXT_TOKEN, "owner": None}
         attempt, token = row.attempts + 1, row.token - 1  # RETURNING sees what is set
         claim = row.event_id, row.handler, token.label("token"), attempt.label("attempt")
-        release = WITH_VALID_TOKEN.values(available_at=claimed_at, **fresh)
-        self._statement = release.returning(*claim)
+        release = sa.update(deliveries).values(available_at=claimed_at, **fresh)
+        self._statement = change_in_order(database, release, *_VALID).returning(*claim)
 
     async def release(self, claims: Collection[Claim]) -> None:
         """Return when all that are still valid are released."""

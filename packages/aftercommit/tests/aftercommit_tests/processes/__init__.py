@@ -23,6 +23,11 @@ from aftercommit_tests.warm import SOURCES, WarmProcess
 TIMEOUT_SECONDS = 240
 LIMIT_SECONDS = 180
 POLL_SECONDS = (0.01, 0.1)  # at first, and after a while
+IN_TRANSACTION = """
+SELECT pid FROM pg_stat_activity
+WHERE datname = current_database() AND pid != pg_backend_pid()
+AND backend_type = 'client backend' AND xact_start IS NOT NULL
+"""
 TERMINAL = {"TERM": "xterm", "COLUMNS": "200", "LINES": "24"}  # if one is written to
 
 
@@ -165,7 +170,19 @@ class Installation:
         """Connect to the database from outside."""
         if self.postgres_url:
             return psycopg.connect(self.postgres_url)
-        return closing(sqlite3.connect(self.database))
+        return closing(sqlite3.connect(self.database, timeout=LIMIT_SECONDS))
+
+    def is_free(self) -> bool:
+        """Tell whether no process is in a transaction that could keep another one from writing."""
+        with self.connected() as connection:
+            if self.postgres_url:
+                return not connection.execute(IN_TRANSACTION).fetchall()
+            connection.execute("PRAGMA busy_timeout = 0")
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError:  # locked
+                return False
+            return True
 
     def _finish(self, process: "subprocess.Popen[str]") -> subprocess.CompletedProcess[str]:
         with process:
@@ -202,6 +219,28 @@ def stop(process: "subprocess.Popen[str]", by: int = signal.SIGTERM) -> int:
     return process.wait(LIMIT_SECONDS)
 
 
+def freeze(process: "subprocess.Popen[Any]", application: Installation) -> None:
+    """Stop a process with SIGSTOP at a moment when nobody waits for what it holds.
+
+    Stopped at any moment, it may have SQLite's only write lock: then nobody can write until it goes
+    on. So this looks, once no thread of it runs any more, and lets it go on and tries again if so.
+    """
+
+    def is_stopped() -> bool:
+        tasks = f"{process.pid}/task"
+        return all(stat_of(f"{tasks}/{each}")[0] == "T" for each in os.listdir(f"/proc/{tasks}"))
+
+    def is_stopped_with_nothing() -> bool:
+        process.send_signal(signal.SIGSTOP)
+        wait_until(is_stopped)
+        if application.is_free():
+            return True
+        process.send_signal(signal.SIGCONT)
+        return False
+
+    wait_until(is_stopped_with_nothing)
+
+
 def asked(port: int, path: str) -> tuple[int, str]:
     """Ask on a port of this machine: return the status and the body, 0 if nobody answers."""
     try:
@@ -235,7 +274,7 @@ def owed(application: Installation) -> list[tuple[str, int]]:
     )
 
 
-def stat_of(pid: int) -> list[str]:
+def stat_of(pid: int | str) -> list[str]:
     """Return the fields of /proc/PID/stat after the name, the state first; see proc(5)."""
     return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
 

@@ -16,7 +16,7 @@ from aftercommit_tests.crashing import (
     PARKING,
     RESCHEDULING,
 )
-from aftercommit_tests.processes import Installation, owed, stop, wait_until
+from aftercommit_tests.processes import Installation, freeze, owed, stop, wait_until
 
 MAKE = ("make-thing", "lamp")
 WORK = ("worker", "--until-idle")
@@ -129,7 +129,7 @@ def test_a_frozen_worker_that_wakes_up_changes_nothing(on_each: Installation) ->
     row = "SELECT * FROM aftercommit_deliveries WHERE handler = 'announce'"
     with on_each.running("worker", bell_file="fifo") as frozen:
         wait_until(lambda: [handler for handler, _ in owed(on_each)] == ["announce", "praise"])
-        frozen.send_signal(signal.SIGSTOP)
+        freeze(frozen, on_each)
         let_a_worker_finish(on_each)
         done = on_each.rows(row)
 

@@ -1,15 +1,15 @@
 """The order holds while processes are killed and frozen."""
 
 import signal
-import time
 from contextlib import ExitStack
 from itertools import groupby
 
 from aftercommit_tests.ordered import lane_of
-from aftercommit_tests.processes import Installation, owed, wait_until
+from aftercommit_tests.processes import Installation, freeze, owed, wait_until
 
 ORDERED = ("aftercommit_tests.ordered",)
 COUNT, KILLS, LEASE = 30, 3, 3
+RUN_BY = "aftercommit_deliveries WHERE completed_at IS NULL AND owner LIKE '%:{pid}'"
 IN_THE_ORDER_OF_COMMITS = """
 SELECT lane, completed_at FROM aftercommit_deliveries WHERE handler = 'write_down' ORDER BY position
 """
@@ -34,9 +34,10 @@ def test_kills_and_freezes_change_no_order(on_each: Installation) -> None:
         for number in range(KILLS):
             wait_until(lambda: len(on_each.rings) >= 5 * (number + 1))  # noqa: B023
             workers[number].kill()
-        workers[KILLS].send_signal(signal.SIGSTOP)
-        time.sleep(LEASE + 1)  # no longer: it may have SQLite's write lock
-        workers[KILLS].send_signal(signal.SIGCONT)
+        frozen = workers[KILLS]
+        freeze(frozen, on_each)
+        wait_until(lambda: not on_each.count(RUN_BY.format(pid=frozen.pid)))
+        frozen.send_signal(signal.SIGCONT)
         wait_until(lambda: not owed(on_each) and maker.poll() == 0)
 
     rung = [ring.rpartition(" ")[0] for ring in on_each.rings]

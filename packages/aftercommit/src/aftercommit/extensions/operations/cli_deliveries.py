@@ -1,6 +1,7 @@
 """The commands about deliveries: what is outstanding, what is parked, and what is past."""
 
 import sys
+from collections import Counter
 from collections.abc import AsyncIterator, Collection
 from functools import partial
 from uuid import UUID
@@ -21,7 +22,12 @@ from aftercommit.extensions.operations.cli_parts import (
     with_application,
 )
 from aftercommit.extensions.operations.decisions import Decision
-from aftercommit.extensions.operations.delivery_admin import Delivery, Which, listed_deliveries
+from aftercommit.extensions.operations.delivery_admin import (
+    Delivery,
+    Readiness,
+    Which,
+    listed_deliveries,
+)
 from aftercommit.extensions.operations.exceptions import HasExternalEffects, NotAProjection
 from aftercommit.extensions.operations.replay import Replay, replay_of
 from aftercommit.extensions.operations.times import duration, format_duration
@@ -125,22 +131,28 @@ def retry_delivery(
 ) -> None:
     """Retry one delivery now, or all parked ones.
 
-    Its attempts are reset. If its handler is paused, it is due when that is resumed.
+    Its attempts are reset. If its handler is paused, it is due when that is resumed; if an earlier
+    one of its lane is not done, then.
     """
     if all_parked == (event_id is not None) or (event_id is None) != (handler is None):
         raise click.UsageError("give either EVENT_ID and HANDLER, or --all-parked")
     if only is not None and not all_parked:
         raise click.UsageError("--handler goes with --all-parked")
 
-    async def work(application: Application) -> int:
+    async def work(application: Application) -> Counter[Readiness]:
+        database = application.database
         if event_id is None or handler is None:
             names = only if only is None else delivery_admin.all_names(application.handlers, only)
-            return await delivery_admin.retry_all_parked(application.database, decision, names)
-        await delivery_admin.retry(application.database, EventId(event_id), handler, decision)
-        return 1
+            return await delivery_admin.retry_all_parked(database, decision, names)
+        return Counter([await delivery_admin.retry(database, EventId(event_id), handler, decision)])
 
-    count = cli.run(cli.load_settings(), work)
-    click.echo(f'{pluralize(count)} due now; run "{cli.app.name} worker"')
+    retried = cli.run(cli.load_settings(), work)
+    if retried["due"] or not retried:
+        click.echo(f'{pluralize(retried["due"])} due now; run "{cli.app.name} worker"')
+    if paused := retried["paused"]:
+        click.echo(f"{pluralize(paused)} due when the handler is resumed")
+    if blocked := retried["blocked"]:
+        click.echo(f"{pluralize(blocked)} due when the earlier ones of the lane are done")
 
 
 @deliveries.command("discard")

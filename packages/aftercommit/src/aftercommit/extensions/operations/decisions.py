@@ -17,6 +17,8 @@ from aftercommit.errors import InvalidValue
 from aftercommit.extensions.operations.times import in_utc
 from aftercommit.sql import failure_history
 from aftercommit.sql.database import Database
+from aftercommit.sql.lanes import Place
+from aftercommit.sql.lock_order import lock_deliveries
 from aftercommit.sql.tables import PENDING, decisions, deliveries, failures
 from aftercommit.sql.transaction import Transaction
 
@@ -67,8 +69,13 @@ class Decision:
 
 async def take_over(
     transaction: Transaction, database: Database, *which: sa.ColumnElement[bool]
-) -> None:
-    """Record that processes lose those of these deliveries that they run, or ran when they died."""
+) -> Sequence[Place]:
+    """Lock these deliveries, and record that processes lose those that they run, or ran last.
+
+    All are locked, also those that nobody runs: one that is claimed until then is run. Return where
+    those are that are outstanding, and in lanes.
+    """
+    places = await lock_deliveries(transaction, database, *which)
     row, now, outcome = deliveries.c, database.clock, "superseded"
     is_over, reasons = row.available_at <= now, failure_history.REASONS
     columns = {
@@ -78,8 +85,8 @@ async def take_over(
         "error": sa.case((is_over, reasons["lease_expired"]), else_=reasons["superseded"]),
     }
     running = sa.select(*columns.values()).where(*which, PENDING, row.owner.is_not(None))
-    locked = running.with_for_update(of=deliveries)
-    await transaction.execute(sa.insert(failures).from_select([*columns], locked))
+    await transaction.execute(sa.insert(failures).from_select([*columns], running))
+    return places
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

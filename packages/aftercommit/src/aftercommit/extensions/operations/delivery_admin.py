@@ -3,6 +3,7 @@
 A process that runs one which is retried or discarded notices: it has lost its lease.
 """
 
+from collections import Counter
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -21,12 +22,14 @@ from aftercommit.extensions.operations.times import in_utc
 from aftercommit.sql.claim_statements import NEXT_TOKEN
 from aftercommit.sql.database import Database
 from aftercommit.sql.delivery_states import (
+    PAUSE,
     blocked_by,
     delivery_state,
     is_scheduled,
     pause_of,
 )
-from aftercommit.sql.lanes import after_end, before_end
+from aftercommit.sql.lanes import after_end
+from aftercommit.sql.lock_order import KEY, change_in_order, lock_lanes_and_pauses
 from aftercommit.sql.tables import (
     BLOCKED,
     CLAIMABLE,
@@ -38,9 +41,12 @@ from aftercommit.sql.tables import (
 )
 from aftercommit.sql.transaction import Transaction
 
-KEY = deliveries.c.event_id, deliveries.c.handler
 delivery_key = sa.tuple_(*KEY)
 Which = Literal["outstanding", "pending", "scheduled", "blocked", "parked", "done", "all"]
+Readiness = Literal["due", "paused", "blocked"]
+READINESS = sa.case(
+    (deliveries.c.available_at > PAUSE, "paused"), (deliveries.c.blocked, "blocked"), else_="due"
+).label("readiness")
 PARTS = {
     "outstanding": ("pending", "blocked", "parked"),
     "all": ("pending", "scheduled", "blocked", "parked", "done"),
@@ -138,40 +144,46 @@ def _delivery(codec: Codec[object], row: sa.Row[Any]) -> Delivery:
     return Delivery(about=words or subject, **values)
 
 
-async def retry(database: Database, event_id: EventId, handler: str, decision: Decision) -> None:
+async def retry(
+    database: Database, event_id: EventId, handler: str, decision: Decision
+) -> Readiness:
     """Reset a delivery's attempts, and make it due now; a process that runs it loses it.
 
     If its handler is paused, it is due when that is resumed; if an earlier one of its lane is not
-    done, then.
+    done, then. Return whether it waits for either.
 
     :raises DeliveryNotFound: if it is not outstanding
     """
     async with database.write_transaction() as transaction:
-        await retry_in(transaction, database, event_id, handler, decision)
+        readiness = await retry_in(transaction, database, event_id, handler, decision)
         await transaction.commit()
+    return readiness
 
 
 async def retry_in(
     transaction: Transaction, database: Database, event_id: EventId, handler: str, why: Decision
-) -> None:
+) -> Readiness:
     """Do the same in the caller's transaction."""
-    await _decide(transaction, database, due_now(database), "retry", (event_id, handler), why)
+    key = event_id, handler
+    return await _decide(transaction, database, due_now(database), "retry", key, why)
 
 
 async def retry_all_parked(
     database: Database, decision: Decision, names: Collection[str] | None = None
-) -> int:
-    """Do the same for every parked delivery, or those of a handler; return how many there were.
+) -> Counter[Readiness]:
+    """Do the same for every parked delivery, or those of a handler; return how many are what then.
 
     `names` are all names of the handler.
     """
     these = [PARKED] if names is None else [PARKED, deliveries.c.handler.in_(names)]
     async with database.write_transaction(no_timeout=True) as transaction:
-        retried = due_now(database).where(*these).returning(*KEY)
-        keys = [(row.event_id, row.handler) for row in await transaction.execute(retried)]
+        await lock_lanes_and_pauses(transaction, database, *these)
+        retried = change_in_order(database, due_now(database), *these)
+        rows = (await transaction.execute(retried.returning(*KEY, READINESS))).all()
+        keys = [(row.event_id, row.handler) for row in rows]
         await decision.store(transaction, database, "retry", keys)
         await transaction.commit()
-    return len(keys)
+    return Counter(row.readiness for row in rows)
 
 
 async def discard(database: Database, event_id: EventId, handler: str, decision: Decision) -> None:
@@ -206,18 +218,21 @@ async def _decide(
     what: What,
     key: tuple[EventId, str],
     decision: Decision,
-) -> None:
-    """Change a delivery as a person has decided, in the caller's transaction.
+) -> Readiness:
+    """Change a delivery as a person has decided, in the caller's transaction; return what it is.
 
     :raises DeliveryNotFound: if it is not outstanding
     """
     this = delivery_key == key
-    places = await before_end(transaction, database, this) if what == "discard" else ()
-    await take_over(transaction, database, this)
-    if not await transaction.execute_dml(change.where(this, ~FINISHED)):
+    places = await take_over(transaction, database, this)
+    changed = change.where(this, ~FINISHED).returning(READINESS)
+    if (row := (await transaction.execute(changed)).one_or_none()) is None:
         raise DeliveryNotFound(*key)
     await decision.store(transaction, database, what, [key])
-    await after_end(transaction, database, places)
+    if what == "discard":
+        await after_end(transaction, database, places)
+    readiness: Readiness = row.readiness
+    return readiness
 
 
 def all_names(handlers: Mapping[str, str], handler: str) -> Collection[str]:

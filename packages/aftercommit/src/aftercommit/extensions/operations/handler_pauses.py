@@ -19,6 +19,7 @@ from aftercommit.extensions.operations.exceptions import HandlerNotFound
 from aftercommit.extensions.operations.times import in_utc
 from aftercommit.sql.database import Database
 from aftercommit.sql.delivery_states import PAUSE, PAUSED_HANDLERS
+from aftercommit.sql.lock_order import KEY
 from aftercommit.sql.tables import BLOCKED, CLAIMABLE, deliveries, handler_pauses
 from aftercommit.sql.transaction import Transaction
 
@@ -46,10 +47,11 @@ async def pause(database: Database, names: Collection[str], decision: Decision) 
                 return None
             rows = [{"handler": name, "by": decision.by} for name in new]
             await transaction.execute(sa.insert(handler_pauses).values(**now), rows)
-            # what a process runs, or has lost, is left alone: it is little
+            # what a process runs, has lost or is about to change is left alone: it is little
             held = sa.update(deliveries).values(available_at=row.available_at + PAUSE)
-            held = held.where(row.handler.in_(new), row.owner.is_(None), row.available_at < PAUSE)
-            count = sum([await transaction.execute_dml(held.where(each)) for each in PARTS])
+            these = row.handler.in_(new), row.owner.is_(None), row.available_at < PAUSE
+            some = [_unlocked(part, *these) for part in PARTS]
+            count = sum([await transaction.execute_dml(held.where(each)) for each in some])
             await decision.store(transaction, database, "pause", [(None, name) for name in new])
             await transaction.commit()
             return count
@@ -63,12 +65,11 @@ async def resume(database: Database, names: Collection[str], decision: Decision)
     """
     row, paused = deliveries.c, handler_pauses.c.handler
     held = row.handler.in_(names), row.available_at > PAUSE
-    released = sa.update(deliveries).values(available_at=row.available_at - PAUSE).where(*held)
+    released = sa.update(deliveries).values(available_at=row.available_at - PAUSE)
     count = 0
     for part in PARTS:
         number = RELEASED_TOGETHER
-        some = sa.select(row.event_id, row.handler).where(part, *held).limit(number)
-        these = released.where(part, delivery_key.in_(some))
+        these = released.where(_unlocked(part, *held, limit=number))
         while number == RELEASED_TOGETHER:
             async with database.write_transaction(no_timeout=True) as transaction:
                 number = await transaction.execute_dml(these)
@@ -78,11 +79,18 @@ async def resume(database: Database, names: Collection[str], decision: Decision)
         # waits for the commits that have seen the pause; others wait for this one, so it is short
         ended = sa.delete(handler_pauses).where(paused.in_(names)).returning(paused)
         resumed = (await transaction.execute(ended)).scalars().all()
-        count += sum([await transaction.execute_dml(released.where(part)) for part in PARTS])
+        left = [released.where(part, *held) for part in PARTS]
+        count += sum([await transaction.execute_dml(each) for each in left])
         await decision.store(transaction, database, "resume", [(None, name) for name in resumed])
         transaction.notify_workers()
         await transaction.commit()
     return count if resumed else None
+
+
+def _unlocked(*which: sa.ColumnElement[bool], limit: int | None = None) -> sa.ColumnElement[bool]:
+    """Tell which of these deliveries nobody else has locked: who waits for none is in no circle."""
+    these = sa.select(*KEY).where(*which).limit(limit)
+    return delivery_key.in_(these.with_for_update(skip_locked=True))
 
 
 async def paused_names(

@@ -17,6 +17,7 @@ from aftercommit.sql.claim_statements import RAW_EVENTS
 from aftercommit.sql.database import Database
 from aftercommit.sql.delivery_states import PAUSE, PAUSED_HANDLERS
 from aftercommit.sql.lanes import lock_lanes
+from aftercommit.sql.lock_order import in_order
 from aftercommit.sql.tables import FINISHED, deliveries, handler_pauses
 from aftercommit.sql.transaction import Transaction
 
@@ -30,6 +31,8 @@ _is_behind = sa.exists().where(
     _earlier.c.completed_at.is_(None),
     _earlier.c.position < deliveries.c.position,
 )
+# a process that stops gives back many of those that run, whatever their lanes
+_LOCK = in_order(*_IN_THESE, ~deliveries.c.blocked)
 # what runs goes on to its end, and then lets nothing begin
 _BLOCK = sa.update(deliveries).where(*_IN_THESE, ~deliveries.c.blocked, _is_behind)
 _UNBLOCK = sa.update(deliveries).where(*_IN_THESE, deliveries.c.blocked, ~_is_behind)
@@ -76,6 +79,7 @@ async def enqueue(
         new = sa.insert(deliveries).values(
             handler=handler, available_at=database.clock + PAUSE, **fresh
         )
+        await transaction.execute(_LOCK, lanes)
         await transaction.execute(new, rows)
         await transaction.execute_dml(_BLOCK.values(blocked=True), lanes)
         await transaction.execute_dml(_UNBLOCK.values(blocked=False), lanes)

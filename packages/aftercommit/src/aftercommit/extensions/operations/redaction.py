@@ -22,7 +22,7 @@ from aftercommit.process.application import Application
 from aftercommit.sql.claim_statements import NEXT_TOKEN
 from aftercommit.sql.database import Database
 from aftercommit.sql.delivery_states import pause_of
-from aftercommit.sql.lanes import after_end, before_end
+from aftercommit.sql.lanes import after_end
 from aftercommit.sql.tables import (
     FINISHED,
     PENDING,
@@ -91,13 +91,17 @@ async def end_deliveries(
     Of the others, what runs is taken from its process, which knows the events still, and begins
     again. The decision to erase is stored with each event.
     """
+    these = sa.select(events.c.id).where(events.c.id.in_([event.id for event in of]))
+    in_order = these.order_by(events.c.recorded_at, events.c.id)
+    # retention locks them, and some may be gone; a replay would add deliveries
+    locked = (await transaction.execute(in_order.with_for_update(key_share=True))).scalars().all()
+    places = await take_over(transaction, database, _of(of))
+    await decision.store(transaction, database, "erase", [(each, None) for each in locked])
     outstanding = _of(of), ~FINISHED, deliveries.c.handler.in_(discard)
-    places = await before_end(transaction, database, *outstanding)
-    await take_over(transaction, database, _of(of))
-    await decision.store(transaction, database, "erase", [(event.id, None) for event in of])
     ended = discarded_now(database).values(last_error=reason).where(*outstanding)
     discarded = await transaction.execute_dml(ended)
-    await after_end(transaction, database, places)
+    left = [place for place in places if place.ended_handler in discard]
+    await after_end(transaction, database, left)
     running = _of(of), PENDING, deliveries.c.owner.is_not(None)
     await transaction.execute_dml(_taken_back(database).where(*running))
     transaction.notify_workers()
@@ -119,7 +123,9 @@ async def redact_events(
 ) -> None:
     """Replace fields of events by these texts, and all that may quote what the fields have said.
 
-    These are errors of handlers, except `reason`, and sums over what commands have said.
+    These are errors of handlers, except `reason`, and sums over what commands have said: those that
+    have caused the events, and all of which there is no event. Nobody can tell what these were
+    about; one that repeats another has caused none.
     """
     ids = [event.id for event in some]
     failed = sa.update(failures).where(failures.c.event_id.in_(ids), failures.c.outcome == "failed")
@@ -129,7 +135,12 @@ async def redact_events(
     for event in some:
         await _redact(transaction, event, texts)
     causes = sa.select(events.c.causation_id).where(events.c.id.in_(ids))
-    these = sa.update(commands).where(commands.c.id.in_(causes))
+    caused = sa.exists().where(  # by the index of traces
+        events.c.correlation_id == commands.c.correlation_id,
+        events.c.causation_id == commands.c.id,
+    )
+    these = sa.update(commands).where(commands.c.fingerprint.is_not(None))
+    these = these.where(sa.or_(commands.c.id.in_(causes), ~caused))
     await transaction.execute_dml(these.values(fingerprint=None))
 
 

@@ -68,6 +68,16 @@ SELECT claimed.*, event.*, claimed.handler AS subscriber  -- both have a handler
 FROM claimed LEFT JOIN aftercommit_events AS event ON event.id = claimed.event_id AND claimed.problem IS NULL
 
 -- name: settle
+WITH these AS MATERIALIZED (  -- locked in the order of their keys, as by all who lock several of them
+    SELECT delivery.event_id, delivery.handler
+    FROM aftercommit_deliveries AS delivery
+    JOIN unnest(CAST(:event_ids AS uuid[]), CAST(:handlers AS text[]), CAST(:tokens AS int[]))
+        AS claim (event_id, handler, token)
+        ON delivery.event_id = claim.event_id AND delivery.handler = claim.handler AND delivery.token = claim.token
+    WHERE delivery.parked_at IS NULL
+    ORDER BY delivery.event_id, delivery.handler
+    FOR UPDATE OF delivery
+)
 UPDATE aftercommit_deliveries AS delivery  -- what is done already with this token was done by this claim
 SET completed_at = coalesce(delivery.completed_at, :now),
     duration_seconds = coalesce(  -- the lease has begun so long ago
@@ -75,8 +85,6 @@ SET completed_at = coalesce(delivery.completed_at, :now),
     ),
     available_at = NULL,
     last_error = NULL
-FROM unnest(CAST(:event_ids AS uuid[]), CAST(:handlers AS text[]), CAST(:tokens AS int[]))
-    AS claim (event_id, handler, token)
-WHERE delivery.event_id = claim.event_id AND delivery.handler = claim.handler
-    AND delivery.token = claim.token AND delivery.parked_at IS NULL
+FROM these
+WHERE delivery.event_id = these.event_id AND delivery.handler = these.handler
 RETURNING delivery.event_id, delivery.handler, delivery.token

@@ -73,7 +73,7 @@ async def test_a_person_lets_a_lane_go_on(world: World, discard: bool) -> None:
     head = await parked(world)
     [_, (_, a2, _), *_] = await listed(world)
     [second] = [row.id for row in await world.rows(*events.c) if f'"{a2}"' in row.data]
-    await delivery_admin.retry(world.database, second, "note", MARIA)
+    assert await delivery_admin.retry(world.database, second, "note", MARIA) == "blocked"
     assert [name for name, _ in await claimed(world)] == ["b1"]
 
     decide = delivery_admin.discard if discard else delivery_admin.retry
@@ -130,6 +130,28 @@ def test_a_lane_is_mended_from_the_command_line(
     assert command_line.shows("deliveries", "list") == ""
     rings = (command_line.folder / "bell.txt").read_text().splitlines()
     assert [ring.rpartition(" ")[0] for ring in rings] == ["thing 9"]
+
+
+def test_a_retry_says_what_it_waits_for(
+    command_line: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever is told to run a worker would look in vain for what it does."""
+    monkeypatch.setitem(bootstrap.__kwdefaults__ or {}, "handlers", ORDERED)
+    for name in ("thing 3", "thing 6"):
+        command_line.shows("make-thing", name, dispatch="worker")
+    lane = command_line.shows("deliveries", "list", "--lane", "announce:0").splitlines()[1:]
+    head, waits = (line.split()[0] for line in lane)
+
+    retry = ("deliveries", "retry")
+    assert (
+        command_line.shows(*retry, head, "announce") == '1 delivery due now; run "things worker"\n'
+    )
+    behind = command_line.shows(*retry, waits, "announce")
+    command_line.shows("deliveries", "pause", "announce")
+    paused = command_line.shows(*retry, head, "announce")
+
+    assert behind == "1 delivery due when the earlier ones of the lane are done\n"
+    assert paused == "1 delivery due when the handler is resumed\n"
 
 
 @pytest.mark.anyio

@@ -169,7 +169,7 @@ async def test_what_is_retried_while_its_handler_is_paused_waits_too(world: Worl
     key = held[NAME].envelope.id, NAME
     before = (await world.deliveries())[key]
 
-    assert await delivery_admin.retry_all_parked(world.database, MARIA) == 1
+    assert await delivery_admin.retry_all_parked(world.database, MARIA) == {"paused": 1}
     assert (await world.deliveries())[key] == before
     assert (await listed(world))[NAME].state == "paused"
     assert await world.outbox().claim(10, [NAME]) == []

@@ -73,7 +73,7 @@ async def test_on_asyncpg_a_claim_and_a_settlement_are_one_statement_each(
             claims = await outbox.claim(10, NAMES)
             await outbox.settle(claims[0])
 
-        assert [each.sql.split()[0] for each in asked] == ["WITH", "UPDATE"]
+        assert [each.sql.split()[0] for each in asked] == ["WITH", "WITH"]
         assert len(await world.failures()) == len(claims) == len(NAMES)
         assert isinstance(outbox, AsyncpgOutbox)
     async with open_database(on("anyio", postgres_url)) as database:

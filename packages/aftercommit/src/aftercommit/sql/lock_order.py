@@ -1,0 +1,64 @@
+"""The order in which transactions lock what others lock, too, so that none wait in a circle.
+
+First events, by their time; then lanes, by the keys of their locks (see `lanes.py`); then pauses;
+then deliveries, by their keys. Whoever locks less leaves steps out: a handler that completes its
+delivery locks a lane and a row, a batch of last writes only rows, retention only events before it
+deletes. A claim waits for nobody: it skips what is locked.
+
+SQLite has one writer at a time, and locks no rows.
+"""
+
+from collections.abc import Sequence
+
+import sqlalchemy as sa
+
+from aftercommit.sql.database import Database
+from aftercommit.sql.delivery_states import PAUSED_HANDLERS
+from aftercommit.sql.lanes import Place, before_end
+from aftercommit.sql.tables import deliveries, handler_pauses
+from aftercommit.sql.transaction import Transaction
+
+KEY = deliveries.c.event_id, deliveries.c.handler
+# who resumes a handler wants its deliveries after its pause
+_PAUSES = PAUSED_HANDLERS.order_by(handler_pauses.c.handler).with_for_update(
+    read=True, key_share=True
+)
+
+
+async def lock_lanes_and_pauses(
+    transaction: Transaction, database: Database, *which: sa.ColumnElement[bool]
+) -> Sequence[Place]:
+    """Lock what is locked before these deliveries; return where those of lanes are."""
+    places = await before_end(transaction, database, *which)
+    await transaction.execute(_PAUSES)
+    return places
+
+
+async def lock_deliveries(
+    transaction: Transaction, database: Database, *which: sa.ColumnElement[bool]
+) -> Sequence[Place]:
+    """Wait for all who change these deliveries, or claim them; then they wait for this commit.
+
+    Return where those are that are outstanding, and in lanes.
+    """
+    places = await lock_lanes_and_pauses(transaction, database, *which)
+    await transaction.execute(in_order(*which))
+    return places
+
+
+def change_in_order(
+    database: Database, change: sa.Update, *which: sa.ColumnElement[bool]
+) -> sa.Update:
+    """Return the change of these deliveries, which locks all of them before it changes one.
+
+    An UPDATE of its own locks rows in the order in which its plan finds them.
+    """
+    if database.backend.single_writer:
+        return change.where(*which)
+    these = in_order(*which).cte("these")
+    return change.where(*(column == these.c[column.name] for column in KEY))
+
+
+def in_order(*which: sa.ColumnElement[bool]) -> sa.Select[object, str]:
+    """Return the statement that locks these deliveries in the order of their keys."""
+    return sa.select(*KEY).where(*which).order_by(*KEY).with_for_update()
