@@ -101,10 +101,10 @@ class BoundHandler:
         self._returns = _returned_types(handler)
         self.answers = self._returns - {NoneType}
         for asked in asks_for & IN_TRANSACTION:
-            returned = map(str, self.answers)
-            raise_if_any(f"{self.name} has {asked}, and may do itself what it returns", [*returned])
             split_it = SPLIT_IT.format(asked, RECORD[asked], RETURN[asked])
             raise_if_any(f"{self.name} asks for {asked} {split_it}", self.ports)
+            returned = map(str, self.answers)
+            raise_if_any(f"{self.name} has {asked}, and may do itself what it returns", [*returned])
             # it would hold a connection, and wait for another one
             problem = f"{self.name} can look things up in {asked}, and has to leave out"
             raise_if_any(problem, queries)

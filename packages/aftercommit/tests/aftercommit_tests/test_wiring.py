@@ -11,7 +11,7 @@ from aftercommit.claims import IdempotencyKey
 from aftercommit.envelopes import Envelope, Subscription
 from aftercommit.errors import WiringError
 from aftercommit.handler_binding import BoundHandler, Dependencies, bind
-from aftercommit.handler_rows import Later, Ordered, Row, Unsubscribed, on
+from aftercommit.handler_rows import Handler, Later, Ordered, Row, Unsubscribed, on
 from aftercommit.handler_table import Handlers
 
 from aftercommit_tests.builders import PLAIN, a_claim, a_command, an_envelope, table
@@ -71,6 +71,11 @@ async def asks_for_what_is_unknown(event: Event, notification: object, tokens: o
 
 
 async def asks_for_uow_and_an_effect(event: Event, uow: UnitOfWork, bell: object) -> None: ...
+
+
+async def asks_for_both_and_returns_one(
+    event: Event, uow: UnitOfWork, bell: object
+) -> RenameThing | None: ...
 
 
 async def asks_for_uow_and_a_query(event: Event, uow: UnitOfWork, find_thing: object) -> None: ...
@@ -176,10 +181,14 @@ def test_a_handler_that_cannot_work_is_a_mistake_at_start(
         bind(table(**wrong), DEPENDENCIES)
 
 
-def test_uow_and_an_effect_outside_do_not_go_together() -> None:
-    """A failure between the two would lose the one or double the other."""
+@pytest.mark.parametrize("handler", [asks_for_uow_and_an_effect, asks_for_both_and_returns_one])
+def test_uow_and_an_effect_outside_do_not_go_together(handler: Handler[Event, Command]) -> None:
+    """A failure between the two would lose the one or double the other.
+
+    To return a command is right, so nobody is told first that this is the mistake.
+    """
     with pytest.raises(WiringError, match="(?s)split it in two.*: bell$"):
-        bind(table(on_made(asks_for_uow_and_an_effect)), DEPENDENCIES)
+        bind(table(on_made(handler)), DEPENDENCIES)
 
 
 @pytest.mark.parametrize(
