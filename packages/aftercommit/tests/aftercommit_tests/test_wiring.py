@@ -1,10 +1,12 @@
 """The wiring: mistakes in it show when the program starts, not when a message arrives."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 from operator import attrgetter
 from typing import Any
+from uuid import UUID
 
 import pytest
 from aftercommit.claims import IdempotencyKey
@@ -13,21 +15,28 @@ from aftercommit.errors import WiringError
 from aftercommit.handler_binding import BoundHandler, Dependencies, bind
 from aftercommit.handler_rows import Handler, Later, Ordered, Row, Unsubscribed, on
 from aftercommit.handler_table import Handlers
+from aftercommit.process.assembly import open_application
+from aftercommit.sql.transaction import Transaction
+from aftercommit.unit_of_work import Repository
 
 from aftercommit_tests.builders import PLAIN, a_claim, a_command, an_envelope, table
 from aftercommit_tests.conftest import NewWorld
 from aftercommit_tests.misbehaving import on_made
-from aftercommit_tests.things.app import Settings
+from aftercommit_tests.things.app import APP, Settings
+from aftercommit_tests.things.bell import RecordingBell
 from aftercommit_tests.things.domain import (
+    Aggregate,
+    Club,
     Command,
     Event,
     MakeThing,
     RenameThing,
     ThingMade,
+    ThingNotFound,
     ThingRenamed,
 )
 from aftercommit_tests.things.handlers import CODEC, HANDLERS, make_thing
-from aftercommit_tests.things.storage import UnitOfWork
+from aftercommit_tests.things.storage import UnitOfWork, start_mappers
 
 pytestmark = pytest.mark.anyio
 
@@ -278,6 +287,54 @@ async def test_a_handler_is_given_what_it_asks_for_by_name() -> None:
         await bound_handler.run(delivery, uow)
         key = delivery.idempotency_key
         assert given == {"message": delivery.message, "key": key, "token": "TOKEN", "uow": uow}
+
+
+class Unmapped(Aggregate):
+    """An aggregate for which somebody has forgotten the mapping."""
+
+
+class WithUnmapped(UnitOfWork):
+    """A unit of work with a repository of it."""
+
+    def __init__(self, transaction: Transaction) -> None:
+        super().__init__(transaction)
+        self.others = Repository[Unmapped, UUID](transaction, Unmapped, ThingNotFound)
+
+
+class Abstract(UnitOfWork, ABC):
+    """A unit of work in which somebody has forgotten a repository."""
+
+    @property
+    @abstractmethod
+    def others(self) -> Repository[Club, UUID]: ...
+
+
+class WithoutHooks:
+    """A unit of work that knows nothing of commits."""
+
+    def __init__(self, transaction: Transaction) -> None: ...
+
+    def before_commit(self) -> None:
+        """Forget to be asynchronous."""
+
+
+@pytest.mark.parametrize(
+    ("new_uow", "complaint"),
+    [
+        (WithUnmapped, "(?s)mapped onto no table.*, for: Unmapped$"),
+        (Abstract, "cannot be made, so each handler .* TypeError: .*others"),
+        (WithoutHooks, "(?s)called at each commit.*: before_commit, refusals$"),
+    ],
+)
+async def test_a_unit_of_work_with_which_nobody_can_work_is_a_mistake_at_start(
+    database_url: str, new_uow: Callable[[Transaction], object], complaint: str
+) -> None:
+    """Each command would fail, and each delivery be parked in the end."""
+    start_mappers()
+    settings = Settings(database_url=database_url)
+    with pytest.raises(WiringError, match=complaint):
+        async with open_application(APP, settings, new_uow, effect_ports={"bell": RecordingBell()}):
+            pass
 
 
 async def test_each_broker_is_a_handler_of_its_own(new_world: NewWorld) -> None:

@@ -91,7 +91,8 @@ async def open_application(
             constants=constants,
         )
         registry = bind(table, dependencies, transaction=transaction)
-        await ensure_schema(database, beside_others=beside_others)
+        made = new_uow if transaction == "uow" else None
+        await ensure_schema(database, new_uow=made, beside_others=beside_others)
         outbox = new_outbox(database, settings)
         bus = MessageBus(
             registry=registry,

@@ -1,20 +1,31 @@
 """The schema of the database: checked at start, created on first use, upgraded by hand."""
 
+from collections.abc import Callable
 from functools import partial
 
 from sqlalchemy import Connection, insert, inspect, select
 
 from aftercommit.errors import raise_if_any
 from aftercommit.sql import tables
+from aftercommit.sql.aggregates import ensure_usable
 from aftercommit.sql.database import Database
 from aftercommit.sql.exceptions import SchemaOfAnother, SchemaOutdated
 from aftercommit.sql.migrations.history import ENGINE, lacking
+from aftercommit.sql.transaction import Transaction
 
 UNMADE = "the program knows columns that no migration has made; write one for"
 
 
-async def ensure_schema(database: Database, *, beside_others: bool = False) -> None:
+async def ensure_schema(
+    database: Database,
+    *,
+    new_uow: Callable[[Transaction], object] | None = None,
+    beside_others: bool = False,
+) -> None:
     """Create the schema in an empty database; otherwise check that it is the current one.
+
+    `new_uow` makes the unit of work of handlers. It is made once, without a statement, and its
+    aggregates are compared with the mapping.
 
     Also `beside_others`, tables of an application that sees to them by itself, if that is said:
     otherwise the URL may be wrong.
@@ -23,16 +34,21 @@ async def ensure_schema(database: Database, *, beside_others: bool = False) -> N
     :raises SchemaTooNew: if it was made by a newer version of this program
     :raises SchemaOfAnother: if another application has its tables in it
     :raises DatabaseUnavailable: if the database belongs to something else
-    :raises WiringError: if the program knows columns that no migration has made
+    :raises WiringError: if the program knows columns that no migration has made, if the unit of
+        work cannot be made, or if an aggregate of its repositories is not mapped
 
     >>> import anyio
     >>> from aftercommit import ensure_schema
+    >>> from shop.adapters.unit_of_work import SqlAlchemyUnitOfWork
     >>> from shop.entrypoints.app import APP
     >>> async def main():
     ...     async with APP.open_database(APP.load({})) as database:
-    ...         await ensure_schema(database)
+    ...         await ensure_schema(database, new_uow=SqlAlchemyUnitOfWork)
     >>> anyio.run(main)
     """
+    if new_uow:
+        async with database.read_transaction() as transaction:
+            ensure_usable(new_uow, transaction)
     if not await _revisions(database, beside_others=beside_others):
         await upgrade_schema(database)
         await _revisions(database, beside_others=beside_others)  # its columns
