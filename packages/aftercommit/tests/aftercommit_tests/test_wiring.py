@@ -12,8 +12,8 @@ import pytest
 from aftercommit.claims import IdempotencyKey
 from aftercommit.envelopes import Envelope, Subscription
 from aftercommit.errors import WiringError
-from aftercommit.handler_binding import BoundHandler, Dependencies, bind
-from aftercommit.handler_rows import Handler, Later, Ordered, Row, Unsubscribed, on
+from aftercommit.handler_binding import PER_ATTEMPT, BoundHandler, Dependencies, bind
+from aftercommit.handler_rows import PUBLISH, Handler, Later, Ordered, Row, Unsubscribed, on
 from aftercommit.handler_table import Handlers
 from aftercommit.process.assembly import open_application
 from aftercommit.sql.transaction import Transaction
@@ -224,6 +224,31 @@ def test_a_port_among_the_values_is_a_mistake(port: object) -> None:
     """Somebody who adds one in the wrong place would get no promise for its effect."""
     with pytest.raises(WiringError, match="effect among the constants: payments"):
         Dependencies(effect_ports={}, queries={}, constants={"payments": port})
+
+
+@pytest.mark.parametrize("name", ["bell", "find_thing", *PER_ATTEMPT])
+def test_a_name_given_twice_is_a_mistake(name: str) -> None:
+    """A handler is given one value by each name: it would be the wrong one, or each call fails."""
+    with pytest.raises(WiringError, match=f"of two things that handlers may ask for: {name}$"):
+        replace(DEPENDENCIES, constants={name: 7})
+
+
+@pytest.mark.parametrize("wrong", [Later(PUBLISH, after=LEASE), Unsubscribed(PUBLISH)])  # type: ignore[arg-type]
+def test_what_publishes_is_not_for_later_and_not_unsubscribed(wrong: Any) -> None:
+    """It would be published at once, and nobody would notice."""
+    with pytest.raises(WiringError, match="PUBLISH can be Ordered.*: .*Publish object"):
+        Handlers(commands=[], events=[on(ThingMade, wrong)])
+
+
+async def by_name(event: ThingMade) -> str:
+    return event.name
+
+
+@pytest.mark.parametrize("key", ["name", by_name])
+def test_a_key_is_a_function_of_the_event(key: Any) -> None:
+    """Each commit of such an event would fail, or have a key of its own."""
+    with pytest.raises(WiringError, match="function of the event, .*def.*: .*name"):
+        on(ThingMade, count, key=key)
 
 
 def test_a_delay_is_the_value_of_a_setting() -> None:
