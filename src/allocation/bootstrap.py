@@ -88,7 +88,7 @@ async def bootstrap(
             },
         )
         bound = bind(table, dependencies)
-        await ensure_schema(database)
+        await ensure_schema(database, new_uow=SqlAlchemyUnitOfWork)
         envelopes = EnvelopeFactory(
             codec=app.codec(), subscriptions=table.subscriptions(settings), new_id=uuid4, now=now
         )

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from functools import partial
 
-from anyio import CancelScope, Semaphore, create_task_group, get_cancelled_exc_class
+from anyio import CancelScope, Semaphore, create_task_group, get_cancelled_exc_class, sleep
 from anyio.abc import TaskGroup
 
 from aftercommit import errors
@@ -25,7 +25,8 @@ from aftercommit.observers import CompositeObserver, Outcome
 from aftercommit.ports import Outbox
 from aftercommit.unit_of_work import UnitOfWorkFactory
 
-MAX_CONFLICT_RETRIES = 5  # runs of a handler whose data others changed, before it counts as failed
+CONFLICT_PAUSE = 0.02  # seconds, at most, before a handler runs again whose data others changed
+LONGEST_CONFLICT_PAUSE = 1.0  # after more conflicts
 logger = logging.getLogger(__name__)
 
 
@@ -186,7 +187,8 @@ class MessageBus:
     async def _store_answer(self, answer: object, delivery: Claim) -> Committed:
         """Execute the command that a handler has returned; its commit settles the delivery.
 
-        If others change what it has read, only the command is repeated, not the external effect.
+        If others change what it has read, only the command is repeated until the lease ends, and
+        not the external effect.
         """
         origin = MessageOrigin(source=delivery.handler)
         envelope = self.envelopes.of_command(answer, origin, delivery)
@@ -210,19 +212,30 @@ class MessageBus:
         return committed
 
     async def _commit(
-        self, handler: BoundHandler, work: Claim | CommandWork, limit: TimeLimit, tries: int = 1
+        self, handler: BoundHandler, work: Claim | CommandWork, limit: TimeLimit
     ) -> Committed:
-        """Run a handler in a fresh unit of work, and again while others change what it has read."""
-        limit.wait()
-        try:
-            async with self.new_uow(work) as scope:
-                if isinstance(work, Claim):
-                    await self.outbox.ensure_not_paused(work)
-                limit.begin()
-                await handler.run(work, scope.uow)
-                return await scope.commit(self.envelopes)
-        except errors.ConcurrentUpdate:
-            if tries == MAX_CONFLICT_RETRIES:
-                raise
-        self.instrumentation.finished(Outcome(work, "conflict"))
-        return await self._commit(handler, work, limit, tries + 1)
+        """Run a handler in a fresh unit of work, and again while others change what it has read.
+
+        Between two runs it has no transaction, so others can finish theirs. The pause doubles up to
+        a longest, and all of it is drawn at random, so that those who met do not meet again ("full
+        jitter", AWS Architecture Blog, *Exponential Backoff And Jitter*).
+
+        :raises ConcurrentUpdate: if the time limit leaves no time for another pause
+        """
+        longest = CONFLICT_PAUSE
+        while True:
+            limit.wait()
+            try:
+                async with self.new_uow(work) as scope:
+                    if isinstance(work, Claim):
+                        await self.outbox.ensure_not_paused(work)
+                    limit.begin()
+                    await handler.run(work, scope.uow)
+                    return await scope.commit(self.envelopes)
+            except errors.ConcurrentUpdate:
+                pause = longest * self.random()
+                if not limit.allows(pause):
+                    raise
+            self.instrumentation.finished(Outcome(work, "conflict"))
+            await sleep(pause)
+            longest = min(2 * longest, LONGEST_CONFLICT_PAUSE)

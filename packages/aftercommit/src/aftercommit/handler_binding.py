@@ -4,6 +4,7 @@ A handler's signature says what it is promised (see `handlers.py`), so this is w
 could lose or double work are refused.
 """
 
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from inspect import getmembers_static, iscoroutinefunction, signature, unwrap
@@ -49,6 +50,8 @@ class Dependencies:
     `effect_ports` have effects that no rollback takes back; one that is None is not configured in
     this process. `queries` read what is committed. `constants` have no effect at all.
 
+    :raises WiringError: if a name is given twice, or if a constant may have an effect
+
     >>> from aftercommit import Dependencies
     >>> from shop.adapters.maildir import MaildirEmailSender
     >>> from pathlib import Path
@@ -64,6 +67,9 @@ class Dependencies:
     constants: Mapping[str, Any]
 
     def __post_init__(self) -> None:
+        names = Counter([*PER_ATTEMPT, *self.effect_ports, *self.queries, *self.constants])
+        twice = [name for name, count in names.items() if count > 1]
+        raise_if_any("names of two things that handlers may ask for", twice)
         ports = [name for name, value in self.constants.items() if _is_asynchronous(value)]
         raise_if_any("ports with an external effect among the constants", ports)
 
@@ -101,10 +107,10 @@ class BoundHandler:
         self._returns = _returned_types(handler)
         self.answers = self._returns - {NoneType}
         for asked in asks_for & IN_TRANSACTION:
-            returned = map(str, self.answers)
-            raise_if_any(f"{self.name} has {asked}, and may do itself what it returns", [*returned])
             split_it = SPLIT_IT.format(asked, RECORD[asked], RETURN[asked])
             raise_if_any(f"{self.name} asks for {asked} {split_it}", self.ports)
+            returned = map(str, self.answers)
+            raise_if_any(f"{self.name} has {asked}, and may do itself what it returns", [*returned])
             # it would hold a connection, and wait for another one
             problem = f"{self.name} can look things up in {asked}, and has to leave out"
             raise_if_any(problem, queries)

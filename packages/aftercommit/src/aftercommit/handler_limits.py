@@ -25,6 +25,9 @@ T = TypeVar("T")
 class TimeLimit:
     """The limits of one attempt, or of one command; its runs after conflicts share them.
 
+    Each run of a reply has the handler's time `anew`: the external effect is out, so what counts is
+    that the reply is stored until the lease ends.
+
     Who waits for others has not begun, and is not at fault: `not_begun` is raised then, and also
     if a handler is stopped by the end of the lease before it has had its time.
     """
@@ -36,10 +39,11 @@ class TimeLimit:
         *,
         begin_by: float,
         end_by: float = inf,
+        anew: bool = False,
         not_begun: Callable[[], Exception],
     ) -> None:
         self._handler, self._seconds, self._not_begun = handler, seconds, not_begun
-        self._begin_by, self._end_by = begin_by, end_by
+        self._begin_by, self._end_by, self._anew = begin_by, end_by, anew
         self._scope = CancelScope(deadline=begin_by)
         self.has_begun = self._waits = self._is_short = False
         self.has_returned = False  # so an effect outside is out
@@ -61,7 +65,7 @@ class TimeLimit:
         seconds, late = policy.handler_timeout_seconds, partial(NotBegun, envelope.name)
         if asked := envelope.settles:
             end = policy.lease_end(asked)
-            return cls(handler, seconds, begin_by=end, end_by=end, not_begun=late)
+            return cls(handler, seconds, begin_by=end, end_by=end, anew=True, not_begun=late)
         return cls(handler, seconds, begin_by=current_time() + seconds, not_begun=late)
 
     @property
@@ -83,6 +87,13 @@ class TimeLimit:
     def wait(self) -> None:
         """Note that one more run waits for its transaction."""
         self._waits = True
+        if self._anew:
+            self.has_begun, self._scope.deadline = False, self._begin_by
+
+    def allows(self, pause: float) -> bool:
+        """Tell whether another run can begin after a pause of so many seconds."""
+        end = self._begin_by if self._anew else self._scope.deadline
+        return current_time() + pause < end
 
     def begin(self) -> None:
         """Start the handler's time, once: now it has what it needs."""

@@ -138,6 +138,10 @@ def on(
     if lists := [repr(each) for each in given if isinstance(each, Sequence)]:
         problem = f"say on({message.__name__}, first, second), without brackets around handlers"
         raise WiringError(problem, *lists)
+    given_key: Any = key
+    if given_key is not None and (not callable(given_key) or iscoroutinefunction(given_key)):
+        problem = f"the key of {message.__name__} is a function of the event, made with `def`"
+        raise WiringError(f"{problem}; this is none", repr(key))
     return Row(message, handlers, key)
 
 

@@ -16,6 +16,7 @@ from aftercommit.errors import WiringError, raise_if_any
 from aftercommit.handler_rows import (
     PUBLISH,
     Handler,
+    Later,
     Ordered,
     Row,
     Unsubscribed,
@@ -35,7 +36,8 @@ class Handlers(Generic[C_co, E_co]):
     doing it again does no harm. `renamed` has the old names of handlers, and what each is called
     now: for deliveries that were stored before.
 
-    :raises WiringError: if one is no row, a message has two, or a command has not one handler
+    :raises WiringError: if one is no row, a message has two, a command has not one handler, or what
+        publishes is for later or unsubscribed
 
     >>> from aftercommit import Handlers, on
     >>> from shop.domain.messages import OrderPlaced, PlaceOrder
@@ -63,6 +65,10 @@ class Handlers(Generic[C_co, E_co]):
         raise_if_any("messages with two rows", twice)
         many = [row.message.__name__ for row in commands if len(row.handlers) != 1]
         raise_if_any("commands that have not one handler", many)
+        every: Sequence[Any] = [each for row in events for each in row.handlers]
+        published = [each for each in every if handler_of(each) is PUBLISH]
+        wrong = [repr(each) for each in published if isinstance(each, Later | Unsubscribed)]
+        raise_if_any("PUBLISH can be Ordered, and neither Later nor Unsubscribed", wrong)
         self.commands: dict[type[Any], Handler[Any, Any]] = {
             c.message: c.handlers[0] for c in commands
         }

@@ -9,12 +9,18 @@ from typing import TypeVar
 from anyio import CancelScope, current_time, get_cancelled_exc_class, move_on_after, sleep
 
 from aftercommit.claims import Claim, DeliveryPolicy, Failure, Report
-from aftercommit.errors import DeliverySuperseded, NotCompleted, TransientError, is_away
+from aftercommit.errors import (
+    ConcurrentUpdate,
+    DeliverySuperseded,
+    NotCompleted,
+    TransientError,
+    is_away,
+)
 from aftercommit.observers import CompositeObserver, Outcome
 from aftercommit.ports import Outbox
 
 FINAL_WRITE_TIMEOUT = 2  # seconds to store what became of a cancelled delivery
-FINAL_WRITE_PAUSE = 0.5  # before it is tried again, if the database is away
+FINAL_WRITE_PAUSE = 0.5  # before it is tried again, if the database is away, or after a conflict
 
 T = TypeVar("T")
 
@@ -101,21 +107,24 @@ async def persist_despite_cancellation(
 
     What is returned then is lost; so it may be another function, `at_last`.
 
-    It waits in line until the lease ends; as long, it is tried again if the database is away.
+    It waits in line until the lease ends; as long, it is tried again if the database is away, or if
+    another transaction was faster.
 
     :raises NotCompleted: if it was not its turn by then
     :raises TransientError: if the database was away, or did not answer in time
+    :raises ConcurrentUpdate: if another transaction was faster each time
     """
     longest = max(lease_end, current_time() + FINAL_WRITE_TIMEOUT)
-    problem: TransientError | None = None
+    problem: TransientError | ConcurrentUpdate | None = None
     try:
         with CancelScope(deadline=longest):
             while True:
                 try:
                     return await store()
-                except TransientError as error:
+                except (TransientError, ConcurrentUpdate) as error:
                     problem = error
-                    if not is_away(error) or current_time() + FINAL_WRITE_PAUSE >= lease_end:
+                    may_heal = isinstance(error, ConcurrentUpdate) or is_away(error)
+                    if not may_heal or current_time() + FINAL_WRITE_PAUSE >= lease_end:
                         break
                 await sleep(FINAL_WRITE_PAUSE)
     except get_cancelled_exc_class():

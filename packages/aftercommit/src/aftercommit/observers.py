@@ -107,8 +107,14 @@ class CompositeObserver:
             _safely(observer.finished, outcome)
 
     def port(self, name: str, port: object) -> Any:
-        """Return what stands for a port with an external effect: observers see its calls."""
-        return _ObservedPort(self, name, port)
+        """Return what stands for a port with an external effect: observers see its calls.
+
+        It is used as the port is: an async function is called, a client is entered.
+        """
+        kind, own = type(port), dir(_ObservedPort)
+        found = {each: getattr(kind, each, None) for each in dir(kind) if each not in own}
+        special = {each: _forward(each, m) for each, m in found.items() if _is_special(each, m)}
+        return type("ObservedPort", (_ObservedPort,), special)(self, name, port)
 
 
 def _enter(
@@ -133,7 +139,9 @@ class _ObservedPort:
         self._instrumentation, self._name, self._port = instrumentation, name, port
 
     def __getattr__(self, method: str) -> Any:
-        member = getattr(self._port, method)
+        return self._observe(method, getattr(self._port, method))
+
+    def _observe(self, method: str, member: Any) -> Any:
         if not iscoroutinefunction(member):
             return member
 
@@ -142,3 +150,18 @@ class _ObservedPort:
                 return await member(*args, **kwargs)
 
         return call
+
+
+def _is_special(name: str, method: object) -> bool:
+    """Tell what Python looks up in the type of an object, where `__getattr__` does not reach."""
+    return name.startswith("__") and callable(method) and name != "__del__"
+
+
+def _forward(name: str, method: Any) -> Callable[..., Any]:
+    def call(self: _ObservedPort, *args: Any, **kwargs: Any) -> Any:
+        port = self._port
+        is_called = name == "__call__" and iscoroutinefunction(port)
+        member = port if is_called else partial(method, port)
+        return self._observe(name, member)(*args, **kwargs)
+
+    return call

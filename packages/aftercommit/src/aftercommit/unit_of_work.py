@@ -88,7 +88,7 @@ class Repository(Generic[A, K]):
     def __init__(
         self, store: AggregateStore, aggregate: type[A], missing: Callable[[K], Exception]
     ) -> None:
-        self._store, self._aggregate, self._missing = store, aggregate, missing
+        self._store, self.aggregate, self._missing = store, aggregate, missing
 
     def add(self, aggregate: A) -> None:
         """Store a new aggregate with the commit."""
@@ -96,7 +96,7 @@ class Repository(Generic[A, K]):
 
     async def find(self, key: K) -> A | None:
         """Return the aggregate with this key, or None."""
-        return await self._store.get(self._aggregate, key)
+        return await self._store.get(self.aggregate, key)
 
     async def get(self, key: K) -> A:
         """Return the aggregate with this key, or raise the error that says there is none."""

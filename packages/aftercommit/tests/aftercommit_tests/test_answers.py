@@ -1,21 +1,25 @@
 """Answers: a handler with an effect outside returns a command, which its delivery stores once."""
 
+import random
 from collections.abc import Callable
-from itertools import count
+from dataclasses import replace
 
 import anyio
 import pytest
-from aftercommit.bus import MAX_CONFLICT_RETRIES
+from aftercommit.bus import CONFLICT_PAUSE
 from aftercommit.claims import IdempotencyKey
 from aftercommit.errors import ConcurrentUpdate, UnexpectedAnswer
 from aftercommit.sql.tables import commands
 
 from aftercommit_tests.builders import POLICY, EventHandlers, a_command, a_thing_id
 from aftercommit_tests.conftest import NewWorld
-from aftercommit_tests.misbehaving import on_made
+from aftercommit_tests.misbehaving import LIMIT_SECONDS, on_made
+from aftercommit_tests.test_conflicts import MANY, Conflicts
+from aftercommit_tests.test_time_limits import PATIENT
 from aftercommit_tests.things.domain import Command, RenameThing, ThingMade, ThingNotFound
 from aftercommit_tests.things.handlers import HANDLERS, rename_thing
 from aftercommit_tests.things.storage import UnitOfWork
+from aftercommit_tests.world import World
 
 pytestmark = pytest.mark.anyio
 
@@ -74,24 +78,68 @@ async def test_what_the_annotation_does_not_say_is_no_answer(new_world: NewWorld
     assert await world.owed() == ["ask"]
 
 
-async def test_a_conflict_repeats_the_command_and_not_the_effect(new_world: NewWorld) -> None:
-    """The outside has done its part: only what is stored of it has met with others."""
+async def test_all_replies_about_one_aggregate_are_stored_and_no_effect_is_repeated(
+    world: World,
+) -> None:
+    """Each has to meet with others: the more there are, the more often."""
+    called: list[str] = []
+    met = anyio.Event()
+
+    async def ask(event: ThingMade, idempotency_key: IdempotencyKey) -> RenameThing | None:
+        if event.thing_id == LAMP.thing_id:
+            return None
+        called.append(idempotency_key)
+        if len(called) == MANY:
+            met.set()
+        await met.wait()
+        return RenameThing(thing_id=LAMP.thing_id, name=f"{event.name} has answered")
+
+    world.event_handlers, world.random, world.policy = on_made(ask), random.random, PATIENT
+    world.wire()
+    await world.bus.handle(LAMP)
+    claims = await world.made(MANY)
+
+    with anyio.fail_after(LIMIT_SECONDS):
+        result = await world.bus.run(claims)
+
+    assert (result.failures, await world.deliveries()) == ([], {})
+    assert len(result.events) == len(set(called)) == len(called) == MANY
+
+
+async def test_an_answer_may_take_longer_than_a_handler_as_long_as_the_lease_holds(
+    new_world: NewWorld,
+) -> None:
+    """What counts is that it is stored: each run after a conflict has the handler's time anew."""
+    deadlines: list[float] = []
     called: list[IdempotencyKey] = []
-    tries = count(1)
+    conflicts = Conflicts()
 
     async def store(command: RenameThing, uow: UnitOfWork) -> None:
-        if next(tries) < MAX_CONFLICT_RETRIES:
+        deadlines.append(anyio.current_effective_deadline())
+        if len(deadlines) <= 2:
             raise ConcurrentUpdate
         await rename_thing(command, uow)
 
-    handlers = {**HANDLERS.commands, RenameThing: store}
-    asked = asking(ANSWER, called.append)
-    world = await new_world(event_handlers=asked, command_handlers=handlers)
+    policy = replace(POLICY, handler_timeout_seconds=60.0, lease_seconds=120.0)
+    longer = 1.5 * policy.handler_timeout_seconds  # and shorter than the lease
+    draws = iter([0.0, longer / (2 * CONFLICT_PAUSE)])
+    world = await new_world(
+        event_handlers=asking(ANSWER, called.append),
+        command_handlers={**HANDLERS.commands, RenameThing: store},
+        policy=policy,
+        observers=[conflicts],
+        random=lambda: next(draws),
+    )
 
-    result = await world.bus.handle(LAMP)
+    with anyio.fail_after(LIMIT_SECONDS):
+        async with anyio.create_task_group() as group:
+            group.start_soon(world.bus.handle, LAMP)
+            await conflicts.second.wait()  # now it pauses; cancelled, it has one run more
+            group.cancel_scope.cancel()
 
-    assert (result.failures, len(called)) == ([], 1)
-    assert await world.things() == ["the answer"]
+    first, second, _ = deadlines
+    assert second > first
+    assert (len(called), await world.things()) == (1, ["the answer"])
 
 
 async def test_an_answer_is_stored_once_however_often_the_outside_is_asked(

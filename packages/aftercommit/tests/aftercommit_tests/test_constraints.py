@@ -80,7 +80,11 @@ VIOLATIONS: dict[str, tuple[dict[str, object], type[Exception], str]] = {
         "^uq_gadgets_label$",
     ),
     # a fresh transaction reads what has changed, and decides again
-    "what means nothing": ({"serial": "two"}, ConcurrentUpdate, "."),
+    "what means nothing": (
+        {"serial": "two"},
+        ConcurrentUpdate,
+        "it violates uq_gadgets_place, which `refusals` does not explain",
+    ),
     "a row that is gone": ({"serial": "two", "place": 2, "owner": 7}, ConcurrentUpdate, "."),
     # a mistake of ours: to call it a conflict would try it again and again
     "what is missing": ({"serial": None, "place": 2}, StatementRefused, "."),

@@ -1,12 +1,13 @@
 """Observers: what they see of the work, and that they cannot hurt it."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from dataclasses import replace
+from functools import partial
 from types import SimpleNamespace
-from typing import Self
+from typing import Any, Self
 
 import anyio
 import pytest
@@ -14,6 +15,7 @@ from aftercommit.claims import Claim, CommandWork
 from aftercommit.errors import ConcurrentUpdate, HandlerTimeout, LeaseExpired
 from aftercommit.handler_rows import Handler
 from aftercommit.observers import CompositeObserver, Observer, Outcome
+from anyio.lowlevel import checkpoint
 
 from aftercommit_tests.builders import NAMES, POLICY, a_claim, a_command, a_thing_id
 from aftercommit_tests.conftest import NewWorld
@@ -138,6 +140,74 @@ async def test_an_observer_sees_the_calls_to_external_systems(
 
     begun = [("begin", "announce"), ("begin", "bell.ring")]
     assert recorder.seen[3:7] == [*begun, ("end", stuck), ("end", stuck)]
+
+
+async def ring(text: str) -> str:
+    """Be a port by itself."""
+    await checkpoint()
+    return text
+
+
+class Client:
+    """Rings in each way in which an object of others may be used."""
+
+    def __init__(self, text: str = "ding") -> None:
+        self.text = text
+
+    async def __call__(self, text: str) -> str:
+        return await ring(text)
+
+    async def __aenter__(self) -> Self:
+        await checkpoint()
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        await checkpoint()
+
+    async def __aiter__(self) -> AsyncIterator[str]:
+        yield await ring(self.text)
+
+    async def ring(self) -> str:
+        return await ring(self.text)
+
+
+async def calls(port: Any) -> str:
+    return str(await port("ding"))
+
+
+async def iterates(port: Any) -> str:
+    return "".join([text async for text in port])
+
+
+async def enters(port: Any) -> str:
+    async with port as client:
+        return str(await client.ring())
+
+
+USES: dict[str, tuple[object, Callable[[Any], Awaitable[str]], list[str]]] = {
+    "an async function": (ring, calls, ["__call__"]),
+    "a partial of one": (partial(ring), calls, ["__call__"]),
+    "a bound method": (Client().__call__, calls, ["__call__"]),
+    "an object that can be called": (Client(), calls, ["__call__"]),
+    "an object that is entered": (Client(), enters, ["__aenter__", "__aexit__"]),
+    # what is no coroutine function has begun nothing yet
+    "a plain function": (lambda text: ring(text), calls, []),
+    "a class": (Client, lambda port: port("ding").ring(), []),
+    "objects by name": ({"one": Client()}, lambda port: port["one"].ring(), []),
+    "an object that is iterated": (Client(), iterates, []),
+}
+
+
+@pytest.mark.parametrize(("port", "use", "seen"), USES.values(), ids=USES)
+async def test_a_port_is_used_as_it_can_be_used(
+    recorder: Recorder, port: object, use: Callable[[Any], Awaitable[str]], seen: list[str]
+) -> None:
+    """It has passed the start: each attempt would fail if what stands for it could do less."""
+    observed = CompositeObserver([recorder]).port("bell", port)
+
+    assert await use(observed) == "ding"
+
+    assert [what for when, what in recorder.seen if when == "begin"] == [f"bell.{m}" for m in seen]
 
 
 async def test_an_observer_sees_an_attempt_that_was_not_begun(

@@ -11,7 +11,7 @@ import anyio
 import pytest
 from aftercommit.codec import Codec
 from aftercommit.envelopes import MessageOrigin
-from aftercommit.errors import MessageAlreadyHandled
+from aftercommit.errors import MessageAlreadyHandled, WiringError
 from aftercommit.sql.database import Database
 from aftercommit.sql.exceptions import (
     DatabaseUnavailable,
@@ -27,7 +27,7 @@ from aftercommit.sql.schema import check_schema, ensure_schema, upgrade_schema
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Column, Connection, MetaData, inspect, text
+from sqlalchemy import Column, Connection, MetaData, String, inspect, text
 
 from aftercommit_tests.builders import POLICY, a_command_work
 from aftercommit_tests.later_schema import LATER, NOW
@@ -259,15 +259,23 @@ def next_one(request: pytest.FixtureRequest, tmp_path: Path) -> History:
     return replace(history, folders=[*history.folders, folder])
 
 
+RARE = {ENGINE.name: ("aftercommit_decisions", "reason"), HISTORY.name: ("lines", "text")}
+
+
 async def test_a_later_schema_that_says_so_is_no_obstacle(
     database: Database, next_one: History
 ) -> None:
-    """So a fix can be rolled back, and a process that ended meanwhile starts again."""
+    """So a fix can be rolled back, and a process that ended meanwhile starts again.
+
+    Its author knows whether this version can do without a column.
+    """
     history = ENGINE if next_one.name == ENGINE.name else HISTORY
     await ensure_schema(database)
     async with database.write_transaction() as transaction:
         await transaction.run_sync(next_one.upgrade)
         await transaction.commit()
+    table, column = RARE[next_one.name]
+    await execute(database, f"ALTER TABLE {table} RENAME COLUMN {column} TO another")
 
     for use in (ensure_schema, upgrade_schema):
         await use(database)
@@ -275,6 +283,21 @@ async def test_a_later_schema_that_says_so_is_no_obstacle(
         assert not await transaction.run_sync(history.is_outdated)
 
     assert next_one.newest in await check_schema(database)
+
+
+async def test_a_column_that_no_migration_has_made_is_named_at_the_start(
+    database: Database,
+) -> None:
+    """Also at the first one; each statement that names it would fail later, one by one."""
+    known = MetaData()
+    for table in HISTORY.metadata.sorted_tables:
+        table.to_metadata(known)
+    known.tables["things"].append_column(Column("colour", String))
+    database.histories = ENGINE, replace(HISTORY, metadata=known)
+
+    for _ in range(2):
+        with pytest.raises(WiringError, match="no migration has made; write one for: .*colour"):
+            await ensure_schema(database)
 
 
 OTHERS = {  # many projects number their revisions; ours must not be mixed with theirs

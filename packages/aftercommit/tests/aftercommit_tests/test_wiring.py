@@ -1,33 +1,42 @@
 """The wiring: mistakes in it show when the program starts, not when a message arrives."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 from operator import attrgetter
 from typing import Any
+from uuid import UUID
 
 import pytest
 from aftercommit.claims import IdempotencyKey
 from aftercommit.envelopes import Envelope, Subscription
 from aftercommit.errors import WiringError
-from aftercommit.handler_binding import BoundHandler, Dependencies, bind
-from aftercommit.handler_rows import Later, Ordered, Row, Unsubscribed, on
+from aftercommit.handler_binding import PER_ATTEMPT, BoundHandler, Dependencies, bind
+from aftercommit.handler_rows import PUBLISH, Handler, Later, Ordered, Row, Unsubscribed, on
 from aftercommit.handler_table import Handlers
+from aftercommit.process.assembly import open_application
+from aftercommit.sql.transaction import Transaction
+from aftercommit.unit_of_work import Repository
 
 from aftercommit_tests.builders import PLAIN, a_claim, a_command, an_envelope, table
 from aftercommit_tests.conftest import NewWorld
 from aftercommit_tests.misbehaving import on_made
-from aftercommit_tests.things.app import Settings
+from aftercommit_tests.things.app import APP, Settings
+from aftercommit_tests.things.bell import RecordingBell
 from aftercommit_tests.things.domain import (
+    Aggregate,
+    Club,
     Command,
     Event,
     MakeThing,
     RenameThing,
     ThingMade,
+    ThingNotFound,
     ThingRenamed,
 )
 from aftercommit_tests.things.handlers import CODEC, HANDLERS, make_thing
-from aftercommit_tests.things.storage import UnitOfWork
+from aftercommit_tests.things.storage import UnitOfWork, start_mappers
 
 pytestmark = pytest.mark.anyio
 
@@ -71,6 +80,11 @@ async def asks_for_what_is_unknown(event: Event, notification: object, tokens: o
 
 
 async def asks_for_uow_and_an_effect(event: Event, uow: UnitOfWork, bell: object) -> None: ...
+
+
+async def asks_for_both_and_returns_one(
+    event: Event, uow: UnitOfWork, bell: object
+) -> RenameThing | None: ...
 
 
 async def asks_for_uow_and_a_query(event: Event, uow: UnitOfWork, find_thing: object) -> None: ...
@@ -176,10 +190,14 @@ def test_a_handler_that_cannot_work_is_a_mistake_at_start(
         bind(table(**wrong), DEPENDENCIES)
 
 
-def test_uow_and_an_effect_outside_do_not_go_together() -> None:
-    """A failure between the two would lose the one or double the other."""
+@pytest.mark.parametrize("handler", [asks_for_uow_and_an_effect, asks_for_both_and_returns_one])
+def test_uow_and_an_effect_outside_do_not_go_together(handler: Handler[Event, Command]) -> None:
+    """A failure between the two would lose the one or double the other.
+
+    To return a command is right, so nobody is told first that this is the mistake.
+    """
     with pytest.raises(WiringError, match="(?s)split it in two.*: bell$"):
-        bind(table(on_made(asks_for_uow_and_an_effect)), DEPENDENCIES)
+        bind(table(on_made(handler)), DEPENDENCIES)
 
 
 @pytest.mark.parametrize(
@@ -206,6 +224,31 @@ def test_a_port_among_the_values_is_a_mistake(port: object) -> None:
     """Somebody who adds one in the wrong place would get no promise for its effect."""
     with pytest.raises(WiringError, match="effect among the constants: payments"):
         Dependencies(effect_ports={}, queries={}, constants={"payments": port})
+
+
+@pytest.mark.parametrize("name", ["bell", "find_thing", *PER_ATTEMPT])
+def test_a_name_given_twice_is_a_mistake(name: str) -> None:
+    """A handler is given one value by each name: it would be the wrong one, or each call fails."""
+    with pytest.raises(WiringError, match=f"of two things that handlers may ask for: {name}$"):
+        replace(DEPENDENCIES, constants={name: 7})
+
+
+@pytest.mark.parametrize("wrong", [Later(PUBLISH, after=LEASE), Unsubscribed(PUBLISH)])  # type: ignore[arg-type]
+def test_what_publishes_is_not_for_later_and_not_unsubscribed(wrong: Any) -> None:
+    """It would be published at once, and nobody would notice."""
+    with pytest.raises(WiringError, match="PUBLISH can be Ordered.*: .*Publish object"):
+        Handlers(commands=[], events=[on(ThingMade, wrong)])
+
+
+async def by_name(event: ThingMade) -> str:
+    return event.name
+
+
+@pytest.mark.parametrize("key", ["name", by_name])
+def test_a_key_is_a_function_of_the_event(key: Any) -> None:
+    """Each commit of such an event would fail, or have a key of its own."""
+    with pytest.raises(WiringError, match="function of the event, .*def.*: .*name"):
+        on(ThingMade, count, key=key)
 
 
 def test_a_delay_is_the_value_of_a_setting() -> None:
@@ -269,6 +312,54 @@ async def test_a_handler_is_given_what_it_asks_for_by_name() -> None:
         await bound_handler.run(delivery, uow)
         key = delivery.idempotency_key
         assert given == {"message": delivery.message, "key": key, "token": "TOKEN", "uow": uow}
+
+
+class Unmapped(Aggregate):
+    """An aggregate for which somebody has forgotten the mapping."""
+
+
+class WithUnmapped(UnitOfWork):
+    """A unit of work with a repository of it."""
+
+    def __init__(self, transaction: Transaction) -> None:
+        super().__init__(transaction)
+        self.others = Repository[Unmapped, UUID](transaction, Unmapped, ThingNotFound)
+
+
+class Abstract(UnitOfWork, ABC):
+    """A unit of work in which somebody has forgotten a repository."""
+
+    @property
+    @abstractmethod
+    def others(self) -> Repository[Club, UUID]: ...
+
+
+class WithoutHooks:
+    """A unit of work that knows nothing of commits."""
+
+    def __init__(self, transaction: Transaction) -> None: ...
+
+    def before_commit(self) -> None:
+        """Forget to be asynchronous."""
+
+
+@pytest.mark.parametrize(
+    ("new_uow", "complaint"),
+    [
+        (WithUnmapped, "(?s)mapped onto no table.*, for: Unmapped$"),
+        (Abstract, "cannot be made, so each handler .* TypeError: .*others"),
+        (WithoutHooks, "(?s)called at each commit.*: before_commit, refusals$"),
+    ],
+)
+async def test_a_unit_of_work_with_which_nobody_can_work_is_a_mistake_at_start(
+    database_url: str, new_uow: Callable[[Transaction], object], complaint: str
+) -> None:
+    """Each command would fail, and each delivery be parked in the end."""
+    start_mappers()
+    settings = Settings(database_url=database_url)
+    with pytest.raises(WiringError, match=complaint):
+        async with open_application(APP, settings, new_uow, effect_ports={"bell": RecordingBell()}):
+            pass
 
 
 async def test_each_broker_is_a_handler_of_its_own(new_world: NewWorld) -> None:

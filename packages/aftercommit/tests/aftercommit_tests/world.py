@@ -4,7 +4,7 @@ It is opened twice, as by two processes, and units of work and outboxes take the
 keeps them apart is then the database, not a lock of this process.
 """
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -125,6 +125,7 @@ class World:
     observers: Sequence[Observer] = ()
     slots: int = 50
     bell: RecordingBell = field(default_factory=RecordingBell)
+    random: Callable[[], float] = lambda: 1.0
 
     def __post_init__(self) -> None:
         self._in_turn = cycle([self.database, self.other_database])
@@ -144,7 +145,7 @@ class World:
             new_uow=partial(open_unit_of_work, outbox, UnitOfWork),
             outbox=outbox,
             policy=self.policy,
-            random=lambda: 1.0,
+            random=self.random,
             slots=Semaphore(self.slots, fast_acquire=True),
             instrumentation=instrumentation,
         )

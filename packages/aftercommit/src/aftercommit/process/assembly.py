@@ -84,13 +84,15 @@ async def open_application(
         table = (handlers or app.handlers()).publishing_to(to_publish)
         dependencies = Dependencies(
             effect_ports={
-                name: value and port(name, value) for name, value in effect_ports.items()
+                name: None if value is None else port(name, value)  # what is empty is not false
+                for name, value in effect_ports.items()
             },
             queries={name: partial(query, database) for name, query in queries.items()},
             constants=constants,
         )
         registry = bind(table, dependencies, transaction=transaction)
-        await ensure_schema(database, beside_others=beside_others)
+        made = new_uow if transaction == "uow" else None
+        await ensure_schema(database, new_uow=made, beside_others=beside_others)
         outbox = new_outbox(database, settings)
         bus = MessageBus(
             registry=registry,

@@ -9,7 +9,7 @@ from anyio.abc import TaskGroup
 from anyio.lowlevel import checkpoint
 
 from aftercommit.claims import Claim, LastWrite
-from aftercommit.errors import TransientError
+from aftercommit.errors import ConcurrentUpdate, TransientError
 from aftercommit.handler_limits import cancellation_requested, contain_errors
 from aftercommit.process.application import Application
 from aftercommit.process.runtime import Service, Shutdown, Wakeup
@@ -68,7 +68,7 @@ class Worker:
                         async with self._database.listen(self._wake_to_claim):
                             await self._run_loop(group, until_idle=until_idle)
                     except Exception as error:  # nothing in the database may end the worker
-                        unexpected = not isinstance(error, TransientError)
+                        unexpected = not isinstance(error, (TransientError, ConcurrentUpdate))
                         logger.error("%s; the worker tries again", error, exc_info=unexpected)
                         await self._wakeup.sleep(POLL_SECONDS)
             if not self._shutdown.is_set():  # a task of its group was cancelled, and so the group
@@ -156,9 +156,9 @@ class Worker:
         while self._unwritten:
             try:
                 await self._unwritten[0]()
-            except TransientError:
+            except (TransientError, ConcurrentUpdate):
                 raise
-            except Exception as error:  # such as: another process was faster
+            except Exception as error:  # such as: another process has taken the delivery over
                 logger.info("%s", error)
             self._unwritten.popleft()
 

@@ -6,19 +6,27 @@ have counted the same ones, would both be committed on PostgreSQL: one too many.
 The parts of an aggregate are what it has by a relationship of its mapping, and its `new_parts`.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from inspect import iscoroutinefunction
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.orm import InstanceState, Session, registry
+from sqlalchemy.orm import InstanceState, Mapper, Session, registry
 
-from aftercommit.errors import raise_if_any
+from aftercommit.errors import WiringError, raise_if_any
 from aftercommit.sql.exceptions import PartWithoutAggregate
-from aftercommit.unit_of_work import Recorder, is_recorder
+from aftercommit.unit_of_work import Recorder, Repository, is_recorder
 
 UNVERSIONED = """aggregates are mapped without a version: give the table a column
     sa.Column("version", sa.Integer, nullable=False)
 and say map_imperatively(…, version_id_col=table.c.version). They are"""
+UNMADE = "the unit of work cannot be made, so each handler with uow would fail:"
+INCOMPLETE = """the unit of work lacks what is called at each commit:
+    async def before_commit(self) -> None, and def refusals(self, seen) -> Refusals.
+It lacks"""
+UNMAPPED = """repositories have aggregates that are mapped onto no table. Say
+    mapping.map_imperatively(Order, orders, version_id_col=orders.c.version)
+before the application is opened, for"""
 
 
 def ensure_versions(mapping: registry) -> None:
@@ -37,10 +45,35 @@ def ensure_versions(mapping: registry) -> None:
     >>> mapper = mapping.map_imperatively(Cart, carts, version_id_col=carts.c.version)
     >>> ensure_versions(mapping)
     """
-    aggregates = [each for each in mapping.mappers if hasattr(each.class_, "pull_events")]
+    _ensure_versions(each for each in mapping.mappers if hasattr(each.class_, "pull_events"))
+
+
+def _ensure_versions(aggregates: Iterable[Mapper[Any]]) -> None:
     versions = {each: each.columns.get("version") for each in aggregates}
     wrong = [each for each, v in versions.items() if v is None or v is not each.version_id_col]
     raise_if_any(UNVERSIONED, [each.class_.__name__ for each in wrong])
+
+
+def ensure_usable(new_uow: Callable[[Any], object], transaction: object) -> None:
+    """Make a unit of work once, and refuse one with which no handler could work.
+
+    :raises WiringError: if it cannot be made, if it lacks what is called at the commit, or if the
+        aggregates of its repositories are not mapped, or without a version
+    """
+    try:
+        uow = new_uow(transaction)
+    except Exception as error:
+        raise WiringError(f"{UNMADE} {type(error).__name__}", str(error)) from error
+    methods: dict[str, Callable[[object], bool]]
+    methods = {"before_commit": iscoroutinefunction, "refusals": callable}
+    raise_if_any(
+        INCOMPLETE, [m for m, is_it in methods.items() if not is_it(getattr(uow, m, None))]
+    )
+    attributes = getattr(uow, "__dict__", {}).values()
+    repositories = [each for each in attributes if isinstance(each, Repository)]
+    mappers = {each.aggregate: sa.inspect(each.aggregate, raiseerr=False) for each in repositories}
+    raise_if_any(UNMAPPED, [each.__name__ for each, mapper in mappers.items() if mapper is None])
+    _ensure_versions(mappers.values())
 
 
 class AggregateSession(Session):

@@ -1,24 +1,35 @@
 """The schema of the database: checked at start, created on first use, upgraded by hand."""
 
 import logging
+from collections.abc import Callable
 from functools import partial
 
 from sqlalchemy import Connection, insert, inspect, select
 
 from aftercommit.errors import raise_if_any
 from aftercommit.sql import tables
+from aftercommit.sql.aggregates import ensure_usable
 from aftercommit.sql.database import Database
 from aftercommit.sql.exceptions import SchemaOfAnother, SchemaOutdated
-from aftercommit.sql.migrations.history import ENGINE
+from aftercommit.sql.migrations.history import ENGINE, lacking
 from aftercommit.sql.migrations.upgrade import upgrade_histories
+from aftercommit.sql.transaction import Transaction
 
 UNMADE = "the program knows columns that no migration has made; write one for"
 
 logger = logging.getLogger(__name__)
 
 
-async def ensure_schema(database: Database, *, beside_others: bool = False) -> None:
+async def ensure_schema(
+    database: Database,
+    *,
+    new_uow: Callable[[Transaction], object] | None = None,
+    beside_others: bool = False,
+) -> None:
     """Create the schema in an empty database; otherwise check that it is the current one.
+
+    `new_uow` makes the unit of work of handlers. It is made once, without a statement, and its
+    aggregates are compared with the mapping.
 
     Also `beside_others`, tables of an application that sees to them by itself, if that is said:
     otherwise the URL may be wrong.
@@ -27,38 +38,41 @@ async def ensure_schema(database: Database, *, beside_others: bool = False) -> N
     :raises SchemaTooNew: if it was made by a newer version of this program
     :raises SchemaOfAnother: if another application has its tables in it
     :raises DatabaseUnavailable: if the database belongs to something else
+    :raises WiringError: if the program knows columns that no migration has made, if the unit of
+        work cannot be made, or if an aggregate of its repositories is not mapped
 
     >>> import anyio
     >>> from aftercommit import ensure_schema
+    >>> from shop.adapters.unit_of_work import SqlAlchemyUnitOfWork
     >>> from shop.entrypoints.app import APP
     >>> async def main():
     ...     async with APP.open_database(APP.load({})) as database:
-    ...         await ensure_schema(database)
+    ...         await ensure_schema(database, new_uow=SqlAlchemyUnitOfWork)
     >>> anyio.run(main)
     """
     async with database.read_transaction() as transaction:
-        found = await transaction.run_sync(partial(_check, database, beside_others))
+        if new_uow:
+            ensure_usable(new_uow, transaction)
         if unused := await transaction.run_sync(database.backend.unused_defaults):
             logger.warning("%s", unused)
-    if not found:
+    if not await _revisions(database, beside_others=beside_others):
         await upgrade_schema(database)
+        await _revisions(database, beside_others=beside_others)  # its columns
 
 
-async def check_schema(database: Database, *, columns: bool = False) -> list[str]:
+async def check_schema(database: Database) -> list[str]:
     """Return the revisions of the schema, if this program can work with them.
 
-    On demand, it also looks for `columns` that the program knows, and no migration has made.
-
-    :raises WiringError: if there are such columns
     :raises SchemaOutdated: if it has to be created or upgraded first; for others see above
     """
-    async with database.read_transaction() as transaction:
-        found = await transaction.run_sync(partial(_check, database, False))
-        for history in database.histories if columns and found else ():
-            raise_if_any(UNMADE, await transaction.run_sync(history.lacking))
-    if not found:
+    if not (found := await _revisions(database, beside_others=False)):
         raise SchemaOutdated(ENGINE.name, "none", database.program)
     return found
+
+
+async def _revisions(database: Database, *, beside_others: bool) -> list[str]:
+    async with database.read_transaction() as transaction:
+        return await transaction.run_sync(partial(_check, database, beside_others))
 
 
 async def upgrade_schema(database: Database) -> None:
@@ -86,6 +100,9 @@ def _check(database: Database, beside_others: bool, connection: Connection) -> l
     for history, revision in stored:
         if (revision or "") < history.newest:
             raise SchemaOutdated(history.name, revision, database.program)
+    # a later schema says by its revision that this program can live with it
+    known = [history for history, revision in stored if (revision or "") == history.newest]
+    raise_if_any(UNMADE, lacking(connection, known))
     return [revision for _, revision in stored if revision]
 
 

@@ -150,7 +150,10 @@ class Transaction:
             await self._call(session.flush)
         except IntegrityError as error:
             name = self._backend.violated(error, self._tables())
-            raise refusals.get(name or "", ConcurrentUpdate()) from error
+            conflict = ConcurrentUpdate()
+            if name:
+                conflict.add_note(f"it violates {name}, which `refusals` does not explain")
+            raise refusals.get(name or "", conflict) from error
 
     def _tables(self) -> Iterator[sa.Table]:
         """Yield the tables of what was seen."""

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from aftercommit_tests.things import storage
 from aftercommit_tests.things.domain import (
+    BreakThing,
     MakeThing,
     NameTaken,
     RenameThing,
@@ -52,6 +53,12 @@ async def make_thing(new: NewThing, execution: Execution, response: Response) ->
 async def rename_thing(thing_id: UUID, new: NewName, execution: Execution) -> None:
     """Give a thing another name."""
     await execution.execute(RenameThing(thing_id=ThingId(thing_id), name=new.name))
+
+
+@guarded.delete("/things/{thing_id}", status_code=204, responses=errors(ThingNotFound))
+async def break_thing(thing_id: UUID, execution: Execution) -> None:
+    """Let a thing fall down."""
+    await execution.execute(BreakThing(thing_id=ThingId(thing_id)))
 
 
 @guarded.get("/things/{name}", responses=errors(ThingNotFound))

@@ -20,7 +20,7 @@ from aftercommit.extensions.web.request_context import NAMESPACE, request_contex
 from aftercommit.process.application import Application
 from aftercommit.sql import inbox
 
-METHODS = frozenset({"POST", "PUT"})  # the others that change something are repeatable anyhow
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})  # what changes nothing needs no key
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +32,8 @@ async def receive(request: Request) -> None:
 
     :raises InvalidValue: if the key cannot be one
     """
-    keys = request.headers.getlist("idempotency-key") if request.method in METHODS else []
+    is_safe = request.method in SAFE_METHODS
+    keys = [] if is_safe else request.headers.getlist("idempotency-key")
     found = re.fullmatch(PATTERN, keys[0]) if len(keys) == 1 else None
     if keys and not found:
         rule = "is not one, of 1 to 255 visible characters of ASCII, in quotes or not"

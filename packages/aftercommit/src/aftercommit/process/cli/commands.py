@@ -61,7 +61,7 @@ def upgrade(cli: Cli) -> None:
     async def work() -> list[str]:
         async with cli.app.open_database(settings) as database:
             await upgrade_schema(database)
-            return await check_schema(database, columns=True)
+            return await check_schema(database)
 
     revisions = run(work, event_loop=settings.event_loop)
     click.echo(f"the database schema is up to date (revision {' and '.join(revisions)})")
@@ -119,7 +119,7 @@ async def _found(cli: Cli, settings: EngineSettings) -> AsyncIterator[tuple[str,
             clock = (await transaction.execute(sa.select(database.clock))).scalar_one()
             ahead = clock - (before + time.time()) / 2
             capacity = await transaction.run_sync(database.backend.capacity)
-        revisions = await check_schema(database, columns=True)
+        revisions = await check_schema(database)
         yield "schema", f"up to date: {', '.join(revisions)}"
         await database.check_writes()
         yield "writes", "are accepted"

@@ -6,6 +6,7 @@ third of a second to import, so it is imported only when there is something to d
 
 import os
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -90,13 +91,6 @@ class History:
         pending = (file for revision, file in self._files().items() if revision > stored)
         return {word for file in pending for word in re.findall(r"\w+", file.read_text("utf-8"))}
 
-    def lacking(self, connection: Connection) -> list[str]:
-        """Return the columns that the program knows and no migration has made."""
-        tables = inspect(connection).get_multi_columns()
-        made = {f"{table}.{each['name']}" for (_, table), all_ in tables.items() for each in all_}
-        known = (str(each) for table in self.metadata.sorted_tables for each in table.columns)
-        return [column for column in known if column not in made]
-
     def upgrade(self, connection: Connection, revision: str = "head") -> None:
         """Bring the tables to a revision, unless theirs is later; for errors see above."""
         from alembic import command
@@ -120,6 +114,15 @@ class History:
 
 ENGINE = History("aftercommit", tables.metadata, [FOLDER / "versions"], "aftercommit_version")
 PREFIX = f"{ENGINE.name}_"
+
+
+def lacking(connection: Connection, histories: Iterable[History]) -> list[str]:
+    """Return the columns that the program knows and no migration has made."""
+    tables = [table for each in histories for table in each.metadata.tables.values()]
+    found = inspect(connection).get_multi_columns(filter_names=[table.name for table in tables])
+    made = {f"{table}.{each['name']}" for (_, table), all_ in found.items() for each in all_}
+    known = (str(column) for table in tables for column in table.columns)
+    return [column for column in known if column not in made]
 
 
 def of_application(name: str | None, kind: str, _: object) -> bool:

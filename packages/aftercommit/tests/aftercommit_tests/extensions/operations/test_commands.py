@@ -159,7 +159,11 @@ def test_a_trace_that_is_too_long_says_so(
     assert len(cut.stdout.splitlines()) < len(whole.stdout.splitlines())
 
 
-@pytest.mark.parametrize("command", [("check",), ("db", "upgrade")], ids=" ".join)
+@pytest.mark.parametrize(
+    "command",
+    [("check",), ("db", "upgrade"), ("make-thing", "chair"), ("worker", "--until-idle")],
+    ids=" ".join,
+)
 def test_a_column_without_a_migration_is_found(
     command: tuple[str, ...], command_line: CommandLine
 ) -> None:

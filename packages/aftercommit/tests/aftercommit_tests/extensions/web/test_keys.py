@@ -124,6 +124,18 @@ async def test_a_change_under_a_key_happens_once(web: Web) -> None:
     assert [row.name for row in await rows(web, storage.things)] == ["b"]
 
 
+async def test_a_deletion_under_a_key_happens_once(web: Web) -> None:
+    """Every endpoint that documents the key keeps to it, whatever its method is."""
+    made = await web.make_thing()
+    keyed = OPERATOR | {"Idempotency-Key": "k1"}
+    answers = [await web.client.delete(made.headers["location"], headers=keyed) for _ in range(2)]
+
+    assert [answer.status_code for answer in answers] == [204, 204]
+    assert answers[0].headers["x-request-id"] == answers[1].headers["x-request-id"]
+    broken = [row for row in await rows(web, tables.events) if row.type == "thing_broken"]
+    assert len(broken) == 1
+
+
 @pytest.mark.parametrize(
     ("headers", "trace"),
     [
