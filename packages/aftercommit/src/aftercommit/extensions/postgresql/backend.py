@@ -12,7 +12,7 @@ from sqlalchemy import URL, Connection, Table, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from aftercommit.errors import ConcurrentUpdate, TransientError, Unavailable
+from aftercommit.errors import ConcurrentUpdate, Defect, TransientError, Unavailable
 from aftercommit.extensions.postgresql import connections
 from aftercommit.extensions.postgresql.autocommit import CONNECTIONS, SingleStatements
 from aftercommit.extensions.postgresql.notifications import Notifier, background_task, listen
@@ -35,6 +35,10 @@ HINTS = {
 }
 TIMED_OUT = "it did not answer in time; is this the right host and port?"
 SESSION_ENDED = "the server has ended the session"
+SWALLOWED = (
+    "a handler has swallowed an error of the database, after which PostgreSQL refuses whatever else "
+    "is done in its transaction; begin_nested() is for what may fail"
+)
 NOT_ASKED = "InternalClientError"  # asyncpg has heard of that before it was asked
 
 
@@ -177,6 +181,8 @@ def _meaning(state: str, reason: str) -> Exception:
             return ConcurrentUpdate()
         case "40P01":
             return ConcurrentUpdate("this transaction and another one waited for each other")
+        case "25P02":
+            return Defect(SWALLOWED)
         case "57014" | "25P03":
             return StatementTimeout(reason)
         case "42501":
