@@ -81,7 +81,10 @@ class TimeLimit:
 
         :raises HandlerTimeout: if the handler had its time, and has not ended
         """
-        with self._scope, contain_errors(self._handler, of_engine=True):  # also if it has cancelled what follows
+        with (
+            self._scope,
+            contain_errors(self._handler, of_engine=True),
+        ):  # also if it has cancelled what follows
             return await work
         if self._waits or self._is_short:
             raise self._not_begun()
@@ -106,8 +109,8 @@ class TimeLimit:
 class contain_errors:  # noqa: N801 - reads as a statement, and a generator would cost more
     """Let a handler neither end the process nor make a cancellation up.
 
-    Of a group of errors, the first is raised, so that it is known and dealt with by its kind. Around
-    code of the engine, Ctrl-C passes, which may be raised anywhere.
+    Of a group of errors, the first is raised, so that it is known and dealt with by its kind.
+    Around code of the engine, Ctrl-C passes, which may be raised anywhere.
 
     :raises HandlerInterrupted: instead of what may not pass
     """

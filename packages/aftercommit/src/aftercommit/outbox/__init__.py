@@ -181,11 +181,10 @@ class Outbox:
         :raises HandlerInterrupted: if somebody cancels the tasks of the worker; so is the body
         """
         settings = self.app.load(WORKER_SETTINGS)
+        grace, slots = settings.shutdown_grace_seconds, settings.worker_concurrency
         error: BaseException | None = None
-        grace = settings.shutdown_grace_seconds
         async with self.app.open(settings) as application:
-            shutdown = Shutdown()
-            worker = Worker(application, shutdown, concurrency=settings.worker_concurrency)
+            worker = Worker(application, shutdown := Shutdown(), concurrency=slots)
 
             def wake() -> None:
                 worker.wake()

@@ -36,8 +36,8 @@ HINTS = {
 TIMED_OUT = "it did not answer in time; is this the right host and port?"
 SESSION_ENDED = "the server has ended the session"
 SWALLOWED = (
-    "a handler has swallowed an error of the database, after which PostgreSQL refuses whatever else "
-    "is done in its transaction; begin_nested() is for what may fail"
+    "a handler has swallowed an error of the database, after which PostgreSQL refuses whatever is "
+    "done in its transaction; begin_nested() is for what may fail"
 )
 NOT_ASKED = "InternalClientError"  # asyncpg has heard of that before it was asked
 
