@@ -14,7 +14,7 @@ from aftercommit.errors import ConcurrentUpdate
 from aftercommit.sql.aggregates import AggregateSession
 from aftercommit.sql.backend import DatabaseBackend
 from aftercommit.sql.exceptions import CommitOutcomeUnknown, ConnectionLost
-from aftercommit.sql.handler_guard import HandlerGuard
+from aftercommit.sql.handler_guard import HandlerGuard, in_transaction
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -230,10 +230,22 @@ def _commit(connection: sa.Connection, guard: HandlerGuard | None) -> None:
 
 
 def _close(connection: sa.Connection, guard: HandlerGuard | None) -> None:
-    if guard and (guard.under_way or not guard.is_reusable):
+    is_unsafe = guard and (guard.under_way or not guard.is_reusable)
+    if is_unsafe or _is_stuck(connection):
         connection.invalidate()
     try:
         connection.close()
     except Exception:  # such as: there is still a call under way, below SQLAlchemy
         connection.invalidate()
         connection.close()
+
+
+def _is_stuck(connection: sa.Connection) -> bool:
+    """Tell whether a commit has failed and SQLAlchemy would not roll back: the pool would keep it.
+
+    Such as one that was refused to a handler, or SQLite's, if a foreign key is violated in the end.
+    """
+    transaction = connection.get_transaction()
+    if transaction is None or transaction.is_active or connection.invalidated:
+        return False
+    return in_transaction(connection.connection.driver_connection)
