@@ -13,7 +13,7 @@ import pytest
 from aftercommit.errors import WiringError
 from aftercommit.sql import tables
 from anyio.lowlevel import checkpoint
-from sqlalchemy import event, text, update
+from sqlalchemy import text, update
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
@@ -50,9 +50,7 @@ async def returns() -> None:
     """Return, as if all were done."""
 
 
-@pytest.mark.parametrize(
-    ("ends", "orders"), [(fails, 24), (returns, 24), (anyio.sleep_forever, 4)]
-)
+@pytest.mark.parametrize(("ends", "orders"), [(fails, 24), (returns, 24), (anyio.sleep_forever, 4)])
 async def test_a_task_that_a_handler_leaves_behind_has_no_effect_alone(
     empty_url: str, anyio_backend: str, ends: Ending, orders: int
 ) -> None:
