@@ -10,7 +10,7 @@ pass a guard, which makes two mistakes impossible that nothing else would notice
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -28,17 +28,15 @@ SAVEPOINTS = "begin_nested() is for what may fail"
 LEFT_BEHIND = (
     "a handler has ended, and a statement in its transaction had not: await what it starts"
 )
-COMMENTS = r"(?:\s|--[^\n]*\n|/\*.*?\*/)*"
-FLAGS = re.IGNORECASE | re.DOTALL
-ENDS = re.compile(
-    rf"{COMMENTS}(COMMIT|END|ABORT|BEGIN|START\s+TRANSACTION|PREPARE\s+TRANSACTION"
-    r"|ROLLBACK(?!\s+(?:\w+\s+)?TO\b))\b",
-    FLAGS,
+BLANKS = r"(?:[\s(]|--[^\n]*\n|/\*.*?\*/)*"  # with comments, and the brackets of a UNION
+LEAVES_NOTHING = re.compile(  # behind in the session of the server, or in the connection
+    rf"{BLANKS}(SELECT|INSERT|UPDATE|DELETE|MERGE|REPLACE|WITH|VALUES|LOCK|NOTIFY|SET\s+LOCAL"
+    r"|SAVEPOINT|RELEASE|ROLLBACK\s+(?:\w+\s+)?TO)\b",
+    re.IGNORECASE | re.DOTALL,
 )
-LEAVES_NOTHING = re.compile(  # in the session of the server, or in the connection
-    rf"{COMMENTS}(SELECT|INSERT|UPDATE|DELETE|MERGE|REPLACE|WITH|VALUES|LOCK|NOTIFY|SET\s+LOCAL"
-    r"|SAVEPOINT|RELEASE|ROLLBACK)\b",
-    FLAGS,
+ENDS = re.compile(
+    rf"{BLANKS}(COMMIT|END|ABORT|ROLLBACK|BEGIN|START\s+TRANSACTION|PREPARE\s+TRANSACTION)\b",
+    re.IGNORECASE | re.DOTALL,
 )
 
 _alone: ContextVar["HandlerGuard | None"] = ContextVar("alone", default=None)
@@ -105,16 +103,21 @@ class HandlerGuard:
         self.ensure_open()
         self.ensure_transaction(context.root_connection)
         if not self._has_ended:
-            if ending := ENDS.match(statement):
-                raise WiringError(f"leave it out of handlers: {INSTEAD}", ending[1].upper())
-            streams = context.execution_options.get("stream_results")
-            self.is_reusable &= bool(LEAVES_NOTHING.match(statement)) and not streams
+            self._look_at(statement, context.execution_options)
         self.under_way += 1
         try:
             execute(cursor, statement, *args)
         finally:
             self.under_way -= 1
         self._was_in_transaction = self._was_in_transaction or in_transaction(self._driver)
+
+    def _look_at(self, statement: str, options: Mapping[str, Any]) -> None:
+        if not LEAVES_NOTHING.match(statement):
+            if ending := ENDS.match(statement):
+                raise WiringError(f"leave it out of handlers: {INSTEAD}", ending[1].upper())
+            self.is_reusable = False
+        elif options.get("stream_results"):  # a task that is left behind may go on to fetch
+            self.is_reusable = False
 
 
 def in_transaction(driver: Any) -> bool:

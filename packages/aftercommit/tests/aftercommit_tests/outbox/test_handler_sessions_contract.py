@@ -6,6 +6,7 @@ On each event loop with each database: what is under way when a handler ends dif
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from typing import Any
 
 import anyio
@@ -32,9 +33,9 @@ async def running_shop(
     url: str, backend: str, *handlers: Any, **settings: Any
 ) -> AsyncIterator[Shop]:
     """The application with these handlers, while its outbox runs."""
-    async with open_shop(url, backend, *handlers, **(QUICK | settings)) as shop:
-        async with shop.outbox.running():
-            yield shop
+    opening = open_shop(url, backend, *handlers, **(QUICK | settings))
+    async with opening as shop, shop.outbox.running():
+        yield shop
 
 
 async def reserve_again(session: AsyncSession, order_id: int, count: int = 1) -> None:
@@ -76,12 +77,12 @@ async def test_a_task_that_a_handler_leaves_behind_has_no_effect_alone(
             await ends()
 
     limit = {"handler_timeout_seconds": 1.0} if ends is anyio.sleep_forever else {}
-    async with anyio.create_task_group() as others:
-        async with running_shop(empty_url, anyio_backend, leaves_a_task, **limit) as shop:
-            for number in range(1, orders + 1):
-                await shop.order(number)
-            await until(shop.is_done)
-            reserved = await shop.reserved()
+    opening = running_shop(empty_url, anyio_backend, leaves_a_task, **limit)
+    async with anyio.create_task_group() as others, opening as shop:
+        for number in range(1, orders + 1):
+            await shop.order(number)
+        await until(shop.is_done)
+        reserved = await shop.reserved()
 
     assert len(reserved) == orders
     assert set(reserved) <= ({1, 1 + LEFT_BEHIND} if ends is returns else {1})
@@ -93,12 +94,11 @@ async def says(session: AsyncSession, statement: str) -> None:
 
 async def asks_the_driver(session: AsyncSession) -> None:
     connection = await session.connection()
-    driver: Any = (await connection.get_raw_connection()).driver_connection
-    rollback = getattr(driver, "rollback", None) or (lambda: driver.execute("ROLLBACK"))
-    if connection.dialect.driver == "anyio":  # that of a thread
-        await connection.run_sync(
-            lambda sync: sync.connection.dbapi_connection.run_in_thread(rollback)
-        )
+    raw: Any = await connection.get_raw_connection()
+    driver = raw.driver_connection
+    rollback = getattr(driver, "rollback", None) or partial(driver.execute, "ROLLBACK")
+    if connection.dialect.driver == "anyio":  # its driver is a synchronous one, in a thread
+        await connection.run_sync(lambda _: raw.dbapi_connection.run_in_thread(rollback))
     else:
         await rollback()
 
