@@ -134,6 +134,28 @@ async def test_a_task_that_outlives_a_handler_changes_nothing(
     assert outcomes
 
 
+async def test_a_commit_that_fails_leaves_no_transaction_behind(world: World) -> None:
+    """SQLite keeps one open, if a constraint is violated that is checked at the end.
+
+    Whoever is given its connection next would go on in it, and store what has failed.
+    """
+    key = "REFERENCES things (id) DEFERRABLE INITIALLY DEFERRED"
+    kind = "CHAR(32)" if world.database.backend.single_writer else "UUID"
+    async with world.database.write_transaction() as transaction:
+        await transaction.execute(text(f"CREATE TABLE parts (thing_id {kind} {key})"))
+        await transaction.commit()
+    with pytest.raises(IntegrityError):
+        async with world.database.write_transaction() as transaction:
+            await transaction.execute(text(f"INSERT INTO parts VALUES ('{uuid4()}')"))
+            await transaction.commit()
+
+    for _ in range(3):
+        async with world.database.write_transaction() as transaction:
+            await transaction.execute(insert(storage.lines).values(LAMP | {"id": uuid4()}))
+            await transaction.commit()
+    assert await world.lines() == ["lamp"] * 3
+
+
 USES: dict[str, Callable[[Transaction], Awaitable[object]]] = {
     "get": lambda transaction: transaction.get(Thing, a_thing_id()),
     "load": lambda transaction: transaction.load(select(Thing)),
