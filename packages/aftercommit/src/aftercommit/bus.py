@@ -19,7 +19,7 @@ from aftercommit.claims import Claim, CommandWork, Committed, DeliveryPolicy, Fa
 from aftercommit.envelope_factory import EnvelopeFactory
 from aftercommit.envelopes import INTERNAL, MessageOrigin, bind_context
 from aftercommit.handler_binding import BoundHandler, BoundHandlers
-from aftercommit.handler_limits import TimeLimit
+from aftercommit.handler_limits import TimeLimit, in_own_task
 from aftercommit.last_writes import LastWrites, persist_despite_cancellation
 from aftercommit.observers import CompositeObserver, Outcome
 from aftercommit.ports import Outbox
@@ -101,7 +101,7 @@ class MessageBus:
         """Run each in a task, as slots get free; one alone, or in a row, needs none of its own."""
         waiting = deque(claims)
         while waiting and (following := await self._next(waiting, result)):
-            group.start_soon(self._run_in_task, following, result, group)
+            group.start_soon(in_own_task, self._run_in_task, following, result, group)
 
     async def _run_in_task(self, delivery: Claim, result: Report, group: TaskGroup) -> None:
         following = await self._run_one(delivery, result)

@@ -185,7 +185,7 @@ def _misplaced(message: type, subscriber: object) -> str | None:
     """Return what is wrong if a handler is of other messages, as far as its annotation is read."""
     handler = handler_of(subscriber)
     try:
-        said = _types_of(handler, next(iter(signature(handler).parameters)), object)
+        said = types_of(handler, next(iter(signature(handler).parameters)), object)
         if Any in said or any(issubclass(message, each) for each in said):
             return None
     except Exception:  # of a type that only a checker imports or knows, and for `PUBLISH`
@@ -197,13 +197,13 @@ def _misplaced(message: type, subscriber: object) -> str | None:
 def _returned_types(handler: Handler[Any, Any]) -> set[type]:
     """Return the types that a handler may return, by its annotation; without one, that of None."""
     try:
-        return _types_of(handler, "return", NoneType)
+        return types_of(handler, "return", NoneType)
     except Exception as error:
         problem = f"the return type cannot be read ({error}): import it also when the program runs"
         raise WiringError(problem, handler_name(handler)) from error
 
 
-def _types_of(handler: Handler[Any, Any], name: str, otherwise: type) -> set[type]:
+def types_of(handler: Handler[Any, Any], name: str, otherwise: type) -> set[type]:
     """Return the types that one annotation of a handler says; without it, another type."""
     function: Any = unwrap(handler)  # other parameters may have types that only a checker imports
     said = {key: said for key, said in function.__annotations__.items() if key == name}

@@ -2,11 +2,18 @@
 
 import sys
 from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
 from functools import partial
 from math import inf
 from typing import Self, TypeVar
 
-from anyio import CancelScope, current_effective_deadline, current_time, get_cancelled_exc_class
+from anyio import (
+    CancelScope,
+    current_effective_deadline,
+    current_time,
+    get_cancelled_exc_class,
+    get_current_task,
+)
 
 from aftercommit.claims import Claim, CommandWork, DeliveryPolicy
 from aftercommit.errors import (
@@ -17,9 +24,9 @@ from aftercommit.errors import (
     NotBegun,
 )
 
-OF_THE_ENGINE = "aftercommit."  # so begins the name that AnyIO gives to a task of these modules
-
 T = TypeVar("T")
+
+_own_task: ContextVar[int | None] = ContextVar("own_task", default=None)  # others inherit it
 
 
 class TimeLimit:
@@ -78,7 +85,10 @@ class TimeLimit:
 
         :raises HandlerTimeout: if the handler had its time, and has not ended
         """
-        with self._scope, contain_errors(self._handler):  # also if it has cancelled what follows
+        with (
+            self._scope,
+            contain_errors(self._handler, of_engine=True),
+        ):  # also if it has cancelled what follows
             return await work
         if self._waits or self._is_short:
             raise self._not_begun()
@@ -111,12 +121,13 @@ class contain_errors:  # noqa: N801 - reads as a statement, and a generator woul
     """Let a handler neither end the process nor make a cancellation up.
 
     Of a group of errors, the first is raised, so that it is known and dealt with by its kind.
+    Around code of the engine, Ctrl-C passes, which may be raised anywhere.
 
     :raises HandlerInterrupted: instead of what may not pass
     """
 
-    def __init__(self, handler: str) -> None:
-        self._handler = handler
+    def __init__(self, handler: str, *, of_engine: bool = False) -> None:
+        self._handler, self._of_engine = handler, of_engine
 
     def __enter__(self) -> None:
         pass
@@ -125,7 +136,8 @@ class contain_errors:  # noqa: N801 - reads as a statement, and a generator woul
         if error is None:
             return
         first = first_error(error)
-        may_pass = isinstance(first, (Exception, KeyboardInterrupt, GeneratorExit))
+        may_pass = isinstance(first, (Exception, GeneratorExit))
+        may_pass |= self._of_engine and isinstance(first, KeyboardInterrupt)
         if not may_pass and not cancellation_requested(first):
             raise HandlerInterrupted(self._handler, first) from error
         try:
@@ -137,11 +149,21 @@ class contain_errors:  # noqa: N801 - reads as a statement, and a generator woul
             raise first
 
 
+async def in_own_task(function: Callable[..., Awaitable[None]], *args: object) -> None:
+    """Call a function in a task that the engine has started for it: see below.
+
+    Tasks that a handler starts inherit the mark, and are others.
+    """
+    _own_task.set(get_current_task().id)
+    await function(*args)
+
+
 def cancellation_requested(error: BaseException) -> bool:
     """Tell a cancellation, by AnyIO or by the event loop, from one that a library has made up.
 
     The engine cancels its own tasks by scopes of AnyIO. So if asyncio's `cancel` ends one of them,
     nobody who runs the engine has asked for that: a handler has, or somebody who cancels all tasks.
+    A task that somebody else has started, to run the engine in it, is theirs to cancel.
     """
     cancelled = get_cancelled_exc_class()
     if not isinstance(error, cancelled):
@@ -149,7 +171,7 @@ def cancellation_requested(error: BaseException) -> bool:
     if current_effective_deadline() == -inf or not cancelled.__module__.startswith("asyncio"):
         return True  # nobody can make up Trio's
     task = sys.modules["asyncio"].current_task()
-    return bool(task and task.cancelling() and not task.get_name().startswith(OF_THE_ENGINE))
+    return bool(task and task.cancelling() and _own_task.get() != get_current_task().id)
 
 
 def first_error(error: BaseException) -> BaseException:

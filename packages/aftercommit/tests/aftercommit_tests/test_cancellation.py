@@ -88,6 +88,24 @@ async def test_a_cancellation_by_asyncio_itself_passes(new_world: NewWorld) -> N
     assert await world.untouched() == ["slow"]
 
 
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_whoever_has_started_a_task_may_cancel_it(new_world: NewWorld) -> None:
+    """As asyncio does with all tasks at its end; AnyIO names them like the engine's own."""
+
+    async def is_cancelled(event: Event) -> None:
+        [task] = asyncio.all_tasks() - before
+        task.cancel()
+        await anyio.sleep_forever()
+
+    world = await new_world(event_handlers=on_made(is_cancelled))
+    committed = await world.bus.execute(a_command())
+    before = asyncio.all_tasks()
+    async with anyio.create_task_group() as group:
+        group.start_soon(world.bus.run, committed.claims)
+
+    assert await world.untouched() == ["is_cancelled"]
+
+
 async def test_a_failure_is_stored_also_when_it_is_the_answer_to_a_cancellation(
     new_world: NewWorld,
 ) -> None:

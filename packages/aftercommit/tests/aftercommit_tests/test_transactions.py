@@ -6,21 +6,24 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import replace
 from itertools import chain, count
+from uuid import uuid4
 
 import anyio
 import pytest
 from aftercommit.claims import Committed
+from aftercommit.errors import TransientError, WiringError
 from aftercommit.sql.exceptions import StatementRefused
 from aftercommit.sql.transaction import Transaction
 from anyio.abc import TaskStatus
 from anyio.lowlevel import checkpoint
-from sqlalchemy import event, select, text
+from sqlalchemy import event, insert, select, text
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from aftercommit_tests.builders import a_command, a_thing_id, on
 from aftercommit_tests.things import storage
 from aftercommit_tests.things.app import Settings, bootstrap, open_things_database
 from aftercommit_tests.things.domain import Thing
+from aftercommit_tests.things.storage import UnitOfWork
 from aftercommit_tests.world import World
 
 pytestmark = pytest.mark.anyio
@@ -51,6 +54,7 @@ async def test_what_no_database_accepts_is_a_mistake_of_ours(
             assert (await transaction.execute(text("SELECT 1"))).scalar_one() == 1
 
 
+LAMP = {"id": uuid4(), "text": "lamp", "version": 1}
 SWALLOWED = {
     "a violated constraint": ("INSERT INTO things (version) VALUES (1)", IntegrityError),
     "a wrong statement": ("SELECT * FROM nowhere", StatementRefused),
@@ -70,6 +74,86 @@ async def test_a_failure_that_a_handler_swallows_is_raised_by_its_commit(
 
     assert unit.committed == Committed()
     assert await world.lines() == []
+
+
+async def ends_in_sql(transaction: Transaction) -> None:
+    await transaction.execute(text("ROLLBACK"))
+
+
+async def ends_by_connection(transaction: Transaction) -> None:
+    await transaction.connection.rollback()
+
+
+async def commits_by_connection(transaction: Transaction) -> None:
+    await transaction.connection.commit()
+
+
+@pytest.mark.parametrize("ends", [ends_in_sql, ends_by_connection, commits_by_connection])
+async def test_a_handler_cannot_end_the_transaction_of_its_unit_of_work(
+    world: World, ends: Callable[[Transaction], Awaitable[None]]
+) -> None:
+    """What it has written before would be lost or stored, and its delivery the other way."""
+    with pytest.raises(WiringError):
+        async with (unit := world.a_uow()) as uow:
+            await uow.transaction.execute(insert(storage.lines).values(LAMP))
+            await ends(uow.transaction)
+
+    assert unit.committed == Committed()
+    assert await world.lines() == []
+
+
+@pytest.mark.parametrize("error", [None, OSError("away")], ids=["returns", "fails"])
+async def test_a_task_that_outlives_a_handler_changes_nothing(
+    world: World, error: Exception | None
+) -> None:
+    """Its statement would come after the ROLLBACK, where SQLite executes it in no transaction."""
+    outcomes = []
+
+    async def goes_on(uow: UnitOfWork, steps: int) -> None:
+        for _ in range(steps):
+            await checkpoint()
+        try:
+            await uow.transaction.execute(insert(storage.lines).values(LAMP | {"id": uuid4()}))
+        except (SQLAlchemyError, WiringError, TransientError) as refusal:
+            outcomes.append(refusal)
+
+    for steps in range(12):
+        unit = world.a_uow()
+        async with anyio.create_task_group() as others:
+            with suppress(OSError, WiringError):
+                async with unit as uow:
+                    others.start_soon(goes_on, uow, steps)
+                    for _ in range(12 - steps):
+                        await checkpoint()
+                    if error:
+                        raise error
+        if error:
+            assert await world.lines() == []
+        async with world.a_uow() as uow:
+            assert (await uow.transaction.execute(text("SELECT 1"))).scalar_one() == 1
+    assert outcomes
+
+
+async def test_a_commit_that_fails_leaves_no_transaction_behind(world: World) -> None:
+    """SQLite keeps one open, if a constraint is violated that is checked at the end.
+
+    Whoever is given its connection next would go on in it, and store what has failed.
+    """
+    key = "REFERENCES things (id) DEFERRABLE INITIALLY DEFERRED"
+    kind = "CHAR(32)" if world.database.backend.single_writer else "UUID"
+    async with world.database.write_transaction() as transaction:
+        await transaction.execute(text(f"CREATE TABLE parts (thing_id {kind} {key})"))
+        await transaction.commit()
+    with pytest.raises(IntegrityError):
+        async with world.database.write_transaction() as transaction:
+            await transaction.execute(text(f"INSERT INTO parts VALUES ('{uuid4()}')"))
+            await transaction.commit()
+
+    for _ in range(3):
+        async with world.database.write_transaction() as transaction:
+            await transaction.execute(insert(storage.lines).values(LAMP | {"id": uuid4()}))
+            await transaction.commit()
+    assert await world.lines() == ["lamp"] * 3
 
 
 USES: dict[str, Callable[[Transaction], Awaitable[object]]] = {

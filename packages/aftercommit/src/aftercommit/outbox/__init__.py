@@ -21,7 +21,7 @@ from typing import Any
 from uuid import UUID
 
 import anyio
-from anyio import current_time
+from anyio import current_time, get_cancelled_exc_class
 from anyio.lowlevel import current_token
 from sqlalchemy import URL, Connection, event
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -32,7 +32,7 @@ from aftercommit.errors import InvalidValue, WiringError
 from aftercommit.extensions.operations import OperationsExtension
 from aftercommit.extensions.operations.subjects import as_written
 from aftercommit.extensions.postgresql import PostgreSQLExtension
-from aftercommit.handler_limits import first_error
+from aftercommit.handler_limits import first_error, in_own_task
 from aftercommit.handler_rows import Row
 from aftercommit.outbox.app import OutboxApp
 from aftercommit.outbox.caller_transaction import (
@@ -180,12 +180,12 @@ class Outbox:
         :raises Unavailable: if the database cannot be used at start; later the worker waits for it
         :raises HandlerInterrupted: if somebody cancels the tasks of the worker; so is the body
         """
-        settings, error = self.app.load(WORKER_SETTINGS), None
-        grace = settings.shutdown_grace_seconds
+        settings = self.app.load(WORKER_SETTINGS)
+        grace, slots = settings.shutdown_grace_seconds, settings.worker_concurrency
+        error: BaseException | None = None
         async with self.app.open(settings) as application:
             await application.database.check_sessions()
-            shutdown = Shutdown()
-            worker = Worker(application, shutdown, concurrency=settings.worker_concurrency)
+            worker = Worker(application, shutdown := Shutdown(), concurrency=slots)
 
             def wake() -> None:
                 worker.wake()
@@ -194,17 +194,19 @@ class Outbox:
             waking = _on_this_loop(wake)
             try:
                 async with anyio.create_task_group() as group:
-                    group.start_soon(worker.run)
+                    group.start_soon(in_own_task, worker.run)
                     self._wakers.append(waking)
                     try:
                         yield
-                    except Exception as raised:
+                    except get_cancelled_exc_class():
+                        raise
+                    except BaseException as raised:  # leaves as it is, through no group
                         error = raised
                     finally:
                         self._wakers.remove(waking)
                         shutdown.set()
                         group.cancel_scope.deadline = current_time() + grace
-            except BaseExceptionGroup as errors:  # each leaves as it is, in no group
+            except BaseExceptionGroup as errors:
                 raise first_error(errors)  # noqa: B904 - it has a cause of its own
         if error is not None:
             raise error

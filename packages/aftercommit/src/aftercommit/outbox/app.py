@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from aftercommit.codec import Codec, Upcasters
 from aftercommit.envelope_factory import EnvelopeFactory
 from aftercommit.errors import WiringError, raise_if_any
-from aftercommit.handler_binding import Dependencies, bind
+from aftercommit.handler_binding import BoundHandler, Dependencies, bind, types_of
 from aftercommit.handler_rows import Row
 from aftercommit.handler_table import Handlers
 from aftercommit.observers import Observer
@@ -27,6 +27,10 @@ from aftercommit.process.extension import Extension, Extensions
 from aftercommit.secret_text import SecretText
 from aftercommit.settings import EngineSettings
 from aftercommit.sql.database_url import parse_url
+
+OF_ANOTHER_KIND = """handlers ask for a session of another class than {0}, which they are given. If
+you have written Session, write AsyncSession, and await what it does. If it is a class of your own,
+give the outbox a `session` that makes it. They are"""
 
 
 class OutboxApp(App[EngineSettings]):
@@ -77,6 +81,9 @@ class OutboxApp(App[EngineSettings]):
         )
         dependencies = Dependencies(effect_ports=ports, queries={}, constants=values)
         self.bound = bind(self._handlers, dependencies, transaction="session")
+        made = _made_by(session)
+        wrong = [each.name for each in self.bound.events.values() if not _suits(each, made)]
+        raise_if_any(OF_ANOTHER_KIND.format(type(made).__name__), wrong)
 
     def handlers(self) -> Handlers[Any, Any]:
         return self._handlers
@@ -125,3 +132,24 @@ class OutboxApp(App[EngineSettings]):
 def _expect(name: str, given: object, kind: type[Any], said: str) -> None:
     if not isinstance(given, kind):
         raise WiringError(f"`{name}` of an outbox is {said}; this is none", repr(given))
+
+
+def _made_by(new_session: Callable[..., AsyncSession]) -> AsyncSession:
+    """Return a session as handlers will have, but without a connection.
+
+    :raises WiringError: if it is one of synchronous code
+    """
+    made = new_session(bind=None)
+    if not isinstance(made, AsyncSession):
+        problem = "`session` of an outbox is AsyncSession, or an async_sessionmaker; this makes"
+        raise WiringError(problem, repr(made))
+    return made
+
+
+def _suits(handler: BoundHandler, session: AsyncSession) -> bool:
+    """Tell whether a handler can have such a session, as far as its annotation is read."""
+    try:
+        said = types_of(handler.handler, "session", object)
+        return Any in said or isinstance(session, tuple(said))
+    except Exception:  # of a type that only a checker imports or knows
+        return True

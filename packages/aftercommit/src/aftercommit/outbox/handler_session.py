@@ -1,7 +1,7 @@
 """The session of a handler: that of the application, in the transaction of the engine."""
 
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import ExitStack, asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from typing import Any
 
@@ -13,15 +13,17 @@ from sqlalchemy.orm import Session
 from aftercommit.claims import WorkItem
 from aftercommit.errors import WiringError
 from aftercommit.sql.database_url import shown
+from aftercommit.sql.handler_guard import ENDED, INSTEAD, SAVEPOINTS, in_transaction
 from aftercommit.sql.outbox import SqlAlchemyOutbox
 from aftercommit.sql.transaction import Refusals, Transaction
 from aftercommit.sql.unit_of_work import SqlAlchemyUnitOfWorkScope, open_unit_of_work
 
 Bind = Engine | Connection
-INSTEAD = "what they did is committed when they have returned"
 NOT_IN_HANDLERS = {
     "rollback": "what they did is rolled back if they raise",
     "close": "it is closed when they have returned",
+    "reset": "it is closed when they have returned",
+    "invalidate": "its connection is that of the delivery",
 }
 
 
@@ -34,10 +36,10 @@ async def open_session(
     :raises TransientError: if the database is locked or away, whatever SQLAlchemy calls that
     """
     try:
-        with ExitStack() as kept:
-            new_uow = partial(SessionUnitOfWork, new_session, kept)
-            async with open_unit_of_work(outbox, new_uow, work) as scope:
-                yield scope
+        async with open_unit_of_work(
+            outbox, partial(SessionUnitOfWork, new_session), work
+        ) as scope:
+            yield scope
     except SQLAlchemyError as error:
         if (meaning := outbox.database.backend.translate(error)) is error:
             raise
@@ -47,30 +49,30 @@ async def open_session(
 class SessionUnitOfWork:
     """What a handler that asks for `session` works in."""
 
-    def __init__(
-        self,
-        new_session: Callable[..., AsyncSession],
-        kept: ExitStack,
-        transaction: Transaction,
-    ) -> None:
-        connection = transaction.connection.sync_connection
+    def __init__(self, new_session: Callable[..., AsyncSession], transaction: Transaction) -> None:
         self.session = new_session(bind=transaction.connection)
         sync = self.session.sync_session
+        connection = transaction.connection.sync_connection
         sync.get_bind = partial(_only, connection, sync.get_bind)  # type: ignore[method-assign]
-        self._kept = kept
-        kept.enter_context(kept_open(self.session, connection))
+        sync.twophase = False  # it takes part in a transaction, and does not make one
+        if not sync.autobegin:
+            sync.begin()
+        _refuse_ends(self.session)
 
     async def before_commit(self) -> None:
-        """Write what the handler has changed, if it has left the transaction open.
-
-        :raises WiringError: if it has not, so that what it did before would be lost
-        """
-        self._kept.close()
+        """Write what the handler has changed."""
         await self.session.flush()
 
     def refusals(self, seen: Sequence[object]) -> Refusals:
         """Return no rule: what a violated constraint means is seen by nobody."""
         return {}
+
+
+def _refuse_ends(session: AsyncSession) -> None:
+    """Refuse whatever ends the transaction of a session."""
+    for name, instead in NOT_IN_HANDLERS.items():
+        setattr(session, name, partial(_refuse, f"session.{name}()", instead))
+    event.listen(session.sync_session, "before_commit", refuse_commit)
 
 
 @contextmanager
@@ -79,19 +81,19 @@ def kept_open(session: AsyncSession, connection: Connection | None) -> Iterator[
 
     :raises WiringError: at its end, if the transaction was ended all the same
     """
-    sync, begun = session.sync_session, connection and connection.get_transaction()
-    for name, instead in NOT_IN_HANDLERS.items():
-        setattr(session, name, partial(_refuse, f"session.{name}()", instead))
-    event.listen(sync, "before_commit", refuse_commit)
+    begun = connection and connection.get_transaction()
+    driver = connection and connection.connection.driver_connection
+    was_in_transaction = in_transaction(driver)
+    _refuse_ends(session)
     event.listen(connection, "commit", _refuse_commit_of)
     try:
         yield
-        if connection and connection.get_transaction() is not begun:
-            problem = "a handler has ended its transaction, by its connection, or by an error"
-            raise WiringError(problem, "begin_nested() is for what may fail")
+        has_ended = was_in_transaction and not in_transaction(driver)
+        if connection and (connection.get_transaction() is not begun or has_ended):
+            raise WiringError(ENDED, SAVEPOINTS)
     finally:
         event.remove(connection, "commit", _refuse_commit_of)
-        event.remove(sync, "before_commit", refuse_commit)
+        event.remove(session.sync_session, "before_commit", refuse_commit)
         for name in NOT_IN_HANDLERS:
             delattr(session, name)
 

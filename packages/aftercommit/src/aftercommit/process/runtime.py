@@ -11,7 +11,7 @@ import anyio
 from anyio import CancelScope, move_on_after
 
 from aftercommit.errors import InvalidValue, install_hint
-from aftercommit.handler_limits import first_error
+from aftercommit.handler_limits import first_error, in_own_task
 from aftercommit.process.application import Application
 from aftercommit.process.signals import stop_signals
 
@@ -78,7 +78,7 @@ def run_services(
                     await opened.enter_async_context(lifespan(application, shutdown))
                 async with anyio.create_task_group() as group:
                     for service in services:
-                        group.start_soon(service, application, shutdown)
+                        group.start_soon(in_own_task, service, application, shutdown)
 
     run(main, event_loop=event_loop)
 

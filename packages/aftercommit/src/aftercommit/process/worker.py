@@ -10,7 +10,7 @@ from anyio.lowlevel import checkpoint
 
 from aftercommit.claims import Claim, LastWrite
 from aftercommit.errors import ConcurrentUpdate, TransientError
-from aftercommit.handler_limits import cancellation_requested, contain_errors
+from aftercommit.handler_limits import cancellation_requested, contain_errors, in_own_task
 from aftercommit.process.application import Application
 from aftercommit.process.runtime import Service, Shutdown, Wakeup
 from aftercommit.settings import EngineSettings
@@ -59,7 +59,7 @@ class Worker:
 
         :raises HandlerInterrupted: if somebody has cancelled its tasks one by one
         """
-        with contain_errors("the worker"):
+        with contain_errors("the worker", of_engine=True):
             async with create_task_group() as group:
                 group.start_soon(self._wake_at_shutdown)
                 group.start_soon(self._unblock_lanes)
@@ -116,7 +116,7 @@ class Worker:
                 return pause
         for delivery in (claimed := await self._claim()):
             self._running[delivery.handler] += 1
-            group.start_soon(self._deliver, delivery)
+            group.start_soon(in_own_task, self._deliver, delivery)
         # what was seen to be due may be locked, or of a busy handler; or no slot is free
         waits = not claimed and (looks or self._backlog_likely)
         return POLL_SECONDS if waits else 0

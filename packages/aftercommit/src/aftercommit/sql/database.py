@@ -29,6 +29,7 @@ from aftercommit.errors import TransientError
 from aftercommit.sql.backend import DatabaseBackend
 from aftercommit.sql.database_url import parse_url, wrong_url
 from aftercommit.sql.exceptions import DatabaseLocked
+from aftercommit.sql.handler_guard import install_guards
 from aftercommit.sql.migrations.history import ENGINE, History
 from aftercommit.sql.sqlite import SQLite
 from aftercommit.sql.tables import deliveries
@@ -92,6 +93,7 @@ class Database:
             self.engine = backend.new_engine(application, self.process, **options)
         except ValueError:  # it repeats the value
             raise wrong_url("has an option with a wrong value after the ?") from None
+        install_guards(self.engine)
         self.listen = partial(backend.listen, self.engine)
         self.clock: sa.ColumnElement[float] = sa.literal_column(backend.clock, sa.Double())
         self._reading_engine = self.engine.execution_options(sqlite_begin="BEGIN")
@@ -179,16 +181,16 @@ class Database:
 
     @asynccontextmanager
     async def _begin(self, engine: AsyncEngine, slots: Semaphore) -> AsyncIterator[Transaction]:
-        connection = engine.connect()
+        transaction = Transaction(engine.connect(), self.backend)
         async with slots:
             try:
-                await self.backend.connect(partial(_start, connection))
-                yield Transaction(connection, self.backend)
+                await self.backend.connect(partial(_start, transaction.connection))
+                yield transaction
             finally:
-                begun = connection.sync_connection is not None
+                begun = transaction.connection.sync_connection is not None
                 with CancelScope(shield=True), suppress(TransientError):  # then the server does it
-                    if begun and not connection.closed:
-                        await self.backend.call(connection.close)  # it rolls back
+                    if begun:
+                        await transaction.close()
 
 
 async def _start(connection: AsyncConnection) -> None:

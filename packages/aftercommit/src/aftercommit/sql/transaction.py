@@ -1,6 +1,7 @@
 """One transaction of the database, and what can be done in it."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Any, TypeVar, TypeVarTuple, cast
 
 import sqlalchemy as sa
@@ -13,6 +14,7 @@ from aftercommit.errors import ConcurrentUpdate
 from aftercommit.sql.aggregates import AggregateSession
 from aftercommit.sql.backend import DatabaseBackend
 from aftercommit.sql.exceptions import CommitOutcomeUnknown, ConnectionLost
+from aftercommit.sql.handler_guard import HandlerGuard, in_transaction
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -55,6 +57,7 @@ class Transaction:
         self._session: AsyncSession | None = None
         self._failures: list[Exception] = []
         self._afterwards = dict[Callable[[], None], None]()
+        self._guard: HandlerGuard | None = None
         self.has_written = False
         self.refusals: Callable[[Sequence[object]], Refusals] = lambda seen: {}
 
@@ -62,6 +65,24 @@ class Transaction:
     def connection(self) -> AsyncConnection:
         """Its connection, for a session of somebody else. Calls of that are not shielded."""
         return self._connection
+
+    def lend(self) -> None:
+        """Let a handler use it, from now on, until it is taken back or ends."""
+        if (connection := self._connection.sync_connection) is not None:
+            self._guard = HandlerGuard(connection)
+
+    @contextmanager
+    def taken_back(self) -> Iterator[None]:
+        """Refuse all but the body, from now on: tasks that the handler has left behind.
+
+        :raises WiringError: if a statement of such a task is under way
+        """
+        if self._guard is None:
+            yield
+            return
+        with self._guard.alone():
+            self._guard.ensure_at_rest()
+            yield
 
     def _objects(self) -> AsyncSession:
         """Return the session, which is made when it is first asked for."""
@@ -170,7 +191,7 @@ class Transaction:
         """
         self.raise_failure()
         try:
-            await self._call(self._connection.run_sync, _commit)
+            await self._call(self._connection.run_sync, _commit, self._guard)
         except ConnectionLost as error:
             self._call_afterwards()
             raise CommitOutcomeUnknown from error
@@ -180,11 +201,24 @@ class Transaction:
         for function in self._afterwards:
             function()
 
+    async def close(self) -> None:
+        """Roll back what is not committed; what a handler has left behind is refused from now on.
+
+        If a statement of that is under way, the connection is hung up on: after a ROLLBACK on it,
+        the statement would be in no transaction.
+        """
+        with self._guard.alone() if self._guard else nullcontext():
+            if not self._connection.closed:
+                await self._backend.call(self._connection.run_sync, _close, self._guard)
+
     async def _call(self, function: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> T:
+        if self._guard:
+            self._guard.ensure_open()
         try:
             return await self._backend.call(function, *args, no_timeout=self._no_timeout)
         except Exception as error:
-            self._failures.append(error)
+            if self._guard is None or self._guard.is_open:
+                self._failures.append(error)
             raise
 
     def raise_failure(self) -> None:
@@ -197,8 +231,32 @@ class Transaction:
         return entity
 
 
-def _commit(connection: sa.Connection) -> None:
+def _commit(connection: sa.Connection, guard: HandlerGuard | None) -> None:
     if connection.closed:
         raise ResourceClosedError("the transaction has ended")
     connection.commit()
+    if guard and not guard.is_reusable:
+        connection.invalidate()
     connection.close()  # or the next statement would begin another one
+
+
+def _close(connection: sa.Connection, guard: HandlerGuard | None) -> None:
+    is_unsafe = guard and (guard.under_way or not guard.is_reusable)
+    if is_unsafe or _is_stuck(connection):
+        connection.invalidate()
+    try:
+        connection.close()
+    except Exception:  # such as: there is still a call under way, below SQLAlchemy
+        connection.invalidate()
+        connection.close()
+
+
+def _is_stuck(connection: sa.Connection) -> bool:
+    """Tell whether a commit has failed and SQLAlchemy would not roll back: the pool would keep it.
+
+    Such as one that was refused to a handler, or SQLite's, if a foreign key is violated in the end.
+    """
+    transaction = connection.get_transaction()
+    if transaction is None or transaction.is_active or connection.invalidated:
+        return False
+    return in_transaction(connection.connection.driver_connection)

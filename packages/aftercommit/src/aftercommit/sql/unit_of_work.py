@@ -61,6 +61,7 @@ async def open_unit_of_work(
             begun = current_time()
             if isinstance(work, CommandWork) and work.origin.id is not None:
                 await record_command(transaction, database.clock, work)
+            transaction.lend()
             yield SqlAlchemyUnitOfWorkScope(new_uow(transaction), transaction, outbox, work)
     finally:
         if database.backend.single_writer and (seconds := current_time() - begun) > LONG_SECONDS:
@@ -92,6 +93,10 @@ class SqlAlchemyUnitOfWorkScope:
         transaction.refusals = uow.refusals
 
     async def commit(self, envelopes: EnvelopeFactory) -> Committed:
+        with self._transaction.taken_back():
+            return await self._commit(envelopes)
+
+    async def _commit(self, envelopes: EnvelopeFactory) -> Committed:
         work, context = self._work, self._work.context
         events, deliveries = envelopes.of_events(_recorded(self._transaction), context)
         if events and context.depth > MAX_DEPTH:

@@ -20,7 +20,7 @@ from aftercommit.sql import tables
 from anyio import to_thread
 from sqlalchemy import make_url
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, sessionmaker
 
 from aftercommit_tests.builders import MARIA
 from aftercommit_tests.misbehaving import LIMIT_SECONDS
@@ -219,13 +219,17 @@ async def closes_itself(event: OrderPlaced) -> None:
     raise GeneratorExit
 
 
+async def interrupts(event: OrderPlaced) -> None:
+    raise KeyboardInterrupt
+
+
 async def reserved_both(shop: Shop) -> bool:
     return await shop.reserved() == [1, 1]
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 @pytest.mark.parametrize(
-    "fails", [cancels_itself, cancels_its_commit, cancels_its_last_write, closes_itself]
+    "fails", [cancels_itself, cancels_its_commit, cancels_its_last_write, closes_itself, interrupts]
 )
 async def test_a_handler_that_cancels_itself_ends_no_worker(
     tmp_path: object, anyio_backend: str, fails: Any
@@ -243,6 +247,9 @@ async def test_a_handler_that_cancels_itself_ends_no_worker(
         if fails in (cancels_itself, cancels_its_commit):
             await until(shop.last_error)
             assert f"{fails.__name__} raised CancelledError, which" in await shop.last_error()
+        if fails is interrupts:
+            await until(shop.last_error)
+            assert "interrupts raised KeyboardInterrupt, which" in await shop.last_error()
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
@@ -429,6 +436,10 @@ async def without_message() -> None:
     """Take nothing, and fail when it is called."""
 
 
+async def synchronous(event: OrderPlaced, session: Session) -> None:
+    """Ask for a session of synchronous code."""
+
+
 async def by_position(event: OrderPlaced, session: AsyncSession, /) -> None:
     """Ask for a session where it cannot be given by name."""
 
@@ -455,6 +466,9 @@ WRONG: dict[str, Any] = {
     r"JSON cannot hold.*Priced \(Order\)": lambda: [on(Priced)],
     r"an event is a dataclass, and this is none: Order": lambda: [on(Order)],  # type: ignore[type-var]
     "what nobody provides.*idempotency_key, session.*mailer": lambda: [on(OrderPlaced, unknown)],
+    "a session of another class than AsyncSession.*write AsyncSession.*synchronous": lambda: [
+        on(OrderPlaced, synchronous)
+    ],
     "takes not a message": lambda: [on(OrderPlaced, without_message)],  # type: ignore[arg-type]
     "takes not a message, and what": lambda: [on(OrderPlaced, by_position)],
     "two events are called order_placed.*orders.OrderPlaced, .*make_another": lambda: [
@@ -478,6 +492,7 @@ def test_what_cannot_work_is_refused_where_the_outbox_is_made(problem: str, rows
         ({"events": on(OrderPlaced)}, "`events` of an outbox is a list of rows"),
         ({"ports": ["bell"]}, "`ports` of an outbox is a dict, by names"),
         ({"renamed": ["old"]}, "`renamed` of an outbox is a dict, by names"),
+        ({"session": sessionmaker()}, "`session` of an outbox is AsyncSession, or an"),
         ({"database_url": 7}, "`database_url` of an outbox is text; say .* than: int"),
     ],
 )

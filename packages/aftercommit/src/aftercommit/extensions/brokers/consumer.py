@@ -30,7 +30,7 @@ from aftercommit.extensions.brokers.base import (
 from aftercommit.extensions.brokers.cloud_events import from_cloud_event
 from aftercommit.extensions.brokers.exceptions import BrokerUnavailable, MessageIdReused
 from aftercommit.extensions.brokers.settings import BrokerSettings
-from aftercommit.handler_limits import first_error
+from aftercommit.handler_limits import first_error, in_own_task
 from aftercommit.process.application import Application
 from aftercommit.process.runtime import Service, Shutdown
 from aftercommit.settings import EngineSettings
@@ -96,7 +96,7 @@ class Consumer:
         """Consume from all brokers until shutdown, and then until all in flight is done."""
         async with create_task_group() as self._dispatches:
             for broker in brokers:
-                self._dispatches.start_soon(self._consume, broker)
+                self._dispatches.start_soon(in_own_task, self._consume, broker)
 
     async def _consume(self, broker: Broker) -> None:
         """Consume from one broker; when it goes away, wait for it, longer each time."""
@@ -130,7 +130,7 @@ class Consumer:
             try:
                 async with cancel_on_shutdown(self.stop):
                     async for message in messages:
-                        in_flight.start_soon(self._handle, broker, message, over)
+                        in_flight.start_soon(in_own_task, self._handle, broker, message, over)
             finally:
                 over.set()
 
@@ -146,7 +146,7 @@ class Consumer:
             try:
                 committed = await self._execute(broker, message, fatal)
                 if committed.claims:
-                    self._dispatches.start_soon(self.dispatch.dispatch, committed)
+                    self._dispatches.start_soon(in_own_task, self.dispatch.dispatch, committed)
                 return
             except Exception as error:
                 if kind_of(error) != "defect":

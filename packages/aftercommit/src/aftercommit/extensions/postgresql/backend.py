@@ -12,7 +12,7 @@ from sqlalchemy import URL, Connection, Table, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from aftercommit.errors import ConcurrentUpdate, TransientError, Unavailable
+from aftercommit.errors import ConcurrentUpdate, Defect, TransientError, Unavailable
 from aftercommit.extensions.postgresql import connections, lane_locks
 from aftercommit.extensions.postgresql.autocommit import CONNECTIONS, SingleStatements
 from aftercommit.extensions.postgresql.notifications import Notifier, background_task, listen
@@ -42,6 +42,10 @@ UNUSED_ISOLATION = (
 )
 TIMED_OUT = "it did not answer in time; is this the right host and port?"
 SESSION_ENDED = "the server has ended the session"
+SWALLOWED = (
+    "a handler has swallowed an error of the database, after which PostgreSQL refuses whatever is "
+    "done in its transaction; begin_nested() is for what may fail"
+)
 NOT_ASKED = "InternalClientError"  # asyncpg has heard of that before it was asked
 
 
@@ -224,6 +228,8 @@ def _meaning(state: str, reason: str) -> Exception:
             return ConcurrentUpdate()
         case "40P01":
             return ConcurrentUpdate("this transaction and another one waited for each other")
+        case "25P02":
+            return Defect(SWALLOWED)
         case "57014" | "25P03":
             return StatementTimeout(reason)
         case "42501":

@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from aftercommit.envelopes import MessageContext, bind_context
 from aftercommit.extensions.bounded_dispatch import BoundedDispatch
 from aftercommit.extensions.web.request_context import REQUEST_ID, RequestContext, context_of
+from aftercommit.handler_limits import in_own_task
 
 SECURITY = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; connect-src 'self';"
@@ -39,7 +40,7 @@ class DispatchAfterResponse:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; return when it is answered."""
         answered = Event()
-        self._group.start_soon(self._answer, scope, receive, send, answered)
+        self._group.start_soon(in_own_task, self._answer, scope, receive, send, answered)
         await answered.wait()
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send, answered: Event) -> None:

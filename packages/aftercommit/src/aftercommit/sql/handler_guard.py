@@ -1,0 +1,169 @@
+"""What a handler can do with the connection of its transaction, and until when.
+
+The connection that a handler uses is the one that completes its delivery. So all its statements
+pass a guard, which makes two mistakes impossible that nothing else would notice:
+
+- A task that a handler has left behind goes on when the handler has failed or returned. Its next
+  statement would come after the ROLLBACK, and SQLite executes that at once, in no transaction.
+- A handler ends its transaction where SQLAlchemy does not see it, such as by
+  `session.execute(text("COMMIT"))`. What it has done and its delivery would be two transactions.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+from sqlalchemy import Connection, event
+from sqlalchemy.exc import ResourceClosedError
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from aftercommit.errors import WiringError
+
+OPTION = "aftercommit_handler_guard"  # of the connection
+INSTEAD = "what they did is committed when they have returned"
+ENDED = "a handler has ended its transaction, by its connection, or by an error"
+SAVEPOINTS = "begin_nested() is for what may fail"
+LEFT_BEHIND = (
+    "a handler has ended, and a statement in its transaction had not: await what it starts"
+)
+BLANKS = r"(?:[\s(]|--[^\n]*\n|/\*.*?\*/)*"  # with comments, and the brackets of a UNION
+LEAVES_NOTHING = re.compile(  # behind in the session of the server, or in the connection
+    rf"{BLANKS}(SELECT|INSERT|UPDATE|DELETE|MERGE|REPLACE|WITH|VALUES|LOCK|NOTIFY|SET\s+LOCAL"
+    r"|SAVEPOINT|RELEASE|ROLLBACK\s+(?:\w+\s+)?TO)\b",
+    re.IGNORECASE | re.DOTALL,
+)
+ENDS = re.compile(
+    rf"{BLANKS}(COMMIT|END|ABORT|ROLLBACK|BEGIN|START\s+TRANSACTION|PREPARE\s+TRANSACTION)\b",
+    re.IGNORECASE | re.DOTALL,
+)
+
+_alone: ContextVar["HandlerGuard | None"] = ContextVar("alone", default=None)
+
+
+class HandlerGuard:
+    """Guards the connection of one attempt, from before its handler runs."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._transaction = connection.get_transaction()
+        self._driver = connection.connection.driver_connection
+        self._was_in_transaction = in_transaction(self._driver)
+        self._has_ended, self.under_way, self.is_reusable = False, 0, True
+        connection.execution_options(**{OPTION: self})
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Refuse all calls but those of the body, from now on: the handler has ended."""
+        self._has_ended = True
+        token = _alone.set(self)
+        try:
+            yield
+        finally:
+            _alone.reset(token)
+
+    def ensure_at_rest(self) -> None:
+        """Refuse to go on beside a task that the handler has left behind.
+
+        :raises WiringError: if a statement of it is under way
+        """
+        if self.under_way:
+            raise WiringError(LEFT_BEHIND, "such as asyncio.create_task(…)")
+
+    @property
+    def is_open(self) -> bool:
+        """Tell whether the present task may use the connection."""
+        return not self._has_ended or _alone.get() is self
+
+    def ensure_open(self) -> None:
+        """Refuse a task that was left behind.
+
+        :raises ResourceClosedError: if the handler has ended
+        """
+        if not self.is_open:
+            raise ResourceClosedError("the transaction has ended with its handler")
+
+    def ensure_transaction(self, connection: Connection) -> None:
+        """Ask SQLAlchemy and the driver, but not the database, whether all is one transaction.
+
+        :raises WiringError: if the transaction of the handler has ended
+        """
+        is_same = connection.get_transaction() is self._transaction
+        if not is_same or (self._was_in_transaction and not in_transaction(self._driver)):
+            raise WiringError(ENDED, SAVEPOINTS)
+
+    def execute(
+        self, execute: Callable[..., None], cursor: Any, statement: str, *args: Any
+    ) -> None:
+        """Have the dialect execute a statement.
+
+        :raises WiringError: if the transaction has ended, or would with this
+        """
+        *_, context = args
+        self.ensure_open()
+        self.ensure_transaction(context.root_connection)
+        if not self._has_ended:
+            self._look_at(statement, context.execution_options)
+        self.under_way += 1
+        try:
+            execute(cursor, statement, *args)
+        finally:
+            self.under_way -= 1
+        self._was_in_transaction = self._was_in_transaction or in_transaction(self._driver)
+
+    def _look_at(self, statement: str, options: Mapping[str, Any]) -> None:
+        if not LEAVES_NOTHING.match(statement):
+            if ending := ENDS.match(statement):
+                raise WiringError(f"leave it out of handlers: {INSTEAD}", ending[1].upper())
+            self.is_reusable = False
+        elif options.get("stream_results"):  # a task that is left behind may go on to fetch
+            self.is_reusable = False
+
+
+def in_transaction(driver: Any) -> bool:
+    """Tell whether a driver's connection is in a transaction, without asking the database.
+
+    That of another driver is taken to be in one.
+    """
+    if (known := getattr(driver, "in_transaction", None)) is not None:  # sqlite3 and aiosqlite
+        return bool(known)
+    if asyncpg := getattr(driver, "is_in_transaction", None):
+        return bool(asyncpg())
+    status = getattr(getattr(driver, "info", None), "transaction_status", True)  # of psycopg
+    return bool(status)  # 0 is IDLE
+
+
+def install_guards(engine: AsyncEngine) -> None:
+    """Let what is done with connections of an engine pass their guards, where they have one."""
+    for name in ("do_execute", "do_executemany", "do_execute_no_params"):
+        event.listen(engine.sync_engine, name, _guarded(name))
+    event.listen(engine.sync_engine, "commit", _before_commit)
+    event.listen(engine.sync_engine, "rollback", _before_rollback)
+
+
+def _guarded(name: str) -> Callable[..., bool]:
+    """Return what executes a statement in the place of this method of the dialect, if it has to."""
+
+    def execute(cursor: Any, statement: str, *args: Any) -> bool:
+        *_, context = args
+        if guard := _guard_of(context.root_connection):
+            guard.execute(getattr(context.dialect, name), cursor, statement, *args)
+        return guard is not None
+
+    return execute
+
+
+def _guard_of(connection: Connection) -> HandlerGuard | None:
+    return connection.get_execution_options().get(OPTION)
+
+
+def _before_commit(connection: Connection) -> None:
+    if guard := _guard_of(connection):
+        if _alone.get() is not guard:
+            raise WiringError(f"leave it out of handlers: {INSTEAD}", "connection.commit()")
+        guard.ensure_transaction(connection)
+
+
+def _before_rollback(connection: Connection) -> None:
+    if guard := _guard_of(connection):
+        guard.ensure_open()
