@@ -14,7 +14,7 @@ from aftercommit.handler_limits import cancellation_requested, contain_errors
 from aftercommit.process.application import Application
 from aftercommit.process.runtime import Service, Shutdown, Wakeup
 from aftercommit.settings import EngineSettings
-from aftercommit.sql.lanes import unblock_heads
+from aftercommit.sql.lanes import mend_lanes, unblock_heads
 
 BATCH_WINDOW = 0.01
 POLL_SECONDS = 1.0  # how long what others make due may go unseen; also before a reconnect
@@ -84,9 +84,11 @@ class Worker:
         self._wakeup.wake()
 
     async def _unblock_lanes(self) -> None:
+        look = mend_lanes  # later, only for what is found by an index
         while not self._shutdown.is_set():
             try:
-                await unblock_heads(self._database)
+                await look(self._database)
+                look = unblock_heads
             except Exception as error:
                 logger.warning("it is not known which lanes wait for nothing: %s", error)
             with move_on_after(UNBLOCK_SECONDS):
@@ -94,7 +96,7 @@ class Worker:
 
     async def _run_loop(self, group: TaskGroup, *, until_idle: bool) -> None:
         if until_idle:
-            await unblock_heads(self._database)
+            await mend_lanes(self._database)
         while not self._shutdown.is_set():
             is_idle = not self._running.total()  # what runs may cause something, until it has ended
             pause = await self._claim_and_start(group, scheduled=not until_idle)

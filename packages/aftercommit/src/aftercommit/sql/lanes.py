@@ -45,6 +45,17 @@ logger = logging.getLogger(__name__)
 Now = sa.ColumnElement[float]
 _earlier, _later, _ended = deliveries.alias(), deliveries.alias(), deliveries.alias()
 
+_lanes: sa.BindParameter[Any] = sa.bindparam("lanes", expanding=True)
+IN_THESE_LANES = deliveries.c.lane.in_(_lanes), ~FINISHED
+IS_BEHIND = sa.exists().where(
+    _earlier.c.lane == deliveries.c.lane,
+    _earlier.c.completed_at.is_(None),
+    _earlier.c.position < deliveries.c.position,
+)
+_NOT_FIRST = ~deliveries.c.blocked, IS_BEHIND
+# what runs goes on to its end, and then lets nothing begin
+BLOCK_FOLLOWERS = sa.update(deliveries).where(*IN_THESE_LANES, *_NOT_FIRST).values(blocked=True)
+
 # the first of each lane, by its index: however long a lane is
 _STUCK = sa.text("""
 WITH RECURSIVE lanes (lane) AS (
@@ -187,6 +198,23 @@ async def after_end(transaction: Transaction, database: Database, places: Sequen
         await transaction.execute_dml(unblock, each._asdict())
     if places:
         transaction.notify_workers()
+
+
+async def mend_lanes(database: Database) -> None:
+    """Let each lane have one that is not blocked: its first. It reads all that waits in lanes.
+
+    A lane has two after a change in SQL, or if an older version of the engine has let them begin.
+    """
+    several = sa.select(deliveries.c.lane).where(IN_LANE, *_NOT_FIRST).distinct()
+    async with database.read_transaction() as transaction:
+        found = (await transaction.execute(several)).scalars().all()
+    for start in range(0, len(found), UNBLOCK_TOGETHER):
+        some = found[start : start + UNBLOCK_TOGETHER]
+        async with database.write_transaction() as transaction:
+            await lock_lanes(transaction, database, some)
+            await transaction.execute_dml(BLOCK_FOLLOWERS, {"lanes": some})
+            await transaction.commit()
+    await unblock_heads(database)
 
 
 async def unblock_heads(database: Database) -> None:
