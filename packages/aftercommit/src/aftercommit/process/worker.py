@@ -3,6 +3,7 @@
 import logging
 from collections import Counter, deque
 from collections.abc import Sequence
+from contextlib import suppress
 
 from anyio import create_task_group, current_time, get_cancelled_exc_class, move_on_after
 from anyio.abc import TaskGroup
@@ -50,6 +51,7 @@ class Worker:
         self._concurrency = concurrency
         self._running: Counter[str] = Counter()
         self._backlog_likely, self._has_said_why = False, False
+        self._other_keys = set[str]()
         self._unwritten: deque[LastWrite] = deque()
 
     async def run(self, *, until_idle: bool = False) -> None:
@@ -117,11 +119,27 @@ class Worker:
             if pause is None or pause > 0:
                 return pause
         for delivery in (claimed := await self._claim()):
+            self._warn_of_another_key(delivery)
             self._running[delivery.handler] += 1
             group.start_soon(self._deliver, delivery)
         # what was seen to be due may be locked, or of a busy handler; or no slot is free
         waits = not claimed and (looks or self._backlog_likely)
         return POLL_SECONDS if waits else 0
+
+    def _warn_of_another_key(self, delivery: Claim) -> None:
+        """Say once of a handler that its key has changed, and so the lanes of its events."""
+        handler, message = self._bus.registry.events[delivery.handler].name, delivery.message
+        of_message = self._bus.envelopes.subscriptions.get(type(message), {}).get(handler)
+        if not (delivery.lane and of_message and of_message.lane) or handler in self._other_keys:
+            return
+        with suppress(Exception):  # of a key; which is not for an event of a version before
+            lane = of_message.lane_of(message, delivery.envelope.subject)
+            if lane != delivery.lane:
+                self._other_keys.add(handler)
+                text = (
+                    "%s has work in the lane %s that is now ordered as %s: not one after the other"
+                )
+                logger.warning(text, handler, delivery.lane, lane)
 
     async def _await_capacity(self) -> None:
         """Wait a moment for half of the slots, and all that become free with them.

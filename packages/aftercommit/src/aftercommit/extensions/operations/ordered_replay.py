@@ -5,6 +5,7 @@ delivery is the first of its lane is found again in each. That is why nothing ma
 the handler has to be paused, until all is stored.
 """
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,12 +20,13 @@ from aftercommit.sql.claim_statements import RAW_EVENTS
 from aftercommit.sql.database import Database
 from aftercommit.sql.delivery_states import PAUSE, PAUSED_HANDLERS
 from aftercommit.sql.lanes import BLOCK_FOLLOWERS, IN_THESE_LANES, IS_BEHIND, lock_lanes
-from aftercommit.sql.outbox import log_parked
 from aftercommit.sql.tables import deliveries, handler_pauses
 from aftercommit.sql.transaction import Transaction
 
 NO_PLACE = "what it is ordered by cannot be read; a retry comes after all that has followed"
 PAUSE_FIRST = "pause it, replay, resume it; or what is new would come before what is past"
+
+logger = logging.getLogger(__name__)
 
 _UNBLOCK = sa.update(deliveries).where(*IN_THESE_LANES, deliveries.c.blocked, ~IS_BEHIND)
 
@@ -77,7 +79,7 @@ async def enqueue(
     if unreadable:
         await transaction.execute(new.values(parked_at=database.clock), unreadable)
     for each in unreadable:
-        log_parked({"handler": handler, **each}, each["last_error"])
+        logger.error("%s parked on event %s: %s", handler, each["event_id"], each["last_error"])
     return len(rows) + len(unreadable)
 
 

@@ -107,6 +107,8 @@ async def _found(cli: Cli, settings: EngineSettings) -> AsyncIterator[tuple[str,
             clock = (await transaction.execute(sa.select(database.clock))).scalar_one()
             ahead = clock - (before + time.time()) / 2
             capacity = await transaction.run_sync(database.backend.capacity)
+            if unused := await transaction.run_sync(database.backend.unused_defaults):
+                yield "isolation", unused
         revisions = await check_schema(database, columns=True)
         yield "schema", f"up to date: {', '.join(revisions)}"
         async with cli.app.open(settings, delivers=False) as application:  # connects to no broker

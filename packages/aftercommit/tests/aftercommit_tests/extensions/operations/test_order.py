@@ -7,7 +7,13 @@ import pytest
 import sqlalchemy as sa
 from aftercommit.claims import Claim
 from aftercommit.extensions.metrics.queue_metrics import queue_metrics
-from aftercommit.extensions.operations import delivery_admin, handler_pauses, replay, retention
+from aftercommit.extensions.operations import (
+    batched_transactions,
+    delivery_admin,
+    handler_pauses,
+    replay,
+    retention,
+)
 from aftercommit.extensions.operations.delivery_admin import listed_deliveries
 from aftercommit.extensions.operations.exceptions import OrderedHandler
 from aftercommit.extensions.operations.redaction import StoredEvent, end_deliveries
@@ -225,6 +231,31 @@ async def test_of_past_events_one_that_cannot_be_read_is_parked_alone(
     assert [name[5:] for name in await work(world, names=["note"])] == ["a1", "a3"]
     found = (await world.deliveries()).items()
     assert [key for key, row in found if row.parked_at is not None] == [(second.id, "note")]
+
+
+@pytest.mark.anyio
+async def test_what_an_interrupted_replay_has_left_is_counted(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To resume the handler would let what it has stored begin before the rest."""
+    monkeypatch.setattr(batched_transactions, "BATCH_ROWS", 2)
+    await make_before(world, "a1", "a2", "a3", "a4", "a5")
+    await handler_pauses.pause(world.database, ["note"], MARIA)
+    replaying = replay.replay_of(world.bus, "note", [], until=await now(world))
+    assert await replay.count_left(world.bus, world.database, "note") == 0
+
+    def interrupt(count: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        await replaying.run(world.database, MARIA, interrupt)
+    assert await replay.count_left(world.bus, world.database, "note") == 0  # it is rolled back
+    calls = iter([lambda count: None, interrupt])
+    with pytest.raises(KeyboardInterrupt):
+        await replaying.run(world.database, MARIA, lambda count: next(calls)(count))
+    assert await replay.count_left(world.bus, world.database, "note") == 3
+    await replaying.run(world.database, MARIA, lambda count: None)
+    assert await replay.count_left(world.bus, world.database, "note") == 0
 
 
 @pytest.mark.anyio
