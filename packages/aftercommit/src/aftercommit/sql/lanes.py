@@ -37,6 +37,7 @@ from aftercommit.sql.transaction import Transaction
 
 PARTS = 1024
 UNBLOCK_TOGETHER = 100
+PAUSE_SECONDS = 0.5
 RETRY_SECONDS = 1.0  # if the database is away
 FINAL_SECONDS = 2.0
 
@@ -294,6 +295,7 @@ async def _wait_for(database: Database, lane: str) -> None:
             await transaction.commit()
     except Unavailable:
         lanes[lane] = lanes.pop(lane)  # next is the turn of others
+        await sleep(PAUSE_SECONDS)  # and of those who need a connection: there may be only one
     else:
         _unblocked(database, lane, count)
 

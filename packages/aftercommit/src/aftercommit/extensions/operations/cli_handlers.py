@@ -13,8 +13,8 @@ from aftercommit.process.printing import json_line, pluralize
 from aftercommit.process.terminal_escaping import escape_controls
 
 LEFT = (
-    "warning: a replay to {0} was interrupted: {1} past events have no delivery yet. To keep their"
-    " order, pause {0}, repeat the replay, and resume {0}"
+    "warning: a replay to {0} was interrupted: {1} no delivery. To keep the order, pause {0},"
+    " repeat the replay, and resume {0}"
 )
 
 
@@ -41,7 +41,9 @@ async def resume(application: Application, handler: str, decision: Decision) -> 
     """Release the deliveries of HANDLER, even if it no longer exists."""
     names = await handler_pauses.paused_names(application.database, application.handlers, handler)
     if left := await count_left(application.bus, application.database, handler):
-        click.echo(LEFT.format(handler, left), err=True)
+        click.echo(
+            LEFT.format(handler, pluralize(left, "past event has", "past events have")), err=True
+        )
     count = await handler_pauses.resume(application.database, names, decision)
     result = "was not paused" if count is None else f"resumed: {pluralize(count)} released"
     click.echo(f"{handler} {result}")

@@ -139,6 +139,29 @@ def test_a_lane_is_mended_from_the_command_line(
     assert [ring.rpartition(" ")[0] for ring in rings] == ["thing 9"]
 
 
+def test_who_resumes_a_handler_is_warned_of_a_replay_that_was_interrupted(
+    command_line: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it has stored would begin before the rest of the past."""
+    monkeypatch.setitem(bootstrap.__kwdefaults__ or {}, "handlers", ORDERED)
+    for name in ("thing 3", "thing 6", "thing 9"):
+        command_line.shows("make-thing", name, dispatch="worker")
+    command_line.change("DELETE FROM aftercommit_deliveries")
+    command_line.shows("deliveries", "pause", "announce")
+    replaying = "deliveries", "replay", "announce", "--allow-side-effects", "--yes"
+    command_line.shows(*replaying)
+    last = "SELECT max(position) FROM aftercommit_deliveries"
+    command_line.change(f"DELETE FROM aftercommit_deliveries WHERE position = ({last})")
+
+    warned = command_line.run("deliveries", "resume", "announce")
+    command_line.shows("deliveries", "pause", "announce")
+    command_line.shows(*replaying)
+    resumed = command_line.run("deliveries", "resume", "announce")
+
+    assert "a replay to announce was interrupted: 1 past event has no delivery" in warned.stderr
+    assert (resumed.returncode, resumed.stderr) == (0, "")
+
+
 @pytest.mark.anyio
 async def test_hands_in_the_database_are_mended(world: World) -> None:
     """Somebody deletes what is parked, or a transaction has not seen that it was the first."""
