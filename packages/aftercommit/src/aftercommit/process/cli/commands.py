@@ -18,7 +18,6 @@ from aftercommit.sql.exceptions import DatabaseUnavailable
 from aftercommit.sql.schema import check_schema, upgrade_schema
 from aftercommit.sql.tables import CLAIMABLE, PARKED, deliveries
 
-KNOWN_HERE = "a handler of another name does this now? Say so: Handlers(renamed={{{!r}: …}})"
 # later attempts, and the order of what is shown, go by the database's clock
 MOST_SKEW_SECONDS = 5.0
 
@@ -128,5 +127,6 @@ async def _found(cli: Cli, settings: EngineSettings) -> AsyncIterator[tuple[str,
         for row in unknown:
             due = datetime.fromtimestamp(row.first_due_at, UTC)
             pending = f"{row.deliveries} pending, the first due {due:%FT%TZ}"
-            yield "unknown", f"{row.handler}: {pending}; {KNOWN_HERE.format(row.handler)}"
+            renamed = f"renamed? Say so: Handlers(renamed={{{row.handler!r}: …}})"
+            yield "unknown", f"{row.handler}: {pending}; {renamed}"
         yield "connections", f"at most {database.engine.pool.size()} for a process{capacity}"  # type: ignore[attr-defined]
