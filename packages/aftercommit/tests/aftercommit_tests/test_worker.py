@@ -112,7 +112,7 @@ def claims_in(asked: list[Asked]) -> list[str]:
 async def test_a_worker_says_that_a_key_has_changed(
     new_world: NewWorld, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What waits in lanes of the old key, and what is in those of the new one, go beside each other."""
+    """What waits in lanes of the old key goes on beside what is in those of the new one."""
 
     async def works(event: ThingMade) -> None: ...
 
