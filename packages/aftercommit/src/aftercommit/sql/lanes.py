@@ -30,7 +30,7 @@ from anyio import move_on_after, sleep
 
 from aftercommit.claims import NewDelivery
 from aftercommit.envelopes import EventId
-from aftercommit.errors import TransientError, Unavailable
+from aftercommit.errors import Unavailable
 from aftercommit.sql.database import Database
 from aftercommit.sql.tables import FINISHED, IN_LANE, deliveries, events
 from aftercommit.sql.transaction import Transaction
@@ -271,7 +271,7 @@ async def _unblock_passed(database: Database) -> None:
                 await sleep(RETRY_SECONDS)
     finally:
         if database.passed_lanes:
-            with move_on_after(FINAL_SECONDS, shield=True), suppress(TransientError):
+            with move_on_after(FINAL_SECONDS, shield=True), suppress(Exception):
                 await _unblock_free(database)
 
 
