@@ -21,7 +21,8 @@ from aftercommit.sql.batch_settlement import (
 from aftercommit.sql.claim_statements import NEXT_TOKEN, RAW_EVENTS
 from aftercommit.sql.database import Database
 from aftercommit.sql.delivery_states import pause_of
-from aftercommit.sql.lanes import Place, insertion, lock_lanes, rows_of, unblock_soon, unblocking
+from aftercommit.sql.lane_repair import unblock_soon
+from aftercommit.sql.lanes import Place, insertion, lock_lanes, rows_of, unblocking
 from aftercommit.sql.tables import deliveries
 from aftercommit.sql.transaction import Transaction
 from aftercommit.sql.write_line import Writer

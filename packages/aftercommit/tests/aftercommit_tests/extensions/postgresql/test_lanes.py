@@ -13,7 +13,8 @@ import sqlalchemy as sa
 from aftercommit.envelopes import MessageContext
 from aftercommit.errors import Unavailable
 from aftercommit.sql.database import Database
-from aftercommit.sql.lanes import PARTS, lock_keys, lock_lanes, unblock_heads
+from aftercommit.sql.lane_repair import unblock_heads
+from aftercommit.sql.lanes import PARTS, lock_keys, lock_lanes
 from aftercommit.sql.outbox import new_outbox
 from aftercommit.sql.tables import deliveries
 from aftercommit.sql.transaction import Transaction
