@@ -100,13 +100,14 @@ class Worker:
         if until_idle:
             await mend_lanes(self._database)
         while not self._shutdown.is_set():
-            is_idle = not self._running.total()  # what runs may cause something, until it has ended
+            # before it looks: what runs may cause something, and a lane goes on when it is free
+            is_idle = not (self._running.total() or self._database.passed_lanes)
             pause = await self._claim_and_start(group, scheduled=not until_idle)
             if pause and until_idle and is_idle and not self._has_said_why:
                 text = "waiting for what is due next, in %.0f s: a retry, or a lease that ends"
                 logger.info(text, pause)
                 self._has_said_why = True
-            if pause is None and until_idle and is_idle and not self._database.passed_lanes:
+            if pause is None and until_idle and is_idle:
                 self._shutdown.set()
                 return
             await self._wakeup.sleep(POLL_SECONDS if pause is None else min(pause, POLL_SECONDS))
