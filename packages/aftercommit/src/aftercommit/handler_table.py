@@ -127,11 +127,13 @@ class Handlers(Generic[C_co, E_co]):
         nested = [repr(each) for each in every if hasattr(handler_of(each), "handler")]
         raise_if_any("handlers that are two of Later, Ordered and Unsubscribed", nested)
         lanes, by_lane = dict[str, set[object]](), dict[str, set[str]]()
+        unsaid = set[str]()
         for each in (each for each in every if not isinstance(each, Unsubscribed)):
             name = getattr(handler_of(each), "__name__", "PUBLISH")
             lane = (each.lane or name) if isinstance(each, Ordered) else None
             lanes.setdefault(name, set()).add(lane)
             by_lane.setdefault(lane or "", set()).add(name)
+            unsaid |= {name} if isinstance(each, Ordered) and each.lane is None else set()
         mixed = [name for name, used in lanes.items() if len(used) > 1]
         raise_if_any(
             "handlers that are Ordered, with one lane, for some of their events only", mixed
@@ -141,8 +143,9 @@ class Handlers(Generic[C_co, E_co]):
         shared = [lane for lane, names in by_lane.items() if lane and len(names) > 1]
         raise_if_any("lanes of two handlers", shared)
         for old, new in self.renamed.items():
-            lost = [new] if new in lanes.get(new, ()) else []
-            raise_if_any(f"ordered and renamed, say which lane it keeps: lane={old!r} for", lost)
+            names = f"lane={old!r}, or lane={new!r} if it had that name first,"
+            lost = {new} & unsaid
+            raise_if_any(f"ordered and renamed, say which lane it keeps: {names} for", lost)
 
 
 def _delay(subscriber: object, settings: object) -> float:

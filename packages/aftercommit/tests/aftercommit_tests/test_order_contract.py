@@ -178,6 +178,28 @@ async def test_what_one_commit_records_in_several_aggregates_keeps_its_order(wor
     assert done == ["a1", "b1", "a2", "b3", "a4", "b5"]
 
 
+async def test_a_rename_that_is_rolled_back_keeps_the_order(world: World) -> None:
+    """What the new release has stored goes first, if the old one knows its name."""
+
+    async def take_note(event: ThingMade | ThingRenamed, uow: UnitOfWork) -> None:
+        raise AssertionError("the new release is gone")
+
+    renamed = Ordered(take_note, lane="note")
+    world.event_handlers = {**PLAIN, ThingMade: [renamed], ThingRenamed: [renamed]}
+    world.wire()
+    made = await make(world, "a1", "a2")
+    old = Ordered(note, lane="note")
+    world.event_handlers = {**PLAIN, ThingMade: [old], ThingRenamed: [old]}
+    world.renamed = {"take_note": "note"}
+    world.wire()
+    await world.bus.execute(RenameThing(thing_id=made, name="a3"))
+
+    done = await work(world, names=["note", "take_note"])
+
+    assert done == ["take_note a1", "take_note a2", "note a3"]
+    assert await world.lines() == ["a1", "a2", "a3"]
+
+
 async def test_a_large_commit_is_stored_and_claimed_whole(world: World) -> None:
     """There is a limit for what makes one statement; the first of each lane are many here."""
     world.policy = POLICY

@@ -174,7 +174,7 @@ NO_FUNCTION = "not made with `async def`: .*(not_async|object|greet)"
         (of_event(Later(Ordered(count), after=LEASE)), "are two of Later, Ordered and .*count"),  # type: ignore[arg-type]
         (of_event(Ordered(count, lane="a name:")), "not called as a handler was: a name:$"),
         # the order would be lost, and nobody would notice either
-        (of_event(Ordered(greet), renamed={"hi": "greet"}), "keeps: lane='hi' for: greet$"),
+        (of_event(Ordered(greet), renamed={"hi": "greet"}), "keeps: lane='hi', or .* for: greet$"),
         (of_event(Ordered(count), Ordered(greet, lane="count")), "lanes of two handlers: count$"),
         (
             {"events": {ThingMade: [Ordered(count)], ThingRenamed: [count]}},

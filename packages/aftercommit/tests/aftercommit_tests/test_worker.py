@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import anyio
 import pytest
+from aftercommit.handler_rows import Ordered
 from aftercommit.process.runtime import Shutdown
 from aftercommit.process.worker import Worker
 from aftercommit.sql.tables import deliveries
@@ -106,3 +107,23 @@ async def test_a_due_row_that_somebody_has_locked_does_not_make_the_worker_spin(
 
 def claims_in(asked: list[Asked]) -> list[str]:
     return [each.sql for each in asked if each.sql.startswith("WITH due")]
+
+
+async def test_a_worker_says_that_a_key_has_changed(
+    new_world: NewWorld, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What waits in lanes of the old key goes on beside what is in those of the new one."""
+
+    async def works(event: ThingMade) -> None: ...
+
+    world = await new_world(event_handlers=on_made(Ordered(works)), policy=FOR_WORKERS)
+    await world.made(2)
+    world.keys = {ThingMade: lambda event: event.name}
+    world.wire()
+    await world.made(2)
+
+    with anyio.fail_after(LIMIT_SECONDS):
+        await a_worker(world).run(until_idle=True)
+
+    [told] = [each.message for each in caplog.records if "now ordered as" in each.message]
+    assert told.startswith("works has work in the lane works:")

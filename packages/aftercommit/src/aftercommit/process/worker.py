@@ -3,6 +3,7 @@
 import logging
 from collections import Counter, deque
 from collections.abc import Sequence
+from contextlib import suppress
 
 from anyio import create_task_group, current_time, get_cancelled_exc_class, move_on_after
 from anyio.abc import TaskGroup
@@ -14,7 +15,7 @@ from aftercommit.handler_limits import cancellation_requested, contain_errors, i
 from aftercommit.process.application import Application
 from aftercommit.process.runtime import Service, Shutdown, Wakeup
 from aftercommit.settings import EngineSettings
-from aftercommit.sql.lanes import unblock_heads
+from aftercommit.sql.lane_repair import mend_lanes, unblock_heads
 
 BATCH_WINDOW = 0.01
 POLL_SECONDS = 1.0  # how long what others make due may go unseen; also before a reconnect
@@ -50,6 +51,7 @@ class Worker:
         self._concurrency = concurrency
         self._running: Counter[str] = Counter()
         self._backlog_likely, self._has_said_why = False, False
+        self._other_keys = set[str]()
         self._unwritten: deque[LastWrite] = deque()
 
     async def run(self, *, until_idle: bool = False) -> None:
@@ -84,9 +86,11 @@ class Worker:
         self._wakeup.wake()
 
     async def _unblock_lanes(self) -> None:
+        look = mend_lanes  # later, only for what is found by an index
         while not self._shutdown.is_set():
             try:
-                await unblock_heads(self._database)
+                await look(self._database)
+                look = unblock_heads
             except Exception as error:
                 logger.warning("it is not known which lanes wait for nothing: %s", error)
             with move_on_after(UNBLOCK_SECONDS):
@@ -94,15 +98,16 @@ class Worker:
 
     async def _run_loop(self, group: TaskGroup, *, until_idle: bool) -> None:
         if until_idle:
-            await unblock_heads(self._database)
+            await mend_lanes(self._database)
         while not self._shutdown.is_set():
-            is_idle = not self._running.total()  # what runs may cause something, until it has ended
+            # before it looks: what runs may cause something, and a lane goes on when it is free
+            is_idle = not (self._running.total() or self._database.passed_lanes)
             pause = await self._claim_and_start(group, scheduled=not until_idle)
             if pause and until_idle and is_idle and not self._has_said_why:
                 text = "waiting for what is due next, in %.0f s: a retry, or a lease that ends"
                 logger.info(text, pause)
                 self._has_said_why = True
-            if pause is None and until_idle and is_idle and not self._database.passed_lanes:
+            if pause is None and until_idle and is_idle:
                 self._shutdown.set()
                 return
             await self._wakeup.sleep(POLL_SECONDS if pause is None else min(pause, POLL_SECONDS))
@@ -115,11 +120,27 @@ class Worker:
             if pause is None or pause > 0:
                 return pause
         for delivery in (claimed := await self._claim()):
+            self._warn_of_another_key(delivery)
             self._running[delivery.handler] += 1
             group.start_soon(in_own_task, self._deliver, delivery)
         # what was seen to be due may be locked, or of a busy handler; or no slot is free
         waits = not claimed and (looks or self._backlog_likely)
         return POLL_SECONDS if waits else 0
+
+    def _warn_of_another_key(self, delivery: Claim) -> None:
+        """Say once of a handler that its key has changed, and so the lanes of its events."""
+        handler, message = self._bus.registry.events[delivery.handler].name, delivery.message
+        of_message = self._bus.envelopes.subscriptions.get(type(message), {}).get(handler)
+        if not (delivery.lane and of_message and of_message.lane) or handler in self._other_keys:
+            return
+        with suppress(Exception):  # of a key; which is not for an event of a version before
+            lane = of_message.lane_of(message, delivery.envelope.subject)
+            if lane != delivery.lane:
+                self._other_keys.add(handler)
+                text = (
+                    "%s has work in the lane %s that is now ordered as %s: not one after the other"
+                )
+                logger.warning(text, handler, delivery.lane, lane)
 
     async def _await_capacity(self) -> None:
         """Wait a moment for half of the slots, and all that become free with them.

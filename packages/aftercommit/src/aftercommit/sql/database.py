@@ -102,7 +102,7 @@ class Database:
         self._handler_slots = Semaphore(of_handlers, fast_acquire=True)
         self._last_slots = Semaphore(LAST_WRITES, fast_acquire=True)
         self._probe_slot = Semaphore(1, fast_acquire=True)
-        self.passed_lanes = Counter[str]()  # and how often: see `lanes.py`
+        self.passed_lanes = Counter[str]()  # and how often: see `lane_repair.py`
         self._write_line = WriteLine() if backend.single_writer else None
 
     @asynccontextmanager

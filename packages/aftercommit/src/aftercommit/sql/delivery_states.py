@@ -5,7 +5,15 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from aftercommit.sql.tables import CLAIMABLE, FINISHED, PARKED, deliveries, events, handler_pauses
+from aftercommit.sql.tables import (
+    BLOCKED,
+    CLAIMABLE,
+    FINISHED,
+    PARKED,
+    deliveries,
+    events,
+    handler_pauses,
+)
 
 PAUSED_HANDLERS = sa.select(handler_pauses.c.handler)
 PAUSED = deliveries.c.handler.in_(PAUSED_HANDLERS)
@@ -55,9 +63,11 @@ def blocked_by() -> sa.ScalarSelect[UUID]:
 def unknown_handlers(known: Collection[str]) -> sa.Select[str, int, float]:
     """Select the other handlers of what is pending: how much of each, and when its first is due."""
     row = deliveries.c
-    counts = sa.func.count().label("deliveries"), sa.func.min(DUE_AT).label("first_due_at")
-    others = sa.select(row.handler, *counts).where(CLAIMABLE, row.handler.not_in(known))
-    return others.group_by(row.handler).order_by(row.handler)
+    pending = sa.select(row.handler, DUE_AT.label("due_at")).where(row.handler.not_in(known))
+    found = sa.union_all(*(pending.where(part) for part in (CLAIMABLE, BLOCKED))).subquery()
+    first_due = sa.func.min(found.c.due_at).label("first_due_at")
+    others = sa.select(found.c.handler, sa.func.count().label("deliveries"), first_due)
+    return others.group_by(found.c.handler).order_by(found.c.handler)
 
 
 def is_scheduled(clock: sa.ColumnElement[float]) -> sa.ColumnElement[bool]:

@@ -13,55 +13,37 @@ statements of their own.
 
 Who stores an event has to wait for its lane. Who completes a delivery does not: a lease would end
 meanwhile, and its effect would be repeated. If somebody else has locked the lane, it unblocks
-nothing, and its process does that when the lock is free: see `unblock_soon`.
+nothing, and its process does that when the lock is free: see `lane_repair.py`.
 """
 
-import logging
 from collections.abc import Collection, Iterable, Sequence
-from contextlib import suppress
-from functools import partial
 from hashlib import blake2b
 from typing import Any, NamedTuple
-from uuid import UUID
 from zlib import crc32
 
 import sqlalchemy as sa
-from anyio import move_on_after, sleep
 
 from aftercommit.claims import NewDelivery
 from aftercommit.envelopes import EventId
-from aftercommit.errors import TransientError, Unavailable
 from aftercommit.sql.database import Database
 from aftercommit.sql.tables import FINISHED, IN_LANE, deliveries, events
 from aftercommit.sql.transaction import Transaction
 
 PARTS = 1024
-UNBLOCK_TOGETHER = 100
-RETRY_SECONDS = 1.0  # if the database is away
-FINAL_SECONDS = 2.0
-
-logger = logging.getLogger(__name__)
 
 Now = sa.ColumnElement[float]
 _earlier, _later, _ended = deliveries.alias(), deliveries.alias(), deliveries.alias()
 
-# the first of each lane, by its index: however long a lane is
-_STUCK = sa.text("""
-WITH RECURSIVE lanes (lane) AS (
-    SELECT min(lane) FROM aftercommit_deliveries WHERE lane IS NOT NULL AND completed_at IS NULL
-    UNION ALL
-    SELECT (
-        SELECT min(lane) FROM aftercommit_deliveries
-        WHERE lane > lanes.lane AND lane IS NOT NULL AND completed_at IS NULL
-    ) FROM lanes WHERE lanes.lane IS NOT NULL
+_lanes: sa.BindParameter[Any] = sa.bindparam("lanes", expanding=True)
+IN_THESE_LANES = deliveries.c.lane.in_(_lanes), ~FINISHED
+IS_BEHIND = sa.exists().where(
+    _earlier.c.lane == deliveries.c.lane,
+    _earlier.c.completed_at.is_(None),
+    _earlier.c.position < deliveries.c.position,
 )
-SELECT lanes.lane FROM lanes JOIN aftercommit_deliveries AS delivery
-    ON delivery.lane = lanes.lane AND delivery.completed_at IS NULL AND delivery.blocked
-    AND delivery.position = (
-        SELECT min(position) FROM aftercommit_deliveries AS first
-        WHERE first.lane = lanes.lane AND first.completed_at IS NULL
-    )
-""")
+NOT_FIRST = ~deliveries.c.blocked, IS_BEHIND
+# what runs goes on to its end, and then lets nothing begin
+BLOCK_FOLLOWERS = sa.update(deliveries).where(*IN_THESE_LANES, *NOT_FIRST).values(blocked=True)
 
 
 class Place(NamedTuple):
@@ -187,90 +169,3 @@ async def after_end(transaction: Transaction, database: Database, places: Sequen
         await transaction.execute_dml(unblock, each._asdict())
     if places:
         transaction.notify_workers()
-
-
-async def unblock_heads(database: Database) -> None:
-    """Unblock what is first in its lane, and blocked: somebody has passed these lanes by."""
-    async with database.read_transaction() as transaction:
-        stuck = (await transaction.execute(_STUCK)).scalars().all()
-    for lane in await _try_to_unblock(database, stuck):
-        unblock_soon(database, lane)
-
-
-async def _try_to_unblock(database: Database, lanes: Sequence[str]) -> Sequence[str]:
-    """Unblock the first of each lane; return those lanes that others have locked."""
-    left = list[str]()
-    for start in range(0, len(lanes), UNBLOCK_TOGETHER):
-        some = lanes[start : start + UNBLOCK_TOGETHER]
-        async with database.write_transaction() as transaction:
-            free = {*await lock_lanes(transaction, database, (), if_free=some)}
-            await _unblock_first(transaction, database, free)
-            await transaction.commit()
-        left += [lane for lane in some if lane not in free]
-    return left
-
-
-async def _unblock_first(
-    transaction: Transaction, database: Database, lanes: Iterable[str]
-) -> None:
-    """Unblock the first of each of these lanes, which are locked."""
-    fronts = [Place(lane, -1, EventId(UUID(int=0)), "") for lane in lanes]
-    await after_end(transaction, database, fronts)
-
-
-def unblock_soon(database: Database, lane: str) -> None:
-    """Unblock the first of a lane as soon as the lane is free: what was before it has ended.
-
-    If this process dies before that, a worker finds the lane: see `unblock_heads`.
-    """
-    lanes = database.passed_lanes
-    is_unblocking = bool(lanes)
-    lanes[lane] += 1
-    if not is_unblocking:
-        database.backend.start_soon(partial(_unblock_passed, database))
-
-
-async def _unblock_passed(database: Database) -> None:
-    """Unblock what is passed by, until nothing is; and once more when the database is closed."""
-    try:
-        while database.passed_lanes:
-            try:
-                if left := await _unblock_free(database):
-                    await _wait_for(database, left[0])
-            except Exception as error:  # nothing in the database may end this
-                logger.warning("lanes are not unblocked yet: %s", error)
-                await sleep(RETRY_SECONDS)
-    finally:
-        if database.passed_lanes:
-            with move_on_after(FINAL_SECONDS, shield=True), suppress(TransientError):
-                await _unblock_free(database)
-
-
-async def _unblock_free(database: Database) -> Sequence[str]:
-    passed = database.passed_lanes.copy()
-    left = await _try_to_unblock(database, [*passed])
-    for lane in passed.keys() - {*left}:
-        _unblocked(database, lane, passed[lane])
-    return left
-
-
-async def _wait_for(database: Database, lane: str) -> None:
-    """Stand in line for one lane, for a moment: where many want it, it may never be free."""
-    lanes = database.passed_lanes
-    count = lanes[lane]
-    try:
-        async with database.write_transaction() as transaction:
-            await transaction.execute(database.backend.wait_shortly)
-            await lock_lanes(transaction, database, [lane])
-            await _unblock_first(transaction, database, [lane])
-            await transaction.commit()
-    except Unavailable:
-        lanes[lane] = lanes.pop(lane)  # next is the turn of others
-    else:
-        _unblocked(database, lane, count)
-
-
-def _unblocked(database: Database, lane: str, count: int) -> None:
-    """Forget a lane, unless it was passed by again meanwhile."""
-    if database.passed_lanes[lane] == count:
-        del database.passed_lanes[lane]

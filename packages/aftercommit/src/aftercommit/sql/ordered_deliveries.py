@@ -11,11 +11,18 @@ from anyio import current_time
 from aftercommit.claims import Claim, DeliveryPolicy, NewDelivery
 from aftercommit.envelopes import Envelope, EventId
 from aftercommit.errors import DeliverySuperseded, InvalidMessage
-from aftercommit.sql.batch_settlement import BATCH_SIZE, WITH_VALID_TOKEN, ClaimKey, claim_of
+from aftercommit.sql.batch_settlement import (
+    BATCH_SIZE,
+    WITH_VALID_TOKEN,
+    ClaimKey,
+    claim_of,
+    settlement,
+)
 from aftercommit.sql.claim_statements import NEXT_TOKEN, RAW_EVENTS
 from aftercommit.sql.database import Database
 from aftercommit.sql.delivery_states import pause_of
-from aftercommit.sql.lanes import Place, insertion, lock_lanes, rows_of, unblock_soon, unblocking
+from aftercommit.sql.lane_repair import unblock_soon
+from aftercommit.sql.lanes import Place, insertion, lock_lanes, rows_of, unblocking
 from aftercommit.sql.tables import deliveries
 from aftercommit.sql.transaction import Transaction
 from aftercommit.sql.write_line import Writer
@@ -29,6 +36,8 @@ class OrderedDeliveries:
         now, row = database.clock, deliveries.c
         stored = insertion(now + pause_of(sa.bindparam("subscriber")))
         self._insert = stored.returning(row.event_id, row.handler, row.blocked)
+        is_new = (row.completed_at == now).label("is_new")
+        self._settlement = settlement(database, policy).returning(is_new)
         self._next = unblocking(now).returning(row.event_id, row.handler, row.token)
         self._claim = (
             WITH_VALID_TOKEN.where(~row.blocked, row.owner.is_(None), row.available_at <= now)
@@ -61,19 +70,25 @@ class OrderedDeliveries:
         of_event = {each.envelope.id: each.envelope for each in new}
         return await self._claimed(transaction, ours, of_event) if ours else ()
 
-    async def settle(
-        self, delivery: Claim, settled: sa.Executable, *, follow: bool
-    ) -> Sequence[Claim]:
+    async def settle(self, delivery: Claim, *, follow: bool) -> Sequence[Claim]:
         """Mark a delivery as done that has no transaction of its own, and go on in its lane.
+
+        If this claim had done it already, and its answer was lost, the lane has gone on since then,
+        and a replay may have put others before the next one.
 
         :raises DeliverySuperseded: if it has another owner now, or was parked
         """
         async with self._database.write_transaction(Writer.REPLY) as transaction:
             lane = [delivery.lane or ""]
             is_free = await lock_lanes(transaction, self._database, (), if_free=lane)
-            if not (await transaction.execute(settled, {"claims": [claim_of(delivery)]})).all():
+            these = {"claims": [claim_of(delivery)]}
+            settled = (await transaction.execute(self._settlement, these)).first()
+            if settled is None:
                 raise DeliverySuperseded(delivery.envelope.id, delivery.handler)
-            claims = await self.go_on(transaction, delivery, follow=follow, is_free=bool(is_free))
+            claims: Sequence[Claim] = ()
+            if settled.is_new:
+                goes_on = {"follow": follow, "is_free": bool(is_free)}
+                claims = await self.go_on(transaction, delivery, **goes_on)
             await transaction.commit()
         return claims
 

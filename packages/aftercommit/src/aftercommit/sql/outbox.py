@@ -137,7 +137,7 @@ class SqlAlchemyOutbox:
 
     async def settle(self, delivery: Claim, *, follow: bool = True) -> Sequence[Claim]:
         if delivery.lane:
-            return await self._ordered.settle(delivery, self._settlement, follow=follow)
+            return await self._ordered.settle(delivery, follow=follow)
         if not await self._settling.write([claim_of(delivery)]):
             raise DeliverySuperseded(delivery.envelope.id, delivery.handler)
         return ()

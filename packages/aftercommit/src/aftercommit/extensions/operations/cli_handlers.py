@@ -6,10 +6,16 @@ from aftercommit.extensions.operations import delivery_admin, handler_pauses
 from aftercommit.extensions.operations.cli_parts import as_json, decided, handler, with_application
 from aftercommit.extensions.operations.command_history import MAX_ROWS
 from aftercommit.extensions.operations.decisions import Decision, latest_decisions
+from aftercommit.extensions.operations.replay import count_left
 from aftercommit.process.application import Application
 from aftercommit.process.nonblocking_output import drain
 from aftercommit.process.printing import json_line, pluralize
 from aftercommit.process.terminal_escaping import escape_controls
+
+LEFT = (
+    "warning: a replay to {0} was interrupted: {1} no delivery. To keep the order, pause {0},"
+    " repeat the replay, and resume {0}"
+)
 
 
 @click.command("pause")
@@ -34,6 +40,10 @@ async def pause(application: Application, handler: str, decision: Decision) -> N
 async def resume(application: Application, handler: str, decision: Decision) -> None:
     """Release the deliveries of HANDLER, even if it no longer exists."""
     names = await handler_pauses.paused_names(application.database, application.handlers, handler)
+    if left := await count_left(application.bus, application.database, handler):
+        click.echo(
+            LEFT.format(handler, pluralize(left, "past event has", "past events have")), err=True
+        )
     count = await handler_pauses.resume(application.database, names, decision)
     result = "was not paused" if count is None else f"resumed: {pluralize(count)} released"
     click.echo(f"{handler} {result}")

@@ -5,6 +5,7 @@ delivery is the first of its lane is found again in each. That is why nothing ma
 the handler has to be paused, until all is stored.
 """
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,30 +13,25 @@ import sqlalchemy as sa
 
 from aftercommit.codec import Codec
 from aftercommit.envelopes import Subscription
+from aftercommit.errors import InvalidMessage
 from aftercommit.extensions.operations.exceptions import OrderedHandler
+from aftercommit.sql import failure_history
 from aftercommit.sql.claim_statements import RAW_EVENTS
 from aftercommit.sql.database import Database
 from aftercommit.sql.delivery_states import PAUSE, PAUSED_HANDLERS
-from aftercommit.sql.lanes import lock_lanes
+from aftercommit.sql.lanes import BLOCK_FOLLOWERS, IN_THESE_LANES, IS_BEHIND, lock_lanes
 from aftercommit.sql.lock_order import in_order
-from aftercommit.sql.tables import FINISHED, deliveries, handler_pauses
+from aftercommit.sql.tables import deliveries, handler_pauses
 from aftercommit.sql.transaction import Transaction
 
+NO_PLACE = "what it is ordered by cannot be read; a retry comes after all that has followed"
 PAUSE_FIRST = "pause it, replay, resume it; or what is new would come before what is past"
 
-_earlier = deliveries.alias()
-_lanes: sa.BindParameter[Any] = sa.bindparam("lanes", expanding=True)
-_IN_THESE = deliveries.c.lane.in_(_lanes), ~FINISHED
-_is_behind = sa.exists().where(
-    _earlier.c.lane == deliveries.c.lane,
-    _earlier.c.completed_at.is_(None),
-    _earlier.c.position < deliveries.c.position,
-)
+logger = logging.getLogger(__name__)
+
 # a process that stops gives back many of those that run, whatever their lanes
-_LOCK = in_order(*_IN_THESE, ~deliveries.c.blocked)
-# what runs goes on to its end, and then lets nothing begin
-_BLOCK = sa.update(deliveries).where(*_IN_THESE, ~deliveries.c.blocked, _is_behind)
-_UNBLOCK = sa.update(deliveries).where(*_IN_THESE, deliveries.c.blocked, ~_is_behind)
+_LOCK = in_order(*IN_THESE_LANES, ~deliveries.c.blocked)
+_UNBLOCK = sa.update(deliveries).where(*IN_THESE_LANES, deliveries.c.blocked, ~IS_BEHIND)
 
 
 async def ensure_paused(transaction: Transaction, handler: str) -> None:
@@ -58,32 +54,37 @@ async def enqueue(
 ) -> int:
     """Store deliveries of the events that are wanted in their lanes; return how many.
 
+    An event that cannot be read has no key, so it has no place in a lane: it is parked alone.
+
     :raises OrderedHandler: if the handler is not paused
-    :raises InvalidMessage: if an event cannot be read, and only that would say its key
     """
     await ensure_paused(transaction, handler)
     ids = (await transaction.execute(wanted)).scalars().all()
     found = (await transaction.execute(RAW_EVENTS, {"ids": ids})).mappings().all() if ids else ()
-    rows = [
-        {
-            "event_id": event["id"],
-            "position": int(event["position"]),
-            "lane": _lane(database.codec, event, of_types[event["type"]]),
-        }
-        for event in found
-    ]
+    rows, unreadable = list[dict[str, Any]](), list[dict[str, Any]]()
+    for event in found:
+        try:
+            lane = _lane(database.codec, event, of_types[event["type"]])
+        except InvalidMessage as error:
+            problem = failure_history.describe(error)
+            unreadable.append({"event_id": event["id"], "last_error": f"{NO_PLACE}: {problem}"})
+        else:
+            place = {"position": int(event["position"]), "lane": lane}
+            rows.append({"event_id": event["id"], **place})
+    fresh = {"handler": handler, "attempts": 0, "token": 1, "replay": True}
+    new = sa.insert(deliveries).values(available_at=database.clock + PAUSE, **fresh)
     if rows:
         lanes = {"lanes": list({row["lane"] for row in rows})}
         await lock_lanes(transaction, database, lanes["lanes"])
-        fresh = {"attempts": 0, "token": 1, "replay": True, "blocked": True}
-        new = sa.insert(deliveries).values(
-            handler=handler, available_at=database.clock + PAUSE, **fresh
-        )
         await transaction.execute(_LOCK, lanes)
-        await transaction.execute(new, rows)
-        await transaction.execute_dml(_BLOCK.values(blocked=True), lanes)
+        await transaction.execute(new.values(blocked=True), rows)
+        await transaction.execute_dml(BLOCK_FOLLOWERS, lanes)
         await transaction.execute_dml(_UNBLOCK.values(blocked=False), lanes)
-    return len(rows)
+    if unreadable:
+        await transaction.execute(new.values(parked_at=database.clock), unreadable)
+    for each in unreadable:
+        logger.error("%s parked on event %s: %s", handler, each["event_id"], each["last_error"])
+    return len(rows) + len(unreadable)
 
 
 def _lane(codec: Codec[object], row: Mapping[Any, Any], subscription: Subscription) -> str | None:

@@ -20,7 +20,7 @@ from aftercommit.extensions.operations.ordered_replay import enqueue, ensure_pau
 from aftercommit.sql.claim_statements import NEXT_TOKEN
 from aftercommit.sql.database import Database
 from aftercommit.sql.delivery_states import pause_of
-from aftercommit.sql.tables import deliveries, events
+from aftercommit.sql.tables import IN_LANE, deliveries, events
 from aftercommit.sql.transaction import Transaction
 
 Now = sa.ColumnElement[float]
@@ -119,6 +119,24 @@ class Replay:
         state = sa.literal(self.handler), sa.literal(0), sa.literal(1), due, sa.true()
         new = sa.insert(deliveries).from_select(columns, wanted.add_columns(*state))
         return number + len((await transaction.execute(new.returning(deliveries.c.event_id))).all())
+
+
+async def count_left(bus: MessageBus, database: Database, handler: str) -> int:
+    """Return how many past events an interrupted replay to an ordered handler has left.
+
+    They have no delivery, and later ones of their types have one that was replayed and waits.
+    """
+    row, time = deliveries.c, events.c.recorded_at
+    waiting = IN_LANE, row.handler == handler, row.replay
+    first = sa.select(events.c.type, sa.func.min(time)).join_from(deliveries, events)
+    async with database.read_transaction() as transaction:
+        found = (await transaction.execute(first.where(*waiting).group_by(events.c.type))).all()
+        now = (await transaction.execute(sa.select(database.clock))).scalar_one()
+    if not found or handler not in bus.registry.events:
+        return 0
+    types, times = zip(*found, strict=True)
+    left = replay_of(bus, handler, types, since=min(times), until=now)
+    return await left.count(database)
 
 
 _NOTHING_DONE = dict.fromkeys(

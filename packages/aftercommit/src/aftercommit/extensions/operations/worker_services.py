@@ -62,9 +62,9 @@ def worker_services(settings: EngineSettings) -> Sequence[Service]:
         for row in (row for row in strange if row.handler not in missing):
             logger.warning(
                 "unknown handler %s: %s stored, the first due %s: this version cannot"
-                " run them; if it was renamed, say its old name in the table of handlers",
+                " run them; if it has a handler for them, say so by renamed={%r: …}",
                 *(row.handler, pluralize(row.deliveries)),
-                f"{datetime.fromtimestamp(row.first_due_at, UTC):%FT%TZ}",
+                *(f"{datetime.fromtimestamp(row.first_due_at, UTC):%FT%TZ}", row.handler),
             )
         missing.clear()
         missing.update(row.handler for row in strange)

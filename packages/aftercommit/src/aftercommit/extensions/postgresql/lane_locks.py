@@ -24,7 +24,8 @@ WITH wanted AS MATERIALIZED (
     FROM unnest(CAST(:keys AS bigint[])) AS key ORDER BY key
 ),
 parts AS MATERIALIZED (SELECT DISTINCT part, are_many FROM wanted ORDER BY part)
-SELECT CAST(NULL AS bigint) AS key, pg_advisory_xact_lock_shared({_OLD}) IS NOT NULL AS is_locked FROM parts
+SELECT CAST(NULL AS bigint) AS key, pg_advisory_xact_lock_shared({_OLD}) IS NOT NULL AS is_locked
+FROM parts
 UNION ALL
 SELECT NULL, CASE
     WHEN are_many THEN pg_advisory_xact_lock({_PART}) IS NOT NULL

@@ -119,6 +119,8 @@ async def _found(cli: Cli, settings: EngineSettings) -> AsyncIterator[tuple[str,
             clock = (await transaction.execute(sa.select(database.clock))).scalar_one()
             ahead = clock - (before + time.time()) / 2
             capacity = await transaction.run_sync(database.backend.capacity)
+            if unused := await transaction.run_sync(database.backend.unused_defaults):
+                yield "isolation", unused
         revisions = await check_schema(database)
         yield "schema", f"up to date: {', '.join(revisions)}"
         await database.check_writes()
@@ -149,4 +151,5 @@ async def _found_outstanding(
     for row in unknown:
         due = datetime.fromtimestamp(row.first_due_at, UTC)
         pending = f"{row.deliveries} pending, the first due {due:%FT%TZ}"
-        yield "unknown", f"{row.handler}: {pending}; renamed? Say so by renamed={{…}}"
+        renamed = f"renamed? Say so by renamed={{{row.handler!r}: …}}"
+        yield "unknown", f"{row.handler}: {pending}; {renamed}"

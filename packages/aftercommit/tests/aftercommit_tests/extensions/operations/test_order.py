@@ -7,11 +7,18 @@ import pytest
 import sqlalchemy as sa
 from aftercommit.claims import Claim
 from aftercommit.extensions.metrics.queue_metrics import queue_metrics
-from aftercommit.extensions.operations import delivery_admin, handler_pauses, replay, retention
+from aftercommit.extensions.operations import (
+    batched_transactions,
+    delivery_admin,
+    handler_pauses,
+    replay,
+    retention,
+)
 from aftercommit.extensions.operations.delivery_admin import listed_deliveries
 from aftercommit.extensions.operations.exceptions import OrderedHandler
 from aftercommit.extensions.operations.redaction import StoredEvent, end_deliveries
-from aftercommit.sql.lanes import unblock_heads
+from aftercommit.sql.delivery_states import unknown_handlers
+from aftercommit.sql.lane_repair import mend_lanes, unblock_heads
 from aftercommit.sql.tables import deliveries, events
 
 from aftercommit_tests.builders import MARIA, PLAIN, a_failure
@@ -19,7 +26,7 @@ from aftercommit_tests.command_line import CommandLine
 from aftercommit_tests.ordered import HANDLERS as ORDERED
 from aftercommit_tests.test_order_contract import HANDLERS, claimed, make, name_in, work, world
 from aftercommit_tests.things.app import bootstrap
-from aftercommit_tests.things.domain import RenameThing, ThingId
+from aftercommit_tests.things.domain import RenameThing, ThingId, ThingMade, ThingRenamed
 from aftercommit_tests.world import World
 
 __all__ = ["world"]
@@ -154,6 +161,29 @@ def test_a_retry_says_what_it_waits_for(
     assert paused == "1 delivery due when the handler is resumed\n"
 
 
+def test_who_resumes_a_handler_is_warned_of_a_replay_that_was_interrupted(
+    command_line: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it has stored would begin before the rest of the past."""
+    monkeypatch.setitem(bootstrap.__kwdefaults__ or {}, "handlers", ORDERED)
+    for name in ("thing 3", "thing 6", "thing 9"):
+        command_line.shows("make-thing", name, dispatch="worker")
+    command_line.change("DELETE FROM aftercommit_deliveries")
+    command_line.shows("deliveries", "pause", "announce")
+    replaying = "deliveries", "replay", "announce", "--allow-side-effects", "--yes"
+    command_line.shows(*replaying)
+    last = "SELECT max(position) FROM aftercommit_deliveries"
+    command_line.change(f"DELETE FROM aftercommit_deliveries WHERE position = ({last})")
+
+    warned = command_line.run("deliveries", "resume", "announce")
+    command_line.shows("deliveries", "pause", "announce")
+    command_line.shows(*replaying)
+    resumed = command_line.run("deliveries", "resume", "announce")
+
+    assert "a replay to announce was interrupted: 1 past event has no delivery" in warned.stderr
+    assert (resumed.returncode, resumed.stderr) == (0, "")
+
+
 @pytest.mark.anyio
 async def test_hands_in_the_database_are_mended(world: World) -> None:
     """Somebody deletes what is parked, or a transaction has not seen that it was the first."""
@@ -171,11 +201,7 @@ async def test_hands_in_the_database_are_mended(world: World) -> None:
 @pytest.mark.anyio
 async def test_the_past_comes_before_what_waits(world: World) -> None:
     """Pause, replay, resume: each event gets its place, also before what runs."""
-    world.event_handlers = PLAIN
-    world.wire()
-    thing = await make(world, "a1", "a2")
-    world.event_handlers = HANDLERS
-    world.wire()
+    thing = await make_before(world, "a1", "a2")
     await make(world, "b1")
     await rename(world, thing, "a3", "a4")
     [(_, running), _] = await claimed(world)
@@ -200,6 +226,95 @@ async def test_the_past_comes_before_what_waits(world: World) -> None:
 
 
 @pytest.mark.anyio
+async def test_a_settlement_that_is_made_again_passes_by_nothing_that_a_replay_has_stored(
+    world: World,
+) -> None:
+    """Its first answer was lost. If it let the next one go on, a lane would have two that begin."""
+    thing = await make_before(world, "a1")
+    await rename(world, thing, "a2", "a3")
+    [(_, running)] = await claimed(world, "ring")
+    await world.outbox().settle(running)
+    await world.move_clock(1)
+
+    await replayed(world, "ring")
+    await world.outbox().settle(running)
+    await handler_pauses.resume(world.database, ["ring"], MARIA)
+
+    assert [name for name, _ in await claimed(world, "ring")] == ["a1"]
+
+
+@pytest.mark.anyio
+async def test_a_lane_in_which_two_could_begin_is_mended(world: World) -> None:
+    """After a change in SQL, say. What runs goes on to its end, and lets nothing begin."""
+    await make(world, "a1", "a2", "a3", "a4")
+    await world.execute(sa.update(deliveries).values(blocked=False))
+    [(_, a1), (_, a2), *others] = await claimed(world)
+    await world.outbox().release([a1, *(claim for _, claim in others)])
+
+    await mend_lanes(world.database)
+    await world.bus.run([a2])
+
+    done = [name[5:] for name in await work(world, names=["note"])]
+    assert done == ["a1", "a3", "a4"]
+
+
+@pytest.mark.anyio
+async def test_of_past_events_one_that_cannot_be_read_is_parked_alone(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What it is ordered by is not known. The others are replayed, and it is named."""
+    await make_before(world, "a1", "a2", "a3")
+    world.keys = {ThingRenamed: lambda event: event.name[0], ThingMade: lambda event: event.name[0]}
+    world.wire()
+    [_, second, _] = sorted(await world.rows(*events.c), key=lambda row: row.position)
+    await world.execute(sa.update(events).where(events.c.id == second.id).values(data="{}"))
+
+    assert await replayed(world, "note") == 3
+    await handler_pauses.resume(world.database, ["note"], MARIA)
+
+    assert f"note parked on event {second.id}: what it is ordered by cannot be read" in caplog.text
+    assert [name[5:] for name in await work(world, names=["note"])] == ["a1", "a3"]
+    found = (await world.deliveries()).items()
+    assert [key for key, row in found if row.parked_at is not None] == [(second.id, "note")]
+
+
+@pytest.mark.anyio
+async def test_what_an_interrupted_replay_has_left_is_counted(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To resume the handler would let what it has stored begin before the rest."""
+    monkeypatch.setattr(batched_transactions, "BATCH_ROWS", 2)
+    await make_before(world, "a1", "a2", "a3", "a4", "a5")
+    await handler_pauses.pause(world.database, ["note"], MARIA)
+    replaying = replay.replay_of(world.bus, "note", [], until=await now(world))
+    assert await replay.count_left(world.bus, world.database, "note") == 0
+
+    def interrupt(count: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        await replaying.run(world.database, MARIA, interrupt)
+    assert await replay.count_left(world.bus, world.database, "note") == 0  # it is rolled back
+    calls = iter([lambda count: None, interrupt])
+    with pytest.raises(KeyboardInterrupt):
+        await replaying.run(world.database, MARIA, lambda count: next(calls)(count))
+    assert await replay.count_left(world.bus, world.database, "note") == 3
+    await replaying.run(world.database, MARIA, lambda count: None)
+    assert await replay.count_left(world.bus, world.database, "note") == 0
+
+
+@pytest.mark.anyio
+async def test_of_a_handler_that_is_gone_all_that_waits_is_counted(world: World) -> None:
+    """Also what is blocked: one of a lane would look like little."""
+    await make(world, "a1", "a2", "a3")
+
+    async with world.database.read_transaction() as transaction:
+        found = (await transaction.execute(unknown_handlers(["ring"]))).all()
+
+    assert [(row.handler, row.deliveries) for row in found] == [("note", 3)]
+
+
+@pytest.mark.anyio
 async def test_positions_grow_also_when_all_events_are_pruned(world: World) -> None:
     """Others compare them: they would take what is new for old."""
     await make(world, "a1")
@@ -212,6 +327,23 @@ async def test_positions_grow_also_when_all_events_are_pruned(world: World) -> N
 
     [after] = await world.rows(events.c.position)
     assert after.position > before.position
+
+
+async def make_before(world: World, *names: str) -> ThingId:
+    """Make a thing of which no handler has heard that is there now."""
+    world.event_handlers = PLAIN
+    world.wire()
+    thing = await make(world, *names)
+    world.event_handlers = HANDLERS
+    world.wire()
+    return thing
+
+
+async def replayed(world: World, handler: str) -> int:
+    """Pause a handler, and replay all that it has not got; return how many that was."""
+    await handler_pauses.pause(world.database, [handler], MARIA)
+    replaying = replay.replay_of(world.bus, handler, [], until=await now(world))
+    return await replaying.run(world.database, MARIA, lambda count: None)
 
 
 async def rename(world: World, thing: ThingId, *names: str) -> None:

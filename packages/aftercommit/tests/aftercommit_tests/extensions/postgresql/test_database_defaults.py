@@ -9,6 +9,7 @@ from aftercommit.sql.schema import ensure_schema
 from sqlalchemy import make_url, text
 
 from aftercommit_tests.builders import PLAIN, a_thing
+from aftercommit_tests.command_line import CommandLine
 from aftercommit_tests.extensions.postgresql.server import change, change_from_outside, value
 from aftercommit_tests.test_order_contract import NOTE, RING
 from aftercommit_tests.things.app import open_things_database as open_database
@@ -87,6 +88,15 @@ async def test_a_start_says_that_handlers_lose_the_isolation_that_a_database_pro
 
     [told] = [each.message for each in caplog.records if each.levelno == logging.WARNING]
     assert told.startswith(f"the default isolation of the database, {level}, is not used")
+
+
+def test_check_says_that_handlers_lose_an_isolation(
+    postgres_url: str, level: str, command_line: CommandLine
+) -> None:
+    """Its other commands are asked for something else."""
+    shown = command_line.shows("check", database_url=postgres_url)
+
+    assert f"isolation    the default isolation of the database, {level}, is not used" in shown
 
 
 async def test_a_start_says_nothing_about_what_is_kept(

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from itertools import count
 from uuid import uuid4
 from zlib import crc32
@@ -12,8 +13,11 @@ import pytest
 import sqlalchemy as sa
 from aftercommit.envelopes import MessageContext
 from aftercommit.errors import Unavailable
+from aftercommit.process.runtime import Shutdown
+from aftercommit.process.worker import Worker
 from aftercommit.sql.database import Database
-from aftercommit.sql.lanes import PARTS, lock_keys, lock_lanes, unblock_heads
+from aftercommit.sql.lane_repair import unblock_heads
+from aftercommit.sql.lanes import PARTS, lock_keys, lock_lanes
 from aftercommit.sql.outbox import new_outbox
 from aftercommit.sql.tables import deliveries
 from aftercommit.sql.transaction import Transaction
@@ -64,6 +68,30 @@ async def test_a_handler_that_is_done_does_not_wait_for_who_has_locked_its_lane(
         await holder.commit()
 
     assert await next_claimed(world, handler) == "a2"
+
+
+async def test_a_worker_that_ends_when_idle_waits_for_lanes_that_it_has_passed_by(
+    world: World,
+) -> None:
+    """What comes next in them is still to be done, though it is blocked for now."""
+    await make(world, "a1")
+    await make(world, "a2")
+    await world.end_leases()
+    worker = Worker(world.application, Shutdown(), concurrency=5)
+
+    with anyio.fail_after(ENOUGH_SECONDS):
+        async with (
+            anyio.create_task_group() as group,
+            world.database.write_transaction() as holder,
+        ):
+            await lock_lanes(holder, world.database, ["note:a", "ring:a"])
+            group.start_soon(partial(worker.run, until_idle=True))
+            while len(await world.finished()) < len(NAMES):
+                await checkpoint()
+            await holder.commit()
+
+    assert await world.lines() == ["a1", "a2"]
+    assert await world.deliveries() == {}
 
 
 async def test_a_lane_that_many_want_goes_on_all_the_same(world: World) -> None:
