@@ -139,8 +139,9 @@ def note(
         "correlation_id": context.correlation_id,
     }
     new = INSERT[connection.dialect.name](commands).values(accepted_at=_clock(connection, app))
-    result = connection.execute(new.on_conflict_do_nothing(), row)
-    return context if result.rowcount == 1 else None
+    # a row count is not what each driver has after an INSERT
+    stored = connection.execute(new.on_conflict_do_nothing().returning(commands.c.id), row)
+    return context if stored.first() else None
 
 
 async def deliver_due(session: AsyncSession, app: OutboxApp) -> int:
