@@ -10,8 +10,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
-from aftercommit.claims import WorkItem
+from aftercommit.claims import Claim, WorkItem
 from aftercommit.errors import WiringError
+from aftercommit.outbox.recorded_lanes import has_recorded, take_places
 from aftercommit.sql.outbox import SqlAlchemyOutbox
 from aftercommit.sql.transaction import Refusals, Transaction
 from aftercommit.sql.unit_of_work import SqlAlchemyUnitOfWorkScope, open_unit_of_work
@@ -34,7 +35,8 @@ async def open_session(
     """
     try:
         with ExitStack() as kept:
-            new_uow = partial(SessionUnitOfWork, new_session, kept)
+            lane = work.lane if isinstance(work, Claim) else None
+            new_uow = partial(SessionUnitOfWork, new_session, kept, lane)
             async with open_unit_of_work(outbox, new_uow, work) as scope:
                 yield scope
     except SQLAlchemyError as error:
@@ -50,13 +52,14 @@ class SessionUnitOfWork:
         self,
         new_session: Callable[..., AsyncSession],
         kept: ExitStack,
+        lane: str | None,
         transaction: Transaction,
     ) -> None:
         connection = transaction.connection.sync_connection
         self.session = new_session(bind=transaction.connection)
         sync = self.session.sync_session
         sync.get_bind = partial(_only, connection, sync.get_bind)  # type: ignore[method-assign]
-        self._kept = kept
+        self._kept, self._lane, self._transaction = kept, lane, transaction
         kept.enter_context(kept_open(self.session, connection))
 
     async def before_commit(self) -> None:
@@ -66,6 +69,9 @@ class SessionUnitOfWork:
         """
         self._kept.close()
         await self.session.flush()
+        connection = self._transaction.connection.sync_connection
+        if connection and has_recorded(connection):
+            await self._transaction.run_sync(partial(take_places, others=[self._lane]))
 
     def refusals(self, seen: Sequence[object]) -> Refusals:
         """Return no rule: what a violated constraint means is seen by nobody."""

@@ -10,6 +10,10 @@ blocked, while the other completes the last one before it, and sees none to unbl
 its lanes, all of them with one statement and in one order: after all that it has changed besides,
 and before it stores events. It must go by what was committed before it got the lock: so these are
 statements of their own. A lock is shared by many lanes, or there might be too many.
+
+A session of the application goes on after it has recorded an event, and locks rows of its own. So
+its events are stored blocked and without a position first, and get their places right before the
+COMMIT. What is committed without that, below SQLAlchemy, gets its places from a worker.
 """
 
 from collections.abc import Iterable, Sequence
@@ -18,6 +22,7 @@ from uuid import UUID
 from zlib import crc32
 
 import sqlalchemy as sa
+from sqlalchemy.sql.dml import ReturningUpdate
 
 from aftercommit.claims import NewDelivery
 from aftercommit.envelopes import EventId
@@ -27,9 +32,11 @@ from aftercommit.sql.transaction import Transaction
 
 LOCKS = 1024
 UNBLOCK_TOGETHER = 100
+SNAPSHOTS = ["repeatable read", "serializable"]  # see what was committed before they began
 
 Now = sa.ColumnElement[float]
 _earlier, _later, _ended = deliveries.alias(), deliveries.alias(), deliveries.alias()
+_NEXT_POSITION = sa.Sequence("aftercommit_events_position", data_type=sa.BigInteger).next_value()
 
 # the first of each lane, by its index: however long a lane is
 _STUCK = sa.text("""
@@ -41,12 +48,12 @@ WITH RECURSIVE lanes (lane) AS (
         WHERE lane > lanes.lane AND lane IS NOT NULL AND completed_at IS NULL
     ) FROM lanes WHERE lanes.lane IS NOT NULL
 )
-SELECT lanes.lane FROM lanes JOIN aftercommit_deliveries AS delivery
+SELECT DISTINCT lanes.lane FROM lanes JOIN aftercommit_deliveries AS delivery
     ON delivery.lane = lanes.lane AND delivery.completed_at IS NULL AND delivery.blocked
-    AND delivery.position = (
+    AND (delivery.position IS NULL OR delivery.position = (
         SELECT min(position) FROM aftercommit_deliveries AS first
         WHERE first.lane = lanes.lane AND first.completed_at IS NULL
-    )
+    ))
 """)
 
 
@@ -97,6 +104,49 @@ def rows_of(new: Iterable[NewDelivery]) -> list[dict[str, Any]]:
     return rows
 
 
+def _placement() -> ReturningUpdate[str, bool]:
+    """Return the statement that gives what has no position yet its place, in lanes that are locked.
+
+    Behind what is there, in the order in which it was recorded; its event gets the same position.
+    A snapshot that is older than the locks may not show what is there, or that it is done. So all
+    stays blocked then, and `is_stale` says that somebody has to unblock it.
+    """
+    row = deliveries.c
+    lanes: sa.BindParameter[Any] = sa.bindparam("lanes", expanding=True)
+    recorded = events.c.position.label("recorded")
+    number = sa.func.row_number().over(partition_by=row.lane, order_by=recorded)
+    new = (
+        sa.select(row.event_id, row.handler, row.lane, recorded, number.label("number"))
+        .join(events)
+        .where(IN_LANE, row.position.is_(None), row.lane.in_(lanes))
+        .cte("new")
+    )
+    each = sa.select(new.c.event_id).group_by(new.c.event_id).order_by(sa.func.min(new.c.recorded))
+    in_order, position = each.subquery(), _NEXT_POSITION.label("position")
+    places = sa.select(in_order.c.event_id, position).cte("places")  # volatile: it is computed once
+    moved = (
+        sa.update(events)
+        .where(events.c.id == places.c.event_id)
+        .values(position=places.c.position)
+        .cte("moved")
+    )
+    is_behind = sa.exists().where(
+        _earlier.c.lane == new.c.lane,
+        _earlier.c.completed_at.is_(None),
+        _earlier.c.position.is_not(None),
+    )
+    is_stale = sa.func.current_setting("transaction_isolation").in_(SNAPSHOTS)
+    blocked = sa.or_(is_stale, new.c.number > 1, is_behind)
+    return (
+        sa.update(deliveries)
+        .where(row.event_id == new.c.event_id, row.handler == new.c.handler)
+        .where(places.c.event_id == new.c.event_id)
+        .values(position=places.c.position, blocked=blocked)
+        .returning(row.lane, is_stale.label("is_stale"))
+        .add_cte(moved)
+    )
+
+
 def unblocking(now: Now) -> sa.Update:
     """Return the statement that unblocks the first row after one that has ended, at a `Place`.
 
@@ -122,6 +172,9 @@ def unblocking(now: Now) -> sa.Update:
     due = sa.case((row.available_at < now, now), else_=row.available_at)
     unblocked = sa.update(deliveries).where(*of_lane, row.blocked, ~was_blocked)
     return unblocked.values(blocked=False, available_at=due)
+
+
+PLACEMENT = _placement()
 
 
 async def lock_lanes(transaction: Transaction, database: Database, lanes: Iterable[str]) -> None:
@@ -159,6 +212,8 @@ async def unblock_heads(database: Database) -> None:
         some = stuck[start : start + UNBLOCK_TOGETHER]
         async with database.write_transaction() as transaction:
             await lock_lanes(transaction, database, some)
+            if database.backend.lock_lanes is not None:
+                await transaction.execute(PLACEMENT, {"lanes": some})
             fronts = [Place(lane, -1, EventId(UUID(int=0)), "") for lane in some]
             await after_end(transaction, database, fronts)
             await transaction.commit()

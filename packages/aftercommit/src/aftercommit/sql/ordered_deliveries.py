@@ -19,6 +19,8 @@ from aftercommit.sql.tables import deliveries
 from aftercommit.sql.transaction import Transaction
 from aftercommit.sql.write_line import Writer
 
+ROWS_TOGETHER = 100  # of one INSERT: each has queries, and SQLite compares them with each other
+
 
 class OrderedDeliveries:
     """What is done with the rows of lanes. An unordered handler has none, and pays nothing."""
@@ -27,7 +29,8 @@ class OrderedDeliveries:
         self._database, self._policy = database, policy
         now, row = database.clock, deliveries.c
         stored = insertion(now + pause_of(sa.bindparam("subscriber")))
-        self._insert = stored.returning(row.event_id, row.handler, row.blocked)
+        stored = stored.returning(row.event_id, row.handler, row.blocked)
+        self._insert = stored.execution_options(insertmanyvalues_page_size=ROWS_TOGETHER)
         self._next = unblocking(now).returning(row.event_id, row.handler, row.token)
         self._claim = (
             WITH_VALID_TOKEN.where(~row.blocked, row.owner.is_(None), row.available_at <= now)
