@@ -16,6 +16,7 @@ from aftercommit.claims import Claim
 from aftercommit.envelopes import EventId, MessageContext, bind_context, current_context
 from aftercommit.errors import CausationTooDeep, WiringError, raise_if_any
 from aftercommit.outbox.app import OutboxApp
+from aftercommit.outbox.caller_session import WRITE
 from aftercommit.outbox.handler_session import kept_open
 from aftercommit.outbox.recorded_lanes import store_in_lanes, take_places
 from aftercommit.sql.backend import DatabaseBackend
@@ -100,8 +101,8 @@ def note(
 
 async def deliver_due(session: AsyncSession, app: OutboxApp) -> int:
     """Run the handlers of all that is due in this session, until nothing is; return how many."""
-    connection, count = await session.connection(), 0
-    now = await session.run_sync(lambda sync: _clock(sync.connection(), app))
+    connection, count = await session.connection(bind_arguments={"clause": WRITE}), 0
+    now = await connection.run_sync(_clock, app)
     columns = deliveries.c
     key = columns.event_id, columns.handler, columns.lane, columns.position
     due = pending(app.codec(), False, *key).where(deliveries.c.available_at <= now)
@@ -132,7 +133,7 @@ async def _deliver(
     done = sa.update(deliveries).where(*this)
     await connection.execute(done.values(attempts=1, available_at=None, completed_at=0))
     if lane:
-        now = await session.run_sync(lambda sync: _clock(sync.connection(), app))
+        now = await connection.run_sync(_clock, app)
         place = Place(lane, position, event_id, handler)
         await connection.execute(unblocking(now), place._asdict())
 

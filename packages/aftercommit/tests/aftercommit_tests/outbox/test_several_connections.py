@@ -69,6 +69,8 @@ async def test_a_session_that_routes_stores_its_events_where_it_writes(
         await session.flush()
         assert await connections(session) == 2
         await session.commit()
+        assert await shop.outbox.deliver(session) == 2
+        await session.rollback()
 
     assert await events(shop) == 1
     assert [number for (number,) in await shop.rows(Order.id)] == [1]
