@@ -96,7 +96,9 @@ def refuse_autocommit(connection: sa.Connection) -> None:
         or (connection.dialect.name == "sqlite" and not _has_begun(connection))
     )
     if is_refused:
-        problem = "sessions that record need transactions; this one commits each statement by itself"
+        problem = (
+            "sessions that record need transactions; this one commits each statement by itself"
+        )
         raise WiringError(problem, "AUTOCOMMIT")
 
 
