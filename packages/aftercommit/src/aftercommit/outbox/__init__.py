@@ -24,13 +24,11 @@ import anyio
 from anyio import current_time
 from anyio.lowlevel import current_token
 from sqlalchemy import URL, Connection, event
-from sqlalchemy.exc import UnboundExecutionError
 from sqlalchemy.ext.asyncio import AsyncSession, async_scoped_session
-from sqlalchemy.orm import Session, SessionTransaction, scoped_session
+from sqlalchemy.orm import Session, scoped_session
 
 from aftercommit.codec import Upcasters
-from aftercommit.envelopes import MessageContext
-from aftercommit.errors import InvalidValue, WiringError
+from aftercommit.errors import InvalidValue
 from aftercommit.extensions.operations import OperationsExtension
 from aftercommit.extensions.operations.subjects import as_written
 from aftercommit.extensions.postgresql import PostgreSQLExtension
@@ -39,12 +37,13 @@ from aftercommit.handler_rows import Row
 from aftercommit.outbox.app import OutboxApp
 from aftercommit.outbox.caller_session import (
     RECORDED,
-    WRITE,
+    cause_of,
     check_engine,
+    connection_of,
     ensure_one_writer,
     expect_async,
     expect_sync,
-    refuse_autocommit,
+    remember_message,
     text_of,
 )
 from aftercommit.outbox.caller_transaction import deliver_due, note, store
@@ -237,7 +236,7 @@ class Outbox:
         if about is None:
             raise InvalidValue("about", "is None; if the database makes the id, flush() first")
         subject, connection = text_of("about", about), self._connection(session)
-        store(connection, self.app, events, subject, self._cause(session))
+        store(connection, self.app, events, subject, cause_of(session, self.app))
         session.info[RECORDED] = connection
         if not event.contains(session, "after_commit", self._wake):
             event.listen(session, "after_commit", self._wake)
@@ -249,33 +248,12 @@ class Outbox:
                 raise InvalidValue(what, f"is {value!r}, so nothing tells this message from others")
         message = text_of("source", source), text_of("message_id", message_id)
         context = note(self._connection(session), self.app, *message)
-        session.info.setdefault(self, []).append((_transactions(session), context))
-        if not event.contains(session, "after_soft_rollback", self._forget):
-            event.listen(session, "after_soft_rollback", self._forget)
+        remember_message(session, self.app, context)
         return context is not None
-
-    def _forget(self, session: Session, ended: SessionTransaction) -> None:
-        """Forget the messages that a rollback, perhaps to a savepoint, has taken back."""
-        noted = session.info.get(self, [])
-        noted[:] = [each for each in noted if ended not in each[0]]
-
-    def _cause(self, session: Session) -> MessageContext | None:
-        """Return the context of the message that was noted last in this transaction, if it is new.
-
-        That of another transaction was committed.
-        """
-        noted, transaction = session.info.get(self, []), session.get_transaction()
-        noted[:] = [each for each in noted if transaction in each[0]]
-        return noted[-1][1] if noted else None
 
     def _connection(self, session: Session) -> Connection:
         """Return the connection of a session that writes, which the worker can follow."""
-        try:  # a session that has several goes by the statement: this is no query
-            connection = session.connection(bind_arguments={"clause": WRITE})
-        except UnboundExecutionError as error:
-            problem = "the session has no engine for the tables of the outbox; give it one besides"
-            raise WiringError(problem, "binds") from error
-        refuse_autocommit(connection)
+        connection = connection_of(session)
         is_of_handler = event.contains(session, "before_commit", refuse_commit)
         if not is_of_handler and connection.engine.url not in self._known:
             check_engine(connection, self.app)
@@ -291,15 +269,6 @@ class Outbox:
                 wake(is_stale)
             except RuntimeError:  # its event loop was closed, and nobody has left `running()`
                 self._wakers.remove(wake)
-
-
-def _transactions(session: Session) -> list[SessionTransaction]:
-    """Return the transaction of a session, and the savepoints it is in."""
-    found, this = [], session.get_nested_transaction() or session.get_transaction()
-    while this is not None:
-        found.append(this)
-        this = this.parent
-    return found
 
 
 def _on_this_loop(function: Callable[[bool], None]) -> Callable[[bool], None]:

@@ -5,9 +5,12 @@ import os
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy import event
+from sqlalchemy.exc import UnboundExecutionError
 from sqlalchemy.ext.asyncio import AsyncSession, async_scoped_session
-from sqlalchemy.orm import Session, scoped_session
+from sqlalchemy.orm import Session, SessionTransaction, scoped_session
 
+from aftercommit.envelopes import MessageContext
 from aftercommit.errors import InvalidValue, WiringError
 from aftercommit.outbox.app import OutboxApp
 from aftercommit.sql.exceptions import DatabaseUnavailable
@@ -22,6 +25,7 @@ NO_TABLES = (
 )
 RECORDED = "aftercommit_connection"  # in `session.info`: over which connection it has recorded
 WRITE = sa.update(events)  # what routing sessions look at: they read over another connection
+NOTED = "aftercommit_messages"  # there, too: what was noted in which transaction
 NO_IDS = bytes, bytearray, list, tuple, set, frozenset, dict
 
 
@@ -84,7 +88,21 @@ def _place(url: sa.URL) -> tuple[str, str]:
     return kind, os.path.realpath(name.removeprefix("file:")) if kind == "sqlite" else name
 
 
-def refuse_autocommit(connection: sa.Connection) -> None:
+def connection_of(session: Session) -> sa.Connection:
+    """Return the connection over which a session writes to the tables of the outbox.
+
+    :raises WiringError: if it has none for them, or nothing of it could be rolled back
+    """
+    try:  # a session that has several goes by the statement: this is no query
+        connection = session.connection(bind_arguments={"clause": WRITE})
+    except UnboundExecutionError as error:
+        problem = "the session has no engine for the tables of the outbox; give it one besides"
+        raise WiringError(problem, "binds") from error
+    _refuse_autocommit(connection)
+    return connection
+
+
+def _refuse_autocommit(connection: sa.Connection) -> None:
     """Refuse a connection on which nothing can be rolled back, whoever has said so.
 
     :raises WiringError: if each statement is committed by itself
@@ -151,3 +169,33 @@ def _has_written(connection: sa.Connection) -> bool:
             connection.engine.url,
         )
     return False
+
+
+def remember_message(session: Session, app: OutboxApp, context: MessageContext | None) -> None:
+    """Remember the context of a message that was noted in a session; None: it is not new."""
+    noted = session.info.setdefault(NOTED, [])
+    noted.append((app, _transactions(session), context))
+    if not event.contains(session, "after_soft_rollback", _forget_messages):
+        event.listen(session, "after_soft_rollback", _forget_messages)
+
+
+def cause_of(session: Session, app: OutboxApp) -> MessageContext | None:
+    """Return the context of the message that was noted last in this transaction, if it is new."""
+    noted, transaction = session.info.get(NOTED, []), session.get_transaction()
+    noted[:] = [each for each in noted if transaction in each[1]]  # others were committed
+    return next((context for of, _, context in reversed(noted) if of is app), None)
+
+
+def _forget_messages(session: Session, ended: SessionTransaction) -> None:
+    """Forget the messages that a rollback, perhaps to a savepoint, has taken back."""
+    noted = session.info[NOTED]
+    noted[:] = [each for each in noted if ended not in each[1]]
+
+
+def _transactions(session: Session) -> list[SessionTransaction]:
+    """Return the transaction of a session, and the savepoints it is in."""
+    found, this = [], session.get_nested_transaction() or session.get_transaction()
+    while this is not None:
+        found.append(this)
+        this = this.parent
+    return found

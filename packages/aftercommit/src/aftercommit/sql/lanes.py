@@ -48,12 +48,18 @@ WITH RECURSIVE lanes (lane) AS (
         WHERE lane > lanes.lane AND lane IS NOT NULL AND completed_at IS NULL
     ) FROM lanes WHERE lanes.lane IS NOT NULL
 )
-SELECT DISTINCT lanes.lane FROM lanes JOIN aftercommit_deliveries AS delivery
+SELECT lanes.lane FROM lanes JOIN aftercommit_deliveries AS delivery
     ON delivery.lane = lanes.lane AND delivery.completed_at IS NULL AND delivery.blocked
-    AND (delivery.position IS NULL OR delivery.position = (
+    AND delivery.position = (
         SELECT min(position) FROM aftercommit_deliveries AS first
         WHERE first.lane = lanes.lane AND first.completed_at IS NULL
-    ))
+    )
+UNION
+SELECT lanes.lane FROM lanes WHERE EXISTS (
+    SELECT 1 FROM aftercommit_deliveries AS unplaced
+    WHERE unplaced.lane = lanes.lane AND unplaced.completed_at IS NULL
+    AND unplaced.position IS NULL
+)
 """)
 
 
