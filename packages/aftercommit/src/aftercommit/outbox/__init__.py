@@ -262,6 +262,8 @@ class Outbox:
 
     def _wake(self, session: Session) -> None:
         """Wake the workers of this process. It was committed, so whatever fails is no failure."""
+        if session.in_nested_transaction():  # a savepoint was released
+            return
         connection = session.info.pop(RECORDED, None)
         is_stale = connection is not None and has_stale_places(connection)
         for wake in [*self._wakers]:

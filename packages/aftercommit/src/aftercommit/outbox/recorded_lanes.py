@@ -70,4 +70,6 @@ def take_places(connection: sa.Connection, others: Collection[str | None] = ()) 
 
 def has_stale_places(connection: sa.Connection) -> bool:
     """Tell whether a transaction has left all blocked that it has recorded; ask once."""
-    return not connection.closed and connection.info.pop(_STALE, False)
+    if connection.closed or connection.invalidated:
+        return False
+    return bool(connection.info.pop(_STALE, False))

@@ -100,6 +100,8 @@ async def test_what_is_written_over_another_connection_is_refused(
         if is_first:
             await writes(session)
         await shop.outbox.record(session, OrderPlaced(1), about=1)
+        async with session.begin_nested():  # whose end is no commit
+            await session.execute(sa.select(tables.events.c.id))
         if not is_first:
             await writes(session)
         with pytest.raises(WiringError, match=TWO_WRITE):
