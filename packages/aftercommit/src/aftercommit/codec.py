@@ -101,11 +101,14 @@ class Codec(Generic[E_co]):
         """Return the columns of the events table for `envelope`.
 
         :raises WiringError: if nobody could read it: the codec does not know its class
-        :raises InvalidPayload: if it is too long
+        :raises InvalidPayload: if it is too long, or has a value that JSON cannot hold
         """
         name = envelope.type
         self.require(type(envelope.event))
-        data = msgspec.json.encode(envelope.event).decode()
+        try:
+            data = msgspec.json.encode(envelope.event).decode()
+        except (TypeError, ValueError, RecursionError, msgspec.MsgspecError) as error:
+            raise InvalidPayload(name, str(error)) from error
         if len(data) > MAX_EVENT_LENGTH:
             raise InvalidPayload(name, f"{len(data)} characters; there may be {MAX_EVENT_LENGTH}")
         return {

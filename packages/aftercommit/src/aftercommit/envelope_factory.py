@@ -16,6 +16,7 @@ from aftercommit.envelopes import (
     Subscription,
     current_traceparent,
 )
+from aftercommit.errors import InvalidPayload
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +57,10 @@ class EnvelopeFactory:
     def of_events(
         self, recorded: Iterable[tuple[object, str]], context: MessageContext
     ) -> tuple[list[Envelope], list[NewDelivery]]:
-        """Return events, which come with their subjects, in envelopes, and their deliveries."""
+        """Return events, which come with their subjects, in envelopes, and their deliveries.
+
+        :raises InvalidPayload: if the key of an event is None that an ordered handler goes by
+        """
         context = replace(context, traceparent=current_traceparent.get() or context.traceparent)
         envelopes, new = list[Envelope](), list[NewDelivery]()
         for event, subject in recorded:
@@ -73,6 +77,9 @@ class EnvelopeFactory:
             )
             envelopes.append(envelope)
             for handler, subscription in self.subscriptions.get(type(event), {}).items():
+                if (key := subscription.key) and subscription.lane and key(event) is None:
+                    reason = f"its key is None, so {handler} would take all such events one by one"
+                    raise InvalidPayload(name, reason)
                 lane = subscription.lane_of(event, subject)
                 new.append(NewDelivery(envelope, handler, subscription.delay, lane))
         return envelopes, new

@@ -14,7 +14,7 @@ this process; others look once a second.
 """
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from types import MappingProxyType
 from typing import Any
@@ -24,26 +24,31 @@ import anyio
 from anyio import current_time, get_cancelled_exc_class
 from anyio.lowlevel import current_token
 from sqlalchemy import URL, Connection, event
-from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import Session
+from sqlalchemy.ext.asyncio import AsyncSession, async_scoped_session
+from sqlalchemy.orm import Session, scoped_session
 
 from aftercommit.codec import Upcasters
-from aftercommit.errors import InvalidValue, WiringError
+from aftercommit.errors import InvalidValue
 from aftercommit.extensions.operations import OperationsExtension
 from aftercommit.extensions.operations.subjects import as_written
 from aftercommit.extensions.postgresql import PostgreSQLExtension
 from aftercommit.handler_limits import first_error, in_own_task
 from aftercommit.handler_rows import Row
 from aftercommit.outbox.app import OutboxApp
-from aftercommit.outbox.caller_transaction import (
+from aftercommit.outbox.caller_session import (
+    RECORDED,
+    cause_of,
     check_engine,
-    deliver_due,
+    connection_of,
+    ensure_one_writer,
     expect_async,
     expect_sync,
-    note,
-    store,
+    remember_message,
+    text_of,
 )
+from aftercommit.outbox.caller_transaction import deliver_due, note, store
 from aftercommit.outbox.handler_session import refuse_commit
+from aftercommit.outbox.recorded_lanes import has_stale_places
 from aftercommit.process.extension import Extension
 from aftercommit.process.runtime import Shutdown
 from aftercommit.process.worker import WORKER_SETTINGS, Worker
@@ -118,31 +123,45 @@ class Outbox:
             extensions=extensions,
             settings=settings,
         )
-        self._wakers: list[Callable[[], None]] = []
+        self._wakers: list[Callable[[bool], None]] = []
         self._known = set[URL]()  # of engines that record here
 
-    async def record(self, session: AsyncSession, *events: object, about: object) -> None:
+    async def record(
+        self, session: AsyncSession | async_scoped_session[Any], *events: object, about: object
+    ) -> None:
         """Store events `about` something, and a delivery to each of their handlers, in a session.
 
         They are delivered if and when the transaction of the session is committed. In a handler, it
         is the session that the handler was given.
 
-        An id that the database makes is there after `await session.flush()`, and not before.
+        An id that the database makes is there after `await session.flush()`, and not before. A
+        session of several binds stores events over the connection that writes; its commit raises a
+        WiringError if another one of its connections has written, too.
 
-        :raises WiringError: if the table has no row for such an event, or the session is one of
-            another database
-        :raises InvalidPayload: if an event is too long, or a value is not of the type it says
-        :raises InvalidValue: if it is about None
+        NaN and infinity are null in JSON: a field of type float refuses them, in one of type
+        `float | None` they become None.
+
+        :raises WiringError: if the table has no row for such an event, the session is one of
+            another database, or of none, or nothing of it could be rolled back (AUTOCOMMIT)
+        :raises InvalidPayload: if an event is too long, JSON cannot hold a value, or one is not of
+            the type it says; or if the event is for an ordered handler, and its key is None
+        :raises InvalidValue: if it is about None, an empty text, or what is no id
         """
-        expect_async(session, "record")
-        await session.run_sync(self._record, events, about)
+        given = expect_async(session, "record")
+        await given.run_sync(self._record, events, about)
 
-    def record_sync(self, session: Session, *events: object, about: object) -> None:
+    def record_sync(
+        self, session: Session | scoped_session[Any], *events: object, about: object
+    ) -> None:
         """Do the same as `record` in a session of synchronous code."""
-        expect_sync(session, "record")
-        self._record(session, events, about)
+        self._record(expect_sync(session, "record"), events, about)
 
-    async def once(self, session: AsyncSession, source: str, message_id: str | UUID) -> bool:
+    async def once(
+        self,
+        session: AsyncSession | async_scoped_session[Any],
+        source: str,
+        message_id: str | UUID,
+    ) -> bool:
         """Note a message in a session, and return whether it is there for the first time.
 
         Of two at once the second waits for the transaction of the first, so its answer is right.
@@ -151,22 +170,24 @@ class Outbox:
 
         :raises InvalidValue: if it has no id, or an empty one, which all such messages would share
         """
-        expect_async(session, "once")
-        return await session.run_sync(self._once, source, message_id)
+        given = expect_async(session, "once")
+        return await given.run_sync(self._once, source, message_id)
 
-    def once_sync(self, session: Session, source: str, message_id: str | UUID) -> bool:
+    def once_sync(
+        self, session: Session | scoped_session[Any], source: str, message_id: str | UUID
+    ) -> bool:
         """Do the same as `once` in a session of synchronous code."""
-        expect_sync(session, "once")
-        return self._once(session, source, message_id)
+        return self._once(expect_sync(session, "once"), source, message_id)
 
-    async def deliver(self, session: AsyncSession) -> int:
+    async def deliver(self, session: AsyncSession | async_scoped_session[Any]) -> int:
         """Run in this session the handlers of all that is due, until nothing is; return how many.
 
         For tests: nothing is committed, so that a fixture can roll all of it back. What a handler
         raises is raised here. Ports have their effects.
         """
-        await session.run_sync(self._connection)
-        return await deliver_due(session, self.app)
+        given = expect_async(session, "deliver")
+        await given.run_sync(self._connection)
+        return await deliver_due(given, self.app)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -187,7 +208,9 @@ class Outbox:
             await application.database.check_sessions()
             worker = Worker(application, shutdown := Shutdown(), concurrency=slots)
 
-            def wake() -> None:
+            def wake(stale_lanes: bool) -> None:
+                if stale_lanes:
+                    worker.unblock_lanes()
                 worker.wake()
                 application.database.backend.notify_workers()
 
@@ -203,7 +226,8 @@ class Outbox:
                     except BaseException as raised:  # leaves as it is, through no group
                         error = raised
                     finally:
-                        self._wakers.remove(waking)
+                        with suppress(ValueError):  # a commit has found the event loop closed
+                            self._wakers.remove(waking)
                         shutdown.set()
                         group.cancel_scope.deadline = current_time() + grace
             except BaseExceptionGroup as errors:
@@ -214,26 +238,25 @@ class Outbox:
     def _record(self, session: Session, events: Sequence[object], about: object) -> None:
         if about is None:
             raise InvalidValue("about", "is None; if the database makes the id, flush() first")
-        transaction, cause = session.info.get(self, (None, None))
-        is_same = transaction is session.get_transaction()
-        store(self._connection(session), self.app, events, str(about), cause if is_same else None)
+        subject, connection = text_of("about", about), self._connection(session)
+        store(connection, self.app, events, subject, cause_of(session, self.app))
+        session.info[RECORDED] = connection
         if not event.contains(session, "after_commit", self._wake):
             event.listen(session, "after_commit", self._wake)
+            event.listen(session, "before_commit", ensure_one_writer)
 
     def _once(self, session: Session, source: str, message_id: str | UUID) -> bool:
         for what, value in {"source": source, "message_id": message_id}.items():
             if value in (None, ""):
                 raise InvalidValue(what, f"is {value!r}, so nothing tells this message from others")
-        context = note(self._connection(session), self.app, str(source), str(message_id))
-        session.info[self] = session.get_transaction(), context
+        message = text_of("source", source), text_of("message_id", message_id)
+        context = note(self._connection(session), self.app, *message)
+        remember_message(session, self.app, context)
         return context is not None
 
     def _connection(self, session: Session) -> Connection:
-        """Return the connection of a session, which is one that the worker can follow."""
-        connection = session.connection()
-        if connection._is_autocommit_isolation():  # no public way costs no statement
-            problem = "sessions that record need transactions; their engine has the isolation level"
-            raise WiringError(problem, "AUTOCOMMIT")
+        """Return the connection of a session that writes, which the worker can follow."""
+        connection = connection_of(session)
         is_of_handler = event.contains(session, "before_commit", refuse_commit)
         if not is_of_handler and connection.engine.url not in self._known:
             check_engine(connection, self.app)
@@ -241,11 +264,19 @@ class Outbox:
         return connection
 
     def _wake(self, session: Session) -> None:
-        for wake in self._wakers:
-            wake()
+        """Wake the workers of this process. It was committed, so whatever fails is no failure."""
+        if session.in_nested_transaction():  # a savepoint was released
+            return
+        connection = session.info.pop(RECORDED, None)
+        is_stale = connection is not None and has_stale_places(connection)
+        for wake in [*self._wakers]:
+            try:
+                wake(is_stale)
+            except RuntimeError:  # its event loop was closed, and nobody has left `running()`
+                self._wakers.remove(wake)
 
 
-def _on_this_loop(function: Callable[[], None]) -> Callable[[], None]:
+def _on_this_loop(function: Callable[[bool], None]) -> Callable[[bool], None]:
     """Return what has the function called by this event loop soon, from whatever thread."""
     token: Any = current_token().native_token
     return partial(getattr(token, "call_soon_threadsafe", None) or token.run_sync_soon, function)

@@ -1,8 +1,7 @@
 """What is done in the transaction of somebody else: events stored, messages noted, tests."""
 
-import logging
-import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -10,72 +9,25 @@ from uuid import UUID, uuid4
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from aftercommit.claims import Claim
 from aftercommit.envelopes import EventId, MessageContext, bind_context, current_context
 from aftercommit.errors import CausationTooDeep, WiringError, raise_if_any
 from aftercommit.outbox.app import OutboxApp
+from aftercommit.outbox.caller_session import WRITE
 from aftercommit.outbox.handler_session import kept_open
+from aftercommit.outbox.recorded_lanes import store_in_lanes, take_places
 from aftercommit.sql.backend import DatabaseBackend
 from aftercommit.sql.claim_statements import RAW_EVENTS, pending
-from aftercommit.sql.database_url import parse_url, shown
-from aftercommit.sql.exceptions import DatabaseUnavailable
-from aftercommit.sql.lanes import Place, insertion, lock_keys, rows_of, unblocking
-from aftercommit.sql.schema import owner_of
+from aftercommit.sql.lanes import Place, unblocking
 from aftercommit.sql.sqlite import SQLite
 from aftercommit.sql.tables import commands, deliveries, events
 from aftercommit.unit_of_work import MAX_DEPTH
 
-logger = logging.getLogger(__name__)
-
-NO_TABLES = (
-    "it has not the tables of the outbox: running() makes them, and so does "
-    '"aftercommit db upgrade MODULE:NAME", where MODULE:NAME names the outbox'
-)
+FORGET = sa.delete(events).where(events.c.id == sa.bindparam("of_event", type_=sa.Uuid))
 INSERT: Mapping[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
-
-
-def expect_async(session: object, name: str) -> None:
-    """Refuse a session of synchronous code, in words that say what there is for it."""
-    if not isinstance(session, AsyncSession):
-        problem = f"{name} needs an AsyncSession; for a Session there is {name}_sync. It is"
-        raise WiringError(problem, repr(session))
-
-
-def expect_sync(session: object, name: str) -> None:
-    """Refuse an asynchronous one in the same way."""
-    if isinstance(session, AsyncSession):
-        problem = f"{name}_sync needs a Session; for an AsyncSession there is {name}. It is"
-        raise WiringError(problem, repr(session))
-
-
-def check_engine(connection: sa.Connection, app: OutboxApp) -> None:
-    """Compare the engine of a session with what the worker uses, and look for our tables.
-
-    :raises WiringError: if it is that of another database: nobody would look there
-    :raises DatabaseUnavailable: if nobody has made them yet
-    :raises SchemaOfAnother: if they are those of another application: its worker knows no others
-    """
-    ours, theirs = parse_url(app.load({}).database_url), connection.engine.url
-    if _place(ours) != _place(theirs):
-        both = shown(theirs.set(drivername=theirs.get_backend_name())), shown(ours)
-        raise WiringError("the sessions and the outbox have two databases", *both)
-    if not sa.inspect(connection).has_table(events.name):
-        raise DatabaseUnavailable(NO_TABLES)
-    owner_of(connection, app.name)
-    driver = connection.connection.driver_connection
-    if getattr(driver, "isolation_level", None) is not None and _place(ours)[0] == "sqlite":
-        logger.warning(
-            "requests can overwrite what others have written since they have read it; "
-            "once for the engine, call aftercommit.sqlite.prepare"
-        )
-
-
-def _place(url: sa.URL) -> tuple[str, str]:
-    """Return the kind of a database, and its name; a server may have many addresses."""
-    kind, name = url.get_backend_name(), url.database or ""
-    return kind, os.path.realpath(name.removeprefix("file:")) if kind == "sqlite" else name
 
 
 def store(
@@ -92,7 +44,7 @@ def store(
     :raises CausationTooDeep: if `MAX_DEPTH` events led to it
 
     It asks for no pauses, which would lock them to the end of a transaction that may last: who
-    claims leaves out what is paused. But the lanes of ordered handlers are locked as long.
+    claims leaves out what is paused.
     """
     strange = [repr(each) for each in recorded if isinstance(each, type | list)]
     raise_if_any("record takes events one by one, as in OrderPlaced(7), and not", strange)
@@ -106,9 +58,6 @@ def store(
         raise CausationTooDeep(context.depth, [context.handler])
     kind = _backend(connection, app)
     now = _clock(connection, app)
-    keys = lock_keys(each.lane for each in new if each.lane)
-    if keys and kind.lock_lanes is not None:
-        connection.execute(kind.lock_lanes, {"keys": keys})
     rows = [app.codec().to_row(envelope) for envelope in envelopes]
     for row in rows:
         app.codec().from_row(row)  # what nobody could read is refused while it can be corrected
@@ -119,11 +68,16 @@ def store(
         for envelope, handler, delay, lane in new
         if not lane
     ]
-    if in_lanes := rows_of(new):
-        connection.execute(insertion(now), in_lanes)
-    if outstanding:
-        values = sa.insert(deliveries).values(attempts=0, token=1, available_at=due)
-        connection.execute(values, outstanding)
+    try:
+        store_in_lanes(connection, kind, now, new)
+        if outstanding:
+            values = sa.insert(deliveries).values(attempts=0, token=1, available_at=due)
+            connection.execute(values, outstanding)
+    except Exception:  # whoever goes on and commits would store events that nobody gets
+        with suppress(SQLAlchemyError):  # on PostgreSQL, nothing can be committed any more
+            ids = [{"of_event": envelope.id} for envelope in envelopes]
+            connection.execute(FORGET, ids)
+        raise
 
 
 def note(
@@ -140,21 +94,25 @@ def note(
         "correlation_id": context.correlation_id,
     }
     new = INSERT[connection.dialect.name](commands).values(accepted_at=_clock(connection, app))
-    result = connection.execute(new.on_conflict_do_nothing(), row)
-    return context if result.rowcount == 1 else None
+    # a row count is not what each driver has after an INSERT
+    stored = connection.execute(new.on_conflict_do_nothing().returning(commands.c.id), row)
+    return context if stored.first() else None
 
 
 async def deliver_due(session: AsyncSession, app: OutboxApp) -> int:
     """Run the handlers of all that is due in this session, until nothing is; return how many."""
-    connection, count = await session.connection(), 0
-    now = await session.run_sync(lambda sync: _clock(sync.connection(), app))
+    connection, count = await session.connection(bind_arguments={"clause": WRITE}), 0
+    now = await connection.run_sync(_clock, app)
     columns = deliveries.c
     key = columns.event_id, columns.handler, columns.lane, columns.position
     due = pending(app.codec(), False, *key).where(deliveries.c.available_at <= now)
-    while found := (await connection.execute(due, {"handlers": [*app.bound.events]})).first():
+    while True:
+        await connection.run_sync(take_places)
+        found = (await connection.execute(due, {"handlers": [*app.bound.events]})).first()
+        if found is None:
+            return count
         await _deliver(session, connection, app, *found)
         count += 1
-    return count
 
 
 async def _deliver(
@@ -175,7 +133,7 @@ async def _deliver(
     done = sa.update(deliveries).where(*this)
     await connection.execute(done.values(attempts=1, available_at=None, completed_at=0))
     if lane:
-        now = await session.run_sync(lambda sync: _clock(sync.connection(), app))
+        now = await connection.run_sync(_clock, app)
         place = Place(lane, position, event_id, handler)
         await connection.execute(unblocking(now), place._asdict())
 

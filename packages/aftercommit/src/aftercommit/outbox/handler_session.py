@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from aftercommit.claims import WorkItem
 from aftercommit.errors import WiringError
+from aftercommit.outbox.recorded_lanes import has_recorded, take_places
 from aftercommit.sql.database_url import shown
 from aftercommit.sql.handler_guard import ENDED, INSTEAD, SAVEPOINTS, in_transaction
 from aftercommit.sql.outbox import SqlAlchemyOutbox
@@ -58,10 +59,14 @@ class SessionUnitOfWork:
         if not sync.autobegin:
             sync.begin()
         _refuse_ends(self.session)
+        self._transaction = transaction
 
     async def before_commit(self) -> None:
         """Write what the handler has changed."""
         await self.session.flush()
+        connection = self._transaction.connection.sync_connection
+        if connection and has_recorded(connection):
+            await self._transaction.run_sync(take_places)
 
     def refusals(self, seen: Sequence[object]) -> Refusals:
         """Return no rule: what a violated constraint means is seen by nobody."""

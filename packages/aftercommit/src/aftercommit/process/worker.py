@@ -5,7 +5,7 @@ from collections import Counter, deque
 from collections.abc import Sequence
 from contextlib import suppress
 
-from anyio import create_task_group, current_time, get_cancelled_exc_class, move_on_after
+from anyio import create_task_group, current_time, get_cancelled_exc_class
 from anyio.abc import TaskGroup
 from anyio.lowlevel import checkpoint
 
@@ -46,8 +46,8 @@ class Worker:
             text = "deliveries to %s wait for a process that has their ports: here they are None"
             logger.info(text, ", ".join(sorted(unable)))
         self._shutdown = shutdown
-        self._wakeup = Wakeup()
-        self.wake = self._wakeup.wake
+        self._wakeup, self._unblocking = Wakeup(), Wakeup()
+        self.wake, self.unblock_lanes = self._wakeup.wake, self._unblocking.wake
         self._concurrency = concurrency
         self._running: Counter[str] = Counter()
         self._backlog_likely, self._has_said_why = False, False
@@ -84,6 +84,7 @@ class Worker:
     async def _wake_at_shutdown(self) -> None:
         await self._shutdown.wait()
         self._wakeup.wake()
+        self._unblocking.wake()
 
     async def _unblock_lanes(self) -> None:
         look = mend_lanes  # later, only for what is found by an index
@@ -93,8 +94,7 @@ class Worker:
                 look = unblock_heads
             except Exception as error:
                 logger.warning("it is not known which lanes wait for nothing: %s", error)
-            with move_on_after(UNBLOCK_SECONDS):
-                await self._shutdown.wait()
+            await self._unblocking.sleep(UNBLOCK_SECONDS)
 
     async def _run_loop(self, group: TaskGroup, *, until_idle: bool) -> None:
         if until_idle:

@@ -17,7 +17,14 @@ from anyio import move_on_after, sleep
 from aftercommit.envelopes import EventId
 from aftercommit.errors import Unavailable
 from aftercommit.sql.database import Database
-from aftercommit.sql.lanes import BLOCK_FOLLOWERS, NOT_FIRST, Place, after_end, lock_lanes
+from aftercommit.sql.lanes import (
+    BLOCK_FOLLOWERS,
+    NOT_FIRST,
+    PLACEMENT,
+    Place,
+    after_end,
+    lock_lanes,
+)
 from aftercommit.sql.tables import IN_LANE, deliveries
 from aftercommit.sql.transaction import Transaction
 
@@ -28,7 +35,8 @@ FINAL_SECONDS = 2.0
 
 logger = logging.getLogger(__name__)
 
-# the first of each lane, by its index: however long a lane is
+# the first of each lane, by its index: however long a lane is; and what was committed without a
+# place in it
 _STUCK = sa.text("""
 WITH RECURSIVE lanes (lane) AS (
     SELECT min(lane) FROM aftercommit_deliveries WHERE lane IS NOT NULL AND completed_at IS NULL
@@ -44,6 +52,12 @@ SELECT lanes.lane FROM lanes JOIN aftercommit_deliveries AS delivery
         SELECT min(position) FROM aftercommit_deliveries AS first
         WHERE first.lane = lanes.lane AND first.completed_at IS NULL
     )
+UNION
+SELECT lanes.lane FROM lanes WHERE EXISTS (
+    SELECT 1 FROM aftercommit_deliveries AS unplaced
+    WHERE unplaced.lane = lanes.lane AND unplaced.completed_at IS NULL
+    AND unplaced.position IS NULL
+)
 """)
 
 
@@ -88,8 +102,10 @@ async def _try_to_unblock(database: Database, lanes: Sequence[str]) -> Sequence[
 async def _unblock_first(
     transaction: Transaction, database: Database, lanes: Iterable[str]
 ) -> None:
-    """Unblock the first of each of these lanes, which are locked."""
+    """Unblock the first of each of these lanes, which are locked, when all in it have places."""
     fronts = [Place(lane, -1, EventId(UUID(int=0)), "") for lane in lanes]
+    if fronts and database.backend.lock_lanes is not None:
+        await transaction.execute(PLACEMENT, {"lanes": [place.of_lane for place in fronts]})
     await after_end(transaction, database, fronts)
 
 

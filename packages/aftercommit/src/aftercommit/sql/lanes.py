@@ -14,6 +14,10 @@ statements of their own.
 Who stores an event has to wait for its lane. Who completes a delivery does not: a lease would end
 meanwhile, and its effect would be repeated. If somebody else has locked the lane, it unblocks
 nothing, and its process does that when the lock is free: see `lane_repair.py`.
+
+A session of the application goes on after it has recorded an event, and locks rows of its own. So
+its events are stored blocked and without a position first, and get their places right before the
+COMMIT. What is committed without that, below SQLAlchemy, gets its places from a worker.
 """
 
 from collections.abc import Collection, Iterable, Sequence
@@ -22,6 +26,7 @@ from typing import Any, NamedTuple
 from zlib import crc32
 
 import sqlalchemy as sa
+from sqlalchemy.sql.dml import ReturningUpdate
 
 from aftercommit.claims import NewDelivery
 from aftercommit.envelopes import EventId
@@ -30,9 +35,11 @@ from aftercommit.sql.tables import FINISHED, IN_LANE, deliveries, events
 from aftercommit.sql.transaction import Transaction
 
 PARTS = 1024
+SNAPSHOTS = ["repeatable read", "serializable"]  # see what was committed before they began
 
 Now = sa.ColumnElement[float]
 _earlier, _later, _ended = deliveries.alias(), deliveries.alias(), deliveries.alias()
+_NEXT_POSITION = sa.Sequence("aftercommit_events_position", data_type=sa.BigInteger).next_value()
 
 _lanes: sa.BindParameter[Any] = sa.bindparam("lanes", expanding=True)
 IN_THESE_LANES = deliveries.c.lane.in_(_lanes), ~FINISHED
@@ -99,6 +106,49 @@ def rows_of(new: Iterable[NewDelivery]) -> list[dict[str, Any]]:
     return rows
 
 
+def _placement() -> ReturningUpdate[str, bool]:
+    """Return the statement that gives what has no position yet its place, in lanes that are locked.
+
+    Behind what is there, in the order in which it was recorded; its event gets the same position.
+    A snapshot that is older than the locks may not show what is there, or that it is done. So all
+    stays blocked then, and `is_stale` says that somebody has to unblock it.
+    """
+    row = deliveries.c
+    lanes: sa.BindParameter[Any] = sa.bindparam("lanes", expanding=True)
+    recorded = events.c.position.label("recorded")
+    number = sa.func.row_number().over(partition_by=row.lane, order_by=recorded)
+    new = (
+        sa.select(row.event_id, row.handler, row.lane, recorded, number.label("number"))
+        .join(events)
+        .where(IN_LANE, row.position.is_(None), row.lane.in_(lanes))
+        .cte("new")
+    )
+    each = sa.select(new.c.event_id).group_by(new.c.event_id).order_by(sa.func.min(new.c.recorded))
+    in_order, position = each.subquery(), _NEXT_POSITION.label("position")
+    places = sa.select(in_order.c.event_id, position).cte("places")  # volatile: it is computed once
+    moved = (
+        sa.update(events)
+        .where(events.c.id == places.c.event_id)
+        .values(position=places.c.position)
+        .cte("moved")
+    )
+    is_behind = sa.exists().where(
+        _earlier.c.lane == new.c.lane,
+        _earlier.c.completed_at.is_(None),
+        _earlier.c.position.is_not(None),
+    )
+    is_stale = sa.func.current_setting("transaction_isolation").in_(SNAPSHOTS)
+    blocked = sa.or_(is_stale, new.c.number > 1, is_behind)
+    return (
+        sa.update(deliveries)
+        .where(row.event_id == new.c.event_id, row.handler == new.c.handler)
+        .where(places.c.event_id == new.c.event_id)
+        .values(position=places.c.position, blocked=blocked)
+        .returning(row.lane, is_stale.label("is_stale"))
+        .add_cte(moved)
+    )
+
+
 def unblocking(now: Now) -> sa.Update:
     """Return the statement that unblocks the first row after one that has ended, at a `Place`.
 
@@ -124,6 +174,9 @@ def unblocking(now: Now) -> sa.Update:
     due = sa.case((row.available_at < now, now), else_=row.available_at)
     unblocked = sa.update(deliveries).where(*of_lane, row.blocked, ~was_blocked)
     return unblocked.values(blocked=False, available_at=due)
+
+
+PLACEMENT = _placement()
 
 
 async def lock_lanes(

@@ -27,6 +27,8 @@ from aftercommit.sql.tables import deliveries
 from aftercommit.sql.transaction import Transaction
 from aftercommit.sql.write_line import Writer
 
+ROWS_TOGETHER = 100  # of one INSERT: each has queries, and SQLite compares them with each other
+
 
 class OrderedDeliveries:
     """What is done with the rows of lanes. An unordered handler has none, and pays nothing."""
@@ -35,7 +37,8 @@ class OrderedDeliveries:
         self._database, self._policy = database, policy
         now, row = database.clock, deliveries.c
         stored = insertion(now + pause_of(sa.bindparam("subscriber")))
-        self._insert = stored.returning(row.event_id, row.handler, row.blocked)
+        stored = stored.returning(row.event_id, row.handler, row.blocked)
+        self._insert = stored.execution_options(insertmanyvalues_page_size=ROWS_TOGETHER)
         is_new = (row.completed_at == now).label("is_new")
         self._settlement = settlement(database, policy).returning(is_new)
         self._next = unblocking(now).returning(row.event_id, row.handler, row.token)

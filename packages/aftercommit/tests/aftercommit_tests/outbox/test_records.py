@@ -1,20 +1,33 @@
 """What cannot be delivered is refused where it is recorded, while it can be mended."""
 
+import os
+import subprocess
+import sys
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
 from math import inf, nan
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import pytest
-from aftercommit import Handlers, InvalidValue, Later, Outbox, Unavailable, on
+from aftercommit import Handlers, InvalidValue, Later, Ordered, Outbox, Unavailable, on
 from aftercommit.errors import InvalidPayload, WiringError
+from aftercommit.sql import tables
 from aftercommit.sql.exceptions import SchemaOfAnother
-from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy import Connection, event, exc, select, text
+from sqlalchemy.ext.asyncio import (
+    AsyncEngine,
+    AsyncSession,
+    async_scoped_session,
+    create_async_engine,
+)
+from sqlalchemy.orm import Session, scoped_session
 
 from aftercommit_tests.outbox.orders import OrderPlaced, Shop, open_shop, reserve
+from aftercommit_tests.warm import SOURCES
 
 pytestmark = pytest.mark.anyio
 
@@ -31,12 +44,40 @@ class Unknown:
     """An event that no row of the table has."""
 
 
+class Name(str):
+    """Text that JSON does not take for text."""
+
+
+@dataclass(frozen=True)
+class Named:
+    """An event with a field of each kind that can hold what JSON cannot."""
+
+    name: str = ""
+    counts: dict[Any, int] = field(default_factory=dict)
+    weight: float = 0.0
+    till: str | None = None
+
+
+async def count(event: Named, session: AsyncSession) -> None:
+    """Take such events in order."""
+
+
 UNDELIVERABLE: dict[str, tuple[Any, Any, type[Exception], str]] = {
     "an id that the database has not made": (OrderPlaced(None), 1, InvalidPayload, "order_id"),  # type: ignore[arg-type]
     "nothing": (OrderPlaced(1), None, InvalidValue, "flush"),
     "no row": (Unknown(), 1, WiringError, r"on\(Unknown, …\)"),
     "a list": ([OrderPlaced(1)], 1, WiringError, "takes events one by one"),
     "a class": (OrderPlaced, 1, WiringError, "takes events one by one"),
+    "text of another class": (Named(Name("lamp"), till="1"), 1, InvalidPayload, "Name"),
+    "half a character": (Named("\ud800", till="1"), 1, InvalidPayload, "surrogates"),
+    "keys that are no text": (Named(counts={(1, 2): 3}, till="1"), 1, InvalidPayload, "keys"),
+    "no number": (Named(weight=nan, till="1"), 1, InvalidPayload, "weight"),
+    "an empty text": (OrderPlaced(1), "", InvalidValue, "about is ''; it is an id"),
+    "a subject of half a character": (OrderPlaced(1), "\ud800", InvalidValue, "no database"),
+    "a subject with a NUL": (OrderPlaced(1), "a\0b", InvalidValue, "no database can store"),
+    "a list of subjects": (OrderPlaced(1), [1], InvalidValue, r"about is \[1\]; it is an id"),
+    "bytes": (OrderPlaced(1), b"1", InvalidValue, "about is b'1'; it is an id"),
+    "no key": (Named(), 1, InvalidPayload, "its key is None, so count would take all such"),
 }
 
 
@@ -46,10 +87,14 @@ UNDELIVERABLE: dict[str, tuple[Any, Any, type[Exception], str]] = {
 async def test_what_cannot_be_delivered_is_refused_at_once(
     shop: Shop, event: Any, about: Any, kind: type[Exception], problem: str
 ) -> None:
-    """Later, it would be parked for good."""
-    async with shop.outbox.running(), shop.session() as session:
+    """Later, it would be parked for good, or nobody would know what it is about."""
+    ordered = on(Named, Ordered(count), key=lambda event: event.till)
+    outbox = Outbox("shop", shop.outbox.app.default_database_url, [on(OrderPlaced), ordered])
+    async with outbox.running(), shop.session() as session:
         with pytest.raises(kind, match=problem):
-            await shop.outbox.record(session, event, about=about)
+            await outbox.record(session, event, about=about)
+        await session.commit()
+    assert await shop.rows(tables.events.c.id) == []
 
 
 async def test_tables_that_are_missing_are_a_sentence(shop: Shop) -> None:
@@ -65,6 +110,14 @@ async def test_tables_that_are_missing_are_a_sentence(shop: Shop) -> None:
             shop.outbox.record_sync(session, OrderPlaced(1), about=1)  # type: ignore[arg-type]
         with pytest.raises(WiringError, match="once needs an AsyncSession.*once_sync"):
             await shop.outbox.once(session.sync_session, "shop.example", "1")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("message_id", [b"1", ["1"], "a\0b"])
+async def test_what_is_no_id_is_no_message(shop: Shop, message_id: Any) -> None:
+    """It would be stored as its Python source, or be an error of the database."""
+    async with shop.session() as session:
+        with pytest.raises(InvalidValue, match="message_id is "):
+            await shop.outbox.once(session, "shop.example", message_id)
 
 
 @pytest.mark.parametrize(("source", "message_id"), [("s", None), ("s", ""), ("", "1")])
@@ -109,15 +162,189 @@ async def test_sessions_of_another_database_are_refused(
 
 async def test_sessions_that_the_worker_cannot_follow_are_refused(shop: Shop) -> None:
     """The schema is that of another name, or nothing is rolled back."""
-    async with shop.outbox.running():
-        async with shop.session() as session:
-            other = Outbox("other", shop.outbox.app.default_database_url, [on(OrderPlaced)])
-            with pytest.raises(SchemaOfAnother, match="belongs to the application shop"):
-                await other.record(session, OrderPlaced(1), about=1)
-        careless = shop.engine.execution_options(isolation_level="AUTOCOMMIT")
-        async with AsyncSession(careless) as session:
+    async with shop.outbox.running(), shop.session() as session:
+        other = Outbox("other", shop.outbox.app.default_database_url, [on(OrderPlaced)])
+        with pytest.raises(SchemaOfAnother, match="belongs to the application shop"):
+            await other.record(session, OrderPlaced(1), about=1)
+
+
+async def autocommit_of_sqlalchemy(url: str) -> AsyncEngine:
+    return create_async_engine(url, isolation_level="AUTOCOMMIT")
+
+
+async def autocommit_of_sqlite(url: str) -> AsyncEngine:
+    return create_async_engine(url, connect_args={"isolation_level": None})
+
+
+async def autocommit_of_the_driver(url: str) -> AsyncEngine:
+    url = url.replace("asyncpg", "psycopg")
+    return create_async_engine(url, connect_args={"autocommit": True})
+
+
+async def autocommit_of_a_listener(url: str) -> AsyncEngine:
+    engine = create_async_engine(url.replace("asyncpg", "psycopg"))
+
+    @event.listens_for(engine.sync_engine, "connect")
+    def connect(connection: Any, _: object) -> None:
+        connection.autocommit = True
+
+    return engine
+
+
+CARELESS: list[tuple[str, Any]] = [
+    ("sqlite", autocommit_of_sqlalchemy),
+    ("sqlite", autocommit_of_sqlite),
+    ("postgresql", autocommit_of_sqlalchemy),
+    ("postgresql", autocommit_of_the_driver),
+    ("postgresql", autocommit_of_a_listener),
+]
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+@pytest.mark.parametrize(("kind", "careless"), CARELESS)
+async def test_a_session_of_which_nothing_is_rolled_back_is_refused(
+    empty_postgres_url: str, tmp_path: object, kind: str, careless: Any, anyio_backend: str
+) -> None:
+    """Whoever has said AUTOCOMMIT: the event would be there, whatever becomes of the order."""
+    url = f"sqlite:///{tmp_path}/shop.db" if kind == "sqlite" else empty_postgres_url
+    async with open_shop(url, anyio_backend) as shop:
+        async with shop.outbox.running():
+            pass
+        engine = await careless(shop.engine.url.render_as_string(hide_password=False))
+        async with AsyncSession(engine) as session:
             with pytest.raises(WiringError, match="transactions.*: AUTOCOMMIT"):
-                await shop.place(session, 1)
+                await shop.outbox.record(session, OrderPlaced(1), about=1)
+            with pytest.raises(WiringError, match="transactions.*: AUTOCOMMIT"):
+                await shop.outbox.once(session, "shop.example", "request-1")
+        await engine.dispose()
+        assert await shop.rows(tables.events.c.id) == []
+
+
+@pytest.mark.parametrize("statement", ["BEGIN", "BEGIN IMMEDIATE"])
+async def test_a_transaction_that_a_listener_begins_is_one(
+    tmp_path: object, statement: str
+) -> None:
+    """As SQLAlchemy's documentation of SQLite says; a dialect may send it with what comes next."""
+    url = f"sqlite:///{tmp_path}/shop.db"
+    async with open_shop(url, "trio", prepared=False) as shop:
+        begin_by_listeners(shop.engine, statement)
+        async with shop.outbox.running():
+            for number in (1, 2):
+                async with shop.session() as session, session.begin():
+                    await shop.outbox.record(session, OrderPlaced(number), about=number)
+        assert len(await shop.rows(tables.events.c.id)) == 2
+
+
+def begin_by_listeners(engine: AsyncEngine, statement: str) -> None:
+    @event.listens_for(engine.sync_engine, "connect")
+    def connect(connection: Any, _: object) -> None:
+        connection.isolation_level = None
+
+    @event.listens_for(engine.sync_engine, "begin")
+    def begin(connection: Connection) -> None:
+        connection.exec_driver_sql(statement)
+
+
+async def test_sessions_of_a_registry_can_record(shop: Shop) -> None:
+    """Such as `db.session` of Flask-SQLAlchemy, which stands for the session of a request."""
+    scoped = async_scoped_session(shop.session, scopefunc=lambda: 1)
+    async with shop.outbox.running():
+        assert await shop.outbox.once(scoped, "shop.example", "request-1")
+        await shop.outbox.record(scoped, OrderPlaced(1), about=1)
+        await scoped.commit()
+        with pytest.raises(WiringError, match="record_sync needs a Session"):
+            shop.outbox.record_sync(scoped, OrderPlaced(1), about=1)  # type: ignore[arg-type]
+        await scoped.remove()
+
+        def record(session: Session) -> None:
+            registry: Any = scoped_session(lambda: session)  # type: ignore[arg-type]
+            assert shop.outbox.once_sync(registry, "shop.example", "request-2")
+            shop.outbox.record_sync(registry, OrderPlaced(2), about=2)
+            registry.commit()
+
+        async with shop.session() as session:
+            await session.run_sync(record)
+
+    assert len(await shop.rows(tables.events.c.id)) == 2
+
+
+async def test_what_is_swallowed_leaves_no_event_without_deliveries(shop: Shop) -> None:
+    """On SQLite, whoever catches the error can commit the rest of the transaction."""
+    refusal = "BEGIN SELECT RAISE(ABORT, 'the disk is full'); END"
+    trigger = f"CREATE TRIGGER t BEFORE INSERT ON aftercommit_deliveries {refusal}"
+    async with shop.outbox.running():
+        pass
+    async with shop.session() as session:
+        await session.execute(text(trigger))
+        with pytest.raises(exc.IntegrityError, match="the disk is full"):
+            await shop.outbox.record(session, OrderPlaced(1), about=1)
+        await session.commit()
+
+    assert await shop.rows(tables.events.c.id) == []
+
+
+LEFT_OPEN = """
+import asyncio, os, sys
+from aftercommit_tests.outbox.orders import OrderPlaced
+from aftercommit import Outbox, on
+from sqlalchemy import create_engine
+from sqlalchemy.orm import Session
+
+outbox = Outbox("shop", sys.argv[1], [on(OrderPlaced)])
+running, loop = outbox.running(), asyncio.new_event_loop()
+loop.run_until_complete(running.__aenter__())
+loop.close()
+with Session(create_engine(sys.argv[1])) as session:
+    for number in (1, 2):
+        outbox.record_sync(session, OrderPlaced(number), about=number)
+        session.commit()
+print("committed", flush=True)
+os._exit(0)  # what is left of the loop has nothing to say
+"""
+
+
+def test_a_commit_does_not_fail_because_an_event_loop_has_ended(tmp_path: Path) -> None:
+    """What is committed is committed: an error would say that it is not."""
+    program = [sys.executable, "-c", LEFT_OPEN, f"sqlite:///{tmp_path}/shop.db"]
+    ended = subprocess.run(
+        program, env=os.environ | {"PYTHONPATH": SOURCES}, capture_output=True, text=True
+    )
+
+    assert (ended.returncode, ended.stdout) == (0, "committed\n"), ended.stderr
+
+
+async def test_a_message_that_was_rolled_back_causes_nothing(shop: Shop) -> None:
+    """A trace would begin with what was never there. The one before it is still the cause."""
+
+    async def causes() -> list[bool]:
+        """Tell of each event, in order, whether its message is there."""
+        event = tables.events.c
+        there = select(event.causation_id.in_(select(tables.commands.c.id)))
+        async with shop.session() as session:
+            return [*(await session.scalars(there.order_by(event.position)))]
+
+    async with shop.outbox.running():
+        async with shop.session() as session, session.begin():
+            outer = await session.begin_nested()
+            async with session.begin_nested():
+                assert await shop.outbox.once(session, "shop.example", "request-1")
+            await shop.outbox.record(session, OrderPlaced(0), about=0)
+            await outer.rollback()
+            await shop.outbox.record(session, OrderPlaced(1), about=1)
+            async with session.begin_nested():
+                assert await shop.outbox.once(session, "shop.example", "request-1")
+            savepoint = await session.begin_nested()
+            assert await shop.outbox.once(session, "shop.example", "request-2")
+            await savepoint.rollback()
+            await shop.outbox.record(session, OrderPlaced(2), about=2)
+        async with shop.session() as session, session.begin():
+            await shop.outbox.record(session, OrderPlaced(3), about=3)
+        found = await causes()
+        event = tables.events.c
+        same = await shop.rows(event.correlation_id)
+
+    assert found == [False, True, False]
+    assert len(set(same)) == 3
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
