@@ -77,11 +77,9 @@ class Transaction:
 
         :raises WiringError: if a statement of such a task is under way
         """
-        if self._guard is None:
-            yield
-            return
-        with self._guard.alone():
-            self._guard.ensure_at_rest()
+        with self._guard.alone() if self._guard else nullcontext():
+            if self._guard:
+                self._guard.ensure_at_rest()
             yield
 
     def _objects(self) -> AsyncSession:
