@@ -234,8 +234,9 @@ def _close(connection: sa.Connection, guard: HandlerGuard | None) -> None:
     try:
         connection.close()
     except Exception:  # such as: there is still a call under way, below SQLAlchemy
-        connection.invalidate()
-        connection.close()
+        if not connection.closed:
+            connection.invalidate()
+            connection.close()
 
 
 def _is_stuck(connection: sa.Connection) -> bool:
