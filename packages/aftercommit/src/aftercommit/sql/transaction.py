@@ -1,7 +1,7 @@
 """One transaction of the database, and what can be done in it."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from typing import Any, TypeVar, TypeVarTuple, cast
 
 import sqlalchemy as sa
@@ -231,12 +231,8 @@ def _close(connection: sa.Connection, guard: HandlerGuard | None) -> None:
     is_unsafe = guard and (guard.under_way or not guard.is_reusable)
     if is_unsafe or _is_stuck(connection):
         connection.invalidate()
-    try:
+    with suppress(Exception):  # the pool drops what it cannot roll back, and so does the server
         connection.close()
-    except Exception:  # such as: there is still a call under way, below SQLAlchemy
-        if not connection.closed:
-            connection.invalidate()
-            connection.close()
 
 
 def _is_stuck(connection: sa.Connection) -> bool:
