@@ -1,7 +1,7 @@
 """One transaction of the database, and what can be done in it."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from typing import Any, TypeVar, TypeVarTuple, cast
 
 import sqlalchemy as sa
@@ -77,11 +77,9 @@ class Transaction:
 
         :raises WiringError: if a statement of such a task is under way
         """
-        if self._guard is None:
-            yield
-            return
-        with self._guard.alone():
-            self._guard.ensure_at_rest()
+        with self._guard.alone() if self._guard else nullcontext():
+            if self._guard:
+                self._guard.ensure_at_rest()
             yield
 
     def _objects(self) -> AsyncSession:
@@ -244,10 +242,7 @@ def _close(connection: sa.Connection, guard: HandlerGuard | None) -> None:
     is_unsafe = guard and (guard.under_way or not guard.is_reusable)
     if is_unsafe or _is_stuck(connection):
         connection.invalidate()
-    try:
-        connection.close()
-    except Exception:  # such as: there is still a call under way, below SQLAlchemy
-        connection.invalidate()
+    with suppress(Exception):  # the pool drops what it cannot roll back, and so does the server
         connection.close()
 
 
