@@ -9,12 +9,13 @@ the other one: an interruption loses none, and may double one. Run this again th
 import asyncio
 import os
 import sys
+from typing import Any
 
 import aio_pika
 from aio_pika.abc import AbstractConnection
 from aio_pika.exceptions import ChannelPreconditionFailed
 
-DEAD_LETTERS = {"x-queue-type": "quorum", "x-delivery-limit": -1}  # as the program makes it
+DEAD_LETTERS: dict[str, Any] = {"x-queue-type": "quorum", "x-delivery-limit": -1}  # as the program makes it
 
 
 async def make_quorum(url: str, name: str) -> None:
@@ -35,7 +36,7 @@ async def declare(connection: AbstractConnection, name: str) -> bool:
     """Make a quorum queue, and tell whether it is one now; else there is another."""
     try:
         channel = await connection.channel()
-        await channel.declare_queue(name, durable=True, arguments={**DEAD_LETTERS})
+        await channel.declare_queue(name, durable=True, arguments=DEAD_LETTERS)
     except ChannelPreconditionFailed:
         return False
     return True

@@ -18,6 +18,7 @@ from aftercommit.process.application import Application
 from aftercommit.process.runtime import Shutdown
 from aftercommit.sql import tables
 from aftercommit.sql.exceptions import DatabaseUnavailable
+from anyio import to_thread
 from sqlalchemy import Executable
 
 from aftercommit_tests.builders import a_command
@@ -107,13 +108,13 @@ async def test_many_scrapes_in_a_second_get_one_text(application: Application) -
     now = 100.0
     probes = Probes(application, Shutdown(), MAX_LAG_SECONDS, clock=lambda: now)
     await probes.look(with_stats=True)
-    before = probes.metrics()
+    before = await to_thread.run_sync(probes.metrics)
     await application.bus.handle(a_command())
     await metrics_of(application)  # by another port
     now += TEXT_SECONDS / 2
-    together = probes.metrics()
+    together = await to_thread.run_sync(probes.metrics)
     now += TEXT_SECONDS / 2
-    later = probes.metrics()
+    later = await to_thread.run_sync(probes.metrics)
 
     assert together == before
     assert samples(later)["things_commands_total", "make_thing", "done"] == 1
@@ -296,7 +297,7 @@ async def test_a_database_that_says_nothing_makes_it_not_ready(
         now += STALE_SECONDS + 1
 
         assert probes.readiness_error() == "the database does not answer"
-        assert samples(probes.metrics())["things_database_up",] == 0
+        assert samples(await to_thread.run_sync(probes.metrics))["things_database_up",] == 0
         group.cancel_scope.cancel()
 
 
