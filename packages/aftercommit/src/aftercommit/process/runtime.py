@@ -14,7 +14,6 @@ from aftercommit.errors import InvalidValue, install_hint
 from aftercommit.handler_limits import first_error
 from aftercommit.process.application import Application
 from aftercommit.process.signals import stop_signals
-from aftercommit.process.systemd import notifying
 
 logger = logging.getLogger(__name__)
 
@@ -73,10 +72,9 @@ def run_services(
 
         stopping = stop_signals(stop, signal.SIGTERM, signal.SIGINT, name=name, grace=grace)
         with CancelScope() as body, stopping:
-            async with notifying() as ready, opening as application, AsyncExitStack() as opened:
+            async with opening as application, AsyncExitStack() as opened:
                 for lifespan in lifespans:
                     await opened.enter_async_context(lifespan(application, shutdown))
-                ready()
                 async with anyio.create_task_group() as group:
                     for service in services:
                         group.start_soon(service, application, shutdown)

@@ -45,7 +45,7 @@ def wait_for(systemd: socket.socket, message: bytes, times: int = 1) -> None:
 def test_a_process_tells_systemd_that_it_runs_and_that_it_stops(
     installation: Installation, systemd: socket.socket
 ) -> None:
-    """Signs of life come before it is ready, too: the database may take long."""
+    """Between the two, again and again."""
     with installation.running("worker") as process:
         wait_for(systemd, b"READY=1")
         wait_for(systemd, ALIVE, times=5)

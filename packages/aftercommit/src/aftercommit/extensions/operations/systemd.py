@@ -7,29 +7,35 @@ it. The protocol is that of `sd_notify(3)`: a datagram to the socket in `NOTIFY_
 import faulthandler
 import os
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
 from anyio import create_task_group, sleep
+
+from aftercommit.process.runtime import Shutdown
 
 STDERR = 2
 
 
 @asynccontextmanager
-async def notifying() -> AsyncIterator[Callable[[], None]]:
-    """Answer systemd's watchdog in this context; what it yields is to be called after the start.
+async def notifying(stop: Shutdown) -> AsyncIterator[None]:
+    """Tell systemd that the process is ready, and answer its watchdog for as long as this lasts.
 
     The watchdog ends a silent process by SIGABRT: then the stacks of its threads are in the log.
     """
+    _notify("READY=1")
     async with create_task_group() as group:
+        group.start_soon(_tell_stop, stop)
         if seconds := _watchdog_seconds():
             faulthandler.enable(file=STDERR)
             group.start_soon(_keep_alive, seconds / 2)
-        try:
-            yield lambda: _notify("READY=1")
-        finally:
-            _notify("STOPPING=1")
-            group.cancel_scope.cancel()
+        yield
+        group.cancel_scope.cancel()
+
+
+async def _tell_stop(stop: Shutdown) -> None:
+    await stop.wait()
+    _notify("STOPPING=1")
 
 
 async def _keep_alive(pause: float) -> None:
