@@ -7,13 +7,14 @@ those of Kafka's protocol (KIP-152); SCRAM is checked by a library of its own.
 import ssl
 import struct
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any
 
 import scramp  # type: ignore[import-untyped]
 from anyio import (
     BrokenResourceError,
+    CancelScope,
     EndOfStream,
     Event,
     IncompleteRead,
@@ -67,10 +68,9 @@ async def _admit(target: int, account: Account | None, client: ByteStream) -> No
                 await _login(received, client, server, *account)
         except GONE:
             return
-        async with create_task_group() as group:
-            group.start_soon(_pump, received, server)
-            await _pump(server, client)
-            group.cancel_scope.cancel()
+        async with create_task_group() as group:  # who ends it first, ends it for both
+            group.start_soon(_pump, received, server, group.cancel_scope)
+            group.start_soon(_pump, server, client, group.cancel_scope)
 
 
 async def _login(
@@ -138,12 +138,11 @@ class _Plain:
         return code, "" if self.is_over else "Authentication failed: invalid credentials", b""
 
 
-async def _pump(source: ByteReceiveStream, sink: ByteSendStream) -> None:
-    try:
+async def _pump(source: ByteReceiveStream, sink: ByteSendStream, both: CancelScope) -> None:
+    with suppress(*GONE):
         while True:
             await sink.send(await source.receive())
-    except GONE:
-        return
+    both.cancel()
 
 
 async def _frame(stream: BufferedByteReceiveStream) -> bytes:
