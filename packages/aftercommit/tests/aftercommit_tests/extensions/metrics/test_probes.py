@@ -4,7 +4,9 @@ import re
 import sys
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from importlib import metadata
 from itertools import product
+from platform import python_version
 
 import anyio
 import pytest
@@ -29,6 +31,7 @@ from aftercommit_tests.things.app import Settings, bootstrap
 pytestmark = pytest.mark.anyio
 
 DELIVERIES = "things_deliveries"
+VERSIONS = metadata.version("aftercommit"), python_version()
 FAILED = {"last_error": "BellIsAway: …"}
 
 
@@ -101,6 +104,28 @@ async def test_what_a_process_has_done_is_told(
     owed = {names[1:]: value for names, value in found.items() if names[0] == DELIVERIES}
     nothing = dict.fromkeys(product(application.handlers, states), 0)
     assert owed == nothing | {("forget", "scheduled"): 1}
+
+
+async def test_what_may_be_counted_is_0_from_the_start(application: Application) -> None:
+    """Prometheus takes no first value for an increase: an alert would miss the first failure."""
+    found = await metrics_of(application)
+
+    for outcome in ("done", "refused", "failed", "repeated", "cancelled"):
+        assert found["things_commands_total", "make_thing", outcome] == 0
+    for outcome, handler in product(
+        ("done", "retried", "parked", "lease_lost", "handed_over"), application.handlers
+    ):
+        assert found["things_attempts_total", handler, outcome] == 0
+
+
+async def test_the_versions_and_the_process_are_told(application: Application) -> None:
+    """Which release is it that grows? The names of the process's own are those of all programs."""
+    found = await metrics_of(application)
+    descriptors = found["process_open_fds",]
+
+    assert found["things_build_info", *VERSIONS, ""] == 1
+    assert found["process_resident_memory_bytes",] > 10**6
+    assert 0 < descriptors < found["process_max_fds",]
 
 
 async def test_many_scrapes_in_a_second_get_one_text(application: Application) -> None:
