@@ -15,7 +15,8 @@ import aio_pika
 from aio_pika.abc import AbstractConnection
 from aio_pika.exceptions import ChannelPreconditionFailed
 
-DEAD_LETTERS: dict[str, Any] = {"x-queue-type": "quorum", "x-delivery-limit": -1}  # as the program makes it
+# as the program makes it
+DEAD_LETTERS: dict[str, Any] = {"x-queue-type": "quorum", "x-delivery-limit": -1}
 
 
 async def make_quorum(url: str, name: str) -> None:

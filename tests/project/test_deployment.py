@@ -304,7 +304,8 @@ def systemd_analyze() -> str:
 @pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.name)
 def test_whoever_breaks_into_a_unit_finds_little(unit: Path, systemd_analyze: str) -> None:
     """The score of systemd itself, in tenths, goes from 0, for what may do nothing, to 100."""
-    command = [systemd_analyze, "security", "--offline=true", "--no-pager", "--threshold=39", unit]
+    options = ["--offline=true", "--no-pager", "--threshold=39"]
+    command = [systemd_analyze, "security", *options, str(unit)]
 
     told = subprocess.run(command, capture_output=True, text=True)
 
