@@ -1,7 +1,17 @@
-"""The alerts of docs/deploy ask for metrics that exist, and lead to what to do."""
+"""The alerts and the dashboard of docs/deploy ask for metrics that exist; alerts say what to do.
 
+Prometheus' own `promtool` says whether an alert sees the first event. Where there is none, only the
+metrics that it needs are looked for.
+"""
+
+import json
+import os
 import re
+import shutil
+import subprocess
+from collections.abc import Iterable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import promql_parser
@@ -12,6 +22,7 @@ from aftercommit.extensions.metrics.settings import MetricsSettings
 from aftercommit.extensions.operations.decisions import Decision
 from aftercommit.extensions.operations.handler_pauses import pause
 from aftercommit.process.runtime import Shutdown
+from anyio import to_thread
 from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 from promql_parser import AggregateExpr, Expr, VectorSelector
@@ -27,6 +38,8 @@ pytestmark = pytest.mark.anyio
 
 RULES = ROOT / "docs" / "deploy" / "prometheus" / "rules.yaml"
 PAGE = (ROOT / "docs" / "operations.md").read_text()
+SCRAPING = RULES.with_name("prometheus.yml")
+DASHBOARD = json.loads((ROOT / "docs" / "deploy" / "grafana" / "dashboard.json").read_text())
 OF_PROMETHEUS = {"up"}  # it makes it itself, and the labels of all
 ALWAYS = {"job", "instance", "le"}
 SECONDS = {"s": 1, "m": 60, "minute": 60, "hour": 3600, "day": 86400}
@@ -34,18 +47,31 @@ SECONDS = {"s": 1, "m": 60, "minute": 60, "hour": 3600, "day": 86400}
 [GROUP] = yaml.safe_load(RULES.read_text())["groups"]
 ALERTS: dict[str, dict[str, Any]] = {rule["alert"]: rule for rule in GROUP["rules"]}
 WITH_A_TIME = [name for name, rule in ALERTS.items() if "increase" not in rule["expr"]]
+OF_COUNTERS = [name for name in ALERTS if name not in WITH_A_TIME]
+PANELS = {panel["title"]: panel for panel in DASHBOARD["panels"] if panel["type"] != "row"}
 
 
 @pytest.fixture
 async def families(app_settings: Settings) -> dict[str, Metric]:
     """What a process tells, by the names that Prometheus stores."""
+    return await told(app_settings, with_work=True)
+
+
+@pytest.fixture
+async def at_first(app_settings: Settings) -> dict[str, Metric]:
+    """What a process tells that has done nothing yet."""
+    return await told(app_settings, with_work=False)
+
+
+async def told(app_settings: Settings, *, with_work: bool) -> dict[str, Metric]:
     collecting = MetricsSettings(collect_metrics=True)
     async with bootstrap(APP, replace(app_settings, of_extensions=(collecting,))) as application:
-        await application.bus.handle(a_registration())
-        await pause(application.database, ["send_change_notice"], Decision(by="Maria"))
+        if with_work:
+            await application.bus.handle(a_registration())
+            await pause(application.database, ["send_change_notice"], Decision(by="Maria"))
         found = Probes(application, Shutdown(), 300.0)
         await found.look(with_stats=True)
-        text = found.metrics().decode()
+        text = (await to_thread.run_sync(found.metrics)).decode()
     return {
         sample.name: family
         for family in text_string_to_metric_families(text)
@@ -53,33 +79,157 @@ async def families(app_settings: Settings) -> dict[str, Metric]:
     }
 
 
-def parts(name: str) -> list[Expr]:
-    """Return all that the expression of an alert is made of."""
+def parts(expression: str) -> list[Expr]:
+    """Return all that an expression is made of."""
     found: list[Expr] = []
-    expression = promql_parser.parse(ALERTS[name]["expr"])
-    promql_parser.walk(expression, found.append, lambda _: None)
+    promql_parser.walk(promql_parser.parse(expression), found.append, lambda _: None)
     return found
+
+
+def selectors(expression: str) -> Iterable[VectorSelector]:
+    """Return what an expression asks processes for."""
+    return [
+        part
+        for part in parts(expression)
+        if isinstance(part, VectorSelector) and part.name not in OF_PROMETHEUS
+    ]
+
+
+def kept(expression: str) -> set[str]:
+    """Return the labels by which an expression groups."""
+    grouping = (p.modifier for p in parts(expression) if isinstance(p, AggregateExpr))
+    return {"instance"}.union(*(each.labels for each in grouping if each))
 
 
 def labels(family: Metric) -> set[str]:
     return {label for sample in family.samples for label in sample.labels}
 
 
-async def test_every_alert_asks_for_what_is_told(families: dict[str, Metric]) -> None:
+def require(expression: str, named: set[str], families: dict[str, Metric]) -> None:
+    """See that an expression asks for what there is, and that these labels are in its result."""
+    known = set(ALWAYS)
+    for selector in selectors(expression):
+        family = families[str(selector.name)]
+        known |= labels(family)
+        for matcher in selector.matchers.matchers:
+            assert matcher.name in labels(family) | ALWAYS
+            values = re.findall(r"\w+", family.documentation)
+            assert matcher.name == "job" or matcher.value in values
+    assert named <= kept(expression) <= known
+
+
+@pytest.mark.parametrize("name", ALERTS)
+async def test_every_alert_asks_for_what_is_told(name: str, families: dict[str, Metric]) -> None:
     """One that asks for a metric which does not exist is silent for ever."""
-    for name, rule in ALERTS.items():
-        known, kept = set(ALWAYS), {"instance"}
-        for part in parts(name):
-            if isinstance(part, AggregateExpr) and part.modifier:
-                kept |= {*part.modifier.labels}
-            if isinstance(part, VectorSelector) and part.name not in OF_PROMETHEUS:
-                family = families[str(part.name)]
-                known |= labels(family)
-                for matcher in part.matchers.matchers:
-                    assert matcher.name in labels(family), name
-                    assert matcher.value in re.findall(r"\w+", family.documentation), name
-        named = set(re.findall(r"\$labels\.(\w+)", rule["annotations"]["summary"]))
-        assert named <= kept <= known, name
+    summary = ALERTS[name]["annotations"]["summary"]
+
+    require(ALERTS[name]["expr"], {*re.findall(r"\$labels\.(\w+)", summary)}, families)
+
+
+async def test_every_panel_asks_for_what_is_told(families: dict[str, Metric]) -> None:
+    """One that asks for a metric which does not exist is empty, and looks like good news."""
+    assert len(PANELS) > 10
+    for panel in PANELS.values():
+        assert panel["description"]
+        for target in panel["targets"]:
+            expression = target["expr"].replace("$__rate_interval", "1m")
+            require(expression, {*re.findall(r"{{(\w+)}}", target["legendFormat"])}, families)
+
+
+def test_the_dashboard_shows_all_that_alerts_look_at() -> None:
+    """Whoever is woken looks there next."""
+    shown = {
+        selector.name
+        for panel in PANELS.values()
+        for target in panel["targets"]
+        for selector in selectors(target["expr"].replace("$__rate_interval", "1m"))
+    }
+
+    assert {s.name for rule in ALERTS.values() for s in selectors(rule["expr"])} <= shown
+
+
+@pytest.mark.parametrize("name", OF_COUNTERS)
+async def test_what_an_alert_counts_begins_at_0(name: str, at_first: dict[str, Metric]) -> None:
+    """A counter that appears at 1 has not increased: the alert would miss the first event."""
+    for selector in selectors(ALERTS[name]["expr"]):
+        wanted = {matcher.name: matcher.value for matcher in selector.matchers.matchers}
+        samples = [
+            sample
+            for sample in at_first[str(selector.name)].samples
+            if wanted.items() <= sample.labels.items()
+        ]
+        assert samples
+        assert {sample.value for sample in samples} == {0}
+
+
+@pytest.fixture(scope="session")
+def promtool() -> str:
+    """Prometheus' own program for rules."""
+    found = shutil.which("promtool")
+    if not found and os.environ.get("CI"):
+        pytest.fail("promtool is not installed")
+    return found or pytest.skip("promtool is not installed")
+
+
+FIRST, LATER = "register_user", "send_welcome_email"
+EVENTS = {
+    "AllocationRetries": ("35m", {"handler": LATER}, "0x5 1+1x40"),
+    "AllocationLeasesLost": ("7m", {"handler": LATER}, "0x5 1x40"),
+    "AllocationCommandsFail": ("7m", {"command": FIRST}, "0x5 1x40"),
+}
+
+
+@pytest.mark.parametrize("name", EVENTS)
+def test_an_alert_sees_the_first_event(name: str, promtool: str, tmp_path: Path) -> None:
+    """Fed with what a process tells, from its start to the event."""
+    when, of_series, values = EVENTS[name]
+    rule, [*_, selector] = (
+        ALERTS[name],
+        sorted(selectors(ALERTS[name]["expr"]), key=lambda each: len(each.matchers.matchers)),
+    )
+    wanted = of_series | {each.name: each.value for each in selector.matchers.matchers}
+    series = ", ".join(f'{label}="{value}"' for label, value in wanted.items())
+    summary = re.sub(
+        r"{{ \$labels\.(\w+) }}", lambda each: of_series[each[1]], rule["annotations"]["summary"]
+    )
+    told = {
+        "exp_labels": {**rule["labels"], **of_series},
+        "exp_annotations": {**rule["annotations"], "summary": summary},
+    }
+    test = {
+        "interval": "1m",
+        "input_series": [{"series": f"{selector.name}{{{series}}}", "values": values}],
+        "alert_rule_test": [
+            {"eval_time": "5m", "alertname": name, "exp_alerts": []},
+            {"eval_time": when, "alertname": name, "exp_alerts": [told]},
+        ],
+    }
+    file = tmp_path / "test.yaml"
+    file.write_text(yaml.safe_dump({"rule_files": [str(RULES)], "tests": [test]}))
+
+    done = subprocess.run([promtool, "test", "rules", file], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert {*EVENTS} == {*OF_COUNTERS}
+
+
+def test_prometheus_takes_the_configuration(promtool: str) -> None:
+    """With the rules it names."""
+    done = subprocess.run([promtool, "check", "config", SCRAPING], capture_output=True, text=True)
+
+    assert done.returncode == 0, done.stderr
+    assert f"{len(ALERTS)} rules found" in done.stdout
+
+
+def test_the_alerts_find_the_job_that_is_scraped() -> None:
+    """And the ports are those of the units."""
+    [job] = yaml.safe_load(SCRAPING.read_text())["scrape_configs"]
+    files = sorted((ROOT / "docs" / "deploy" / "systemd").glob("*.service"))
+    units = "".join(file.read_text() for file in files)
+    ports = {target.partition(":")[2] for target in job["static_configs"][0]["targets"]}
+
+    assert f'up{{job="{job["job_name"]}"}}' in ALERTS["AllocationDown"]["expr"]
+    assert ports == {"9460", "9461", "9462"}
+    assert re.findall(r"ALLOCATION_METRICS_PORT=(.*)", units) == ["9460", "946%i"]
 
 
 @pytest.mark.parametrize("name", WITH_A_TIME)

@@ -27,6 +27,7 @@ from tools.files import ROOT
 
 DEPLOY = ROOT / "docs" / "deploy"
 PAGE = (ROOT / "docs" / "operations.md").read_text()
+UNITS = sorted((DEPLOY / "systemd").glob("*.service"))
 PROXY = (DEPLOY / "nginx" / "allocation.conf").read_text()
 API = (ROOT / "docs" / "web" / "openapi.json").read_text()
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
@@ -91,7 +92,7 @@ def pods() -> Iterator[Process]:
         )
         own = {each["name"]: each.get("value", "its pod") for each in container["env"]}
         variables = own | (shared if "envFrom" in container else {})
-        [mount], [volume] = container["volumeMounts"], spec["volumes"]
+        mount, volume = container["volumeMounts"][0], spec["volumes"][0]
         assert (mount["name"], "allocation") == (volume["name"], volume["secret"]["secretName"])
         folder = mount["mountPath"]
         yield Process(f"pod {name}", container["args"], variables, folder, made, seconds)
@@ -99,7 +100,7 @@ def pods() -> Iterator[Process]:
 
 def units() -> Iterator[Process]:
     """Yield the processes of systemd; of those that may be several, an instance."""
-    for file in sorted((DEPLOY / "systemd").glob("*.service")):
+    for file in UNITS:
         found: dict[str, list[str]] = {}
         for name, value in re.findall(r"^(\w+)=(.*)$", file.read_text(), re.MULTILINE):
             found.setdefault(name, []).append(value.replace("%i", INSTANCE))
@@ -277,6 +278,61 @@ def test_whoever_breaks_into_a_pod_finds_little(pod: Manifest) -> None:
         "readOnlyRootFilesystem": True,
         "capabilities": {"drop": ["ALL"]},
     }
+
+
+@pytest.mark.parametrize("name", ["web", "worker"])
+def test_pods_are_spread_and_may_leave_their_stacks(name: str) -> None:
+    """Both on one node go with it; and without a folder, nobody learns why one did not end."""
+    pod, [container] = PODS[name], PODS[name]["spec"]["containers"]
+    spread = pod["spec"]["topologySpreadConstraints"]
+    folders = {volume["name"] for volume in pod["spec"]["volumes"] if "emptyDir" in volume}
+
+    assert {each["topologyKey"] for each in spread} == {
+        "kubernetes.io/hostname",
+        "topology.kubernetes.io/zone",
+    }
+    assert all(s["labelSelector"]["matchLabels"] == pod["metadata"]["labels"] for s in spread)
+    assert {m["mountPath"] for m in container["volumeMounts"] if m["name"] in folders} == {"/tmp"}
+
+
+@pytest.fixture(scope="session")
+def systemd_analyze() -> str:
+    """The program of systemd that checks units; it is where systemd is."""
+    return shutil.which("systemd-analyze") or pytest.skip("systemd-analyze is not installed")
+
+
+@pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.name)
+def test_whoever_breaks_into_a_unit_finds_little(unit: Path, systemd_analyze: str) -> None:
+    """The score of systemd itself, in tenths, goes from 0, for what may do nothing, to 100."""
+    options = ["--offline=true", "--no-pager", "--threshold=39"]
+    command = [systemd_analyze, "security", *options, str(unit)]
+
+    told = subprocess.run(command, capture_output=True, text=True)
+
+    assert told.returncode == 0, told.stdout[-100:]
+
+
+@pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.name)
+def test_systemd_knows_all_that_a_unit_says(
+    unit: Path, systemd_analyze: str, tmp_path: Path
+) -> None:
+    """What it does not know, it ignores, and says so in a log that nobody reads."""
+    copy = tmp_path / unit.name.replace("@", f"@{INSTANCE}")
+    copy.write_text(re.sub("ExecStart=\\S+", f"ExecStart={sys.executable}", unit.read_text()))
+    told = subprocess.run([systemd_analyze, "verify", copy], capture_output=True, text=True)
+
+    assert told.stderr == ""
+
+
+@pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.name)
+def test_a_frozen_process_is_started_again(unit: Path) -> None:
+    """By the watchdog, which only hears what the process is allowed to tell."""
+    text = unit.read_text()
+    [seconds] = re.findall(r"^WatchdogSec=(\d+)$", text, re.MULTILINE)
+
+    assert "\nType=notify\n" in text
+    assert "\nRestart=always\n" in text
+    assert int(seconds) <= APP.load({}, {}).lease_seconds
 
 
 def test_the_proxy_asks_by_the_name_that_is_answered_and_not_for_too_much() -> None:

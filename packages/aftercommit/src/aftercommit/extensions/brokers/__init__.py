@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from aftercommit.extensions.brokers.settings import BrokerSettings
     from aftercommit.ports import Publisher
+    from aftercommit.process.runtime import Service
     from aftercommit.settings import EngineSettings
 
 
@@ -45,8 +46,8 @@ class BrokersExtension(KnowsMessages, Extension):
         "Inspect": {"asyncapi": "Print the AsyncAPI document of all public messages."},
     }
     options = {
-        "--broker-urls": "amqp://user:password@host or kafka://host:port,host:port; several, "
-        "separated by spaces, are allowed. Public events go to each of them."
+        "--broker-urls": "amqps://user:password@host,host or kafkas://user:password@host:port,"
+        "host:port; several, separated by spaces, are allowed. Public events go to each of them."
     }
 
     def command(self, name: str) -> click.Command:
@@ -68,3 +69,11 @@ class BrokersExtension(KnowsMessages, Extension):
         from aftercommit.extensions.brokers.broker_factory import publishing
 
         return publishing(settings)
+
+    def worker_services(self, settings: EngineSettings) -> Sequence[Service]:
+        wanted: BrokerSettings = settings.of(self.settings())
+        if not wanted.urls:
+            return ()
+        from aftercommit.extensions.brokers.connecting import connect_publishers
+
+        return [connect_publishers]

@@ -39,7 +39,7 @@ OF_COMMANDS = (
 OF_DEAD_COMMANDS = (
     "Commands that cannot be read or were refused for good: the same body and headers, and two"
     " headers more, {}, a stable name, and {}. What RabbitMQ has moved"
-    " there by itself has x-death."
+    " there by itself has x-death. On RabbitMQ a quorum queue with an x-delivery-limit of -1."
 )
 PUBLISHING = (
     "At least once; `id` stays the same. On RabbitMQ the routing key is the type, on Kafka the key"

@@ -150,6 +150,13 @@ class Broker(ABC):
         """
         await self._events.send(lambda connection: connection.publish(envelope))
 
+    async def connect(self) -> None:
+        """Open the connection for events, so that a wrong account shows before the first event.
+
+        :raises BrokerUnavailable: if the broker is away
+        """
+        await self._events.send(_send_nothing)
+
     async def dead_letter(self, message: InboundMessage, error: Exception) -> None:
         """Put a message that cannot be handled where somebody will look for it.
 
@@ -225,6 +232,10 @@ def describe(error: BaseException) -> str:
     if not text and isinstance(error, TimeoutError):
         return "it does not answer"
     return text or type(error).__name__
+
+
+async def _send_nothing(connection: Connection) -> None:
+    """Be satisfied with a connection."""
 
 
 def _one_line(error: Exception) -> str:

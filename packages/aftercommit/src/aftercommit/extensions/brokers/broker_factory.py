@@ -8,23 +8,23 @@ import logging
 import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 import anyio
 
-from aftercommit.errors import InvalidValue, install_hint
+from aftercommit.errors import install_hint
 from aftercommit.extensions.brokers.base import Broker
+from aftercommit.extensions.brokers.certificates import FILES, invalid_url, tls_context
 from aftercommit.extensions.brokers.channels import Channels
+from aftercommit.extensions.brokers.kafka_cluster import KafkaCluster
 from aftercommit.extensions.brokers.settings import BrokerSettings
 from aftercommit.settings import EngineSettings
 
 CHATTY_LIBRARIES = ("aio_pika", "aiokafka", "aiormq")  # they log what they raise, or fix
 
 _TEXT = r"(?:[^%/?#]|%[\da-fA-F]{2})*"
-_AMQP = re.compile(
-    rf"amqps?://({_TEXT}@)?([\w.-]+|\[[\da-fA-F:.]+\])(:\d+)?(/{_TEXT})?(\?{_TEXT})?"
-)
-_SERVER = re.compile(r"[\w.-]+:\d+")
+_HOST = r"(?:[\w.-]+|\[[\da-fA-F:.]+\])(?::\d+)?"
+_AMQP = re.compile(rf"(amqps?://(?:{_TEXT}@)?)({_HOST}(?:,{_HOST})*)((?:/{_TEXT})?(?:\?{_TEXT})?)")
 
 
 @asynccontextmanager
@@ -64,38 +64,40 @@ def new_brokers(urls: Sequence[str], channels: Channels) -> dict[str, Broker]:
 def _new_broker(url: str, channels: Channels) -> Broker:
     try:
         if url.startswith(("amqp://", "amqps://")):
-            _require_amqp(url)
+            urls = _amqp_urls(url)
             from aftercommit.extensions.brokers.rabbitmq import RabbitMQ
 
-            return RabbitMQ(url, channels)
-        if url.startswith("kafka://"):
-            servers = _kafka_servers(url)
+            return RabbitMQ(urls, channels)
+        if url.startswith(("kafka://", "kafkas://")):
+            cluster = KafkaCluster.from_url(url)
             from aftercommit.extensions.brokers.kafka import Kafka
 
-            return Kafka(servers, channels)
+            return Kafka(cluster, channels)
     except ModuleNotFoundError as error:
-        raise _invalid(f"needs {error.name}; {install_hint('brokers')}") from None
-    raise _invalid("is not of the form amqp://… or kafka://host:port,host:port")
+        raise invalid_url(f"needs {error.name}; {install_hint('brokers')}") from None
+    raise invalid_url("is not of the form amqp://… or kafka://host:port,host:port")
 
 
-def _require_amqp(url: str) -> None:
+def _amqp_urls(url: str) -> list[str]:
+    """Return a URL for each host; they differ in nothing else."""
+    urls: list[str] = []
     with suppress(ValueError):  # of broken UTF-8, or a port that is too high
-        is_text = unquote(url, errors="strict").isprintable()
-        if is_text and _AMQP.fullmatch(url) and urlsplit(url).port != 0:
-            return
-    raise _invalid(
-        "is not of the form amqp://user:password@host:port/vhost, with a port from 1 to 65535, and"
-        " with %, /, ? and # in a name as % and two hexadecimal digits of their UTF-8"
+        if unquote(url, errors="strict").isprintable() and (found := _AMQP.fullmatch(url)):
+            before, servers, after = found.groups()
+            each = [f"{before}{server}{after}" for server in servers.split(",")]
+            urls = each if all(urlsplit(one).port != 0 for one in each) else []
+    if urls:
+        _require_usable_files(urls[0])
+        return urls
+    raise invalid_url(
+        "is not of the form amqp://user:password@host:port,host:port/vhost, with ports from 1 to"
+        " 65535, and with %, /, ? and # in a name as % and two hexadecimal digits of their UTF-8"
     )
 
 
-def _kafka_servers(url: str) -> list[str]:
-    servers = url.removeprefix("kafka://").split(",")
-    with suppress(ValueError):
-        if all(_SERVER.fullmatch(each) and urlsplit(f"//{each}").port for each in servers):
-            return servers
-    raise _invalid("is not of the form kafka://host:port,host:port, with ports from 1 to 65535")
-
-
-def _invalid(reason: str) -> InvalidValue:
-    return InvalidValue("broker URL", reason)
+def _require_usable_files(url: str) -> None:
+    """Refuse now what the library would find out at each connection."""
+    scheme, _, _, query, _ = urlsplit(url)
+    if scheme == "amqps":
+        given = dict(parse_qsl(query))
+        tls_context({name: given[name] for name in FILES if name in given})

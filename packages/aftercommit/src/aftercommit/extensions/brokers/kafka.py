@@ -1,6 +1,6 @@
 """Kafka, or what speaks its protocol: a topic each for events, commands and dead commands."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from random import choice
@@ -9,6 +9,7 @@ from typing import Any
 import anyio
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, errors  # type: ignore[import-untyped]
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic  # type: ignore[import-untyped]
+from aiokafka.conn import collect_hosts, create_conn  # type: ignore[import-untyped]
 
 from aftercommit.envelopes import Envelope
 from aftercommit.extensions.brokers import base
@@ -16,11 +17,14 @@ from aftercommit.extensions.brokers.base import InboundMessage, describe
 from aftercommit.extensions.brokers.channels import Channels
 from aftercommit.extensions.brokers.cloud_events import CONTENT_TYPE, to_cloud_event
 from aftercommit.extensions.brokers.exceptions import MissingTopic
+from aftercommit.extensions.brokers.kafka_cluster import KafkaCluster
 from aftercommit.extensions.brokers.kafka_decompression import limit_decompression
 
-UNDECODABLE = (UnicodeDecodeError, errors.CorruptRecordException)
+UNDECODABLE = (UnicodeDecodeError, errors.CorruptRecordException, errors.UnsupportedCodecError)
 PROBE_SECONDS = 1.0  # for a partition, which may have nothing new
 MAX_MESSAGE_BYTES = 20_000_000  # what arrived has to fit into the dead letters
+ACCOUNT_REFUSED = "it refuses the user or the password in the URL"
+"""The end of SCRAM with an error (RFC 5802, "e=…"), which the library takes for a KeyError."""
 
 Parts = tuple[bytes, Mapping[str, Any], Mapping[str, Any]]  # body, headers, properties
 
@@ -31,9 +35,13 @@ class Connection(AIOKafkaProducer):  # type: ignore[misc]
     loss: BaseException | None = None
     close = AIOKafkaProducer.stop
 
-    def __init__(self, channels: Channels, **options: Any) -> None:
-        super().__init__(**options)
-        self._channels = channels
+    def __init__(self, cluster: KafkaCluster, channels: Channels, **options: Any) -> None:
+        super().__init__(bootstrap_servers=cluster.servers, **cluster.login, **options)
+        self._cluster, self._channels = cluster, channels
+
+    async def start(self) -> None:
+        """Open it."""
+        await _start(super().start, self._cluster)
 
     async def publish(self, envelope: Envelope) -> None:
         """Send an event."""
@@ -65,9 +73,9 @@ class Kafka(base.Broker):
     )
     rejections = (errors.KafkaTimeoutError,)
 
-    def __init__(self, servers: Sequence[str], channels: Channels) -> None:
+    def __init__(self, cluster: KafkaCluster, channels: Channels) -> None:
         super().__init__(channels)
-        self._servers = servers
+        self._cluster = cluster
 
     @asynccontextmanager
     async def consume(self, prefetch: int) -> AsyncIterator[AsyncIterator[InboundMessage]]:
@@ -75,14 +83,15 @@ class Kafka(base.Broker):
         await self._ensure_dead_letter_topic()
         consumer = AIOKafkaConsumer(
             self.channels.commands,
-            bootstrap_servers=self._servers,
+            bootstrap_servers=self._cluster.servers,
+            **self._cluster.login,
             group_id=self.channels.application,
             auto_offset_reset="earliest",
             enable_auto_commit=False,
             max_partition_fetch_bytes=MAX_MESSAGE_BYTES,
         )
         try:
-            await consumer.start()
+            await _start(consumer.start, self._cluster)
             yield _one_by_one(consumer)
         finally:
             await base.close_best_effort(consumer.stop)
@@ -95,9 +104,13 @@ class Kafka(base.Broker):
         :raises MissingTopic: if it can neither be found nor created
         """
         limit, wanted = base.CONNECT_TIMEOUT * 1000, self.channels.dead_letters
-        admin = AIOKafkaAdminClient(bootstrap_servers=self._servers, request_timeout_ms=limit)
+        admin = AIOKafkaAdminClient(
+            bootstrap_servers=self._cluster.servers,
+            **self._cluster.login,
+            request_timeout_ms=limit,
+        )
         try:
-            await admin.start()
+            await _start(admin.start, self._cluster)
             topics = {each["topic"]: each["partitions"] for each in await admin.describe_topics()}
             if wanted in topics:
                 return
@@ -116,12 +129,42 @@ class Kafka(base.Broker):
 
     def new_connection(self) -> Connection:
         return Connection(
+            self._cluster,
             self.channels,
-            bootstrap_servers=self._servers,
             acks="all",
             request_timeout_ms=base.CONFIRM_TIMEOUT * 1000,
             max_request_size=MAX_MESSAGE_BYTES,
         )
+
+
+async def _start(start: Callable[[], Awaitable[None]], cluster: KafkaCluster) -> None:
+    """Start one of the library's clients.
+
+    The library only logs why it can use none of the servers, so each is asked once more.
+
+    :raises ConnectionError: with that reason
+    """
+    try:
+        await start()
+    except errors.KafkaConnectionError as error:
+        hosts = [(host, port) for host, port, _ in collect_hosts(cluster.servers)]
+        reasons = [reason for each in hosts if (reason := await _refusal(*each, cluster))]
+        raise ConnectionError("; ".join(reasons) or describe(error)) from error
+    except KeyError as error:
+        raise ConnectionError(ACCOUNT_REFUSED) from error
+
+
+async def _refusal(host: str, port: int, cluster: KafkaCluster) -> str | None:
+    """Return why a server cannot be used now; None if it can."""
+    limit = base.CONNECT_TIMEOUT * 1000
+    try:
+        connection = await create_conn(host, port, request_timeout_ms=limit, **cluster.login)
+    except KeyError:
+        return f"{host}:{port}: {ACCOUNT_REFUSED}"
+    except Exception as error:
+        return f"{host}:{port}: {describe(error)}"
+    connection.close()
+    return None
 
 
 async def _one_by_one(consumer: AIOKafkaConsumer) -> AsyncIterator[InboundMessage]:

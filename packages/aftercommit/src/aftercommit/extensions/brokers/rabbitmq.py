@@ -7,7 +7,7 @@ after such an end messages are taken one by one, until as many as usual have gon
 """
 
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 
@@ -34,9 +34,19 @@ QUORUM_QUEUE: dict[str, str | int] = {
     "x-overflow": "reject-publish",  # which that strategy insists on
 }
 
+DEAD_LETTER_QUEUE: Arguments = {
+    "x-queue-type": "quorum",
+    "x-delivery-limit": -1,  # whoever looks at a dead letter, and puts it back, does not end it
+}
+
 OTHER_QUEUE = (
     "the queue %s is not of the kind that this program makes, with a delivery limit: a"
     " message that cannot be decoded would come for ever"
+)
+OTHER_DEAD_LETTERS = (
+    "the queue %s is used as it is, but it is not the quorum queue that this program makes (%s):"
+    " a classic queue is on one server, and its messages are lost with it; docs/operations.md says"
+    " how to move them"
 )
 UNDECODABLE = (
     "a message in {0.commands} cannot be decoded ({1}), which ends the connection; RabbitMQ moves"
@@ -50,20 +60,36 @@ logger = logging.getLogger(__name__)
 class Connection(aio_pika.Connection):
     """A connection that stays lost when it is lost, and knows why."""
 
-    def __init__(self, url: str, channels: Channels) -> None:
-        super().__init__(make_url(url))
-        self._channels = channels
+    def __init__(self, urls: Sequence[str], channels: Channels) -> None:
+        super().__init__(make_url(urls[0]))
+        self._urls, self._channels = urls, channels
         self.loss: BaseException | None = None
         self.is_lost = anyio.Event()
         self.moves_dead_letters = False  # whether the queue of commands does, if one is rejected
         self.close_callbacks.add(self._on_loss)
-        self._events: AbstractExchange | None = None
-        self._declaring = anyio.Lock()
+        self._events: AbstractExchange
 
     async def start(self) -> None:
-        """Open it."""
+        """Open it to the first server that accepts it, and make the exchange of events.
+
+        So others can bind a queue to it before the first event.
+        """
+        refusals: dict[str, Exception] = {}
+        for url in map(make_url, self._urls):
+            self.url = url
+            try:
+                await self._connect(base.CONNECT_TIMEOUT / len(self._urls))
+                break
+            except Exception as error:
+                refusals[f"{url.host}:{url.port}"] = error
+        else:
+            raise _as_one(refusals)
+        self.loss, self.is_lost = None, anyio.Event()  # of the servers before
+        self._events = await self._declare_exchange(self._channels.events)
+
+    async def _connect(self, seconds: float) -> None:
         try:
-            await self.connect(base.CONNECT_TIMEOUT)
+            await self.connect(seconds)
         except amqp.InvalidFrameError as error:  # the library drops the server's reason
             raise ConnectionError(
                 "it refuses the virtual host in the URL: there is none of this name, or the user"
@@ -72,9 +98,6 @@ class Connection(aio_pika.Connection):
 
     async def publish(self, envelope: Envelope) -> None:
         """Send an event; it is fine if nobody listens."""
-        async with self._declaring:
-            if self._events is None:
-                self._events = await self._declare_exchange(self._channels.events)
         message = Message(
             to_cloud_event(envelope),
             content_type=CONTENT_TYPE,
@@ -84,16 +107,19 @@ class Connection(aio_pika.Connection):
         await self._events.publish(message, envelope.type, mandatory=False)
 
     async def _declare_exchange(self, name: str) -> AbstractExchange:
-        """Make an exchange; one that is there is used as it is, perhaps on purpose."""
+        """Make an exchange; one that is there is used as it is, perhaps on purpose.
+
+        So it is if this user may make none; if there is none, its absence shows when one is used.
+        """
         channel = await self.channel()
         try:
             return await channel.declare_exchange(name, ExchangeType.TOPIC, durable=True)
-        except amqp.ChannelPreconditionFailed:
+        except (amqp.ChannelPreconditionFailed, amqp.ChannelAccessRefused):
             return await (await self.channel()).get_exchange(name, ensure=False)
 
     async def dead_letter(self, dead: InboundMessage) -> None:
         """Send a dead command; it is mandatory, or it could be lost with its queue."""
-        await self.declare(self._channels.dead_letters, {})
+        await self.declare(self._channels.dead_letters, DEAD_LETTER_QUEUE)
         message = Message(
             dead.body,
             headers=dict(dead.headers),
@@ -103,17 +129,17 @@ class Connection(aio_pika.Connection):
         async with self.channel(on_return_raises=True) as channel:
             await channel.default_exchange.publish(message, self._channels.dead_letters)
 
-    async def declare(self, queue: str, arguments: Arguments) -> bool:
-        """Make a queue, and tell whether it is as wanted; if not, there is another one.
+    async def declare(self, queue: str, arguments: Arguments) -> str | None:
+        """Make a queue; if there is another one, return in what they differ.
 
         An existing queue is used as it is: it may be so on purpose.
         """
         async with self.channel() as channel:
             try:
                 await channel.declare_queue(queue, durable=True, arguments=arguments)
-            except amqp.ChannelPreconditionFailed:
-                return False
-        return True
+            except amqp.ChannelPreconditionFailed as error:
+                return describe(error)
+        return None
 
     async def receive(self, prefetch: int) -> AbstractQueueIterator:
         """Return the commands, which RabbitMQ sends from now on."""
@@ -146,9 +172,9 @@ class RabbitMQ(base.Broker):
     )
     rejections = (amqp.DeliveryError,)
 
-    def __init__(self, url: str, channels: Channels) -> None:
+    def __init__(self, urls: Sequence[str], channels: Channels) -> None:
         super().__init__(channels)
-        self._url = url
+        self._urls = urls
         self._serial_mode = False
 
     @asynccontextmanager
@@ -157,9 +183,10 @@ class RabbitMQ(base.Broker):
         try:
             await connection.start()
             commands, dead_letters = self.channels.commands, self.channels.dead_letters
-            await connection.declare(dead_letters, {})
+            if difference := await connection.declare(dead_letters, DEAD_LETTER_QUEUE):
+                logger.warning(OTHER_DEAD_LETTERS, dead_letters, difference)
             arguments: Arguments = {**QUORUM_QUEUE, "x-dead-letter-routing-key": dead_letters}
-            connection.moves_dead_letters = await connection.declare(commands, arguments)
+            connection.moves_dead_letters = not await connection.declare(commands, arguments)
             if not connection.moves_dead_letters:
                 logger.warning(OTHER_QUEUE, commands)
             received = await connection.receive(1 if self._serial_mode else prefetch)
@@ -187,7 +214,14 @@ class RabbitMQ(base.Broker):
         raise BrokerUnavailable(self.kind, describe(loss)) from loss
 
     def new_connection(self) -> Connection:
-        return Connection(self._url, self.channels)
+        return Connection(self._urls, self.channels)
+
+
+def _as_one(refusals: Mapping[str, Exception]) -> Exception:
+    """Return why none of the servers, by their names, can be used."""
+    if len(refusals) == 1:
+        return next(iter(refusals.values()))
+    return ConnectionError("; ".join(f"{at}: {describe(why)}" for at, why in refusals.items()))
 
 
 def _to_inbound(message: AbstractIncomingMessage, *, moves_dead_letters: bool) -> InboundMessage:

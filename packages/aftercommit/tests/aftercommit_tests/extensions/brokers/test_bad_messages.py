@@ -1,5 +1,8 @@
 """A permanently bad message blocks nothing: it is a dead letter, with its reason."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -18,6 +21,7 @@ from anyio import create_task_group, fail_after, to_thread
 
 from aftercommit_tests.builders import a_message, an_envelope
 from aftercommit_tests.conftest import NewWorld
+from aftercommit_tests.environments import ROOT
 from aftercommit_tests.extensions.brokers.fixtures import tansu
 from aftercommit_tests.extensions.brokers.list_broker import Failing, ListBroker, consuming
 from aftercommit_tests.extensions.brokers.outside import (
@@ -28,6 +32,7 @@ from aftercommit_tests.extensions.brokers.outside import (
     Outside,
     RabbitOutside,
 )
+from aftercommit_tests.processes import LIMIT_SECONDS
 from aftercommit_tests.things.domain import ThingNotFound
 
 pytestmark = pytest.mark.anyio
@@ -144,6 +149,56 @@ async def test_a_queue_of_dead_letters_that_is_gone_or_another_loses_nothing(
     await to_thread.run_sync(rabbitmq.events, bool)
 
 
+async def test_dead_letters_are_on_several_servers_and_may_be_looked_at_for_ever(
+    rabbitmq: RabbitOutside,
+) -> None:
+    """A classic queue is lost with its server; a quorum queue has a limit of deliveries."""
+    await to_thread.run_sync(rabbitmq.delete_queue, DEAD)
+    (broker,) = new_brokers([rabbitmq.url], THINGS).values()
+    await broker.dead_letter(a_dead_message(b"{bad"), NO_JSON)
+    await broker.close()
+
+    await to_thread.run_sync(rabbitmq.look_at, DEAD, 25)
+
+    assert [seen.body for seen in await to_thread.run_sync(rabbitmq.dead, 1)] == [b"{bad"]
+
+
+def move_queue(url: str) -> None:
+    """Do what the page for operators says."""
+    program = [sys.executable, str(ROOT / "docs" / "deploy" / "move_queue.py"), DEAD]
+    moving = {**os.environ, "AMQP_URL": url}
+    subprocess.run(program, env=moving, check=True, timeout=LIMIT_SECONDS)
+
+
+async def test_a_classic_queue_of_dead_letters_is_used_reported_and_moved(
+    rabbitmq: RabbitOutside, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Releases before this one have made it; what waits there stays there until it is moved."""
+    await to_thread.run_sync(rabbitmq.replace_queue, DEAD)
+    (broker,) = new_brokers([rabbitmq.url], THINGS).values()
+    waiting = [f"{{bad {number}".encode() for number in range(30)]
+    for body in waiting:
+        await broker.dead_letter(a_dead_message(body, {"x": "y"}), NO_JSON)
+    async with broker.consume(1):
+        pass
+    assert f"the queue {DEAD} is used as it is" in caplog.text
+    assert "current is 'classic'" in caplog.text
+
+    for _ in range(2):  # a repetition does nothing
+        await to_thread.run_sync(move_queue, rabbitmq.url)
+
+    caplog.clear()
+    async with broker.consume(1):
+        pass
+    await broker.close()
+    assert "is used as it is" not in caplog.text
+    moved = await to_thread.run_sync(rabbitmq.dead, len(waiting))
+    assert [each.body for each in moved] == waiting
+    assert {(each.headers["x"], each.headers["things-error"]) for each in moved} == {
+        ("y", "invalid-payload")
+    }
+
+
 @pytest.mark.parametrize("codec", ["gzip", "snappy", "lz4", "zstd"])
 async def test_a_record_that_cannot_be_decoded_or_grows_without_bounds_holds_up_nothing(
     kafka: KafkaOutside, codec: str
@@ -167,6 +222,27 @@ async def test_a_record_that_cannot_be_decoded_or_grows_without_bounds_holds_up_
         told = seen[offset].headers["undecodable"]
         assert told.startswith(f"partition 0, offset {offset}: ")
         assert why in told
+
+
+async def test_a_record_in_a_codec_that_is_not_installed_holds_up_nothing(
+    kafka: KafkaOutside, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody can read it here, however often it comes."""
+    (broker,) = new_brokers([kafka.url], THINGS).values()
+    good = a_message()
+    await to_thread.run_sync(kafka.send_compressed, [a_message()], "zstd")
+    await to_thread.run_sync(kafka.send_compressed, [good], "gzip")
+    monkeypatch.setattr("aiokafka.codec.has_zstd", lambda: False)
+
+    seen = []
+    with fail_after(60):
+        async with broker.consume(1) as messages:
+            for _ in range(2):
+                seen.append(await anext(messages))
+                await seen[-1].ack()
+
+    assert [message.body for message in seen] == [b"", good]
+    assert "zstd compression codec not found" in seen[0].headers["undecodable"]
 
 
 @pytest.fixture

@@ -8,14 +8,17 @@ from typing import Any
 import pytest
 from aftercommit import PUBLISH, Application, Ordered, testing
 from aftercommit.claims import Report
+from aftercommit.extensions.brokers.connecting import connect_publishers
 from aftercommit.extensions.brokers.exceptions import BrokerUnavailable, ConfirmTimeoutError
 from aftercommit.extensions.brokers.settings import BrokerSettings
+from aftercommit.process.runtime import Shutdown
 from anyio import create_task_group, fail_after, to_thread
 from cloudevents.core.base import BaseCloudEvent
 from cloudevents.core.bindings.kafka import KafkaMessage, from_kafka_event
 
 from aftercommit_tests.builders import PLAIN, Keys, a_command, table
 from aftercommit_tests.extensions.brokers.outside import Outside, RabbitOutside, Seen
+from aftercommit_tests.processes import LIMIT_SECONDS, wait_until
 from aftercommit_tests.proxy import Proxy
 from aftercommit_tests.things.app import Settings, bootstrap
 from aftercommit_tests.things.bell import RecordingBell
@@ -96,6 +99,41 @@ async def test_an_exchange_that_others_have_made_is_used_as_it_is(
 
     assert report.failures == []
     await to_thread.run_sync(rabbitmq.events, bool)
+
+
+async def test_subscribers_can_bind_before_the_first_event(
+    sqlite_url: str, rabbitmq: RabbitOutside
+) -> None:
+    """A worker makes the exchange when it starts; a queue that is bound later misses events."""
+    await to_thread.run_sync(rabbitmq.delete_exchange)
+    stop = Shutdown()
+
+    async with opened(sqlite_url, rabbitmq.url) as application:
+        with fail_after(LIMIT_SECONDS):
+            await connect_publishers(application, stop)
+
+        await to_thread.run_sync(rabbitmq.bind)
+        await application.bus.handle(a_command())
+
+    await to_thread.run_sync(rabbitmq.events, bool)
+
+
+@EACH_PROXIED
+async def test_a_worker_connects_when_its_broker_is_back(
+    sqlite_url: str, proxied: tuple[str, Proxy, Outside], caplog: pytest.LogCaptureFixture
+) -> None:
+    """It starts without it, tells so once, and does not wait for the first event to try again."""
+    url, proxy, _ = proxied
+    proxy.cut()
+
+    async with opened(sqlite_url, url) as application, create_task_group() as group:
+        group.start_soon(connect_publishers, application, Shutdown())
+        with fail_after(LIMIT_SECONDS):
+            await to_thread.run_sync(wait_until, lambda: "trying again" in caplog.text)
+            proxy.open()
+            await to_thread.run_sync(wait_until, lambda: proxy.accepted)
+
+    assert caplog.text.count("trying again") == 1
 
 
 @EACH_PROXIED

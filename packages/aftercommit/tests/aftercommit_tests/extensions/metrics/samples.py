@@ -3,6 +3,7 @@
 from aftercommit.extensions.metrics.process_health import Probes
 from aftercommit.process.application import Application
 from aftercommit.process.runtime import Shutdown
+from anyio import to_thread
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -34,4 +35,4 @@ async def metrics_of(application: Application) -> Samples:
     """Return what is shown when the database has just been looked at."""
     probes = Probes(application, Shutdown(), MAX_LAG_SECONDS)
     await probes.look(with_stats=True)
-    return samples(probes.metrics())
+    return samples(await to_thread.run_sync(probes.metrics))

@@ -4,7 +4,9 @@ import re
 import sys
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from importlib import metadata
 from itertools import product
+from platform import python_version
 
 import anyio
 import pytest
@@ -18,6 +20,7 @@ from aftercommit.process.application import Application
 from aftercommit.process.runtime import Shutdown
 from aftercommit.sql import tables
 from aftercommit.sql.exceptions import DatabaseUnavailable
+from anyio import to_thread
 from sqlalchemy import Executable
 
 from aftercommit_tests.builders import a_command
@@ -28,6 +31,7 @@ from aftercommit_tests.things.app import Settings, bootstrap
 pytestmark = pytest.mark.anyio
 
 DELIVERIES = "things_deliveries"
+VERSIONS = metadata.version("aftercommit"), python_version()
 FAILED = {"last_error": "BellIsAway: …"}
 
 
@@ -102,18 +106,40 @@ async def test_what_a_process_has_done_is_told(
     assert owed == nothing | {("forget", "scheduled"): 1}
 
 
+async def test_what_may_be_counted_is_0_from_the_start(application: Application) -> None:
+    """Prometheus takes no first value for an increase: an alert would miss the first failure."""
+    found = await metrics_of(application)
+
+    for outcome in ("done", "refused", "failed", "repeated", "cancelled"):
+        assert found["things_commands_total", "make_thing", outcome] == 0
+    for outcome, handler in product(
+        ("done", "retried", "parked", "lease_lost", "handed_over"), application.handlers
+    ):
+        assert found["things_attempts_total", handler, outcome] == 0
+
+
+async def test_the_versions_and_the_process_are_told(application: Application) -> None:
+    """Which release is it that grows? The names of the process's own are those of all programs."""
+    found = await metrics_of(application)
+    descriptors = found["process_open_fds",]
+
+    assert found["things_build_info", *VERSIONS, ""] == 1
+    assert found["process_resident_memory_bytes",] > 10**6
+    assert 0 < descriptors < found["process_max_fds",]
+
+
 async def test_many_scrapes_in_a_second_get_one_text(application: Application) -> None:
     """Making it takes time from the work, and nobody knows how many scrapers there are."""
     now = 100.0
     probes = Probes(application, Shutdown(), MAX_LAG_SECONDS, clock=lambda: now)
     await probes.look(with_stats=True)
-    before = probes.metrics()
+    before = await to_thread.run_sync(probes.metrics)
     await application.bus.handle(a_command())
     await metrics_of(application)  # by another port
     now += TEXT_SECONDS / 2
-    together = probes.metrics()
+    together = await to_thread.run_sync(probes.metrics)
     now += TEXT_SECONDS / 2
-    later = probes.metrics()
+    later = await to_thread.run_sync(probes.metrics)
 
     assert together == before
     assert samples(later)["things_commands_total", "make_thing", "done"] == 1
@@ -297,7 +323,7 @@ async def test_a_database_that_says_nothing_makes_it_not_ready(
         now += STALE_SECONDS + 1
 
         assert probes.readiness_error() == "the database does not answer"
-        assert samples(probes.metrics())["things_database_up",] == 0
+        assert samples(await to_thread.run_sync(probes.metrics))["things_database_up",] == 0
         group.cancel_scope.cancel()
 
 

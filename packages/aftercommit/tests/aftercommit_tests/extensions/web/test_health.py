@@ -42,7 +42,10 @@ async def test_a_process_that_is_about_to_stop_is_not_ready(web: Web) -> None:
 
 
 async def test_metrics_are_for_the_operator_and_have_the_name_of_the_application(web: Web) -> None:
-    """They tell how much is going on. Whoever scrapes has the token, or a port of its own."""
+    """They tell how much is going on. Whoever scrapes has the token, or a port of its own.
+
+    What is told of the process itself has the names that all programs use.
+    """
     await web.make_thing()
     await web.probes.look(with_stats=True)
 
@@ -53,4 +56,4 @@ async def test_metrics_are_for_the_operator_and_have_the_name_of_the_application
     assert 'things_commands_total{command="make_thing",outcome="done"} 1.0' in told.text
     names = {line.split()[2] for line in told.text.splitlines() if line.startswith("# TYPE")}
     assert "things_deliveries" in names
-    assert {name for name in names if not name.startswith("things_")} == set()
+    assert {name for name in names if not name.startswith(("things_", "process_"))} == set()

@@ -1,0 +1,42 @@
+"""Connects a worker to its brokers when it starts, and not with the first event.
+
+Then the exchange of events is there, so that others can bind a queue to it; and a wrong account or
+certificate is in the log.
+"""
+
+import logging
+
+from anyio import create_task_group, sleep
+
+from aftercommit.extensions.brokers.base import Broker
+from aftercommit.extensions.brokers.consumer import (
+    FIRST_PAUSE_SECONDS,
+    LONGEST_PAUSE_SECONDS,
+    cancel_on_shutdown,
+)
+from aftercommit.extensions.brokers.exceptions import BrokerUnavailable
+from aftercommit.process.application import Application
+from aftercommit.process.runtime import Shutdown
+
+logger = logging.getLogger(__name__)
+
+
+async def connect_publishers(application: Application, stop: Shutdown) -> None:
+    """Connect to each broker, and return when all of them are there, or at shutdown."""
+    async with cancel_on_shutdown(stop), create_task_group() as group:
+        for publisher in application.publishers.values():
+            if isinstance(publisher, Broker):
+                group.start_soon(_connect, publisher)
+
+
+async def _connect(broker: Broker) -> None:
+    pause, told = FIRST_PAUSE_SECONDS, False
+    while True:
+        try:
+            return await broker.connect()
+        except BrokerUnavailable as error:
+            if not told:
+                logger.warning("%s; trying again", error)
+            told = True
+        await sleep(pause)
+        pause = min(LONGEST_PAUSE_SECONDS, pause * 2)
