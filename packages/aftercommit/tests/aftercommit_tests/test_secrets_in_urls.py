@@ -1,9 +1,13 @@
 """No secret of a URL leaves the process, wherever in the URL it stands and whatever is wrong."""
 
+import ast
 import random
+import re
 import traceback
 from collections.abc import Callable
+from pathlib import Path
 
+import aftercommit
 import anyio
 import pytest
 from aftercommit.errors import InvalidValue
@@ -172,3 +176,43 @@ def told(use: Callable[[str], object]) -> Callable[[str], str]:
 def a_broker(url: str) -> None:
     """Make the broker of a URL, as a process does at its start."""
     new_brokers([url], Channels("things"))
+
+
+SOURCE = Path(aftercommit.__file__).parent
+PRINTS = {"str", "repr", "format", "print", "echo", "debug", "info", "warning", "error"}
+RENDER = {  # for a driver, or a URL that cannot be shown
+    *("sql/database_url.py", "extensions/postgresql/connections.py", "outbox/app.py"),
+    *("extensions/brokers/rabbitmq.py", "testing/__init__.py", "process/cli/commands.py"),
+}
+
+
+def test_no_code_of_the_engine_shows_a_url_of_sqlalchemy_by_itself() -> None:
+    """It hides a password, and not what stands after the question mark: `shown` hides all."""
+    texts = {str(file.relative_to(SOURCE)): file.read_text() for file in SOURCE.rglob("*.py")}
+
+    assert {name: lines for name, text in texts.items() if (lines := shown_urls(text))} == {}
+    assert {name for name, text in texts.items() if re.search("render_as|make_url", text)} <= RENDER
+
+
+def shown_urls(source: str) -> set[int]:
+    """Return the lines in which the URL of an engine is shown, and not by `shown`."""
+    lines = set[int]()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.JoinedStr) or (isinstance(node, ast.Call) and _prints(node)):
+            hidden = [each for call in ast.walk(node) if _hides(call) for each in ast.walk(call)]
+            urls = [each for each in ast.walk(node) if _is_url(each) and each not in hidden]
+            lines |= {node.lineno for _ in urls}
+    return lines
+
+
+def _prints(call: ast.Call) -> bool:
+    name = getattr(call.func, "id", "") or getattr(call.func, "attr", "")
+    return name in PRINTS or name.endswith("Error")
+
+
+def _hides(node: ast.AST) -> bool:
+    return isinstance(node, ast.Call) and getattr(node.func, "id", "") == "shown"
+
+
+def _is_url(node: ast.AST) -> bool:
+    return isinstance(node, ast.Attribute) and node.attr == "url" and "engine" in ast.unparse(node)

@@ -15,7 +15,7 @@ TO_ANOTHER = 'await emails.send("a@b.c", "", "", idempotency_key=idempotency_key
 MISTAKES = {
     # this one stands for all that `testing.omissions` finds: see test_omissions.py
     "an attribute of a part without a column": (
-        (ORDERS, "self.id, self.article, self", "self.note = self.id, self.article, self"),
+        (ORDERS, "self.id = uuid4()", "self.id = self.note = uuid4()"),
         "Line.note has no column",
     ),
     "a handler that asks for uow and a port": (
@@ -50,18 +50,21 @@ def test_a_mistake_is_found_by_the_tests_of_the_project(mistake: str, tmp_path: 
     assert told in ran.stdout, ran.stdout
 
 
-FIND = "await uow.orders.find(command.order_id)"
+FIND = "uow.orders.find(order.id)"
+RIGHT = f"if known := await {FIND}:"
 
 
-@pytest.mark.parametrize("wrong", [f"if {FIND[6:]} is None", f"if not {FIND[6:]}"])
+@pytest.mark.parametrize("wrong", [f"if known := {FIND}:", f"if (known := {FIND}) is not None:"])
 def test_a_forgotten_await_is_found_by_its_type_checker(wrong: str, tmp_path: Path) -> None:
-    """Such a condition always goes one way, so no order would ever be placed, or each twice."""
+    """Such a condition always goes one way, so no order would ever be placed."""
     new_project(tmp_path / "kiosk", [])
     file = tmp_path / "kiosk" / "src" / "kiosk" / HANDLERS
-    assert f"if {FIND} is None" in file.read_text()
-    file.write_text(file.read_text().replace(f"if {FIND} is None", wrong))
+    assert RIGHT in file.read_text()
+    file.write_text(file.read_text().replace(RIGHT, wrong))
 
     mypy = ("-m", "mypy", "--cache-dir", str(tmp_path.parent / "mypy"), f"src/kiosk/{HANDLERS}")
     ran = run(tmp_path / "kiosk", *mypy)
 
-    assert "Found 1 error" in ran.stdout, ran.stdout
+    found = len(ran.stdout.splitlines()) - 1
+    assert f"Found {found} error" in ran.stdout, ran.stdout
+    assert any(each in ran.stdout for each in ("[truthy-bool]", "[comparison-overlap]")), ran.stdout

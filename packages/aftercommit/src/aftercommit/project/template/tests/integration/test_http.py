@@ -52,6 +52,26 @@ async def test_what_cannot_be_ordered_is_refused(
     )
 
 
+async def test_an_id_of_another_order_is_a_conflict(client: httpx.AsyncClient) -> None:
+    """Whoever sends it has to know that nothing was stored."""
+    order = ORDER | {"order_id": str(uuid4())}
+    statuses = [
+        (await client.post("/orders", json=order | change)).status_code
+        for change in ({}, {}, {"email": "olga@example.com"}, {"articles": {"lamp": 3}})
+    ]
+
+    assert statuses == [201, 201, 409, 409]
+
+
+@pytest.mark.parametrize("text", ["a\\ud800@example.com", "a\\u0000@example.com", "(a)" * 20_000])
+async def test_a_text_that_harms_is_refused(client: httpx.AsyncClient, text: str) -> None:
+    """Anybody may send it."""
+    content = f'{{"email": "{text}@example.com", "articles": {{"lamp": 1}}}}'
+    json = {"Content-Type": "application/json"}
+
+    assert (await client.post("/orders", content=content, headers=json)).status_code == 422
+
+
 async def test_only_the_operator_sees_orders(client: httpx.AsyncClient, operator: Headers) -> None:
     """They have addresses in them."""
     path = f"/orders/{uuid4()}"
