@@ -18,7 +18,7 @@ from aftercommit.errors import CausationTooDeep, WiringError, raise_if_any
 from aftercommit.outbox.app import OutboxApp
 from aftercommit.outbox.handler_session import kept_open
 from aftercommit.sql.backend import DatabaseBackend
-from aftercommit.sql.claim_statements import RAW_EVENTS, pending
+from aftercommit.sql.claim_statements import RAW_EVENTS, first_of_each, handler_params
 from aftercommit.sql.exceptions import DatabaseUnavailable
 from aftercommit.sql.lanes import Place, insertion, lock_keys, rows_of, unblocking
 from aftercommit.sql.schema import owner_of
@@ -114,7 +114,12 @@ def store(
     connection.execute(sa.insert(events).values(recorded_at=now, **kind.position), rows)
     due = now + sa.bindparam("seconds", type_=sa.Double)
     outstanding = [
-        {"event_id": envelope.id, "handler": handler, "seconds": delay}
+        {
+            "event_id": envelope.id,
+            "handler": handler,
+            "schema_version": envelope.schema_version,
+            "seconds": delay,
+        }
         for envelope, handler, delay, lane in new
         if not lane
     ]
@@ -147,11 +152,13 @@ async def deliver_due(session: AsyncSession, app: OutboxApp) -> int:
     """Run the handlers of all that is due in this session, until nothing is; return how many."""
     connection, count = await session.connection(), 0
     now = await session.run_sync(lambda sync: _clock(sync.connection(), app))
-    columns = deliveries.c
-    key = columns.event_id, columns.handler, columns.lane, columns.position
-    due = pending(app.codec(), False, *key).where(deliveries.c.available_at <= now)
-    while found := (await connection.execute(due, {"handlers": [*app.bound.events]})).first():
-        await _deliver(session, connection, app, *found)
+    columns, handlers = deliveries.c, app.bound.events
+    key = columns.event_id, columns.handler, columns.lane, columns.position, columns.available_at
+    is_due = columns.available_at <= now
+    firsts = first_of_each(app.codec(), len(handlers), False, *key, which=is_due)
+    first = sa.union_all(*firsts).order_by("available_at").limit(1)
+    while found := (await connection.execute(first, handler_params(handlers))).first():
+        await _deliver(session, connection, app, *found[:-1])
         count += 1
     return count
 

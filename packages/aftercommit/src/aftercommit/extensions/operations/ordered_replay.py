@@ -65,6 +65,7 @@ async def enqueue(
         {
             "event_id": event["id"],
             "position": int(event["position"]),
+            "schema_version": int(event["schema_version"]),
             "lane": _lane(database.codec, event, of_types[event["type"]]),
         }
         for event in found
