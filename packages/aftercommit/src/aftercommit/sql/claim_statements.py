@@ -82,7 +82,9 @@ def claim_statement(
     else:  # what is read in parts cannot be locked there, and may have changed until it is
         some, parts = limit + MOST_LOCKED, _of_each(database.codec, count, replay, *key, due_at)
         firsts = (each.join(events).where(*wanted).order_by(due_at).limit(some) for each in parts)
-        found = sa.union_all(*firsts).order_by("available_at").limit(some).cte("found")
+        each = sa.union_all(*firsts).subquery().c
+        found = sa.select(each.event_id, each.handler).order_by(each.available_at)
+        found = found.limit(some).cte("found")
         this = columns.event_id == found.c.event_id, columns.handler == found.c.handler
         locked = (
             sa.select(*key, problem)

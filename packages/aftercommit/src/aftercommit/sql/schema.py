@@ -15,7 +15,10 @@ UNMADE = "the program knows columns that no migration has made; write one for"
 
 
 async def ensure_schema(database: Database, *, beside_others: bool = False) -> None:
-    """Create the schema in an empty database; otherwise check that it is the current one.
+    """Create the schema in an empty database; otherwise check that it is the current one, and ours.
+
+    Tables that a migration of the application has made belong to nobody until the first process
+    starts: then to its application.
 
     Also `beside_others`, tables of an application that sees to them by itself, if that is said:
     otherwise the URL may be wrong.
@@ -35,8 +38,13 @@ async def ensure_schema(database: Database, *, beside_others: bool = False) -> N
     """
     async with database.read_transaction() as transaction:
         found = await transaction.run_sync(partial(_check, database, beside_others))
+        owner = found and await transaction.run_sync(partial(owner_of, database.application))
     if not found:
         await upgrade_schema(database)
+    elif owner is None:
+        async with database.write_transaction() as transaction:
+            await transaction.run_sync(partial(_own, database))
+            await transaction.commit()
 
 
 async def check_schema(database: Database, *, columns: bool = False) -> list[str]:
@@ -73,7 +81,7 @@ def _check(database: Database, beside_others: bool, connection: Connection) -> l
     """Return the revisions, which are as they have to be; none if tables are to be created."""
     if not inspect(connection).get_table_names():  # first, as others may create the tables now
         return []
-    owner_of(connection, database.application)
+    owner_of(database.application, connection)
     # all of them first: if one is too new, or belongs to something else, no upgrade would help
     stored = [(history, history.stored_revision(connection)) for history in database.histories]
     if beside_others and stored == [(ENGINE, None)]:
@@ -86,13 +94,19 @@ def _check(database: Database, beside_others: bool, connection: Connection) -> l
 
 def _upgrade(database: Database, connection: Connection) -> None:
     database.backend.prepare_upgrade(connection)
-    owner = owner_of(connection, database.application)
+    owner_of(database.application, connection)
     upgrade_histories(connection, database.histories)
-    if owner is None:
+    _own(database, connection)
+
+
+def _own(database: Database, connection: Connection) -> None:
+    """Store whose schema this is. Of two that begin at once, the second waits and is refused."""
+    database.backend.prepare_upgrade(connection)
+    if owner_of(database.application, connection) is None:
         connection.execute(insert(tables.application).values(name=database.application))
 
 
-def owner_of(connection: Connection, application: str) -> str | None:
+def owner_of(application: str, connection: Connection) -> str | None:
     """Return whose schema this is; None if it is nobody's yet.
 
     :raises SchemaOfAnother: if it is that of another application
