@@ -77,14 +77,14 @@ def claim_statement(
     # CTE, as a subquery may be executed again for each row of the outer table
     if database.backend.single_writer:
         parts = _of_each(database.codec, count, replay, *key, due_at, problem)
-        found = sa.union_all(*(each.join(events).where(*wanted) for each in parts))
-        due = found.order_by("available_at").limit(limit).cte("due")
+        all_due = sa.union_all(*(each.join(events).where(*wanted) for each in parts))
+        due = all_due.order_by("available_at").limit(limit).cte("due")
     else:  # what is read in parts cannot be locked there, and may have changed until it is
         some, parts = limit + MOST_LOCKED, _of_each(database.codec, count, replay, *key, due_at)
         firsts = (each.join(events).where(*wanted).order_by(due_at).limit(some) for each in parts)
         each = sa.union_all(*firsts).subquery().c
-        found = sa.select(each.event_id, each.handler).order_by(each.available_at)
-        found = found.limit(some).cte("found")
+        first = sa.select(each.event_id, each.handler).order_by(each.available_at)
+        found = first.limit(some).cte("found")
         this = columns.event_id == found.c.event_id, columns.handler == found.c.handler
         locked = (
             sa.select(*key, problem)

@@ -38,7 +38,7 @@ async def ensure_schema(database: Database, *, beside_others: bool = False) -> N
     """
     async with database.read_transaction() as transaction:
         found = await transaction.run_sync(partial(_check, database, beside_others))
-        owner = found and await transaction.run_sync(partial(owner_of, database.application))
+        owner = await transaction.run_sync(partial(owner_of, database.application))
     if not found:
         await upgrade_schema(database)
     elif owner is None:

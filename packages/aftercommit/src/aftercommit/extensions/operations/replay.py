@@ -112,8 +112,8 @@ class Replay:
             again = sa.update(deliveries).where(*its).values(**_NOTHING_DONE, **fresh)
             again = again.values(available_at=now + paused)
             number = await transaction.execute_dml(again)
-        columns = ("event_id", "handler", "attempts", "token", "available_at", "replay")
-        columns += ("schema_version",)
+        state_columns = ("handler", "attempts", "token", "available_at", "replay")
+        columns = ("event_id", *state_columns, "schema_version")
         happened = sa.case((events.c.recorded_at < now, events.c.recorded_at), else_=now)
         later = happened + sa.case(dict(self.event_types), value=events.c.type)
         due = sa.case((later > now, later), else_=now) + paused
