@@ -71,7 +71,7 @@ class Project(Installation):
 def programs(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> list[Path]:
-    """The programs of a project as a release has made it, with that engine, and with the next one."""
+    """The programs of a project as a release has made it, with its engine, and the next one."""
     folder = tmp_path_factory.mktemp("versions")
     released = sorted((RELEASED / request.param).glob("*.whl"))
     for wheel in released:
