@@ -104,7 +104,7 @@ def _for_good(self: object, failure: Failure) -> bool:
 
 
 def _claims(statements: object, sql: str, *args: object) -> bool:
-    return sql.startswith("WITH due")
+    return sql.startswith(("WITH due", "WITH found"))
 
 
 def _setting(column: str) -> Callable[..., bool]:

@@ -9,6 +9,7 @@ from uuid import uuid4
 
 import anyio
 import pytest
+from aftercommit.alembic import upgrade_tables
 from aftercommit.codec import Codec
 from aftercommit.envelopes import MessageOrigin
 from aftercommit.errors import MessageAlreadyHandled, WiringError
@@ -28,6 +29,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Column, Connection, MetaData, String, inspect, text
+from sqlalchemy.exc import IntegrityError
 
 from aftercommit_tests.builders import POLICY, a_command_work
 from aftercommit_tests.later_schema import LATER, NOW
@@ -379,6 +381,39 @@ async def test_of_two_applications_that_begin_at_once_one_gets_the_schema(empty_
             group.start_soon(begin, name)
 
     assert len(refused) == 1
+
+
+async def test_tables_that_a_migration_has_made_belong_to_the_application_that_starts_first(
+    empty_url: str,
+) -> None:
+    """The migration does not know for whom it makes them; two would run each other's deliveries."""
+    refused = []
+
+    async def begin(name: str) -> None:
+        async with open_database(empty_url, application=name, history=None) as database:
+            try:
+                await ensure_schema(database)
+            except SchemaOfAnother:
+                refused.append(name)
+
+    async with open_database(empty_url, history=None) as database:
+        async with database.write_transaction() as transaction:
+            await transaction.run_sync(upgrade_tables)
+            await transaction.commit()
+        async with anyio.create_task_group() as group:
+            for name in ("shop", "bank", "shop", "bank"):
+                group.start_soon(begin, name)
+
+        [(owner,)] = await query(database, "SELECT name FROM aftercommit_application")
+    assert refused == [{"shop": "bank", "bank": "shop"}[str(owner)]] * 2
+
+
+async def test_a_schema_cannot_have_two_owners(database: Database) -> None:
+    """Whatever program stores the second one, also of a version before."""
+    await ensure_schema(database)
+
+    with pytest.raises(IntegrityError):
+        await execute(database, "INSERT INTO aftercommit_application (name) VALUES ('bank')")
 
 
 async def test_if_one_history_cannot_be_upgraded_the_other_is_not(database: Database) -> None:

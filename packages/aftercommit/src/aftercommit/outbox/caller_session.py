@@ -74,7 +74,7 @@ def check_engine(connection: sa.Connection, app: OutboxApp) -> None:
         raise WiringError("the sessions and the outbox have two databases", *both)
     if not sa.inspect(connection).has_table(events.name):
         raise DatabaseUnavailable(NO_TABLES)
-    owner_of(connection, app.name)
+    owner_of(app.name, connection)
     driver = connection.connection.driver_connection
     if getattr(driver, "isolation_level", None) is not None and _place(ours)[0] == "sqlite":
         logger.warning(

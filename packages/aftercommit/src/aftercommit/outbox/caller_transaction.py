@@ -20,7 +20,7 @@ from aftercommit.outbox.caller_session import WRITE
 from aftercommit.outbox.handler_session import kept_open
 from aftercommit.outbox.recorded_lanes import store_in_lanes, take_places
 from aftercommit.sql.backend import DatabaseBackend
-from aftercommit.sql.claim_statements import RAW_EVENTS, pending
+from aftercommit.sql.claim_statements import RAW_EVENTS, first_of_each, handler_params
 from aftercommit.sql.lanes import Place, unblocking
 from aftercommit.sql.sqlite import SQLite
 from aftercommit.sql.tables import commands, deliveries, events
@@ -64,7 +64,12 @@ def store(
     connection.execute(sa.insert(events).values(recorded_at=now, **kind.position), rows)
     due = now + sa.bindparam("seconds", type_=sa.Double)
     outstanding = [
-        {"event_id": envelope.id, "handler": handler, "seconds": delay}
+        {
+            "event_id": envelope.id,
+            "handler": handler,
+            "schema_version": envelope.schema_version,
+            "seconds": delay,
+        }
         for envelope, handler, delay, lane in new
         if not lane
     ]
@@ -103,15 +108,17 @@ async def deliver_due(session: AsyncSession, app: OutboxApp) -> int:
     """Run the handlers of all that is due in this session, until nothing is; return how many."""
     connection, count = await session.connection(bind_arguments={"clause": WRITE}), 0
     now = await connection.run_sync(_clock, app)
-    columns = deliveries.c
-    key = columns.event_id, columns.handler, columns.lane, columns.position
-    due = pending(app.codec(), False, *key).where(deliveries.c.available_at <= now)
+    columns, handlers = deliveries.c, app.bound.events
+    key = columns.event_id, columns.handler, columns.lane, columns.position, columns.available_at
+    is_due = columns.available_at <= now
+    firsts = first_of_each(app.codec(), len(handlers), False, *key, which=is_due)
+    first = sa.union_all(*firsts).order_by("available_at").limit(1)
     while True:
         await connection.run_sync(take_places)
-        found = (await connection.execute(due, {"handlers": [*app.bound.events]})).first()
+        found = (await connection.execute(first, handler_params(handlers))).first()
         if found is None:
             return count
-        await _deliver(session, connection, app, *found)
+        await _deliver(session, connection, app, *found[:-1])
         count += 1
 
 

@@ -35,7 +35,12 @@ def store_in_lanes(
         return
     values = {"attempts": 0, "token": 1, "available_at": now, "blocked": True}
     rows = [
-        {"event_id": envelope.id, "handler": handler, "lane": lane}
+        {
+            "event_id": envelope.id,
+            "schema_version": envelope.schema_version,
+            "handler": handler,
+            "lane": lane,
+        }
         for envelope, handler, _, lane in ordered
     ]
     connection.execute(sa.insert(deliveries).values(**values), rows)

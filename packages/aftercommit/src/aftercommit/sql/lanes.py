@@ -101,6 +101,7 @@ def rows_of(new: Iterable[NewDelivery]) -> list[dict[str, Any]]:
     for envelope, handler, _, lane in new:
         if lane:
             key = {"event_id": envelope.id, "handler": handler, "lane": lane, "subscriber": handler}
+            key["schema_version"] = envelope.schema_version
             rows.append(key | {"of_event": envelope.id, "in_lane": lane, "is_behind": lane in seen})
             seen.add(lane)
     return rows

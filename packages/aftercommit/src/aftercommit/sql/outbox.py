@@ -6,11 +6,12 @@ the last one seen", so an event whose transaction commits late is not skipped.
 
 import logging
 from collections.abc import Collection, Mapping, Sequence
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import sqlalchemy as sa
 from anyio import CancelScope, current_time
+from sqlalchemy.sql.dml import ReturningUpdate
 
 from aftercommit.claims import Claim, DeliveryPolicy, Failure, NewDelivery
 from aftercommit.envelopes import Envelope
@@ -27,7 +28,12 @@ from aftercommit.sql.batch_settlement import (
     done,
     settlement,
 )
-from aftercommit.sql.claim_statements import RAW_EVENTS, claim_statement, pending
+from aftercommit.sql.claim_statements import (
+    RAW_EVENTS,
+    claim_statement,
+    first_of_each,
+    handler_params,
+)
 from aftercommit.sql.database import Database
 from aftercommit.sql.delivery_states import is_scheduled, pause_of
 from aftercommit.sql.ordered_deliveries import OrderedDeliveries, claim_of_row
@@ -76,14 +82,8 @@ class SqlAlchemyOutbox:
         self._pauses = KnownPauses(database)
         self._insert_events = sa.insert(events).values(recorded_at=now, **database.backend.position)
         self._settle_one = THIS_WITH_VALID_TOKEN.values(**done(database, policy))
-        pause, wanted = deliveries.c.available_at - now, sa.or_(SCHEDULED, ~is_scheduled(now))
-        first = [
-            pending(database.codec, r, pause).where(wanted).limit(1).subquery()
-            for r in (False, True)
-        ]
-        self._seconds_until_due = sa.union_all(*map(sa.select, first))
         self._ordered = OrderedDeliveries(database, policy)
-        self._claims = [claim_statement(replay, database, policy) for replay in (False, True)]
+        self._seconds_until_due, self._claims = cache(self._look), cache(self._claim_statements)
 
     async def store(
         self, transaction: Transaction, envelopes: Sequence[Envelope], new: Sequence[NewDelivery]
@@ -102,6 +102,7 @@ class SqlAlchemyOutbox:
         rows, claims = [], list[Claim]()
         for envelope, handler, delay, _ in (each for each in new if not each.lane):
             key = {"event_id": envelope.id, "handler": handler, "subscriber": handler}
+            key["schema_version"] = envelope.schema_version
             if inline and not delay and handler not in paused:
                 claims += [first(envelope=envelope, handler=handler)]
                 rows += [key | self._claimed]
@@ -169,6 +170,8 @@ class SqlAlchemyOutbox:
 
     async def claim(self, limit: int, handlers: Collection[str]) -> Sequence[Claim]:
         runnable = list[Claim]()
+        if not handlers:
+            return runnable
         leased_at, claimed = await self._take_leases(limit, handlers)
         with CancelScope(shield=True):  # as from the commit on, or nobody would know of the leases
             for row, event in claimed:
@@ -183,10 +186,20 @@ class SqlAlchemyOutbox:
     async def seconds_until_due(
         self, handlers: Collection[str], *, scheduled: bool = True
     ) -> float | None:
-        asked = {"handlers": list(handlers), "scheduled": scheduled}
+        asked = {**handler_params(handlers), "scheduled": scheduled}
         async with self.database.read_transaction() as transaction:
-            found = await transaction.execute(self._seconds_until_due, asked)
+            found = await transaction.execute(self._seconds_until_due(len(handlers)), asked)
         return min(found.scalars(), default=None)
+
+    def _look(self, count: int) -> sa.CompoundSelect[Any]:
+        codec, now = self.database.codec, self.database.clock
+        pause, which = deliveries.c.available_at - now, sa.or_(SCHEDULED, ~is_scheduled(now))
+        live, replayed = (first_of_each(codec, count, r, pause, which=which) for r in (False, True))
+        return sa.union_all(*live, *replayed)
+
+    def _claim_statements(self, count: int) -> Sequence[ReturningUpdate[Any]]:
+        this = count, self.database, self._policy
+        return [claim_statement(replay, *this) for replay in (False, True)]
 
     async def _take_leases(
         self, limit: int, handlers: Collection[str]
@@ -196,10 +209,10 @@ class SqlAlchemyOutbox:
         All in one transaction: a claim of which its process learns nothing counts as an attempt.
         Return when the leases began, too.
         """
-        asked = {"limit": limit, "handlers": list(handlers)}
+        asked = {"limit": limit, **handler_params(handlers)}
         async with self.database.write_transaction() as transaction:
             leased_at = current_time()  # not before: it may have waited in line for long
-            live, replayed = self._claims
+            live, replayed = self._claims(len(handlers))
             rows = (await transaction.execute(live, asked)).mappings().all()
             rows = rows or (await transaction.execute(replayed, asked)).mappings().all()
             lost = [failure_history.expired(row) for row in rows if row["previous_owner"]]

@@ -26,7 +26,10 @@ async def ensure_schema(
     new_uow: Callable[[Transaction], object] | None = None,
     beside_others: bool = False,
 ) -> None:
-    """Create the schema in an empty database; otherwise check that it is the current one.
+    """Create the schema in an empty database; otherwise check that it is the current one, and ours.
+
+    Tables that a migration of the application has made belong to nobody until the first process
+    starts: then to its application.
 
     `new_uow` makes the unit of work of handlers. It is made once, without a statement, and its
     aggregates are compared with the mapping.
@@ -55,9 +58,14 @@ async def ensure_schema(
             ensure_usable(new_uow, transaction)
         if unused := await transaction.run_sync(database.backend.unused_defaults):
             logger.warning("%s", unused)
+        owner = await transaction.run_sync(partial(owner_of, database.application))
     if not await _revisions(database, beside_others=beside_others):
         await upgrade_schema(database)
         await _revisions(database, beside_others=beside_others)  # its columns
+    elif owner is None:
+        async with database.write_transaction() as transaction:
+            await transaction.run_sync(partial(_own, database))
+            await transaction.commit()
 
 
 async def check_schema(database: Database) -> list[str]:
@@ -92,7 +100,7 @@ def _check(database: Database, beside_others: bool, connection: Connection) -> l
     """Return the revisions, which are as they have to be; none if tables are to be created."""
     if not inspect(connection).get_table_names():  # first, as others may create the tables now
         return []
-    owner_of(connection, database.application)
+    owner_of(database.application, connection)
     # all of them first: if one is too new, or belongs to something else, no upgrade would help
     stored = [(history, history.stored_revision(connection)) for history in database.histories]
     if beside_others and stored == [(ENGINE, None)]:
@@ -108,13 +116,19 @@ def _check(database: Database, beside_others: bool, connection: Connection) -> l
 
 def _upgrade(database: Database, connection: Connection) -> None:
     database.backend.prepare_upgrade(connection)
-    owner = owner_of(connection, database.application)
+    owner_of(database.application, connection)
     upgrade_histories(connection, database.histories)
-    if owner is None:
+    _own(database, connection)
+
+
+def _own(database: Database, connection: Connection) -> None:
+    """Store whose schema this is. Of two that begin at once, the second waits and is refused."""
+    database.backend.prepare_upgrade(connection)
+    if owner_of(database.application, connection) is None:
         connection.execute(insert(tables.application).values(name=database.application))
 
 
-def owner_of(connection: Connection, application: str) -> str | None:
+def owner_of(application: str, connection: Connection) -> str | None:
     """Return whose schema this is; None if it is nobody's yet.
 
     :raises SchemaOfAnother: if it is that of another application

@@ -50,8 +50,13 @@ class UtcDateTime(sa.TypeDecorator[datetime]):
 metadata = sa.MetaData(naming_convention=NAMING_CONVENTION)
 
 application = sa.Table(  # has one row: whose schema it is
-    "aftercommit_application", metadata, sa.Column("name", sa.String, primary_key=True)
+    "aftercommit_application",
+    metadata,
+    sa.Column("name", sa.String, primary_key=True),
+    # always true, and unique: so there is no second row
+    sa.Column("is_the_only_one", sa.Boolean, nullable=False, server_default=sa.true()),
 )
+sa.Index("uq_aftercommit_application_is_the_only_one", application.c.is_the_only_one, unique=True)
 
 commands = sa.Table(
     "aftercommit_commands",
@@ -115,13 +120,24 @@ deliveries = sa.Table(
     sa.Column("lane", sa.String),  # HANDLER:KEY, if the handler is ordered: see `lanes.py`
     sa.Column("position", sa.BigInteger),  # in its lane: that of the event
     sa.Column("blocked", sa.Boolean, nullable=False, server_default=sa.false()),
+    # that of its event, or 1 if a process of version 0.2 has stored it; claims go by it
+    sa.Column("schema_version", sa.Integer, nullable=False, server_default="1"),
 )
 PARKED, FINISHED = deliveries.c.parked_at.is_not(None), deliveries.c.completed_at.is_not(None)
 PENDING = sa.and_(~PARKED, ~FINISHED)
 IN_LANE = sa.and_(deliveries.c.lane.is_not(None), ~FINISHED)
 CLAIMABLE = sa.and_(PENDING, ~deliveries.c.blocked)
 BLOCKED = sa.and_(IN_LANE, ~PARKED, deliveries.c.blocked)  # an earlier one of its lane is not done
-sa.Index(
+sa.Index(  # claims go by it: what other handlers, or newer processes, have to do costs nothing
+    "ix_aftercommit_deliveries_handler",
+    deliveries.c.handler,
+    deliveries.c.schema_version,
+    deliveries.c.replay,
+    deliveries.c.available_at,
+    sqlite_where=CLAIMABLE,
+    info={"postgresql_where": CLAIMABLE},
+)
+sa.Index(  # lists go by it, and so do claims of version 0.2; later versions do without it
     "ix_aftercommit_deliveries_available_at",
     deliveries.c.replay,
     deliveries.c.available_at,

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 
 from aftercommit.process.terminal_escaping import escape_controls
-from aftercommit.sql.claim_statements import claimable_here, pending
+from aftercommit.sql.claim_statements import claimable_here, first_of_each, handler_params
 from aftercommit.sql.database import Database
 from aftercommit.sql.delivery_states import PAUSED, delivery_state
 from aftercommit.sql.tables import BLOCKED, CLAIMABLE, PARKED, deliveries, events, handler_pauses
@@ -58,7 +58,7 @@ async def queue_metrics(database: Database, handlers: Collection[str]) -> list[M
         counts = (await transaction.execute(_outstanding(now))).all()
         held_up = (await transaction.execute(_HELD_UP)).all()
         pauses = (await transaction.execute(sa.select(handler_pauses))).all()
-        ages = await _ages(transaction, handlers, *_lateness(database))
+        ages = await _ages(transaction, handlers, *_lateness(database, len(handlers)))
     outstanding = dict.fromkeys(product(handlers, STATES), 0)
     outstanding |= {(row.handler, row.state): row.deliveries for row in counts}
     stuck = dict.fromkeys(((name,) for name in handlers), 0)
@@ -112,7 +112,7 @@ async def readiness_error(
         for history in database.histories:
             if await transaction.run_sync(history.is_outdated):
                 return f"the database schema of {history.name} is outdated"
-        [late] = await _ages(transaction, handlers, _due(database))
+        [late] = await _ages(transaction, handlers, _due(database, len(handlers)))
     too_late = f"work is overdue for {late:.0f} s: does a worker run?"
     return too_late if late > max_lag_seconds else None
 
@@ -127,16 +127,15 @@ def _outstanding(now: Now) -> sa.Select[str, str, int]:
     return sa.select(*names, sa.func.count().label("deliveries")).group_by(*names)
 
 
-def _lateness(database: Database) -> list[sa.Select[Any]]:
-    """Return the queries of `AGES`, in their order."""
-    return [_due(database), _unclaimable(database), _failing(database.clock)]
+def _lateness(database: Database, count: int) -> list[sa.Select[Any]]:
+    """Return the queries of `AGES`, in their order, for so many handlers."""
+    return [_due(database, count), _unclaimable(database), _failing(database.clock)]
 
 
-def _due(database: Database) -> sa.Select[Any]:
-    now = database.clock
-    since = now - deliveries.c.available_at
-    found = pending(database.codec, False, since)
-    return found.where(deliveries.c.available_at <= now).limit(1)
+def _due(database: Database, count: int) -> sa.Select[Any]:
+    now, due_at = database.clock, deliveries.c.available_at
+    firsts = first_of_each(database.codec, count, False, due_at, which=due_at <= now)
+    return sa.select(now - sa.func.min(sa.union_all(*firsts).subquery().c.available_at))
 
 
 def _unclaimable(database: Database) -> sa.Select[Any]:
@@ -167,5 +166,6 @@ async def _ages(
 ) -> list[float]:
     """Return the seconds that each query finds; 0 if there is nothing so late."""
     columns = (query.scalar_subquery() for query in queries)
-    found = await transaction.execute(sa.select(*columns), {"handlers": list(handlers)})
+    asked = {"handlers": list(handlers), **handler_params(handlers)}
+    found = await transaction.execute(sa.select(*columns), asked)
     return [max(0.0, age or 0.0) for age in found.one()]

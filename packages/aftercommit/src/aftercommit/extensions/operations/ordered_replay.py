@@ -63,14 +63,14 @@ async def enqueue(
     found = (await transaction.execute(RAW_EVENTS, {"ids": ids})).mappings().all() if ids else ()
     rows, unreadable = list[dict[str, Any]](), list[dict[str, Any]]()
     for event in found:
+        row = {"event_id": event["id"], "schema_version": int(event["schema_version"])}
         try:
             lane = _lane(database.codec, event, of_types[event["type"]])
         except InvalidMessage as error:
             problem = failure_history.describe(error)
-            unreadable.append({"event_id": event["id"], "last_error": f"{NO_PLACE}: {problem}"})
+            unreadable.append(row | {"last_error": f"{NO_PLACE}: {problem}"})
         else:
-            place = {"position": int(event["position"]), "lane": lane}
-            rows.append({"event_id": event["id"], **place})
+            rows.append(row | {"position": int(event["position"]), "lane": lane})
     fresh = {"handler": handler, "attempts": 0, "token": 1, "replay": True}
     new = sa.insert(deliveries).values(available_at=database.clock + PAUSE, **fresh)
     if rows:

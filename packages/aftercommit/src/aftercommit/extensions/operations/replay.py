@@ -112,12 +112,14 @@ class Replay:
             again = sa.update(deliveries).where(*its).values(**_NOTHING_DONE, **fresh)
             again = again.values(available_at=now + paused)
             number = await transaction.execute_dml(again)
-        columns = ("event_id", "handler", "attempts", "token", "available_at", "replay")
+        state_columns = ("handler", "attempts", "token", "available_at", "replay")
+        columns = ("event_id", *state_columns, "schema_version")
         happened = sa.case((events.c.recorded_at < now, events.c.recorded_at), else_=now)
         later = happened + sa.case(dict(self.event_types), value=events.c.type)
         due = sa.case((later > now, later), else_=now) + paused
         state = sa.literal(self.handler), sa.literal(0), sa.literal(1), due, sa.true()
-        new = sa.insert(deliveries).from_select(columns, wanted.add_columns(*state))
+        found = wanted.add_columns(*state, events.c.schema_version)
+        new = sa.insert(deliveries).from_select(columns, found)
         return number + len((await transaction.execute(new.returning(deliveries.c.event_id))).all())
 
 

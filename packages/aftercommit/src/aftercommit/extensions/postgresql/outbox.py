@@ -4,6 +4,7 @@ import logging
 import re
 from collections.abc import Collection, Sequence
 from functools import cache
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -51,9 +52,10 @@ class AsyncpgOutbox(outbox.SqlAlchemyOutbox):
     async def _take_leases(
         self, limit: int, handlers: Collection[str]
     ) -> tuple[float, list[outbox.Claimed]]:
-        leased_at, names = current_time(), list(handlers)
-        rows = await self._execute("claim", limit=limit, handlers=names, replay=False)
-        rows = rows or await self._execute("claim", limit=limit, handlers=names, replay=True)
+        leased_at, asked = current_time(), {"limit": limit, "parts": len(handlers)}
+        names = list(handlers)
+        rows = await self._execute("claim", **asked, handlers=names, replay=False)
+        rows = rows or await self._execute("claim", **asked, handlers=names, replay=True)
         claimed = list[outbox.Claimed]()
         for event in rows:
             delivery = {**event, "handler": event["subscriber"]}
@@ -68,15 +70,23 @@ class AsyncpgOutbox(outbox.SqlAlchemyOutbox):
         rows = await self._execute("settle", event_ids=ids, handlers=handlers, tokens=tokens)
         return {ClaimKey(row["event_id"], row["handler"], row["token"]) for row in rows}
 
-    async def _execute(self, name: str, *, limit: int = 0, **values: Any) -> Records:
-        sql, names = self._compiled(name, limit)
+    async def _execute(
+        self, name: str, *, limit: int = 0, parts: int = 0, **values: Any
+    ) -> Records:
+        sql, names = self._compiled(name, limit, parts)
         values |= self._constants
         return await self._statements.fetch(sql, [values[each] for each in names])
 
-    def _compile(self, name: str, limit: int) -> tuple[str, Sequence[str]]:
+    def _compile(self, name: str, limit: int, parts: int) -> tuple[str, Sequence[str]]:
         """Return a statement as asyncpg wants it, and the names of its parameters in order."""
-        dialect = self.database.engine.dialect
+        dialect, one = self.database.engine.dialect, STATEMENTS["due_of_one"]
         now = str(self.database.clock.compile(dialect=dialect))
-        sql = STATEMENTS[name].replace(":now", now).replace(":limit", str(limit))
+        versions = range(1, claim_statements.latest_version(self.database.codec) + 1)
+        each = (
+            one.replace(":number", str(number)).replace(":this_version", str(version))
+            for number, version in product(range(1, parts + 1), versions)
+        )
+        sql = STATEMENTS[name].replace(":due_of_each", "UNION ALL\n".join(each))
+        sql = sql.replace(":now", now).replace(":limit", str(limit))
         compiled: Any = text(sql).compile(dialect=dialect)
         return compiled.string, compiled.positiontup

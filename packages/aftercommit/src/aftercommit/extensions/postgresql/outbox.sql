@@ -2,36 +2,58 @@
 -- to mark them as done. Each is a transaction of its own, so it is one round trip to the server, where
 -- the portable form (sql/outbox.py, sql/batch_settlement.py) takes four and five.
 --
--- `:now` and `:limit` are put in as text, all others are parameters. `:now` is the clock that all
--- statements go by. The limit is text because PostgreSQL keeps no plan for a limit it does not know:
--- it expects a tenth of the table, so a plan for the few rows at hand always looks cheaper.
+-- `:now`, the limits and what `due_of_one` is made of are put in as text, all others are parameters.
+-- `:now` is the clock that all statements go by. The limit is text because PostgreSQL keeps no plan for a
+-- limit it does not know: it expects a tenth of the table, so a plan for the few rows at hand always looks
+-- cheaper. `:due_of_each` is `due_of_one` for each handler, by its number, and each version of events:
+-- PostgreSQL reads all of them at the same time, each in the order of its part of the index, and stops at
+-- the limit. So what is due for other handlers, or paused, or of later versions, costs a claim nothing.
 
--- name: claim
-WITH due AS MATERIALIZED (  -- as a subquery, the limit might be applied again for each row
-    SELECT
-        delivery.event_id,
-        delivery.handler,
-        delivery.attempts,
-        -- What can never be handled is parked by this statement: it would be the longest due in each
-        -- later claim. Python knows no year 10000; reading one would fail for the whole batch.
-        CASE
-            WHEN delivery.attempts >= :max_attempts THEN :unfinished
-            WHEN length(event.data) > :max_length THEN :too_long
-            WHEN event.time < '0001-01-01 UTC' OR event.time >= '10000-01-01 UTC' THEN :no_time
-        END AS problem
+-- name: due_of_one
+(
+    SELECT delivery.event_id, delivery.handler, delivery.available_at
     FROM aftercommit_deliveries AS delivery JOIN aftercommit_events AS event ON event.id = delivery.event_id
     WHERE delivery.parked_at IS NULL AND delivery.completed_at IS NULL AND NOT delivery.blocked  -- the index
+        AND delivery.handler = (  -- nothing equals what a paused one is
+            SELECT name FROM (VALUES ((CAST(:handlers AS text[]))[:number])) AS handler (name)
+            WHERE NOT EXISTS (SELECT FROM aftercommit_handler_pauses AS pause WHERE pause.handler = name)
+        )
+        AND delivery.schema_version = :this_version
         AND delivery.replay = :replay
         AND delivery.available_at <= :now
-        AND delivery.handler = ANY (CAST(:handlers AS text[]))
-        AND delivery.handler NOT IN (SELECT handler FROM aftercommit_handler_pauses)
         -- other types, and later versions, are for newer processes
         AND event.schema_version <= (CAST(:versions AS int[]))[
             array_position(CAST(:types AS text[]), CAST(event.type AS text))
         ]
     ORDER BY delivery.available_at
+    LIMIT :limit + 100  -- so many may be locked by others; without a limit, all that is due might be sorted
+)
+
+-- name: claim
+WITH found AS MATERIALIZED (
+    SELECT event_id, handler FROM (:due_of_each) AS found ORDER BY available_at LIMIT :limit + 100
+),
+due AS MATERIALIZED (  -- as a subquery, the limit might be applied again for each row
+    SELECT locked.* FROM found CROSS JOIN LATERAL (
+        SELECT
+            delivery.event_id,
+            delivery.handler,
+            delivery.attempts,
+            -- What can never be handled is parked by this statement: it would be the longest due in each
+            -- later claim. Python knows no year 10000; reading one would fail for the whole batch.
+            CASE
+                WHEN delivery.attempts >= :max_attempts THEN :unfinished
+                WHEN length(event.data) > :max_length THEN :too_long
+                WHEN event.time < '0001-01-01 UTC' OR event.time >= '10000-01-01 UTC' THEN :no_time
+            END AS problem
+        FROM aftercommit_deliveries AS delivery JOIN aftercommit_events AS event ON event.id = delivery.event_id
+        WHERE delivery.event_id = found.event_id AND delivery.handler = found.handler
+            -- it may have changed since it was found
+            AND delivery.parked_at IS NULL AND delivery.completed_at IS NULL AND NOT delivery.blocked
+            AND delivery.available_at <= :now
+        FOR UPDATE OF delivery SKIP LOCKED  -- workers that claim at the same time share the work
+    ) AS locked
     LIMIT :limit
-    FOR UPDATE OF delivery SKIP LOCKED  -- workers that claim at the same time share the work
 ),
 claimed AS (
     UPDATE aftercommit_deliveries AS delivery
