@@ -58,14 +58,13 @@ class UnsuitableDatabase(Unavailable):
         super().__init__(f"the database {problem}; {advice}")
 
 
-class SharedSessions(UnsuitableDatabase):
+class SharedSessions(Unavailable):
     """A pooler gives one session to several clients in turn, such as by transaction pooling."""
 
     def __init__(self) -> None:
         super().__init__(
-            "is behind a pooler that shares sessions: notifications get lost, and time limits"
-            " hold for others",
-            "use pool_mode=session, or connect to the server itself",
+            "the database is behind a pooler that shares sessions: notifications get lost, and time"
+            " limits hold for others; use pool_mode=session, or connect to the server itself"
         )
 
 

@@ -21,7 +21,7 @@ GROUPS = ("Use", "Run", "Inspect", "Maintain")
 COMMANDS = {
     "Run": {"worker": "Run pending deliveries."},
     "Maintain": {
-        "check": "Check database, schema, handlers, clock and connections.",
+        "check": "Check database, schema, writes, handlers, clock and connections.",
         "db": "Upgrade the database schema.",
     },
 }
