@@ -147,7 +147,7 @@ class Outbox:
             the type it says; or if the event is for an ordered handler, and its key is None
         :raises InvalidValue: if it is about None, an empty text, or what is no id
         """
-        given = expect_async(session, "record")
+        given = expect_async(session, "record", for_sync="record_sync")
         await given.run_sync(self._record, events, about)
 
     def record_sync(
@@ -170,7 +170,7 @@ class Outbox:
 
         :raises InvalidValue: if it has no id, or an empty one, which all such messages would share
         """
-        given = expect_async(session, "once")
+        given = expect_async(session, "once", for_sync="once_sync")
         return await given.run_sync(self._once, source, message_id)
 
     def once_sync(

@@ -30,11 +30,12 @@ NOTED = "aftercommit_messages"  # there, too: what was noted in which transactio
 NO_IDS = bytes, bytearray, list, tuple, set, frozenset, dict
 
 
-def expect_async(session: object, name: str) -> AsyncSession:
-    """Refuse a session of synchronous code, in words that say what there is for it."""
+def expect_async(session: object, name: str, *, for_sync: str = "") -> AsyncSession:
+    """Refuse a session of synchronous code, in words that say what there is for it, if anything."""
     given = session() if isinstance(session, async_scoped_session) else session
     if not isinstance(given, AsyncSession):
-        problem = f"{name} needs an AsyncSession; for a Session there is {name}_sync. It is"
+        instead = for_sync and f"; for a Session there is {for_sync}"
+        problem = f"{name} needs an AsyncSession{instead}. It is"
         raise WiringError(problem, repr(session))
     return given
 
