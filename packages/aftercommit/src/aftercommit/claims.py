@@ -146,12 +146,13 @@ class Failure:
 class Report:
     """What came out of deliveries, and of those they caused: committed events, and failures.
 
-    `unwritten` are the last writes that could not be made; they may still be made later.
+    `unwritten` are the last writes that could not be made, by their claims; they may still be made
+    later. Of each claim it is the first: what has succeeded has not failed.
     """
 
     events: list[Envelope] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
-    unwritten: list[LastWrite] = field(default_factory=list)
+    unwritten: dict[tuple[str, ...], LastWrite] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -93,7 +93,8 @@ class LastWrites:
         except DeliverySuperseded:
             raise
         except Exception:
-            result.unwritten.append(at_last or store)  # as long as nobody else has claimed it
+            names = tuple(each.idempotency_key for each in claims)
+            result.unwritten.setdefault(names, at_last or store)  # unless others claim it first
             raise
 
 
@@ -107,28 +108,36 @@ async def persist_despite_cancellation(
 
     What is returned then is lost; so it may be another function, `at_last`.
 
-    It waits in line until the lease ends; as long, it is tried again if the database is away, or if
-    another transaction was faster.
+    It waits in line until the lease ends; as long, it is tried again if the database is away, if
+    somebody has locked the delivery, or if another transaction was faster.
 
     :raises NotCompleted: if it was not its turn by then
-    :raises TransientError: if the database was away, or did not answer in time
+    :raises TransientError: if the database was away or did not answer in time, or the delivery was
+        locked
     :raises ConcurrentUpdate: if another transaction was faster each time
     """
     longest = max(lease_end, current_time() + FINAL_WRITE_TIMEOUT)
-    problem: TransientError | ConcurrentUpdate | None = None
+    problems = list[Exception]()
     try:
         with CancelScope(deadline=longest):
-            while True:
-                try:
-                    return await store()
-                except (TransientError, ConcurrentUpdate) as error:
-                    problem = error
-                    may_heal = isinstance(error, ConcurrentUpdate) or is_away(error)
-                    if not may_heal or current_time() + FINAL_WRITE_PAUSE >= lease_end:
-                        break
-                await sleep(FINAL_WRITE_PAUSE)
+            return await _until_stored(store, lease_end, problems)
     except get_cancelled_exc_class():
         with move_on_after(FINAL_WRITE_TIMEOUT, shield=True):
-            await (at_last or store)()
+            await _until_stored(at_last or store, current_time() + FINAL_WRITE_TIMEOUT, [])
         raise
-    raise problem or NotCompleted()
+    raise problems[-1] if problems else NotCompleted()
+
+
+async def _until_stored(
+    store: Callable[[], Awaitable[T]], end: float, problems: list[Exception]
+) -> T:
+    """Make a write, again while that may help and there is time; add what was in the way."""
+    while True:
+        try:
+            return await store()
+        except (TransientError, ConcurrentUpdate) as error:
+            problems.append(error)
+            may_heal = isinstance(error, ConcurrentUpdate) or is_away(error)
+            if not may_heal or current_time() + FINAL_WRITE_PAUSE >= end:
+                raise
+        await sleep(FINAL_WRITE_PAUSE)

@@ -40,6 +40,7 @@ class Outbox(Protocol):
         id, and this process makes first attempts. Else workers find it.
 
         :raises DeliverySuperseded: if the delivery has another owner now, or was parked
+        :raises Unavailable: also if somebody has locked the delivery: it is not waited for
         """
 
     async def record_failure(self, failure: Failure) -> None:
@@ -48,12 +49,15 @@ class Outbox(Protocol):
         Of the failures of one delivery, the last ten are kept.
 
         :raises DeliverySuperseded: if the delivery has another owner now, or is done
+        :raises Unavailable: also if somebody has locked the delivery
         """
 
     async def release(self, claims: Collection[Claim], *, interrupted: bool = False) -> None:
         """Make claimed deliveries due as they were then, as if these attempts had not been made.
 
         The history has them, and whether they were `interrupted`, perhaps after their effect.
+
+        :raises Unavailable: also if somebody has locked some of them; the others are released
         """
 
     async def ensure_not_paused(self, delivery: Claim) -> None:

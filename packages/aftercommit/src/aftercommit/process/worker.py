@@ -15,6 +15,7 @@ from aftercommit.handler_limits import cancellation_requested, contain_errors, i
 from aftercommit.process.application import Application
 from aftercommit.process.runtime import Service, Shutdown, Wakeup
 from aftercommit.settings import EngineSettings
+from aftercommit.sql.exceptions import DeliveryLocked
 from aftercommit.sql.lane_repair import mend_lanes, unblock_heads
 
 BATCH_WINDOW = 0.01
@@ -173,10 +174,16 @@ class Worker:
         return claimed
 
     async def _make_last_writes(self) -> None:
-        """Make those that were not possible in their leases, which a claim would count as lost."""
-        while self._unwritten:
+        """Make those that were not possible in their leases, which a claim would count as lost.
+
+        What somebody has locked is left for the next time: no claim can take that, either.
+        """
+        for _ in range(len(self._unwritten)):
             try:
                 await self._unwritten[0]()
+            except DeliveryLocked:
+                self._unwritten.rotate(-1)
+                continue
             except (TransientError, ConcurrentUpdate):
                 raise
             except Exception as error:  # such as: another process has taken the delivery over
@@ -186,7 +193,7 @@ class Worker:
     async def _deliver(self, delivery: Claim) -> None:
         try:
             result = await self._bus.run([delivery])
-            self._unwritten += result.unwritten
+            self._unwritten += result.unwritten.values()
         except (GeneratorExit, get_cancelled_exc_class()) as error:
             if cancellation_requested(error):
                 raise

@@ -14,6 +14,13 @@ class DatabaseLocked(DatabaseUnavailable):
     """Another process has been writing for too long; nothing was begun."""
 
 
+class DeliveryLocked(DatabaseUnavailable):
+    """Another session has locked a delivery: what became of its claim is not stored yet."""
+
+    def __init__(self) -> None:
+        super().__init__("somebody else holds a lock on the delivery")
+
+
 class ConnectionLost(DatabaseUnavailable):
     """The connection to the database broke; the transaction was rolled back.
 

@@ -3,7 +3,7 @@
 First events, by their time; then lanes, by the keys of their locks (see `lanes.py`); then pauses;
 then deliveries, by their keys. Whoever locks less leaves steps out: a handler that completes its
 delivery locks a lane and a row, a batch of last writes only rows, retention only events before it
-deletes. A claim waits for nobody: it skips what is locked.
+deletes. A claim waits for nobody: it skips what is locked. So do last writes, which are made again.
 
 SQLite has one writer at a time, and locks no rows.
 """
@@ -47,7 +47,10 @@ async def lock_deliveries(
 
 
 def change_in_order(
-    database: Database, change: sa.Update, *which: sa.ColumnElement[bool]
+    database: Database,
+    change: sa.Update,
+    *which: sa.ColumnElement[bool],
+    skip_locked: bool = False,
 ) -> sa.Update:
     """Return the change of these deliveries, which locks all of them before it changes one.
 
@@ -55,10 +58,11 @@ def change_in_order(
     """
     if database.backend.single_writer:
         return change.where(*which)
-    these = in_order(*which).cte("these")
+    these = in_order(*which, skip_locked=skip_locked).cte("these")
     return change.where(*(column == these.c[column.name] for column in KEY))
 
 
-def in_order(*which: sa.ColumnElement[bool]) -> sa.Select[object, str]:
+def in_order(*which: sa.ColumnElement[bool], skip_locked: bool = False) -> sa.Select[object, str]:
     """Return the statement that locks these deliveries in the order of their keys."""
-    return sa.select(*KEY).where(*which).order_by(*KEY).with_for_update()
+    these = sa.select(*KEY).where(*which).order_by(*KEY)
+    return these.with_for_update(skip_locked=skip_locked)

@@ -10,13 +10,15 @@ from anyio import current_time
 
 from aftercommit.claims import Claim, DeliveryPolicy, NewDelivery
 from aftercommit.envelopes import Envelope, EventId
-from aftercommit.errors import DeliverySuperseded, InvalidMessage
+from aftercommit.errors import InvalidMessage
 from aftercommit.sql.batch_settlement import (
     BATCH_SIZE,
+    NOT_PARKED,
     WITH_VALID_TOKEN,
     ClaimKey,
     claim_of,
     settlement,
+    why_missed,
 )
 from aftercommit.sql.claim_statements import NEXT_TOKEN, RAW_EVENTS
 from aftercommit.sql.database import Database
@@ -80,6 +82,7 @@ class OrderedDeliveries:
         and a replay may have put others before the next one.
 
         :raises DeliverySuperseded: if it has another owner now, or was parked
+        :raises DeliveryLocked: if somebody has locked its row
         """
         async with self._database.write_transaction(Writer.REPLY) as transaction:
             lane = [delivery.lane or ""]
@@ -87,7 +90,7 @@ class OrderedDeliveries:
             these = {"claims": [claim_of(delivery)]}
             settled = (await transaction.execute(self._settlement, these)).first()
             if settled is None:
-                raise DeliverySuperseded(delivery.envelope.id, delivery.handler)
+                raise await why_missed(transaction, self._database, delivery, NOT_PARKED)
             claims: Sequence[Claim] = ()
             if settled.is_new:
                 goes_on = {"follow": follow, "is_free": bool(is_free)}

@@ -18,15 +18,18 @@ from aftercommit.envelopes import Envelope
 from aftercommit.errors import DeliverySuperseded, InvalidMessage, is_away
 from aftercommit.sql import failure_history
 from aftercommit.sql.batch_settlement import (
+    NOT_PARKED,
     THIS_WITH_VALID_TOKEN,
     WITH_VALID_TOKEN,
     Batches,
     ClaimKey,
     Releases,
+    change_of_this,
     claim_of,
     claim_params,
     done,
     settlement,
+    why_missed,
 )
 from aftercommit.sql.claim_statements import (
     RAW_EVENTS,
@@ -38,7 +41,7 @@ from aftercommit.sql.database import Database
 from aftercommit.sql.delivery_states import is_scheduled, pause_of
 from aftercommit.sql.ordered_deliveries import OrderedDeliveries, claim_of_row
 from aftercommit.sql.pauses import PAUSES_SECONDS, KnownPauses
-from aftercommit.sql.tables import deliveries, events
+from aftercommit.sql.tables import PENDING, deliveries, events
 from aftercommit.sql.transaction import Transaction
 from aftercommit.sql.write_line import Writer
 
@@ -70,7 +73,8 @@ class SqlAlchemyOutbox:
     def __init__(self, database: Database, policy: DeliveryPolicy) -> None:
         self.database = database
         self._policy = policy
-        self._settlement, self._settling = settlement(database, policy), Batches(self._settle_all)
+        self._settlement = settlement(database, policy)
+        self._settling = Batches(database, self._settle_all, NOT_PARKED)
         self._releases = Releases(database, policy, "released")
         self._interruptions = Releases(database, policy, "interrupted")
         now, owner, lease = database.clock, database.process, policy.lease_seconds
@@ -156,10 +160,10 @@ class SqlAlchemyOutbox:
         if is_away(failure.error):
             fate["attempts"] = columns.attempts - 1
             fate["unavailable_attempts"] = columns.unavailable_attempts + 1
-        failed = THIS_WITH_VALID_TOKEN.values(owner=None, last_error=error, **fate)
+        failed = change_of_this(self.database, owner=None, last_error=error, **fate)
         async with self.database.write_transaction(Writer.LAST) as transaction:
             if await transaction.execute_dml(failed, claim_params(delivery)) != 1:
-                raise DeliverySuperseded(delivery.envelope.id, delivery.handler)
+                raise await why_missed(transaction, self.database, delivery, PENDING)
             key = claim_of(delivery)._asdict()
             what = {"attempt": delivery.attempt, "owner": self.database.process, "error": error}
             await failure_history.record(transaction, now, "failed", [key | what])

@@ -163,7 +163,7 @@ async def deliver_due(application: Application) -> Report:
         result = await application.bus.run(claims)
         report.events += result.events
         report.failures += result.failures
-        report.unwritten += result.unwritten
+        report.unwritten |= result.unwritten
     return report
 
 

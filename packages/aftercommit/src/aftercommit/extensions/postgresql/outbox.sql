@@ -98,7 +98,7 @@ WITH these AS MATERIALIZED (  -- locked in the order of their keys, as by all wh
         ON delivery.event_id = claim.event_id AND delivery.handler = claim.handler AND delivery.token = claim.token
     WHERE delivery.parked_at IS NULL
     ORDER BY delivery.event_id, delivery.handler
-    FOR UPDATE OF delivery
+    FOR UPDATE OF delivery SKIP LOCKED  -- what somebody has locked holds up no other claim
 )
 UPDATE aftercommit_deliveries AS delivery  -- what is done already with this token was done by this claim
 SET completed_at = coalesce(delivery.completed_at, :now),
