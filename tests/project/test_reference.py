@@ -88,7 +88,9 @@ def test_every_arrow_of_the_diagram_is_one_of_the_model(page: str) -> None:
         (before, after, label)
         for before, after, label in arrows(page)
         if label not in BY_TIME
-        and not any((s, steps[label], e) in walked for s in MODELLED[before] for e in MODELLED[after])
+        and not any(
+            (s, steps[label], e) in walked for s in MODELLED[before] for e in MODELLED[after]
+        )
     ]
 
     assert wrong == []
