@@ -75,7 +75,7 @@ class Shop:
         """Return whom a confirmation was sent."""
         return [email for _, email, _ in self._confirmations()]
 
-    def keys(self) -> list[str]:
+    def confirmation_keys(self) -> list[str]:
         """Return the keys by which the receiver of confirmations recognizes repetitions."""
         return [key for _, _, key in self._confirmations()]
 
@@ -105,7 +105,7 @@ def test_what_follows_an_order_is_done(shop: Shop) -> None:
 
     events = shop.ask("SELECT id FROM aftercommit_events")
     assert sorted(shop.confirmed()) == ["0@example.com", "1@example.com", "2@example.com"]
-    assert {UUID(key.removesuffix(":confirm")) for key in shop.keys()} == {
+    assert {UUID(key.removesuffix(":confirm")) for key in shop.confirmation_keys()} == {
         UUID(str(event)) for (event,) in events
     }
     assert shop.ask("SELECT in_stock FROM articles") == [(7,)]
