@@ -58,7 +58,7 @@ WAYS: Mapping[str, tuple[str | None, Transactions]] = {  # against which other, 
         [OWED, [LATER, FAILURE], [CLAIM], [DONE_AGAIN]],
     ),
     "a handler that writes a row, at least once": (NOTHING, [OWED, [EFFECT], [DONE]]),
-    "… exactly once: it settles in its own transaction": (
+    "… exactly once: completed in its own transaction": (
         "a handler that writes a row, at least once",
         [OWED, [EFFECT, DONE]],
     ),

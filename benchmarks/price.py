@@ -6,7 +6,6 @@ It takes a minute and writes the tables of docs/price.md. Each way has a SQLite 
 disk.
 """
 
-import inspect
 import platform
 import sqlite3
 import sys
@@ -30,7 +29,6 @@ from allocation.domain.commands import AddCouponBatch
 from allocation.entrypoints.app import APP
 from benchmarks import guarantees, ways
 from benchmarks.application import registration
-from tests.project import shape
 from tests.project.generated import write_run
 from tools.files import ROOT
 
@@ -119,26 +117,25 @@ def _listen(application: Application, asked: list[str]) -> None:
         connection.run_async(lambda driver: driver.set_trace_callback(note))
 
 
-def costs(folder: Path, times: int = REPEATS) -> dict[str, tuple[str, Meter]]:
-    """Measure both ways, and return what each takes: the lines to read, and the rest."""
+def costs(folder: Path, times: int = REPEATS) -> dict[str, Meter]:
+    """Measure both ways, and return what each takes."""
     function = of_function(folder, times)
     command, rest = anyio.run(of_application, folder, times)
-    lines, infrastructure = len(inspect.getsourcelines(register)[0]), f"{shape.ENGINE_LINES:,}"
     return {
-        "a function that inserts the row": (str(lines), function),
-        "the command, stored with its event and deliveries": (infrastructure, command),
-        "its handlers: log, coupon, two e-mails, read model": ("", rest),
+        "a function that inserts the row": function,
+        "the command, stored with its event and deliveries": command,
+        "its handlers: log, coupon, two e-mails, read model": rest,
     }
 
 
-def table(costs: dict[str, tuple[str, Meter]]) -> Iterator[str]:
+def table(costs: dict[str, Meter]) -> Iterator[str]:
     """Yield the table."""
-    yield "| one registration | lines | statements | commits | time |"
-    yield "|---|---|---|---|---|"
-    for what, (lines, cost) in costs.items():
+    yield "| one registration | statements | commits | time |"
+    yield "|---|---|---|---|"
+    for what, cost in costs.items():
         statements, commits = len(cost.statements), cost.statements.count("COMMIT")
         shown = f"{float(f'{cost.milliseconds:.2g}'):g} ms"
-        yield f"| {what} | {lines} | {statements} | {commits} | {shown} |"
+        yield f"| {what} | {statements} | {commits} | {shown} |"
     yield from measured_with(f"the shortest of {REPEATS} times")
 
 

@@ -64,8 +64,6 @@ class Way:
 
 WAYS = (
     Way(what="a plain function", file="plain"),
-    Way(what="python-cqrs", file="with_python_cqrs", needs="python-cqrs", module="cqrs"),
-    Way(what="Protean", file="with_protean", needs="protean", module="protean"),
     Way(what="DBOS", file="with_dbos", needs="dbos", module="dbos"),
     Way(what="this application", file="with_allocation"),
 )

@@ -126,6 +126,16 @@ async def test_every_alert_asks_for_what_is_told(name: str, families: dict[str, 
     require(ALERTS[name]["expr"], {*re.findall(r"\$labels\.(\w+)", summary)}, families)
 
 
+async def test_every_metric_of_a_process_is_explained(families: dict[str, Metric]) -> None:
+    """By its name, in operations.md; and nothing else is, or somebody would wait for it in vain."""
+    rows = re.findall(r"^\| `(allocation_\w+)", PAGE, re.MULTILINE)
+    of_process = {
+        name if family.type == "counter" else family.name for name, family in families.items()
+    }
+
+    assert {*rows} == {name for name in of_process if name.startswith("allocation_")}
+
+
 async def test_every_panel_asks_for_what_is_told(families: dict[str, Metric]) -> None:
     """One that asks for a metric which does not exist is empty, and looks like good news."""
     assert len(PANELS) > 10

@@ -1,10 +1,13 @@
 """The errors of this application: the kind of each, by which deliveries and callers go."""
 
+import re
 import sys
 
-from aftercommit.errors import has_kind, is_permanent, slug_of
+from aftercommit.errors import has_kind, is_permanent, kind_of, slug_of
+from aftercommit.process.error_handling import exit_code
 
 from tests.project.generated import all_errors
+from tools.files import ROOT
 
 KNOWN = all_errors()
 OURS = [error for error in KNOWN if error.__module__.startswith("allocation.")]
@@ -19,6 +22,15 @@ def test_every_error_has_a_known_kind() -> None:
 
     assert [error for error in errors if not has_kind(error)] == []
     assert errors == set(OURS)
+
+
+def test_the_table_of_kinds_has_the_exit_code_of_each() -> None:
+    """Whoever writes a script goes by kinds, and not by forty errors."""
+    page = (ROOT / "docs" / "errors.md").read_text()
+    said = re.findall(r"^\| `(\w+)` \| `\w+` \|.*\| (\d+) \|$", page, re.MULTILINE)
+    raised = [error.__new__(error) for error in KNOWN]
+
+    assert {*said} == {(kind_of(error), str(exit_code(error))) for error in raised}
 
 
 def test_machines_know_each_error_by_a_name_of_its_own() -> None:

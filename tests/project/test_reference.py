@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from aftercommit.settings import EngineSettings
 from aftercommit.sql.delivery_states import delivery_state
 from aftercommit.sql.tables import metadata
-from aftercommit_tests.transitions import Step
+from aftercommit_tests.transitions import TRANSITIONS, State, Step
 from msgspec import Meta
 
 from allocation.config import Settings
@@ -19,6 +19,15 @@ from allocation.extension_list import EXTENSIONS
 from tools.files import ROOT
 
 DOCS = ROOT / "docs"
+MODELLED = {state.value: [state] for state in State} | {
+    "[*]": [State.NONE],
+    "due": [State.PENDING],
+    "retrying": [State.PENDING],
+    "lease_expired": [State.RUNNING, State.PENDING],
+    "discarded": [State.DONE],
+}
+BY_TIME = {"the lease is over", "its pause is over", "its delay is over"}
+LATE = {(State.SCHEDULED, Step.CLAIM)}  # when its delay is over, it is due
 
 
 def rows(text: str) -> list[list[str]]:
@@ -54,15 +63,50 @@ def test_every_state_of_a_delivery_has_a_row_in_the_order_in_which_they_count() 
     section = (DOCS / "tables.md").read_text().partition("\n## aftercommit_")[0]
     states = [str(then.effective_value) for _, then in delivery_state(sa.literal(0.0)).whens]
 
-    assert [row[0].replace(" ", "_") for row in rows(section)] == [*states, "due"]
+    assert [row[0] for row in rows(section)] == [*states, "due"]
 
 
 @pytest.mark.parametrize("page", ["life-of-a-delivery.md", "life-of-a-delivery.ru.md"])
 def test_every_step_of_the_model_is_in_the_diagram(page: str) -> None:
     """What the model test walks, a reader sees."""
-    steps = set(re.findall(r"^    \S+ --> \w+: (.*)$", (DOCS / page).read_text(), re.MULTILINE))
+    assert {step.value for step in Step} <= {step for _, _, step in arrows(page)}
 
-    assert {step.value for step in Step} <= steps
+
+@pytest.mark.parametrize("page", ["life-of-a-delivery.md", "life-of-a-delivery.ru.md"])
+def test_every_arrow_of_the_diagram_is_one_of_the_model(page: str) -> None:
+    """Its ends, too: an arrow that leads elsewhere is worse than none."""
+    steps = {step.value: step for step in Step}
+    walked = [(state, step, end) for (state, step), end in TRANSITIONS.items()]
+    drawn = {
+        (start, steps[label], end)
+        for before, after, label in arrows(page)
+        if label not in BY_TIME
+        for start in MODELLED[before]
+        for end in MODELLED[after]
+    }
+    wrong = [
+        (before, after, label)
+        for before, after, label in arrows(page)
+        if label not in BY_TIME
+        and not any(
+            (s, steps[label], e) in walked for s in MODELLED[before] for e in MODELLED[after]
+        )
+    ]
+
+    assert wrong == []
+    assert [each for each in walked if each not in drawn and not is_in_words(*each)] == []
+
+
+def arrows(page: str) -> list[tuple[str, str, str]]:
+    """Return the arrows of the diagram: from where, to where, and what happens."""
+    text = (DOCS / page).read_text()
+    return re.findall(r"^    (\S+) --> (\w+): (.*)$", text, re.MULTILINE)
+
+
+def is_in_words(before: State, step: Step, after: State) -> bool:
+    """Tell whether the text below the diagram has this step in place of an arrow."""
+    decided = step in (Step.RETRY, Step.DISCARD) and before is not State.PARKED
+    return decided or (before, step) in LATE
 
 
 def test_every_setting_has_a_row_with_default_unit_and_reason() -> None:

@@ -39,7 +39,7 @@ async def reserve(event: OrderPlaced, session: AsyncSession) -> None:  # takes e
 
 
 async def confirm(event: OrderPlaced, idempotency_key: IdempotencyKey) -> None:  # at least once
-    print(f"order {event.order_id} is confirmed")
+    print(f"order {event.order_id} is confirmed, key {idempotency_key}")
 
 
 def die_if_asked(option: str) -> None:

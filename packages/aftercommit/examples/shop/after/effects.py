@@ -12,6 +12,6 @@ async def take_from_stock(session: AsyncSession, name: str) -> None:
     article.in_stock -= 1
 
 
-async def send_confirmation(order_id: UUID, email: str) -> None:
+async def send_confirmation(order_id: UUID, email: str, key: str) -> None:
     async with await anyio.open_file("confirmations.txt", "a") as file:  # for a mail server
-        await file.write(f"{order_id} {email}\n")
+        await file.write(f"{order_id} {email} {key}\n")

@@ -21,7 +21,7 @@ async def keep_article(event: OrderPlaced, session: AsyncSession) -> None:
 
 
 async def confirm(event: OrderPlaced, idempotency_key: IdempotencyKey) -> None:
-    await send_confirmation(event.order_id, event.email)  # at least once
+    await send_confirmation(event.order_id, event.email, idempotency_key)  # at least once
 
 
 outbox = Outbox("shop", URL, [on(OrderPlaced, keep_article, confirm)], session=new_session)

@@ -9,8 +9,9 @@
 
 What is recorded is stored in the transaction of the session, due at once and claimed by nobody: a
 worker looks for it in the database. So a savepoint, a rollback, a second commit, a cancelled
-request, or a COMMIT whose answer is lost, need no code. A commit only wakes the worker that runs in
-this process; others look once a second.
+request, or a COMMIT whose answer is lost, need no code. A commit wakes the worker of its process.
+On PostgreSQL it also notifies the workers of other processes, if its own is inside `running()`. All
+others poll once a second.
 """
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -66,9 +67,10 @@ class Outbox:
 
     `events` are the rows of the table: what handles what. A handler that asks for `session` is
     given an `AsyncSession`, which the engine commits together with the delivery: it takes effect
-    exactly once. One that asks for one of the `ports` has an effect outside, at least once, with
-    the same `idempotency_key`. What has no effect at all is among the `values`. The sessions of
-    handlers are made by `session`: the class, or the `async_sessionmaker` of the application.
+    exactly once. One without it has its external effect at least once, with the same
+    `idempotency_key`. Objects with external effects are `ports`, and a handler asks for `session`
+    or for them. What has no effect at all is among the `values`. The sessions of handlers are made
+    by `session`: the class, or the `async_sessionmaker` of the application, without `binds`.
 
     :raises WiringError: if a handler cannot work: it asks for what nobody provides, say
 

@@ -36,7 +36,8 @@ MOST_SKEW_SECONDS = 5.0
 def worker(cli: Cli, until_idle: bool, concurrency: int | None) -> None:
     """Run pending deliveries.
 
-    These are retries, and the work that crashed processes have left.
+    These are retries, delayed and replayed deliveries, what imports and busy processes leave to
+    workers, and the work that crashed processes have left.
 
     On SIGTERM or Ctrl-C, running handlers get a grace period; a second signal exits immediately. No
     work is lost.

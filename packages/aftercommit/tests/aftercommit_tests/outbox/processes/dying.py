@@ -6,19 +6,24 @@ python -m aftercommit_tests.outbox.processes.dying PORT
 import os
 import signal
 import sys
-from typing import Any, NoReturn
+from collections.abc import Collection
 
 import uvicorn
+from aftercommit.claims import Claim
 from aftercommit.sql.outbox import SqlAlchemyOutbox
 
 
-async def die(*arguments: Any) -> NoReturn:
-    """Kill this process."""
+async def die_if_due(
+    outbox: SqlAlchemyOutbox, limit: int, handlers: Collection[str]
+) -> tuple[Claim, ...]:
+    """Kill this process; not yet if nothing is due: a worker that begins to listen also claims."""
+    if await outbox.seconds_until_due(handlers, scheduled=True) is None:
+        return ()
     os.kill(os.getpid(), signal.SIGKILL)
     raise AssertionError("it is dead")
 
 
 if __name__ == "__main__":
-    SqlAlchemyOutbox.claim = die  # type: ignore[method-assign, assignment]
+    SqlAlchemyOutbox.claim = die_if_due  # type: ignore[method-assign, assignment]
     sys.path.insert(0, "")
     uvicorn.run("main:app", port=int(sys.argv[1]), log_level="warning")

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import httpx
 import pytest
@@ -17,7 +18,7 @@ from aftercommit_tests.processes import a_free_port, asked, wait_until
 from aftercommit_tests.warm import SOURCES
 
 SHOP = Path(__file__).parents[4] / "examples" / "shop"
-MOST_CHANGED_LINES = 12
+MOST_CHANGED_LINES = 14
 ARTICLE = "INSERT INTO articles (name, in_stock) VALUES ('lamp', 10)"
 
 
@@ -72,9 +73,16 @@ class Shop:
 
     def confirmed(self) -> list[str]:
         """Return whom a confirmation was sent."""
+        return [email for _, email, _ in self._confirmations()]
+
+    def confirmation_keys(self) -> list[str]:
+        """Return the keys by which the receiver of confirmations recognizes repetitions."""
+        return [key for _, _, key in self._confirmations()]
+
+    def _confirmations(self) -> list[list[str]]:
+        """Return order, address and key of each confirmation that was sent."""
         file = self.folder / "confirmations.txt"
-        lines = file.read_text().splitlines() if file.exists() else []
-        return [line.partition(" ")[2] for line in lines]
+        return [line.split() for line in file.read_text().splitlines()] if file.exists() else []
 
     def has_delivered(self) -> bool:
         """Tell whether nothing is left to do."""
@@ -89,13 +97,17 @@ def shop(empty_url: str, tmp_path: Path) -> Shop:
 
 
 def test_what_follows_an_order_is_done(shop: Shop) -> None:
-    """Of each of them, once in the database."""
+    """Of each of them, once in the database. Its confirmation has a key that is its own."""
     with shop.running():
         for number in range(3):
             shop.order(f"{number}@example.com")
         wait_until(lambda: len(shop.confirmed()) == 3 and shop.has_delivered())
 
+    events = shop.ask("SELECT id FROM aftercommit_events")
     assert sorted(shop.confirmed()) == ["0@example.com", "1@example.com", "2@example.com"]
+    assert {UUID(key.removesuffix(":confirm")) for key in shop.confirmation_keys()} == {
+        UUID(str(event)) for (event,) in events
+    }
     assert shop.ask("SELECT in_stock FROM articles") == [(7,)]
 
 
