@@ -48,7 +48,7 @@ def playground(cli: CommandLine[Settings], port: int | None, no_browser: bool) -
 
 def playing(settings: Settings, sandbox: Sandbox, *, browser: bool) -> Service:
     """Return the service: the page, with a panel, and all that can be broken from there."""
-    token = str(settings.of(WebSettings).operator_token)
+    token = (settings.of(WebSettings).operator_token or "")[:]  # whoever started it is shown it
     app = web_application(Allocation(), settings.of(WebSettings), Allocation.extensions)
     app.include_router(router, dependencies=[Depends(operator)])
     new_code = app.state.sessions.new_code
