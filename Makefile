@@ -22,7 +22,7 @@ NEW_PASSWORD := $(PYTHON) -c 'import secrets; print(secrets.token_hex(24))'
 unexport PYTHONDONTWRITEBYTECODE  # containers set it; each of hundreds of processes would compile all
 
 .DEFAULT_GOAL := help
-.PHONY: help demo playground install test test-full quick core-tests pyramid pyramid-in-full again reports long coverage lint unit application compliance format language migration new bench bench-full docs clean
+.PHONY: help demo playground install test test-full floors quick core-tests pyramid pyramid-in-full again reports long coverage lint unit application compliance format language migration new bench bench-full docs clean
 
 help:  ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*##/\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -42,6 +42,10 @@ test-full: $(TEST)  ## What a release has to pass: the site, all tests in each c
 	$(BIN)/coverage erase
 	@$(MAKE) --no-print-directory lint docs pyramid-in-full
 	@$(MAKE) --no-print-directory reports compliance
+
+floors:  ## Run the tests of the layers with the lowest versions that the packages accept, on the oldest Python
+	@$(PYTHON) -m tools.floors $(VENV)-floors
+	$(VENV)-floors/bin/pytest $(PARALLEL) $(patsubst %,--ignore=%,$(LONG)) $(filter-out tests/project,$(LAYERS))
 
 quick: $(TEST)  ## Lint, check types and contracts, run the unit tests and the core on SQLite
 	@$(MAKE) --no-print-directory -j 2 lint core-tests

@@ -22,25 +22,32 @@ from typing import Any
 
 BUNDLED = Path(sysconfig.get_path("stdlib")) / "ensurepip" / "_bundled"
 OPTIONS = ("--quiet", "--disable-pip-version-check", "--no-warn-script-location", "--no-compile")
-PINNED = dict.fromkeys(("PIP_CONSTRAINT", "PIP_BUILD_CONSTRAINT"), "constraints.txt")
-"""The versions of all, also of what builds others; until 25.3, pip had one name for both."""
+CONSTRAINTS = ("PIP_CONSTRAINT", "PIP_BUILD_CONSTRAINT")  # until 25.3, pip had one name for both
+PINNED = Path("constraints.txt")
+"""The versions of all, also of what builds others."""
 NO_PIP = "there is no pip here that could install it; on Debian: apt-get install python3-venv"
 
 
-def install(environment: Path, extra: str) -> None:
+def install(environment: Path, extra: str, constraints: Path = PINNED) -> None:
     """Install the program with an extra, in the versions that the tests were run with."""
     python = environment / "bin" / "python"
     if not python.exists():
         command = [sys.executable, "-m", "venv", "--without-pip", str(environment)]
         subprocess.run(command, check=True)
-    files = [Path("pyproject.toml"), *sorted(Path().glob("packages/*/pyproject.toml"))]
-    ours = {file.parent: tomllib.loads(file.read_text()) for file in files}
+    ours = pyprojects()
     projects = {each["project"]["name"]: each["project"] for each in ours.values()}
     program = next(iter(projects))
     builders = {name for each in ours.values() for name in each["build-system"]["requires"]}
-    run_pip(python, *sorted(builders | {*needed(projects, f"{program}[{extra}]")}))
+    required = sorted(builders | {*needed(projects, f"{program}[{extra}]")})
+    run_pip(python, constraints, *required)
     editable = [argument for folder in ours for argument in ("-e", str(folder))]
-    run_pip(python, "--no-build-isolation", "--no-deps", *editable)
+    run_pip(python, constraints, "--no-build-isolation", "--no-deps", *editable)
+
+
+def pyprojects() -> dict[Path, Any]:
+    """Return the pyproject.toml of the application, and of each package, by their folders."""
+    files = [Path("pyproject.toml"), *sorted(Path().glob("packages/*/pyproject.toml"))]
+    return {file.parent: tomllib.loads(file.read_text()) for file in files}
 
 
 def needed(projects: Mapping[str, Any], requirement: str) -> Iterator[str]:
@@ -56,10 +63,11 @@ def needed(projects: Mapping[str, Any], requirement: str) -> Iterator[str]:
             yield from needed(projects, each)
 
 
-def run_pip(python: Path, *arguments: str) -> None:
+def run_pip(python: Path, constraints: Path, *arguments: str) -> None:
     """Install something, in the versions of the constraints."""
     command = [str(python), str(pip()), "install", *OPTIONS, *arguments]
-    subprocess.run(command, check=True, stdout=sys.stderr, env=os.environ | PINNED)
+    pinned = dict.fromkeys(CONSTRAINTS, str(constraints))
+    subprocess.run(command, check=True, stdout=sys.stderr, env=os.environ | pinned)
 
 
 def pip() -> Path:

@@ -97,6 +97,7 @@ GENERATED: Parts = {
     "command_line": reference_pages.command_line,
     "message_flow": reference_pages.message_flow,
     "promise_tests": reference_pages.promise_tests,
+    "requirements": reference_pages.requirements,
 }
 
 

@@ -19,6 +19,7 @@ from allocation.domain.events import Event
 from allocation.entrypoints.app import cli
 from allocation.service_layer.handlers import HANDLERS
 from tools.files import ROOT
+from tools.floors import pinned, required
 
 PROOFS: Mapping[str, list[str]] = tomllib.loads(
     (ROOT / "tests" / "project" / "proofs.toml").read_text()
@@ -117,3 +118,14 @@ def _what_it_does(name: str, handler: Callable[..., Any]) -> Iterator[str]:
     returned = get_type_hints(handler)["return"]  # the command that stores somebody's reply
     for reply in set(getattr(returned, "__args__", ())) - {type(None)}:
         yield f"    {name} -. reply .-> {reply.__name__}"
+
+
+def requirements() -> Iterator[str]:
+    """Yield a table of what our packages need of others, and in which versions."""
+    needed: dict[tuple[str, str], list[str]] = {}
+    for who, name, accepted, _ in required():
+        needed.setdefault((name, accepted), []).append(f"`{who}`")
+    yield "| package | accepted | newest tried | needed by |"
+    yield "|---|---|---|---|"
+    for (name, accepted), by in sorted(needed.items()):
+        yield f"| {name} | `{accepted}` | {pinned()[name]} | {', '.join(by)} |"

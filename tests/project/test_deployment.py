@@ -295,6 +295,20 @@ def test_pods_are_spread_and_may_leave_their_stacks(name: str) -> None:
     assert {m["mountPath"] for m in container["volumeMounts"] if m["name"] in folders} == {"/tmp"}
 
 
+def test_each_pod_reaches_names_and_the_ports_of_its_urls_and_no_other() -> None:
+    """A program that others have brought in would ask the cloud for its keys, or its neighbours."""
+    policies = [each["spec"] for each in MANIFESTS if each["kind"] == "NetworkPolicy"]
+    [policy] = [each for each in policies if each["policyTypes"] == ["Egress"]]
+    [selected] = policy["podSelector"]["matchExpressions"]
+    names, servers = policy["egress"]
+    mail = (SmtpServer.from_url(f"{scheme}://mail").port for scheme in ("smtp", "smtps"))
+
+    assert {pod["metadata"]["labels"]["app"] for pod in PODS.values()} == {*selected["values"]}
+    assert [each["port"] for each in names["ports"]] == [53, 53]
+    assert names["to"]
+    assert {each["port"] for each in servers["ports"]} == {5432, *mail, 587, 5671, 5672, 9093}
+
+
 @pytest.fixture(scope="session")
 def systemd_analyze() -> str:
     """The program of systemd that checks units; it is where systemd is."""

@@ -25,6 +25,7 @@ AFFECTED = {
     "tests/project/pages/test_readme.py"
     "::test_every_command_of_the_page_about_extensions_does_what_it_says",
 }
+AUTHOR = ("-c", "user.name=a", "-c", "user.email=a@example.com")
 CHECKS = (
     ("-m", "ruff", "check", "--no-cache", "."),
     ("-m", "ruff", "format", "--no-cache", "--check", "."),
@@ -93,6 +94,28 @@ def test_the_tutorial_can_be_followed(copy: Copy) -> None:
         fails = re.search(r"error|failed", "\n".join(step.shown), re.IGNORECASE)
         assert shows(result.stdout, step.shown), f"$ {line}\n{result.stdout}"
         assert (result.returncode != 0) == bool(fails), f"$ {line}"
+
+
+def test_the_use_case_is_mended_as_the_page_for_contributors_says(copy: Copy) -> None:
+    """A clone has none of the files that the patch was made from."""
+    changed, new = "src/allocation/adapters/orm.py", "tests/integration/test_deactivate_user.py"
+    page = (ROOT / "CONTRIBUTING.md").read_text()
+    [recipe] = re.findall(r"^ {4}PATCH=.*\n(?: {4}.*\n)+", page, re.MULTILINE)
+    start, apply, *finish = recipe.splitlines()
+    text = (copy.folder / changed).read_text()
+    (copy.folder / changed).write_text(text.replace("email_undeliverable", "undeliverable"))
+    copy.run("git", *AUTHOR, "commit", "--quiet", "--all", "--message", "what has changed")
+
+    copy.start("bash", "-c", f"{start}\n{apply}")
+    rejected = [str(each.relative_to(copy.folder)) for each in copy.folder.rglob("*.rej")]
+    copy.run("bash", "-ec", "\n".join([start, *finish]))
+
+    made = (copy.folder / PATCH.relative_to(ROOT)).read_text()
+    assert rejected == [f"{changed}.rej"]
+    assert f"+++ b/{new}" in made
+    assert ".rej" not in made
+    assert f"+++ b/{changed}" not in made
+    copy.run("git", "apply", "--check", str(PATCH.relative_to(ROOT)))
 
 
 @pytest.mark.timeout(600)

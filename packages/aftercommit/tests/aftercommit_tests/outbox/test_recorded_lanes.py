@@ -149,14 +149,15 @@ async def test_an_old_snapshot_does_not_break_the_order(shop: Shop, level: str) 
     assert await shop.reserved() == [2]
 
 
+@pytest.mark.parametrize("level", ["REPEATABLE READ", "SERIALIZABLE"])
 async def test_what_an_old_snapshot_has_blocked_goes_on_at_once(
-    shop: Shop, monkeypatch: pytest.MonkeyPatch
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, level: Any
 ) -> None:
     """The worker of the process is told; others look within a minute."""
     monkeypatch.setattr(worker, "UNBLOCK_SECONDS", 1000.0)
     async with shop.session() as session, session.begin():
         session.add(Order(id=1))
-    careful = shop.engine.execution_options(isolation_level="REPEATABLE READ")
+    careful = shop.engine.execution_options(isolation_level=level)
     async with shop.outbox.running():
         for number in (1, 2):
             async with AsyncSession(careful) as session:

@@ -26,7 +26,6 @@ KEPT = {
     "client_encoding = 'LATIN1'": ("client_encoding", "UTF8"),
     "extra_float_digits = -15": ("extra_float_digits", "1"),
 }
-OF_NEWER_SERVERS = {"transaction_timeout": "0"}
 
 
 def set_for_all(url: str, setting: str) -> None:
@@ -121,12 +120,18 @@ async def test_a_default_of_a_database_breaks_no_promise(
         assert await value(database, f"SHOW {name}") == expected
 
 
-async def test_what_only_newer_servers_know_is_set_there(url: str) -> None:
-    """An upgrade of the schema would be ended by a limit for transactions of requests."""
+async def test_a_limit_of_whole_transactions_is_off_where_a_server_has_it(
+    url: str, postgres_url: str
+) -> None:
+    """PostgreSQL 17 has it first; an upgrade of the schema would be ended by it."""
+    limit = "SELECT current_setting('transaction_timeout', true)"
     async with open_database(url) as database:
-        for name, expected in OF_NEWER_SERVERS.items():
-            shown = await value(database, f"SELECT current_setting('{name}', true)")
-            assert shown in (None, expected)
+        known = await value(database, limit) is not None
+    if known:
+        set_for_all(postgres_url, "transaction_timeout = '1min'")
+
+    async with open_database(url) as database:
+        assert await value(database, limit) == ("0" if known else None)
 
 
 async def test_names_of_any_script_are_stored_though_others_have_another_encoding(

@@ -1,0 +1,77 @@
+"""The page of what is supported says what is installed, and what the scheduled job takes."""
+
+import re
+import tomllib
+from typing import Any
+
+import yaml
+
+from tools.files import ROOT
+from tools.floors import constraints, required
+
+PAGE = (ROOT / "docs" / "compatibility.md").read_text()
+TEMPLATE = ROOT / "packages/aftercommit/src/aftercommit/project/template"
+FOLDERS = [ROOT, *sorted(path.parent for path in ROOT.glob("packages/*/pyproject.toml"))]
+PROJECTS: list[dict[str, Any]] = [
+    tomllib.loads((folder / "pyproject.toml").read_text())["project"] for folder in FOLDERS
+]
+WORKFLOW = yaml.safe_load((ROOT / ".github" / "workflows" / "checks.yaml").read_text())
+OLDEST: dict[str, Any] = WORKFLOW["jobs"]["floors"]
+
+
+def rows(heading: str) -> list[str]:
+    """Return the first cells of the table with this heading, from the oldest on."""
+    table = PAGE.partition(f"\n| {heading} |")[2].partition("\n\n")[0]
+    return re.findall(r"^\| ([^|]+) \|", table, re.MULTILINE)
+
+
+def test_the_page_has_each_python_that_the_packages_name() -> None:
+    """An index shows these to whoever looks for a package."""
+    named = [re.findall(r"Python :: (\d\.\d+)", " ".join(each["classifiers"])) for each in PROJECTS]
+
+    assert named == [rows("Python")] * len(PROJECTS)
+    assert {each["requires-python"] for each in PROJECTS} == {f">={rows('Python')[0]}"}
+
+
+def test_a_package_has_one_range_whoever_needs_it() -> None:
+    """Of two floors, only the higher one could be tested."""
+    ranges = {(name, accepted) for _, name, accepted, _ in required()}
+
+    assert len(ranges) > 20
+    assert len({name for name, _ in ranges}) == len(ranges)
+
+
+def test_all_that_users_get_has_a_floor() -> None:
+    """Without one, pip leaves a version that is there, however old it is."""
+    found = {name for _, name, _, _ in required()} | {each["name"] for each in PROJECTS}
+    needed = [
+        re.split(r"[\[><=]", requirement)[0]
+        for each in PROJECTS
+        for requirement in each["dependencies"]
+    ]
+
+    assert set(needed) <= found
+    assert "\nsqlalchemy==2.1.2\n" in constraints()
+
+
+def test_the_packages_of_this_repository_need_each_other_as_they_are() -> None:
+    """They are changed together; an older engine lacks what a newer application calls."""
+    versions = {each["name"]: each["version"] for each in PROJECTS}
+    files = [*(folder / "pyproject.toml" for folder in FOLDERS), TEMPLATE / "pyproject.toml"]
+    floors = [
+        found
+        for file in files
+        for found in re.findall(r'"([\w-]+)(?:\[[\w,]+\])?>=([\w.]+)"', file.read_text())
+        if found[0] in versions
+    ]
+
+    assert {name for name, _ in floors} == {"aftercommit", "sqlalchemy-anyio"}
+    assert [floor for name, floor in floors if floor != versions[name]] == []
+
+
+def test_the_scheduled_job_takes_the_oldest_of_all() -> None:
+    """With newer ones, a floor would be a guess."""
+    assert "schedule" in OLDEST["if"]
+    assert OLDEST["container"].startswith(f"python:{rows('Python')[0]}-")
+    assert OLDEST["services"]["postgres"]["image"] == f"postgres:{rows('PostgreSQL')[0]}"
+    assert OLDEST["steps"][-1]["run"] == ".ci/run floors"
