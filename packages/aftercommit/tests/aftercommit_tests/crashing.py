@@ -111,7 +111,8 @@ def _setting(column: str) -> Callable[..., bool]:
     """Match what sets a column of a delivery that is not done."""
 
     def matches(transaction: object, statement: object, *args: object) -> bool:
-        sets = str(statement).partition("WHERE")[0]
+        _, _, change = str(statement).partition(" SET")  # what is before it locks the row
+        sets = change.partition("WHERE")[0]
         return f" {column}=" in sets and "completed_at" not in sets
 
     return matches

@@ -21,7 +21,8 @@ def test_an_application_of_one_file_runs_on_it(tmp_path: Path) -> None:
     look = "from importlib.util import find_spec; print(find_spec('allocation'))"
 
     assert run(str(programs / "python"), "-c", look) == "None\n"
-    assert run(str(programs / "python"), EXAMPLE.name, "7", cwd=tmp_path).endswith("confirmed\n")
+    told = run(str(programs / "python"), EXAMPLE.name, "7", cwd=tmp_path)
+    assert told.startswith("order 7 is confirmed, key ")
     worker = "worker", "--until-idle", "one_file:outbox"
     assert run(str(programs / "aftercommit"), *worker, cwd=tmp_path) == ""
     assert ENGINE.newest in run(
