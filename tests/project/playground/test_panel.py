@@ -45,7 +45,7 @@ def test_a_keyboard_is_enough(page: Page, play: Playing) -> None:
     page.get_by_role("button", name="Freeze: worker-2").focus()
     page.keyboard.press("Enter")
     wait_until(lambda: play.state()["processes"][2]["state"] == "frozen")
-    wait_until(lambda: stat_of(worker)[0] == "T")  # perhaps at the second try: see Playground.freeze
+    wait_until(lambda: stat_of(worker)[0] == "T")  # at the second try, perhaps
     page.get_by_role("button", name="Resume: worker-2").focus()
     page.keyboard.press("Enter")
     wait_until(lambda: play.state()["processes"][2]["state"] == "running")
