@@ -58,8 +58,9 @@ async def ensure_schema(
             ensure_usable(new_uow, transaction)
         if unused := await transaction.run_sync(database.backend.unused_defaults):
             logger.warning("%s", unused)
+        found = await transaction.run_sync(partial(_check, database, beside_others))
         owner = await transaction.run_sync(partial(owner_of, database.application))
-    if not await _revisions(database, beside_others=beside_others):
+    if not found:
         await upgrade_schema(database)
         await _revisions(database, beside_others=beside_others)  # its columns
     elif owner is None:

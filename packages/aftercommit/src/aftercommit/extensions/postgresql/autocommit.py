@@ -7,9 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from anyio import CancelScope, Semaphore, current_time
+from anyio import Semaphore, current_time
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from aftercommit.extensions.postgresql.connections import drop
 from aftercommit.sql.backend import DatabaseBackend, error_text
 from aftercommit.sql.exceptions import ConnectionLost
 
@@ -43,7 +44,7 @@ class SingleStatements:
                     rows: Records = await self._backend.call(driver.fetch, sql, *values)
                 except BaseException as error:
                     is_lost = driver.is_closed()
-                    await _drop(connection)
+                    await drop(connection)
                     if is_kept and is_lost and isinstance(error, Exception):
                         continue
                     if is_lost and isinstance(error, Exception):
@@ -55,14 +56,14 @@ class SingleStatements:
     async def aclose(self) -> None:
         """Hang up on those that are kept."""
         while self._kept:
-            await _drop(self._kept.pop()[1])
+            await drop(self._kept.pop()[1])
 
     async def _take(self) -> tuple[AsyncConnection, Any, bool]:
         """Return a connection, the driver's, and whether it was kept."""
         while self._kept:
             used_at, connection, driver = self._kept.pop()
             if driver.is_closed() or self._is_stale(used_at):
-                await _drop(connection)
+                await drop(connection)
             elif current_time() - used_at < KEPT_SECONDS:
                 return connection, driver, True
             else:
@@ -71,7 +72,7 @@ class SingleStatements:
         try:
             driver = await self._backend.connect(partial(_start, connection))
         except BaseException:
-            await _drop(connection)
+            await drop(connection)
             raise
         return connection, driver, False
 
@@ -81,10 +82,3 @@ async def _start(connection: AsyncConnection) -> Any:
     await connection.start()
     await connection.execution_options(isolation_level="AUTOCOMMIT")
     return (await connection.get_raw_connection()).driver_connection
-
-
-async def _drop(connection: AsyncConnection) -> None:
-    with CancelScope(shield=True):
-        if connection.sync_connection is not None:  # it has begun
-            await connection.invalidate()
-            await connection.close()

@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from anyio import current_time, fail_after
+from anyio import CancelScope, current_time, fail_after
 from sqlalchemy import URL, event
 from sqlalchemy.engine import Dialect
 from sqlalchemy.exc import InvalidatePoolError
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
 from sqlalchemy.util.concurrency import await_
 
@@ -165,12 +165,10 @@ def _set_up(settings: Mapping[str, object], seconds: float, connection: Any, _: 
         with fail_after(seconds):  # noqa: ASYNC100 - SQLAlchemy's greenlet awaits in it
             connection.cursor().execute(f"SELECT {', '.join((*calls, DURABLE))}")
         connection.autocommit = False
-    except TimeoutError:
+    except BaseException as error:  # nobody else would close it
         _hang_up(connection)
-        logger.warning(NOT_ANSWERED, seconds)
-        raise
-    except BaseException:  # nobody else would close it
-        _hang_up(connection)
+        if isinstance(error, TimeoutError):
+            logger.warning(NOT_ANSWERED, seconds)
         raise
 
 
@@ -203,3 +201,14 @@ def _hang_up(connection: Any, _: object = None) -> None:
     driver = connection.driver_connection
     if not hasattr(driver, "fileno"):
         driver.terminate()
+
+
+async def drop(connection: AsyncConnection) -> None:
+    """Hang up on a connection that nobody else is to use, whatever is cancelled.
+
+    What has not begun has none. A server, or a pooler, may not even answer a ROLLBACK.
+    """
+    with CancelScope(shield=True):
+        if connection.sync_connection is not None:
+            await connection.invalidate()
+            await connection.close()

@@ -15,7 +15,7 @@ from anyio.abc import TaskGroup
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from aftercommit.extensions.postgresql.connections import session_prefix
+from aftercommit.extensions.postgresql.connections import drop, session_prefix
 from aftercommit.sql.backend import DatabaseBackend, error_text
 
 PAUSE_SECONDS = 0.05  # between two NOTIFY
@@ -142,9 +142,7 @@ async def _listening(
     try:
         yield connection, await backend.connect(partial(_subscribe, connection, channel, wake))
     finally:
-        with CancelScope(shield=True):
-            await connection.invalidate()
-            await connection.close()
+        await drop(connection)
 
 
 async def _subscribe(connection: AsyncConnection, channel: str, wake: Wake) -> UntilLost:

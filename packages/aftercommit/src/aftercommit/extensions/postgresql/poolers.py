@@ -9,9 +9,11 @@ from contextlib import AsyncExitStack
 from typing import Any
 from uuid import uuid4
 
-from anyio import CancelScope, create_task_group, move_on_after
+from anyio import create_task_group, move_on_after
 from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from aftercommit.extensions.postgresql.connections import drop
 
 PROBE_SECONDS = 5.0  # two transactions that are open at once may wait for each other for ever
 NAME = "aftercommit.session"  # of a setting that nobody else has; it ends with its session
@@ -61,23 +63,15 @@ async def count_connections(engine: AsyncEngine, wanted: int, connect: Connect) 
                 group.start_soon(use, each)
     finally:
         for each in connections:
-            await _drop(each)
+            await drop(each)
     return usable
 
 
 async def _opened(opened: AsyncExitStack, engine: AsyncEngine) -> AsyncConnection:
     connection = engine.connect()
-    opened.push_async_callback(_drop, connection)
+    opened.push_async_callback(drop, connection)
     return await connection.start()
 
 
 async def _ask(connection: AsyncConnection, statement: Any, **values: str) -> Row[Any]:
     return (await connection.execute(statement, values)).one()
-
-
-async def _drop(connection: AsyncConnection) -> None:
-    """Hang up: a pooler may not answer, not even to a ROLLBACK."""
-    with CancelScope(shield=True):
-        if connection.sync_connection is not None:
-            await connection.invalidate()
-            await connection.close()

@@ -1,12 +1,14 @@
 """Each event loop with each of its drivers, and a server that can be taken away."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import cast
 
 import pytest
 from aftercommit.extensions.postgresql import timeouts
 
 from aftercommit_tests.builders import on
+from aftercommit_tests.command_line import CommandLine
 from aftercommit_tests.proxy import Proxy, postgres_behind_a_proxy
 
 PLACES = [("asyncio", "asyncpg"), ("asyncio", "anyio"), ("trio", "anyio")]
@@ -33,6 +35,15 @@ def url(postgres_url: str, place: tuple[str, str]) -> str:
 def database_url(url: str) -> str:
     """What `world` is opened on."""
     return url
+
+
+@pytest.fixture
+def command_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: tuple[str, str]
+) -> CommandLine:
+    """The command line in this process, on this event loop."""
+    monkeypatch.chdir(tmp_path)
+    return CommandLine(tmp_path, backend=place[0])
 
 
 @pytest.fixture

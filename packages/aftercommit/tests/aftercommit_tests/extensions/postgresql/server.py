@@ -6,10 +6,14 @@ from typing import Any
 
 import anyio
 import psycopg
+import pytest
 from aftercommit.sql.database import Database
 from sqlalchemy import text
 
 ENOUGH_SECONDS = 60  # for noisy machines
+EACH_DRIVER = pytest.mark.parametrize(  # on one event loop: what differs is how it is connected
+    "place", [("asyncio", "asyncpg"), ("trio", "anyio")], indirect=True, ids="-".join
+)
 
 
 async def change(database: Database, *statements: str) -> None:

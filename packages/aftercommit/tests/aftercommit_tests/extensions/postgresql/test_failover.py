@@ -1,7 +1,6 @@
 """A failover to a real standby: processes go where writes are taken, though both may answer."""
 
 from collections.abc import Iterator
-from typing import cast
 
 import anyio
 import pytest
@@ -15,31 +14,24 @@ from sqlalchemy import text
 
 from aftercommit_tests.builders import POLICY, on
 from aftercommit_tests.command_line import CommandLine
-from aftercommit_tests.extensions.postgresql.server import ENOUGH_SECONDS, change, value
+from aftercommit_tests.extensions.postgresql.server import (
+    EACH_DRIVER,
+    ENOUGH_SECONDS,
+    change,
+    value,
+)
 from aftercommit_tests.extensions.postgresql.standby import Server, primary_and_standby
 from aftercommit_tests.processes import wait_until
 from aftercommit_tests.things.app import APP
 from aftercommit_tests.things.app import open_things_database as open_database
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, EACH_DRIVER]
 
 INSERT = (
     "INSERT INTO things (id, name, version)"
     " VALUES (gen_random_uuid(), CAST(gen_random_uuid() AS text), 1)"
 )
 READ_ONLY = "default_transaction_read_only"
-
-
-@pytest.fixture(params=[("asyncio", "asyncpg"), ("trio", "anyio")], ids="-".join)
-def place(request: pytest.FixtureRequest) -> tuple[str, str]:
-    """Each driver, on one event loop: what differs is how it is connected."""
-    return cast("tuple[str, str]", request.param)
-
-
-@pytest.fixture
-def backend(place: tuple[str, str]) -> str:
-    """The event loop of the command line."""
-    return place[0]
 
 
 @pytest.fixture

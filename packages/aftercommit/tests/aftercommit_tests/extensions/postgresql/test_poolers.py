@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Iterator
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
 import anyio
 import pytest
@@ -14,24 +14,12 @@ from sqlalchemy import text
 
 from aftercommit_tests.command_line import CommandLine
 from aftercommit_tests.extensions.postgresql.pgbouncer import pgbouncer
-from aftercommit_tests.extensions.postgresql.server import ENOUGH_SECONDS, value
+from aftercommit_tests.extensions.postgresql.server import EACH_DRIVER, ENOUGH_SECONDS, value
 from aftercommit_tests.things.app import open_things_database as open_database
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, EACH_DRIVER]
 
 SHARING, KEEPING = {"mode": "transaction"}, {"mode": "session"}
-
-
-@pytest.fixture(params=[("asyncio", "asyncpg"), ("trio", "anyio")], ids="-".join)
-def place(request: pytest.FixtureRequest) -> tuple[str, str]:
-    """Each driver, on one event loop: what differs is how it is connected."""
-    return cast("tuple[str, str]", request.param)
-
-
-@pytest.fixture
-def backend(place: tuple[str, str]) -> str:
-    """The event loop of the command line."""
-    return place[0]
 
 
 @pytest.fixture
