@@ -1,6 +1,6 @@
 """The schema: created once, upgraded with all that is in it, and refused if it is not ours."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -37,6 +37,8 @@ from aftercommit_tests.things.app import open_things_database as open_database
 from aftercommit_tests.things.storage import HISTORY
 
 pytestmark = pytest.mark.anyio
+
+Begin = Callable[[Database], Awaitable[None]]
 
 
 @pytest.fixture
@@ -365,20 +367,26 @@ async def test_a_schema_belongs_to_the_application_that_was_there_first(empty_ur
         assert await tables_in(database) == before
 
 
-async def test_of_two_applications_that_begin_at_once_one_gets_the_schema(empty_url: str) -> None:
-    """Both have found nothing at first."""
+async def refused_of(url: str, names: Sequence[str], begin: Begin) -> list[str]:
+    """Let applications begin at once, and return those that do not get the schema."""
     refused = []
 
-    async def begin(name: str) -> None:
-        async with open_database(empty_url, application=name, history=None) as database:
+    async def try_to_begin(name: str) -> None:
+        async with open_database(url, application=name, history=None) as database:
             try:
-                await upgrade_schema(database)
+                await begin(database)
             except SchemaOfAnother:
                 refused.append(name)
 
     async with anyio.create_task_group() as group:
-        for name in ("shop", "library"):
-            group.start_soon(begin, name)
+        for name in names:
+            group.start_soon(try_to_begin, name)
+    return refused
+
+
+async def test_of_two_applications_that_begin_at_once_one_gets_the_schema(empty_url: str) -> None:
+    """Both have found nothing at first."""
+    refused = await refused_of(empty_url, ["shop", "library"], upgrade_schema)
 
     assert len(refused) == 1
 
@@ -387,22 +395,11 @@ async def test_tables_that_a_migration_has_made_belong_to_the_application_that_s
     empty_url: str,
 ) -> None:
     """The migration does not know for whom it makes them; two would run each other's deliveries."""
-    refused = []
-
-    async def begin(name: str) -> None:
-        async with open_database(empty_url, application=name, history=None) as database:
-            try:
-                await ensure_schema(database)
-            except SchemaOfAnother:
-                refused.append(name)
-
     async with open_database(empty_url, history=None) as database:
         async with database.write_transaction() as transaction:
             await transaction.run_sync(upgrade_tables)
             await transaction.commit()
-        async with anyio.create_task_group() as group:
-            for name in ("shop", "bank", "shop", "bank"):
-                group.start_soon(begin, name)
+        refused = await refused_of(empty_url, ["shop", "bank"] * 2, ensure_schema)
 
         [(owner,)] = await query(database, "SELECT name FROM aftercommit_application")
     assert refused == [{"shop": "bank", "bank": "shop"}[str(owner)]] * 2

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from aftercommit.errors import Defect, InvalidPayload
-from aftercommit.extensions.brokers.base import InboundMessage
+from aftercommit.extensions.brokers.base import Broker, InboundMessage
 from aftercommit.extensions.brokers.broker_factory import new_brokers
 from aftercommit.extensions.brokers.channels import Channels
 from aftercommit.extensions.brokers.exceptions import MissingTopic
@@ -199,6 +199,17 @@ async def test_a_classic_queue_of_dead_letters_is_used_reported_and_moved(
     }
 
 
+async def consumed(broker: Broker, count: int) -> list[InboundMessage]:
+    """Return so many messages, which are acknowledged one by one."""
+    seen = list[InboundMessage]()
+    with fail_after(60):
+        async with broker.consume(1) as messages:
+            for _ in range(count):
+                seen.append(await anext(messages))
+                await seen[-1].ack()
+    return seen
+
+
 @pytest.mark.parametrize("codec", ["gzip", "snappy", "lz4", "zstd"])
 async def test_a_record_that_cannot_be_decoded_or_grows_without_bounds_holds_up_nothing(
     kafka: KafkaOutside, codec: str
@@ -210,12 +221,7 @@ async def test_a_record_that_cannot_be_decoded_or_grows_without_bounds_holds_up_
     await to_thread.run_sync(kafka.send_undecodable)
     await to_thread.run_sync(kafka.send, good)
 
-    seen = []
-    with fail_after(60):
-        async with broker.consume(1) as messages:
-            for _ in range(3):
-                seen.append(await anext(messages))
-                await seen[-1].ack()
+    seen = await consumed(broker, 3)
 
     assert [message.body for message in seen] == [b"", b"", good]
     for offset, why in enumerate(["not decompressed", "'utf-8' codec can't decode"]):
@@ -234,12 +240,7 @@ async def test_a_record_in_a_codec_that_is_not_installed_holds_up_nothing(
     await to_thread.run_sync(kafka.send_compressed, [good], "gzip")
     monkeypatch.setattr("aiokafka.codec.has_zstd", lambda: False)
 
-    seen = []
-    with fail_after(60):
-        async with broker.consume(1) as messages:
-            for _ in range(2):
-                seen.append(await anext(messages))
-                await seen[-1].ack()
+    seen = await consumed(broker, 2)
 
     assert [message.body for message in seen] == [b"", good]
     assert "zstd compression codec not found" in seen[0].headers["undecodable"]

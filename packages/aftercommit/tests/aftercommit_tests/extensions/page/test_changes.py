@@ -86,15 +86,21 @@ async def test_of_traces_that_are_long_together_each_is_sent(
     assert not any(trace["more"] for trace in viewer.traces.values())
 
 
-async def test_of_a_trace_no_more_is_read_than_is_needed(
-    web: Web, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Anybody may make one that is very long, and changes all the time."""
+async def a_viewer_of_a_long_trace(web: Web, monkeypatch: pytest.MonkeyPatch) -> Viewer:
+    """Return a viewer that has seen one trace, which has more rows than are read."""
     monkeypatch.setattr(queries, "TRACE_ROWS", 6)
     viewer, headers = Viewer(web), {"X-Request-ID": "one trace"}
     for name in ("lamp", "chair", "table"):
         await web.make_thing(name=name, headers=headers)
     await viewer.until_there_are(1)
+    return viewer
+
+
+async def test_of_a_trace_no_more_is_read_than_is_needed(
+    web: Web, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Anybody may make one that is very long, and changes all the time."""
+    viewer = await a_viewer_of_a_long_trace(web, monkeypatch)
 
     kinds = Counter(node["kind"] for node in viewer.trace["nodes"])
     assert (kinds["event"], kinds["delivery"]) == (2, 6)
@@ -105,11 +111,7 @@ async def test_a_trace_that_is_known_to_be_long_is_not_summed_up_again(
     web: Web, elsewhere: Application, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each poll would read all of it, and the polls of one viewer would keep a processor busy."""
-    monkeypatch.setattr(queries, "TRACE_ROWS", 6)
-    viewer, headers = Viewer(web), {"X-Request-ID": "one trace"}
-    for name in ("lamp", "chair", "table"):
-        await web.make_thing(name=name, headers=headers)
-    await viewer.until_there_are(1)
+    viewer = await a_viewer_of_a_long_trace(web, monkeypatch)
     [long], asked = viewer.traces, list[str]()
     sums = queries.fingerprints
 
