@@ -22,7 +22,7 @@ NEW_PASSWORD := $(PYTHON) -c 'import secrets; print(secrets.token_hex(24))'
 unexport PYTHONDONTWRITEBYTECODE  # containers set it; each of hundreds of processes would compile all
 
 .DEFAULT_GOAL := help
-.PHONY: help demo playground install test test-full floors quick core-tests pyramid pyramid-in-full again reports long coverage lint unit application compliance format language migration new bench bench-full docs clean
+.PHONY: help demo playground install test test-full floors quick core-tests pyramid pyramid-in-full mutations again reports long coverage lint unit application compliance format language migration new bench bench-full docs clean
 
 help:  ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*##/\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -59,6 +59,9 @@ pyramid: $(TEST)  # most of the time, tests wait
 
 pyramid-in-full: $(TEST)
 	$(BIN)/coverage run -m pytest $(PARALLEL) --in-full $(LAYERS) $(UNFINISHED)
+
+mutations: $(TEST)  ## Break the engine in ways that the simulation has to find: make mutations NAMES="lane" SEEDS=50
+	@PYTHONPATH=packages/aftercommit/tests $(BIN)/python -m simulation.mutations $(NAMES) --seeds $(or $(SEEDS),50)
 
 again: $(TEST)  ## Run what has failed in the last run once more: alone, and one after the other
 	$(BIN)/pytest --in-full --last-failed --last-failed-no-failures none $(LAYERS)

@@ -1,0 +1,825 @@
+"""Mutations: ways to break the engine. Each is a test of the simulation, which has to find it.
+
+The list has every fix that is about the order of events, taken back, and whatever else a simulation
+of such an engine should notice. A mutation that cannot be found says why. `make mutations` tries
+them all, which takes long; some are tried by parts of their names:
+
+    python -m simulation.mutations lane "last write" --seeds 50
+"""
+
+from simulation.mutants import Change, Mutation, main
+
+MUTATIONS = (
+    # tokens: who has lost a claim can write nothing about it
+    Mutation(
+        "a transaction settles a delivery whatever its token is, and so does a failure",
+        "sql/batch_settlement.py",
+        'sa.bindparam(f"this_{column.name}") for column in _KEY_AND_TOKEN]',
+        'sa.bindparam(f"this_{column.name}") for column in _KEY_AND_TOKEN[:2]]',
+    ),
+    Mutation(
+        "a batch settles deliveries whatever their tokens are",
+        "sql/batch_settlement.py",
+        "database, settled, _CLAIMED, NOT_PARKED, skip_locked=True",
+        "database, settled, "
+        "sa.tuple_(*_KEY_AND_TOKEN[:2]).in_(sa.bindparam('keys', expanding=True)), "
+        "NOT_PARKED, skip_locked=True",
+        also=[
+            Change(
+                "sql/outbox.py",
+                'self._settlement, {"claims": claims})).all()',
+                'self._settlement, {"keys": [each[:2] for each in claims]})).all()',
+            ),
+            Change(
+                "sql/outbox.py",
+                "return [ClaimKey._make(row) for row in rows]",
+                "return [each for each in claims if each[:2] in [row[:2] for row in rows]]",
+            ),
+            Change(
+                "sql/ordered_deliveries.py",
+                'these = {"claims": [claim_of(delivery)]}',
+                'these = {"keys": [claim_of(delivery)[:2]]}',
+            ),
+        ],
+    ),
+    Mutation(
+        "a batch releases deliveries whatever their tokens are",
+        "sql/batch_settlement.py",
+        "database, release, *_VALID, skip_locked=True",
+        "database, release, "
+        "sa.tuple_(*_KEY_AND_TOKEN[:2]).in_(sa.bindparam('keys', expanding=True)), "
+        "PENDING, skip_locked=True",
+        also=[
+            Change(
+                "sql/batch_settlement.py",
+                'self._statement, {"claims": claims}',
+                'self._statement, {"keys": [each[:2] for each in claims]}',
+            )
+        ],
+    ),
+    Mutation(
+        "a claim leaves the token as it is",
+        "sql/claim_statements.py",
+        "token=NEXT_TOKEN",
+        "token=columns.token",
+    ),
+    Mutation(
+        "a claim on the next one of a lane leaves the token as it is",
+        "sql/ordered_deliveries.py",
+        "token=NEXT_TOKEN",
+        "token=row.token",
+    ),
+    Mutation(
+        "a release leaves the token as it is",
+        "sql/batch_settlement.py",
+        '"token": NEXT_TOKEN',
+        '"token": row.token',
+        also=[Change("sql/batch_settlement.py", "row.token - 1", "row.token + 0")],
+    ),
+    Mutation(
+        "an operator's retry leaves the token as it is",
+        "extensions/operations/delivery_admin.py",
+        'now = {"token": NEXT_TOKEN,',
+        'now = {"token": deliveries.c.token,',
+    ),
+    Mutation(
+        "an operator's discard leaves the token as it is",
+        "extensions/operations/delivery_admin.py",
+        "values(token=NEXT_TOKEN, **now, **ended)",
+        "values(**now, **ended)",
+    ),
+    Mutation(
+        "a transaction commits though it has lost its delivery",
+        "sql/outbox.py",
+        "self._settle_one, claim_params(delivery)) != 1",
+        "self._settle_one, claim_params(delivery)) > 1",
+    ),
+    Mutation(
+        "a failure of a claim that is lost is in the history all the same",
+        "sql/outbox.py",
+        "execute_dml(failed, claim_params(delivery)) != 1",
+        "execute_dml(failed, claim_params(delivery)) > 1",
+    ),
+    # leases and attempts
+    Mutation(
+        "a claim does not wait for the end of a lease",
+        "sql/claim_statements.py",
+        "is_due = due_at <= now",
+        "is_due = due_at <= now + policy.lease_seconds",
+    ),
+    Mutation(
+        "a claim does not count as an attempt",
+        "sql/claim_statements.py",
+        "attempts=columns.attempts + sa.case((is_fine, 1), else_=0)",
+        "attempts=columns.attempts",
+    ),
+    Mutation(
+        "a claim tries again what had its last attempt",
+        "sql/claim_statements.py",
+        "columns.attempts >= policy.max_attempts",
+        "columns.attempts > policy.max_attempts",
+    ),
+    Mutation(
+        "a release counts as an attempt",
+        "sql/batch_settlement.py",
+        '"attempts": row.attempts - 1',
+        '"attempts": row.attempts',
+    ),
+    Mutation(
+        "what is released is due only when its lease ends",
+        "sql/batch_settlement.py",
+        "row.available_at - policy.lease_seconds + pause_of",
+        "row.available_at + pause_of",
+    ),
+    Mutation(
+        "an outage counts as an attempt",
+        "sql/outbox.py",
+        '            fate["attempts"] = columns.attempts - 1\n',
+        "",
+    ),
+    Mutation(
+        "what fails is due at once",
+        "sql/outbox.py",
+        '{"available_at": now + pause}',
+        '{"available_at": now + 0 * pause}',
+    ),
+    Mutation(
+        "what is only unavailable is parked by counting",
+        "claims.py",
+        "self.max_attempts and not is_away(error)",
+        "self.max_attempts",
+    ),
+    Mutation(
+        "what fails is parked one attempt too late",
+        "claims.py",
+        "delivery.attempt >= self.max_attempts",
+        "delivery.attempt > self.max_attempts",
+    ),
+    Mutation(
+        "what is refused for ever is tried again",
+        "claims.py",
+        "if is_permanent(error)",
+        "if False",
+    ),
+    Mutation(
+        "an attempt begins however late in its lease",
+        "handler_limits.py",
+        "if now >= self._begin_by",
+        "if False",
+    ),
+    Mutation(
+        "an external effect begins with less time than its handler may take",
+        "handler_limits.py",
+        "latest = end if transactional else delivery.leased_at + policy.begin_seconds",
+        "latest = end",
+    ),
+    Mutation(
+        "an attempt goes on after its lease",
+        "handler_limits.py",
+        "self._scope.deadline = min(now + self._seconds, self._end_by)",
+        "self._scope.deadline = now + self._seconds",
+    ),
+    Mutation(
+        "each attempt has an idempotency key of its own",
+        "claims.py",
+        'f"{self.envelope.id}:{self.handler}")',
+        'f"{self.envelope.id}:{self.handler}:{self.attempt}")',
+    ),
+    # the end of a claim
+    Mutation(
+        "a failure is not stored",
+        "last_writes.py",
+        "await self._persist(partial(self.outbox.record_failure, failure), [delivery], result)",
+        "pass",
+    ),
+    Mutation(
+        "a failure is not in the history",
+        "sql/outbox.py",
+        'await failure_history.record(transaction, now, "failed", [key | what])',
+        "pass",
+    ),
+    Mutation(
+        "a release is not in the history",
+        "sql/batch_settlement.py",
+        "await failure_history.record(transaction, self._database.clock, self._end, ended)",
+        "pass",
+    ),
+    Mutation(
+        "a lease that has expired is not in the history",
+        "sql/outbox.py",
+        'await failure_history.record(transaction, self.database.clock, "lease_expired", lost)',
+        "pass",
+    ),
+    Mutation(
+        "what an operator takes from a process is not in the history",
+        "extensions/operations/decisions.py",
+        "    await transaction.execute(sa.insert(failures).from_select([*columns], running))\n",
+        "",
+    ),
+    Mutation(
+        "last writes that came too late are forgotten",
+        "last_writes.py",
+        "result.unwritten.setdefault(names, at_last or store)",
+        "pass",
+    ),
+    Mutation(
+        "a worker does not make up for its last writes",
+        "process/worker.py",
+        "        await self._make_last_writes()\n",
+        "",
+    ),
+    Mutation(
+        "of a claim it is the last of its last writes that is made up for, and not the first",
+        "last_writes.py",
+        "result.unwritten.setdefault(names, at_last or store)",
+        "result.unwritten[names] = at_last or store",
+    ),
+    Mutation(
+        "a last write is not made again while the database is away",
+        "last_writes.py",
+        "may_heal = isinstance(error, ConcurrentUpdate) or is_away(error)",
+        "may_heal = isinstance(error, ConcurrentUpdate)",
+    ),
+    Mutation(
+        "a last write that is cancelled is not made once more",
+        "last_writes.py",
+        "await _until_stored(at_last or store, current_time() + FINAL_WRITE_TIMEOUT, [])",
+        "pass",
+    ),
+    Mutation(
+        "a settlement that is cancelled claims the next one of its lane for nobody",
+        "last_writes.py",
+        "alone = partial(settle, follow=False)",
+        "alone = settle",
+    ),
+    Mutation(
+        "a settlement that is made again finds that another process has it",
+        "sql/batch_settlement.py",
+        "NOT_PARKED = ~PARKED",
+        "NOT_PARKED = PENDING",
+    ),
+    Mutation(
+        "a batch tells all that their claims were hit",
+        "sql/batch_settlement.py",
+        'dict.fromkeys(batch, "superseded")',
+        'dict.fromkeys(batch, "hit")',
+    ),
+    Mutation(
+        "a batch forgets those that came while another one was under way",
+        "sql/batch_settlement.py",
+        "while mine := [each for each in claims if known[each] is None]:",
+        "if mine := [each for each in claims if known[each] is None]:",
+        also=[
+            Change(
+                "sql/batch_settlement.py",
+                "                    continue\n",
+                "                    return True\n",
+            )
+        ],
+    ),
+    Mutation(
+        "an effect that has returned is released, too",
+        "bus.py",
+        "if not limit.has_returned:",
+        "if True:",
+    ),
+    Mutation(
+        "what was interrupted is said to have had no effect",
+        "bus.py",
+        "perhaps = limit.has_begun and not handler.is_transactional",
+        "perhaps = False",
+    ),
+    Mutation(
+        "a cancelled attempt keeps its claim",
+        "bus.py",
+        "                await self.release([delivery], result, interrupted=perhaps)\n",
+        "",
+    ),
+    Mutation(
+        "an attempt that begins too late keeps its claim",
+        "bus.py",
+        "result.failures.append(Failure(delivery=delivery, error=late, retry_in=0.0))\n"
+        "            await self.release([delivery], result)",
+        "result.failures.append(Failure(delivery=delivery, error=late, retry_in=0.0))",
+    ),
+    Mutation(
+        "what a paused handler has claimed stays claimed",
+        "bus.py",
+        "except errors.HandlerPaused:\n            await self.release([delivery], result)",
+        "except errors.HandlerPaused:\n            pass",
+    ),
+    Mutation(
+        "what waits for a slot stays claimed when its client has gone",
+        "bus.py",
+        "except get_cancelled_exc_class():\n            await self.release(waiting, result)",
+        "except get_cancelled_exc_class():",
+    ),
+    Mutation(
+        "what a process cannot run stays claimed",
+        "bus.py",
+        "                    await self.release([delivery], result)\n                    return ()",
+        "                    return ()",
+    ),
+    Mutation(
+        "a process forgets what it has claimed with its commit",
+        "sql/unit_of_work.py",
+        "return Committed(tuple(events), tuple(claims))",
+        "return Committed(tuple(events))",
+    ),
+    # one transaction: all of it, or nothing
+    Mutation(
+        "a commit that has failed counts as made",
+        "sql/unit_of_work.py",
+        "            await self._transaction.commit()\n",
+        "            try:\n"
+        "                await self._transaction.commit()\n"
+        "            except Exception:\n"
+        '                logger.info("never mind")\n',
+    ),
+    Mutation(
+        "a delivery is settled after its transaction, in one of its own",
+        "sql/unit_of_work.py",
+        "claims += await outbox.settle_in(transaction, self._settles, is_free=is_free)",
+        "pass",
+        also=[
+            Change(
+                "sql/unit_of_work.py",
+                "            await self._transaction.commit()\n",
+                "            await self._transaction.commit()\n"
+                "            if self._settles:\n"
+                "                async with self._outbox.database.write_transaction() as another:\n"
+                "                    more = await self._outbox.settle_in(another, self._settles)\n"
+                "                    claims = [*claims, *more]\n"
+                "                    await another.commit()\n",
+            )
+        ],
+    ),
+    Mutation(
+        "a command that comes again is executed again",
+        "sql/unit_of_work.py",
+        "if isinstance(work, CommandWork) and work.origin.id is not None:",
+        "if False:",
+    ),
+    Mutation(
+        "a command that comes again is taken for a conflict",
+        "sql/inbox.py",
+        "raise MessageAlreadyHandled(source, message_id) from error",
+        "raise ConcurrentUpdate from error",
+        also=[
+            Change(
+                "sql/inbox.py",
+                "import MessageAlreadyHandled",
+                "import ConcurrentUpdate, MessageAlreadyHandled",
+            )
+        ],
+    ),
+    Mutation(
+        "events are stored without deliveries",
+        "sql/outbox.py",
+        "        if rows:\n            await transaction.execute(self._insert_deliveries, rows)",
+        "        if rows:\n            pass",
+    ),
+    Mutation(
+        "an error of the database that a handler swallows is forgotten",
+        "sql/transaction.py",
+        "for failure in self._failures:",
+        "for failure in self._failures[:0]:",
+    ),
+    Mutation(
+        "a reply is stored, and its delivery is not settled",
+        "bus.py",
+        "self.envelopes.of_command(answer, origin, delivery)",
+        "self.envelopes.of_command(answer, origin)",
+    ),
+    Mutation(
+        "a handler's transaction stays open to tasks that it leaves behind",
+        "sql/handler_guard.py",
+        "return not self._has_ended or _alone.get() is self",
+        "return True",
+    ),
+    Mutation(
+        "a transaction is committed beside a statement of a task that was left behind",
+        "sql/handler_guard.py",
+        "        if self.under_way:\n",
+        "        if False:\n",
+    ),
+    Mutation(
+        "a connection goes back to the pool with a statement of a task that was left behind",
+        "sql/transaction.py",
+        "guard and (guard.under_way or not guard.is_reusable)",
+        "guard and not guard.is_reusable",
+    ),
+    Mutation(
+        "a handler can end its transaction in SQL",
+        "sql/handler_guard.py",
+        "if ending := ENDS.match(statement):",
+        "if ending := None:",
+    ),
+    Mutation(
+        "nobody asks whether the transaction is still that of the handler",
+        "sql/handler_guard.py",
+        "if not is_same or (self._was_in_transaction and not in_transaction(self._driver)):",
+        "if not is_same:",
+    ),
+    Mutation(
+        "a connection whose commit has failed goes back to the pool in its transaction",
+        "sql/transaction.py",
+        "if is_unsafe or _is_stuck(connection):",
+        "if is_unsafe:",
+    ),
+    # conflicts and replies
+    Mutation(
+        "a reply that meets a conflict is given up",
+        "bus.py",
+        "                if not limit.allows(pause):",
+        "                if not isinstance(work, Claim) and work.settles:\n"
+        "                    raise\n"
+        "                if not limit.allows(pause):",
+        also=[
+            Change(
+                "last_writes.py",
+                "except (TransientError, ConcurrentUpdate) as error:",
+                "except TransientError as error:",
+            )
+        ],
+    ),
+    Mutation(
+        "a reply that cannot be stored at once is given up",
+        "bus.py",
+        "stored = await persist_despite_cancellation(execute, lease_end=end)",
+        "stored = await execute()",
+    ),
+    Mutation(
+        "all runs of a reply share the time of one handler",
+        "handler_limits.py",
+        "begin_by=end, end_by=end, anew=True, not_begun=late",
+        "begin_by=end, end_by=end, not_begun=late",
+    ),
+    Mutation(
+        "a handler that meets a conflict has failed",
+        "bus.py",
+        "if not limit.allows(pause):",
+        "if True:",
+    ),
+    # pauses
+    Mutation(
+        "claims do not look at pauses",
+        "sql/claim_statements.py",
+        "row.handler == unpaused, ",
+        "row.handler == name, ",
+    ),
+    Mutation(
+        "a commit does not look at pauses when it claims",
+        "sql/outbox.py",
+        "await self._pauses.read(transaction) if inline else ()",
+        "()",
+    ),
+    Mutation(
+        "nobody looks at pauses before an attempt",
+        "sql/outbox.py",
+        "if current_time() - delivery.leased_at > PAUSES_SECONDS:",
+        "if False:",
+    ),
+    Mutation(
+        "pauses are read once and for all",
+        "sql/pauses.py",
+        "current_time() + PAUSES_SECONDS\n        return self._paused",
+        "inf\n        return self._paused",
+    ),
+    Mutation(
+        "what is released while its handler is paused is due",
+        "sql/batch_settlement.py",
+        " + pause_of(row.handler)",
+        "",
+    ),
+    Mutation(
+        "who resumes a handler forgets what was released meanwhile",
+        "extensions/operations/handler_pauses.py",
+        "        count += sum([await transaction.execute_dml(each) for each in left])\n",
+        "",
+    ),
+    Mutation(
+        "who resumes a handler forgets what is blocked",
+        "extensions/operations/handler_pauses.py",
+        "PARTS = CLAIMABLE, BLOCKED",
+        "PARTS = (CLAIMABLE,)",
+    ),
+    # decisions
+    Mutation(
+        "a discard leaves what follows in its lane blocked",
+        "extensions/operations/delivery_admin.py",
+        "        await after_end(transaction, database, places)\n",
+        "        pass\n",
+    ),
+    Mutation(
+        "an erasure leaves what follows in its lane blocked",
+        "extensions/operations/redaction.py",
+        "    await after_end(transaction, database, left)\n",
+        "",
+    ),
+    Mutation(
+        "an erasure leaves running what knows what is erased",
+        "extensions/operations/redaction.py",
+        "    await transaction.execute_dml(_taken_back(database).where(*running))\n",
+        "",
+    ),
+    Mutation(
+        "a retry leaves the attempts as they are",
+        "extensions/operations/delivery_admin.py",
+        'fresh = {"attempts": 0, "unavailable_attempts": 0, "parked_at": None, "owner": None}',
+        'fresh = {"unavailable_attempts": 0, "parked_at": None, "owner": None}',
+    ),
+    Mutation(
+        "what is done can be decided about",
+        "extensions/operations/delivery_admin.py",
+        "change.where(this, ~FINISHED)",
+        "change.where(this)",
+    ),
+    Mutation(
+        "events are pruned before their deliveries are done",
+        "extensions/operations/retention.py",
+        "where(events.c.id.in_(locked), ~pending)",
+        "where(events.c.id.in_(locked))",
+    ),
+    Mutation(
+        "commands are pruned before their events",
+        "extensions/operations/retention.py",
+        "where(commands.c.id.in_(locked), ~has_events)",
+        "where(commands.c.id.in_(locked))",
+    ),
+    Mutation(
+        "a replay forgets what a handler has done by another name",
+        "extensions/operations/replay.py",
+        "row.event_id == events.c.id, row.handler.in_(self.aliases), is_kept",
+        "row.event_id == events.c.id, row.handler == self.handler, is_kept",
+    ),
+    Mutation(
+        "a replay does again what an operator has discarded",
+        "extensions/operations/replay.py",
+        "sa.and_(self._is_past(row.completed_at, now), row.discarded_at.is_(None))",
+        "self._is_past(row.completed_at, now)",
+    ),
+    Mutation(
+        "an ordered replay does not ask for a pause",
+        "extensions/operations/ordered_replay.py",
+        "    if found.first() is None:",
+        "    if False:",
+    ),
+    Mutation(
+        "an ordered replay lets two of a lane begin",
+        "extensions/operations/ordered_replay.py",
+        "        await transaction.execute_dml(BLOCK_FOLLOWERS, lanes)\n",
+        "",
+    ),
+    Mutation(
+        "an ordered replay leaves a lane blocked",
+        "extensions/operations/ordered_replay.py",
+        "        await transaction.execute_dml(_UNBLOCK.values(blocked=False), lanes)\n",
+        "",
+    ),
+    # lanes
+    Mutation(
+        "a new delivery does not wait for those before it",
+        "sql/lanes.py",
+        'sa.bindparam("is_behind", type_=sa.Boolean), last.scalar_subquery().is_not(None)',
+        'sa.bindparam("is_behind", type_=sa.Boolean), sa.false()',
+    ),
+    Mutation(
+        "two deliveries of one commit do not wait for each other",
+        "sql/lanes.py",
+        '"is_behind": lane in seen',
+        '"is_behind": False',
+    ),
+    Mutation(
+        "a handler with a transaction does not let its lane go on",
+        "sql/outbox.py",
+        "return await self._ordered.go_on(transaction, delivery, is_free=is_free)",
+        "return ()",
+    ),
+    Mutation(
+        "a handler without a transaction does not let its lane go on",
+        "sql/ordered_deliveries.py",
+        "if settled.is_new:",
+        "if False:",
+    ),
+    Mutation(
+        "a settlement that is made again unblocks the next one again",
+        "sql/ordered_deliveries.py",
+        "if settled.is_new:",
+        "if True:",
+    ),
+    Mutation(
+        "what ends while a replay has put others before it unblocks the next one",
+        "sql/lanes.py",
+        "row.blocked, ~was_blocked)",
+        "row.blocked)",
+    ),
+    Mutation(
+        "a lane goes on with what was parked or delayed before its time",
+        "sql/lanes.py",
+        "sa.case((row.available_at < now, now), else_=row.available_at)",
+        "now",
+    ),
+    Mutation(
+        "a process goes on in a lane before its next one is due",
+        "sql/ordered_deliveries.py",
+        "row.owner.is_(None), row.available_at <= now)",
+        "row.owner.is_(None))",
+    ),
+    Mutation(
+        "an ordered handler that is renamed has new lanes",
+        "handler_table.py",
+        "lane = (each.lane or name) if isinstance(each, Ordered) else None\n                yield",
+        "lane = name if isinstance(each, Ordered) else None\n                yield",
+    ),
+    # sessions of the application
+    Mutation(
+        "a session records events without deliveries",
+        "outbox/caller_transaction.py",
+        "        if outstanding:\n",
+        "        if False:\n",
+    ),
+    Mutation(
+        "a session records events without those of ordered handlers",
+        "outbox/caller_transaction.py",
+        "        store_in_lanes(connection, kind, now, new)\n",
+        "",
+    ),
+    Mutation(
+        "once says of each message that it is new",
+        "outbox/caller_transaction.py",
+        "return context if stored.first() else None",
+        "return context",
+    ),
+    Mutation(
+        "what is recorded in a savepoint stays when that is rolled back",
+        "outbox/__init__.py",
+        "        session.info[RECORDED] = connection\n",
+        "        session.info[RECORDED] = connection\n"
+        "        if session.in_nested_transaction():\n"
+        "            again = partial(store, connection, self.app, events, subject, None)\n"
+        "            event.listen(session, 'after_soft_rollback', lambda *_: again(), once=True)\n",
+    ),
+    Mutation(
+        "what is recorded in a handler is due before its time",
+        "outbox/caller_transaction.py",
+        'due = now + sa.bindparam("seconds", type_=sa.Double)',
+        'due = now + 0 * sa.bindparam("seconds", type_=sa.Double)',
+    ),
+    Mutation(
+        "a handler that exits ends its process",
+        "handler_limits.py",
+        "raise HandlerInterrupted(self._handler, first) from error",
+        "raise first",
+    ),
+    # lanes that nobody mends
+    Mutation(
+        "a worker mends no lane in which two could begin",
+        "sql/lane_repair.py",
+        '            await transaction.execute_dml(BLOCK_FOLLOWERS, {"lanes": some})\n',
+        "",
+        expected="two can begin after a change in SQL, or if a process of 0.2 has settled again "
+        "what it had settled; neither is simulated",
+    ),
+    Mutation(
+        "a worker unblocks no lane that stands still",
+        "sql/lane_repair.py",
+        "    for lane in await _try_to_unblock(database, stuck):",
+        "    for lane in stuck[:0]:",
+        expected="where there is one writer, no lane is passed by: whoever ends a delivery lets "
+        "its lane go on in the same transaction",
+    ),
+    Mutation(
+        "an ordered replay ends at an event that nobody can read",
+        "extensions/operations/ordered_replay.py",
+        "except InvalidMessage as error:",
+        "except ZeroDivisionError as error:",
+        expected="all events of the simulated shop can be read",
+    ),
+    # PostgreSQL: what locks keep in order
+    Mutation(
+        "events are stored in lanes that are not locked",
+        "sql/unit_of_work.py",
+        "is_free = bool(await lock_lanes(transaction, outbox.database, lanes, if_free=own))",
+        "is_free = bool(await lock_lanes(transaction, outbox.database, [], if_free=own))",
+        database="postgresql",
+    ),
+    Mutation(
+        "who settles takes its lane for free",
+        "sql/ordered_deliveries.py",
+        "        if not is_free:\n",
+        "        if False:\n",
+        database="postgresql",
+    ),
+    Mutation(
+        "who settles waits for its lane",
+        "sql/ordered_deliveries.py",
+        "await lock_lanes(transaction, self._database, (), if_free=lane)",
+        "await lock_lanes(transaction, self._database, lane, if_free=lane)",
+        database="postgresql",
+    ),
+    Mutation(
+        "a lane that was not free when a delivery was settled stands still",
+        "sql/ordered_deliveries.py",
+        'transaction.afterwards(partial(unblock_soon, self._database, ended.lane or ""))',
+        "pass",
+        database="postgresql",
+    ),
+    Mutation(
+        "a lock on a lane is shared",
+        "extensions/postgresql/lane_locks.py",
+        "AND pg_try_advisory_xact_lock({_LANE})",
+        "AND pg_try_advisory_xact_lock_shared({_LANE})",
+        database="postgresql",
+    ),
+    Mutation(
+        "what a session records in lanes gets no places with the commit",
+        "outbox/recorded_lanes.py",
+        'event.listen(connection, "commit", take_places)',
+        "pass",
+        database="postgresql",
+    ),
+    Mutation(
+        "what a session records in lanes gets its places at once",
+        "outbox/recorded_lanes.py",
+        'lanes.update(row["lane"] for row in rows)\n',
+        'lanes.update(row["lane"] for row in rows)\n    take_places(connection)\n',
+        database="postgresql",
+    ),
+    Mutation(
+        "a session takes places in lanes that are not locked",
+        "outbox/recorded_lanes.py",
+        '    connection.execute(lock, {"keys": lock_keys(lanes)})\n',
+        "",
+        database="postgresql",
+    ),
+    Mutation(
+        "a session that sees an old snapshot takes its places by that",
+        "sql/lanes.py",
+        "blocked = sa.or_(is_stale, new.c.number > 1, is_behind)",
+        "blocked = sa.or_(new.c.number > 1, is_behind)",
+        database="postgresql",
+    ),
+    Mutation(
+        "handlers work at REPEATABLE READ",
+        "extensions/postgresql/connections.py",
+        '"default_transaction_isolation": "read committed"',
+        '"default_transaction_isolation": "repeatable read"',
+        database="postgresql",
+    ),
+    Mutation(
+        "an operator decides about deliveries that are not locked",
+        "sql/lock_order.py",
+        "    await transaction.execute(in_order(*which))\n    return places",
+        "    return places",
+        database="postgresql",
+    ),
+    Mutation(
+        "who resumes a handler does not wait for what is stored as paused",
+        "sql/delivery_states.py",
+        "sa.exists(this.with_for_update(read=True, key_share=True))",
+        "sa.exists(this)",
+        database="postgresql",
+    ),
+    Mutation(
+        "last writes wait for what somebody has locked",
+        "extensions/postgresql/outbox.sql",
+        "FOR UPDATE OF delivery SKIP LOCKED  -- what somebody has locked",
+        "FOR UPDATE OF delivery  -- what somebody has locked",
+        database="postgresql",
+    ),
+    Mutation(
+        "what somebody has locked is taken for lost",
+        "sql/batch_settlement.py",
+        'fates |= dict.fromkeys(locked, "locked")',
+        "pass",
+        also=[
+            Change("sql/batch_settlement.py", "if has_locks and await skipped(", "if False and (")
+        ],
+        database="postgresql",
+    ),
+    Mutation(
+        "a worker forgets a last write about what somebody has locked",
+        "process/worker.py",
+        "                self._unwritten.rotate(-1)\n                continue\n",
+        "                pass\n",
+        database="postgresql",
+    ),
+    Mutation(
+        "PostgreSQL: a claim leaves the token as it is",
+        "extensions/postgresql/outbox.sql",
+        "SET token = delivery.token + 1,",
+        "SET token = delivery.token,",
+        database="postgresql",
+    ),
+    Mutation(
+        "PostgreSQL: a batch settles deliveries whatever their tokens are",
+        "extensions/postgresql/outbox.sql",
+        " AND delivery.token = claim.token\n",
+        "\n",
+        database="postgresql",
+    ),
+)
+
+if __name__ == "__main__":
+    main(MUTATIONS)
