@@ -1,0 +1,20 @@
+"""A deterministic simulation of the engine: a seed decides time, order and faults.
+
+The real bus, outbox, unit of work, worker and sessions run in several simulated processes, on a
+real database, in virtual time. `docs/testing.md` explains it; `make simulate SEED=17` runs one.
+
+| module | what it is |
+|---|---|
+| `world.py` | virtual time, and processes: each is an event loop without a selector |
+| `story.py` | what has happened, as a table for people and as a hash |
+| `plan.py` | what a seed draws: processes, orders, faults, decisions of operators |
+| `faults.py` | what breaks, and when |
+| `driver.py` | a call of SQLite's driver as three moments: asked, effect, answer |
+| `postgresql.py`, `wire.py` | the same for messages of PostgreSQL's protocol |
+| `shop.py` | the application: a handler of each kind |
+| `ledger.py` | what is promised, checked after each COMMIT, at each attempt and at the end |
+| `simulation.py` | one world with all of these |
+| `operators.py` | what operators decide meanwhile |
+| `shrinking.py` | makes a plan that fails smaller |
+| `mutations.py` | ways to break the engine, which the simulation has to find |
+"""
