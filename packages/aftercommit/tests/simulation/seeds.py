@@ -1,9 +1,12 @@
 """Runs seeds, each in a world of its own."""
 
 import gc
-from collections.abc import Callable, Iterator
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,6 +24,8 @@ from simulation.world import Violation, World
 IN_MEMORY = Path("/dev/shm")  # where there is one: no file outlives its world
 COLLECTED_TOGETHER = 5  # worlds: garbage of crashed processes runs its `finally` only between them
 
+Finished = tuple[float, Sequence["Outcome"]]
+"""The processor's time of a batch in seconds, and what has become of its worlds."""
 Script = Callable[[Simulation], None]
 
 
@@ -34,8 +39,14 @@ class Outcome:
     details: str
     digest: str
     faults: int
+    drawn: int  # faults, also those that the plan leaves out
     seconds: float
     checks: int
+
+    @property
+    def without_story(self) -> "Outcome":
+        """The same in few bytes."""
+        return replace(self, story="", details="")
 
 
 @contextmanager
@@ -76,6 +87,7 @@ def run(plan: Plan, script: Script = Simulation.run) -> Outcome:
             details=story.table(details=True),
             digest=story.digest,
             faults=simulation.faults.number,
+            drawn=simulation.faults.drawn,
             seconds=world.now,
             checks=simulation.ledger.checks,
         )
@@ -87,6 +99,20 @@ def run_seed(seed: int) -> Outcome:
     if seed % COLLECTED_TOGETHER == 0:
         gc.collect()
     return outcome
+
+
+def run_batch(seeds: Sequence[int]) -> Finished:
+    """Run some seeds in this process."""
+    be_quiet()
+    outcomes = [run_seed(seed) for seed in seeds]
+    shown = [each if each.problem else each.without_story for each in outcomes]
+    return time.process_time(), shown
+
+
+def be_quiet() -> None:
+    """Let nothing be told of tasks of crashed processes, when they are collected as garbage."""
+    warnings.simplefilter("ignore")
+    sys.unraisablehook = lambda _: None
 
 
 @cache
