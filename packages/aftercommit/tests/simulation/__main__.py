@@ -3,22 +3,13 @@
 A seed that fails is made smaller, prints its story, and says what runs it again.
 """
 
-import os
-import sys
 from argparse import ArgumentParser, BooleanOptionalAction, Namespace
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 
-if os.environ.get("PYTHONHASHSEED") != "0":  # what is in sets has to be in one order
-    os.execve(
-        sys.executable,
-        [sys.executable, "-m", "simulation", *sys.argv[1:]],
-        {**os.environ, "PYTHONHASHSEED": "0"},
-    )
-
 from simulation.plan import Plan
-from simulation.seeds import Finished, be_quiet, run, run_batch, run_seed
+from simulation.seeds import Finished, repeatable, run, run_batch, run_seed
 from simulation.shrinking import shrunk
 
 BATCH = 25  # seeds in one process: garbage of crashed processes bounds it
@@ -45,7 +36,6 @@ def main() -> int:
 
 def show_one(arguments: Namespace) -> int:
     """Run one seed, and show its story, which is short if it fails."""
-    be_quiet()
     outcome = run_seed(arguments.first)
     if outcome.problem and arguments.shrink:
         print(f"seed {arguments.first} fails: {outcome.problem}")
@@ -98,6 +88,4 @@ def finished(batches: Iterable[Sequence[int]], jobs: int) -> Iterator[Finished]:
 
 
 if __name__ == "__main__":
-    status = main()
-    sys.stdout.flush()
-    os._exit(status)  # the tasks of crashed processes are not worth being cleaned up
+    repeatable("simulation", main)

@@ -109,17 +109,21 @@ class Runner:
             return
         fault = self._faults.of_call(self._process, what)
         if fault and fault.moment == "before":
-            self._world.story.tell(self._process, f"before {what}:", detail=True)
-            if fault.kind == "crash":
+            self._suffer(fault, f"before {what}")
+            self._world.soon(lambda: self._effect(call, what, None), self._process)
+        else:
+            self._effect(call, what, fault)
+
+    def _suffer(self, fault: Fault, moment: str) -> None:
+        self._world.story.tell(self._process, f"{moment}:", detail=fault.kind != "break")
+        match fault.kind:
+            case "crash":
                 self._process.crash()
-                return
-            self._world.story.tell(self._process, f"LOSES A CONNECTION before {what}")
-            self.break_off()
-            fault = None
-        if self._process.frozen_until > self._world.now and self._world.chance(0.5):
-            self._world.soon(self._ask, self._process)  # when it goes on
-            return
-        self._effect(call, what, fault)
+            case "freeze":
+                self._faults.freeze(self._process, fault.seconds)
+            case "break":
+                self._world.story.tell(self._process, "LOSES A CONNECTION")
+                self.break_off()
 
     def _effect(self, call: ThreadCall, what: str, fault: Fault | None) -> None:
         error: BaseException | None
@@ -145,14 +149,10 @@ class Runner:
             self._world.story.tell(self._process, told, detail=True)
         if not error:
             self._look_after(what)
-        if fault and fault.kind == "crash":
-            self._world.story.tell(self._process, f"after {what}:", detail=True)
-            self._process.crash()
-            return
-        if fault and not error:
-            self._world.story.tell(self._process, f"LOSES A CONNECTION after {what}")
-            self.break_off()
-            error = sqlite3.OperationalError(LOST)
+        if fault:
+            self._suffer(fault, f"after {what}")
+            if self._is_broken and not error:
+                error = sqlite3.OperationalError(LOST)
         self._world.soon(lambda: self._answer(call, error), self._process)
 
     def _retry(self) -> None:

@@ -14,10 +14,11 @@ Moment = Literal["before", "after"]
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What happens to a call of a driver, before its effect or after it."""
+    """What happens to a process at a call of its driver, before its effect or after it."""
 
-    kind: Literal["crash", "break"]
+    kind: Literal["crash", "break", "freeze"]
     moment: Moment
+    seconds: float = 0.0  # for which it is frozen
 
 
 class Server(Protocol):
@@ -34,6 +35,7 @@ class Faults:
         self.world, self._plan, self._server = world, plan, server
         self.is_down = self.is_full = self.is_read_only = False
         self.is_over = False
+        self._planned: list[tuple[Process, str, Fault]] = []
         self.drawn = self.number = 0
         self.calm_since = 0.0  # since when nothing has kept a process from what it wants to know
         self.jumped_at = -1e9  # the clock of the database
@@ -48,8 +50,16 @@ class Faults:
         self.number += 1
         return True
 
+    def at_next(self, process: Process, call: str, fault: Fault) -> None:
+        """Let a fault happen at the next call of a process that begins like this."""
+        self._planned.append((process, call, fault))
+
     def of_call(self, process: Process, call: str) -> Fault | None:
-        """Return what happens to a call of this process; it may freeze, too."""
+        """Return what happens at a call of this process."""
+        for planned in self._planned:
+            if planned[0] is process and call.startswith(planned[1]):
+                self._planned.remove(planned)
+                return planned[2]
         plan, random = self._plan, self.world.random
         often = 4 if call in LIKELY else 1
         moment: Moment = random.choice(["before", "after"])
@@ -58,9 +68,13 @@ class Faults:
         if self.happens(plan.breaks * often):
             return Fault("break", moment)
         if self.happens(plan.freezes * often):
-            process.freeze(random.uniform(0.5, plan.longest_freeze))
-            self.disturb(process.frozen_until - self.world.now)
+            return Fault("freeze", moment, random.uniform(0.5, plan.longest_freeze))
         return None
+
+    def freeze(self, process: Process, seconds: float) -> None:
+        """Let a process stand still for so long."""
+        process.freeze(seconds)
+        self.disturb(seconds)
 
     def refusal(self, call: str) -> str | None:
         """Return what the database says instead of what it is asked."""

@@ -1,6 +1,7 @@
 """Runs seeds, each in a world of its own."""
 
 import gc
+import os
 import sys
 import time
 import warnings
@@ -10,6 +11,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import NoReturn
 
 import sqlalchemy as sa
 
@@ -113,6 +115,17 @@ def be_quiet() -> None:
     """Let nothing be told of tasks of crashed processes, when they are collected as garbage."""
     warnings.simplefilter("ignore")
     sys.unraisablehook = lambda _: None
+
+
+def repeatable(module: str, main: Callable[[], int]) -> NoReturn:
+    """Run `main` of a module as a program in which sets have one order each time."""
+    if os.environ.get("PYTHONHASHSEED") != "0":
+        again = [sys.executable, "-m", module, *sys.argv[1:]]
+        os.execve(sys.executable, again, {**os.environ, "PYTHONHASHSEED": "0"})
+    be_quiet()
+    status = main()
+    sys.stdout.flush()
+    os._exit(status)  # what is left of crashed processes is not worth being cleaned up
 
 
 @cache
