@@ -1,6 +1,7 @@
 """A connection of a synchronous driver, made asynchronous. Used by the dialects.
 
-- It has one thread, which makes one call after the other, from any task.
+- It has one thread, which makes one call after the other, from any task. `run_calls_with` puts
+  something else in the place of threads.
 - A statement and its rows are one call in that thread. On SQLite, a BEGIN takes no call of its own:
   the cursor defers it, and the connection sends it with the next statement.
 - What was handed to the thread is waited for, whatever is cancelled; unless the connection is
@@ -8,7 +9,9 @@
   behind, since the thread closes what it has opened in vain.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import partial
 from typing import Any, Protocol
 
@@ -16,9 +19,28 @@ from sqlalchemy import AdaptedConnection
 from sqlalchemy.util.concurrency import await_
 
 from sqlalchemy_anyio.cursors import StreamingCursor, ThreadedCursor
-from sqlalchemy_anyio.thread_calls import ThreadCall, start_thread
+from sqlalchemy_anyio.thread_calls import CallRunner, ThreadCall, start_thread
 
 TERMINATED = "the connection was terminated"
+
+_start_runner = ContextVar["Callable[[ThreadedConnection], CallRunner] | None"](
+    "sqlalchemy_anyio_start_runner", default=None
+)
+
+
+@contextmanager
+def run_calls_with(start: "Callable[[ThreadedConnection], CallRunner]") -> Iterator[None]:
+    """Let `start` say what makes the calls of each connection, in the place of a thread.
+
+    This is for the connections that are made inside, also by tasks that are started inside. The raw
+    connection is `driver_connection`; it is None until the first call has been made, which opens
+    it. Who keeps the connection keeps it from being collected, so from being closed then.
+    """
+    token = _start_runner.set(start)
+    try:
+        yield
+    finally:
+        _start_runner.reset(token)
 
 
 class Driver(Protocol):
@@ -46,6 +68,7 @@ class ThreadedConnection(AdaptedConnection):
     """
 
     _connection: Any = None
+    _is_closed = True
 
     def __init__(
         self,
@@ -59,9 +82,10 @@ class ThreadedConnection(AdaptedConnection):
         self._seconds = seconds
         self._abandonable = abandonable
         self._deferred: str | None = None
+        self._under_way: list[ThreadCall] = []
+        start = _start_runner.get()
+        self._calls = start(self) if start else start_thread()
         self._is_closed = False
-        self._under_way: set[ThreadCall] = set()
-        self._calls = start_thread()
         try:
             await_(self._in_thread(partial(self._open, connect), abandonable=True))
         except BaseException:
@@ -69,7 +93,8 @@ class ThreadedConnection(AdaptedConnection):
             raise
 
     def __del__(self) -> None:
-        self._calls.put(None)
+        if not self._is_closed:
+            self._calls.put(None)
 
     def __getattr__(self, name: str) -> Any:
         attribute = getattr(self._connection, name)
@@ -86,12 +111,8 @@ class ThreadedConnection(AdaptedConnection):
 
         :raises OperationalError: the driver's, if the connection is terminated before that
         """
-        return await_(
-            self._in_thread(
-                partial(self._unless_closed, function, *args, **kwargs),
-                abandonable=self._abandonable,
-            )
-        )
+        call = partial(function, *args, **kwargs)
+        return await_(self._in_thread(call, abandonable=self._abandonable))
 
     def cursor(self, *args: Any) -> ThreadedCursor:
         """Return a cursor; with arguments, which are for the driver, one that streams."""
@@ -141,9 +162,9 @@ class ThreadedConnection(AdaptedConnection):
             return
         self._is_closed = True
         under_way = tuple(self._under_way)
-        for call in under_way:
+        for call in reversed(under_way):  # none is begun when one before it is skipped
             call.abandon()
-        self._calls.put(self._close)
+        self._calls.put(ThreadCall(partial(self._close), is_awaited=False))
         self._calls.put(None)
         if under_way and self._connection:
             self._driver.interrupt(self._connection)
@@ -164,27 +185,21 @@ class ThreadedConnection(AdaptedConnection):
         if self._is_closed or self._driver.has_transaction(self._connection):
             self.run_in_thread(function)
 
-    async def _in_thread(self, function: Callable[[], Any], *, abandonable: bool) -> Any:
+    async def _in_thread(self, function: partial[Any], *, abandonable: bool) -> Any:
         if self._is_closed:
             raise self._terminated()
         call = ThreadCall(function)
-        self._under_way.add(call)
-        self._calls.put(call.run)
+        self._under_way.append(call)
+        self._calls.put(call)
         try:
             await call.wait(self._seconds, shield=not abandonable)
         finally:
             if not call.has_outcome:
                 self.terminate()
-            self._under_way.discard(call)
+            self._under_way.remove(call)
         if not call.has_outcome:
             raise self._terminated()
         return call.result()
-
-    def _unless_closed(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """Call it, in the thread, which may come to it after a termination."""
-        if self._is_closed:
-            raise self._terminated()
-        return function(*args, **kwargs)
 
     def _terminated(self) -> Exception:
         error: Exception = self._driver.loaded_dbapi.OperationalError(TERMINATED)

@@ -1,0 +1,91 @@
+"""Run seeds: `python -m simulation 17`, or `python -m simulation 1 100`.
+
+A seed that fails is made smaller, prints its story, and says what runs it again.
+"""
+
+from argparse import ArgumentParser, BooleanOptionalAction, Namespace
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+
+from simulation.plan import Plan
+from simulation.seeds import Finished, repeatable, run, run_batch, run_seed
+from simulation.shrinking import shrunk
+
+BATCH = 25  # seeds in one process: garbage of crashed processes bounds it
+SHRINKING_ATTEMPTS = 300
+
+
+def main() -> int:
+    """Run what the arguments ask for, and return the status of the process."""
+    parser = ArgumentParser(prog="python -m simulation", description=__doc__)
+    parser.add_argument("first", type=int, metavar="SEED")
+    parser.add_argument("last", type=int, nargs="?", metavar="LAST", help="run all seeds up to it")
+    parser.add_argument("-j", "--jobs", type=int, default=1, help="run so many batches at a time")
+    parser.add_argument("-v", "--details", action="store_true", help="show all that happens")
+    parser.add_argument("--digests", action="store_true", help="print a hash of each story")
+    parser.add_argument("--stop", action="store_true", help="stop at the first that fails")
+    parser.add_argument(
+        "--shrink", action=BooleanOptionalAction, default=True, help="make what fails smaller"
+    )
+    arguments = parser.parse_args()
+    if arguments.last is None:
+        return show_one(arguments)
+    return run_all(arguments)
+
+
+def show_one(arguments: Namespace) -> int:
+    """Run one seed, and show its story, which is short if it fails."""
+    outcome = run_seed(arguments.first)
+    if outcome.problem and arguments.shrink:
+        print(f"seed {arguments.first} fails: {outcome.problem}")
+        outcome = run(shrunk(outcome.plan, fails, attempts=SHRINKING_ATTEMPTS))
+        print(f"made smaller, it fails: {outcome.problem}\n{outcome.plan}\n")
+    print(outcome.details if arguments.details else outcome.story)
+    return bool(outcome.problem)
+
+
+def fails(plan: Plan) -> int | None:
+    """Return how many faults a plan draws, if it fails."""
+    outcome = run(plan)
+    return outcome.drawn if outcome.problem else None
+
+
+def run_all(arguments: Namespace) -> int:
+    """Run seeds in batches, each in a process of its own, and sum them up."""
+    seeds = range(arguments.first, arguments.last + 1)
+    batches = [seeds[begin : begin + BATCH] for begin in range(0, len(seeds), BATCH)]
+    failed, number, faults, checks, virtual, spent = list[int](), 0, 0, 0, 0.0, 0.0
+    for seconds, outcomes in finished(batches, arguments.jobs):
+        spent += seconds
+        for each in outcomes:
+            number, faults, checks = number + 1, faults + each.faults, checks + each.checks
+            virtual += each.seconds
+            if each.problem:
+                failed.append(each.plan.seed)
+                print(f"seed {each.plan.seed} fails: {each.problem}", flush=True)
+            elif arguments.digests:
+                print(each.plan.seed, each.digest)
+        if failed and arguments.stop:
+            break
+    print(
+        f"{number} seeds, {len(failed)} failed, {faults} faults, {checks} commits checked, "
+        f"{virtual / 3600:.1f} virtual hours in {spent:.0f} s of processor's time"
+    )
+    if failed:
+        print(f"look at one: make simulate SEED={failed[0]}")
+    return bool(failed)
+
+
+def finished(batches: Iterable[Sequence[int]], jobs: int) -> Iterator[Finished]:
+    """Yield what has become of batches, with the processor's time they took, in their order."""
+    spawn = get_context("spawn")
+    with ProcessPoolExecutor(jobs, mp_context=spawn, max_tasks_per_child=1) as executor:
+        try:
+            yield from executor.map(run_batch, batches)
+        finally:
+            executor.shutdown(cancel_futures=True)
+
+
+if __name__ == "__main__":
+    repeatable("simulation", main)

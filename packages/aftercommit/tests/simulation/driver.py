@@ -1,0 +1,250 @@
+"""SQLite's driver in the world: no thread, no waiting, and faults between a call and its answer.
+
+All that `sqlalchemy_anyio` does is as it is, but for its thread: a call reaches the database after
+a moment, and its answer comes a moment later. In between, whatever can happen happens: so a COMMIT
+can take effect though nobody hears of it.
+"""
+
+import asyncio
+import re
+import sqlite3
+from asyncio import events
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from anyio._backends import _asyncio
+from sqlalchemy import Pool, event
+from sqlalchemy.engine import Dialect, Engine
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy_anyio import ThreadCall, ThreadedConnection, run_calls_with
+from sqlalchemy_anyio.dialects import SQLiteDialectAnyIO
+
+from simulation.faults import Fault, Faults
+from simulation.world import Loop, Process, World
+
+BUSY_SECONDS, BUSY_PAUSE = 10.0, 0.1  # SQLite's busy handler, which would wait in real time
+LOST = "the connection was terminated"  # what `sqlalchemy_anyio` takes for a lost connection
+UNINTERESTING = ("create_function", "PRAGMA", "setattr", "close", "open", "cursor")
+TABLE = re.compile(r"(?:INTO|UPDATE|FROM) (?:aftercommit_)?(\w+)")
+UNIX_EPOCH = 2440587.5  # as SQLite's `julianday` counts days
+DAY = 86400.0
+
+
+class SQLiteServer:
+    """A file, as far as it can break as a whole; and what the world itself reads in it."""
+
+    def __init__(self, world: World, file: Path) -> None:
+        self._world, self._file = world, file
+        self._reader = sqlite3.connect(f"file:{file}?mode=ro", uri=True, isolation_level=None)
+        self._version = 0
+        self.url = f"sqlite+anyio:///{file}"
+
+    def has_changed(self) -> bool:
+        """Tell whether something was committed since the last time."""
+        before = self._version
+        [self._version] = self._reader.execute("PRAGMA data_version").fetchone()
+        return self._version != before
+
+    def query(self, sql: str) -> Sequence[Any]:
+        """Return the rows of a query, as of what is committed."""
+        return self._reader.execute(sql).fetchall()
+
+    def new_engine(self) -> AsyncEngine:
+        """Return an engine as an application has one of its own."""
+        return create_async_engine(self.url)
+
+    def lock(self, seconds: float) -> bool:
+        """Hold the write lock for so long, as another program could, or tell that it is taken."""
+        other = sqlite3.connect(self._file, isolation_level=None, timeout=0)
+        try:
+            other.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError:
+            other.close()
+            return False
+        self._world.after(seconds, other.close)
+        return True
+
+    @contextmanager
+    def running(self, faults: Faults, looks: Callable[[], None]) -> Iterator[None]:
+        """Let what is connected meanwhile be connected through the world."""
+        start = partial(Runner, faults, looks)
+        with run_calls_with(start):
+            yield
+        self._reader.close()
+
+
+class Runner:
+    """Makes the calls of one connection, one after the other, each in three moments."""
+
+    def __init__(
+        self, faults: Faults, look: Callable[[], None], connection: ThreadedConnection
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, Loop)
+        self._faults, self._look, self._connection = faults, look, connection
+        self._world, self._process = loop.world, loop.process
+        self._calls: deque[ThreadCall] = deque()
+        self._is_broken = False
+        self._waits_since: float | None = None
+        self._process.connections.append(self)
+
+    def put(self, call: ThreadCall | None) -> None:
+        """Take a call, which is made when those before it are answered."""
+        if call is None or self._process.is_dead:
+            return
+        self._calls.append(call)
+        if len(self._calls) == 1:
+            self._world.soon(self._ask, self._process)
+
+    def _ask(self) -> None:
+        """Let the first call reach the database, unless something is faster."""
+        call = self._calls[0]
+        what = what_is_asked(call)
+        if what == "close":
+            self._effect(call, what, None)
+            return
+        fault = self._faults.of_call(self._process, what)
+        if fault and fault.moment == "before":
+            self._suffer(fault, f"before {what}")
+            self._world.soon(lambda: self._effect(call, what, None), self._process)
+        else:
+            self._effect(call, what, fault)
+
+    def _suffer(self, fault: Fault, moment: str) -> None:
+        self._world.story.tell(self._process, f"{moment}:", detail=fault.kind != "break")
+        match fault.kind:
+            case "crash":
+                self._process.crash()
+            case "freeze":
+                self._faults.freeze(self._process, fault.seconds)
+            case "break":
+                self._world.story.tell(self._process, "LOSES A CONNECTION")
+                self.break_off()
+
+    def _effect(self, call: ThreadCall, what: str, fault: Fault | None) -> None:
+        error: BaseException | None
+        if what == "close":
+            error = call.make()
+        elif self._is_broken:
+            error = sqlite3.OperationalError(LOST)
+        elif what == "open" and self._faults.is_down:
+            error = sqlite3.OperationalError("unable to open database file")
+        elif refusal := self._faults.refusal(what):
+            error = sqlite3.OperationalError(refusal)
+        else:
+            error = call.make()
+        if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY:
+            if self._waits_since is None:
+                self._waits_since = self._world.now
+            if self._world.now - self._waits_since < BUSY_SECONDS:
+                self._world.soon(self._retry, self._process, at_least=BUSY_PAUSE)
+                return
+        self._waits_since = None
+        if error or not what.startswith(UNINTERESTING):
+            told = f"{what} → {error}" if error else what
+            self._world.story.tell(self._process, told, detail=True)
+        if not error:
+            self._look_after(what)
+        if fault:
+            self._suffer(fault, f"after {what}")
+            if self._is_broken and not error:
+                error = sqlite3.OperationalError(LOST)
+        self._world.soon(lambda: self._answer(call, error), self._process)
+
+    def _retry(self) -> None:
+        call = self._calls[0]
+        self._effect(call, what_is_asked(call), None)
+
+    def _look_after(self, what: str) -> None:
+        if what == "COMMIT":
+            self._look()
+
+    def _answer(self, call: ThreadCall, error: BaseException | None) -> None:
+        call.answer(error)
+        self._calls.popleft()
+        if self._calls:
+            self._world.soon(self._ask, self._process)
+
+    def break_off(self) -> None:
+        """Lose the connection: the server rolls back, the process learns of it by its next call."""
+        raw = self._connection.driver_connection
+        if raw is None or self._is_broken:
+            return
+        self._is_broken, was_in_transaction = True, raw.in_transaction
+        raw.rollback()
+        if was_in_transaction:  # what the driver still believes; this one locks nothing
+            raw.execute("BEGIN")
+
+    def drop(self) -> None:
+        """End with its process: SQLite rolls back what was not committed."""
+        if (raw := self._connection.driver_connection) is not None:
+            raw.close()
+
+
+def what_is_asked(call: ThreadCall) -> str:
+    """Say in a few words what a call asks of the database."""
+    name = call.function.func.__name__.strip("_")
+    if name != "execute":
+        return {"commit": "COMMIT", "rollback": "ROLLBACK"}.get(name, name)
+    sql: str = call.function.args[1]
+    if sql.startswith("WITH due"):
+        return "CLAIM"
+    table = TABLE.search(sql)
+    return f"{sql.split()[0]} {table[1]}" if table else " ".join(sql.split())[:40]
+
+
+def _prepare(connection: object, _: object) -> None:
+    """Let a new connection wait in the world, and go by its clock."""
+    loop = events._get_running_loop()
+    if isinstance(loop, Loop) and isinstance(connection, ThreadedConnection):
+        raw, world = connection.driver_connection, loop.world
+        raw.execute("PRAGMA busy_timeout = 0")
+        raw.create_function("julianday", 1, lambda _: world.wall_clock / DAY + UNIX_EPOCH)
+
+
+class _InOrder(dict[object, None]):
+    """A set that is iterated in the order in which its members came."""
+
+    def add(self, each: object) -> None:
+        self[each] = None
+
+    def remove(self, each: object) -> None:
+        del self[each]
+
+    def discard(self, each: object) -> None:
+        self.pop(each, None)
+
+
+def install() -> None:
+    """Make the order of things repeatable in this interpreter, and processes cheaper.
+
+    Two private things of others are changed: AnyIO keeps scopes in sets, in the order of their
+    hashes; and engines share what SQLAlchemy has compiled, half of what a simulated process costs.
+    """
+    event.listen(Pool, "connect", _prepare)
+    initialize: Any = _asyncio.CancelScope.__init__
+
+    def in_order(self: Any, *args: Any, **options: Any) -> None:
+        initialize(self, *args, **options)
+        self._child_scopes = _InOrder()
+
+    _asyncio.CancelScope.__init__ = in_order  # type: ignore[method-assign]
+    share_what_is_compiled(SQLiteDialectAnyIO)
+
+
+def share_what_is_compiled(dialect: type[Dialect]) -> None:
+    """Let engines of this dialect have one cache: for that, two dialects have to be equal."""
+    made: Any = dialect.engine_created
+    cache: dict[Any, Any] = {}
+
+    def share(cls: type[Dialect], engine: Engine) -> None:
+        made.__func__(cls, engine)
+        engine.update_execution_options(compiled_cache=cache)
+
+    dialect.engine_created = classmethod(share)  # type: ignore[assignment]
+    dialect.__hash__ = lambda self: hash(type(self))  # type: ignore[method-assign]
+    dialect.__eq__ = lambda self, other: type(self) is type(other)  # type: ignore[method-assign]

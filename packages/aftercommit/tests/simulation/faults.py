@@ -1,0 +1,134 @@
+"""What breaks in a world, and when, as its plan says."""
+
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from simulation.plan import Outage, Plan
+from simulation.world import Process, World
+
+WRITES = ("INSERT", "UPDATE", "DELETE", "CLAIM", "COMMIT")
+LIKELY = ("CLAIM", "COMMIT")  # calls with more to lose
+
+Moment = Literal["before", "after"]
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What happens to a process at a call of its driver, before its effect or after it."""
+
+    kind: Literal["crash", "break", "freeze"]
+    moment: Moment
+    seconds: float = 0.0  # for which it is frozen
+
+
+class Server(Protocol):
+    """The database, as far as it can break as a whole."""
+
+    def lock(self, seconds: float) -> bool:
+        """Hold its write lock for so long, or tell that somebody else has it."""
+
+
+class Faults:
+    """Draws for each call, and for each handler, whether something breaks."""
+
+    def __init__(self, world: World, plan: Plan, server: Server) -> None:
+        self.world, self._plan, self._server = world, plan, server
+        self.is_down = self.is_full = self.is_read_only = False
+        self.is_over = False
+        self._planned: list[tuple[Process, str, Fault]] = []
+        self.drawn = self.number = 0
+        self.calm_since = 0.0  # since when nothing has kept a process from what it wants to know
+        self.jumped_at = -1e9  # the clock of the database
+
+    def happens(self, probability: float) -> bool:
+        """Draw whether a fault happens. Each has a number, by which a plan can leave it out."""
+        if self.is_over or not self.world.chance(probability):
+            return False
+        self.drawn += 1
+        if self.drawn in self._plan.without:
+            return False
+        self.number += 1
+        return True
+
+    def at_next(self, process: Process, call: str, fault: Fault) -> None:
+        """Let a fault happen at the next call of a process that begins like this."""
+        self._planned.append((process, call, fault))
+
+    def of_call(self, process: Process, call: str) -> Fault | None:
+        """Return what happens at a call of this process."""
+        for planned in self._planned:
+            if planned[0] is process and call.startswith(planned[1]):
+                self._planned.remove(planned)
+                return planned[2]
+        plan, random = self._plan, self.world.random
+        often = 4 if call in LIKELY else 1
+        moment: Moment = random.choice(["before", "after"])
+        if self.happens(plan.crashes * often):
+            return Fault("crash", moment)
+        if self.happens(plan.breaks * often):
+            return Fault("break", moment)
+        if self.happens(plan.freezes * often):
+            return Fault("freeze", moment, random.uniform(0.5, plan.longest_freeze))
+        return None
+
+    def freeze(self, process: Process, seconds: float) -> None:
+        """Let a process stand still for so long."""
+        process.freeze(seconds)
+        self.disturb(seconds)
+
+    def refusal(self, call: str) -> str | None:
+        """Return what the database says instead of what it is asked."""
+        if call.startswith(WRITES) and self.is_full:
+            return "database or disk is full"
+        if call.startswith(WRITES[:-1]) and self.is_read_only:
+            return "attempt to write a readonly database"
+        return None
+
+    def disturb(self, seconds: float) -> None:
+        """Note that something may keep processes from what they want to know for so long."""
+        self.calm_since = max(self.calm_since, self.world.now + seconds)
+
+    def schedule(self) -> None:
+        """Put the outages of the plan on the agenda."""
+        for time, what, seconds in self._plan.outages:
+            self.world.after(time, lambda what=what, seconds=seconds: self.begin(what, seconds))
+
+    def begin(self, what: Outage, seconds: float) -> None:
+        """Let the database be down, full, read-only or locked for so long, or its clock jump."""
+        if self.is_over:
+            return
+        if what == "is locked" and not self._server.lock(seconds):
+            self.world.after(0.05, lambda: self.begin(what, seconds))
+            return
+        self.number += 1
+        if what == "jumps":
+            self.world.story.tell("clock", f"JUMPS by {seconds:.1f} s")
+            self.world.clock_is_ahead += seconds
+            self.jumped_at = self.world.now
+            return
+        self.world.story.tell("database", f"{what.upper()} for {seconds:.1f} s")
+        self.disturb(seconds)
+        match what:
+            case "is down":
+                self.is_down = True
+                for process in self.world.processes:
+                    for connection in process.connections:
+                        connection.break_off()
+            case "is full":
+                self.is_full = True
+            case "is read-only":
+                self.is_read_only = True
+        self.world.after(seconds, self._end_outage)
+
+    def _end_outage(self) -> None:
+        if not self.is_over:
+            self.world.story.tell("database", "is well again")
+        self.is_down = self.is_full = self.is_read_only = False
+
+    def heal(self) -> None:
+        """Let nothing more break; what is frozen goes on."""
+        self.world.story.tell("", "—— from now on nothing breaks ——")
+        self.is_over = True
+        self._end_outage()
+        for process in self.world.processes:
+            process.frozen_until = min(process.frozen_until, self.world.now)

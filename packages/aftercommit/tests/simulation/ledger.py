@@ -1,0 +1,337 @@
+"""What the engine promises, checked against what the database says and what handlers do.
+
+After each COMMIT: tokens, leases, attempts, exactly once, lanes, and that nothing is there of what
+was rolled back. When a handler begins: pauses, order, and its key. At the end: nothing is lost, and
+each claim has an end in the history. `docs/guarantees.md` says it in words.
+"""
+
+import asyncio
+from collections import Counter, defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+from uuid import UUID
+
+from aftercommit import Envelope
+from simulation.faults import Faults
+from simulation.world import World
+
+PAUSED = 1e11  # what is due later than that is paused
+PAUSE_IS_KNOWN = 3.0  # seconds after which a pause counts, with time for a transaction to begin
+SAME_TIME = 90.0  # seconds after the clock has jumped, in which leases overlap by right
+KEPT = 10  # ends of claims in the history, of each kind
+PERMANENT = ("CardRefused",)
+
+DELIVERIES = """SELECT event_id, handler, attempts, token, available_at, owner, parked_at,
+completed_at, discarded_at, lane, position, blocked, replay, last_error
+FROM aftercommit_deliveries ORDER BY position, event_id, handler"""
+EVENTS = "SELECT id, type, subject FROM aftercommit_events"
+ENDS = "SELECT event_id, handler, token, outcome, error FROM aftercommit_failures"
+# errors of resources: such an attempt does not count
+UNAVAILABLE = ("Unavailable", "ConnectionLost", "DatabaseUnavailable", "DatabaseLocked")
+
+
+class Reader(Protocol):
+    """Reads what is committed."""
+
+    def has_changed(self) -> bool:
+        """Tell whether something was committed since the last time."""
+
+    def query(self, sql: str) -> Sequence[Any]:
+        """Return the rows of a query."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A delivery as it is stored."""
+
+    event_id: UUID
+    handler: str
+    attempts: int
+    token: int
+    due: float | None
+    owner: str | None
+    parked_at: float | None
+    completed_at: float | None
+    discarded_at: float | None
+    lane: str | None
+    position: int | None
+    blocked: bool
+    replay: bool
+    last_error: str | None
+
+    @property
+    def key(self) -> str:
+        """The idempotency key of its handler."""
+        return f"{self.event_id}:{self.handler}"
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it is neither done nor discarded."""
+        return self.completed_at is None
+
+
+class Ledger:
+    """Knows what was acknowledged, what handlers did, and what the database has said since."""
+
+    def __init__(
+        self,
+        world: World,
+        faults: Faults,
+        reader: Reader,
+        *,
+        transactional: Collection[str],
+        tables: Sequence[Mapping[str, Collection[str]]],
+        max_attempts: int,
+    ) -> None:
+        self.world, self.faults, self._reader = world, faults, reader
+        self._transactional, self._max_attempts = transactional, max_attempts
+        self._tables = tables  # the handlers of each type of event, in each version of the shop
+        self.rows: dict[str, Row] = {}
+        self.events: dict[UUID, tuple[str, str]] = {}  # with their types and subjects
+        self.acknowledged = set[UUID]()  # orders
+        self.effects: Counter[str] = Counter()  # in the database, by the keys of their handlers
+        self.external: Counter[str] = Counter()  # effects, also by keys
+        self.paused: dict[str, float] = {}
+        self.erased = set[str]()  # customers
+        self.has_pruned = False
+        self._replayed = set[str]()  # handlers, whose past events were done again
+        self._failed: Counter[str] = Counter()  # attempts that count
+        self._lost: Counter[str] = Counter()  # claims that ended without a word
+        self._claims: dict[str, set[int]] = defaultdict(set)  # tokens
+        self._ends: dict[tuple[str, int], str] = {}
+        self._last_in_lane: dict[str, int] = defaultdict(int)
+        self._last_effect = 0
+        self.checks = 0
+
+    # when a handler runs
+
+    def begins(self, key: str, envelope: Envelope) -> None:
+        """Check that a handler may begin."""
+        self.world.story.tell(self._process(), f"{self.name(key)} begins")
+        if (row := self.rows.get(key)) is None:
+            self.world.fail(f"{key} begins, and its event was never committed")
+        if row.event_id != envelope.id:
+            self.world.fail(f"{key} is the key of {envelope.id}")
+        if row.lane:
+            self._check_order(row)
+        since, now = self.paused.get(row.handler), self.world.now
+        if since is not None and now - max(since, self.faults.calm_since) > PAUSE_IS_KNOWN:
+            self.world.fail(f"{self.name(key)} begins, and is paused for {now - since:.1f} s")
+
+    def raises(self, key: str, error: BaseException) -> None:
+        """Note that a handler has failed."""
+        self.world.story.tell(self._process(), f"{self.name(key)} raises {type(error).__name__}")
+
+    def acts(self, key: str) -> None:
+        """Note an external effect: it stays, whatever happens then."""
+        self.world.story.tell(self._process(), f"{self.name(key)} has its external effect")
+        self.external[key] += 1
+        if UUID(key[:36]) not in self.events:
+            self.world.fail(f"{key} has an effect, and its event was rolled back")
+
+    def name(self, key: str) -> str:
+        """Return the name of a delivery for people."""
+        type_, subject = self.events.get(UUID(key[:36]), ("?", ""))
+        order = subject[-2:].lstrip("0") if subject else "?"
+        return f"{key[37:]}({type_} {order})"
+
+    def replayed(self, handler: str, *, again: bool) -> None:
+        """Note that an operator has past events handled, perhaps again."""
+        if again:
+            self._replayed.add(handler)
+
+    def _process(self) -> object:
+        return getattr(asyncio.get_running_loop(), "process", "")
+
+    def _check_order(self, row: Row) -> None:
+        for other in self.rows.values():
+            is_earlier = other.lane == row.lane and (other.position or 0) < (row.position or 0)
+            if is_earlier and other.is_open:
+                earlier = self.name(other.key)
+                self.world.fail(f"{self.name(row.key)} begins before {earlier} of its lane is done")
+
+    # after each COMMIT
+
+    def look(self) -> None:
+        """Check all that the database says."""
+        if not self._reader.has_changed():
+            return
+        self.checks += 1
+        new = self._read_events()
+        self._read_effects()
+        paused = {name for (name,) in self._reader.query("SELECT handler FROM aftercommit_handler_pauses")}
+        self.paused = {name: self.paused.get(name, self.world.now) for name in paused}
+        self._read_ends()
+        found = (self._row(each) for each in self._reader.query(DELIVERIES))
+        rows = {row.key: row for row in found}
+        for key, row in rows.items():
+            if (before := self.rows.get(key)) != row:
+                self._check_change(before, row)
+        if not self.has_pruned and (lost := self.rows.keys() - rows.keys()):
+            self.world.fail(f"{self.name(min(lost))} is gone, and nobody has pruned anything")
+        self.rows = rows
+        self._check_new(new)
+        self._check_lanes()
+
+    def _row(self, values: Sequence[Any]) -> Row:
+        event_id, *others = values
+        row = Row(UUID(str(event_id)), *others)
+        return row
+
+    def _read_events(self) -> Collection[UUID]:
+        """Return those that were not there before."""
+        new = set[UUID]()
+        for event_id, type_, subject in self._reader.query(EVENTS):
+            if (this := UUID(str(event_id))) not in self.events:
+                self.events[this] = type_, subject
+                new.add(this)
+                if type_ == "order_withdrawn":
+                    self.world.fail("an event is stored that its savepoint has rolled back")
+        return new
+
+    def _read_effects(self) -> None:
+        new = f"SELECT number, key FROM effects WHERE number > {self._last_effect} ORDER BY number"
+        for number, key in self._reader.query(new):
+            self._last_effect = number
+            self.effects[key] += 1
+            if self.effects[key] > 1 and key[37:] not in self._replayed:
+                self.world.fail(f"{self.name(key)} has its effect twice in the database")
+
+    def _read_ends(self) -> None:
+        for event_id, handler, token, outcome, error in self._reader.query(ENDS):
+            key = f"{UUID(str(event_id))}:{handler}"
+            if (this := (key, token)) not in self._ends:
+                self._ends[this] = outcome
+                self._failed[key] += outcome == "failed" and not error.startswith(UNAVAILABLE)
+
+    def _check_change(self, before: Row | None, row: Row) -> None:
+        key, name, fail = row.key, self.name(row.key), self.world.fail
+        self._tell_change(before, row)
+        if row.owner and row.is_open:
+            self._claims[key].add(row.token)
+            if row.attempts < 1:
+                fail(f"{name} is claimed, and that is no attempt")
+        if before:
+            if row.token < before.token:
+                fail(f"the token of {name} goes back")
+            if not before.is_open and row.is_open and not row.replay:
+                fail(f"{name} was done, and is not")
+            if row.owner != before.owner and row.owner and row.token == before.token:
+                fail(f"{name} has another owner, and the same token")
+            self._check_claims(before, row)
+        if row.attempts > self._failed[key] + self._lost[key] + 1:
+            told = f"{self._failed[key]} have failed, {self._lost[key]} were lost"
+            fail(f"{name}: {row.attempts} attempts count, {told}")
+        if row.attempts > self._max_attempts:
+            fail(f"{name} was attempted {row.attempts} times")
+        is_new = row.parked_at is not None and (before is None or before.parked_at is None)
+        is_permanent = (row.last_error or "").startswith(PERMANENT)
+        if is_new and row.attempts < self._max_attempts and not is_permanent:
+            fail(f"{name} is parked after {row.attempts} attempts: {row.last_error}")
+        if not row.is_open and row.discarded_at is None and (before is None or before.is_open):
+            self._check_done(row)
+
+    def _check_claims(self, before: Row, row: Row) -> None:
+        """Check the end of a claim: another one, a release, or its last attempt."""
+        name, now = self.name(row.key), self.world.wall_clock
+        if not before.owner or row.token == before.token:
+            return
+        if row.owner:
+            self._lost[row.key] += 1
+            is_quiet = self.world.now - self.faults.jumped_at > SAME_TIME
+            if (before.due or 0.0) > now and is_quiet:
+                early = f"{(before.due or 0) - now:.1f} s early"
+                self.world.fail(f"{row.owner} takes {name} from {before.owner}, {early}")
+        elif row.parked_at is not None:  # by a claim, after a last attempt that did not end
+            self._lost[row.key] += 1
+        elif row.due is not None and row.attempts < before.attempts and now < row.due < PAUSED:
+            self.world.fail(f"{name} is given back, and due in {row.due - now:.1f} s")
+
+    def _check_done(self, row: Row) -> None:
+        key, name, fail = row.key, self.name(row.key), self.world.fail
+        self._ends[key, row.token] = "done"
+        if row.handler in self._transactional and self.effects[key] != 1 and row.handler not in self._replayed:
+            fail(f"{name} is done, and has {self.effects[key]} effects in the database")
+        is_external = row.handler not in self._transactional or row.handler == "ask"
+        if is_external and not self.external[key]:
+            fail(f"{name} is done, and has had no external effect")
+        if row.lane:
+            if (row.position or 0) < self._last_in_lane[row.lane] and not row.replay:
+                fail(f"{name} is done after a later one of its lane")
+            self._last_in_lane[row.lane] = max(row.position or 0, self._last_in_lane[row.lane])
+
+    def _check_new(self, new: Collection[UUID]) -> None:
+        """Check that events are stored with a delivery for each of their handlers."""
+        if not new:
+            return
+        handlers: dict[UUID, set[str]] = {each: set() for each in new}
+        for row in self.rows.values():
+            if row.event_id in new:
+                handlers[row.event_id].add(row.handler)
+        for each, its in handlers.items():
+            type_, subject = self.events[each]
+            if its not in [set(table[type_]) for table in self._tables]:
+                self.world.fail(f"{type_} of {subject} is stored for {sorted(its)} only")
+
+    def _check_lanes(self) -> None:
+        """Check that each lane has one head: the first that is neither done nor discarded."""
+        seen = set[str]()
+        for row in self.rows.values():
+            if row.lane and row.is_open:
+                if bool(row.blocked) != (row.lane in seen):
+                    self.world.fail(f"{self.name(row.key)} is {'' if row.blocked else 'not '}blocked in its lane")
+                seen.add(row.lane)
+
+    def _tell_change(self, before: Row | None, row: Row) -> None:
+        states = [before and _state(before), _state(row)]
+        if states[0] != states[1]:
+            told = " → ".join(str(each) for each in states if each)
+            self.world.story.tell("  COMMIT", f"{self.name(row.key)}: {told}")
+
+    # at the end
+
+    @property
+    def outstanding(self) -> Sequence[Row]:
+        """What is neither done nor discarded."""
+        return [row for row in self.rows.values() if row.is_open]
+
+    def check_end(self) -> None:
+        """Check what has to be true when all that was outstanding is done."""
+        fail = self.world.fail
+        stored = {UUID(str(each)) for (each,) in self._reader.query("SELECT id FROM orders")}
+        if lost := self.acknowledged - stored:
+            fail(f"orders were acknowledged, and are not stored: {lost}")
+        placed = Counter(subject for type_, subject in self.events.values() if type_ == "order_placed")
+        if placed != Counter(map(str, stored)):
+            fail(f"orders and their events do not agree: {placed} and {stored}")
+        for row in self.rows.values():
+            if row.parked_at is not None:
+                fail(f"{self.name(row.key)} is parked in the end")
+        self._check_history()
+
+    def _check_history(self) -> None:
+        """Check that each claim that has not done its work has its end in the history."""
+        kept = Counter((key, outcome) for (key, _), outcome in self._ends.items())
+        for key, tokens in self._claims.items():
+            row = self.rows.get(key)
+            if row is None or max([kept[key, each] for each in set(self._ends.values())], default=0) >= KEPT:
+                continue
+            for token in sorted(tokens):
+                if (key, token) not in self._ends:
+                    self.world.fail(f"claim {token} of {self.name(key)} has no end in the history")
+
+
+def _state(row: Row) -> str:
+    """Return the state of a delivery in a word or two."""
+    if row.discarded_at is not None:
+        return "discarded"
+    if not row.is_open:
+        return "done"
+    if row.parked_at is not None:
+        return "parked"
+    if row.owner:
+        return f"claim {row.token} by {row.owner.split('@')[0]}"
+    if (row.due or 0) > PAUSED:
+        return "paused"
+    return "blocked" if row.blocked else f"attempts {row.attempts}"

@@ -1,0 +1,94 @@
+"""What operators decide while all goes on: each in a process of its own, as by the command line."""
+
+from collections.abc import Sequence
+from contextlib import suppress
+from uuid import UUID
+
+from aftercommit import Application
+from aftercommit.extensions.operations import delivery_admin, handler_pauses, redaction, retention
+from aftercommit.extensions.operations.decisions import Decision
+from aftercommit.extensions.operations.exceptions import (
+    DeliveryNotFound,
+    HandlerNotFound,
+    OrderedHandler,
+)
+from aftercommit.extensions.operations.replay import replay_of
+from simulation.ledger import Ledger, Row
+from simulation.plan import Request
+from simulation.world import Process, World
+
+DECISION = Decision(by="an operator")
+ERASED = "erased on request"
+NO_ADVANCE = lambda count: None  # noqa: E731
+
+
+class Operator:
+    """Decides one thing, about what is there at that moment."""
+
+    def __init__(self, world: World, ledger: Ledger, what: Request, names: Sequence[str]) -> None:
+        self._world, self._ledger, self.what = world, ledger, what
+        random = world.random
+        self._handler = random.choice(names)
+        outstanding = [row for row in ledger.rows.values() if row.is_open]
+        self._row: Row | None = random.choice(outstanding) if outstanding else None
+        self._order = random.choice([*ledger.rows.values()]).event_id if ledger.rows else None
+
+    async def decide(self, process: Process, application: Application) -> None:
+        """Do what was decided."""
+        database = application.database
+        tell = self._world.story.tell
+        match self.what:
+            case "retry" | "discard" if self._row:
+                tell(process, f"decides to {self.what} {self._ledger.name(self._row.key)}")
+                decide = getattr(delivery_admin, self.what)
+                with suppress(DeliveryNotFound):
+                    await decide(database, self._row.event_id, self._row.handler, DECISION)
+            case "pause" | "resume":
+                tell(process, f"decides to {self.what} {self._handler}")
+                with suppress(HandlerNotFound):
+                    names = delivery_admin.all_names(application.handlers, self._handler)
+                    await getattr(handler_pauses, self.what)(database, names, DECISION)
+            case "prune":
+                seconds = self._world.random.uniform(1, 60)
+                tell(process, f"decides to prune what is older than {seconds:.0f} s")
+                self._ledger.has_pruned = True
+                await retention.prune(database, older_than=seconds, decision=DECISION, pause=0.1)
+            case "replay":
+                await self._replay(process, application)
+            case "erase" if self._order:
+                await self._erase(process, application, self._order)
+
+    async def _replay(self, process: Process, application: Application) -> None:
+        name, bus = self._handler, application.bus
+        if name not in bus.registry.events or bus.registry.events[name].name != name:
+            return
+        again = self._world.chance(0.5)
+        self._world.story.tell(process, f"decides to replay {name}{', again' if again else ''}")
+        with suppress(OrderedHandler):
+            until = self._world.wall_clock
+            replay = replay_of(bus, name, (), since=0.0, until=until, again=again)
+            self._ledger.replayed(name, again=again)
+            await replay.ensure_possible(application.database)
+            await replay.run(application.database, DECISION, NO_ADVANCE)
+
+    async def _erase(self, process: Process, application: Application, event_id: UUID) -> None:
+        _, subject = self._ledger.events[event_id]
+        self._world.story.tell(process, f"decides to erase order {int(UUID(subject))}")
+        database = application.database
+        async with database.write_transaction() as transaction:
+            found = await redaction.events_with(transaction, subject)
+            about = [each for each in found if each.subject == subject]
+            with_effects = redaction.handlers_with_effects(application)
+            reason = {"discard": with_effects, "reason": ERASED, "decision": DECISION}
+            await redaction.end_deliveries(transaction, database, about, **reason)  # type: ignore[arg-type]
+            redacted = {"customer": "erased"}
+            await redaction.redact_events(transaction, about, redacted, reason=ERASED)
+            await transaction.commit()
+        self._ledger.erased.add(subject)
+
+
+async def set_right(application: Application, ledger: Ledger) -> None:
+    """Resume and retry whatever waits for an operator."""
+    for name in sorted(ledger.paused):
+        await handler_pauses.resume(application.database, [name], DECISION)
+    await delivery_admin.retry_all_parked(application.database, DECISION)

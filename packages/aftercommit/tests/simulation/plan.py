@@ -1,0 +1,96 @@
+"""What a seed draws before its world begins. Each draws a mixture of its own ("swarm testing").
+
+Source: A. Groce et al., *Swarm Testing*, ISSTA 2012: runs that each leave some things out find more
+than runs in which all is possible at once. All is data here, so that a plan can be made smaller, or
+be written down.
+"""
+
+from dataclasses import dataclass, field
+from random import Random
+from typing import Literal
+
+Outage = Literal["is down", "is full", "is read-only", "is locked", "jumps"]
+Request = Literal["retry", "discard", "pause", "resume", "prune", "replay", "erase", "stop"]
+
+OUTAGES: tuple[Outage, ...] = ("is down", "is full", "is read-only", "is locked")
+REQUESTS: tuple[Request, ...] = ("retry", "discard", "pause", "resume", "prune", "replay", "erase")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """A world to be: what there is, what happens when, and how often something breaks.
+
+    Rates are for a call of the driver, or for a handler. Times are in seconds after the begin.
+    """
+
+    seed: int
+    # what there is
+    workers: int = 1
+    webs: int = 1
+    pool_size: int = 5
+    concurrency: int = 6
+    has_sessions: bool = False  # an application that opens its sessions itself
+    has_savepoints: bool = False
+    versions: int = 1  # of the table of handlers, in processes side by side
+    customers: int = 2  # who order: each has a lane
+    handlers: frozenset[str] | None = None  # None: all
+    # what happens when
+    orders: tuple[float, ...] = ()
+    requests: tuple[tuple[float, Request], ...] = ()
+    outages: tuple[tuple[float, Outage, float], ...] = ()
+    seconds: float = 20.0  # until all heals
+    # how often
+    latency: float = 0.003  # seconds of a way to the database, on average
+    crashes: float = 0.0
+    freezes: float = 0.0
+    longest_freeze: float = 40.0
+    breaks: float = 0.0  # of connections
+    misbehaving: float = 0.0  # handlers: slow, hanging, failing, with stray tasks
+    unavailable: float = 0.0  # the external system
+    impatience: float = 0.0  # of clients
+    without: frozenset[int] = field(default=frozenset())  # faults by their numbers: they are left out
+
+    @classmethod
+    def of(cls, seed: int, handlers: frozenset[str]) -> "Plan":
+        """Draw the plan of a seed."""
+        random = Random(f"plan {seed}")
+        some = random.choice
+        seconds = some([10.0, 25.0, 50.0])
+
+        def times(count: int) -> list[float]:
+            return sorted(round(random.uniform(0.5, seconds), 3) for _ in range(count))
+
+        outages = [
+            (time, some(OUTAGES), round(random.uniform(0.5, 20), 1))
+            for time in times(some([0, 0, 1, 3]))
+        ]
+        outages += [
+            (time, "jumps", round(random.uniform(-20, 60), 1))
+            for time in times(some([0, 0, 0, 2]))
+        ]
+        decisions = [(time, some(REQUESTS)) for time in times(some([0, 0, 4, 12]))]
+        stops = [(time, "stop") for time in times(some([0, 0, 3, 8]))]
+        has_sessions = random.random() < 0.3
+        return cls(
+            seed=seed,
+            workers=some([1, 2, 2, 3]),
+            webs=2,
+            pool_size=some([3, 5, 10]),
+            concurrency=some([2, 6, 20]),
+            has_sessions=has_sessions,
+            has_savepoints=has_sessions and random.random() < 0.5,
+            versions=some([1, 1, 2]),
+            handlers=frozenset(name for name in sorted(handlers) if random.random() < 0.7),
+            orders=tuple(times(some([3, 6, 12]))),
+            requests=tuple(sorted([*decisions, *stops])),
+            outages=tuple(outages),
+            seconds=seconds + 5,
+            latency=some([0.001, 0.003, 0.03]),
+            crashes=some([0, 0.004, 0.015]),
+            freezes=some([0, 0.004, 0.015]),
+            longest_freeze=some([5.0, 20.0, 45.0]),
+            breaks=some([0, 0.004, 0.015]),
+            misbehaving=some([0, 0.02, 0.1]),
+            unavailable=some([0, 0.05, 0.3]),
+            impatience=some([0, 0.3]),
+        )

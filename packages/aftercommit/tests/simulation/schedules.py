@@ -1,0 +1,82 @@
+"""What must not return, step by step: `python -m simulation.schedules` runs them all.
+
+A seed does not survive a changed scenario, engine or Python. So what a seed has found is kept here,
+as the few steps that it comes down to. In each, the world begins quiet, and all must be done in the
+end.
+"""
+
+from collections.abc import Callable, Sequence
+
+from simulation.faults import Fault
+from simulation.plan import Plan
+from simulation.seeds import repeatable, run
+from simulation.simulation import LEASE, Shop, Simulation
+
+QUIET = Plan(seed=0)
+
+
+def the_answer_to_a_commit_is_lost(simulation: Simulation) -> None:
+    """The order is stored, nobody hears of it, and the client asks again."""
+    web = started(simulation, "web")
+    simulation.faults.at_next(web, "COMMIT", Fault("break", "after"))
+    simulation.ask(web, 1)
+    simulation.world.run(1)
+    assert not simulation.ledger.acknowledged
+
+    simulation.ask(web, 1)
+    started(simulation, "worker")
+    simulation.drain(1)
+
+
+def a_process_crashes_between_its_commit_and_its_handlers(simulation: Simulation) -> None:
+    """Others do the work when its leases have ended."""
+    web = started(simulation, "web")
+    simulation.faults.at_next(web, "COMMIT", Fault("crash", "after"))
+    simulation.ask(web, 1)
+    simulation.world.run(1)
+    assert simulation.ledger.outstanding
+
+    simulation.ask(started(simulation, "web"), 1)
+    started(simulation, "worker")
+    simulation.drain(1)
+
+
+def a_process_is_frozen_beyond_its_lease(simulation: Simulation) -> None:
+    """What it does when it goes on changes nothing: another one has done the work meanwhile."""
+    web = started(simulation, "web")
+    simulation.faults.at_next(web, "UPDATE deliveries", Fault("freeze", "before", 2 * LEASE))
+    simulation.ask(web, 1)
+    simulation.world.run(1)
+    started(simulation, "worker")
+    simulation.world.run(3 * LEASE)
+    simulation.drain(1)
+
+
+SCHEDULES: Sequence[tuple[Plan, Callable[[Simulation], None]]] = [
+    (QUIET, the_answer_to_a_commit_is_lost),
+    (QUIET, a_process_crashes_between_its_commit_and_its_handlers),
+    (QUIET, a_process_is_frozen_beyond_its_lease),
+]
+
+
+def started(simulation: Simulation, role: str) -> Shop:
+    """Start a process, and wait until it is up."""
+    process = simulation.begin(role)
+    simulation.world.run(10, lambda: process.is_up)
+    return process
+
+
+def main() -> int:
+    """Run all schedules; show the stories of those that fail."""
+    failed = 0
+    for plan, script in SCHEDULES:
+        outcome = run(plan, script)
+        failed += bool(outcome.problem)
+        print(f"{script.__name__}: {outcome.problem or 'holds'}")
+        if outcome.problem:
+            print(outcome.story)
+    return failed
+
+
+if __name__ == "__main__":
+    repeatable("simulation.schedules", main)

@@ -1,0 +1,144 @@
+"""Runs seeds, each in a world of its own."""
+
+import gc
+import os
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import NoReturn
+
+import sqlalchemy as sa
+
+from aftercommit.testing import migrate
+from simulation import driver, shop
+from simulation.driver import SQLiteServer
+from simulation.faults import Faults
+from simulation.plan import Plan
+from simulation.simulation import Simulation, logged
+from simulation.world import Violation, World
+
+IN_MEMORY = Path("/dev/shm")  # where there is one: no file outlives its world
+COLLECTED_TOGETHER = 5  # worlds: garbage of crashed processes runs its `finally` only between them
+
+Finished = tuple[float, Sequence["Outcome"]]
+"""The processor's time of a batch in seconds, and what has become of its worlds."""
+Script = Callable[[Simulation], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What has become of a world; no problem is an empty text."""
+
+    plan: Plan
+    problem: str
+    story: str
+    details: str
+    digest: str
+    faults: int
+    drawn: int  # faults, also those that the plan leaves out
+    seconds: float
+    checks: int
+
+    @property
+    def without_story(self) -> "Outcome":
+        """The same in few bytes."""
+        return replace(self, story="", details="")
+
+
+@contextmanager
+def world_of(plan: Plan) -> Iterator[Simulation]:
+    """Open a world on SQLite, in which nothing has happened yet."""
+    _install()
+    folder = str(IN_MEMORY) if IN_MEMORY.is_dir() else None
+    gc.disable()
+    try:
+        with TemporaryDirectory(prefix="simulation-", dir=folder) as place:
+            file = Path(place, "shop.db")
+            file.write_bytes(_empty_database())
+            world = World(plan.seed, plan.latency)
+            server = SQLiteServer(world, file)
+            faults = Faults(world, plan, server)
+            simulation = Simulation(plan, world, faults, server)
+            with server.running(faults, simulation.ledger.look), logged(world):
+                yield simulation
+                for process in [*world.processes]:
+                    process.end()
+    finally:
+        gc.enable()
+
+
+def run(plan: Plan, script: Script = Simulation.run) -> Outcome:
+    """Run a world, and return what has become of it."""
+    with world_of(plan) as simulation:
+        world = simulation.world
+        try:
+            script(simulation)
+        except Violation:
+            pass
+        story = world.story
+        return Outcome(
+            plan=plan,
+            problem=world.problem,
+            story=story.table(),
+            details=story.table(details=True),
+            digest=story.digest,
+            faults=simulation.faults.number,
+            drawn=simulation.faults.drawn,
+            seconds=world.now,
+            checks=simulation.ledger.checks,
+        )
+
+
+def run_seed(seed: int) -> Outcome:
+    """Run the world of a seed."""
+    outcome = run(Plan.of(seed, shop.HANDLERS))
+    if seed % COLLECTED_TOGETHER == 0:
+        gc.collect()
+    return outcome
+
+
+def run_batch(seeds: Sequence[int]) -> Finished:
+    """Run some seeds in this process."""
+    be_quiet()
+    outcomes = [run_seed(seed) for seed in seeds]
+    shown = [each if each.problem else each.without_story for each in outcomes]
+    return time.process_time(), shown
+
+
+def be_quiet() -> None:
+    """Let nothing be told of tasks of crashed processes, when they are collected as garbage."""
+    warnings.simplefilter("ignore")
+    sys.unraisablehook = lambda _: None
+
+
+def repeatable(module: str, main: Callable[[], int]) -> NoReturn:
+    """Run `main` of a module as a program in which sets have one order each time."""
+    if os.environ.get("PYTHONHASHSEED") != "0":
+        again = [sys.executable, "-m", module, *sys.argv[1:]]
+        os.execve(sys.executable, again, {**os.environ, "PYTHONHASHSEED": "0"})
+    be_quiet()
+    status = main()
+    sys.stdout.flush()
+    os._exit(status)  # what is left of crashed processes is not worth being cleaned up
+
+
+@cache
+def _install() -> None:
+    driver.install()
+
+
+@cache
+def _empty_database() -> bytes:
+    with TemporaryDirectory() as folder:
+        url = f"sqlite:///{folder}/template.db"
+        migrate(shop.Shop(), url)
+        engine = sa.create_engine(url)
+        shop.metadata.create_all(engine)
+        engine.dispose()
+        return Path(folder, "template.db").read_bytes()

@@ -1,0 +1,426 @@
+"""The application in the world: it takes orders, with a handler of each kind.
+
+Handlers tell the ledger what they do. What they do besides, chance decides: they may be slow, hang,
+fail, or leave a task behind. Each exists twice: with `uow`, and with a `session` of the application.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import wraps
+from typing import Any, ClassVar
+from uuid import UUID
+
+import anyio
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import registry
+
+from aftercommit import (
+    App,
+    Codec,
+    EngineSettings,
+    Envelope,
+    Extensions,
+    Handlers,
+    IdempotencyKey,
+    Later,
+    Ordered,
+    Outbox,
+    Repository,
+    Transaction,
+    on,
+)
+from aftercommit.errors import Refused, Unavailable
+from aftercommit.handler_rows import handler_of
+from simulation.ledger import Ledger
+from simulation.world import Loop
+
+DELAY = 15.0  # seconds of a handler that is for later
+STRAYS_WAIT = 5.0  # seconds, at most
+
+metadata = sa.MetaData()
+orders = sa.Table(
+    "orders",
+    metadata,
+    sa.Column("id", sa.Uuid, primary_key=True),
+    sa.Column("version", sa.Integer, nullable=False),
+)
+effects = sa.Table(  # of handlers in the database, in the order in which they were written
+    "effects",
+    metadata,
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("key", sa.String, nullable=False),
+)
+
+
+@dataclass(frozen=True)
+class PlaceOrder:
+    """Place an order."""
+
+    order_id: UUID
+    customer: str
+
+
+@dataclass(frozen=True)
+class StoreReply:
+    """Store what the bank has answered."""
+
+    key: str
+
+
+@dataclass(frozen=True)
+class OrderPlaced:
+    """An order was placed."""
+
+    order_id: UUID
+    customer: str
+
+
+@dataclass(frozen=True)
+class OrderPacked:
+    """An order was packed."""
+
+    order_id: UUID
+    customer: str
+
+
+@dataclass(frozen=True)
+class OrderWithdrawn:
+    """An order was withdrawn: always in a savepoint that is rolled back."""
+
+    order_id: UUID
+    customer: str
+
+
+OrderEvent = OrderPlaced | OrderPacked | OrderWithdrawn
+
+
+class CardRefused(Refused):
+    """The bank says no, for ever."""
+
+
+class Order:
+    """The aggregate."""
+
+    new_parts: Sequence[object] = ()
+    recorded: Sequence[object]
+
+    def __init__(self, order_id: UUID, customer: str) -> None:
+        self.id, self.version = order_id, 0
+        self.recorded = [OrderPlaced(order_id, customer)]
+
+    @property
+    def subject(self) -> str:
+        """What its events are about."""
+        return str(self.id)
+
+    def pack(self, customer: str) -> None:
+        """Be packed."""
+        self.recorded = [OrderPacked(self.id, customer)]
+
+    def pull_events(self) -> Sequence[object]:
+        """Return what was recorded, once."""
+        recorded, self.recorded = getattr(self, "recorded", ()), ()
+        return recorded
+
+
+registry().map_imperatively(Order, orders, version_id_col=orders.c.version)
+
+
+class UnitOfWork:
+    """The repository of orders, and statements."""
+
+    def __init__(self, transaction: Transaction) -> None:
+        self.orders = Repository[Order, UUID](transaction, Order, KeyError)
+        self.execute = transaction.execute
+
+    async def before_commit(self) -> None:
+        """Project nothing."""
+
+    def refusals(self, seen: Sequence[object]) -> Mapping[str, Exception]:
+        """Refuse nothing."""
+        return {}
+
+
+class Behaviour:
+    """What handlers do besides their work, and who is told."""
+
+    def __init__(self, ledger: Ledger, *, misbehaving: float, unavailable: float) -> None:
+        self.ledger, self._misbehaving = ledger, misbehaving
+        self.outside_world = OutsideWorld(ledger, unavailable)
+
+    async def misbehave(self, stray: Callable[[], Awaitable[object]] | None = None) -> None:
+        """Be slow, hang, or fail, perhaps; `stray` is what a task does that is left behind."""
+        random = self.ledger.world.random
+        if not self.ledger.faults.happens(self._misbehaving):
+            return
+        kinds = ["slow", "slow", "hang", "bug", "unavailable", "refused", "exit"]
+        kind = random.choice([*kinds, "stray"] if stray else kinds)
+        self.ledger.world.story.tell(this_process(), f"  a handler misbehaves: {kind}")
+        match kind:
+            case "slow":
+                await anyio.sleep(random.uniform(0, 8))
+            case "hang":
+                await anyio.sleep_forever()
+            case "unavailable":
+                raise Unavailable("something")
+            case "refused":
+                raise CardRefused
+            case "exit":
+                raise SystemExit(1)
+            case "stray" if stray:
+                work = _leave_behind(random.uniform(0, STRAYS_WAIT), stray)
+                asyncio.get_running_loop().create_task(work)
+        if kind in ("bug", "stray"):
+            raise RuntimeError("a bug")
+
+
+async def _leave_behind(seconds: float, stray: Callable[[], Awaitable[object]]) -> None:
+    with suppress(Exception):  # the engine refuses it, once the handler has ended
+        await asyncio.sleep(seconds)
+        await stray()
+
+
+class OutsideWorld:
+    """An external system: what happens there stays."""
+
+    def __init__(self, ledger: Ledger, unavailable: float) -> None:
+        self._ledger, self._unavailable = ledger, unavailable
+
+    async def act(self, key: str) -> None:
+        """Have an external effect, after a while, and answer after another."""
+        random = self._ledger.world.random
+        await anyio.sleep(random.expovariate(20))
+        if self._ledger.faults.happens(self._unavailable):
+            raise Unavailable("the external system")
+        self._ledger.acts(key)
+        await anyio.sleep(random.expovariate(20))
+
+
+def this_process() -> Any:
+    """Return the process of the running task."""
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, Loop)
+    return loop.process
+
+
+def watched(handler: Any) -> Any:
+    """Let the ledger know when a handler begins and fails, and let it misbehave."""
+
+    @wraps(handler)
+    async def watching(
+        event: Any, idempotency_key: IdempotencyKey, envelope: Envelope, **given: Any
+    ) -> Any:
+        behaviour: Behaviour = this_process().behaviour
+        behaviour.ledger.begins(idempotency_key, envelope)
+        stray = _stray(given.get("uow", given.get("session")), idempotency_key)
+        try:
+            await behaviour.misbehave(stray)
+            reply = await handler(
+                event, idempotency_key=idempotency_key, envelope=envelope, **given
+            )
+            await behaviour.misbehave(stray)
+        except BaseException as error:
+            behaviour.ledger.raises(idempotency_key, error)
+            raise
+        return reply
+
+    return watching
+
+
+def _stray(transaction: Any, key: str) -> Callable[[], Awaitable[object]] | None:
+    return (lambda: _write_effect(transaction, key)) if transaction else None
+
+
+async def _write_effect(transaction: Any, key: str) -> None:
+    await transaction.execute(sa.insert(effects), [{"key": key}])
+
+
+async def place_order(command: PlaceOrder, uow: UnitOfWork) -> None:
+    """Place an order."""
+    behaviour: Behaviour = this_process().behaviour
+    await behaviour.misbehave()
+    uow.orders.add(Order(command.order_id, command.customer))
+    await behaviour.misbehave()
+
+
+async def store_reply(command: StoreReply, uow: UnitOfWork) -> None:
+    """Store what the bank has answered."""
+    await _write_effect(uow, command.key)
+
+
+def in_transaction(name: str) -> Any:
+    """Return a handler of this name that has its effect in the unit of work."""
+
+    async def handler(
+        event: OrderEvent, uow: UnitOfWork, idempotency_key: IdempotencyKey, envelope: Envelope
+    ) -> None:
+        await _write_effect(uow, idempotency_key)
+
+    handler.__name__ = name
+    return watched(handler)
+
+
+def in_session(name: str) -> Any:
+    """Return the same for an application that has sessions of its own."""
+
+    async def handler(
+        event: OrderEvent,
+        session: AsyncSession,
+        idempotency_key: IdempotencyKey,
+        envelope: Envelope,
+    ) -> None:
+        await _write_effect(session, idempotency_key)
+
+    handler.__name__ = name
+    return watched(handler)
+
+
+def outside(name: str) -> Any:
+    """Return a handler of this name with an external effect."""
+
+    async def handler(
+        event: OrderEvent,
+        outside_world: OutsideWorld,
+        idempotency_key: IdempotencyKey,
+        envelope: Envelope,
+    ) -> None:
+        await outside_world.act(idempotency_key)
+
+    handler.__name__ = name
+    return watched(handler)
+
+
+@watched
+async def ask_bank(
+    event: OrderPlaced,
+    outside_world: OutsideWorld,
+    idempotency_key: IdempotencyKey,
+    envelope: Envelope,
+) -> StoreReply:
+    """Have an external effect, and have its answer stored."""
+    await outside_world.act(idempotency_key)
+    return StoreReply(idempotency_key)
+
+
+@watched
+async def pack(
+    event: OrderPlaced, uow: UnitOfWork, idempotency_key: IdempotencyKey, envelope: Envelope
+) -> None:
+    """Change the aggregate, which records the next event."""
+    await _write_effect(uow, idempotency_key)
+    (await uow.orders.get(event.order_id)).pack(event.customer)
+
+
+async def _pack_in_session(
+    event: OrderPlaced,
+    session: AsyncSession,
+    idempotency_key: IdempotencyKey,
+    envelope: Envelope,
+) -> None:
+    """Record the next event in the session of a handler."""
+    await _write_effect(session, idempotency_key)
+    outbox: Outbox = this_process().outbox
+    packed = OrderPacked(event.order_id, event.customer)
+    await outbox.record(session, packed, about=event.order_id)
+
+
+_pack_in_session.__name__ = "pack"
+
+
+class Table:
+    """The handlers of one version of the shop, with `uow` or with `session`, by their names.
+
+    The second version has one more handler, and two that were renamed: one of them is ordered.
+    """
+
+    def __init__(
+        self, *, version: int = 1, has_sessions: bool = False, only: frozenset[str] | None = None
+    ) -> None:
+        new = in_session if has_sessions else in_transaction
+        greet, reserve = ("greet", "reserve") if version == 1 else ("welcome", "set_aside")
+        reserving = Ordered(new(reserve), lane=None if version == 1 else "reserve")
+        placed = {
+            "write_invoice": new("write_invoice"),
+            "announce": outside("announce"),
+            "greet": outside(greet),
+            "pack": watched(_pack_in_session) if has_sessions else pack,
+            "reserve": reserving,
+            "tell_customer": Ordered(outside("tell_customer")),
+            "remind": Later(new("remind"), after=timedelta(seconds=DELAY)),
+        }
+        if not has_sessions:
+            placed["ask_bank"] = ask_bank
+        packed = {"praise": outside("praise"), "count_up": Ordered(new("count_up"))}
+        if version == 2:
+            placed["proclaim"] = outside("proclaim")
+        self.placed = [each for name, each in placed.items() if only is None or name in only]
+        self.packed = [each for name, each in packed.items() if only is None or name in only]
+        self.renamed = {"greet": "welcome", "reserve": "set_aside"} if version == 2 else {}
+        subscribed = {handler_of(each).__name__ for each in [*self.placed, *self.packed]}
+        self.renamed = {old: new for old, new in self.renamed.items() if new in subscribed}
+
+    @property
+    def names(self) -> Mapping[str, frozenset[str]]:
+        """The names of the handlers of each event, by its type."""
+        of = {"order_placed": self.placed, "order_packed": self.packed}
+        return {
+            type_: frozenset(handler_of(each).__name__ for each in listed)
+            for type_, listed in of.items()
+        }
+
+    @property
+    def rows(self) -> Any:
+        """The rows of the events."""
+        withdrawn = on(OrderWithdrawn, outside("regret"), key=_customer)
+        placed = on(OrderPlaced, *self.placed, key=_customer)
+        return [placed, on(OrderPacked, *self.packed, key=_customer), withdrawn]
+
+    @property
+    def handlers(self) -> Any:
+        """The table of an application with units of work."""
+        commands = [on(PlaceOrder, place_order), on(StoreReply, store_reply)]
+        return Handlers(commands=commands, events=self.rows, renamed=self.renamed)
+
+
+def _customer(event: Any) -> str:
+    return str(event.customer)
+
+
+HANDLERS = frozenset(
+    [
+        *("write_invoice", "announce", "greet", "pack", "reserve", "tell_customer", "remind"),
+        *("ask_bank", "praise", "count_up", "proclaim"),
+    ]
+)
+"""What a plan may choose from."""
+TRANSACTIONAL = frozenset(
+    ["write_invoice", "pack", "reserve", "set_aside", "remind", "ask_bank", "count_up"]
+)
+"""Those whose effect is in the database, exactly once."""
+
+CODEC: Codec[Any] = Codec(source="/shop", events=[OrderPlaced, OrderPacked, OrderWithdrawn])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings(EngineSettings):
+    """Those of the engine."""
+
+    application: ClassVar[str] = "shop"
+
+
+class Shop(App[Settings]):
+    """The application, without extensions: their services are processes of their own."""
+
+    name, summary = "shop", "Take orders."
+    extensions = Extensions(())
+    default_database_url = "sqlite:///shop.db"
+
+    def codec(self) -> Codec[Any]:
+        return CODEC
+
+    def settings(self) -> type[Settings]:
+        return Settings
