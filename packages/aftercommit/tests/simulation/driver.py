@@ -24,7 +24,7 @@ from sqlalchemy_anyio import ThreadCall, ThreadedConnection, run_calls_with
 from sqlalchemy_anyio.dialects import SQLiteDialectAnyIO
 
 from simulation.faults import Fault, Faults
-from simulation.world import Loop, Process, World
+from simulation.world import Loop, World
 
 BUSY_SECONDS, BUSY_PAUSE = 10.0, 0.1  # SQLite's busy handler, which would wait in real time
 LOST = "the connection was terminated"  # what `sqlalchemy_anyio` takes for a lost connection
@@ -125,43 +125,44 @@ class Runner:
                 self._world.story.tell(self._process, "LOSES A CONNECTION")
                 self.break_off()
 
-    def _effect(self, call: ThreadCall, what: str, fault: Fault | None) -> None:
-        error: BaseException | None
+    def _make(self, call: ThreadCall, what: str) -> BaseException | None:
+        """Make a call; return its error, or what the database says in the place of making it."""
         if what == "close":
-            error = call.make()
-        elif self._is_broken:
-            error = sqlite3.OperationalError(LOST)
-        elif what == "open" and self._faults.is_down:
-            error = sqlite3.OperationalError("unable to open database file")
-        elif refusal := self._faults.refusal(what):
-            error = sqlite3.OperationalError(refusal)
-        else:
-            error = call.make()
-        if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY:
-            if self._waits_since is None:
-                self._waits_since = self._world.now
-            if self._world.now - self._waits_since < BUSY_SECONDS:
-                self._world.soon(self._retry, self._process, at_least=BUSY_PAUSE)
-                return
+            return call.make()
+        if self._is_broken:
+            return sqlite3.OperationalError(LOST)
+        if what == "open" and self._faults.is_down:
+            return sqlite3.OperationalError("unable to open database file")
+        if refusal := self._faults.refusal(what):
+            return sqlite3.OperationalError(refusal)
+        return call.make()
+
+    def _has_to_wait(self, error: BaseException | None) -> bool:
+        """Tell whether the busy handler asks again."""
+        if getattr(error, "sqlite_errorcode", None) != sqlite3.SQLITE_BUSY:
+            self._waits_since = None
+            return False
+        if self._waits_since is None:
+            self._waits_since = self._world.now
+        return self._world.now - self._waits_since < BUSY_SECONDS
+
+    def _effect(self, call: ThreadCall, what: str, fault: Fault | None) -> None:
+        error = self._make(call, what)
+        if self._has_to_wait(error):
+            again = partial(self._effect, call, what, fault)
+            self._world.soon(again, self._process, at_least=BUSY_PAUSE)
+            return
         self._waits_since = None
         if error or not what.startswith(UNINTERESTING):
             told = f"{what} → {error}" if error else what
             self._world.story.tell(self._process, told, detail=True)
-        if not error:
-            self._look_after(what)
+        if what == "COMMIT" and not error:
+            self._look()
         if fault:
             self._suffer(fault, f"after {what}")
             if self._is_broken and not error:
                 error = sqlite3.OperationalError(LOST)
         self._world.soon(lambda: self._answer(call, error), self._process)
-
-    def _retry(self) -> None:
-        call = self._calls[0]
-        self._effect(call, what_is_asked(call), None)
-
-    def _look_after(self, what: str) -> None:
-        if what == "COMMIT":
-            self._look()
 
     def _answer(self, call: ThreadCall, error: BaseException | None) -> None:
         call.answer(error)

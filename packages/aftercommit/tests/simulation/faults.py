@@ -1,6 +1,7 @@
 """What breaks in a world, and when, as its plan says."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, Protocol
 
 from simulation.plan import Outage, Plan
@@ -91,14 +92,14 @@ class Faults:
     def schedule(self) -> None:
         """Put the outages of the plan on the agenda."""
         for time, what, seconds in self._plan.outages:
-            self.world.after(time, lambda what=what, seconds=seconds: self.begin(what, seconds))
+            self.world.after(time, partial(self.begin, what, seconds))
 
     def begin(self, what: Outage, seconds: float) -> None:
         """Let the database be down, full, read-only or locked for so long, or its clock jump."""
         if self.is_over:
             return
         if what == "is locked" and not self._server.lock(seconds):
-            self.world.after(0.05, lambda: self.begin(what, seconds))
+            self.world.after(0.05, partial(self.begin, what, seconds))
             return
         self.number += 1
         if what == "jumps":
@@ -108,16 +109,11 @@ class Faults:
             return
         self.world.story.tell("database", f"{what.upper()} for {seconds:.1f} s")
         self.disturb(seconds)
-        match what:
-            case "is down":
-                self.is_down = True
-                for process in self.world.processes:
-                    for connection in process.connections:
-                        connection.break_off()
-            case "is full":
-                self.is_full = True
-            case "is read-only":
-                self.is_read_only = True
+        self.is_down, self.is_full = what == "is down", what == "is full"
+        self.is_read_only = what == "is read-only"
+        if self.is_down:
+            for connection in [c for process in self.world.processes for c in process.connections]:
+                connection.break_off()
         self.world.after(seconds, self._end_outage)
 
     def _end_outage(self) -> None:

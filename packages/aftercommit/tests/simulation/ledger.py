@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from uuid import UUID
 
 from aftercommit import Envelope
+
 from simulation.faults import Faults
 from simulation.world import World
 
@@ -160,7 +161,9 @@ class Ledger:
         self.checks += 1
         new = self._read_events()
         self._read_effects()
-        paused = {name for (name,) in self._reader.query("SELECT handler FROM aftercommit_handler_pauses")}
+        paused = {
+            name for (name,) in self._reader.query("SELECT handler FROM aftercommit_handler_pauses")
+        }
         self.paused = {name: self.paused.get(name, self.world.now) for name in paused}
         self._read_ends()
         found = (self._row(each) for each in self._reader.query(DELIVERIES))
@@ -176,8 +179,7 @@ class Ledger:
 
     def _row(self, values: Sequence[Any]) -> Row:
         event_id, *others = values
-        row = Row(UUID(str(event_id)), *others)
-        return row
+        return Row(UUID(str(event_id)), *others)
 
     def _read_events(self) -> Collection[UUID]:
         """Return those that were not there before."""
@@ -206,31 +208,40 @@ class Ledger:
                 self._failed[key] += outcome == "failed" and not error.startswith(UNAVAILABLE)
 
     def _check_change(self, before: Row | None, row: Row) -> None:
-        key, name, fail = row.key, self.name(row.key), self.world.fail
         self._tell_change(before, row)
         if row.owner and row.is_open:
-            self._claims[key].add(row.token)
-            if row.attempts < 1:
-                fail(f"{name} is claimed, and that is no attempt")
+            self._claims[row.key].add(row.token)
         if before:
-            if row.token < before.token:
-                fail(f"the token of {name} goes back")
-            if not before.is_open and row.is_open and not row.replay:
-                fail(f"{name} was done, and is not")
-            if row.owner != before.owner and row.owner and row.token == before.token:
-                fail(f"{name} has another owner, and the same token")
+            self._check_token(before, row)
             self._check_claims(before, row)
+        self._check_attempts(before, row)
+        if not row.is_open and row.discarded_at is None and (before is None or before.is_open):
+            self._check_done(row)
+
+    def _check_token(self, before: Row, row: Row) -> None:
+        """Check that a token grows with each change of the owner, and that done is done."""
+        name = self.name(row.key)
+        if row.token < before.token:
+            self.world.fail(f"the token of {name} goes back")
+        if not before.is_open and row.is_open and not row.replay:
+            self.world.fail(f"{name} was done, and is not")
+        if row.owner != before.owner and row.owner and row.token == before.token:
+            self.world.fail(f"{name} has another owner, and the same token")
+
+    def _check_attempts(self, before: Row | None, row: Row) -> None:
+        """Check that just those attempts count that have failed, or were lost."""
+        key, name, fail = row.key, self.name(row.key), self.world.fail
+        if row.owner and row.is_open and row.attempts < 1:
+            fail(f"{name} is claimed, and that is no attempt")
         if row.attempts > self._failed[key] + self._lost[key] + 1:
             told = f"{self._failed[key]} have failed, {self._lost[key]} were lost"
             fail(f"{name}: {row.attempts} attempts count, {told}")
         if row.attempts > self._max_attempts:
             fail(f"{name} was attempted {row.attempts} times")
-        is_new = row.parked_at is not None and (before is None or before.parked_at is None)
+        is_parked_now = row.parked_at is not None and (before is None or before.parked_at is None)
         is_permanent = (row.last_error or "").startswith(PERMANENT)
-        if is_new and row.attempts < self._max_attempts and not is_permanent:
+        if is_parked_now and row.attempts < self._max_attempts and not is_permanent:
             fail(f"{name} is parked after {row.attempts} attempts: {row.last_error}")
-        if not row.is_open and row.discarded_at is None and (before is None or before.is_open):
-            self._check_done(row)
 
     def _check_claims(self, before: Row, row: Row) -> None:
         """Check the end of a claim: another one, a release, or its last attempt."""
@@ -251,7 +262,11 @@ class Ledger:
     def _check_done(self, row: Row) -> None:
         key, name, fail = row.key, self.name(row.key), self.world.fail
         self._ends[key, row.token] = "done"
-        if row.handler in self._transactional and self.effects[key] != 1 and row.handler not in self._replayed:
+        if (
+            row.handler in self._transactional
+            and self.effects[key] != 1
+            and row.handler not in self._replayed
+        ):
             fail(f"{name} is done, and has {self.effects[key]} effects in the database")
         is_external = row.handler not in self._transactional or row.handler == "ask"
         if is_external and not self.external[key]:
@@ -280,7 +295,8 @@ class Ledger:
         for row in self.rows.values():
             if row.lane and row.is_open:
                 if bool(row.blocked) != (row.lane in seen):
-                    self.world.fail(f"{self.name(row.key)} is {'' if row.blocked else 'not '}blocked in its lane")
+                    told = "blocked" if row.blocked else "not blocked"
+                    self.world.fail(f"{self.name(row.key)} is {told} in its lane")
                 seen.add(row.lane)
 
     def _tell_change(self, before: Row | None, row: Row) -> None:
@@ -302,7 +318,9 @@ class Ledger:
         stored = {UUID(str(each)) for (each,) in self._reader.query("SELECT id FROM orders")}
         if lost := self.acknowledged - stored:
             fail(f"orders were acknowledged, and are not stored: {lost}")
-        placed = Counter(subject for type_, subject in self.events.values() if type_ == "order_placed")
+        placed = Counter(
+            subject for type_, subject in self.events.values() if type_ == "order_placed"
+        )
         if placed != Counter(map(str, stored)):
             fail(f"orders and their events do not agree: {placed} and {stored}")
         for row in self.rows.values():
@@ -315,7 +333,10 @@ class Ledger:
         kept = Counter((key, outcome) for (key, _), outcome in self._ends.items())
         for key, tokens in self._claims.items():
             row = self.rows.get(key)
-            if row is None or max([kept[key, each] for each in set(self._ends.values())], default=0) >= KEPT:
+            if (
+                row is None
+                or max([kept[key, each] for each in set(self._ends.values())], default=0) >= KEPT
+            ):
                 continue
             for token in sorted(tokens):
                 if (key, token) not in self._ends:

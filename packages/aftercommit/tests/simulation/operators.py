@@ -13,6 +13,7 @@ from aftercommit.extensions.operations.exceptions import (
     OrderedHandler,
 )
 from aftercommit.extensions.operations.replay import replay_of
+
 from simulation.ledger import Ledger, Row
 from simulation.plan import Request
 from simulation.world import Process, World

@@ -48,7 +48,9 @@ class Plan:
     misbehaving: float = 0.0  # handlers: slow, hanging, failing, with stray tasks
     unavailable: float = 0.0  # the external system
     impatience: float = 0.0  # of clients
-    without: frozenset[int] = field(default=frozenset())  # faults by their numbers: they are left out
+    without: frozenset[int] = field(
+        default=frozenset()
+    )  # faults by their numbers: they are left out
 
     @classmethod
     def of(cls, seed: int, handlers: frozenset[str]) -> "Plan":
@@ -60,16 +62,17 @@ class Plan:
         def times(count: int) -> list[float]:
             return sorted(round(random.uniform(0.5, seconds), 3) for _ in range(count))
 
-        outages = [
+        outages: list[tuple[float, Outage, float]] = [
             (time, some(OUTAGES), round(random.uniform(0.5, 20), 1))
             for time in times(some([0, 0, 1, 3]))
         ]
         outages += [
-            (time, "jumps", round(random.uniform(-20, 60), 1))
-            for time in times(some([0, 0, 0, 2]))
+            (time, "jumps", round(random.uniform(-20, 60), 1)) for time in times(some([0, 0, 0, 2]))
         ]
-        decisions = [(time, some(REQUESTS)) for time in times(some([0, 0, 4, 12]))]
-        stops = [(time, "stop") for time in times(some([0, 0, 3, 8]))]
+        requests: list[tuple[float, Request]] = [
+            (time, some(REQUESTS)) for time in times(some([0, 0, 4, 12]))
+        ]
+        requests += [(time, "stop") for time in times(some([0, 0, 3, 8]))]
         has_sessions = random.random() < 0.3
         return cls(
             seed=seed,
@@ -82,7 +85,7 @@ class Plan:
             versions=some([1, 1, 2]),
             handlers=frozenset(name for name in sorted(handlers) if random.random() < 0.7),
             orders=tuple(times(some([3, 6, 12]))),
-            requests=tuple(sorted([*decisions, *stops])),
+            requests=tuple(sorted(requests)),
             outages=tuple(outages),
             seconds=seconds + 5,
             latency=some([0.001, 0.003, 0.03]),

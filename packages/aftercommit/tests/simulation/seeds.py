@@ -6,7 +6,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -14,8 +14,8 @@ from tempfile import TemporaryDirectory
 from typing import NoReturn
 
 import sqlalchemy as sa
-
 from aftercommit.testing import migrate
+
 from simulation import driver, shop
 from simulation.driver import SQLiteServer
 from simulation.faults import Faults
@@ -77,10 +77,8 @@ def run(plan: Plan, script: Script = Simulation.run) -> Outcome:
     """Run a world, and return what has become of it."""
     with world_of(plan) as simulation:
         world = simulation.world
-        try:
+        with suppress(Violation):  # the world remembers it
             script(simulation)
-        except Violation:
-            pass
         story = world.story
         return Outcome(
             plan=plan,

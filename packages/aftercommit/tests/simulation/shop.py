@@ -1,7 +1,7 @@
 """The application in the world: it takes orders, with a handler of each kind.
 
 Handlers tell the ledger what they do. What they do besides, chance decides: they may be slow, hang,
-fail, or leave a task behind. Each exists twice: with `uow`, and with a `session` of the application.
+fail, or leave a task behind. Each exists twice: with `uow`, and with a `session` of its own.
 """
 
 import asyncio
@@ -9,15 +9,12 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import wraps
+from functools import partial, wraps
 from typing import Any, ClassVar
 from uuid import UUID
 
 import anyio
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import registry
-
 from aftercommit import (
     App,
     Codec,
@@ -35,6 +32,9 @@ from aftercommit import (
 )
 from aftercommit.errors import Refused, Unavailable
 from aftercommit.handler_rows import handler_of
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import registry
+
 from simulation.ledger import Ledger
 from simulation.world import Loop
 
@@ -160,22 +160,24 @@ class Behaviour:
         kinds = ["slow", "slow", "hang", "bug", "unavailable", "refused", "exit"]
         kind = random.choice([*kinds, "stray"] if stray else kinds)
         self.ledger.world.story.tell(this_process(), f"  a handler misbehaves: {kind}")
-        match kind:
-            case "slow":
-                await anyio.sleep(random.uniform(0, 8))
-            case "hang":
-                await anyio.sleep_forever()
-            case "unavailable":
-                raise Unavailable("something")
-            case "refused":
-                raise CardRefused
-            case "exit":
-                raise SystemExit(1)
-            case "stray" if stray:
+        if kind == "slow":
+            await anyio.sleep(random.uniform(0, 8))
+        elif kind == "hang":
+            await anyio.sleep_forever()
+        else:
+            if kind == "stray" and stray:
                 work = _leave_behind(random.uniform(0, STRAYS_WAIT), stray)
                 asyncio.get_running_loop().create_task(work)
-        if kind in ("bug", "stray"):
-            raise RuntimeError("a bug")
+            raise ERRORS[kind]()
+
+
+ERRORS: Mapping[str, Callable[[], BaseException]] = {
+    "bug": partial(RuntimeError, "a bug"),
+    "stray": partial(RuntimeError, "a bug, beside a task that goes on"),
+    "unavailable": partial(Unavailable, "something"),
+    "refused": CardRefused,
+    "exit": SystemExit,
+}
 
 
 async def _leave_behind(seconds: float, stray: Callable[[], Awaitable[object]]) -> None:

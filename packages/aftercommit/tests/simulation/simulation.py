@@ -1,9 +1,8 @@
 """One world: processes of the shop, clients, operators and faults, until all must be done."""
 
-import gc
 import logging
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext
 from datetime import UTC, datetime
 from functools import partial
 from random import Random
@@ -12,13 +11,13 @@ from uuid import UUID
 
 import anyio
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
-
 from aftercommit import Application, MessageOrigin, Outbox, open_application
 from aftercommit.errors import ConcurrentUpdate, MessageAlreadyHandled, TransientError
 from aftercommit.process.worker import Worker
 from aftercommit.sources import Sources
 from aftercommit.sqlite import prepare
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+
 from simulation import shop
 from simulation.faults import Faults, Server
 from simulation.ledger import Ledger, Reader
@@ -102,7 +101,9 @@ class Simulation:
         self._begun += 1
         process = Shop(self.world, role, f"{role}{self._begun}")
         process.behaviour, process.version = self.behaviour, version or self.plan.versions
-        process.start(self._live(process, body or (self._work if role == "worker" else self._serve)))
+        process.start(
+            self._live(process, body or (self._work if role == "worker" else self._serve))
+        )
         return process
 
     async def _live(self, process: Shop, body: Body) -> None:
@@ -253,9 +254,7 @@ class Simulation:
         self.world.story.tell(process, f"acknowledges order {number}")
         self.ledger.acknowledged.add(UUID(int=number))
 
-    async def _record(
-        self, process: Shop, command: shop.PlaceOrder, origin: MessageOrigin
-    ) -> None:
+    async def _record(self, process: Shop, command: shop.PlaceOrder, origin: MessageOrigin) -> None:
         """Do in a session what the handler of the command does elsewhere."""
         order_id, outbox = command.order_id, process.outbox
         async with AsyncSession(process.engine) as session, session.begin():

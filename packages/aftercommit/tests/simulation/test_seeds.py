@@ -30,7 +30,10 @@ def test_a_seed_has_the_same_story_each_time() -> None:
     """Or nobody could look at what has failed."""
     seeds = 1, 6
 
-    assert simulate(*seeds, "--digests").splitlines()[:-1] == simulate(*seeds, "--digests").splitlines()[:-1]
+    assert (
+        simulate(*seeds, "--digests").splitlines()[:-1]
+        == simulate(*seeds, "--digests").splitlines()[:-1]
+    )
 
 
 def test_what_was_found_once_does_not_return() -> None:

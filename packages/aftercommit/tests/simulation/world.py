@@ -13,7 +13,7 @@ from heapq import heappop, heappush
 from itertools import count
 from math import inf
 from random import Random
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 from simulation.story import Story
 
@@ -168,7 +168,7 @@ class World:
         """What the database takes for the time."""
         return BEGIN + self.now + self.clock_is_ahead
 
-    def fail(self, problem: str) -> None:
+    def fail(self, problem: str) -> NoReturn:
         """End this world. The engine may catch what is raised here, so the world remembers it.
 
         :raises Violation: always
@@ -183,7 +183,7 @@ class World:
         return self.random.random() < probability
 
     def after(self, seconds: float, action: Action, process: Process | None = None) -> None:
-        """Let something happen later. To a process: unless it is dead, and not while it is frozen."""
+        """Let something happen later: to a process, if it lives, when it is not frozen."""
         heappush(self._agenda, (self.now + seconds, next(self.numbers), process, action))
 
     def soon(self, action: Action, process: Process, *, at_least: float = 0.0) -> None:
