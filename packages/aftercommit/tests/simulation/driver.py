@@ -24,8 +24,9 @@ from sqlalchemy_anyio import ThreadCall, ThreadedConnection, run_calls_with
 from sqlalchemy_anyio.dialects import SQLiteDialectAnyIO
 
 from simulation.faults import Fault, Faults
-from simulation.world import Loop, World
+from simulation.world import Loop, Process, World
 
+BUSY_IS_LONG = 1.0  # seconds for which others hold up a process
 BUSY_SECONDS, BUSY_PAUSE = 10.0, 0.1  # SQLite's busy handler, which would wait in real time
 LOST = "the connection was terminated"  # what `sqlalchemy_anyio` takes for a lost connection
 UNINTERESTING = ("create_function", "PRAGMA", "setattr", "close", "open", "cursor")
@@ -69,7 +70,7 @@ class SQLiteServer:
         return True
 
     @contextmanager
-    def running(self, faults: Faults, looks: Callable[[], None]) -> Iterator[None]:
+    def running(self, faults: Faults, looks: Callable[[Process], None]) -> Iterator[None]:
         """Let what is connected meanwhile be connected through the world."""
         start = partial(Runner, faults, looks)
         with run_calls_with(start):
@@ -81,7 +82,7 @@ class Runner:
     """Makes the calls of one connection, one after the other, each in three moments."""
 
     def __init__(
-        self, faults: Faults, look: Callable[[], None], connection: ThreadedConnection
+        self, faults: Faults, look: Callable[[Process], None], connection: ThreadedConnection
     ) -> None:
         loop = asyncio.get_running_loop()
         assert isinstance(loop, Loop)
@@ -144,7 +145,10 @@ class Runner:
             return False
         if self._waits_since is None:
             self._waits_since = self._world.now
-        return self._world.now - self._waits_since < BUSY_SECONDS
+        waiting = self._world.now - self._waits_since
+        if waiting > BUSY_IS_LONG:
+            self._process.disturbed_at = self._world.now
+        return waiting < BUSY_SECONDS
 
     def _effect(self, call: ThreadCall, what: str, fault: Fault | None) -> None:
         error = self._make(call, what)
@@ -157,7 +161,7 @@ class Runner:
             told = f"{what} → {error}" if error else what
             self._world.story.tell(self._process, told, detail=True)
         if what == "COMMIT" and not error:
-            self._look()
+            self._look(self._process)
         if fault:
             self._suffer(fault, f"after {what}")
             if self._is_broken and not error:

@@ -39,6 +39,7 @@ class Faults:
         self._planned: list[tuple[Process, str, Fault]] = []
         self.drawn = self.number = 0
         self.calm_since = 0.0  # since when nothing has kept a process from what it wants to know
+        self.quiet_since = 0.0  # since when nothing, handlers neither, has held up a process
         self.jumped_at = -1e9  # the clock of the database
 
     def happens(self, probability: float) -> bool:
@@ -67,6 +68,7 @@ class Faults:
         if self.happens(plan.crashes * often):
             return Fault("crash", moment)
         if self.happens(plan.breaks * often):
+            process.disturbed_at = self.world.now
             return Fault("break", moment)
         if self.happens(plan.freezes * often):
             return Fault("freeze", moment, random.uniform(0.5, plan.longest_freeze))
@@ -88,6 +90,11 @@ class Faults:
     def disturb(self, seconds: float) -> None:
         """Note that something may keep processes from what they want to know for so long."""
         self.calm_since = max(self.calm_since, self.world.now + seconds)
+        self.occupy(seconds)
+
+    def occupy(self, seconds: float) -> None:
+        """Note that a handler may hold up others for so long."""
+        self.quiet_since = max(self.quiet_since, self.world.now + seconds)
 
     def schedule(self) -> None:
         """Put the outages of the plan on the agenda."""

@@ -7,15 +7,17 @@ each claim has an end in the history. `docs/guarantees.md` says it in words.
 
 import asyncio
 from collections import Counter, defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 from uuid import UUID
 
 from aftercommit import Envelope
 
+from simulation.claims import Claims
 from simulation.faults import Faults
-from simulation.world import World
+from simulation.stored import Stored
+from simulation.world import Process, World
 
 PAUSED = 1e11  # what is due later than that is paused
 PAUSE_IS_KNOWN = 3.0  # seconds after which a pause counts, with time for a transaction to begin
@@ -84,9 +86,12 @@ class Ledger:
         transactional: Collection[str],
         tables: Sequence[Mapping[str, Collection[str]]],
         max_attempts: int,
+        handler_timeout: float,
+        stored: Callable[["Ledger", Callable[[str], Sequence[Any]]], Stored],
     ) -> None:
+        self.handler_timeout = handler_timeout
         self.world, self.faults, self._reader = world, faults, reader
-        self._transactional, self._max_attempts = transactional, max_attempts
+        self._transactional, self.max_attempts = transactional, max_attempts
         self._tables = tables  # the handlers of each type of event, in each version of the shop
         self.rows: dict[str, Row] = {}
         self.events: dict[UUID, tuple[str, str]] = {}  # with their types and subjects
@@ -104,6 +109,7 @@ class Ledger:
         self._last_in_lane: dict[str, int] = defaultdict(int)
         self._last_effect = 0
         self.checks = 0
+        self._watched_claims, self._stored = Claims(self), stored(self, reader.query)
 
     # when a handler runs
 
@@ -116,9 +122,18 @@ class Ledger:
             self.world.fail(f"{key} is the key of {envelope.id}")
         if row.lane:
             self._check_order(row)
+        self._watched_claims.begins(self._process(), row)
         since, now = self.paused.get(row.handler), self.world.now
         if since is not None and now - max(since, self.faults.calm_since) > PAUSE_IS_KNOWN:
             self.world.fail(f"{self.name(key)} begins, and is paused for {now - since:.1f} s")
+
+    def ends(self, key: str) -> None:
+        """Note that a handler has ended, however it has."""
+        self._watched_claims.ends(self._process(), key)
+
+    def is_transactional(self, handler: str) -> bool:
+        """Tell whether a handler has its effect in a transaction."""
+        return handler in self._transactional and handler != "ask_bank"
 
     def raises(self, key: str, error: BaseException) -> None:
         """Note that a handler has failed."""
@@ -128,6 +143,7 @@ class Ledger:
         """Note an external effect: it stays, whatever happens then."""
         self.world.story.tell(self._process(), f"{self.name(key)} has its external effect")
         self.external[key] += 1
+        self._watched_claims.acts(self._process(), key)
         if UUID(key[:36]) not in self.events:
             self.world.fail(f"{key} has an effect, and its event was rolled back")
 
@@ -142,7 +158,7 @@ class Ledger:
         if again:
             self._replayed.add(handler)
 
-    def _process(self) -> object:
+    def _process(self) -> Any:
         return getattr(asyncio.get_running_loop(), "process", "")
 
     def _check_order(self, row: Row) -> None:
@@ -154,7 +170,7 @@ class Ledger:
 
     # after each COMMIT
 
-    def look(self) -> None:
+    def look(self, by: Process | None = None) -> None:
         """Check all that the database says."""
         if not self._reader.has_changed():
             return
@@ -171,6 +187,8 @@ class Ledger:
         for key, row in rows.items():
             if (before := self.rows.get(key)) != row:
                 self._check_change(before, row)
+                self._watched_claims.changes(by, before, row)
+        self._stored.check(self.rows, rows)
         if not self.has_pruned and (lost := self.rows.keys() - rows.keys()):
             self.world.fail(f"{self.name(min(lost))} is gone, and nobody has pruned anything")
         self.rows = rows
@@ -205,6 +223,7 @@ class Ledger:
             key = f"{UUID(str(event_id))}:{handler}"
             if (this := (key, token)) not in self._ends:
                 self._ends[this] = outcome
+                self._watched_claims.ended(this, outcome, error)
                 self._failed[key] += outcome == "failed" and not error.startswith(UNAVAILABLE)
 
     def _check_change(self, before: Row | None, row: Row) -> None:
@@ -236,11 +255,11 @@ class Ledger:
         if row.attempts > self._failed[key] + self._lost[key] + 1:
             told = f"{self._failed[key]} have failed, {self._lost[key]} were lost"
             fail(f"{name}: {row.attempts} attempts count, {told}")
-        if row.attempts > self._max_attempts:
+        if row.attempts > self.max_attempts:
             fail(f"{name} was attempted {row.attempts} times")
         is_parked_now = row.parked_at is not None and (before is None or before.parked_at is None)
         is_permanent = (row.last_error or "").startswith(PERMANENT)
-        if is_parked_now and row.attempts < self._max_attempts and not is_permanent:
+        if is_parked_now and row.attempts < self.max_attempts and not is_permanent:
             fail(f"{name} is parked after {row.attempts} attempts: {row.last_error}")
 
     def _check_claims(self, before: Row, row: Row) -> None:

@@ -21,12 +21,14 @@ from typing import Literal, NamedTuple
 
 import aftercommit
 
+from simulation.seeds import repeatable, run_seed
+
 ENGINE = Path(aftercommit.__file__).parent
 TESTS = Path(__file__).parents[1]
 IN_MEMORY = Path("/dev/shm")
 FOUND = "found"
 LONGEST = 900.0  # seconds for all seeds of a mutation
-PROBLEM = re.compile(r"seed (\d+) fails: (.*)")
+PROBLEM = re.compile(r"seed (\d+): (.*)")
 
 
 class Change(NamedTuple):
@@ -100,9 +102,9 @@ def run(mutation: Mutation, seeds: int) -> Result:
         for file in {change.file for change in mutation.changes}:
             before = Path(engine, file).read_text()
             Path(engine, file).write_text(mutate(before, file, mutation))
-        environment = {**os.environ, "PYTHONPATH": f"{folder}:{TESTS}"}
-        command = [sys.executable, "-m", "simulation", "1", str(seeds), "--stop"]
-        command += ["--postgresql"] if mutation.database == "postgresql" else []
+        path = os.pathsep.join([folder, str(TESTS), os.environ.get("PYTHONPATH", "")])
+        environment = {**os.environ, "PYTHONPATH": path}
+        command = [sys.executable, "-m", "simulation.mutants", str(seeds)]
         try:
             done = subprocess.run(
                 command, env=environment, capture_output=True, text=True, timeout=LONGEST
@@ -114,6 +116,15 @@ def run(mutation: Mutation, seeds: int) -> Result:
         return Result(mutation, int(found[1]), found[2], seconds)
     problem = done.stderr.strip().splitlines()[-1] if done.returncode else ""
     return Result(mutation, None, problem, seconds)
+
+
+def find() -> int:
+    """Run seeds until one fails; print that."""
+    for seed in range(1, int(sys.argv[1]) + 1):
+        if problem := run_seed(seed).problem:
+            _print(f"seed {seed}: {problem}")
+            return 1
+    return 0
 
 
 def main(mutations: Sequence[Mutation]) -> None:
@@ -147,3 +158,7 @@ def main(mutations: Sequence[Mutation]) -> None:
 def _print(line: object) -> None:
     sys.stdout.write(f"{line}\n")
     sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    repeatable("simulation.mutants", find)

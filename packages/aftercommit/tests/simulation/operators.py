@@ -30,8 +30,14 @@ class Operator:
         self._world, self._ledger, self.what = world, ledger, what
         random = world.random
         self._handler = random.choice(names)
+        if ledger.paused and (what == "resume" or (what == "replay" and world.chance(0.5))):
+            self._handler = random.choice(sorted(ledger.paused))
         outstanding = [row for row in ledger.rows.values() if row.is_open]
-        self._row: Row | None = random.choice(outstanding) if outstanding else None
+        # rather what somebody runs, or what others wait for: that is where something can go wrong
+        running = [row for row in outstanding if row.owner]
+        waited_for = [row for row in outstanding if row.lane and not row.blocked]
+        some = random.choice([running, waited_for, outstanding]) or outstanding
+        self._row: Row | None = random.choice(some) if some else None
         self._order = random.choice([*ledger.rows.values()]).event_id if ledger.rows else None
 
     async def decide(self, process: Process, application: Application) -> None:

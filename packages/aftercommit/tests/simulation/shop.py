@@ -6,7 +6,7 @@ fail, or leave a task behind. Each exists twice: with `uow`, and with a `session
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial, wraps
@@ -30,7 +30,7 @@ from aftercommit import (
     Transaction,
     on,
 )
-from aftercommit.errors import Refused, Unavailable
+from aftercommit.errors import ConcurrentUpdate, Refused, Unavailable
 from aftercommit.handler_rows import handler_of
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import registry
@@ -39,6 +39,8 @@ from simulation.ledger import Ledger
 from simulation.world import Loop
 
 DELAY = 15.0  # seconds of a handler that is for later
+CONTENTION = 20.0  # seconds for which others may change what a reply changes
+PARCELS = 2  # of an order: events of one commit, and of one lane
 STRAYS_WAIT = 5.0  # seconds, at most
 
 metadata = sa.MetaData()
@@ -119,7 +121,7 @@ class Order:
 
     def pack(self, customer: str) -> None:
         """Be packed."""
-        self.recorded = [OrderPacked(self.id, customer)]
+        self.recorded = [OrderPacked(self.id, customer) for _ in range(PARCELS)]
 
     def pull_events(self) -> Sequence[object]:
         """Return what was recorded, once."""
@@ -148,9 +150,12 @@ class UnitOfWork:
 class Behaviour:
     """What handlers do besides their work, and who is told."""
 
-    def __init__(self, ledger: Ledger, *, misbehaving: float, unavailable: float) -> None:
+    def __init__(
+        self, ledger: Ledger, *, misbehaving: float, unavailable: float, slowness: float
+    ) -> None:
         self.ledger, self._misbehaving = ledger, misbehaving
-        self.outside_world = OutsideWorld(ledger, unavailable)
+        self.outside_world = OutsideWorld(ledger, unavailable, slowness)
+        self._contended = dict[str, float]()  # until when others change the same data
 
     async def misbehave(self, stray: Callable[[], Awaitable[object]] | None = None) -> None:
         """Be slow, hang, or fail, perhaps; `stray` is what a task does that is left behind."""
@@ -158,7 +163,8 @@ class Behaviour:
         if not self.ledger.faults.happens(self._misbehaving):
             return
         kinds = ["slow", "slow", "hang", "bug", "unavailable", "refused", "exit"]
-        kind = random.choice([*kinds, "stray"] if stray else kinds)
+        kind = random.choice([*kinds, "stray", "conflict"] if stray else kinds)
+        self.ledger.faults.occupy({"slow": 8.0, "hang": 10.0}.get(kind, 0.0))
         self.ledger.world.story.tell(this_process(), f"  a handler misbehaves: {kind}")
         if kind == "slow":
             await anyio.sleep(random.uniform(0, 8))
@@ -170,6 +176,18 @@ class Behaviour:
                 asyncio.get_running_loop().create_task(work)
             raise ERRORS[kind]()
 
+    def contend(self, key: str) -> None:
+        """Meet others who change the same data, perhaps again and again, for a while.
+
+        :raises ConcurrentUpdate: as long as they do
+        """
+        world = self.ledger.world
+        if key not in self._contended:
+            does = self.ledger.faults.happens(self._misbehaving)
+            self._contended[key] = world.now + (world.random.uniform(0, CONTENTION) if does else 0)
+        if world.now < self._contended[key]:
+            raise ConcurrentUpdate
+
 
 ERRORS: Mapping[str, Callable[[], BaseException]] = {
     "bug": partial(RuntimeError, "a bug"),
@@ -177,6 +195,7 @@ ERRORS: Mapping[str, Callable[[], BaseException]] = {
     "unavailable": partial(Unavailable, "something"),
     "refused": CardRefused,
     "exit": SystemExit,
+    "conflict": ConcurrentUpdate,
 }
 
 
@@ -189,17 +208,17 @@ async def _leave_behind(seconds: float, stray: Callable[[], Awaitable[object]]) 
 class OutsideWorld:
     """An external system: what happens there stays."""
 
-    def __init__(self, ledger: Ledger, unavailable: float) -> None:
-        self._ledger, self._unavailable = ledger, unavailable
+    def __init__(self, ledger: Ledger, unavailable: float, slowness: float) -> None:
+        self._ledger, self._unavailable, self._slowness = ledger, unavailable, slowness
 
     async def act(self, key: str) -> None:
         """Have an external effect, after a while, and answer after another."""
         random = self._ledger.world.random
-        await anyio.sleep(random.expovariate(20))
+        await anyio.sleep(random.uniform(0, self._slowness))
         if self._ledger.faults.happens(self._unavailable):
             raise Unavailable("the external system")
         self._ledger.acts(key)
-        await anyio.sleep(random.expovariate(20))
+        await anyio.sleep(random.uniform(0, self._slowness))
 
 
 def this_process() -> Any:
@@ -228,6 +247,8 @@ def watched(handler: Any) -> Any:
         except BaseException as error:
             behaviour.ledger.raises(idempotency_key, error)
             raise
+        finally:
+            behaviour.ledger.ends(idempotency_key)
         return reply
 
     return watching
@@ -251,6 +272,7 @@ async def place_order(command: PlaceOrder, uow: UnitOfWork) -> None:
 
 async def store_reply(command: StoreReply, uow: UnitOfWork) -> None:
     """Store what the bank has answered."""
+    this_process().behaviour.contend(command.key)
     await _write_effect(uow, command.key)
 
 
@@ -260,7 +282,8 @@ def in_transaction(name: str) -> Any:
     async def handler(
         event: OrderEvent, uow: UnitOfWork, idempotency_key: IdempotencyKey, envelope: Envelope
     ) -> None:
-        await _write_effect(uow, idempotency_key)
+        with suppress(Exception) if name == "count_up" else nullcontext():  # as it must not do
+            await _write_effect(uow, idempotency_key)
 
     handler.__name__ = name
     return watched(handler)
@@ -391,6 +414,20 @@ class Table:
 def _customer(event: Any) -> str:
     return str(event.customer)
 
+
+LANES = {name: name for name in ("reserve", "tell_customer", "count_up")} | {"set_aside": "reserve"}
+"""What the lanes of ordered handlers are called."""
+
+
+def lane_of(customers: int, handler: str, subject: str) -> str | None:
+    """Return the lane of a delivery about an order."""
+    lane = LANES.get(handler)
+    return lane and f"{lane}:customer {UUID(subject).int % customers}"
+
+
+OTHER_NAMES = {"greet": "welcome", "reserve": "set_aside"}
+OTHER_NAMES |= {new: old for old, new in OTHER_NAMES.items()}
+"""Those of handlers that were renamed."""
 
 HANDLERS = frozenset(
     [

@@ -23,6 +23,7 @@ from simulation.faults import Faults, Server
 from simulation.ledger import Ledger, Reader
 from simulation.operators import Operator, set_right
 from simulation.plan import Plan, Request
+from simulation.stored import Stored
 from simulation.story import LogHandler
 from simulation.world import BEGIN, Process, World
 
@@ -76,9 +77,19 @@ class Simulation:
             transactional=shop.TRANSACTIONAL,
             tables=[table.names for table in self.tables],
             max_attempts=int(POLICY["max_attempts"]),
+            handler_timeout=POLICY["handler_timeout_seconds"],
+            stored=partial(
+                Stored,
+                lane_of=partial(shop.lane_of, plan.customers),
+                names=shop.OTHER_NAMES,
+                delays={"remind": shop.DELAY},
+            ),
         )
         self.behaviour = shop.Behaviour(
-            self.ledger, misbehaving=plan.misbehaving, unavailable=plan.unavailable
+            self.ledger,
+            misbehaving=plan.misbehaving,
+            unavailable=plan.unavailable,
+            slowness=plan.slowness,
         )
         ids = Random(f"ids {plan.seed}")
         self._sources = Sources(
@@ -163,6 +174,7 @@ class Simulation:
             "instance_name": process.name,
             "pool_size": self.plan.pool_size,
             "worker_concurrency": self.plan.concurrency,
+            "max_handlers": self.plan.max_handlers,
             **POLICY,
         }
 

@@ -1,0 +1,164 @@
+"""What the engine promises about claims, checked together with all else: see `ledger.py`.
+
+Only its owner writes about a claim, or an operator. Its handler begins with enough time, and ends
+before its lease does. What the history says of its end is so. And whoever lives, and is left in
+peace, ends each claim that it has, and does not wait until the lease is over.
+"""
+
+from dataclasses import dataclass
+from math import inf
+from typing import TYPE_CHECKING
+
+from simulation.world import Process
+
+if TYPE_CHECKING:
+    from simulation.ledger import Ledger, Row
+
+LATENCY = 0.01  # of worlds in which a moment is short
+A_MOMENT = 1.0  # seconds between what a process decides and what the database says
+PAUSED = 1e11
+GIVEN_UP = ("ConcurrentUpdate", "Unavailable", "ConnectionLost", "DatabaseUnavailable")
+PERMANENT = ("CardRefused",)
+
+Claim = tuple[str, int]
+"""The key of a delivery, and a token."""
+
+
+@dataclass(slots=True)
+class Held:
+    """A claim that somebody has: since when, and until when by the database's clock."""
+
+    owner: str
+    since: float
+    until: float
+
+
+class Claims:
+    """Knows who has claimed what, since when, and what its handler has done."""
+
+    def __init__(self, ledger: "Ledger") -> None:
+        self._ledger, self._world, self._faults = ledger, ledger.world, ledger.faults
+        self._held: dict[Claim, Held] = {}
+        self._running: dict[tuple[str, str], int] = {}  # tokens, by processes and keys
+        self._acted = set[Claim]()
+        self._ended = set[Claim]()
+
+    # when a handler runs
+
+    def begins(self, process: Process, row: "Row") -> None:
+        """Check that a handler has the time it may take before its lease ends."""
+        held = self._held.get((row.key, row.token))
+        if held is None or held.owner != process.name:
+            return  # somebody has taken it away, which it does not know yet
+        self._running[process.name, row.key] = row.token
+        left, name = held.until - self._world.wall_clock, self._ledger.name(row.key)
+        least = 0.0 if self._ledger.is_transactional(row.handler) else self._ledger.handler_timeout
+        if left < least and self._clock_is_steady(held.since):
+            self._world.fail(f"{name} begins {left:.1f} s before its lease ends")
+
+    def acts(self, process: Process, key: str) -> None:
+        """Note an external effect."""
+        if token := self._running.get((process.name, key)):
+            self._acted.add((key, token))
+
+    def ends(self, process: Process, key: str) -> None:
+        """Check that a handler has not gone on after its lease."""
+        token = self._running.pop((process.name, key), None)
+        held = self._held.get((key, token or 0))
+        if token is None or held is None:
+            return
+        late = self._world.wall_clock - held.until
+        is_undisturbed = self._clock_is_steady(held.since) and process.frozen_until < held.since
+        if late > 0 and is_undisturbed:
+            self._world.fail(f"{self._ledger.name(key)} ends {late:.1f} s after its lease")
+
+    # after each COMMIT
+
+    def changes(self, by: Process | None, before: "Row | None", row: "Row") -> None:
+        """Check what a commit says about a claim."""
+        if before and before.owner and before.is_open:
+            self._check_writer(by, before, row)
+            self._check_end(by, before, row)
+        if not row.is_open and row.discarded_at is None and (before is None or before.is_open):
+            self._check_done(row)
+        if row.owner and row.is_open and (row.key, row.token) not in self._held:
+            owner = row.owner.split("@")[0]
+            self._held[row.key, row.token] = Held(owner, self._world.now, row.due or inf)
+
+    def ended(self, claim: Claim, outcome: str, error: str) -> None:
+        """Check that what the history says of the end of a claim is so."""
+        name, held = self._ledger.name(claim[0]), self._held.get(claim)
+        self._ended.add(claim)
+        if outcome == "released" and claim in self._acted:
+            self._world.fail(f"{name} is said to be released before its effect, and had it before")
+        is_reply = outcome == "failed" and "had returned" in error and error.startswith(GIVEN_UP)
+        if is_reply and held and self._is_undisturbed_by_freezes(held):
+            left = held.until - self._world.wall_clock
+            if left > 3 * A_MOMENT and self._clock_is_steady(held.since):
+                self._world.fail(
+                    f"the reply of {name} is given up {left:.1f} s before its lease ends"
+                )
+
+    def _check_writer(self, by: Process | None, before: "Row", row: "Row") -> None:
+        """Check that nobody writes about the claim of somebody else, unless that is over."""
+        owner, name = (before.owner or "").split("@")[0], self._ledger.name(row.key)
+        if by is None or by.name == owner or (before.key, before.token) in self._ended:
+            return  # what an operator ends is in the history by then
+        is_claim = row.token > before.token and (row.owner or row.parked_at is not None)
+        if not is_claim and (row.owner, row.due, row.parked_at) != (
+            before.owner,
+            before.due,
+            before.parked_at,
+        ):
+            self._world.fail(f"{by} writes about {name}, which {owner} has claimed")
+
+    def _check_done(self, row: "Row") -> None:
+        """Check that a claim has done it, and one that had not ended before."""
+        name, claim = self._ledger.name(row.key), (row.key, row.token)
+        if claim not in self._held:
+            self._world.fail(f"{name} is done, and nobody had claimed it")
+        if claim in self._ended:
+            self._world.fail(f"{name} is done by a claim that had ended before")
+        self._ended.add(claim)
+
+    def _check_end(self, by: Process | None, before: "Row", row: "Row") -> None:
+        """Check that an end has the consequences that it has to have."""
+        name, is_over = self._ledger.name(row.key), row.token > before.token
+        if is_over and (
+            row.owner or row.parked_at is not None
+        ):  # by a claim: the lease had expired
+            self._check_expired(before, row)
+        if row.owner or not row.is_open:
+            return
+        if row.attempts < 0:
+            self._world.fail(f"{name} has had {row.attempts} attempts")
+        if is_over or row.parked_at is not None:
+            return
+        if row.attempts >= self._ledger.max_attempts:
+            self._world.fail(f"{name} has failed {row.attempts} times, and is not parked")
+        if (row.last_error or "").startswith(PERMANENT):
+            self._world.fail(f"{name} can never succeed, and is tried again")
+        is_quick = by is not None and by.frozen_until < self._world.now - A_MOMENT
+        is_quick &= self._world.latency < LATENCY
+        if is_quick and row.due is not None and row.due < self._world.wall_clock:
+            self._world.fail(f"{name} has failed, and is tried again at once")
+
+    def _check_expired(self, before: "Row", row: "Row") -> None:
+        """Check that a process that lives, and was left in peace, has not let a lease expire."""
+        held = self._held.get((before.key, before.token))
+        found = [each for each in self._world.processes if held and each.name == held.owner]
+        if not held or not found:
+            return
+        [owner] = found
+        faults, since = self._faults, held.since - A_MOMENT
+        disturbed = max(owner.disturbed_at, owner.frozen_until, faults.quiet_since)
+        if disturbed < since and self._clock_is_steady(since) and owner.is_up:
+            name = self._ledger.name(row.key)
+            self._world.fail(f"{owner} lives, and has let its claim on {name} expire")
+
+    def _clock_is_steady(self, since: float) -> bool:
+        return self._faults.jumped_at < since - A_MOMENT
+
+    def _is_undisturbed_by_freezes(self, held: Held) -> bool:
+        found = [each for each in self._world.processes if each.name == held.owner]
+        return bool(found) and found[0].frozen_until < held.since - A_MOMENT
