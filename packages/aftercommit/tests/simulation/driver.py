@@ -11,8 +11,8 @@ import sqlite3
 from asyncio import events
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from functools import partial
+from contextlib import contextmanager, suppress
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +129,8 @@ class Runner:
     def _make(self, call: ThreadCall, what: str) -> BaseException | None:
         """Make a call; return its error, or what the database says in the place of making it."""
         if what == "close":
+            with suppress(ValueError):  # it may be closed twice
+                self._process.connections.remove(self)
             return call.make()
         if self._is_broken:
             return sqlite3.OperationalError(LOST)
@@ -195,11 +197,15 @@ def what_is_asked(call: ThreadCall) -> str:
     name = call.function.func.__name__.strip("_")
     if name != "execute":
         return {"commit": "COMMIT", "rollback": "ROLLBACK"}.get(name, name)
-    sql: str = call.function.args[1]
+    return _in_few_words(call.function.args[1])
+
+
+@cache
+def _in_few_words(sql: str) -> str:
     if sql.startswith("WITH due"):
         return "CLAIM"
     table = TABLE.search(sql)
-    return f"{sql.split()[0]} {table[1]}" if table else " ".join(sql.split())[:40]
+    return f"{sql.split(maxsplit=1)[0]} {table[1]}" if table else " ".join(sql.split())[:40]
 
 
 def _prepare(connection: object, _: object) -> None:

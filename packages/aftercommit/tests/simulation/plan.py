@@ -72,9 +72,9 @@ class Plan:
             (time, "jumps", round(random.uniform(-20, 60), 1)) for time in times(some([0, 0, 0, 2]))
         ]
         requests: list[tuple[float, Request]] = [
-            (time, some(REQUESTS)) for time in times(some([0, 0, 4, 12]))
+            (time, some(REQUESTS)) for time in times(some([0, 0, 3, 8]))
         ]
-        requests += [(time, "stop") for time in times(some([0, 0, 3, 8]))]
+        requests += [(time, "stop") for time in times(some([0, 0, 2, 5]))]
         has_sessions = random.random() < 0.3
         return cls(
             seed=seed,
@@ -87,7 +87,7 @@ class Plan:
             has_savepoints=has_sessions and random.random() < 0.5,
             versions=some([1, 1, 2]),
             handlers=frozenset(name for name in sorted(handlers) if random.random() < 0.7),
-            orders=tuple(times(some([3, 6, 12]))),
+            orders=tuple(times(some([2, 4, 8]))),
             requests=tuple(sorted(requests)),
             outages=tuple(outages),
             seconds=seconds + 5,

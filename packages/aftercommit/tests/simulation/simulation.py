@@ -294,9 +294,20 @@ class Simulation:
                 self.stop(self.world.random.choice(there))
             return
         names = sorted(set().union(*(each for t in self.tables for each in t.names.values())))
-        if names:
-            operator = Operator(self.world, self.ledger, what, names)
+        if not names:
+            return
+        operator = Operator(self.world, self.ledger, what, names)
+        if not self.plan.has_sessions and (there := self.up("web")) and self.world.chance(0.7):
+            process = self.world.random.choice(there)  # as by its page
+            process.start(self._decide(process, operator))
+        else:
             self.begin("operator", lambda process: operator.decide(process, process.application))
+
+    async def _decide(self, process: Shop, operator: Operator) -> None:
+        try:
+            await operator.decide(process, process.application)
+        except (TransientError, ConcurrentUpdate) as error:
+            self.world.story.tell(process, f"decides nothing: {error!r}")
 
     # all of it
 
