@@ -102,7 +102,7 @@ class Ledger:
         self._claims: dict[str, set[int]] = defaultdict(set)  # tokens
         self._ends: dict[tuple[str, int], str] = {}
         self._last_in_lane: dict[str, int] = defaultdict(int)
-        self._last_effect = 0
+        self._seen_effects = set[int]()  # by their numbers
         self.checks = 0
 
     # when a handler runs
@@ -193,9 +193,10 @@ class Ledger:
         return new
 
     def _read_effects(self) -> None:
-        new = f"SELECT number, key FROM effects WHERE number > {self._last_effect} ORDER BY number"
-        for number, key in self._reader.query(new):
-            self._last_effect = number
+        for number, key in self._reader.query("SELECT number, key FROM effects ORDER BY number"):
+            if number in self._seen_effects:  # not all that is lower: it may have committed later
+                continue
+            self._seen_effects.add(number)
             self.effects[key] += 1
             if self.effects[key] > 1 and key[37:] not in self._replayed:
                 self.world.fail(f"{self.name(key)} has its effect twice in the database")
