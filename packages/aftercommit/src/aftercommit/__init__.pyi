@@ -32,6 +32,7 @@ from .process.extension import Extension as Extension
 from .process.extension import Extensions as Extensions
 from .settings import EngineSettings as EngineSettings
 from .settings import Seconds as Seconds
+from .sources import Sources as Sources
 from .sql.aggregates import ensure_versions as ensure_versions
 from .sql.database import Database as Database
 from .sql.exceptions import CommitOutcomeUnknown as CommitOutcomeUnknown

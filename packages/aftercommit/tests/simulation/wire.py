@@ -106,7 +106,8 @@ class Wire(asyncio.Transport):
         self._number = number
         self._session: Session | None = None
         self._out, self._in = b"", b""
-        self._is_sending = self._is_delivering = self._is_closed = False
+        self._is_sending = self._is_delivering = False
+        self._is_closed = self._is_hung_up = False  # for the server, and for the process
         self._ends: tuple[BaseException | None] | None = None  # with this error
         self._statements: dict[str, Statement] = {}
         self._asked: Statement | None = None
@@ -118,22 +119,21 @@ class Wire(asyncio.Transport):
     # what asyncpg calls
 
     def write(self, data: Any) -> None:
-        if self._is_closed:
-            return
         self._out += bytes(data)
-        if not self._is_sending:
+        if not self._is_sending and not self._is_closed:
             self._is_sending = True
             self._world.after(self._network.latency(), self._arrive)
 
     def close(self) -> None:
-        if not self._is_closed:
+        if not self._is_hung_up:
+            self._is_hung_up = True
             self.drop()
             self._loop.call_soon(self._protocol.connection_lost, None)
 
     abort = close
 
     def is_closing(self) -> bool:
-        return self._is_closed
+        return self._is_hung_up
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         return default
@@ -302,10 +302,15 @@ class Wire(asyncio.Transport):
     def _delivered(self) -> None:
         self._is_delivering = False
         data, self._in = self._in, b""
-        if data:
-            self._loop.call_soon(self._protocol.data_received, data)
-        if self._ends:
-            self._loop.call_soon(self._protocol.connection_lost, *self._ends)
+        self._loop.call_soon(self._received, data)
+
+    def _received(self, data: bytes) -> None:
+        """Be a transport that has heard something: in the event loop, unless it is closed there."""
+        if data and not self._is_hung_up:
+            self._protocol.data_received(data)
+        if self._ends and not self._is_hung_up:
+            self._is_hung_up = True
+            self._protocol.connection_lost(*self._ends)
 
     # ends
 

@@ -53,6 +53,7 @@ from aftercommit.outbox.recorded_lanes import has_stale_places
 from aftercommit.process.extension import Extension
 from aftercommit.process.runtime import Shutdown
 from aftercommit.process.worker import WORKER_SETTINGS, Worker
+from aftercommit.sources import SYSTEM, Sources
 
 EXTENSIONS: Sequence[Extension] = (PostgreSQLExtension(), OperationsExtension(as_written))
 NOTHING: Mapping[str, Any] = MappingProxyType({})
@@ -70,7 +71,8 @@ class Outbox:
     exactly once. One without it has its external effect at least once, with the same
     `idempotency_key`. Objects with external effects are `ports`, and a handler asks for `session`
     or for them. What has no effect at all is among the `values`. The sessions of handlers are made
-    by `session`: the class, or the `async_sessionmaker` of the application, without `binds`.
+    by `session`: the class, or the `async_sessionmaker` of the application, without `binds`. A test
+    has `sources` of its own.
 
     :raises WiringError: if a handler cannot work: it asks for what nobody provides, say
 
@@ -110,6 +112,7 @@ class Outbox:
         aliases: Mapping[type[Any], str] = MappingProxyType({}),
         renamed: Mapping[str, str] = MappingProxyType({}),
         extensions: Sequence[Extension] = EXTENSIONS,
+        sources: Sources = SYSTEM,
         **settings: Any,
     ) -> None:
         self.app = OutboxApp(
@@ -123,6 +126,7 @@ class Outbox:
             aliases=aliases,
             renamed=renamed,
             extensions=extensions,
+            sources=sources,
             settings=settings,
         )
         self._wakers: list[Callable[[bool], None]] = []

@@ -4,10 +4,8 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import fields
-from datetime import UTC, datetime
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any
-from uuid import uuid4
 
 from sqlalchemy import URL
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -26,6 +24,7 @@ from aftercommit.process.assembly import open_application
 from aftercommit.process.extension import Extension, Extensions
 from aftercommit.secret_text import SecretText
 from aftercommit.settings import EngineSettings
+from aftercommit.sources import Sources
 from aftercommit.sql.database_url import parse_url
 
 OF_ANOTHER_KIND = """handlers ask for a session of another class than {0}, which they are given. If
@@ -51,6 +50,7 @@ class OutboxApp(App[EngineSettings]):
         aliases: Mapping[type[Any], str],
         renamed: Mapping[str, str],
         extensions: Sequence[Extension],
+        sources: Sources,
         settings: Mapping[str, Any],
     ) -> None:
         _expect("name", name, str, "text")
@@ -63,11 +63,12 @@ class OutboxApp(App[EngineSettings]):
             problem = "`database_url` of an outbox is text; say str(…) of another kind of URL than"
             raise WiringError(problem, type(database_url).__name__)  # itself, it may be shown whole
         url = parse_url(database_url)
-        url = url.set(drivername=url.get_backend_name())  # ours may be another driver
+        if not url.drivername.endswith(("+anyio", "+asyncpg")):
+            url = url.set(drivername=url.get_backend_name())  # ours may be another driver
         self.default_database_url = SecretText(url.render_as_string(hide_password=False))  # type: ignore[misc]
         self.name, self.summary = name, f"Deliver the events of {name}."  # type: ignore[misc]
         self.extensions = Extensions(extensions)  # type: ignore[misc]
-        self._overrides = settings
+        self.sources, self._overrides = sources, settings
         own = {"application": name, "__slots__": ()}
         self._kind: type[EngineSettings] = type("Settings", (EngineSettings,), own)
         kinds = [self._kind, *self.extensions.settings()]
@@ -97,8 +98,8 @@ class OutboxApp(App[EngineSettings]):
         return EnvelopeFactory(
             codec=self._codec,
             subscriptions=self._handlers.subscriptions(self.load({})),
-            new_id=uuid4,
-            now=partial(datetime.now, UTC),
+            new_id=self.sources.new_id,
+            now=self.sources.now,
         )
 
     def settings(self) -> type[EngineSettings]:
@@ -126,6 +127,7 @@ class OutboxApp(App[EngineSettings]):
             open_uow=open_session,
             transaction="session",
             beside_others=True,
+            sources=self.sources,
         )
 
 

@@ -5,7 +5,7 @@ from contextlib import suppress
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
@@ -50,7 +50,7 @@ def store(
     raise_if_any("record takes events one by one, as in OrderPlaced(7), and not", strange)
     unknown = [type(each).__name__ for each in recorded if type(each) not in app.handlers().events]
     raise_if_any(f"events without a row: say on({', '.join(unknown)}, …) in the outbox", unknown)
-    context = current_context.get() or cause or _caused_by(uuid4())
+    context = current_context.get() or cause or _caused_by(app.sources.new_id())
     envelopes, new = app.envelopes.of_events(((each, subject) for each in recorded), context)
     if not envelopes:
         return
@@ -89,7 +89,7 @@ def note(
     connection: sa.Connection, app: OutboxApp, source: str, message_id: str
 ) -> MessageContext | None:
     """Insert a message; return the context of what it causes, or None if it was there already."""
-    this = uuid4()
+    this = app.sources.new_id()
     context = current_context.get() or _caused_by(this)
     row = {
         "id": this,

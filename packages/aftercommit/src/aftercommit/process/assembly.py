@@ -3,14 +3,11 @@
 One that has some does in its bootstrap what is done here.
 """
 
-import random
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from datetime import UTC, datetime
 from functools import partial
 from types import MappingProxyType
 from typing import Any
-from uuid import uuid4
 
 from anyio import Semaphore
 
@@ -23,6 +20,7 @@ from aftercommit.ports import Publisher
 from aftercommit.process.app import App
 from aftercommit.process.application import Application
 from aftercommit.settings import EngineSettings
+from aftercommit.sources import SYSTEM, Sources
 from aftercommit.sql.outbox import new_outbox
 from aftercommit.sql.schema import ensure_schema
 from aftercommit.sql.unit_of_work import open_unit_of_work
@@ -44,11 +42,13 @@ async def open_application(
     open_uow: Callable[..., AbstractAsyncContextManager[Any]] = open_unit_of_work,
     transaction: str = "uow",
     beside_others: bool = False,
+    sources: Sources = SYSTEM,
 ) -> AsyncIterator[Application]:
     """Open everything the settings ask for, and close it at the end, also when cancelled.
 
     `new_uow` makes the unit of work of a transaction. For what handlers may ask see
     `Dependencies`; each query is given the database first. For `beside_others` see `ensure_schema`.
+    A test has `sources` of its own.
 
     :raises InvalidValue: if a setting is not acceptable
     :raises WiringError: if a handler cannot work: it asks for what nobody provides, say
@@ -80,6 +80,7 @@ async def open_application(
         instrumentation = CompositeObserver(watching)
         port = instrumentation.port
         database = await opened.enter_async_context(app.open_database(settings))
+        database.sources = sources
         to_publish = {name: port(name, publisher) for name, publisher in publishers.items()}
         table = (handlers or app.handlers()).publishing_to(to_publish)
         dependencies = Dependencies(
@@ -105,10 +106,10 @@ async def open_application(
             envelopes=EnvelopeFactory(
                 codec=app.codec(),
                 subscriptions=table.subscriptions(settings),
-                new_id=uuid4,
-                now=partial(datetime.now, UTC),
+                new_id=sources.new_id,
+                now=sources.now,
             ),
-            random=random.random,
+            random=sources.random,
             instrumentation=instrumentation,
         )
         projections = [projection.__name__ for projection in table.projections]

@@ -26,6 +26,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from aftercommit.codec import Codec
 from aftercommit.errors import TransientError
+from aftercommit.sources import SYSTEM
 from aftercommit.sql.backend import DatabaseBackend
 from aftercommit.sql.database_url import parse_url, wrong_url
 from aftercommit.sql.exceptions import DatabaseLocked
@@ -102,6 +103,7 @@ class Database:
         self._handler_slots = Semaphore(of_handlers, fast_acquire=True)
         self._last_slots = Semaphore(LAST_WRITES, fast_acquire=True)
         self._probe_slot = Semaphore(1, fast_acquire=True)
+        self.sources = SYSTEM  # or others, if an application is opened with them
         self.passed_lanes = Counter[str]()  # and how often: see `lane_repair.py`
         self._write_line = WriteLine() if backend.single_writer else None
 
@@ -181,7 +183,7 @@ class Database:
 
     @asynccontextmanager
     async def _begin(self, engine: AsyncEngine, slots: Semaphore) -> AsyncIterator[Transaction]:
-        transaction = Transaction(engine.connect(), self.backend)
+        transaction = Transaction(engine.connect(), self.backend, self.sources.new_id)
         async with slots:
             try:
                 await self.backend.connect(partial(_start, transaction.connection))

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from typing import Any, TypeVar, TypeVarTuple, cast
+from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError, ResourceClosedError
@@ -51,7 +52,10 @@ class Transaction:
     ...         return await self._transaction.execute(this)
     """
 
-    def __init__(self, connection: AsyncConnection, backend: DatabaseBackend) -> None:
+    def __init__(
+        self, connection: AsyncConnection, backend: DatabaseBackend, new_id: Callable[[], UUID]
+    ) -> None:
+        self.new_id = new_id  # for rows that the engine or an application adds
         self.seen: list[object] = []  # was added or loaded; the session forgets what is unchanged
         self._connection, self._backend, self._no_timeout = connection, backend, False
         self._session: AsyncSession | None = None

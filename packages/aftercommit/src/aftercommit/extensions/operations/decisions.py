@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import sqlalchemy as sa
 
@@ -62,7 +62,8 @@ class Decision:
         """Store, in the caller's transaction, what was decided about each of these."""
         new = sa.insert(decisions).values(decided_at=database.clock, decision=what)
         own = {"decided_by": self.by, "reason": self.reason}
-        rows = [{"id": uuid4(), "event_id": of, "handler": name, **own} for of, name in about]
+        new_id = transaction.new_id
+        rows = [{"id": new_id(), "event_id": of, "handler": name, **own} for of, name in about]
         if rows:
             await transaction.execute(new, rows)
 

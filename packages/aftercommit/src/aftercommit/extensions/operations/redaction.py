@@ -8,7 +8,6 @@ import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 from unicodedata import normalize
-from uuid import uuid4
 
 import msgspec
 import sqlalchemy as sa
@@ -172,7 +171,7 @@ async def redact_mentions(transaction: Transaction, texts: Collection[str]) -> N
         found = (await transaction.execute(wanted)).all()
         for row_id in [row[0] for row in found if quoted.search(normalize("NFC", row.text))]:
             this = sa.update(column.table).where(key == row_id)
-            new = f"{ERASED}-{uuid4()}" if column in in_ids else ERASED
+            new = f"{ERASED}-{transaction.new_id()}" if column in in_ids else ERASED
             await transaction.execute_dml(this.values({column: new}))
 
 

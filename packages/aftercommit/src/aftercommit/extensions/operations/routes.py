@@ -5,11 +5,10 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from fastapi import APIRouter, Depends, Path, Query, Request
 
-from aftercommit.claims import CommandWork
 from aftercommit.envelopes import EventId
 from aftercommit.errors import MessageAlreadyHandled
 from aftercommit.extensions.idempotency_key import IdempotencyKey
@@ -126,12 +125,7 @@ async def retry(
     """Reset a delivery's attempts, and make it due now."""
     command = RetryDelivery(event_id=EventId(event_id), handler=handler)
     database = running.database
-    envelope = CommandWork(
-        id=uuid4(),
-        type=running.database.codec.name_of(type(command)),
-        message=command,
-        origin=request.state.received,
-    )
+    envelope = running.bus.envelopes.of_command(command, request.state.received)
     with suppress(MessageAlreadyHandled):
         async with database.write_transaction() as transaction:
             await record_command(transaction, database.clock, envelope)
