@@ -32,8 +32,10 @@ def main() -> int:
         "--shrink", action=BooleanOptionalAction, default=True, help="make what fails smaller"
     )
     parser.add_argument("--database", choices=["sqlite", "postgresql"], default="sqlite")
+    parser.add_argument("--server", metavar="URL", default="", help="one of PostgreSQL that runs")
     arguments = parser.parse_args()
-    with running_server() if arguments.database == "postgresql" else nullcontext("") as server:
+    is_needed = arguments.database == "postgresql" and not arguments.server
+    with running_server() if is_needed else nullcontext(arguments.server) as server:
         arguments.server = server
         return show_one(arguments) if arguments.last is None else run_all(arguments)
 

@@ -35,6 +35,9 @@ UNAVAILABLE = ("Unavailable", "ConnectionLost", "DatabaseUnavailable", "Database
 class Reader(Protocol):
     """Reads what is committed."""
 
+    lanes_wait: float
+    """Seconds for which the first of a lane may be blocked, since somebody has locked the lane."""
+
     def has_changed(self) -> bool:
         """Tell whether something was committed since the last time."""
 
@@ -102,6 +105,7 @@ class Ledger:
         self._claims: dict[str, set[int]] = defaultdict(set)  # tokens
         self._ends: dict[tuple[str, int], str] = {}
         self._last_in_lane: dict[str, int] = defaultdict(int)
+        self._headless: dict[str, float] = {}  # lanes whose first is blocked, and since when
         self._seen_effects = set[int]()  # by their numbers
         self.checks = 0
 
@@ -292,13 +296,20 @@ class Ledger:
 
     def _check_lanes(self) -> None:
         """Check that each lane has one head: the first that is neither done nor discarded."""
-        seen = set[str]()
+        seen, now = set[str](), self.world.now
+        headless = dict[str, float]()
         for row in self.rows.values():
-            if row.lane and row.is_open:
-                if bool(row.blocked) != (row.lane in seen):
-                    told = "blocked" if row.blocked else "not blocked"
-                    self.world.fail(f"{self.name(row.key)} is {told} in its lane")
-                seen.add(row.lane)
+            if not row.lane or not row.is_open:
+                continue
+            if row.lane in seen and not row.blocked:
+                self.world.fail(f"{self.name(row.key)} is not blocked in its lane")
+            if row.lane not in seen and row.blocked:
+                headless[row.lane] = since = self._headless.get(row.lane, now)
+                seconds = now - max(since, self.faults.calm_since)
+                if not self._reader.lanes_wait or seconds > self._reader.lanes_wait:
+                    self.world.fail(f"{self.name(row.key)} is blocked in its lane, and is its first")
+            seen.add(row.lane)
+        self._headless = headless
 
     def _tell_change(self, before: Row | None, row: Row) -> None:
         states = [before and _state(before), _state(row)]

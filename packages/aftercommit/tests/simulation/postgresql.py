@@ -1,7 +1,7 @@
 """PostgreSQL in the world: asyncpg's messages, one at a time, to sessions of a real server.
 
-What a server does by itself, in real time, would depend on the machine. So the world does it, in its
-own time, and tells clients what the server would have told them: `lock_timeout`,
+What a server does by itself, in real time, would depend on the machine. So the world does it, in
+its own time, and tells clients what the server would have told them: `lock_timeout`,
 `statement_timeout`, `idle_in_transaction_session_timeout`, deadlocks, NOTIFY. An error of a full
 disk, or of a server that takes no writes, is raised in the place of the statement.
 
@@ -20,6 +20,7 @@ What runs on the server at the same time: several sessions that have waited for 
 go on in either order, so that a seed in which they meet again need not repeat. None was seen yet.
 """
 
+import logging
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -30,6 +31,7 @@ from typing import Any
 
 import psycopg
 import sqlalchemy as sa
+from aftercommit import Extension
 from aftercommit.extensions.postgresql import PostgreSQLExtension
 from aftercommit.extensions.postgresql.backend import PostgreSQL
 from aftercommit.sql.backend import DatabaseBackend
@@ -57,6 +59,7 @@ SETTINGS = {  # of the server: nothing by itself, nothing for a time after a cra
     "track_activities": "off",
     "track_counts": "off",
 }
+LANES_WAIT = 90.0  # a worker looks for them once a minute
 FUNCTIONS = """
 CREATE FUNCTION simulation_now() RETURNS double precision STABLE LANGUAGE sql
     RETURN coalesce(nullif(current_setting('simulation.now', true), ''), '0')::double precision;
@@ -155,6 +158,7 @@ class Database:
 def database(server: str) -> Database:
     """Return the database of this process on a server."""
     share_what_is_compiled(PGDialect_asyncpg)
+    logging.getLogger("sqlalchemy").addHandler(logging.NullHandler())  # of connections that are cut
     return Database(server)
 
 
@@ -164,7 +168,8 @@ class PostgreSQLServer:
     def __init__(self, world: World, its: Database) -> None:
         self._world, self._control, self.sessions = world, its.control, its.sessions
         self.url = its.url.render_as_string(hide_password=False)
-        self.extensions = [SimulatedExtension()]
+        self.extensions: Sequence[Extension] = [SimulatedExtension()]
+        self.lanes_wait = LANES_WAIT
         self._commits = self._seen = 0
         self._looks: Callable[[], None] = lambda: None
         its.empty()

@@ -31,7 +31,7 @@ class Message(NamedTuple):
 
 
 def split(data: bytes) -> tuple[list[Message], bytes]:
-    """Return the messages that are there, and the beginning of one that is not yet there as a whole."""
+    """Return the messages that are there as a whole, and what has arrived of the next one."""
     messages, position = list[Message](), 0
     while position + 5 <= len(data):
         (length,) = struct.unpack_from("!i", data, position + 1)

@@ -28,8 +28,8 @@ def taken_out(sql: str) -> tuple[str, list[Limit]]:
     """Return a statement that sets no limits, and those that it would have set."""
     if "_timeout" not in sql:
         return sql, []
-    limits = [_limit(*each.groups()) for each in _CALL.finditer(sql)]
-    limits += [_limit(*each.groups(), "true") for each in _SET_LOCAL.finditer(sql)]
+    limits = [_limit(each[1], each[2], each[3]) for each in _CALL.finditer(sql)]
+    limits += [_limit(each[1], each[2], "true") for each in _SET_LOCAL.finditer(sql)]
     sql = _CALL.sub(r"set_config('\1', '0', \3)", sql)
     return _SET_LOCAL.sub(r"SET LOCAL \1 = '0'", sql), limits
 

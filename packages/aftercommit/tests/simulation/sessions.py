@@ -30,7 +30,7 @@ from simulation.server_limits import Limits
 from simulation.world import World
 
 DEADLOCK_SECONDS = 1.0  # after which the server looks for one
-FIRST_PAUSE, LONGEST_PAUSE = 1, 50  # milliseconds of real time, in which a session may answer
+FIRST_PAUSE, LONGEST_PAUSE = 5, 50  # milliseconds of real time, in which a session may answer
 CLOCK = "SELECT set_config('simulation.now', $1, false)"
 REFUSE = "SELECT simulation_refuse($1, $2)"
 WAITING = """SELECT pid, concat_ws(' ', locktype, relation, page, tuple, transactionid, classid,

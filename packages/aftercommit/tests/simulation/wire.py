@@ -32,6 +32,7 @@ from simulation.sessions import Session, Sessions
 from simulation.world import Loop
 
 UNINTERESTING = ("SELECT", "BEGIN", "SHOW", "SET", "select", "show")
+UNHEARD = "SET simulation.channel = ''"  # it is nothing to the server
 CUT = "the connection was cut"
 
 
@@ -56,10 +57,21 @@ def statement_of(sql: str) -> Statement:
     sql, limits = taken_out(sql)
     match sql.split():
         case ["LISTEN", channel]:
-            return Statement("SET simulation.channel = 'listen'", sql, listens_to=channel.strip('"'))
+            return Statement(
+                "SET simulation.channel = 'listen'", sql, listens_to=channel.strip('"')
+            )
         case ["NOTIFY", channel]:
             return Statement("SET simulation.channel = 'notify'", sql, notifies=channel.strip('"'))
     return Statement(sql, name_of(sql), limits)
+
+
+def has_written(statement: Statement, answers: Iterable[Message]) -> bool:
+    """Tell whether a statement may have changed something, by the number of rows in its answer."""
+    if not WRITING.search(statement.sql):
+        return False
+    tags = [each.texts[0] for each in answers if each.kind == b"C"]
+    is_one_thing = statement.name == "CLAIM" or not statement.sql.startswith("WITH")
+    return not (is_one_thing and all(tag.endswith(" 0") for tag in tags))
 
 
 class Network:
@@ -191,9 +203,7 @@ class Wire(asyncio.Transport):
         assert self._session
         self._network.sessions.send(self._session, messages)
 
-    def _understood(
-        self, messages: Iterable[Message]
-    ) -> tuple[list[Message], Statement | None]:
+    def _understood(self, messages: Iterable[Message]) -> tuple[list[Message], Statement | None]:
         """Return messages as the server is to get them, and what they ask for, if anything."""
         understood, asked = list[Message](), None
         for message in messages:
@@ -248,28 +258,29 @@ class Wire(asyncio.Transport):
     def _note_effects(
         self, session: Session, asked: Statement, messages: Sequence[Message]
     ) -> None:
-        told, is_done = asked.name, True
-        for each in messages:
-            if each.kind == b"E":
-                is_done = False
-                told = f"{asked.name} → {error_of(each)}"
-            if each.kind == b"C" and WRITING.search(asked.sql):
-                rows = each.texts[0].rsplit(" ", 1)[-1]
-                if rows != "0" or (asked.sql.startswith("WITH") and asked.name != "CLAIM"):
-                    self._is_dirty = True
-        if not is_done or not told.startswith(UNINTERESTING):
-            self._world.story.tell(self._process, f"{told} [{self._number}]", detail=True)
-        if is_done:
-            for limit in asked.limits:
-                session.limits.set(limit)
-            if asked.listens_to:
-                session.channels.add(asked.listens_to)
-            if asked.notifies:
-                self._network.notify(asked.notifies)
+        if errors := [error_of(each) for each in messages if each.kind == b"E"]:
+            self._tell(f"{asked.name} → {errors[0]}")
+        else:
+            if not asked.name.startswith(UNINTERESTING):
+                self._tell(asked.name)
+            self._is_dirty |= has_written(asked, messages)
+            self._keep(session, asked)
         if session.status == b"I":
-            if self._is_dirty and is_done and asked.name != "ROLLBACK":
+            if self._is_dirty and not errors and asked.name != "ROLLBACK":
                 self._network.changed()
             self._is_dirty = False
+
+    def _keep(self, session: Session, asked: Statement) -> None:
+        """Do what the world does in the place of the server."""
+        for limit in asked.limits:
+            session.limits.set(limit)
+        if asked.listens_to:
+            session.channels.add(asked.listens_to)
+        if asked.notifies:
+            self._network.notify(asked.notifies)
+
+    def _tell(self, what: str) -> None:
+        self._world.story.tell(self._process, f"{what} [{self._number}]", detail=True)
 
     def _suffer_after(self, fault: Fault, what: str, messages: Sequence[Message]) -> None:
         if self._is_closed or self._process.is_dead:

@@ -63,7 +63,7 @@ class Loop(asyncio.BaseEventLoop):
     def time(self) -> float:
         return self.world.now
 
-    async def create_unix_connection(  # type: ignore[override]
+    async def create_unix_connection(
         self, protocol_factory: Callable[[], Any], path: object = None, **_: object
     ) -> tuple[Any, Any]:
         assert self.world.connect, "nobody listens"
