@@ -47,6 +47,7 @@ PUBLIC = {
     "Refused",
     "Repository",
     "Seconds",
+    "Sources",
     "Transaction",
     "Unavailable",
     "Unsubscribed",

@@ -31,6 +31,8 @@ OF_ANOTHER_KIND = """handlers ask for a session of another class than {0}, which
 you have written Session, write AsyncSession, and await what it does. If it is a class of your own,
 give the outbox a `session` that makes it. They are"""
 
+DRIVERS = {"anyio", "asyncpg"}  # in a URL, these are meant for the worker as well
+
 
 class OutboxApp(App[EngineSettings]):
     """The application of which an outbox is all that the engine knows."""
@@ -63,8 +65,9 @@ class OutboxApp(App[EngineSettings]):
             problem = "`database_url` of an outbox is text; say str(…) of another kind of URL than"
             raise WiringError(problem, type(database_url).__name__)  # itself, it may be shown whole
         url = parse_url(database_url)
-        if not url.drivername.endswith(("+anyio", "+asyncpg")):
-            url = url.set(drivername=url.get_backend_name())  # ours may be another driver
+        scheme, _, driver = url.drivername.partition("+")
+        if driver not in DRIVERS:  # it is for sessions; the worker's suits its event loop
+            url = url.set(drivername=scheme)
         self.default_database_url = SecretText(url.render_as_string(hide_password=False))  # type: ignore[misc]
         self.name, self.summary = name, f"Deliver the events of {name}."  # type: ignore[misc]
         self.extensions = Extensions(extensions)  # type: ignore[misc]

@@ -363,3 +363,22 @@ async def test_an_engine_that_is_not_prepared_is_named_once(
         "requests can overwrite what others have written since they have read it; "
         "once for the engine, call aftercommit.sqlite.prepare"
     ]
+
+
+KEPT = {
+    "sqlite+anyio:///shop.db": "sqlite+anyio:///shop.db",
+    "sqlite+aiosqlite:///shop.db": "sqlite:///shop.db",
+    "postgresql+anyio://h/shop": "postgresql+anyio://h/shop",
+    "postgresql+asyncpg://h/shop": "postgresql+asyncpg://h/shop",
+    "postgresql+psycopg://h/shop": "postgresql://h/shop",
+    "postgres+psycopg2://h/shop": "postgresql://h/shop",
+    "postgresql://h/shop": "postgresql://h/shop",
+}
+
+
+@pytest.mark.parametrize(("given", "kept"), KEPT.items(), ids=KEPT)
+def test_a_driver_that_the_worker_has_is_kept(given: str, kept: str) -> None:
+    """One of the sessions' own is not: the worker takes what suits its event loop."""
+    app = Outbox("shop", given, [on(OrderPlaced)]).app
+
+    assert app.load({}, {}).database_url == kept
