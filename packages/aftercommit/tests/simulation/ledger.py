@@ -307,9 +307,7 @@ class Ledger:
                 headless[row.lane] = since = self._headless.get(row.lane, now)
                 seconds = now - max(since, self.faults.calm_since)
                 if not self._reader.lanes_wait or seconds > self._reader.lanes_wait:
-                    self.world.fail(
-                        f"{self.name(row.key)} is blocked in its lane, and is its first"
-                    )
+                    self.world.fail(f"{self.name(row.key)} is blocked, and first in its lane")
             seen.add(row.lane)
         self._headless = headless
 
