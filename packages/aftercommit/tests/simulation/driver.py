@@ -16,6 +16,8 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
+from aftercommit import Extension
+from aftercommit.sqlite import prepare
 from anyio._backends import _asyncio
 from sqlalchemy import Pool, event
 from sqlalchemy.engine import Dialect, Engine
@@ -43,6 +45,8 @@ class SQLiteServer:
         self._reader = sqlite3.connect(f"file:{file}?mode=ro", uri=True, isolation_level=None)
         self._version = 0
         self.url = f"sqlite+anyio:///{file}"
+        self.lanes_wait = 0.0
+        self.extensions: Sequence[Extension] = ()
 
     def has_changed(self) -> bool:
         """Tell whether something was committed since the last time."""
@@ -56,7 +60,9 @@ class SQLiteServer:
 
     def new_engine(self) -> AsyncEngine:
         """Return an engine as an application has one of its own."""
-        return create_async_engine(self.url)
+        engine = create_async_engine(self.url)
+        prepare(engine)
+        return engine
 
     def lock(self, seconds: float) -> bool:
         """Hold the write lock for so long, as another program could, or tell that it is taken."""

@@ -37,6 +37,9 @@ UNAVAILABLE = ("Unavailable", "ConnectionLost", "DatabaseUnavailable", "Database
 class Reader(Protocol):
     """Reads what is committed."""
 
+    lanes_wait: float
+    """Seconds for which the first of a lane may be blocked, since somebody has locked the lane."""
+
     def has_changed(self) -> bool:
         """Tell whether something was committed since the last time."""
 
@@ -107,7 +110,8 @@ class Ledger:
         self._claims: dict[str, set[int]] = defaultdict(set)  # tokens
         self._ends: dict[tuple[str, int], str] = {}
         self._last_in_lane: dict[str, int] = defaultdict(int)
-        self._last_effect = 0
+        self._headless: dict[str, float] = {}  # lanes whose first is blocked, and since when
+        self._seen_effects = set[int]()  # by their numbers
         self.checks = 0
         self._watched_claims, self._stored = Claims(self), stored(self, reader.query)
 
@@ -211,9 +215,10 @@ class Ledger:
         return new
 
     def _read_effects(self) -> None:
-        new = f"SELECT number, key FROM effects WHERE number > {self._last_effect} ORDER BY number"
-        for number, key in self._reader.query(new):
-            self._last_effect = number
+        for number, key in self._reader.query("SELECT number, key FROM effects ORDER BY number"):
+            if number in self._seen_effects:  # not all that is lower: it may have committed later
+                continue
+            self._seen_effects.add(number)
             self.effects[key] += 1
             if self.effects[key] > 1 and key[37:] not in self._replayed:
                 self.world.fail(f"{self.name(key)} has its effect twice in the database")
@@ -310,13 +315,20 @@ class Ledger:
 
     def _check_lanes(self) -> None:
         """Check that each lane has one head: the first that is neither done nor discarded."""
-        seen = set[str]()
+        seen, now = set[str](), self.world.now
+        headless = dict[str, float]()
         for row in self.rows.values():
-            if row.lane and row.is_open:
-                if bool(row.blocked) != (row.lane in seen):
-                    told = "blocked" if row.blocked else "not blocked"
-                    self.world.fail(f"{self.name(row.key)} is {told} in its lane")
-                seen.add(row.lane)
+            if not row.lane or not row.is_open:
+                continue
+            if row.lane in seen and not row.blocked:
+                self.world.fail(f"{self.name(row.key)} is not blocked in its lane")
+            if row.lane not in seen and row.blocked:
+                headless[row.lane] = since = self._headless.get(row.lane, now)
+                seconds = now - max(since, self.faults.calm_since)
+                if not self._reader.lanes_wait or seconds > self._reader.lanes_wait:
+                    self.world.fail(f"{self.name(row.key)} is blocked, and first in its lane")
+            seen.add(row.lane)
+        self._headless = headless
 
     def _tell_change(self, before: Row | None, row: Row) -> None:
         states = [before and _state(before), _state(row)]

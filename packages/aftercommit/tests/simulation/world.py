@@ -8,7 +8,7 @@ asyncio promises.
 
 import asyncio
 from asyncio import events
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from heapq import heappop, heappush
 from itertools import count
 from math import inf
@@ -62,6 +62,12 @@ class Loop(asyncio.BaseEventLoop):
 
     def time(self) -> float:
         return self.world.now
+
+    async def create_unix_connection(
+        self, protocol_factory: Callable[[], Any], path: object = None, **_: object
+    ) -> tuple[Any, Any]:
+        assert self.world.connect, "nobody listens"
+        return await self.world.connect(self, protocol_factory)
 
     def _write_to_self(self) -> None:
         """Wake no selector."""
@@ -148,6 +154,7 @@ class Process:
 
 
 Action = Callable[[], object]
+Connect = Callable[[Loop, Callable[[], Any]], Awaitable[tuple[Any, Any]]]
 
 
 class World:
@@ -161,6 +168,7 @@ class World:
         self.processes: list[Process] = []
         self.graveyard: list[Process] = []
         self.problem = ""
+        self.connect: Connect | None = None  # processes to a server, if there is one
         self._agenda: list[tuple[float, int, Process | None, Action]] = []
 
     @property
