@@ -15,7 +15,7 @@ from simulation.postgresql import running_server
 from simulation.seeds import Finished, repeatable, run, run_batch, run_seed
 from simulation.shrinking import shrunk
 
-BATCH = 25  # seeds in one process: garbage of crashed processes bounds it
+BATCH = 50  # seeds in one process: garbage of crashed processes bounds it
 SHRINKING_ATTEMPTS = 300
 
 

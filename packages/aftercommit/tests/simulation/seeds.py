@@ -107,6 +107,7 @@ def run_seed(seed: int, *, postgresql: str = "") -> Outcome:
     outcome = run(Plan.of(seed, shop.HANDLERS), postgresql=postgresql)
     if seed % COLLECTED_TOGETHER == 0:
         gc.collect()
+        gc.freeze()  # what is left is there to stay
     return outcome
 
 
