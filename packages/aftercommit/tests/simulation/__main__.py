@@ -45,18 +45,18 @@ def show_one(arguments: Namespace) -> int:
     outcome = run_seed(arguments.first, postgresql=arguments.server)
     if outcome.problem and arguments.shrink:
         print(f"seed {arguments.first} fails: {outcome.problem}")
-        fails = partial(drawn_by, server=arguments.server)
+        fails = partial(drawn_by, server=arguments.server, kind=outcome.kind_of_problem)
         plan = shrunk(outcome.plan, fails, attempts=SHRINKING_ATTEMPTS)
         outcome = run(plan, postgresql=arguments.server)
-        print(f"made smaller, it fails: {outcome.problem}\n{outcome.plan}\n")
+        print(f"Made smaller: {outcome.plan}\n")
     print(outcome.details if arguments.details else outcome.story)
     return bool(outcome.problem)
 
 
-def drawn_by(plan: Plan, server: str) -> int | None:
-    """Return how many faults a plan draws, if it fails."""
+def drawn_by(plan: Plan, server: str, kind: str) -> int | None:
+    """Return how many faults a plan draws, if it has a problem of this kind."""
     outcome = run(plan, postgresql=server)
-    return outcome.drawn if outcome.problem else None
+    return outcome.drawn if outcome.kind_of_problem == kind else None
 
 
 def run_all(arguments: Namespace) -> int:

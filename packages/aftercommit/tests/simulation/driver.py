@@ -116,21 +116,10 @@ class Runner:
             return
         fault = self._faults.of_call(self._process, what)
         if fault and fault.moment == "before":
-            self._suffer(fault, f"before {what}")
+            self._faults.strike(fault, self._process, self, what)
             self._world.soon(lambda: self._effect(call, what, None), self._process)
         else:
             self._effect(call, what, fault)
-
-    def _suffer(self, fault: Fault, moment: str) -> None:
-        self._world.story.tell(self._process, f"{moment}:", detail=fault.kind != "break")
-        match fault.kind:
-            case "crash":
-                self._process.crash()
-            case "freeze":
-                self._faults.freeze(self._process, fault.seconds)
-            case "break":
-                self._world.story.tell(self._process, "LOSES A CONNECTION")
-                self.break_off()
 
     def _make(self, call: ThreadCall, what: str) -> BaseException | None:
         """Make a call; return its error, or what the database says in the place of making it."""
@@ -171,7 +160,7 @@ class Runner:
         if what == "COMMIT" and not error:
             self._look(self._process)
         if fault:
-            self._suffer(fault, f"after {what}")
+            self._faults.strike(fault, self._process, self, what)
             if self._is_broken and not error:
                 error = sqlite3.OperationalError(LOST)
         self._world.soon(lambda: self._answer(call, error), self._process)

@@ -98,6 +98,7 @@ class Ledger:
         self._tables = tables  # the handlers of each type of event, in each version of the shop
         self.rows: dict[str, Row] = {}
         self.events: dict[UUID, tuple[str, str]] = {}  # with their types and subjects
+        self._event_names: dict[UUID, str] = {}
         self.acknowledged = set[UUID]()  # orders
         self.effects: Counter[str] = Counter()  # in the database, by the keys of their handlers
         self.external: Counter[str] = Counter()  # effects, also by keys
@@ -121,7 +122,7 @@ class Ledger:
         """Check that a handler may begin."""
         self.world.story.tell(self._process(), f"{self.name(key)} begins")
         if (row := self.rows.get(key)) is None:
-            self.world.fail(f"{key} begins, and its event was never committed")
+            self.world.fail(f"{self.name(key)} begins, and its event was never committed")
         if row.event_id != envelope.id:
             self.world.fail(f"{key} is the key of {envelope.id}")
         if row.lane:
@@ -149,13 +150,12 @@ class Ledger:
         self.external[key] += 1
         self._watched_claims.acts(self._process(), key)
         if UUID(key[:36]) not in self.events:
-            self.world.fail(f"{key} has an effect, and its event was rolled back")
+            self.world.fail(f"{self.name(key)} has an effect, and its event was rolled back")
 
     def name(self, key: str) -> str:
         """Return the name of a delivery for people."""
-        type_, subject = self.events.get(UUID(key[:36]), ("?", ""))
-        order = subject[-2:].lstrip("0") if subject else "?"
-        return f"{key[37:]}({type_} {order})"
+        event_id, _, handler = key.partition(":")
+        return f"{handler}({self._event_names.get(UUID(event_id), f'event {event_id}')})"
 
     def replayed(self, handler: str, *, again: bool) -> None:
         """Note that an operator has past events handled, perhaps again."""
@@ -209,10 +209,17 @@ class Ledger:
         for event_id, type_, subject in self._reader.query(EVENTS):
             if (this := UUID(str(event_id))) not in self.events:
                 self.events[this] = type_, subject
+                self._event_names[this] = self._event_name(type_, subject)
                 new.add(this)
                 if type_ == "order_withdrawn":
                     self.world.fail("an event is stored that its savepoint has rolled back")
         return new
+
+    def _event_name(self, type_: str, subject: str) -> str:
+        """Return what an event is called in stories: the first one about order 3, "placed 3"."""
+        same = list(self.events.values()).count((type_, subject))
+        name = f"{type_.removeprefix('order_')} {UUID(subject).int}"
+        return name if same == 1 else f"{name}, no. {same}"
 
     def _read_effects(self) -> None:
         for number, key in self._reader.query("SELECT number, key FROM effects ORDER BY number"):

@@ -2,6 +2,7 @@
 
 import gc
 import os
+import re
 import sys
 import time
 import warnings
@@ -45,6 +46,11 @@ class Outcome:
     drawn: int  # faults, also those that the plan leaves out
     seconds: float
     checks: int
+
+    @property
+    def kind_of_problem(self) -> str:
+        """The problem without the names and numbers that it is about."""
+        return re.sub(r"\S*\(.*?\)|\S*\d\S*", "…", self.problem)
 
     @property
     def without_story(self) -> "Outcome":

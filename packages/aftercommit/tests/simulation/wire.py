@@ -178,7 +178,7 @@ class Wire(asyncio.Transport):
             return
         fault = self._faults.of_call(self._process, self._asked.name)
         if fault and fault.moment == "before":
-            self._suffer(fault, f"before {self._asked.name}")
+            self._faults.strike(fault, self._process, self, self._asked.name)
             self._world.soon(partial(self._execute, messages, self._asked, None), self._process)
         else:
             self._execute(messages, self._asked, fault)
@@ -285,19 +285,8 @@ class Wire(asyncio.Transport):
     def _suffer_after(self, fault: Fault, what: str, messages: Sequence[Message]) -> None:
         if self._is_closed or self._process.is_dead:
             return
-        self._suffer(fault, f"after {what}")
+        self._faults.strike(fault, self._process, self, what)
         self._deliver(messages)
-
-    def _suffer(self, fault: Fault, moment: str) -> None:
-        self._world.story.tell(self._process, f"{moment}:", detail=fault.kind != "break")
-        match fault.kind:
-            case "crash":
-                self._process.crash()
-            case "freeze":
-                self._faults.freeze(self._process, fault.seconds)
-            case "break":
-                self._world.story.tell(self._process, "LOSES A CONNECTION")
-                self.break_off()
 
     def _deliver(self, messages: Sequence[Message]) -> None:
         """Let answers be on their way to the process; what comes later arrives later."""

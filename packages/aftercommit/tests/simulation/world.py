@@ -132,9 +132,9 @@ class Process:
             events._set_running_loop(None)
         task._log_destroy_pending = False  # a crash destroys it
 
-    def crash(self) -> None:
+    def crash(self, moment: str = "") -> None:
         """Vanish, as by SIGKILL: not one `finally` runs, since nothing runs any more."""
-        self.world.story.tell(self, "CRASHES")
+        self.world.story.tell(self, f"CRASHES {moment}")
         self.end()
 
     def end(self) -> None:
@@ -147,9 +147,9 @@ class Process:
         for connection in self.connections:
             connection.drop()
 
-    def freeze(self, seconds: float) -> None:
+    def freeze(self, seconds: float, moment: str = "") -> None:
         """Stand still, as by SIGSTOP: timers and answers arrive all at once when it goes on."""
-        self.world.story.tell(self, f"FREEZES for {seconds:.1f} s")
+        self.world.story.tell(self, f"FREEZES for {seconds:.1f} s {moment}")
         self.frozen_until = self.world.now + seconds
 
 
