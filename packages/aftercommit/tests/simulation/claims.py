@@ -40,7 +40,7 @@ class Claims:
         self._ledger, self._world, self._faults = ledger, ledger.world, ledger.faults
         self._held: dict[Claim, Held] = {}
         self._running: dict[tuple[str, str], int] = {}  # tokens, by processes and keys
-        self._acted = set[Claim]()
+        self._begun, self._acted = set[Claim](), set[Claim]()
         self._ended = set[Claim]()
 
     # when a handler runs
@@ -51,10 +51,15 @@ class Claims:
         if held is None or held.owner != process.name:
             return  # somebody has taken it away, which it does not know yet
         self._running[process.name, row.key] = row.token
+        self._begun.add((row.key, row.token))
         left, name = held.until - self._world.wall_clock, self._ledger.name(row.key)
         least = 0.0 if self._ledger.is_transactional(row.handler) else self._ledger.handler_timeout
         if left < least and self._clock_is_steady(held.since):
             self._world.fail(f"{name} begins {left:.1f} s before its lease ends")
+
+    def waits(self, row: "Row") -> bool:
+        """Tell whether a delivery is claimed, and its handler has not begun."""
+        return row.owner is not None and (row.key, row.token) not in self._begun
 
     def acts(self, process: Process, key: str) -> None:
         """Note an external effect."""

@@ -13,7 +13,17 @@ Outage = Literal["is down", "is full", "is read-only", "is locked", "jumps"]
 Request = Literal["retry", "discard", "pause", "resume", "prune", "replay", "erase", "stop"]
 
 OUTAGES: tuple[Outage, ...] = ("is down", "is full", "is read-only", "is locked")
-REQUESTS: tuple[Request, ...] = ("retry", "discard", "pause", "resume", "prune", "replay", "erase")
+REQUESTS: tuple[Request, ...] = (
+    "retry",
+    "retry",
+    "discard",
+    "discard",
+    "pause",
+    "resume",
+    "prune",
+    "replay",
+    "erase",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
