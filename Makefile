@@ -22,7 +22,7 @@ NEW_PASSWORD := $(PYTHON) -c 'import secrets; print(secrets.token_hex(24))'
 unexport PYTHONDONTWRITEBYTECODE  # containers set it; each of hundreds of processes would compile all
 
 .DEFAULT_GOAL := help
-.PHONY: help demo playground install test test-full floors quick core-tests pyramid pyramid-in-full mutations again reports long coverage lint unit application compliance format language migration new bench bench-full docs clean
+.PHONY: help demo playground install test test-full floors quick core-tests pyramid pyramid-in-full mutations again reports long coverage lint unit application simulate compliance format language migration new bench bench-full docs clean
 
 help:  ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*##/\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -92,6 +92,10 @@ unit: $(TEST)  ## Run the unit tests only
 
 application: $(TEST)  ## Run the application's own tests, in each layer: less than a minute
 	$(BIN)/pytest -q -n 4 --dist load --maxschedchunk 1 tests/unit tests/integration tests/e2e
+
+simulate: $(TEST)  ## Run the engine in simulated worlds, with faults by seed: make simulate SEED=17, or SEEDS=1000
+	@PYTHONPATH=packages/aftercommit/tests $(BIN)/python -m simulation \
+	  $(if $(SEEDS),1 $(SEEDS) --jobs 2,$(or $(SEED),1 30)) $(if $(DATABASE),--database $(DATABASE))
 
 compliance: $(TEST)  ## Run SQLAlchemy's own suite against our dialects
 	@mkdir -p .compliance

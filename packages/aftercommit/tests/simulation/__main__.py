@@ -6,13 +6,16 @@ A seed that fails is made smaller, prints its story, and says what runs it again
 from argparse import ArgumentParser, BooleanOptionalAction, Namespace
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import nullcontext
+from functools import partial
 from multiprocessing import get_context
 
 from simulation.plan import Plan
+from simulation.postgresql import running_server
 from simulation.seeds import Finished, repeatable, run, run_batch, run_seed
 from simulation.shrinking import shrunk
 
-BATCH = 25  # seeds in one process: garbage of crashed processes bounds it
+BATCH = 50  # seeds in one process: garbage of crashed processes bounds it
 SHRINKING_ATTEMPTS = 300
 
 
@@ -28,27 +31,32 @@ def main() -> int:
     parser.add_argument(
         "--shrink", action=BooleanOptionalAction, default=True, help="make what fails smaller"
     )
+    parser.add_argument("--database", choices=["sqlite", "postgresql"], default="sqlite")
+    parser.add_argument("--server", metavar="URL", default="", help="one of PostgreSQL that runs")
     arguments = parser.parse_args()
-    if arguments.last is None:
-        return show_one(arguments)
-    return run_all(arguments)
+    is_needed = arguments.database == "postgresql" and not arguments.server
+    with running_server() if is_needed else nullcontext(arguments.server) as server:
+        arguments.server = server
+        return show_one(arguments) if arguments.last is None else run_all(arguments)
 
 
 def show_one(arguments: Namespace) -> int:
     """Run one seed, and show its story, which is short if it fails."""
-    outcome = run_seed(arguments.first)
+    outcome = run_seed(arguments.first, postgresql=arguments.server)
     if outcome.problem and arguments.shrink:
         print(f"seed {arguments.first} fails: {outcome.problem}")
-        outcome = run(shrunk(outcome.plan, fails, attempts=SHRINKING_ATTEMPTS))
-        print(f"made smaller, it fails: {outcome.problem}\n{outcome.plan}\n")
+        fails = partial(drawn_by, server=arguments.server, kind=outcome.kind_of_problem)
+        plan = shrunk(outcome.plan, fails, attempts=SHRINKING_ATTEMPTS)
+        outcome = run(plan, postgresql=arguments.server)
+        print(f"Made smaller: {outcome.plan}\n")
     print(outcome.details if arguments.details else outcome.story)
     return bool(outcome.problem)
 
 
-def fails(plan: Plan) -> int | None:
-    """Return how many faults a plan draws, if it fails."""
-    outcome = run(plan)
-    return outcome.drawn if outcome.problem else None
+def drawn_by(plan: Plan, server: str, kind: str) -> int | None:
+    """Return how many faults a plan draws, if it has a problem of this kind."""
+    outcome = run(plan, postgresql=server)
+    return outcome.drawn if outcome.kind_of_problem == kind else None
 
 
 def run_all(arguments: Namespace) -> int:
@@ -56,7 +64,7 @@ def run_all(arguments: Namespace) -> int:
     seeds = range(arguments.first, arguments.last + 1)
     batches = [seeds[begin : begin + BATCH] for begin in range(0, len(seeds), BATCH)]
     failed, number, faults, checks, virtual, spent = list[int](), 0, 0, 0, 0.0, 0.0
-    for seconds, outcomes in finished(batches, arguments.jobs):
+    for seconds, outcomes in finished(batches, arguments):
         spent += seconds
         for each in outcomes:
             number, faults, checks = number + 1, faults + each.faults, checks + each.checks
@@ -77,12 +85,12 @@ def run_all(arguments: Namespace) -> int:
     return bool(failed)
 
 
-def finished(batches: Iterable[Sequence[int]], jobs: int) -> Iterator[Finished]:
+def finished(batches: Iterable[Sequence[int]], arguments: Namespace) -> Iterator[Finished]:
     """Yield what has become of batches, with the processor's time they took, in their order."""
     spawn = get_context("spawn")
-    with ProcessPoolExecutor(jobs, mp_context=spawn, max_tasks_per_child=1) as executor:
+    with ProcessPoolExecutor(arguments.jobs, mp_context=spawn, max_tasks_per_child=1) as executor:
         try:
-            yield from executor.map(run_batch, batches)
+            yield from executor.map(partial(run_batch, postgresql=arguments.server), batches)
         finally:
             executor.shutdown(cancel_futures=True)
 

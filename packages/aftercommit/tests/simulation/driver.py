@@ -16,6 +16,8 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
+from aftercommit import Extension
+from aftercommit.sqlite import prepare
 from anyio._backends import _asyncio
 from sqlalchemy import Pool, event
 from sqlalchemy.engine import Dialect, Engine
@@ -43,6 +45,8 @@ class SQLiteServer:
         self._reader = sqlite3.connect(f"file:{file}?mode=ro", uri=True, isolation_level=None)
         self._version = 0
         self.url = f"sqlite+anyio:///{file}"
+        self.lanes_wait = 0.0
+        self.extensions: Sequence[Extension] = ()
 
     def has_changed(self) -> bool:
         """Tell whether something was committed since the last time."""
@@ -56,7 +60,9 @@ class SQLiteServer:
 
     def new_engine(self) -> AsyncEngine:
         """Return an engine as an application has one of its own."""
-        return create_async_engine(self.url)
+        engine = create_async_engine(self.url)
+        prepare(engine)
+        return engine
 
     def lock(self, seconds: float) -> bool:
         """Hold the write lock for so long, as another program could, or tell that it is taken."""
@@ -110,21 +116,10 @@ class Runner:
             return
         fault = self._faults.of_call(self._process, what)
         if fault and fault.moment == "before":
-            self._suffer(fault, f"before {what}")
+            self._faults.strike(fault, self._process, self, what)
             self._world.soon(lambda: self._effect(call, what, None), self._process)
         else:
             self._effect(call, what, fault)
-
-    def _suffer(self, fault: Fault, moment: str) -> None:
-        self._world.story.tell(self._process, f"{moment}:", detail=fault.kind != "break")
-        match fault.kind:
-            case "crash":
-                self._process.crash()
-            case "freeze":
-                self._faults.freeze(self._process, fault.seconds)
-            case "break":
-                self._world.story.tell(self._process, "LOSES A CONNECTION")
-                self.break_off()
 
     def _make(self, call: ThreadCall, what: str) -> BaseException | None:
         """Make a call; return its error, or what the database says in the place of making it."""
@@ -165,7 +160,7 @@ class Runner:
         if what == "COMMIT" and not error:
             self._look(self._process)
         if fault:
-            self._suffer(fault, f"after {what}")
+            self._faults.strike(fault, self._process, self, what)
             if self._is_broken and not error:
                 error = sqlite3.OperationalError(LOST)
         self._world.soon(lambda: self._answer(call, error), self._process)

@@ -5,7 +5,7 @@ from functools import partial
 from typing import Literal, Protocol
 
 from simulation.plan import Outage, Plan
-from simulation.world import Process, World
+from simulation.world import Connection, Process, World
 
 WRITES = ("INSERT", "UPDATE", "DELETE", "CLAIM", "COMMIT")
 LIKELY = ("CLAIM", "COMMIT")  # calls with more to lose
@@ -74,10 +74,18 @@ class Faults:
             return Fault("freeze", moment, random.uniform(0.5, plan.longest_freeze))
         return None
 
-    def freeze(self, process: Process, seconds: float) -> None:
-        """Let a process stand still for so long."""
-        process.freeze(seconds)
-        self.disturb(seconds)
+    def strike(self, fault: Fault, process: Process, connection: Connection, call: str) -> None:
+        """Let a fault happen to a process at a call over one of its connections."""
+        moment = f"{fault.moment} {call}"
+        match fault.kind:
+            case "crash":
+                process.crash(moment)
+            case "freeze":
+                process.freeze(fault.seconds, moment)
+                self.disturb(fault.seconds)
+            case "break":
+                self.world.story.tell(process, f"LOSES A CONNECTION {moment}")
+                connection.break_off()
 
     def refusal(self, call: str) -> str | None:
         """Return what the database says instead of what it is asked."""

@@ -37,6 +37,9 @@ UNAVAILABLE = ("Unavailable", "ConnectionLost", "DatabaseUnavailable", "Database
 class Reader(Protocol):
     """Reads what is committed."""
 
+    lanes_wait: float
+    """Seconds for which the first of a lane may be blocked, since somebody has locked the lane."""
+
     def has_changed(self) -> bool:
         """Tell whether something was committed since the last time."""
 
@@ -95,6 +98,7 @@ class Ledger:
         self._tables = tables  # the handlers of each type of event, in each version of the shop
         self.rows: dict[str, Row] = {}
         self.events: dict[UUID, tuple[str, str]] = {}  # with their types and subjects
+        self._event_names: dict[UUID, str] = {}
         self.acknowledged = set[UUID]()  # orders
         self.effects: Counter[str] = Counter()  # in the database, by the keys of their handlers
         self.external: Counter[str] = Counter()  # effects, also by keys
@@ -107,7 +111,8 @@ class Ledger:
         self._claims: dict[str, set[int]] = defaultdict(set)  # tokens
         self._ends: dict[tuple[str, int], str] = {}
         self._last_in_lane: dict[str, int] = defaultdict(int)
-        self._last_effect = 0
+        self._headless: dict[str, float] = {}  # lanes whose first is blocked, and since when
+        self._seen_effects = set[int]()  # by their numbers
         self.checks = 0
         self._watched_claims, self._stored = Claims(self), stored(self, reader.query)
 
@@ -117,7 +122,7 @@ class Ledger:
         """Check that a handler may begin."""
         self.world.story.tell(self._process(), f"{self.name(key)} begins")
         if (row := self.rows.get(key)) is None:
-            self.world.fail(f"{key} begins, and its event was never committed")
+            self.world.fail(f"{self.name(key)} begins, and its event was never committed")
         if row.event_id != envelope.id:
             self.world.fail(f"{key} is the key of {envelope.id}")
         if row.lane:
@@ -149,13 +154,12 @@ class Ledger:
         self.external[key] += 1
         self._watched_claims.acts(self._process(), key)
         if UUID(key[:36]) not in self.events:
-            self.world.fail(f"{key} has an effect, and its event was rolled back")
+            self.world.fail(f"{self.name(key)} has an effect, and its event was rolled back")
 
     def name(self, key: str) -> str:
         """Return the name of a delivery for people."""
-        type_, subject = self.events.get(UUID(key[:36]), ("?", ""))
-        order = subject[-2:].lstrip("0") if subject else "?"
-        return f"{key[37:]}({type_} {order})"
+        event_id, _, handler = key.partition(":")
+        return f"{handler}({self._event_names.get(UUID(event_id), f'event {event_id}')})"
 
     def replayed(self, handler: str, *, again: bool) -> None:
         """Note that an operator has past events handled, perhaps again."""
@@ -209,15 +213,23 @@ class Ledger:
         for event_id, type_, subject in self._reader.query(EVENTS):
             if (this := UUID(str(event_id))) not in self.events:
                 self.events[this] = type_, subject
+                self._event_names[this] = self._event_name(type_, subject)
                 new.add(this)
                 if type_ == "order_withdrawn":
                     self.world.fail("an event is stored that its savepoint has rolled back")
         return new
 
+    def _event_name(self, type_: str, subject: str) -> str:
+        """Return what an event is called in stories: the first one about order 3, "placed 3"."""
+        same = list(self.events.values()).count((type_, subject))
+        name = f"{type_.removeprefix('order_')} {UUID(subject).int}"
+        return name if same == 1 else f"{name}, no. {same}"
+
     def _read_effects(self) -> None:
-        new = f"SELECT number, key FROM effects WHERE number > {self._last_effect} ORDER BY number"
-        for number, key in self._reader.query(new):
-            self._last_effect = number
+        for number, key in self._reader.query("SELECT number, key FROM effects ORDER BY number"):
+            if number in self._seen_effects:  # not all that is lower: it may have committed later
+                continue
+            self._seen_effects.add(number)
             self.effects[key] += 1
             if self.effects[key] > 1 and key[37:] not in self._replayed:
                 self.world.fail(f"{self.name(key)} has its effect twice in the database")
@@ -314,13 +326,20 @@ class Ledger:
 
     def _check_lanes(self) -> None:
         """Check that each lane has one head: the first that is neither done nor discarded."""
-        seen = set[str]()
+        seen, now = set[str](), self.world.now
+        headless = dict[str, float]()
         for row in self.rows.values():
-            if row.lane and row.is_open:
-                if bool(row.blocked) != (row.lane in seen):
-                    told = "blocked" if row.blocked else "not blocked"
-                    self.world.fail(f"{self.name(row.key)} is {told} in its lane")
-                seen.add(row.lane)
+            if not row.lane or not row.is_open:
+                continue
+            if row.lane in seen and not row.blocked:
+                self.world.fail(f"{self.name(row.key)} is not blocked in its lane")
+            if row.lane not in seen and row.blocked:
+                headless[row.lane] = since = self._headless.get(row.lane, now)
+                seconds = now - max(since, self.faults.calm_since)
+                if not self._reader.lanes_wait or seconds > self._reader.lanes_wait:
+                    self.world.fail(f"{self.name(row.key)} is blocked, and first in its lane")
+            seen.add(row.lane)
+        self._headless = headless
 
     def _tell_change(self, before: Row | None, row: Row) -> None:
         states = [before and _state(before), _state(row)]

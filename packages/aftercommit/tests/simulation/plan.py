@@ -5,7 +5,7 @@ than runs in which all is possible at once. All is data here, so that a plan can
 be written down.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, fields
 from random import Random
 from typing import Literal
 
@@ -63,9 +63,14 @@ class Plan:
     unavailable: float = 0.0  # the external system
     slowness: float = 0.1  # seconds that it takes, on average
     impatience: float = 0.0  # of clients
-    without: frozenset[int] = field(
-        default=frozenset()
-    )  # faults by their numbers: they are left out
+    without: frozenset[int] = frozenset()  # faults by their numbers: they are left out
+
+    def __str__(self) -> str:
+        """Return what makes it again, without what is as it is by default."""
+        said = {each.name: getattr(self, each.name) for each in fields(self)}
+        defaults = {each.name: each.default for each in fields(self)}
+        changed = (f"{name}={value!r}" for name, value in said.items() if value != defaults[name])
+        return f"Plan({', '.join(changed)})"
 
     @classmethod
     def of(cls, seed: int, handlers: frozenset[str]) -> "Plan":

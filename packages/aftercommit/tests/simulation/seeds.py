@@ -2,6 +2,7 @@
 
 import gc
 import os
+import re
 import sys
 import time
 import warnings
@@ -20,6 +21,7 @@ from simulation import driver, shop
 from simulation.driver import SQLiteServer
 from simulation.faults import Faults
 from simulation.plan import Plan
+from simulation.postgresql import PostgreSQLServer, database
 from simulation.simulation import Simulation, logged
 from simulation.world import Violation, World
 
@@ -46,23 +48,24 @@ class Outcome:
     checks: int
 
     @property
+    def kind_of_problem(self) -> str:
+        """The problem without the names and numbers that it is about."""
+        return re.sub(r"\S*\(.*?\)|\S*\d\S*", "…", self.problem)
+
+    @property
     def without_story(self) -> "Outcome":
         """The same in few bytes."""
         return replace(self, story="", details="")
 
 
 @contextmanager
-def world_of(plan: Plan) -> Iterator[Simulation]:
-    """Open a world on SQLite, in which nothing has happened yet."""
+def world_of(plan: Plan, postgresql: str = "") -> Iterator[Simulation]:
+    """Open a world in which nothing has happened yet: on SQLite, unless it is given a server."""
     _install()
-    folder = str(IN_MEMORY) if IN_MEMORY.is_dir() else None
     gc.disable()
     try:
-        with TemporaryDirectory(prefix="simulation-", dir=folder) as place:
-            file = Path(place, "shop.db")
-            file.write_bytes(_empty_database())
-            world = World(plan.seed, plan.latency)
-            server = SQLiteServer(world, file)
+        world = World(plan.seed, plan.latency)
+        with _server(world, postgresql) as server:
             faults = Faults(world, plan, server)
             simulation = Simulation(plan, world, faults, server)
             with server.running(faults, simulation.ledger.look), logged(world):
@@ -73,9 +76,21 @@ def world_of(plan: Plan) -> Iterator[Simulation]:
         gc.enable()
 
 
-def run(plan: Plan, script: Script = Simulation.run) -> Outcome:
+@contextmanager
+def _server(world: World, postgresql: str) -> Iterator[SQLiteServer | PostgreSQLServer]:
+    if postgresql:
+        yield PostgreSQLServer(world, database(postgresql))
+        return
+    folder = str(IN_MEMORY) if IN_MEMORY.is_dir() else None
+    with TemporaryDirectory(prefix="simulation-", dir=folder) as place:
+        file = Path(place, "shop.db")
+        file.write_bytes(_empty_database())
+        yield SQLiteServer(world, file)
+
+
+def run(plan: Plan, script: Script = Simulation.run, *, postgresql: str = "") -> Outcome:
     """Run a world, and return what has become of it."""
-    with world_of(plan) as simulation:
+    with world_of(plan, postgresql) as simulation:
         world = simulation.world
         with suppress(Violation):  # the world remembers it
             script(simulation)
@@ -93,18 +108,19 @@ def run(plan: Plan, script: Script = Simulation.run) -> Outcome:
         )
 
 
-def run_seed(seed: int) -> Outcome:
+def run_seed(seed: int, *, postgresql: str = "") -> Outcome:
     """Run the world of a seed."""
-    outcome = run(Plan.of(seed, shop.HANDLERS))
+    outcome = run(Plan.of(seed, shop.HANDLERS), postgresql=postgresql)
     if seed % COLLECTED_TOGETHER == 0:
         gc.collect()
+        gc.freeze()  # what is left is there to stay
     return outcome
 
 
-def run_batch(seeds: Sequence[int]) -> Finished:
+def run_batch(seeds: Sequence[int], postgresql: str = "") -> Finished:
     """Run some seeds in this process."""
     be_quiet()
-    outcomes = [run_seed(seed) for seed in seeds]
+    outcomes = [run_seed(seed, postgresql=postgresql) for seed in seeds]
     shown = [each if each.problem else each.without_story for each in outcomes]
     return time.process_time(), shown
 

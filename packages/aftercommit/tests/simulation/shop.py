@@ -20,6 +20,7 @@ from aftercommit import (
     Codec,
     EngineSettings,
     Envelope,
+    Extension,
     Extensions,
     Handlers,
     IdempotencyKey,
@@ -452,11 +453,13 @@ class Settings(EngineSettings):
 
 
 class Shop(App[Settings]):
-    """The application, without extensions: their services are processes of their own."""
+    """The application; the services of extensions would be processes of their own."""
 
     name, summary = "shop", "Take orders."
-    extensions = Extensions(())
     default_database_url = "sqlite:///shop.db"
+
+    def __init__(self, extensions: Sequence[Extension] = ()) -> None:
+        self.extensions = Extensions(extensions)  # type: ignore[misc]  # a database needs one
 
     def codec(self) -> Codec[Any]:
         return CODEC

@@ -1,6 +1,6 @@
 """Makes a plan that fails smaller: fewer orders, requests, outages, processes and faults.
 
-It leaves parts out as long as the world still fails, in whatever way. What is left is what a person
+It leaves parts out as long as the world still fails in the same way. What is left is what a person
 has to read. Source: A. Zeller, R. Hildebrandt, *Simplifying and Isolating Failure-Inducing Input*,
 IEEE Transactions on Software Engineering 28 (2002), "delta debugging".
 """
@@ -18,6 +18,8 @@ Fails = Callable[[Plan], int | None]
 
 SIMPLER: Sequence[dict[str, Any]] = (
     {"versions": 1},
+    {"slowness": 0.1},
+    {"latency": 0.003},
     {"has_savepoints": False},
     {"impatience": 0.0},
     {"unavailable": 0.0},

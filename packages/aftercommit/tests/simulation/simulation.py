@@ -1,7 +1,7 @@
 """One world: processes of the shop, clients, operators and faults, until all must be done."""
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext
 from datetime import UTC, datetime
 from functools import partial
@@ -11,11 +11,10 @@ from uuid import UUID
 
 import anyio
 import sqlalchemy as sa
-from aftercommit import Application, MessageOrigin, Outbox, open_application
+from aftercommit import Application, Extension, MessageOrigin, Outbox, open_application
 from aftercommit.errors import ConcurrentUpdate, MessageAlreadyHandled, TransientError
 from aftercommit.process.worker import Worker
 from aftercommit.sources import Sources
-from aftercommit.sqlite import prepare
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from simulation import shop
@@ -44,6 +43,7 @@ class SimulatedServer(Server, Reader, Protocol):
     """The database of a world."""
 
     url: str
+    extensions: Sequence[Extension]  # that an application needs to use it
 
     def new_engine(self) -> AsyncEngine:
         """Return an engine as an application has one of its own."""
@@ -144,7 +144,7 @@ class Simulation:
         if self.plan.has_sessions:
             process.outbox = self._outbox(process)
             return process.outbox.app.open(process.outbox.app.load({}))
-        app = shop.Shop()
+        app = shop.Shop(self.server.extensions)
         return open_application(
             app,
             app.load({"database_url": self.server.url, **self._settings(process)}, {}),
@@ -163,7 +163,7 @@ class Simulation:
             table.rows,
             ports={"outside_world": self.behaviour.outside_world},
             renamed=table.renamed,
-            extensions=(),
+            extensions=self.server.extensions,
             sources=self._sources,
             **self._settings(process),
         )
@@ -181,7 +181,6 @@ class Simulation:
     async def _open_sessions(self, process: Shop) -> None:
         """Be an application that opens its sessions itself; some have a worker beside them."""
         process.outbox, process.engine = self._outbox(process), self.server.new_engine()
-        prepare(process.engine)
         has_worker = process.role == "worker" or self.world.chance(0.5)
         try:
             async with process.outbox.running() if has_worker else nullcontext():

@@ -8,7 +8,7 @@ asyncio promises.
 
 import asyncio
 from asyncio import events
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from heapq import heappop, heappush
 from itertools import count
 from math import inf
@@ -62,6 +62,12 @@ class Loop(asyncio.BaseEventLoop):
 
     def time(self) -> float:
         return self.world.now
+
+    async def create_unix_connection(
+        self, protocol_factory: Callable[[], Any], path: object = None, **_: object
+    ) -> tuple[Any, Any]:
+        assert self.world.connect, "nobody listens"
+        return await self.world.connect(self, protocol_factory)
 
     def _write_to_self(self) -> None:
         """Wake no selector."""
@@ -126,9 +132,9 @@ class Process:
             events._set_running_loop(None)
         task._log_destroy_pending = False  # a crash destroys it
 
-    def crash(self) -> None:
+    def crash(self, moment: str = "") -> None:
         """Vanish, as by SIGKILL: not one `finally` runs, since nothing runs any more."""
-        self.world.story.tell(self, "CRASHES")
+        self.world.story.tell(self, f"CRASHES {moment}")
         self.end()
 
     def end(self) -> None:
@@ -141,13 +147,14 @@ class Process:
         for connection in self.connections:
             connection.drop()
 
-    def freeze(self, seconds: float) -> None:
+    def freeze(self, seconds: float, moment: str = "") -> None:
         """Stand still, as by SIGSTOP: timers and answers arrive all at once when it goes on."""
-        self.world.story.tell(self, f"FREEZES for {seconds:.1f} s")
+        self.world.story.tell(self, f"FREEZES for {seconds:.1f} s {moment}")
         self.frozen_until = self.world.now + seconds
 
 
 Action = Callable[[], object]
+Connect = Callable[[Loop, Callable[[], Any]], Awaitable[tuple[Any, Any]]]
 
 
 class World:
@@ -161,6 +168,7 @@ class World:
         self.processes: list[Process] = []
         self.graveyard: list[Process] = []
         self.problem = ""
+        self.connect: Connect | None = None  # processes to a server, if there is one
         self._agenda: list[tuple[float, int, Process | None, Action]] = []
 
     @property

@@ -1,0 +1,27 @@
+"""Worlds that a seed draws, on PostgreSQL: whatever breaks in them, the promises hold."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from simulation.postgresql import running_server
+from simulation.test_seeds import simulate
+
+SEEDS = 12
+TWICE = 4
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    """The URL of a server that does nothing by itself."""
+    with running_server() as url:
+        yield url
+
+
+def test_promises_hold_on_postgresql(server: str) -> None:
+    """Crashes, freezes, cut wires, outages, waits for locks, time-outs: all by seed."""
+    first = simulate(1, SEEDS, "--server", server, "--digests")
+
+    assert f"{SEEDS} seeds, 0 failed" in first
+    again = simulate(1, TWICE, "--server", server, "--digests")
+    assert again.splitlines()[:TWICE] == first.splitlines()[:TWICE], "a story differs"
