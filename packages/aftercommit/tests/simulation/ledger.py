@@ -136,6 +136,10 @@ class Ledger:
         """Note that a handler has ended, however it has."""
         self._watched_claims.ends(self._process(), key)
 
+    def waits(self, row: Row) -> bool:
+        """Tell whether a delivery is claimed, and its handler has not begun."""
+        return self._watched_claims.waits(row)
+
     def is_transactional(self, handler: str) -> bool:
         """Tell whether a handler has its effect in a transaction."""
         return handler in self._transactional and handler != "ask_bank"

@@ -32,12 +32,6 @@ class Operator:
         self._handler = random.choice(names)
         if ledger.paused and (what == "resume" or (what == "replay" and world.chance(0.5))):
             self._handler = random.choice(sorted(ledger.paused))
-        outstanding = [row for row in ledger.rows.values() if row.is_open]
-        # rather what somebody runs, or what others wait for: that is where something can go wrong
-        running = [row for row in outstanding if row.owner]
-        waited_for = [row for row in outstanding if row.lane and not row.blocked]
-        some = random.choice([running, waited_for, outstanding]) or outstanding
-        self._row: Row | None = random.choice(some) if some else None
         self._order = random.choice([*ledger.rows.values()]).event_id if ledger.rows else None
 
     async def decide(self, process: Process, application: Application) -> None:
@@ -45,11 +39,11 @@ class Operator:
         database = application.database
         tell = self._world.story.tell
         match self.what:
-            case "retry" | "discard" if self._row:
-                tell(process, f"decides to {self.what} {self._ledger.name(self._row.key)}")
+            case "retry" | "discard" if row := self._delivery():
+                tell(process, f"decides to {self.what} {self._ledger.name(row.key)}")
                 decide = getattr(delivery_admin, self.what)
                 with suppress(DeliveryNotFound):
-                    await decide(database, self._row.event_id, self._row.handler, DECISION)
+                    await decide(database, row.event_id, row.handler, DECISION)
             case "pause" | "resume":
                 tell(process, f"decides to {self.what} {self._handler}")
                 with suppress(HandlerNotFound):
@@ -64,6 +58,19 @@ class Operator:
                 await self._replay(process, application)
             case "erase" if self._order:
                 await self._erase(process, application, self._order)
+
+    def _delivery(self) -> Row | None:
+        """Choose one, rather where something can go wrong: that others run, or wait for."""
+        rows, random = self._ledger.rows.values(), self._world.random
+        outstanding = [row for row in rows if row.is_open]
+        kinds = [
+            [row for row in outstanding if self._ledger.waits(row)],
+            [row for row in outstanding if row.owner],
+            [row for row in outstanding if row.lane and not row.blocked],
+            outstanding,
+        ]
+        some = next((each for each in random.sample(kinds, len(kinds)) if each), None)
+        return random.choice(some) if some else None
 
     async def _replay(self, process: Process, application: Application) -> None:
         name, bus = self._handler, application.bus

@@ -13,7 +13,20 @@ Outage = Literal["is down", "is full", "is read-only", "is locked", "jumps"]
 Request = Literal["retry", "discard", "pause", "resume", "prune", "replay", "erase", "stop"]
 
 OUTAGES: tuple[Outage, ...] = ("is down", "is full", "is read-only", "is locked")
-REQUESTS: tuple[Request, ...] = ("retry", "discard", "pause", "resume", "prune", "replay", "erase")
+REQUESTS: tuple[Request, ...] = (
+    "retry",
+    "retry",
+    "discard",
+    "discard",
+    "pause",
+    "resume",
+    "prune",
+    "replay",
+    "erase",
+)
+
+BURST = 0.5  # seconds in which many orders come
+SOON = 0.5  # seconds after an order, on average, in which an operator decides something
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,9 +89,13 @@ class Plan:
         outages += [
             (time, "jumps", round(random.uniform(-20, 60), 1)) for time in times(some([0, 0, 0, 2]))
         ]
-        requests: list[tuple[float, Request]] = [
-            (time, some(REQUESTS)) for time in times(some([0, 0, 3, 8]))
-        ]
+        orders = times(some([2, 4, 8]))
+        if random.random() < 0.3:  # all at once, so that some wait for others
+            orders = sorted(orders[0] + random.uniform(0, BURST) for _ in orders)
+        # half of what operators decide comes when there is something to decide about
+        asked = times(some([0, 0, 3, 8]))
+        asked = [some([time, some(orders) + random.expovariate(1 / SOON)]) for time in asked]
+        requests: list[tuple[float, Request]] = [(round(t, 3), some(REQUESTS)) for t in asked]
         requests += [(time, "stop") for time in times(some([0, 0, 2, 5]))]
         has_sessions = random.random() < 0.3
         return cls(
@@ -92,7 +109,7 @@ class Plan:
             has_savepoints=has_sessions and random.random() < 0.5,
             versions=some([1, 1, 2]),
             handlers=frozenset(name for name in sorted(handlers) if random.random() < 0.7),
-            orders=tuple(times(some([2, 4, 8]))),
+            orders=tuple(round(time, 3) for time in orders),
             requests=tuple(sorted(requests)),
             outages=tuple(outages),
             seconds=seconds + 5,
