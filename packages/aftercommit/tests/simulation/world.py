@@ -108,6 +108,8 @@ class Loop(asyncio.BaseEventLoop):
                 if not (handle := ready.popleft()).cancelled():
                     handle._run()
             self.world.fail(f"{self.process} is in an endless loop")
+        except (SystemExit, KeyboardInterrupt) as error:
+            self.world.fail(f"{self.process} is ended by a handler: {error!r}")
         finally:
             events._set_running_loop(None)
 
