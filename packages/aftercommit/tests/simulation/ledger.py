@@ -132,9 +132,13 @@ class Ledger:
         if since is not None and now - max(since, self.faults.calm_since) > PAUSE_IS_KNOWN:
             self.world.fail(f"{self.name(key)} begins, and is paused for {now - since:.1f} s")
 
-    def ends(self, key: str) -> None:
-        """Note that a handler has ended, however it has."""
-        self._watched_claims.ends(self._process(), key)
+    def ends(self, key: str, *, has_returned: bool) -> None:
+        """Note that a handler has ended."""
+        self._watched_claims.ends(self._process(), key, has_returned=has_returned)
+
+    def is_in_database(self, handler: str) -> bool:
+        """Tell whether a handler has an effect in the database, perhaps by its reply."""
+        return handler in self._transactional
 
     def waits(self, row: Row) -> bool:
         """Tell whether a delivery is claimed, and its handler has not begun."""

@@ -247,9 +247,9 @@ def watched(handler: Any) -> Any:
             await behaviour.misbehave(stray)
         except BaseException as error:
             behaviour.ledger.raises(idempotency_key, error)
+            behaviour.ledger.ends(idempotency_key, has_returned=False)
             raise
-        finally:
-            behaviour.ledger.ends(idempotency_key)
+        behaviour.ledger.ends(idempotency_key, has_returned=True)
         return reply
 
     return watching
