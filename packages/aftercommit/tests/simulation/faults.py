@@ -142,4 +142,4 @@ class Faults:
         self.is_over = True
         self._end_outage()
         for process in self.world.processes:
-            process.frozen_until = min(process.frozen_until, self.world.now)
+            process.thaw(at_once=True)

@@ -77,7 +77,7 @@ class Plan:
         """Draw the plan of a seed."""
         random = Random(f"plan {seed}")
         some = random.choice
-        seconds = some([10.0, 25.0, 50.0])
+        seconds = some([8.0, 20.0, 40.0])
 
         def times(count: int) -> list[float]:
             return sorted(round(random.uniform(0.5, seconds), 3) for _ in range(count))

@@ -340,6 +340,8 @@ class Simulation:
         def is_done() -> bool:
             return len(self.ledger.acknowledged) == number_of_orders and not self.ledger.outstanding
 
+        for number in range(1, number_of_orders + 1):
+            self.order(number)  # or a client would lose its patience first
         end = world.now + DRAIN
         while not is_done() and world.now < end:
             is_parked = any(row.parked_at for row in self.ledger.rows.values())

@@ -21,6 +21,9 @@ CALLBACKS_AT_ONCE = 20_000  # of one process at one moment: more are taken for a
 BEGIN = 1_800_000_000.0  # seconds since 1970
 
 
+Action = Callable[[], object]
+
+
 class Violation(AssertionError):
     """A promise of the engine is broken."""
 
@@ -117,6 +120,7 @@ class Process:
         self.loop = Loop(world, self)
         self.is_up = self.is_dead = False
         self.frozen_until = self.waited_at = self.broken_at = -inf
+        self.deferred: list[Action] = []  # what has to wait until it goes on
         self.connections: list[Connection] = []
         world.processes.append(self)
 
@@ -151,9 +155,18 @@ class Process:
         """Stand still, as by SIGSTOP: timers and answers arrive all at once when it goes on."""
         self.world.story.tell(self, f"FREEZES for {seconds:.1f} s {moment}")
         self.frozen_until = self.world.now + seconds
+        self.world.after(seconds, self.thaw)
+
+    def thaw(self, *, at_once: bool = False) -> None:
+        """Go on, unless it was frozen anew."""
+        if at_once:
+            self.frozen_until = min(self.frozen_until, self.world.now)
+        if self.frozen_until <= self.world.now:
+            deferred, self.deferred = self.deferred, []
+            for action in deferred:
+                self.world.after(0.0, action, self)
 
 
-Action = Callable[[], object]
 Connect = Callable[[Loop, Callable[[], Any]], Awaitable[tuple[Any, Any]]]
 
 
@@ -223,11 +236,11 @@ class World:
 
     def _act(self) -> Process | None:
         """Do the first thing on the agenda; return the process that it concerns."""
-        _, number, process, action = heappop(self._agenda)
+        *_, process, action = heappop(self._agenda)
         if process and process.is_dead:
             return None
         if process and process.frozen_until > self.now:
-            heappush(self._agenda, (process.frozen_until, number, process, action))
+            process.deferred.append(action)
             return None
         action()
         return process
