@@ -146,7 +146,7 @@ class Runner:
             self._waits_since = self._world.now
         waiting = self._world.now - self._waits_since
         if waiting > BUSY_IS_LONG:
-            self._process.disturbed_at = self._world.now
+            self._process.waited_at = self._world.now
         return waiting < BUSY_SECONDS
 
     def _effect(self, call: ThreadCall, what: str, fault: Fault | None) -> None:

@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,14 +22,17 @@ from typing import Literal, NamedTuple
 
 import aftercommit
 
+from simulation.postgresql import running_server
+from simulation.schedules import SCHEDULES
 from simulation.seeds import repeatable, run_seed
+from simulation.seeds import run as run_world
 
 ENGINE = Path(aftercommit.__file__).parent
 TESTS = Path(__file__).parents[1]
 IN_MEMORY = Path("/dev/shm")
 FOUND = "found"
 LONGEST = 900.0  # seconds for all seeds of a mutation
-PROBLEM = re.compile(r"seed (\d+): (.*)")
+PROBLEM = re.compile(r"^(seed \d+|\w+): (.*)")
 
 
 class Change(NamedTuple):
@@ -75,25 +79,27 @@ def mutate(text: str, file: str, mutation: Mutation) -> str:
 
 
 class Result(NamedTuple):
-    """What became of a mutation: the seed that has found it, and by what; None if none has."""
+    """What became of a mutation: the seed or schedule that has found it, and by which check."""
 
     mutation: Mutation
-    seed: int | None
+    found: str
     problem: str
     seconds: float
 
     @property
     def is_as_expected(self) -> bool:
         """Whether it was found if it can be, and not if the list says that it cannot be."""
-        return (self.seed is not None) == (self.mutation.expected == FOUND)
+        return bool(self.found) == (self.mutation.expected == FOUND)
 
     def __str__(self) -> str:
         sign = " " if self.is_as_expected else "✗"
-        found = "not found" if self.seed is None else f"seed {self.seed}"
-        return f"{sign} {self.mutation.name:80.80} {found:9} {self.seconds:4.0f} s  {self.problem}"
+        found = self.found or "not found"
+        return (
+            f"{sign} {self.mutation.name:80.80} {found:9.9} {self.seconds:4.0f} s  {self.problem}"
+        )
 
 
-def run(mutation: Mutation, seeds: int) -> Result:
+def run(mutation: Mutation, *, seeds: int, server: str) -> Result:
     """Run seeds on an engine with this mutation, until one fails."""
     begun = monotonic()
     with TemporaryDirectory(dir=IN_MEMORY if IN_MEMORY.is_dir() else None) as folder:
@@ -104,24 +110,29 @@ def run(mutation: Mutation, seeds: int) -> Result:
             Path(engine, file).write_text(mutate(before, file, mutation))
         path = os.pathsep.join([folder, str(TESTS), os.environ.get("PYTHONPATH", "")])
         environment = {**os.environ, "PYTHONPATH": path}
-        command = [sys.executable, "-m", "simulation.mutants", str(seeds)]
+        command = [sys.executable, "-m", "simulation.mutants", str(seeds), server]
         try:
             done = subprocess.run(
                 command, env=environment, capture_output=True, text=True, timeout=LONGEST
             )
         except subprocess.TimeoutExpired:
-            return Result(mutation, None, f"no end within {LONGEST:.0f} s", LONGEST)
+            return Result(mutation, "", f"no end within {LONGEST:.0f} s", LONGEST)
     seconds = monotonic() - begun
     if found := PROBLEM.search(done.stdout):
-        return Result(mutation, int(found[1]), found[2], seconds)
+        return Result(mutation, found[1], found[2], seconds)
     problem = done.stderr.strip().splitlines()[-1] if done.returncode else ""
-    return Result(mutation, None, problem, seconds)
+    return Result(mutation, "", problem, seconds)
 
 
 def find() -> int:
-    """Run seeds until one fails; print that."""
-    for seed in range(1, int(sys.argv[1]) + 1):
-        if problem := run_seed(seed).problem:
+    """Run schedules, and then seeds, until one fails; print that."""
+    _, seeds, server = sys.argv
+    for plan, script in SCHEDULES:
+        if problem := run_world(plan, script, postgresql=server).problem:
+            _print(f"{script.__name__}: {problem}")
+            return 1
+    for seed in range(1, int(seeds) + 1):
+        if problem := run_seed(seed, postgresql=server).problem:
             _print(f"seed {seed}: {problem}")
             return 1
     return 0
@@ -144,13 +155,17 @@ def main(mutations: Sequence[Mutation]) -> None:
         if each.database == options.database
         and (not options.names or any(name in each.name for name in options.names))
     ]
-    with ThreadPoolExecutor(options.together) as pool:
+    needs_server = options.database == "postgresql"
+    with (
+        running_server() if needs_server else nullcontext("") as server,
+        ThreadPoolExecutor(options.together) as pool,
+    ):
         results = []
-        for result in pool.map(partial(run, seeds=options.seeds), wanted):
+        for result in pool.map(partial(run, seeds=options.seeds, server=server), wanted):
             _print(result)
             results.append(result)
     wrong = sum(not each.is_as_expected for each in results)
-    found = sum(each.seed is not None for each in results)
+    found = sum(bool(each.found) for each in results)
     _print(f"{len(results)} mutations, {found} found; {wrong} not as the list says")
     sys.exit(wrong > 0)
 
