@@ -56,7 +56,8 @@ def a_deadlock_is_ended(simulation: Simulation) -> None:
     one.ask("LOCK TABLE effects")
     simulation.world.run(0.5)
     other.ask("LOCK TABLE orders")
-    assert one.waits and other.waits
+    assert one.waits
+    assert other.waits
 
     simulation.world.run(0.6)
     assert one.error.startswith("40P01"), one.error
@@ -91,14 +92,20 @@ def a_session_outlives_its_client_while_it_waits(simulation: Simulation) -> None
 
 
 def a_frozen_process_loses_its_transaction(simulation: Simulation) -> None:
-    """It has locked rows, which others need: the server ends what is idle in a transaction."""
-    web = started(simulation, "web")
-    simulation.faults.at_next(web, "UPDATE deliveries", Fault("freeze", "after", 60.0))
+    """It has locked what others need: the server ends what is idle in a transaction."""
+    web, other = started(simulation, "web"), started(simulation, "web")
+    simulation.faults.at_next(web, "INSERT commands", Fault("freeze", "after", 60.0))
     simulation.ask(web, 1)
-    started(simulation, "worker")
-    simulation.world.run(40.0)
-    assert not simulation.ledger.outstanding
+    simulation.world.run(2)
+    simulation.ask(other, 1)
+    simulation.world.run(8)
+    assert not simulation.ledger.acknowledged  # it was refused, after a while
 
+    simulation.world.run(5)
+    simulation.ask(other, 1)
+    simulation.world.run(2)
+    assert simulation.ledger.acknowledged
+    started(simulation, "worker")
     simulation.drain(1)
 
 
