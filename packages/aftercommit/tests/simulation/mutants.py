@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,6 +22,7 @@ from typing import Literal, NamedTuple
 
 import aftercommit
 
+from simulation.postgresql import running_server
 from simulation.seeds import repeatable, run_seed
 
 ENGINE = Path(aftercommit.__file__).parent
@@ -93,8 +95,8 @@ class Result(NamedTuple):
         return f"{sign} {self.mutation.name:80.80} {found:9} {self.seconds:4.0f} s  {self.problem}"
 
 
-def run(mutation: Mutation, seeds: int) -> Result:
-    """Run seeds on an engine with this mutation, until one fails."""
+def run(mutation: Mutation, seeds: int, server: str) -> Result:
+    """Run seeds on an engine with this mutation, until one fails; perhaps on a server."""
     begun = monotonic()
     with TemporaryDirectory(dir=IN_MEMORY if IN_MEMORY.is_dir() else None) as folder:
         engine = Path(folder, ENGINE.name)
@@ -104,7 +106,7 @@ def run(mutation: Mutation, seeds: int) -> Result:
             Path(engine, file).write_text(mutate(before, file, mutation))
         path = os.pathsep.join([folder, str(TESTS), os.environ.get("PYTHONPATH", "")])
         environment = {**os.environ, "PYTHONPATH": path}
-        command = [sys.executable, "-m", "simulation.mutants", str(seeds)]
+        command = [sys.executable, "-m", "simulation.mutants", str(seeds), server]
         try:
             done = subprocess.run(
                 command, env=environment, capture_output=True, text=True, timeout=LONGEST
@@ -120,8 +122,9 @@ def run(mutation: Mutation, seeds: int) -> Result:
 
 def find() -> int:
     """Run seeds until one fails; print that."""
-    for seed in range(1, int(sys.argv[1]) + 1):
-        if problem := run_seed(seed).problem:
+    _, seeds, server = sys.argv
+    for seed in range(1, int(seeds) + 1):
+        if problem := run_seed(seed, postgresql=server).problem:
             _print(f"seed {seed}: {problem}")
             return 1
     return 0
@@ -144,9 +147,13 @@ def main(mutations: Sequence[Mutation]) -> None:
         if each.database == options.database
         and (not options.names or any(name in each.name for name in options.names))
     ]
-    with ThreadPoolExecutor(options.together) as pool:
+    is_needed = options.database == "postgresql"
+    with (
+        running_server() if is_needed else nullcontext("") as server,
+        ThreadPoolExecutor(options.together) as pool,
+    ):
         results = []
-        for result in pool.map(partial(run, seeds=options.seeds), wanted):
+        for result in pool.map(partial(run, seeds=options.seeds, server=server), wanted):
             _print(result)
             results.append(result)
     wrong = sum(not each.is_as_expected for each in results)

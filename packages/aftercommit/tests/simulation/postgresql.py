@@ -59,7 +59,6 @@ SETTINGS = {  # of the server: nothing by itself, nothing for a time after a cra
     "track_activities": "off",
     "track_counts": "off",
 }
-LANES_WAIT = 90.0  # a worker looks for them once a minute
 FUNCTIONS = """
 CREATE FUNCTION simulation_now() RETURNS double precision STABLE LANGUAGE sql
     RETURN coalesce(nullif(current_setting('simulation.now', true), ''), '0')::double precision;
@@ -172,7 +171,7 @@ class PostgreSQLServer:
         self._world, self._control, self.sessions = world, its.control, its.sessions
         self.url = its.url.render_as_string(hide_password=False)
         self.extensions: Sequence[Extension] = [SimulatedExtension()]
-        self.lanes_wait = LANES_WAIT
+        self.has_lane_locks = True
         self._commits = self._seen = 0
         self._looks: Callable[[], None] = lambda: None
         its.empty()
