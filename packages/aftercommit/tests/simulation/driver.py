@@ -47,7 +47,7 @@ class SQLiteServer:
         self._reader = sqlite3.connect(f"file:{file}?mode=ro", uri=True, isolation_level=None)
         self._version = 0
         self.url = f"sqlite+anyio:///{file}"
-        self.lanes_wait = 0.0
+        self.has_lane_locks = False
         self.extensions: Sequence[Extension] = ()
 
     def has_changed(self) -> bool:

@@ -5,6 +5,7 @@ as the few steps that it comes down to. In each, the world begins quiet, and all
 end.
 """
 
+from argparse import ArgumentParser
 from collections.abc import Callable, Sequence
 
 from aftercommit.extensions.operations import handler_pauses
@@ -13,6 +14,7 @@ from simulation.faults import Fault
 from simulation.operators import DECISION
 from simulation.plan import Plan
 from simulation.seeds import repeatable, run
+from simulation.server_schedules import ON_POSTGRESQL, started
 from simulation.simulation import LEASE, Shop, Simulation
 
 QUIET = Plan(seed=0)
@@ -94,18 +96,14 @@ SCHEDULES: Sequence[tuple[Plan, Callable[[Simulation], None]]] = [
 ]
 
 
-def started(simulation: Simulation, role: str) -> Shop:
-    """Start a process, and wait until it is up."""
-    process = simulation.begin(role)
-    simulation.world.run(10, lambda: process.is_up)
-    return process
-
-
 def main() -> int:
-    """Run all schedules; show the stories of those that fail."""
+    """Run all schedules, perhaps on a server; show the stories of those that fail."""
+    parser = ArgumentParser(prog="python -m simulation.schedules", description=__doc__)
+    parser.add_argument("--server", metavar="URL", default="", help="one of PostgreSQL that runs")
+    server = parser.parse_args().server
     failed = 0
-    for plan, script in SCHEDULES:
-        outcome = run(plan, script)
+    for plan, script in [*SCHEDULES, *(ON_POSTGRESQL if server else ())]:
+        outcome = run(plan, script, postgresql=server)
         failed += bool(outcome.problem)
         print(f"{script.__name__}: {outcome.problem or 'holds'}")
         if outcome.problem:

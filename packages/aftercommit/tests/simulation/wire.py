@@ -31,7 +31,7 @@ from simulation.server_limits import Limit, taken_out
 from simulation.sessions import Session, Sessions
 from simulation.world import Loop
 
-UNINTERESTING = ("SELECT", "BEGIN", "SHOW", "SET", "select", "show")
+UNINTERESTING = ("SELECT", "BEGIN", "SHOW", "SET", "select", "show", "WITH typebases")
 UNHEARD = "SET simulation.channel = ''"  # it is nothing to the server
 CUT = "the connection was cut"
 
@@ -261,7 +261,8 @@ class Wire(asyncio.Transport):
         if errors := [error_of(each) for each in messages if each.kind == b"E"]:
             self._tell(f"{asked.name} → {errors[0]}")
         else:
-            if not asked.name.startswith(UNINTERESTING):
+            is_nothing = asked.name == "ROLLBACK" and not self._is_dirty
+            if not is_nothing and not asked.name.startswith(UNINTERESTING):
                 self._tell(asked.name)
             self._is_dirty |= has_written(asked, messages)
             self._keep(session, asked)
