@@ -41,6 +41,7 @@ class Claims:
         self._held: dict[Claim, Held] = {}
         self._running: dict[tuple[str, str], int] = {}  # tokens, by processes and keys
         self._begun, self._acted = set[Claim](), set[Claim]()
+        self._returned: dict[Claim, float] = {}
         self._ended: dict[Claim, str] = {}
 
     # when a handler runs
@@ -50,12 +51,27 @@ class Claims:
         held = self._held.get((row.key, row.token))
         if held is None or held.owner != process.name:
             return  # somebody has taken it away, which it does not know yet
+        self._check_repetition(process, row)
         self._running[process.name, row.key] = row.token
         self._begun.add((row.key, row.token))
         left, name = held.until - self._world.wall_clock, self._ledger.name(row.key)
         least = 0.0 if self._ledger.is_transactional(row.handler) else self._ledger.handler_timeout
         if left < least and self._clock_is_steady(held.since):
             self._world.fail(f"{name} begins {left:.1f} s before its lease ends")
+
+    def _check_repetition(self, process: Process, row: "Row") -> None:
+        """Check that a worker does not repeat an effect of which it knows that it has happened.
+
+        It may not have been able to store that in its lease; then it has to before it claims again,
+        unless the claim has stood in line meanwhile. A reply is repeated if it could not be stored.
+        """
+        before = row.key, row.token - 1
+        held, returned_at = self._held.get(before), self._returned.get(before)
+        if returned_at is None or held is None or self._ledger.is_in_database(row.handler):
+            return
+        held_up = max(process.frozen_until, process.waited_at)
+        if held.owner == process.name and held_up < returned_at - A_MOMENT:
+            self._world.fail(f"{process} repeats {self._ledger.name(row.key)}, which had returned")
 
     def waits(self, row: "Row") -> bool:
         """Tell whether a delivery is claimed, and its handler has not begun."""
@@ -66,12 +82,14 @@ class Claims:
         if token := self._running.get((process.name, key)):
             self._acted.add((key, token))
 
-    def ends(self, process: Process, key: str) -> None:
+    def ends(self, process: Process, key: str, *, has_returned: bool) -> None:
         """Check that a handler has not gone on after its lease."""
         token = self._running.pop((process.name, key), None)
         held = self._held.get((key, token or 0))
         if token is None or held is None:
             return
+        if has_returned:
+            self._returned[key, token] = self._world.now
         late = self._world.wall_clock - held.until
         is_undisturbed = self._clock_is_steady(held.since) and process.frozen_until < held.since
         if late > 0 and is_undisturbed:
@@ -87,7 +105,7 @@ class Claims:
             self._check_writer(by, before, row)
             self._check_end(by, before, row)
         if not row.is_open and row.discarded_at is None and (before is None or before.is_open):
-            self._check_done(row)
+            self._check_done(by, row)
         if row.owner and row.is_open and (row.key, row.token) not in self._held:
             owner = row.owner.split("@")[0]
             self._held[row.key, row.token] = Held(owner, self._world.now, row.due or inf)
@@ -95,6 +113,8 @@ class Claims:
     def ended(self, claim: Claim, outcome: str, error: str) -> None:
         """Check that what the history says of the end of a claim is so."""
         name, held = self._ledger.name(claim[0]), self._held.get(claim)
+        if outcome == "failed" and self._ended.get(claim) == "done":
+            self._world.fail(f"{name} is said to have failed, and was done")
         self._ended[claim] = outcome
         if outcome == "released" and claim in self._acted:
             self._world.fail(f"{name} is said to be released before its effect, and had it before")
@@ -119,12 +139,12 @@ class Claims:
         ):
             self._world.fail(f"{by} writes about {name}, which {owner} has claimed")
 
-    def _check_done(self, row: "Row") -> None:
+    def _check_done(self, by: Process | None, row: "Row") -> None:
         """Check that a claim has done it, and one that had not ended before."""
         name, claim = self._ledger.name(row.key), (row.key, row.token)
-        if claim not in self._held:
+        if claim not in self._held and by:
             self._world.fail(f"{name} is done, and nobody had claimed it")
-        # what was done, and could not be stored in its lease, is a failure until that is made up for
+        # what was done, and was not stored in its lease, is a failure until that is made up for
         if (end := self._ended.get(claim, "failed")) != "failed":
             self._world.fail(f"{name} is done by a claim that was {end} before")
         self._ended[claim] = "done"
@@ -157,7 +177,9 @@ class Claims:
             return
         [owner] = found
         faults, since = self._faults, held.since - A_MOMENT
-        disturbed = max(owner.disturbed_at, owner.frozen_until, faults.quiet_since)
+        disturbed = max(owner.waited_at, owner.frozen_until, faults.quiet_since)
+        if (before.key, before.token) not in self._returned:  # whoever has not may not know of it
+            disturbed = max(disturbed, owner.broken_at)
         if disturbed < since and self._clock_is_steady(since) and owner.is_up:
             name = self._ledger.name(row.key)
             self._world.fail(f"{owner} lives, and has let its claim on {name} expire")

@@ -68,7 +68,6 @@ class Faults:
         if self.happens(plan.crashes * often):
             return Fault("crash", moment)
         if self.happens(plan.breaks * often):
-            process.disturbed_at = self.world.now
             return Fault("break", moment)
         if self.happens(plan.freezes * often):
             return Fault("freeze", moment, random.uniform(0.5, plan.longest_freeze))
@@ -85,6 +84,7 @@ class Faults:
                 self.disturb(fault.seconds)
             case "break":
                 self.world.story.tell(process, f"LOSES A CONNECTION {moment}")
+                process.broken_at = self.world.now
                 connection.break_off()
 
     def refusal(self, call: str) -> str | None:

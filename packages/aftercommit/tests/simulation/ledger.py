@@ -20,7 +20,8 @@ from simulation.stored import Stored
 from simulation.world import Process, World
 
 PAUSED = 1e11  # what is due later than that is paused
-PAUSE_IS_KNOWN = 3.0  # seconds after which a pause counts, with time for a transaction to begin
+PAUSE_IS_KNOWN = 1.5  # seconds after which a pause counts, with time for a transaction to begin
+WAYS = 20  # to the database and back, in that time
 LANE_IS_PASSED = 20.0  # seconds until its first is unblocked, by who has passed the lane by
 LANE_IS_LEFT = 90.0  # the same if that process has died: a worker looks once a minute
 SAME_TIME = 90.0  # seconds after the clock has jumped, in which leases overlap by right
@@ -131,12 +132,17 @@ class Ledger:
             self._check_order(row)
         self._watched_claims.begins(self._process(), row)
         since, now = self.paused.get(row.handler), self.world.now
-        if since is not None and now - max(since, self.faults.calm_since) > PAUSE_IS_KNOWN:
+        known = PAUSE_IS_KNOWN + WAYS * self.world.latency
+        if since is not None and now - max(since, self.faults.calm_since) > known:
             self.world.fail(f"{self.name(key)} begins, and is paused for {now - since:.1f} s")
 
-    def ends(self, key: str) -> None:
-        """Note that a handler has ended, however it has."""
-        self._watched_claims.ends(self._process(), key)
+    def ends(self, key: str, *, has_returned: bool) -> None:
+        """Note that a handler has ended."""
+        self._watched_claims.ends(self._process(), key, has_returned=has_returned)
+
+    def is_in_database(self, handler: str) -> bool:
+        """Tell whether a handler has an effect in the database, perhaps by its reply."""
+        return handler in self._transactional
 
     def waits(self, row: Row) -> bool:
         """Tell whether a delivery is claimed, and its handler has not begun."""

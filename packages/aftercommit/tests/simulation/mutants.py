@@ -23,14 +23,16 @@ from typing import Literal, NamedTuple
 import aftercommit
 
 from simulation.postgresql import running_server
+from simulation.schedules import SCHEDULES
 from simulation.seeds import repeatable, run_seed
+from simulation.seeds import run as run_world
 
 ENGINE = Path(aftercommit.__file__).parent
 TESTS = Path(__file__).parents[1]
 IN_MEMORY = Path("/dev/shm")
 FOUND = "found"
 LONGEST = 900.0  # seconds for all seeds of a mutation
-PROBLEM = re.compile(r"seed (\d+): (.*)")
+PROBLEM = re.compile(r"^(seed \d+|\w+): (.*)")
 
 
 class Change(NamedTuple):
@@ -77,26 +79,28 @@ def mutate(text: str, file: str, mutation: Mutation) -> str:
 
 
 class Result(NamedTuple):
-    """What became of a mutation: the seed that has found it, and by what; None if none has."""
+    """What became of a mutation: the seed or schedule that has found it, and by which check."""
 
     mutation: Mutation
-    seed: int | None
+    found: str
     problem: str
     seconds: float
 
     @property
     def is_as_expected(self) -> bool:
         """Whether it was found if it can be, and not if the list says that it cannot be."""
-        return (self.seed is not None) == (self.mutation.expected == FOUND)
+        return bool(self.found) == (self.mutation.expected == FOUND)
 
     def __str__(self) -> str:
         sign = " " if self.is_as_expected else "✗"
-        found = "not found" if self.seed is None else f"seed {self.seed}"
-        return f"{sign} {self.mutation.name:80.80} {found:9} {self.seconds:4.0f} s  {self.problem}"
+        found = self.found or "not found"
+        return (
+            f"{sign} {self.mutation.name:80.80} {found:9.9} {self.seconds:4.0f} s  {self.problem}"
+        )
 
 
-def run(mutation: Mutation, seeds: int, server: str) -> Result:
-    """Run seeds on an engine with this mutation, until one fails; perhaps on a server."""
+def run(mutation: Mutation, *, seeds: int, server: str) -> Result:
+    """Run seeds on an engine with this mutation, until one fails."""
     begun = monotonic()
     with TemporaryDirectory(dir=IN_MEMORY if IN_MEMORY.is_dir() else None) as folder:
         engine = Path(folder, ENGINE.name)
@@ -112,17 +116,21 @@ def run(mutation: Mutation, seeds: int, server: str) -> Result:
                 command, env=environment, capture_output=True, text=True, timeout=LONGEST
             )
         except subprocess.TimeoutExpired:
-            return Result(mutation, None, f"no end within {LONGEST:.0f} s", LONGEST)
+            return Result(mutation, "", f"no end within {LONGEST:.0f} s", LONGEST)
     seconds = monotonic() - begun
     if found := PROBLEM.search(done.stdout):
-        return Result(mutation, int(found[1]), found[2], seconds)
+        return Result(mutation, found[1], found[2], seconds)
     problem = done.stderr.strip().splitlines()[-1] if done.returncode else ""
-    return Result(mutation, None, problem, seconds)
+    return Result(mutation, "", problem, seconds)
 
 
 def find() -> int:
-    """Run seeds until one fails; print that."""
+    """Run schedules, and then seeds, until one fails; print that."""
     _, seeds, server = sys.argv
+    for plan, script in SCHEDULES:
+        if problem := run_world(plan, script, postgresql=server).problem:
+            _print(f"{script.__name__}: {problem}")
+            return 1
     for seed in range(1, int(seeds) + 1):
         if problem := run_seed(seed, postgresql=server).problem:
             _print(f"seed {seed}: {problem}")
@@ -147,9 +155,9 @@ def main(mutations: Sequence[Mutation]) -> None:
         if each.database == options.database
         and (not options.names or any(name in each.name for name in options.names))
     ]
-    is_needed = options.database == "postgresql"
+    needs_server = options.database == "postgresql"
     with (
-        running_server() if is_needed else nullcontext("") as server,
+        running_server() if needs_server else nullcontext("") as server,
         ThreadPoolExecutor(options.together) as pool,
     ):
         results = []
@@ -157,7 +165,7 @@ def main(mutations: Sequence[Mutation]) -> None:
             _print(result)
             results.append(result)
     wrong = sum(not each.is_as_expected for each in results)
-    found = sum(each.seed is not None for each in results)
+    found = sum(bool(each.found) for each in results)
     _print(f"{len(results)} mutations, {found} found; {wrong} not as the list says")
     sys.exit(wrong > 0)
 

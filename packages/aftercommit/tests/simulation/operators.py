@@ -14,6 +14,7 @@ from aftercommit.extensions.operations.exceptions import (
 )
 from aftercommit.extensions.operations.replay import replay_of
 
+from simulation import shop
 from simulation.ledger import Ledger, Row
 from simulation.plan import Request
 from simulation.world import Process, World
@@ -30,8 +31,10 @@ class Operator:
         self._world, self._ledger, self.what = world, ledger, what
         random = world.random
         self._handler = random.choice(names)
-        if ledger.paused and (what == "resume" or (what == "replay" and world.chance(0.5))):
+        if ledger.paused and what == "resume":
             self._handler = random.choice(sorted(ledger.paused))
+        if what == "replay" and (new := [each for each in names if each in shop.NEW]):
+            self._handler = random.choice([self._handler, *new])
         self._order = random.choice([*ledger.rows.values()]).event_id if ledger.rows else None
 
     async def decide(self, process: Process, application: Application) -> None:
@@ -77,13 +80,19 @@ class Operator:
         if name not in bus.registry.events or bus.registry.events[name].name != name:
             return
         again = self._world.chance(0.5)
-        self._world.story.tell(process, f"decides to replay {name}{', again' if again else ''}")
+        is_careful = self._world.chance(0.7)  # as the documentation says of ordered handlers
+        how = ", again" if again else ", while it is paused" if is_careful else ""
+        self._world.story.tell(process, f"decides to replay {name}{how}")
+        if is_careful:
+            await handler_pauses.pause(application.database, [name], DECISION)
         with suppress(OrderedHandler):
             until = self._world.wall_clock
             replay = replay_of(bus, name, (), since=0.0, until=until, again=again)
             self._ledger.replayed(name, again=again)
             await replay.ensure_possible(application.database)
             await replay.run(application.database, DECISION, NO_ADVANCE)
+        if is_careful:
+            await handler_pauses.resume(application.database, [name], DECISION)
 
     async def _erase(self, process: Process, application: Application, event_id: UUID) -> None:
         _, subject = self._ledger.events[event_id]

@@ -8,13 +8,17 @@ end.
 from argparse import ArgumentParser
 from collections.abc import Callable, Sequence
 
+from aftercommit.extensions.operations import handler_pauses
+
 from simulation.faults import Fault
+from simulation.operators import DECISION
 from simulation.plan import Plan
 from simulation.seeds import repeatable, run
 from simulation.server_schedules import ON_POSTGRESQL, started
 from simulation.simulation import LEASE, Simulation
 
 QUIET = Plan(seed=0)
+SLOW = Plan(seed=0, slowness=8.0)  # so is the external system
 
 
 def the_answer_to_a_commit_is_lost(simulation: Simulation) -> None:
@@ -54,10 +58,41 @@ def a_process_is_frozen_beyond_its_lease(simulation: Simulation) -> None:
     simulation.drain(1)
 
 
+def a_process_that_was_frozen_gives_back_what_others_run(simulation: Simulation) -> None:
+    """It can only give back what it has still claimed."""
+    web = started(simulation, "web")
+    simulation.faults.at_next(web, "COMMIT", Fault("freeze", "after", LEASE + 2))
+    simulation.ask(web, 1)
+    simulation.world.run(1)
+    started(simulation, "worker")
+    simulation.world.run(3 * LEASE)
+    simulation.drain(1)
+
+
+def an_order_comes_while_a_handler_is_resumed(simulation: Simulation) -> None:
+    """What is stored as paused in that moment is due then, too."""
+    web = started(simulation, "web")
+
+    async def pause_and_resume(process: Shop) -> None:
+        database = process.application.database
+        await handler_pauses.pause(database, ["announce"], DECISION)
+        fault = Fault("freeze", "after", 5.0)
+        simulation.faults.at_next(process, "COMMIT", fault)  # of the first part
+        await handler_pauses.resume(database, ["announce"], DECISION)
+
+    simulation.begin("operator", pause_and_resume)
+    simulation.world.run(1)
+    simulation.ask(web, 1)
+    started(simulation, "worker")
+    simulation.drain(1)
+
+
 SCHEDULES: Sequence[tuple[Plan, Callable[[Simulation], None]]] = [
     (QUIET, the_answer_to_a_commit_is_lost),
     (QUIET, a_process_crashes_between_its_commit_and_its_handlers),
     (QUIET, a_process_is_frozen_beyond_its_lease),
+    (SLOW, a_process_that_was_frozen_gives_back_what_others_run),
+    (QUIET, an_order_comes_while_a_handler_is_resumed),
 ]
 
 

@@ -247,9 +247,9 @@ def watched(handler: Any) -> Any:
             await behaviour.misbehave(stray)
         except BaseException as error:
             behaviour.ledger.raises(idempotency_key, error)
+            behaviour.ledger.ends(idempotency_key, has_returned=False)
             raise
-        finally:
-            behaviour.ledger.ends(idempotency_key)
+        behaviour.ledger.ends(idempotency_key, has_returned=True)
         return reply
 
     return watching
@@ -360,7 +360,7 @@ _pack_in_session.__name__ = "pack"
 class Table:
     """The handlers of one version of the shop, with `uow` or with `session`, by their names.
 
-    The second version has one more handler, and two that were renamed: one of them is ordered.
+    The second version has two more handlers, and two that were renamed: of either, one is ordered.
     """
 
     def __init__(
@@ -383,6 +383,7 @@ class Table:
         packed = {"praise": outside("praise"), "count_up": Ordered(new("count_up"))}
         if version == 2:
             placed["proclaim"] = outside("proclaim")
+            placed["thank"] = Ordered(outside("thank"))
         self.placed = [each for name, each in placed.items() if only is None or name in only]
         self.packed = [each for name, each in packed.items() if only is None or name in only]
         self.renamed = {"greet": "welcome", "reserve": "set_aside"} if version == 2 else {}
@@ -416,7 +417,9 @@ def _customer(event: Any) -> str:
     return str(event.customer)
 
 
-LANES = {name: name for name in ("reserve", "tell_customer", "count_up")} | {"set_aside": "reserve"}
+LANES = {name: name for name in ("reserve", "tell_customer", "count_up", "thank")} | {
+    "set_aside": "reserve"
+}
 """What the lanes of ordered handlers are called."""
 
 
@@ -433,10 +436,12 @@ OTHER_NAMES |= {new: old for old, new in OTHER_NAMES.items()}
 HANDLERS = frozenset(
     [
         *("write_invoice", "announce", "greet", "pack", "reserve", "tell_customer", "remind"),
-        *("ask_bank", "praise", "count_up", "proclaim"),
+        *("ask_bank", "praise", "count_up", "proclaim", "thank"),
     ]
 )
 """What a plan may choose from."""
+NEW = frozenset(["proclaim", "thank"])
+"""Those of the second version, which have not handled what was before them."""
 TRANSACTIONAL = frozenset(
     ["write_invoice", "pack", "reserve", "set_aside", "remind", "ask_bank", "count_up"]
 )

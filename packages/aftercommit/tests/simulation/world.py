@@ -108,6 +108,8 @@ class Loop(asyncio.BaseEventLoop):
                 if not (handle := ready.popleft()).cancelled():
                     handle._run()
             self.world.fail(f"{self.process} is in an endless loop")
+        except (SystemExit, KeyboardInterrupt) as error:
+            self.world.fail(f"{self.process} is ended by a handler: {error!r}")
         finally:
             events._set_running_loop(None)
 
@@ -119,7 +121,7 @@ class Process:
         self.world, self.role, self.name = world, role, name
         self.loop = Loop(world, self)
         self.is_up = self.is_dead = False
-        self.frozen_until = self.disturbed_at = -inf
+        self.frozen_until = self.waited_at = self.broken_at = -inf
         self.deferred: list[Action] = []  # what has to wait until it goes on
         self.connections: list[Connection] = []
         world.processes.append(self)
