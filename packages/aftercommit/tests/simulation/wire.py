@@ -7,6 +7,7 @@ moment is one call; faults happen before it has arrived, and after its effect.
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from math import inf
 from typing import Any, NamedTuple
 
 from simulation.faults import Fault, Faults
@@ -167,8 +168,7 @@ class Wire(asyncio.Transport):
         if self._session is None:
             self._begin(data)
             return
-        messages, rest = split(data)
-        assert not rest, "asyncpg has written half a message"
+        messages, self._out = split(data)
         if any(each.kind == b"X" for each in messages):
             self.drop()
             return
@@ -319,7 +319,7 @@ class Wire(asyncio.Transport):
         """Let the server end a transaction in which nothing is asked for too long."""
         assert self._session
         limit = self._session.limits["idle_in_transaction_session_timeout"]
-        if not self._watches and limit < 1e6:
+        if not self._watches and limit < inf:
             self._watches = True
             self._world.after(self._idle_since + limit - self._world.now, self._look_whether_idle)
 
