@@ -19,6 +19,7 @@ A_MOMENT = 1.0  # seconds between what a process decides and what the database s
 PAUSED = 1e11
 GIVEN_UP = ("ConcurrentUpdate", "Unavailable", "ConnectionLost", "DatabaseUnavailable")
 PERMANENT = ("CardRefused",)
+TAKEN = ("superseded", "lease_expired")  # ends of claims that somebody else says
 
 Claim = tuple[str, int]
 """The key of a delivery, and a token."""
@@ -129,8 +130,9 @@ class Claims:
     def _check_writer(self, by: Process | None, before: "Row", row: "Row") -> None:
         """Check that nobody writes about the claim of somebody else, unless that is over."""
         owner, name = (before.owner or "").split("@")[0], self._ledger.name(row.key)
-        if by is None or by.name == owner or (before.key, before.token) in self._ended:
-            return  # what an operator ends is in the history by then
+        is_taken = self._ended.get((before.key, before.token)) in TAKEN  # by an operator
+        if by is None or by.name == owner or is_taken:
+            return
         is_claim = row.token > before.token and (row.owner or row.parked_at is not None)
         if not is_claim and (row.owner, row.due, row.parked_at) != (
             before.owner,
