@@ -5,9 +5,13 @@ before its lease does. What the history says of its end is so. And whoever lives
 peace, ends each claim that it has, and does not wait until the lease is over.
 """
 
+import asyncio
 from dataclasses import dataclass
 from math import inf
 from typing import TYPE_CHECKING
+
+from aftercommit import Outcome
+from aftercommit.claims import Claim as Delivery
 
 from simulation.world import Process
 
@@ -40,7 +44,7 @@ class Claims:
     def __init__(self, ledger: "Ledger") -> None:
         self._ledger, self._world, self._faults = ledger, ledger.world, ledger.faults
         self._held: dict[Claim, Held] = {}
-        self._running: dict[tuple[str, str], int] = {}  # tokens, by processes and keys
+        self._running: dict[object, Claim] = {}  # by tasks: one process may run a delivery twice
         self._begun, self._acted = set[Claim](), set[Claim]()
         self._returned: dict[Claim, float] = {}
         self._ended: dict[Claim, str] = {}
@@ -53,7 +57,7 @@ class Claims:
         if held is None or held.owner != process.name:
             return  # somebody has taken it away, which it does not know yet
         self._check_repetition(process, row)
-        self._running[process.name, row.key] = row.token
+        self._running[asyncio.current_task()] = row.key, row.token
         self._begun.add((row.key, row.token))
         left, name = held.until - self._world.wall_clock, self._ledger.name(row.key)
         least = 0.0 if self._ledger.is_transactional(row.handler) else self._ledger.handler_timeout
@@ -78,23 +82,36 @@ class Claims:
         """Tell whether a delivery is claimed, and its handler has not begun."""
         return row.owner is not None and (row.key, row.token) not in self._begun
 
-    def acts(self, process: Process, key: str) -> None:
+    def acts(self) -> None:
         """Note an external effect."""
-        if token := self._running.get((process.name, key)):
-            self._acted.add((key, token))
+        if claim := self._running.get(asyncio.current_task()):
+            self._acted.add(claim)
 
     def ends(self, process: Process, key: str, *, has_returned: bool) -> None:
         """Check that a handler has not gone on after its lease."""
-        token = self._running.pop((process.name, key), None)
-        held = self._held.get((key, token or 0))
-        if token is None or held is None:
+        claim = self._running.pop(asyncio.current_task(), None)
+        held = self._held.get(claim or ("", 0))
+        if claim is None or held is None:
             return
         if has_returned:
-            self._returned[key, token] = self._world.now
+            self._returned[claim] = self._world.now
         late = self._world.wall_clock - held.until
         is_undisturbed = self._clock_is_steady(held.since) and process.frozen_until < held.since
         if late > 0 and is_undisturbed:
             self._world.fail(f"{self._ledger.name(key)} ends {late:.1f} s after its lease")
+
+    def finished(self, outcome: Outcome) -> None:
+        """Check that what observers are told of a claim is so."""
+        if not isinstance(work := outcome.work, Delivery):
+            return
+        key, token = str(work.idempotency_key), work.token
+        end, name = self._ended.get((key, token)), self._ledger.name(key)
+        if outcome.status == "succeeded" and end != "done":
+            self._world.fail(f"{name} is reported as done, and is {end or 'not'}")
+        # of a transaction whose COMMIT was not answered, that it is done is not known
+        is_known = not self._ledger.is_in_database(work.handler)
+        if outcome.status == "lease lost" and end == "done" and is_known:
+            self._world.fail(f"{name} is reported as lost, and this claim has done it")
 
     # after each COMMIT
 

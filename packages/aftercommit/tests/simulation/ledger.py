@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 from uuid import UUID
 
-from aftercommit import Envelope
+from aftercommit import Envelope, Outcome
 
 from simulation.claims import Claims
 from simulation.faults import Faults
@@ -37,6 +37,8 @@ UNAVAILABLE = ("Unavailable", "ConnectionLost", "DatabaseUnavailable", "Database
 
 class Reader(Protocol):
     """Reads what is committed."""
+
+    shows_each_commit: bool
 
     lanes_wait: float
     """Seconds for which the first of a lane may be blocked, since somebody has locked the lane."""
@@ -138,6 +140,11 @@ class Ledger:
         """Note that a handler has ended."""
         self._watched_claims.ends(self._process(), key, has_returned=has_returned)
 
+    def finished(self, outcome: Outcome) -> None:
+        """Note what observers are told."""
+        if self._reader.shows_each_commit:
+            self._watched_claims.finished(outcome)
+
     def is_in_database(self, handler: str) -> bool:
         """Tell whether a handler has an effect in the database, perhaps by its reply."""
         return handler in self._transactional
@@ -158,7 +165,7 @@ class Ledger:
         """Note an external effect: it stays, whatever happens then."""
         self.world.story.tell(self._process(), f"{self.name(key)} has its external effect")
         self.external[key] += 1
-        self._watched_claims.acts(self._process(), key)
+        self._watched_claims.acts()
         if UUID(key[:36]) not in self.events:
             self.world.fail(f"{self.name(key)} has an effect, and its event was rolled back")
 

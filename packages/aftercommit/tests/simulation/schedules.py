@@ -67,6 +67,17 @@ def a_process_that_was_frozen_gives_back_what_others_run(simulation: Simulation)
     simulation.drain(1)
 
 
+def the_answer_to_a_commit_of_a_handler_is_lost(simulation: Simulation) -> None:
+    """Its delivery is done; the process does not know, and does not call that a failure."""
+    web = started(simulation, "web")
+    simulation.faults.at_next(web, "COMMIT", Fault("freeze", "after", 0.1))  # of the order
+    simulation.faults.at_next(web, "COMMIT", Fault("break", "after"))
+    simulation.ask(web, 1)
+    simulation.world.run(1)
+    started(simulation, "worker")
+    simulation.drain(1)
+
+
 def an_order_comes_while_a_handler_is_resumed(simulation: Simulation) -> None:
     """What is stored as paused in that moment is due then, too."""
     web = started(simulation, "web")
@@ -90,6 +101,10 @@ SCHEDULES: Sequence[tuple[Plan, Callable[[Simulation], None]]] = [
     (QUIET, a_process_crashes_between_its_commit_and_its_handlers),
     (QUIET, a_process_is_frozen_beyond_its_lease),
     (SLOW, a_process_that_was_frozen_gives_back_what_others_run),
+    (
+        Plan(seed=0, handlers=frozenset(["write_invoice"])),
+        the_answer_to_a_commit_of_a_handler_is_lost,
+    ),
     (QUIET, an_order_comes_while_a_handler_is_resumed),
 ]
 
