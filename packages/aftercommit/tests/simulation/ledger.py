@@ -113,6 +113,7 @@ class Ledger:
         self._lost: Counter[str] = Counter()  # claims that ended without a word
         self._claims: dict[str, set[int]] = defaultdict(set)  # tokens
         self._ends: dict[tuple[str, int], str] = {}
+        self._history = set[tuple[str, int]]()  # what is known of it
         self._last_in_lane: dict[str, int] = defaultdict(int)
         self._headless: dict[str, float] = {}  # lanes whose first is blocked, and since when
         self._seen_effects = set[int]()  # by their numbers
@@ -250,7 +251,8 @@ class Ledger:
     def _read_ends(self) -> None:
         for event_id, handler, token, outcome, error in self._reader.query(ENDS):
             key = f"{UUID(str(event_id))}:{handler}"
-            if (this := (key, token)) not in self._ends:
+            if (this := (key, token)) not in self._history:
+                self._history.add(this)
                 self._ends[this] = outcome
                 self._watched_claims.ended(this, outcome, error)
                 self._failed[key] += outcome == "failed" and not error.startswith(UNAVAILABLE)
