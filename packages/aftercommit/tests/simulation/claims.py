@@ -6,6 +6,7 @@ peace, ends each claim that it has, and does not wait until the lease is over.
 """
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf
 from typing import TYPE_CHECKING
@@ -77,6 +78,11 @@ class Claims:
         held_up = max(process.frozen_until, process.waited_at)
         if held.owner == process.name and held_up < returned_at - A_MOMENT:
             self._world.fail(f"{process} repeats {self._ledger.name(row.key)}, which had returned")
+
+    @property
+    def running(self) -> Sequence[str]:
+        """The keys of deliveries whose handlers run."""
+        return [key for key, _ in self._running.values()]
 
     def waits(self, row: "Row") -> bool:
         """Tell whether a delivery is claimed, and its handler has not begun."""

@@ -146,6 +146,11 @@ class Ledger:
         if self._reader.shows_each_commit:
             self._watched_claims.finished(outcome)
 
+    @property
+    def running(self) -> Collection[str]:
+        """The handlers that run."""
+        return {key[37:] for key in self._watched_claims.running}
+
     def is_in_database(self, handler: str) -> bool:
         """Tell whether a handler has an effect in the database, perhaps by its reply."""
         return handler in self._transactional

@@ -106,7 +106,7 @@ class Plan:
             webs=2,
             pool_size=some([3, 5, 10]),
             concurrency=some([2, 6, 20]),
-            max_attempts=some([4, 4, 2]),
+            max_attempts=some([4, 4, 2, 1]),
             max_handlers=some([50, 50, 2]),
             has_sessions=has_sessions,
             has_savepoints=has_sessions and random.random() < 0.5,
