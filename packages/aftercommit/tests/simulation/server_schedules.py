@@ -109,9 +109,9 @@ def a_frozen_process_loses_its_transaction(simulation: Simulation) -> None:
     simulation.drain(1)
 
 
-def started(simulation: Simulation, role: str) -> Shop:
+def started(simulation: Simulation, role: str, *, version: int = 0) -> Shop:
     """Start a process, and wait until it is up."""
-    process = simulation.begin(role)
+    process = simulation.begin(role, version=version)
     simulation.world.run(10, lambda: process.is_up)
     return process
 
