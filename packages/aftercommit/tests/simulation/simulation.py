@@ -357,9 +357,7 @@ class Simulation:
         world = self.world
         self.faults.heal()
         self._is_ending = True
-        for process in [*world.processes]:
-            if isinstance(process, Shop) and process.version < self.plan.versions:
-                self.stop(process) if process.is_up else process.end()  # nobody needs the old ones
+        self._end_old_processes()
 
         def is_done() -> bool:
             return len(self.ledger.acknowledged) == number_of_orders and not self.ledger.outstanding
@@ -382,6 +380,12 @@ class Simulation:
         world.run(world.random.choice([1.0, 1.0, 1.0, LEASE + 5]))
         self.ledger.look()
         self.ledger.check_end()
+
+    def _end_old_processes(self) -> None:
+        """End those of an older version of the table, as after a release."""
+        for process in [*self.world.processes]:
+            if isinstance(process, Shop) and process.version < self.plan.versions:
+                self.stop(process) if process.is_up else process.end()
 
 
 @contextmanager
