@@ -15,6 +15,9 @@ from aftercommit.settings import EVENT_LOOPS
 from aftercommit_tests.matrix import left_out, rank
 from blockbuster import BlockBuster
 
+MEMORY = Path("/dev/shm")
+ENOUGH_BYTES = 4_000_000_000
+
 pytest_plugins: list[str] = [
     "aftercommit_tests.extensions.brokers.fixtures",
 ]
@@ -104,8 +107,24 @@ def folder_of(config: pytest.Config) -> Path:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
-    """Name this test run, before pytest-xdist does."""
+    """Name this test run, before pytest-xdist does; keep what it writes in memory."""
     config.option.testrunuid = config.option.testrunuid or uuid4().hex
+    if config.option.numprocesses and "TMPDIR" not in os.environ:
+        keep_in_memory(config)
+
+
+def keep_in_memory(config: pytest.Config) -> None:
+    """Let all processes of a run have their files in memory, where there is room for them.
+
+    Thousands of tests have a database of their own: to make one on PostgreSQL takes six times as
+    much of a processor on a disk, and each commit waits for it. Tests kill processes, and cut no
+    power. What is run in one process stays on the disk, to be looked at.
+    """
+    if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > ENOUGH_BYTES:
+        folder = Path(tempfile.mkdtemp(prefix="allocation-", dir=MEMORY))
+        folder.chmod(0o755)  # PostgreSQL has a user of its own
+        os.environ["TMPDIR"] = tempfile.tempdir = str(folder)
+        config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
