@@ -23,7 +23,6 @@ from aftercommit.process.application import Application
 from aftercommit.sql import tables
 from aftercommit.sql.database import Database
 from aftercommit.sql.outbox import SqlAlchemyOutbox, new_outbox
-from aftercommit.sql.schema import ensure_schema
 from aftercommit.sql.unit_of_work import SqlAlchemyUnitOfWorkScope, open_unit_of_work
 from anyio import Semaphore
 from sqlalchemy import (
@@ -37,6 +36,7 @@ from sqlalchemy import (
     select,
     update,
 )
+from sqlalchemy.schema import CreateTable
 from sqlalchemy.sql import Executable
 
 from aftercommit_tests.builders import (
@@ -267,10 +267,9 @@ async def open_world(url: str, **changed: Any) -> AsyncIterator[World]:
     """Open a world on a database that has its schema, with its clock standing still."""
     start_mappers()
     async with open_things_database(url) as database, open_things_database(url) as another:
-        await ensure_schema(database)
         database.clock = another.clock = select(test_clock.c.seconds).scalar_subquery()
         async with database.write_transaction() as transaction:
-            await transaction.run_sync(metadata.create_all)
+            await transaction.execute(CreateTable(test_clock))
             await transaction.execute(insert(test_clock).values(seconds=START))
             await transaction.commit()
         yield World(database, another, **changed)
