@@ -129,6 +129,7 @@ class World:
 
     def __post_init__(self) -> None:
         self._in_turn = cycle([self.database, self.other_database])
+        self._outboxes: dict[tuple[Database, DeliveryPolicy], SqlAlchemyOutbox] = {}
         self.wire()
 
     def wire(self) -> None:
@@ -153,8 +154,11 @@ class World:
         self.application = Application(self.bus, self.database, {}, names)
 
     def new_uow(self, work: WorkItem) -> Unit:
-        """Return a unit of work of some process."""
-        outbox = new_outbox(next(self._in_turn), self.policy)
+        """Return a unit of work of one of the two processes."""
+        database = next(self._in_turn)
+        key = (database, self.policy)
+        if not (outbox := self._outboxes.get(key)):  # to make one takes as long as what it stores
+            outbox = self._outboxes[key] = new_outbox(database, self.policy)
         return Unit(open_unit_of_work(outbox, UnitOfWork, work), self.envelopes)
 
     def a_uow(self, claim: Claim | None = None, *, received: MessageOrigin = INTERNAL) -> Unit:
