@@ -138,7 +138,8 @@ class World:
         instrumentation = CompositeObserver(self.observers)
         bell = instrumentation.port("bell", self.bell)
         dependencies = Dependencies(effect_ports={"bell": bell}, queries={}, constants={})
-        outbox = new_outbox(self.database, self.policy)
+        self._outboxes.clear()  # with what the processes know of pauses
+        outbox = self._outbox_of(self.database)
         self.envelopes = an_envelope_factory(self.event_handlers, self.keys)
         self.bus = MessageBus(
             registry=bind(handlers, dependencies),
@@ -155,15 +156,19 @@ class World:
 
     def new_uow(self, work: WorkItem) -> Unit:
         """Return a unit of work of one of the two processes."""
-        database = next(self._in_turn)
-        key = (database, self.policy)
-        if not (outbox := self._outboxes.get(key)):  # to make one takes as long as what it stores
-            outbox = self._outboxes[key] = new_outbox(database, self.policy)
+        outbox = self._outbox_of(next(self._in_turn))
         return Unit(open_unit_of_work(outbox, UnitOfWork, work), self.envelopes)
 
     def a_uow(self, claim: Claim | None = None, *, received: MessageOrigin = INTERNAL) -> Unit:
         """Return the unit of work of a claim, or else of some command."""
         return self.new_uow(claim or a_command_work(received))
+
+    def _outbox_of(self, database: Database) -> SqlAlchemyOutbox:
+        """Return the outbox of one of the two processes: to make one takes as long as to use it."""
+        key = (database, self.policy)
+        if not (outbox := self._outboxes.get(key)):
+            outbox = self._outboxes[key] = new_outbox(database, self.policy)
+        return outbox
 
     def outbox(self) -> SqlAlchemyOutbox:
         """Return the outbox of one more process."""
