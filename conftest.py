@@ -12,8 +12,11 @@ import hypothesis  # noqa: F401  # asks who refers to what, before that is froze
 import pytest
 from aftercommit import testing
 from aftercommit.settings import EVENT_LOOPS
-from aftercommit_tests.matrix import left_out, rank
+from aftercommit_tests.matrix import in_order, left_out
 from blockbuster import BlockBuster
+
+MEMORY = Path("/dev/shm")
+ENOUGH_BYTES = 4_000_000_000
 
 pytest_plugins: list[str] = [
     "aftercommit_tests.extensions.brokers.fixtures",
@@ -104,8 +107,24 @@ def folder_of(config: pytest.Config) -> Path:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
-    """Name this test run, before pytest-xdist does."""
+    """Name this test run, before pytest-xdist does; keep what it writes in memory."""
     config.option.testrunuid = config.option.testrunuid or uuid4().hex
+    if config.option.numprocesses and "TMPDIR" not in os.environ:
+        keep_in_memory(config)
+
+
+def keep_in_memory(config: pytest.Config) -> None:
+    """Let all processes of a run have their files in memory, where there is room for them.
+
+    Thousands of tests have a database of their own: to make one on PostgreSQL takes six times as
+    much of a processor on a disk, and each commit waits for it. Tests kill processes, and cut no
+    power. What is run in one process stays on the disk, to be looked at.
+    """
+    if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > ENOUGH_BYTES:
+        folder = Path(tempfile.mkdtemp(prefix="allocation-", dir=MEMORY))
+        folder.chmod(0o755)  # PostgreSQL has a user of its own
+        os.environ["TMPDIR"] = tempfile.tempdir = str(folder)
+        config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -115,11 +134,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what need not run in full; begin with what takes long, so that none is last."""
+    """Leave out what need not run in full; put the others into the order that is the fastest."""
     left = set() if config.option.in_full else left_out([item.nodeid for item in items])
     config.hook.pytest_deselected(items=[item for item in items if item.nodeid in left])
     items[:] = [item for item in items if item.nodeid not in left]
-    items.sort(key=lambda item: rank(item.nodeid))
+    place = {test: n for n, test in enumerate(in_order([item.nodeid for item in items]))}
+    items.sort(key=lambda item: place[item.nodeid])
 
 
 def pytest_collection_finish() -> None:

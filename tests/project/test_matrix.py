@@ -1,8 +1,10 @@
 """The rule that says what runs on which event loop with which database; `--in-full` runs all."""
 
+from itertools import pairwise
+
 import pytest
 from aftercommit_tests.crashing import CRASH_POINTS
-from aftercommit_tests.matrix import ON_BOTH_LOOPS, ON_ONE_DATABASE, REPEATED, left_out
+from aftercommit_tests.matrix import ON_BOTH_LOOPS, ON_ONE_DATABASE, REPEATED, in_order, left_out
 
 COMBINATIONS = ["asyncio-sqlite", "asyncio-postgres", "trio-sqlite", "trio-postgres"]
 PAIRS = [{"asyncio-sqlite", "trio-postgres"}, {"asyncio-postgres", "trio-sqlite"}]
@@ -65,3 +67,17 @@ def test_who_is_asked_for_alone_runs() -> None:
     for combination in (*COMBINATIONS, f"sqlite-asyncio-{REPEATED[0]}"):
         for test in (ELSEWHERE, IN_A_PROCESS, KILLED):
             assert chosen(test, combination) == {combination}
+
+
+def test_what_waits_begins_early_and_among_what_computes() -> None:
+    """Else several processes wait at once, or all of them for the last."""
+    short = [f"tests/unit/test_things.py::test_{n}" for n in range(80)]
+    long = [f"tests/e2e/test_{file}.py::test_{n}" for file in "ab" for n in range(10)]
+
+    order = in_order([*short, *long])
+
+    assert sorted(order) == sorted([*short, *long])
+    places = [order.index(test) for test in long]
+    assert max(places) < 0.9 * len(order)
+    for of_one_file in (places[:10], places[10:]):
+        assert min(b - a for a, b in pairwise(of_one_file)) > 5

@@ -35,6 +35,7 @@ class HostileServer:
     connections: int = 0
     open: int = 0
     taken: int = 0
+    is_stuck: bool = False  # where it never goes on
 
     @property
     def url(self) -> str:
@@ -42,6 +43,7 @@ class HostileServer:
 
     def drip(self, client: socket.socket, what: bytes, *, every: float) -> None:
         """Send a byte now and then, for ever."""
+        self.is_stuck = True
         for number in cycle(what):
             if self.over.wait(every):
                 return
@@ -50,12 +52,14 @@ class HostileServer:
 
 def silent(server: HostileServer, client: socket.socket) -> None:
     """Say nothing."""
+    server.is_stuck = True
     while client.recv(1000):
         pass
 
 
 def endless(server: HostileServer, client: socket.socket) -> None:
     """Greet line after line."""
+    server.is_stuck = True
     while not server.over.wait(0.01):
         client.sendall(b"220-please wait\r\n")
 

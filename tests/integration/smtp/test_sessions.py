@@ -8,7 +8,7 @@ from socket import AF_INET, SOCK_STREAM, socket
 
 import pytest
 from aftercommit import Unavailable
-from anyio import create_task_group, fail_after, move_on_after, to_thread
+from anyio import create_task_group, fail_after, to_thread
 from anyio.lowlevel import checkpoint
 
 from allocation.adapters.smtp import email_sender
@@ -102,13 +102,17 @@ async def test_no_server_holds_an_email_longer_than_the_limit() -> None:
         await until(lambda: nothing_is_left_of(servers))
 
 
+# the standard library leaves a socket to the garbage if it is cut just when TLS begins
+@pytest.mark.filterwarnings("ignore:unclosed <ssl.SSLSocket:ResourceWarning")
 async def test_an_email_can_be_cancelled_at_every_stage() -> None:
     """A slow mail server must hold up neither a time limit nor the end of the program."""
     with stuck_at_every_stage(timeout=LIMIT_SECONDS) as (servers, sends):
-        with move_on_after(0.3) as scope:
-            await together(*sends)
+        with fail_after(LIMIT_SECONDS):
+            async with create_task_group() as group:
+                group.start_soon(together, *sends)
+                await until(lambda: all(server.is_stuck for server in servers))
+                group.cancel_scope.cancel()
 
-        assert scope.cancelled_caught
         await until(lambda: nothing_is_left_of(servers))
 
 

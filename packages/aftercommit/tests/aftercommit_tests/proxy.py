@@ -27,6 +27,7 @@ class Proxy:
         self.accepted = 0  # connections
         self._sockets: list[socket.socket] = []
         self._listener: socket.socket | None = None
+        self._changing = threading.Lock()  # what has just been accepted is cut with the others
 
     def open(self) -> None:
         """Let the server be there (again)."""
@@ -37,7 +38,8 @@ class Proxy:
 
     def cut(self) -> None:
         """Break every connection, and refuse new ones."""
-        listener, self._listener = self._listener, None
+        with self._changing:
+            listener, self._listener = self._listener, None
         if listener:
             listener.shutdown(socket.SHUT_RDWR)
             listener.close()
@@ -54,12 +56,14 @@ class Proxy:
 
         Those that are frozen stay so, also when the proxy is open again.
         """
-        self._mode = "hang"
-        self._frozen.set()
-        self._frozen = threading.Event()
+        with self._changing:
+            self._mode = "hang"
+            self._frozen.set()
+            self._frozen = threading.Event()
 
     def _break_all(self) -> None:
-        sockets, self._sockets = self._sockets, []
+        with self._changing:
+            sockets, self._sockets = self._sockets, []
         for each in sockets:
             with suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
@@ -71,22 +75,29 @@ class Proxy:
                 client, _ = listener.accept()
             except OSError:
                 return
-            self.accepted += 1
-            self._sockets.append(client)
-            if self._mode == "forward":
-                self._connect(client)
+            with self._changing:
+                if listener is not self._listener:
+                    client.close()
+                    return
+                self.accepted += 1
+                self._sockets.append(client)
+                forwards, frozen = self._mode == "forward", self._frozen
+            if forwards:
+                self._connect(client, frozen)
 
-    def _connect(self, client: socket.socket) -> None:
+    def _connect(self, client: socket.socket, frozen: threading.Event) -> None:
         try:
             server = _connect(self._target)
         except OSError:
             client.close()
             return
-        self._sockets.append(server)
+        with self._changing:
+            if client not in self._sockets:  # it was broken meanwhile
+                server.close()
+                return
+            self._sockets.append(server)
         for source, sink in ((client, server), (server, client)):
-            threading.Thread(
-                target=self._forward, args=[source, sink, self._frozen], daemon=True
-            ).start()
+            threading.Thread(target=self._forward, args=[source, sink, frozen], daemon=True).start()
 
     def _forward(self, source: socket.socket, sink: socket.socket, frozen: threading.Event) -> None:
         with suppress(OSError):

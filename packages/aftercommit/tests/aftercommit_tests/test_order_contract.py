@@ -46,7 +46,7 @@ async def rename_often(command: RenameThing, uow: UnitOfWork) -> None:
 NOTE, RING = Ordered(note), Ordered(ring)
 HANDLERS = {**PLAIN, ThingMade: [NOTE, RING], ThingRenamed: [NOTE, RING]}
 NAMES = ["note", "ring"]
-PRODUCERS, PER_PRODUCER = 4, 15
+PRODUCERS, PER_PRODUCER = 4, 8
 
 
 @pytest.fixture

@@ -23,7 +23,6 @@ from aftercommit.process.application import Application
 from aftercommit.sql import tables
 from aftercommit.sql.database import Database
 from aftercommit.sql.outbox import SqlAlchemyOutbox, new_outbox
-from aftercommit.sql.schema import ensure_schema
 from aftercommit.sql.unit_of_work import SqlAlchemyUnitOfWorkScope, open_unit_of_work
 from anyio import Semaphore
 from sqlalchemy import (
@@ -37,6 +36,7 @@ from sqlalchemy import (
     select,
     update,
 )
+from sqlalchemy.schema import CreateTable
 from sqlalchemy.sql import Executable
 
 from aftercommit_tests.builders import (
@@ -129,6 +129,7 @@ class World:
 
     def __post_init__(self) -> None:
         self._in_turn = cycle([self.database, self.other_database])
+        self._outboxes: dict[tuple[Database, DeliveryPolicy], SqlAlchemyOutbox] = {}
         self.wire()
 
     def wire(self) -> None:
@@ -137,7 +138,8 @@ class World:
         instrumentation = CompositeObserver(self.observers)
         bell = instrumentation.port("bell", self.bell)
         dependencies = Dependencies(effect_ports={"bell": bell}, queries={}, constants={})
-        outbox = new_outbox(self.database, self.policy)
+        self._outboxes.clear()  # with what the processes know of pauses
+        outbox = self._outbox_of(self.database)
         self.envelopes = an_envelope_factory(self.event_handlers, self.keys)
         self.bus = MessageBus(
             registry=bind(handlers, dependencies),
@@ -153,13 +155,20 @@ class World:
         self.application = Application(self.bus, self.database, {}, names)
 
     def new_uow(self, work: WorkItem) -> Unit:
-        """Return a unit of work of some process."""
-        outbox = new_outbox(next(self._in_turn), self.policy)
+        """Return a unit of work of one of the two processes."""
+        outbox = self._outbox_of(next(self._in_turn))
         return Unit(open_unit_of_work(outbox, UnitOfWork, work), self.envelopes)
 
     def a_uow(self, claim: Claim | None = None, *, received: MessageOrigin = INTERNAL) -> Unit:
         """Return the unit of work of a claim, or else of some command."""
         return self.new_uow(claim or a_command_work(received))
+
+    def _outbox_of(self, database: Database) -> SqlAlchemyOutbox:
+        """Return the outbox of one of the two processes: to make one takes as long as to use it."""
+        key = (database, self.policy)
+        if not (outbox := self._outboxes.get(key)):
+            outbox = self._outboxes[key] = new_outbox(database, self.policy)
+        return outbox
 
     def outbox(self) -> SqlAlchemyOutbox:
         """Return the outbox of one more process."""
@@ -267,10 +276,9 @@ async def open_world(url: str, **changed: Any) -> AsyncIterator[World]:
     """Open a world on a database that has its schema, with its clock standing still."""
     start_mappers()
     async with open_things_database(url) as database, open_things_database(url) as another:
-        await ensure_schema(database)
         database.clock = another.clock = select(test_clock.c.seconds).scalar_subquery()
         async with database.write_transaction() as transaction:
-            await transaction.run_sync(metadata.create_all)
+            await transaction.execute(CreateTable(test_clock))
             await transaction.execute(insert(test_clock).values(seconds=START))
             await transaction.commit()
         yield World(database, another, **changed)

@@ -86,7 +86,7 @@ class SqlAlchemyOutbox:
         self._pauses = KnownPauses(database)
         self._insert_events = sa.insert(events).values(recorded_at=now, **database.backend.position)
         self._settle_one = THIS_WITH_VALID_TOKEN.values(**done(database, policy))
-        self._ordered = OrderedDeliveries(database, policy)
+        self._ordered = cache(partial(OrderedDeliveries, database, policy))  # if there are any
         self._seconds_until_due, self._claims = cache(self._look), cache(self._claim_statements)
 
     async def store(
@@ -118,7 +118,7 @@ class SqlAlchemyOutbox:
                 transaction.notify_workers()
         if ordered := [each for each in new if each.lane]:
             left = paused if inline else None
-            claims += await self._ordered.store(transaction, ordered, left=left)
+            claims += await self._ordered().store(transaction, ordered, left=left)
         return claims
 
     async def ensure_not_paused(self, delivery: Claim) -> None:
@@ -138,11 +138,11 @@ class SqlAlchemyOutbox:
             raise DeliverySuperseded(delivery.envelope.id, delivery.handler)
         if not delivery.lane:
             return ()
-        return await self._ordered.go_on(transaction, delivery, is_free=is_free)
+        return await self._ordered().go_on(transaction, delivery, is_free=is_free)
 
     async def settle(self, delivery: Claim, *, follow: bool = True) -> Sequence[Claim]:
         if delivery.lane:
-            return await self._ordered.settle(delivery, follow=follow)
+            return await self._ordered().settle(delivery, follow=follow)
         if not await self._settling.write([claim_of(delivery)]):
             raise DeliverySuperseded(delivery.envelope.id, delivery.handler)
         return ()

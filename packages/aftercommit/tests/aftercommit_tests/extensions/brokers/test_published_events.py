@@ -27,14 +27,16 @@ from aftercommit_tests.things.domain import RenameThing, ThingMade, ThingRenamed
 pytestmark = pytest.mark.anyio
 
 AWAY = BrokerUnavailable, ConfirmTimeoutError  # as what it shows first, is up to the library
-THINGS = 100
+THINGS = 40
+# many commands wait for one file; on a busy machine, they are not to be given up meanwhile
+PATIENT: dict[str, Any] = {"handler_timeout_seconds": 600.0, "lease_seconds": 900.0}
 EACH_PROXIED = pytest.mark.parametrize("proxied", ["rabbitmq", "kafka"], indirect=True)
 
 
 def opened(url: str, broker_urls: str, **others: Any) -> AbstractAsyncContextManager[Application]:
     """Open the application on this database, with these brokers."""
     of_brokers = BrokerSettings(broker_urls=broker_urls)
-    settings = Settings(database_url=url, of_extensions=(of_brokers,))
+    settings = Settings(database_url=url, of_extensions=(of_brokers,), **PATIENT)
     return bootstrap(settings, bell=RecordingBell(), **others)
 
 

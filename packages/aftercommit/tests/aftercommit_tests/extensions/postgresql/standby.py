@@ -42,19 +42,23 @@ class Server:
         self._run("initdb", "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync")
         self._add(FAST)
 
-    def copy(self, primary: "Server") -> None:
-        """Become its standby."""
-        source = f"host=127.0.0.1 port={primary.port} user=postgres"
-        self._run("pg_basebackup", "-R", "-X", "stream", "-c", "fast", "--no-sync", "-d", source)
+    def copy(self, stopped: Path) -> None:
+        """Become what another one was, when it was stopped."""
+        subprocess.run(["cp", "-a", str(stopped), str(self.folder)], check=True)
+
+    def follow(self, primary: "Server") -> None:
+        """Be its standby, from the same copy."""
+        self._add(f"primary_conninfo = 'host=127.0.0.1 port={primary.port} user=postgres'\n")
+        (self.folder / "standby.signal").touch()
 
     def start(self) -> None:
         """Let it be there."""
         options = f"-p {self.port} -h 127.0.0.1"
         self._run("pg_ctl", "start", "-w", "-l", f"{self.folder}.log", "-o", options)
 
-    def stop(self) -> None:
-        """End it at once, as a crash does."""
-        self._run("pg_ctl", "stop", "-m", "immediate")
+    def stop(self, how: str = "immediate") -> None:
+        """End it at once, as a crash does, or in another way."""
+        self._run("pg_ctl", "stop", "-m", how)
 
     def promote(self) -> None:
         """Let it take writes."""
@@ -93,18 +97,19 @@ class Server:
 
 
 @contextmanager
-def primary_and_standby(ports: tuple[int, int]) -> Iterator[tuple[Server, Server]]:
-    """Run both; they end with the context."""
+def primary_and_standby(stopped: Path, ports: tuple[int, int]) -> Iterator[tuple[Server, Server]]:
+    """Run both, from copies of a server that was stopped; they end with the context."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         folder.chmod(0o777)
         servers = Server(folder / "first", ports[0]), Server(folder / "second", ports[1])
         primary, standby = servers
-        primary.make()
+        for each in servers:
+            each.copy(stopped)
+        standby.follow(primary)
         try:
-            primary.start()
-            standby.copy(primary)
-            standby.start()
+            for each in servers:
+                each.start()
             yield servers
         finally:
             for each in servers:

@@ -1,6 +1,8 @@
 """A failover to a real standby: processes go where writes are taken, though both may answer."""
 
+import fcntl
 from collections.abc import Iterator
+from pathlib import Path
 
 import anyio
 import pytest
@@ -34,13 +36,32 @@ INSERT = (
 READ_ONLY = "default_transaction_read_only"
 
 
+@pytest.fixture(scope="session")
+def stopped(shared_folder: Path, free_tcp_port_factory: FreePortFactory) -> Path:
+    """The data of a server with the current schema, which all processes of this run make once."""
+    with (shared_folder / "stopped.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        folder = shared_folder / "stopped"
+        if not (made := folder / "data").exists():
+            folder.mkdir()
+            folder.chmod(0o777)  # it has a user of its own
+            server = Server(folder / "new", free_tcp_port_factory())
+            server.make()
+            server.start()
+            testing.migrate(APP, server.url)
+            server.stop("fast")
+            server.folder.rename(made)
+    return made
+
+
 @pytest.fixture
-def servers(free_tcp_port_factory: FreePortFactory) -> Iterator[tuple[Server, Server]]:
+def servers(
+    stopped: Path, free_tcp_port_factory: FreePortFactory
+) -> Iterator[tuple[Server, Server]]:
     """A primary with the current schema, and a standby that has it, too."""
     ports = free_tcp_port_factory(), free_tcp_port_factory()
-    with primary_and_standby(ports) as servers:
+    with primary_and_standby(stopped, ports) as servers:
         primary, standby = servers
-        testing.migrate(APP, primary.url)
         wait_until(lambda: _is_equal(primary, standby))
         yield servers
 

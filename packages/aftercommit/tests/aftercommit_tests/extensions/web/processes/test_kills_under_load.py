@@ -10,9 +10,9 @@ import pytest
 from aftercommit_tests.extensions.web.processes.serving import serving
 from aftercommit_tests.processes import LIMIT_SECONDS, Installation, owed, wait_until
 
-NAMES = sorted(f"thing-{number}" for number in range(200))
+NAMES = sorted(f"thing-{number}" for number in range(120))
 CALLERS = 20
-KILLS = 5
+KILLS = 3
 SEED = 2026
 
 
