@@ -106,8 +106,8 @@ class Operator:
             await redaction.end_deliveries(transaction, database, about, **reason)  # type: ignore[arg-type]
             redacted = {"customer": "erased"}
             await redaction.redact_events(transaction, about, redacted, reason=ERASED)
+            self._ledger.erased.add(subject)  # this process may not hear of the commit
             await transaction.commit()
-        self._ledger.erased.add(subject)
 
 
 async def set_right(application: Application, ledger: Ledger) -> None:
