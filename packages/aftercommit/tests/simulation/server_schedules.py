@@ -117,7 +117,10 @@ def a_lane_is_passed_by(simulation: Simulation) -> None:
     simulation.world.run(1)
     simulation.faults.at_next(other, "COMMIT", Fault("freeze", "before", 5.0))
     simulation.ask(other, 2)
-    simulation.world.run(10)
+    simulation.world.run(4)
+    if any(row.lane for row in simulation.ledger.outstanding):
+        simulation.world.fail("who is done waits for a lane that is locked")
+    simulation.world.run(6)
     if any(row.blocked for row in simulation.ledger.outstanding):
         simulation.world.fail("a lane stands still")
 
