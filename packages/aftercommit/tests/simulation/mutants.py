@@ -23,7 +23,7 @@ from typing import Literal, NamedTuple
 import aftercommit
 
 from simulation.postgresql import running_server
-from simulation.schedules import SCHEDULES
+from simulation.schedules import schedules_on
 from simulation.seeds import repeatable, run_seed
 from simulation.seeds import run as run_world
 
@@ -127,7 +127,7 @@ def run(mutation: Mutation, *, seeds: int, server: str) -> Result:
 def find() -> int:
     """Run schedules, and then seeds, until one fails; print that."""
     _, seeds, server = sys.argv
-    for plan, script in SCHEDULES:
+    for plan, script in schedules_on(server):
         if problem := run_world(plan, script, postgresql=server).problem:
             _print(f"{script.__name__}: {problem}")
             return 1

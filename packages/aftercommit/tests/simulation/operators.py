@@ -107,6 +107,7 @@ class Operator:
             await redaction.end_deliveries(transaction, database, about, **reason)  # type: ignore[arg-type]
             redacted = {"customer": "erased"}
             await redaction.redact_events(transaction, about, redacted, reason=ERASED)
+            self._ledger.erased.add(subject)  # this process may not hear of the commit
             await transaction.commit()
 
 

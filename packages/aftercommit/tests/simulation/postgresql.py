@@ -56,6 +56,7 @@ SETTINGS = {  # of the server: nothing by itself, nothing for a time after a cra
     "jit": "off",
     "log_min_messages": "panic",
     "max_parallel_workers_per_gather": "0",
+    "plan_cache_mode": "force_generic_plan",  # no session lives long enough to save time by others
     "track_activities": "off",
     "track_counts": "off",
 }

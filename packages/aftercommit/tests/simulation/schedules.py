@@ -159,13 +159,18 @@ SCHEDULES: Sequence[tuple[Plan, Callable[[Simulation], None]]] = [
 ]
 
 
+def schedules_on(server: str) -> Sequence[tuple[Plan, Callable[[Simulation], None]]]:
+    """Return all schedules for a server of PostgreSQL, or for SQLite, where there is none."""
+    return [*SCHEDULES, *(ON_POSTGRESQL if server else ())]
+
+
 def main() -> int:
     """Run all schedules, perhaps on a server; show the stories of those that fail."""
     parser = ArgumentParser(prog="python -m simulation.schedules", description=__doc__)
     parser.add_argument("--server", metavar="URL", default="", help="one of PostgreSQL that runs")
     server = parser.parse_args().server
     failed = 0
-    for plan, script in [*SCHEDULES, *(ON_POSTGRESQL if server else ())]:
+    for plan, script in schedules_on(server):
         outcome = run(plan, script, postgresql=server)
         failed += bool(outcome.problem)
         print(f"{script.__name__}: {outcome.problem or 'holds'}")

@@ -3,6 +3,7 @@
 import gc
 import os
 import re
+import signal
 import sys
 import time
 import warnings
@@ -137,6 +138,7 @@ def repeatable(module: str, main: Callable[[], int]) -> NoReturn:
         again = [sys.executable, "-m", module, *sys.argv[1:]]
         os.execve(sys.executable, again, {**os.environ, "PYTHONHASHSEED": "0"})
     be_quiet()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that a server is stopped
     status = main()
     sys.stdout.flush()
     os._exit(status)  # what is left of crashed processes is not worth being cleaned up

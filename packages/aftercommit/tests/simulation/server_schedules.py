@@ -109,6 +109,25 @@ def a_frozen_process_loses_its_transaction(simulation: Simulation) -> None:
     simulation.drain(1)
 
 
+def a_lane_is_passed_by(simulation: Simulation) -> None:
+    """An order is stored while the one before it is done: its lane goes on soon after that."""
+    web, other = started(simulation, "web"), started(simulation, "web")
+    simulation.faults.at_next(web, "COMMIT", Fault("freeze", "after", 3.0))
+    simulation.ask(web, 1)
+    simulation.world.run(1)
+    simulation.faults.at_next(other, "COMMIT", Fault("freeze", "before", 5.0))
+    simulation.ask(other, 2)
+    simulation.world.run(4)
+    if any(row.lane for row in simulation.ledger.outstanding):
+        simulation.world.fail("who is done waits for a lane that is locked")
+    simulation.world.run(6)
+    if any(row.blocked for row in simulation.ledger.outstanding):
+        simulation.world.fail("a lane stands still")
+
+    started(simulation, "worker")
+    simulation.drain(2)
+
+
 def started(simulation: Simulation, role: str, *, version: int = 0) -> Shop:
     """Start a process, and wait until it is up."""
     process = simulation.begin(role, version=version)
@@ -121,4 +140,5 @@ ON_POSTGRESQL: Sequence[tuple[Plan, Callable[[Simulation], None]]] = [
     (QUIET, who_waits_too_long_for_a_lock_is_refused),
     (QUIET, a_session_outlives_its_client_while_it_waits),
     (QUIET, a_frozen_process_loses_its_transaction),
+    (Plan(seed=0, customers=1), a_lane_is_passed_by),
 ]

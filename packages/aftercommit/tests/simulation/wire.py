@@ -6,7 +6,7 @@ moment is one call; faults happen before it has arrived, and after its effect.
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
-from functools import partial
+from functools import cache, partial
 from math import inf
 from typing import Any, NamedTuple
 
@@ -42,14 +42,13 @@ class Statement(NamedTuple):
 
     sql: str
     name: str
+    writes: bool = False
     limits: Sequence[Limit] = ()
     listens_to: str = ""
     notifies: str = ""
 
 
-NOTHING = Statement("", "")
-
-
+@cache
 def statement_of(sql: str) -> Statement:
     """Return a statement as the server is to execute it.
 
@@ -63,12 +62,12 @@ def statement_of(sql: str) -> Statement:
             )
         case ["NOTIFY", channel]:
             return Statement("SET simulation.channel = 'notify'", sql, notifies=channel.strip('"'))
-    return Statement(sql, name_of(sql), limits)
+    return Statement(sql, name_of(sql), bool(WRITING.search(sql)), limits)
 
 
 def has_written(statement: Statement, answers: Iterable[Message]) -> bool:
     """Tell whether a statement may have changed something, by the number of rows in its answer."""
-    if not WRITING.search(statement.sql):
+    if not statement.writes:
         return False
     tags = [each.texts[0] for each in answers if each.kind == b"C"]
     is_one_thing = statement.name == "CLAIM" or not statement.sql.startswith("WITH")
