@@ -10,7 +10,10 @@ real database, in virtual time. `docs/testing.md` explains it; `make simulate SE
 | `plan.py` | what a seed draws: processes, orders, faults, decisions of operators |
 | `faults.py` | what breaks, and when |
 | `driver.py` | a call of SQLite's driver as three moments: asked, effect, answer |
-| `postgresql.py`, `wire.py` | the same for messages of PostgreSQL's protocol |
+| `postgresql.py` | a real server in the time of the world, and what is left out |
+| `wire.py` | what asyncpg sends arrives after a moment, or never |
+| `sessions.py`, `protocol.py` | sessions of the server, one message at a time |
+| `server_limits.py` | `lock_timeout` and others, in the time of the world |
 | `shop.py` | the application: a handler of each kind |
 | `ledger.py` | what is promised, checked after each COMMIT, at each attempt and at the end |
 | `simulation.py` | one world with all of these |

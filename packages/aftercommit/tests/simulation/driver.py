@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from aftercommit import Extension
+from aftercommit.process import worker
 from aftercommit.sqlite import prepare
 from anyio._backends import _asyncio
 from sqlalchemy import Pool, event
@@ -30,6 +31,7 @@ from simulation.world import Loop, Process, World
 
 BUSY_IS_LONG = 1.0  # seconds for which others hold up a process
 BUSY_SECONDS, BUSY_PAUSE = 10.0, 0.1  # SQLite's busy handler, which would wait in real time
+POLL_SECONDS = 3.0  # before a worker looks whether others have made something due
 LOST = "the connection was terminated"  # what `sqlalchemy_anyio` takes for a lost connection
 UNINTERESTING = ("create_function", "PRAGMA", "setattr", "close", "open", "cursor")
 TABLE = re.compile(r"(?:INTO|UPDATE|FROM) (?:aftercommit_)?(\w+)")
@@ -47,7 +49,7 @@ class SQLiteServer:
         self._reader = sqlite3.connect(f"file:{file}?mode=ro", uri=True, isolation_level=None)
         self._version = 0
         self.url = f"sqlite+anyio:///{file}"
-        self.lanes_wait = 0.0
+        self.has_lane_locks = False
         self.extensions: Sequence[Extension] = ()
 
     def has_changed(self) -> bool:
@@ -230,9 +232,11 @@ class _InOrder(dict[object, None]):
 def install() -> None:
     """Make the order of things repeatable in this interpreter, and processes cheaper.
 
-    Two private things of others are changed: AnyIO keeps scopes in sets, in the order of their
-    hashes; and engines share what SQLAlchemy has compiled, half of what a simulated process costs.
+    AnyIO keeps scopes in sets, in the order of their hashes. Engines share what SQLAlchemy has
+    compiled, half of what a simulated process costs. A worker that has nothing to do looks less
+    often: that was the other half.
     """
+    worker.POLL_SECONDS = POLL_SECONDS
     event.listen(Pool, "connect", _prepare)
     initialize: Any = _asyncio.CancelScope.__init__
 

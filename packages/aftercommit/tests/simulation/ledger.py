@@ -22,6 +22,8 @@ from simulation.world import Process, World
 PAUSED = 1e11  # what is due later than that is paused
 PAUSE_IS_KNOWN = 1.5  # seconds after which a pause counts, with time for a transaction to begin
 WAYS = 20  # to the database and back, in that time
+LANE_IS_PASSED = 20.0  # seconds until its first is unblocked, by who has passed the lane by
+LANE_IS_LEFT = 90.0  # the same if that process has died: a worker looks once a minute
 SAME_TIME = 90.0  # seconds after the clock has jumped, in which leases overlap by right
 KEPT = 10  # ends of claims in the history, of each kind
 PERMANENT = ("CardRefused",)
@@ -39,9 +41,8 @@ class Reader(Protocol):
     """Reads what is committed."""
 
     shows_each_commit: bool
-
-    lanes_wait: float
-    """Seconds for which the first of a lane may be blocked, since somebody has locked the lane."""
+    has_lane_locks: bool
+    """Whether a lane may be passed by, since somebody has locked it; its first is blocked then."""
 
     def has_changed(self) -> bool:
         """Tell whether something was committed since the last time."""
@@ -355,8 +356,10 @@ class Ledger:
                 self.world.fail(f"{self.name(row.key)} is not blocked in its lane")
             if row.lane not in seen and row.blocked:
                 headless[row.lane] = since = self._headless.get(row.lane, now)
+                is_left = self.world.last_death >= since
+                limit = LANE_IS_LEFT if is_left else LANE_IS_PASSED
                 seconds = now - max(since, self.faults.calm_since)
-                if not self._reader.lanes_wait or seconds > self._reader.lanes_wait:
+                if not self._reader.has_lane_locks or seconds > limit:
                     self.world.fail(f"{self.name(row.key)} is blocked, and first in its lane")
             seen.add(row.lane)
         self._headless = headless

@@ -7,17 +7,17 @@ disk, or of a server that takes no writes, is raised in the place of the stateme
 
 Left out:
 
-- a COMMIT that fails: PostgreSQL's do, if at all, because of constraints that are deferred;
-- ends of sessions by listeners, for clients that are frozen in the middle of a statement
-  (`TERMINATE_STALLED`): the server would have to say since when, and says it in real time;
-- lost networks, of which neither side hears: the server hears at once of what is cut;
-- failovers, and restarts of the server that lose what was committed: that is its own promise;
+- what two statements do to each other while both are executed: one runs at a time, to its end or
+  until it waits for a lock. So of several sessions that have waited for one COMMIT, the world
+  cannot say which goes on first, and a seed in which these meet again need not repeat;
+- a COMMIT that fails: PostgreSQL's do so because of deferred constraints, of which there are none;
+- ends of sessions whose clients are frozen in the middle of a statement (`TERMINATE_STALLED`): the
+  server says since when, in real time;
+- networks that lose what is sent while neither side hears of it: the server hears of each cut;
+- failovers, poolers, and servers that lose what they had committed;
 - vacuuming, statistics, and plans for large tables: no table here is large;
-- psycopg, whose threads and sockets the world does not have in its hands; SQLite is simulated over
-  `sqlalchemy_anyio`, by which psycopg is used, too.
-
-What runs on the server at the same time: several sessions that have waited for one COMMIT. They may
-go on in either order, so that a seed in which they meet again need not repeat. None was seen yet.
+- psycopg: its threads and sockets are its own. What runs threads, `sqlalchemy_anyio`, is simulated
+  on SQLite.
 """
 
 import logging
@@ -59,7 +59,6 @@ SETTINGS = {  # of the server: nothing by itself, nothing for a time after a cra
     "track_activities": "off",
     "track_counts": "off",
 }
-LANES_WAIT = 90.0  # a worker looks for them once a minute
 FUNCTIONS = """
 CREATE FUNCTION simulation_now() RETURNS double precision STABLE LANGUAGE sql
     RETURN coalesce(nullif(current_setting('simulation.now', true), ''), '0')::double precision;
@@ -174,7 +173,7 @@ class PostgreSQLServer:
         self._world, self._control, self.sessions = world, its.control, its.sessions
         self.url = its.url.render_as_string(hide_password=False)
         self.extensions: Sequence[Extension] = [SimulatedExtension()]
-        self.lanes_wait = LANES_WAIT
+        self.has_lane_locks = True
         self._commits = self._seen = 0
         self._looks: Callable[[], None] = lambda: None
         its.empty()

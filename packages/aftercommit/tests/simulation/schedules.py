@@ -5,6 +5,7 @@ as the few steps that it comes down to. In each, the world begins quiet, and all
 end.
 """
 
+from argparse import ArgumentParser
 from collections.abc import Callable, Sequence
 
 from aftercommit.extensions.operations import handler_pauses
@@ -14,6 +15,7 @@ from simulation.faults import Fault
 from simulation.operators import DECISION
 from simulation.plan import Plan
 from simulation.seeds import repeatable, run
+from simulation.server_schedules import ON_POSTGRESQL, started
 from simulation.simulation import LEASE, Shop, Simulation
 
 QUIET = Plan(seed=0)
@@ -67,6 +69,16 @@ def a_process_that_was_frozen_gives_back_what_others_run(simulation: Simulation)
     simulation.world.run(1)
     started(simulation, "worker")
     simulation.world.run(3 * LEASE)
+    simulation.drain(1)
+
+
+def a_process_that_was_frozen_has_too_little_time(simulation: Simulation) -> None:
+    """No external effect begins when its handler may not end before its lease does."""
+    web = started(simulation, "web")
+    simulation.faults.at_next(web, "COMMIT", Fault("freeze", "after", LEASE / 2))
+    simulation.ask(web, 1)
+    simulation.world.run(LEASE)
+    started(simulation, "worker")
     simulation.drain(1)
 
 
@@ -151,24 +163,21 @@ SCHEDULES: Sequence[tuple[Plan, Callable[[Simulation], None]]] = [
         Plan(seed=0, handlers=frozenset(["write_invoice"])),
         the_answer_to_a_commit_of_a_handler_is_lost,
     ),
+    (QUIET, a_process_that_was_frozen_has_too_little_time),
     (NEW_HANDLER, a_replay_comes_while_a_delivery_runs),
     (NEW_HANDLER, a_replay_comes_before_a_delivery_is_settled_again),
     (QUIET, an_order_comes_while_a_handler_is_resumed),
 ]
 
 
-def started(simulation: Simulation, role: str, *, version: int = 0) -> Shop:
-    """Start a process, and wait until it is up."""
-    process = simulation.begin(role, version=version)
-    simulation.world.run(10, lambda: process.is_up)
-    return process
-
-
 def main() -> int:
-    """Run all schedules; show the stories of those that fail."""
+    """Run all schedules, perhaps on a server; show the stories of those that fail."""
+    parser = ArgumentParser(prog="python -m simulation.schedules", description=__doc__)
+    parser.add_argument("--server", metavar="URL", default="", help="one of PostgreSQL that runs")
+    server = parser.parse_args().server
     failed = 0
-    for plan, script in SCHEDULES:
-        outcome = run(plan, script)
+    for plan, script in [*SCHEDULES, *(ON_POSTGRESQL if server else ())]:
+        outcome = run(plan, script, postgresql=server)
         failed += bool(outcome.problem)
         print(f"{script.__name__}: {outcome.problem or 'holds'}")
         if outcome.problem:

@@ -9,6 +9,7 @@ it: `DISCARD ALL` costs less than a new process of the server.
 import socket
 from collections.abc import Callable, Sequence
 from functools import partial
+from math import inf
 from select import poll
 from typing import Any
 
@@ -212,9 +213,9 @@ class Sessions:
         session.waits += 1
         after, now = self._world.after, session.waits
         after(DEADLOCK_SECONDS, partial(self._look_for_deadlock, session, now))
-        if (limit := session.limits["lock_timeout"]) < 1e6:
+        if (limit := session.limits["lock_timeout"]) < inf:
             after(limit, partial(self._give_up, session, now, LOCK_TIMEOUT))
-        if (limit := session.limits["statement_timeout"]) < 1e6:
+        if (limit := session.limits["statement_timeout"]) < inf:
             after(limit, partial(self._give_up_statement, session, session.statements))
         self._world.story.tell("", f"session {session.number} waits for a lock", detail=True)
 

@@ -282,7 +282,7 @@ class Simulation:
                     await process.application.bus.run(claims)
         except MessageAlreadyHandled:
             self._acknowledge(process, number)
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # as a web framework does
             tell(process, f"refuses order {number}: {error!r}")
 
     def _acknowledge(self, process: Shop, number: int) -> None:

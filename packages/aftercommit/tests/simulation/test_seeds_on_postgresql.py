@@ -25,3 +25,8 @@ def test_promises_hold_on_postgresql(server: str) -> None:
     assert f"{SEEDS} seeds, 0 failed" in first
     again = simulate(1, TWICE, "--server", server, "--digests")
     assert again.splitlines()[:TWICE] == first.splitlines()[:TWICE], "a story differs"
+
+
+def test_what_was_found_once_does_not_return_on_postgresql(server: str) -> None:
+    """Schedules that are written down; some are about what only a server does."""
+    assert ": holds" in simulate("--server", server, module="simulation.schedules")

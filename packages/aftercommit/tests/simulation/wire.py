@@ -7,6 +7,7 @@ moment is one call; faults happen before it has arrived, and after its effect.
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from math import inf
 from typing import Any, NamedTuple
 
 from simulation.faults import Fault, Faults
@@ -31,7 +32,7 @@ from simulation.server_limits import Limit, taken_out
 from simulation.sessions import Session, Sessions
 from simulation.world import Loop
 
-UNINTERESTING = ("SELECT", "BEGIN", "SHOW", "SET", "select", "show")
+UNINTERESTING = ("SELECT", "BEGIN", "SHOW", "SET", "select", "show", "WITH typebases")
 UNHEARD = "SET simulation.channel = ''"  # it is nothing to the server
 CUT = "the connection was cut"
 
@@ -167,8 +168,7 @@ class Wire(asyncio.Transport):
         if self._session is None:
             self._begin(data)
             return
-        messages, rest = split(data)
-        assert not rest, "asyncpg has written half a message"
+        messages, self._out = split(data)
         if any(each.kind == b"X" for each in messages):
             self.drop()
             return
@@ -261,7 +261,8 @@ class Wire(asyncio.Transport):
         if errors := [error_of(each) for each in messages if each.kind == b"E"]:
             self._tell(f"{asked.name} → {errors[0]}")
         else:
-            if not asked.name.startswith(UNINTERESTING):
+            is_nothing = asked.name == "ROLLBACK" and not self._is_dirty
+            if not is_nothing and not asked.name.startswith(UNINTERESTING):
                 self._tell(asked.name)
             self._is_dirty |= has_written(asked, messages)
             self._keep(session, asked)
@@ -318,7 +319,7 @@ class Wire(asyncio.Transport):
         """Let the server end a transaction in which nothing is asked for too long."""
         assert self._session
         limit = self._session.limits["idle_in_transaction_session_timeout"]
-        if not self._watches and limit < 1e6:
+        if not self._watches and limit < inf:
             self._watches = True
             self._world.after(self._idle_since + limit - self._world.now, self._look_whether_idle)
 

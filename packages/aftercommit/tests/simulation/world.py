@@ -108,6 +108,8 @@ class Loop(asyncio.BaseEventLoop):
                 if not (handle := ready.popleft()).cancelled():
                     handle._run()
             self.world.fail(f"{self.process} is in an endless loop")
+        except (SystemExit, KeyboardInterrupt) as error:
+            self.world.fail(f"{self.process} is ended by a handler: {error!r}")
         finally:
             events._set_running_loop(None)
 
@@ -146,6 +148,8 @@ class Process:
         if self.is_dead:
             return
         self.is_dead, self.is_up = True, False
+        if self.role != "operator":
+            self.world.last_death = self.world.now
         self.world.graveyard.append(self)  # what is collected as garbage runs its `finally`
         self.world.processes.remove(self)
         for connection in self.connections:
@@ -181,6 +185,7 @@ class World:
         self.processes: list[Process] = []
         self.graveyard: list[Process] = []
         self.problem = ""
+        self.last_death = -inf  # of a process that was not there for a moment only
         self.connect: Connect | None = None  # processes to a server, if there is one
         self._agenda: list[tuple[float, int, Process | None, Action]] = []
 
