@@ -72,6 +72,16 @@ def a_process_that_was_frozen_gives_back_what_others_run(simulation: Simulation)
     simulation.drain(1)
 
 
+def a_process_that_was_frozen_has_too_little_time(simulation: Simulation) -> None:
+    """No external effect begins when its handler may not end before its lease does."""
+    web = started(simulation, "web")
+    simulation.faults.at_next(web, "COMMIT", Fault("freeze", "after", LEASE / 2))
+    simulation.ask(web, 1)
+    simulation.world.run(LEASE)
+    started(simulation, "worker")
+    simulation.drain(1)
+
+
 def the_answer_to_a_commit_of_a_handler_is_lost(simulation: Simulation) -> None:
     """Its delivery is done; the process does not know, and does not call that a failure."""
     web = started(simulation, "web")
@@ -153,6 +163,7 @@ SCHEDULES: Sequence[tuple[Plan, Callable[[Simulation], None]]] = [
         Plan(seed=0, handlers=frozenset(["write_invoice"])),
         the_answer_to_a_commit_of_a_handler_is_lost,
     ),
+    (QUIET, a_process_that_was_frozen_has_too_little_time),
     (NEW_HANDLER, a_replay_comes_while_a_delivery_runs),
     (NEW_HANDLER, a_replay_comes_before_a_delivery_is_settled_again),
     (QUIET, an_order_comes_while_a_handler_is_resumed),

@@ -177,6 +177,18 @@ class Behaviour:
                 asyncio.get_running_loop().create_task(work)
             raise ERRORS[kind]()
 
+    def is_wrong(self) -> bool:
+        """Tell whether a handler writes what the database refuses, and goes on as if it had not."""
+        return self.ledger.faults.happens(self._misbehaving)
+
+    async def end_transaction(self, transaction: Any) -> None:
+        """End a transaction in SQL, perhaps, as no handler may: by a COMMIT, or by an error."""
+        if self.ledger.faults.happens(self._misbehaving / 5):
+            sql = self.ledger.world.random.choice(ENDS)
+            self.ledger.world.story.tell(this_process(), f"  a handler executes {sql}")
+            with suppress(Exception):
+                await transaction.execute(sa.text(sql))
+
     def contend(self, key: str) -> None:
         """Meet others who change the same data, perhaps again and again, for a while.
 
@@ -190,6 +202,10 @@ class Behaviour:
             raise ConcurrentUpdate
 
 
+ENDS = [
+    "COMMIT",
+    "INSERT OR ROLLBACK INTO orders SELECT * FROM orders",  # each of them is there
+]
 ERRORS: Mapping[str, Callable[[], BaseException]] = {
     "bug": partial(RuntimeError, "a bug"),
     "stray": partial(RuntimeError, "a bug, beside a task that goes on"),
@@ -238,9 +254,12 @@ def watched(handler: Any) -> Any:
     ) -> Any:
         behaviour: Behaviour = this_process().behaviour
         behaviour.ledger.begins(idempotency_key, envelope)
-        stray = _stray(given.get("uow", given.get("session")), idempotency_key)
+        transaction = given.get("uow", given.get("session"))
+        stray = transaction and partial(_write_effect, transaction, idempotency_key)
         try:
             await behaviour.misbehave(stray)
+            if transaction:
+                await behaviour.end_transaction(transaction)
             reply = await handler(
                 event, idempotency_key=idempotency_key, envelope=envelope, **given
             )
@@ -255,11 +274,7 @@ def watched(handler: Any) -> Any:
     return watching
 
 
-def _stray(transaction: Any, key: str) -> Callable[[], Awaitable[object]] | None:
-    return (lambda: _write_effect(transaction, key)) if transaction else None
-
-
-async def _write_effect(transaction: Any, key: str) -> None:
+async def _write_effect(transaction: Any, key: str | None) -> None:
     await transaction.execute(sa.insert(effects), [{"key": key}])
 
 
@@ -283,8 +298,9 @@ def in_transaction(name: str) -> Any:
     async def handler(
         event: OrderEvent, uow: UnitOfWork, idempotency_key: IdempotencyKey, envelope: Envelope
     ) -> None:
-        with suppress(Exception) if name == "count_up" else nullcontext():  # as it must not do
-            await _write_effect(uow, idempotency_key)
+        swallows = name == "count_up" and this_process().behaviour.is_wrong()
+        with suppress(Exception) if swallows else nullcontext():
+            await _write_effect(uow, None if swallows else idempotency_key)
 
     handler.__name__ = name
     return watched(handler)
