@@ -14,7 +14,7 @@ LONG := tests/project/playground tests/project/pages/test_playbook.py \
 COPIES := tests/project/full  # tutorials and the worked use case, each in a copy of the project
 QUICK := tests/unit tests/integration tests/project/test_*.py $(ENGINE)/test_*.py
 IN_PROCESS := $(QUICK) $(ENGINE)/extensions $(ENGINE)/outbox --ignore-glob="*/processes/*"
-LAYERS := tests/unit tests/integration $(ENGINE) \
+LAYERS := tests/unit tests/integration $(ENGINE) packages/aftercommit/tests/simulation \
   packages/sqlalchemy-anyio/tests/sqlalchemy_anyio_tests tests/e2e tests/project
 INNER := 'src/allocation/domain/*,src/allocation/service_layer/*'
 UNFINISHED = || { status=$$?; [ $$status = 1 ] || { mkdir -p .pytest_cache; echo $@ >> .pytest_cache/unfinished; }; exit $$status; }

@@ -10,7 +10,7 @@ real database, in virtual time. `docs/testing.md` explains it; `make simulate SE
 | `plan.py` | what a seed draws: processes, orders, faults, decisions of operators |
 | `faults.py` | what breaks, and when |
 | `driver.py` | a call of SQLite's driver as three moments: asked, effect, answer |
-| `postgresql.py` | a real server, of which the world has the time in its hands, and what is left out |
+| `postgresql.py` | a real server, whose time is the world's; what is left out |
 | `wire.py` | what asyncpg sends arrives after a moment, or never |
 | `sessions.py`, `protocol.py` | sessions of the server, one message at a time |
 | `server_limits.py` | `lock_timeout` and others, in the time of the world |

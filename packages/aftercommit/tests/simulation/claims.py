@@ -5,9 +5,14 @@ before its lease does. What the history says of its end is so. And whoever lives
 peace, ends each claim that it has, and does not wait until the lease is over.
 """
 
+import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf
 from typing import TYPE_CHECKING
+
+from aftercommit import Outcome
+from aftercommit.claims import Claim as Delivery
 
 from simulation.world import Process
 
@@ -15,10 +20,12 @@ if TYPE_CHECKING:
     from simulation.ledger import Ledger, Row
 
 LATENCY = 0.01  # of worlds in which a moment is short
+LONGEST_STATEMENT = 90.0  # seconds between a statement and its COMMIT, if a process is frozen
 A_MOMENT = 1.0  # seconds between what a process decides and what the database says
 PAUSED = 1e11
 GIVEN_UP = ("ConcurrentUpdate", "Unavailable", "ConnectionLost", "DatabaseUnavailable")
 PERMANENT = ("CardRefused",)
+TAKEN = ("superseded", "lease_expired")  # ends of claims that somebody else says
 
 Claim = tuple[str, int]
 """The key of a delivery, and a token."""
@@ -39,7 +46,7 @@ class Claims:
     def __init__(self, ledger: "Ledger") -> None:
         self._ledger, self._world, self._faults = ledger, ledger.world, ledger.faults
         self._held: dict[Claim, Held] = {}
-        self._running: dict[tuple[str, str], int] = {}  # tokens, by processes and keys
+        self._running: dict[object, Claim] = {}  # by tasks: one process may run a delivery twice
         self._begun, self._acted = set[Claim](), set[Claim]()
         self._returned: dict[Claim, float] = {}
         self._ended: dict[Claim, str] = {}
@@ -52,7 +59,7 @@ class Claims:
         if held is None or held.owner != process.name:
             return  # somebody has taken it away, which it does not know yet
         self._check_repetition(process, row)
-        self._running[process.name, row.key] = row.token
+        self._running[asyncio.current_task()] = row.key, row.token
         self._begun.add((row.key, row.token))
         left, name = held.until - self._world.wall_clock, self._ledger.name(row.key)
         least = 0.0 if self._ledger.is_transactional(row.handler) else self._ledger.handler_timeout
@@ -73,27 +80,45 @@ class Claims:
         if held.owner == process.name and held_up < returned_at - A_MOMENT:
             self._world.fail(f"{process} repeats {self._ledger.name(row.key)}, which had returned")
 
+    @property
+    def running(self) -> Sequence[str]:
+        """The keys of deliveries whose handlers run."""
+        return [key for key, _ in self._running.values()]
+
     def waits(self, row: "Row") -> bool:
         """Tell whether a delivery is claimed, and its handler has not begun."""
         return row.owner is not None and (row.key, row.token) not in self._begun
 
-    def acts(self, process: Process, key: str) -> None:
+    def acts(self) -> None:
         """Note an external effect."""
-        if token := self._running.get((process.name, key)):
-            self._acted.add((key, token))
+        if claim := self._running.get(asyncio.current_task()):
+            self._acted.add(claim)
 
     def ends(self, process: Process, key: str, *, has_returned: bool) -> None:
         """Check that a handler has not gone on after its lease."""
-        token = self._running.pop((process.name, key), None)
-        held = self._held.get((key, token or 0))
-        if token is None or held is None:
+        claim = self._running.pop(asyncio.current_task(), None)
+        held = self._held.get(claim or ("", 0))
+        if claim is None or held is None:
             return
         if has_returned:
-            self._returned[key, token] = self._world.now
+            self._returned[claim] = self._world.now
         late = self._world.wall_clock - held.until
         is_undisturbed = self._clock_is_steady(held.since) and process.frozen_until < held.since
         if late > 0 and is_undisturbed:
             self._world.fail(f"{self._ledger.name(key)} ends {late:.1f} s after its lease")
+
+    def finished(self, outcome: Outcome) -> None:
+        """Check that what observers are told of a claim is so."""
+        if not isinstance(work := outcome.work, Delivery):
+            return
+        key, token = str(work.idempotency_key), work.token
+        end, name = self._ended.get((key, token)), self._ledger.name(key)
+        if outcome.status == "succeeded" and end != "done":
+            self._world.fail(f"{name} is reported as done, and is {end or 'not'}")
+        # of a transaction whose COMMIT was not answered, that it is done is not known
+        is_known = not self._ledger.is_in_database(work.handler)
+        if outcome.status == "lease lost" and end == "done" and is_known:
+            self._world.fail(f"{name} is reported as lost, and this claim has done it")
 
     # after each COMMIT
 
@@ -129,8 +154,9 @@ class Claims:
     def _check_writer(self, by: Process | None, before: "Row", row: "Row") -> None:
         """Check that nobody writes about the claim of somebody else, unless that is over."""
         owner, name = (before.owner or "").split("@")[0], self._ledger.name(row.key)
-        if by is None or by.name == owner or (before.key, before.token) in self._ended:
-            return  # what an operator ends is in the history by then
+        is_taken = self._ended.get((before.key, before.token)) in TAKEN  # by an operator
+        if by is None or by.name == owner or is_taken:
+            return
         is_claim = row.token > before.token and (row.owner or row.parked_at is not None)
         if not is_claim and (row.owner, row.due, row.parked_at) != (
             before.owner,
@@ -185,7 +211,7 @@ class Claims:
             self._world.fail(f"{owner} lives, and has let its claim on {name} expire")
 
     def _clock_is_steady(self, since: float) -> bool:
-        return self._faults.jumped_at < since - A_MOMENT
+        return self._faults.jumped_at < since - LONGEST_STATEMENT
 
     def _is_undisturbed_by_freezes(self, held: Held) -> bool:
         found = [each for each in self._world.processes if each.name == held.owner]

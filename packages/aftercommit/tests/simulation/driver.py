@@ -42,6 +42,8 @@ DAY = 86400.0
 class SQLiteServer:
     """A file, as far as it can break as a whole; and what the world itself reads in it."""
 
+    shows_each_commit = True
+
     def __init__(self, world: World, file: Path) -> None:
         self._world, self._file = world, file
         self._reader = sqlite3.connect(f"file:{file}?mode=ro", uri=True, isolation_level=None)

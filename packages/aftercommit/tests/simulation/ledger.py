@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 from uuid import UUID
 
-from aftercommit import Envelope
+from aftercommit import Envelope, Outcome
 
 from simulation.claims import Claims
 from simulation.faults import Faults
@@ -42,6 +42,8 @@ class Reader(Protocol):
 
     has_lane_locks: bool
     """Whether a lane may be passed by, since somebody has locked it; its first is blocked then."""
+    shows_each_commit: bool
+    """Whether what is read is what was committed last, and nothing that was committed since."""
 
     def has_changed(self) -> bool:
         """Tell whether something was committed since the last time."""
@@ -113,6 +115,7 @@ class Ledger:
         self._lost: Counter[str] = Counter()  # claims that ended without a word
         self._claims: dict[str, set[int]] = defaultdict(set)  # tokens
         self._ends: dict[tuple[str, int], str] = {}
+        self._history = set[tuple[str, int]]()  # what is known of it
         self._last_in_lane: dict[str, int] = defaultdict(int)
         self._headless: dict[str, float] = {}  # lanes whose first is blocked, and since when
         self._seen_effects = set[int]()  # by their numbers
@@ -140,6 +143,16 @@ class Ledger:
         """Note that a handler has ended."""
         self._watched_claims.ends(self._process(), key, has_returned=has_returned)
 
+    def finished(self, outcome: Outcome) -> None:
+        """Note what observers are told."""
+        if self._reader.shows_each_commit:
+            self._watched_claims.finished(outcome)
+
+    @property
+    def running(self) -> Collection[str]:
+        """The handlers that run."""
+        return {key[37:] for key in self._watched_claims.running}
+
     def is_in_database(self, handler: str) -> bool:
         """Tell whether a handler has an effect in the database, perhaps by its reply."""
         return handler in self._transactional
@@ -160,7 +173,7 @@ class Ledger:
         """Note an external effect: it stays, whatever happens then."""
         self.world.story.tell(self._process(), f"{self.name(key)} has its external effect")
         self.external[key] += 1
-        self._watched_claims.acts(self._process(), key)
+        self._watched_claims.acts()
         if UUID(key[:36]) not in self.events:
             self.world.fail(f"{self.name(key)} has an effect, and its event was rolled back")
 
@@ -245,7 +258,8 @@ class Ledger:
     def _read_ends(self) -> None:
         for event_id, handler, token, outcome, error in self._reader.query(ENDS):
             key = f"{UUID(str(event_id))}:{handler}"
-            if (this := (key, token)) not in self._ends:
+            if (this := (key, token)) not in self._history:
+                self._history.add(this)
                 self._ends[this] = outcome
                 self._watched_claims.ended(this, outcome, error)
                 self._failed[key] += outcome == "failed" and not error.startswith(UNAVAILABLE)
@@ -291,16 +305,16 @@ class Ledger:
         name, now = self.name(row.key), self.world.wall_clock
         if not before.owner or row.token == before.token:
             return
+        is_quiet = self.world.now - self.faults.jumped_at > SAME_TIME
         if row.owner:
             self._lost[row.key] += 1
-            is_quiet = self.world.now - self.faults.jumped_at > SAME_TIME
             if (before.due or 0.0) > now and is_quiet:
                 early = f"{(before.due or 0) - now:.1f} s early"
                 self.world.fail(f"{row.owner} takes {name} from {before.owner}, {early}")
         elif row.parked_at is not None:  # by a claim, after a last attempt that did not end
             self._lost[row.key] += 1
-        elif row.due is not None and row.attempts < before.attempts and now < row.due < PAUSED:
-            self.world.fail(f"{name} is given back, and due in {row.due - now:.1f} s")
+        elif is_quiet and row.attempts < before.attempts and now < (row.due or now) < PAUSED:
+            self.world.fail(f"{name} is given back, and due in {(row.due or now) - now:.1f} s")
 
     def _check_done(self, row: Row) -> None:
         key, name, fail = row.key, self.name(row.key), self.world.fail
@@ -311,7 +325,7 @@ class Ledger:
             and row.handler not in self._replayed
         ):
             fail(f"{name} is done, and has {self.effects[key]} effects in the database")
-        is_external = row.handler not in self._transactional or row.handler == "ask"
+        is_external = row.handler not in self._transactional or row.handler == "ask_bank"
         if is_external and not self.external[key]:
             fail(f"{name} is done, and has had no external effect")
         if row.lane:

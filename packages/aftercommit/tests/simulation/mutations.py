@@ -87,6 +87,8 @@ MUTATIONS = (
         "extensions/operations/delivery_admin.py",
         "values(token=NEXT_TOKEN, **now, **ended)",
         "values(**now, **ended)",
+        expected="what is discarded is not pending, which is all that a transaction and a failure "
+        "look for; and what a batch settles again stays as it was",
     ),
     Mutation(
         "a transaction commits though it has lost its delivery",

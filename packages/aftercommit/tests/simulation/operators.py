@@ -96,6 +96,7 @@ class Operator:
 
     async def _erase(self, process: Process, application: Application, event_id: UUID) -> None:
         _, subject = self._ledger.events[event_id]
+        self._ledger.erased.add(subject)  # perhaps: nobody may hear of the COMMIT
         self._world.story.tell(process, f"decides to erase order {int(UUID(subject))}")
         database = application.database
         async with database.write_transaction() as transaction:

@@ -42,6 +42,7 @@ class Plan:
     webs: int = 1
     pool_size: int = 5
     concurrency: int = 6
+    max_attempts: int = 4
     max_handlers: int = 50  # of a process at a time: others wait
     has_sessions: bool = False  # an application that opens its sessions itself
     has_savepoints: bool = False
@@ -61,6 +62,7 @@ class Plan:
     breaks: float = 0.0  # of connections
     misbehaving: float = 0.0  # handlers: slow, hanging, failing, with stray tasks
     unavailable: float = 0.0  # the external system
+    portless: float = 0.0  # of those that serve clients, how many do not know it
     slowness: float = 0.1  # seconds that it takes, on average
     impatience: float = 0.0  # of clients
     without: frozenset[int] = frozenset()  # faults by their numbers: they are left out
@@ -104,6 +106,7 @@ class Plan:
             webs=2,
             pool_size=some([3, 5, 10]),
             concurrency=some([2, 6, 20]),
+            max_attempts=some([4, 4, 2, 1]),
             max_handlers=some([50, 50, 2]),
             has_sessions=has_sessions,
             has_savepoints=has_sessions and random.random() < 0.5,
@@ -120,6 +123,7 @@ class Plan:
             breaks=some([0, 0.004, 0.015]),
             misbehaving=some([0, 0.02, 0.1]),
             unavailable=some([0, 0.05, 0.3]),
+            portless=some([0, 0, 0.5]),
             slowness=some([0.1, 0.1, 3.0]),
             impatience=some([0, 0.3]),
         )

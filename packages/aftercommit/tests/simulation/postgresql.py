@@ -168,6 +168,8 @@ def database(server: str) -> Database:
 class PostgreSQLServer:
     """The server in one world, as far as it can break; and what the world itself reads in it."""
 
+    shows_each_commit = False
+
     def __init__(self, world: World, its: Database) -> None:
         self._world, self._control, self.sessions = world, its.control, its.sessions
         self.url = its.url.render_as_string(hide_password=False)

@@ -9,6 +9,7 @@ from argparse import ArgumentParser
 from collections.abc import Callable, Sequence
 
 from aftercommit.extensions.operations import handler_pauses
+from aftercommit.extensions.operations.replay import replay_of
 
 from simulation.faults import Fault
 from simulation.operators import DECISION
@@ -18,6 +19,8 @@ from simulation.server_schedules import ON_POSTGRESQL, started
 from simulation.simulation import LEASE, Shop, Simulation
 
 QUIET = Plan(seed=0)
+# its external effect takes a second
+NEW_HANDLER = Plan(seed=1, versions=2, customers=1, handlers=frozenset(["thank"]), slowness=2.0)
 SLOW = Plan(seed=0, slowness=8.0)  # so is the external system
 
 
@@ -69,6 +72,60 @@ def a_process_that_was_frozen_gives_back_what_others_run(simulation: Simulation)
     simulation.drain(1)
 
 
+def the_answer_to_a_commit_of_a_handler_is_lost(simulation: Simulation) -> None:
+    """Its delivery is done; the process does not know, and does not call that a failure."""
+    web = started(simulation, "web")
+    simulation.faults.at_next(web, "COMMIT", Fault("freeze", "after", 0.1))  # of the order
+    simulation.faults.at_next(web, "COMMIT", Fault("break", "after"))
+    simulation.ask(web, 1)
+    simulation.world.run(1)
+    started(simulation, "worker")
+    simulation.drain(1)
+
+
+def a_replay_comes_while_a_delivery_runs(simulation: Simulation) -> None:
+    """What it puts before that is the first of the lane, and stays it when the delivery is done."""
+    operator = _orders_before_and_after_a_handler_is_new(simulation)
+    operator.start(_replay(operator))
+    started(simulation, "worker")
+    simulation.drain(3)
+
+
+def a_replay_comes_before_a_delivery_is_settled_again(simulation: Simulation) -> None:
+    """The lane has gone on when its COMMIT was made, and does not go on once more."""
+    operator = _orders_before_and_after_a_handler_is_new(simulation)
+    [web] = simulation.up("web")
+    simulation.faults.at_next(web, "COMMIT", Fault("break", "after"))
+    simulation.world.run(5, lambda: len(simulation.ledger.outstanding) == 1)
+    operator.start(_replay(operator))
+    started(simulation, "worker")
+    simulation.drain(3)
+
+
+def _orders_before_and_after_a_handler_is_new(simulation: Simulation) -> Shop:
+    """Place three orders of a customer, the first before there is a handler that runs then."""
+    operator, old = started(simulation, "operator"), started(simulation, "web", version=1)
+    simulation.ask(old, 1)
+    simulation.world.run(1)
+    simulation.stop(old)
+    simulation.world.run(1)
+    new = started(simulation, "web")
+    simulation.ask(new, 2)
+    simulation.world.run(0.2)
+    simulation.ask(new, 3)
+    simulation.world.run(0.2)
+    assert len(simulation.ledger.acknowledged) == 3
+    assert "thank" in simulation.ledger.running
+    return operator
+
+
+async def _replay(process: Shop) -> None:
+    database, bus = process.application.database, process.application.bus
+    await handler_pauses.pause(database, ["thank"], DECISION)
+    replay = replay_of(bus, "thank", (), since=0.0, until=process.world.wall_clock)
+    await replay.run(database, DECISION, lambda count: None)
+
+
 def an_order_comes_while_a_handler_is_resumed(simulation: Simulation) -> None:
     """What is stored as paused in that moment is due then, too."""
     web = started(simulation, "web")
@@ -92,6 +149,12 @@ SCHEDULES: Sequence[tuple[Plan, Callable[[Simulation], None]]] = [
     (QUIET, a_process_crashes_between_its_commit_and_its_handlers),
     (QUIET, a_process_is_frozen_beyond_its_lease),
     (SLOW, a_process_that_was_frozen_gives_back_what_others_run),
+    (
+        Plan(seed=0, handlers=frozenset(["write_invoice"])),
+        the_answer_to_a_commit_of_a_handler_is_lost,
+    ),
+    (NEW_HANDLER, a_replay_comes_while_a_delivery_runs),
+    (NEW_HANDLER, a_replay_comes_before_a_delivery_is_settled_again),
     (QUIET, an_order_comes_while_a_handler_is_resumed),
 ]
 

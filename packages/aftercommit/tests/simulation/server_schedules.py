@@ -128,9 +128,9 @@ def a_lane_is_passed_by(simulation: Simulation) -> None:
     simulation.drain(2)
 
 
-def started(simulation: Simulation, role: str) -> Shop:
+def started(simulation: Simulation, role: str, *, version: int = 0) -> Shop:
     """Start a process, and wait until it is up."""
-    process = simulation.begin(role)
+    process = simulation.begin(role, version=version)
     simulation.world.run(10, lambda: process.is_up)
     return process
 

@@ -11,7 +11,15 @@ from uuid import UUID
 
 import anyio
 import sqlalchemy as sa
-from aftercommit import Application, Extension, MessageOrigin, Outbox, open_application
+from aftercommit import (
+    Application,
+    Extension,
+    MessageOrigin,
+    Observer,
+    Outbox,
+    Outcome,
+    open_application,
+)
 from aftercommit.errors import ConcurrentUpdate, MessageAlreadyHandled, TransientError
 from aftercommit.process.worker import Worker
 from aftercommit.sources import Sources
@@ -31,7 +39,6 @@ POLICY = {
     "lease_seconds": LEASE,
     "handler_timeout_seconds": 10.0,
     "retry_max_seconds": 20.0,
-    "max_attempts": 4,
 }
 GRACE = 5.0  # seconds for what runs in a process that is asked to stop
 PATIENCE = 40.0  # seconds after which a client that has no answer asks again
@@ -61,6 +68,17 @@ class Shop(Process):
     scope: anyio.CancelScope
 
 
+class Watching(Observer):
+    """Lets the ledger know what observers are told."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+
+    def finished(self, outcome: Outcome) -> None:
+        """Pass it on."""
+        self._ledger.finished(outcome)
+
+
 Body = Callable[[Shop], Any]
 
 
@@ -76,7 +94,7 @@ class Simulation:
             server,
             transactional=shop.TRANSACTIONAL,
             tables=[table.names for table in self.tables],
-            max_attempts=int(POLICY["max_attempts"]),
+            max_attempts=plan.max_attempts,
             handler_timeout=POLICY["handler_timeout_seconds"],
             stored=partial(
                 Stored,
@@ -150,10 +168,15 @@ class Simulation:
             app.load({"database_url": self.server.url, **self._settings(process)}, {}),
             shop.UnitOfWork,
             handlers=self.tables[process.version - 1].handlers,
-            effect_ports={"outside_world": self.behaviour.outside_world},
+            effect_ports=self._ports(process),
+            observers=[Watching(self.ledger)],
             beside_others=True,
             sources=self._sources,
         )
+
+    def _ports(self, process: Shop) -> dict[str, shop.OutsideWorld | None]:
+        is_known = process.role != "web" or not self.world.chance(self.plan.portless)
+        return {"outside_world": self.behaviour.outside_world if is_known else None}
 
     def _outbox(self, process: Shop) -> Outbox:
         table = self.tables[process.version - 1]
@@ -161,7 +184,7 @@ class Simulation:
             "shop",
             self.server.url,
             table.rows,
-            ports={"outside_world": self.behaviour.outside_world},
+            ports=self._ports(process),
             renamed=table.renamed,
             extensions=self.server.extensions,
             sources=self._sources,
@@ -175,6 +198,7 @@ class Simulation:
             "pool_size": self.plan.pool_size,
             "worker_concurrency": self.plan.concurrency,
             "max_handlers": self.plan.max_handlers,
+            "max_attempts": self.plan.max_attempts,
             **POLICY,
         }
 
@@ -333,9 +357,7 @@ class Simulation:
         world = self.world
         self.faults.heal()
         self._is_ending = True
-        for process in self.up():
-            if process.version < self.plan.versions:
-                self.stop(process)
+        self._end_old_processes()
 
         def is_done() -> bool:
             return len(self.ledger.acknowledged) == number_of_orders and not self.ledger.outstanding
@@ -344,6 +366,9 @@ class Simulation:
             self.order(number)  # or a client would lose its patience first
         end = world.now + DRAIN
         while not is_done() and world.now < end:
+            for process in self.up():  # also those that were about to be up
+                if process.version < self.plan.versions:
+                    self.stop(process)
             is_parked = any(row.parked_at for row in self.ledger.rows.values())
             if self.ledger.paused or is_parked:
                 self.begin("operator", lambda p: set_right(p.application, self.ledger))
@@ -355,6 +380,12 @@ class Simulation:
         world.run(world.random.choice([1.0, 1.0, 1.0, LEASE + 5]))
         self.ledger.look()
         self.ledger.check_end()
+
+    def _end_old_processes(self) -> None:
+        """End those of an older version of the table, as after a release."""
+        for process in [*self.world.processes]:
+            if isinstance(process, Shop) and process.version < self.plan.versions:
+                self.stop(process) if process.is_up else process.end()
 
 
 @contextmanager

@@ -120,7 +120,7 @@ def set_up(connection: DBAPIConnection, _: object) -> None:
             cursor.execute("PRAGMA journal_mode = WAL")
             break
         except sqlite3.OperationalError as error:  # another process writes to a new file
-            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
+            if getattr(error, "sqlite_errorcode", None) != sqlite3.SQLITE_BUSY:
                 raise
         cursor.execute("BEGIN IMMEDIATE")  # waits for the other, as long as `timeout` says
         cursor.execute("ROLLBACK")
