@@ -82,6 +82,26 @@ def a_process_that_was_frozen_has_too_little_time(simulation: Simulation) -> Non
     simulation.drain(1)
 
 
+def a_handler_is_refused_for_ever(simulation: Simulation) -> None:
+    """It is not tried again, until an operator wants that."""
+    web = started(simulation, "web")
+    simulation.behaviour.planned.extend(["", "", "refused"])  # the command, then its only handler
+    simulation.ask(web, 1)
+    simulation.world.run(1)
+    started(simulation, "worker")
+    simulation.drain(1)
+
+
+def a_handler_waits_for_another_one_that_hangs(simulation: Simulation) -> None:
+    """When it is its turn, it has less than its time: its lease ends before."""
+    web = started(simulation, "web")
+    simulation.behaviour.planned.extend(["", "", "hang", "hang"])
+    simulation.ask(web, 1)
+    simulation.world.run(2 * LEASE)
+    started(simulation, "worker")
+    simulation.drain(1)
+
+
 def the_answer_to_a_commit_of_a_handler_is_lost(simulation: Simulation) -> None:
     """Its delivery is done; the process does not know, and does not call that a failure."""
     web = started(simulation, "web")
@@ -162,6 +182,11 @@ SCHEDULES: Sequence[tuple[Plan, Callable[[Simulation], None]]] = [
     (
         Plan(seed=0, handlers=frozenset(["write_invoice"])),
         the_answer_to_a_commit_of_a_handler_is_lost,
+    ),
+    (Plan(seed=0, handlers=frozenset(["announce"])), a_handler_is_refused_for_ever),
+    (
+        Plan(seed=0, handlers=frozenset(["write_invoice", "reserve"])),
+        a_handler_waits_for_another_one_that_hangs,
     ),
     (QUIET, a_process_that_was_frozen_has_too_little_time),
     (NEW_HANDLER, a_replay_comes_while_a_delivery_runs),

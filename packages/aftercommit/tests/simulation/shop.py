@@ -5,6 +5,7 @@ fail, or leave a task behind. Each exists twice: with `uow`, and with a `session
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
@@ -156,15 +157,21 @@ class Behaviour:
     ) -> None:
         self.ledger, self._misbehaving = ledger, misbehaving
         self.outside_world = OutsideWorld(ledger, unavailable, slowness)
+        self.planned = deque[str]()  # how handlers misbehave next; an empty text: not at all
         self._contended = dict[str, float]()  # until when others change the same data
 
     async def misbehave(self, stray: Callable[[], Awaitable[object]] | None = None) -> None:
         """Be slow, hang, or fail, perhaps; `stray` is what a task does that is left behind."""
         random = self.ledger.world.random
-        if not self.ledger.faults.happens(self._misbehaving):
+        if self.planned:
+            kind = self.planned.popleft()
+        elif self.ledger.faults.happens(self._misbehaving):
+            kinds = ["slow", "slow", "hang", "bug", "unavailable", "refused", "exit"]
+            kind = random.choice([*kinds, "stray", "conflict"] if stray else kinds)
+        else:
             return
-        kinds = ["slow", "slow", "hang", "bug", "unavailable", "refused", "exit"]
-        kind = random.choice([*kinds, "stray", "conflict"] if stray else kinds)
+        if not kind:
+            return
         self.ledger.faults.occupy({"slow": 8.0, "hang": 10.0}.get(kind, 0.0))
         self.ledger.world.story.tell(this_process(), f"  a handler misbehaves: {kind}")
         if kind == "slow":
