@@ -183,9 +183,9 @@ def a_client_goes_while_a_settlement_is_made(simulation: Simulation) -> None:
     _goes_when(simulation, lambda: _has_returned(simulation))
 
 
-def a_client_goes_while_the_database_is_away(simulation: Simulation) -> None:
+def a_client_goes_while_the_database_is_locked(simulation: Simulation) -> None:
     """What has had its effect is not given back as if it had not."""
-    _goes_when(simulation, lambda: _has_returned(simulation), seconds_down=2.5)
+    _goes_when(simulation, lambda: _has_returned(simulation), seconds_locked=2.5)
 
 
 def _has_returned(simulation: Simulation) -> bool:
@@ -193,7 +193,7 @@ def _has_returned(simulation: Simulation) -> bool:
 
 
 def _goes_when(
-    simulation: Simulation, comes: Callable[[], bool], *, seconds_down: float = 0.0
+    simulation: Simulation, comes: Callable[[], bool], *, seconds_locked: float = 0.0
 ) -> None:
     web, clients = started(simulation, "web"), list[anyio.CancelScope]()
 
@@ -208,8 +208,8 @@ def _goes_when(
 
     web.start(ask())
     simulation.world.run(2 * LEASE, comes)
-    if seconds_down:
-        simulation.faults.begin("is down", seconds_down)
+    if seconds_locked:
+        simulation.faults.begin("is locked", seconds_locked)
     web.start(go())
     simulation.world.run(2 * LEASE)
     started(simulation, "worker")
@@ -291,6 +291,7 @@ def an_order_comes_while_a_handler_is_resumed(simulation: Simulation) -> None:
 SCHEDULES: Sequence[tuple[Plan, Callable[[Simulation], None]]] = [
     (QUIET, the_answer_to_a_commit_is_lost),
     (QUIET, a_process_crashes_between_its_commit_and_its_handlers),
+    (Plan(seed=0, max_attempts=1), a_process_crashes_between_its_commit_and_its_handlers),
     (QUIET, a_process_is_frozen_beyond_its_lease),
     (SLOW, a_process_that_was_frozen_gives_back_what_others_run),
     (
@@ -316,7 +317,7 @@ SCHEDULES: Sequence[tuple[Plan, Callable[[Simulation], None]]] = [
         Plan(seed=0, handlers=frozenset(["pack", "praise"]), slowness=1.0),
         a_client_goes_while_a_settlement_is_made,
     ),
-    (ONE_EFFECT, a_client_goes_while_the_database_is_away),
+    (ONE_EFFECT, a_client_goes_while_the_database_is_locked),
     (QUIET, a_process_that_was_frozen_has_too_little_time),
     (NEW_HANDLER, a_replay_comes_while_a_delivery_runs),
     (NEW_HANDLER, a_replay_comes_before_a_delivery_is_settled_again),
