@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import partial
+from math import inf
 from typing import Literal, Protocol
 
 from simulation.plan import Outage, Plan
@@ -39,7 +40,7 @@ class Faults:
         self._planned: list[tuple[Process, str, Fault]] = []
         self.drawn = self.number = 0
         self.calm_since = 0.0  # since when nothing has kept a process from what it wants to know
-        self.quiet_since = 0.0  # since when nothing, handlers neither, has held up a process
+        self.quiet_since = -inf  # since when nothing, handlers neither, has held up a process
         self.jumped_at = -1e9  # the clock of the database
 
     def happens(self, probability: float) -> bool:

@@ -7,18 +7,25 @@ end.
 
 from argparse import ArgumentParser
 from collections.abc import Callable, Sequence
+from uuid import UUID
 
-from aftercommit.extensions.operations import handler_pauses
+import anyio
+from aftercommit import MessageOrigin
+from aftercommit.envelopes import EventId
+from aftercommit.extensions.operations import delivery_admin, handler_pauses
 from aftercommit.extensions.operations.replay import replay_of
 
+from simulation import shop
 from simulation.faults import Fault
 from simulation.operators import DECISION
 from simulation.plan import Plan
 from simulation.seeds import repeatable, run
 from simulation.server_schedules import ON_POSTGRESQL, started
-from simulation.simulation import LEASE, Shop, Simulation
+from simulation.simulation import CLIENT, HANDLER_TIMEOUT, LEASE, Shop, Simulation
 
 QUIET = Plan(seed=0)
+ONE_REPLY = Plan(seed=0, handlers=frozenset(["ask_bank"]))
+ONE_EFFECT = Plan(seed=0, handlers=frozenset(["announce"]), slowness=2.0)
 # its external effect takes a second
 NEW_HANDLER = Plan(seed=1, versions=2, customers=1, handlers=frozenset(["thank"]), slowness=2.0)
 SLOW = Plan(seed=0, slowness=8.0)  # so is the external system
@@ -102,6 +109,113 @@ def a_handler_waits_for_another_one_that_hangs(simulation: Simulation) -> None:
     simulation.drain(1)
 
 
+def an_operator_retries_what_runs(simulation: Simulation) -> None:
+    """Its process has lost it, and the history says to whom."""
+    operator, web = started(simulation, "operator"), started(simulation, "web")
+    simulation.ask(web, 1)
+    simulation.world.run(5, lambda: "announce" in simulation.ledger.running)
+    database = operator.application.database
+    [row] = simulation.ledger.outstanding
+    operator.start(delivery_admin.retry(database, EventId(row.event_id), row.handler, DECISION))
+    simulation.world.run(LEASE)
+    started(simulation, "worker")
+    simulation.drain(1)
+
+
+def the_database_is_away_when_an_effect_is_out(simulation: Simulation) -> None:
+    """The worker makes up for what it could not store in the lease, before it claims again."""
+    web = started(simulation, "web")
+    simulation.faults.at_next(web, "COMMIT", Fault("crash", "after"))
+    simulation.ask(web, 1)
+    simulation.world.run(1)
+    started(simulation, "worker")
+    simulation.world.run(2 * LEASE, lambda: bool(simulation.ledger.external))
+    simulation.faults.begin("is down", LEASE + 5)
+    simulation.world.run(2 * LEASE)
+    simulation.ask(started(simulation, "web"), 1)
+    simulation.drain(1)
+
+
+def a_settlement_is_answered_by_an_error(simulation: Simulation) -> None:
+    """It is made again, and the external effect is not."""
+    web = started(simulation, "web")
+    simulation.ask(web, 1)
+    simulation.world.run(5, lambda: "announce" in simulation.ledger.running)
+    simulation.faults.at_next(web, "COMMIT", Fault("break", "before"))
+    simulation.world.run(LEASE)
+    started(simulation, "worker")
+    simulation.drain(1)
+
+
+def a_reply_is_answered_by_an_error(simulation: Simulation) -> None:
+    """It is stored again, and the external effect is not repeated."""
+    web = started(simulation, "web")
+    simulation.ask(web, 1)
+    simulation.world.run(5, lambda: "ask_bank" in simulation.ledger.running)
+    simulation.faults.at_next(web, "INSERT effects", Fault("break", "before"))
+    simulation.world.run(LEASE)
+    started(simulation, "worker")
+    simulation.drain(1)
+
+
+def others_change_what_a_reply_changes(simulation: Simulation) -> None:
+    """It is tried again until its lease ends, and each try has the time of a handler."""
+    web = started(simulation, "web")
+    simulation.behaviour.contentions.append(HANDLER_TIMEOUT + 1)
+    simulation.ask(web, 1)
+    simulation.world.run(LEASE)
+    started(simulation, "worker")
+    simulation.drain(1)
+
+
+def a_client_goes_while_a_handler_runs(simulation: Simulation) -> None:
+    """Its claim is given back, and the history says that its effect may have happened."""
+    _goes_when(simulation, lambda: bool(simulation.ledger.external))
+
+
+def a_client_goes_before_its_handler_has_begun(simulation: Simulation) -> None:
+    """All that waits for a slot is given back."""
+    _goes_when(simulation, lambda: bool(simulation.ledger.running))
+
+
+def a_client_goes_while_a_settlement_is_made(simulation: Simulation) -> None:
+    """It is made all the same, and what follows in the lane is left to workers."""
+    _goes_when(simulation, lambda: _has_returned(simulation))
+
+
+def a_client_goes_while_the_database_is_locked(simulation: Simulation) -> None:
+    """What has had its effect is not given back as if it had not."""
+    _goes_when(simulation, lambda: _has_returned(simulation), seconds_locked=2.5)
+
+
+def _has_returned(simulation: Simulation) -> bool:
+    return bool(simulation.ledger.external) and not simulation.ledger.running
+
+
+def _goes_when(
+    simulation: Simulation, comes: Callable[[], bool], *, seconds_locked: float = 0.0
+) -> None:
+    web, clients = started(simulation, "web"), list[anyio.CancelScope]()
+
+    async def ask() -> None:
+        with anyio.CancelScope() as client:
+            clients.append(client)
+            order = shop.PlaceOrder(UUID(int=1), "customer 1")
+            await web.application.bus.handle(order, MessageOrigin(source=CLIENT, id="1"))
+
+    async def go() -> None:
+        clients[0].cancel()
+
+    web.start(ask())
+    simulation.world.run(2 * LEASE, comes)
+    if seconds_locked:
+        simulation.faults.begin("is locked", seconds_locked)
+    web.start(go())
+    simulation.world.run(2 * LEASE)
+    started(simulation, "worker")
+    simulation.drain(1)
+
+
 def the_answer_to_a_commit_of_a_handler_is_lost(simulation: Simulation) -> None:
     """Its delivery is done; the process does not know, and does not call that a failure."""
     web = started(simulation, "web")
@@ -177,6 +291,7 @@ def an_order_comes_while_a_handler_is_resumed(simulation: Simulation) -> None:
 SCHEDULES: Sequence[tuple[Plan, Callable[[Simulation], None]]] = [
     (QUIET, the_answer_to_a_commit_is_lost),
     (QUIET, a_process_crashes_between_its_commit_and_its_handlers),
+    (Plan(seed=0, max_attempts=1), a_process_crashes_between_its_commit_and_its_handlers),
     (QUIET, a_process_is_frozen_beyond_its_lease),
     (SLOW, a_process_that_was_frozen_gives_back_what_others_run),
     (
@@ -188,6 +303,21 @@ SCHEDULES: Sequence[tuple[Plan, Callable[[Simulation], None]]] = [
         Plan(seed=0, handlers=frozenset(["write_invoice", "reserve"])),
         a_handler_waits_for_another_one_that_hangs,
     ),
+    (ONE_EFFECT, an_operator_retries_what_runs),
+    (ONE_EFFECT, the_database_is_away_when_an_effect_is_out),
+    (ONE_EFFECT, a_settlement_is_answered_by_an_error),
+    (ONE_REPLY, a_reply_is_answered_by_an_error),
+    (ONE_REPLY, others_change_what_a_reply_changes),
+    (ONE_EFFECT, a_client_goes_while_a_handler_runs),
+    (
+        Plan(seed=0, handlers=frozenset(["announce", "greet"]), max_handlers=1, concurrency=1),
+        a_client_goes_before_its_handler_has_begun,
+    ),
+    (
+        Plan(seed=0, handlers=frozenset(["pack", "praise"]), slowness=1.0),
+        a_client_goes_while_a_settlement_is_made,
+    ),
+    (ONE_EFFECT, a_client_goes_while_the_database_is_locked),
     (QUIET, a_process_that_was_frozen_has_too_little_time),
     (NEW_HANDLER, a_replay_comes_while_a_delivery_runs),
     (NEW_HANDLER, a_replay_comes_before_a_delivery_is_settled_again),

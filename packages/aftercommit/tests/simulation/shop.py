@@ -158,6 +158,7 @@ class Behaviour:
         self.ledger, self._misbehaving = ledger, misbehaving
         self.outside_world = OutsideWorld(ledger, unavailable, slowness)
         self.planned = deque[str]()  # how handlers misbehave next; an empty text: not at all
+        self.contentions = deque[float]()  # seconds, of the next replies
         self._contended = dict[str, float]()  # until when others change the same data
 
     async def misbehave(self, stray: Callable[[], Awaitable[object]] | None = None) -> None:
@@ -203,8 +204,13 @@ class Behaviour:
         """
         world = self.ledger.world
         if key not in self._contended:
-            does = self.ledger.faults.happens(self._misbehaving)
-            self._contended[key] = world.now + (world.random.uniform(0, CONTENTION) if does else 0)
+            if self.contentions:
+                seconds = self.contentions.popleft()
+            elif self.ledger.faults.happens(self._misbehaving):
+                seconds = world.random.uniform(0, CONTENTION)
+            else:
+                seconds = 0.0
+            self._contended[key] = world.now + seconds
         if world.now < self._contended[key]:
             raise ConcurrentUpdate
 
@@ -403,7 +409,7 @@ class Table:
         }
         if not has_sessions:
             placed["ask_bank"] = ask_bank
-        packed = {"praise": outside("praise"), "count_up": Ordered(new("count_up"))}
+        packed = {"praise": Ordered(outside("praise")), "count_up": Ordered(new("count_up"))}
         if version == 2:
             placed["proclaim"] = outside("proclaim")
             placed["thank"] = Ordered(outside("thank"))
@@ -440,7 +446,7 @@ def _customer(event: Any) -> str:
     return str(event.customer)
 
 
-LANES = {name: name for name in ("reserve", "tell_customer", "count_up", "thank")} | {
+LANES = {name: name for name in ("reserve", "tell_customer", "count_up", "thank", "praise")} | {
     "set_aside": "reserve"
 }
 """What the lanes of ordered handlers are called."""

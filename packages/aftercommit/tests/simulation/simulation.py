@@ -34,10 +34,10 @@ from simulation.stored import Stored
 from simulation.story import LogHandler
 from simulation.world import BEGIN, Process, World
 
-LEASE = 15.0
+LEASE, HANDLER_TIMEOUT = 15.0, 10.0
 POLICY = {
     "lease_seconds": LEASE,
-    "handler_timeout_seconds": 10.0,
+    "handler_timeout_seconds": HANDLER_TIMEOUT,
     "retry_max_seconds": 20.0,
 }
 GRACE = 5.0  # seconds for what runs in a process that is asked to stop
@@ -95,7 +95,7 @@ class Simulation:
             transactional=shop.TRANSACTIONAL,
             tables=[table.names for table in self.tables],
             max_attempts=plan.max_attempts,
-            handler_timeout=POLICY["handler_timeout_seconds"],
+            handler_timeout=HANDLER_TIMEOUT,
             stored=partial(
                 Stored,
                 lane_of=partial(shop.lane_of, plan.customers),
