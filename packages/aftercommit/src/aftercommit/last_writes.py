@@ -122,8 +122,11 @@ async def persist_despite_cancellation(
         with CancelScope(deadline=longest):
             return await _until_stored(store, lease_end, problems)
     except get_cancelled_exc_class():
-        with move_on_after(FINAL_WRITE_TIMEOUT, shield=True):
-            await _until_stored(at_last or store, current_time() + FINAL_WRITE_TIMEOUT, [])
+        try:
+            with move_on_after(FINAL_WRITE_TIMEOUT, shield=True):
+                await _until_stored(at_last or store, current_time() + FINAL_WRITE_TIMEOUT, [])
+        except Exception as error:  # in the place of the cancellation, it would be a failure
+            logger.warning("the last write of a cancelled task failed: %s", error)
         raise
     raise problems[-1] if problems else NotCompleted()
 

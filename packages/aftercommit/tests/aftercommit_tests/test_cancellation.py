@@ -205,4 +205,17 @@ async def test_a_lease_that_cannot_be_given_back_does_not_hide_the_cancellation(
 
     await stopped(world, before=drop, then=anyio.sleep_forever)
 
-    assert "could not be released" in caplog.text
+    assert "the last write of a cancelled task failed" in caplog.text
+
+
+async def test_a_settlement_that_fails_does_not_hide_the_cancellation_either(
+    new_world: NewWorld, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Taken for a failure of the handler, the effect would be repeated after a short pause."""
+    world = await new_world()
+    drop = partial(world.execute, text("DROP TABLE aftercommit_deliveries"))
+
+    await stopped(world, before=drop)
+
+    assert "the last write of a cancelled task failed" in caplog.text
+    assert "next attempt in" not in caplog.text
