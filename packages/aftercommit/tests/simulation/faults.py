@@ -128,6 +128,8 @@ class Faults:
         self.is_down, self.is_full = what == "is down", what == "is full"
         self.is_read_only = what == "is read-only"
         if self.is_down:
+            for process in self.world.processes:
+                process.broken_at = self.world.now
             for connection in [c for process in self.world.processes for c in process.connections]:
                 connection.break_off()
         self.world.after(seconds, self._end_outage)
