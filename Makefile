@@ -61,7 +61,8 @@ pyramid-in-full: $(TEST)
 	$(BIN)/coverage run -m pytest $(PARALLEL) --in-full $(LAYERS) $(UNFINISHED)
 
 mutations: $(TEST)  ## Break the engine in ways that the simulation has to find: make mutations NAMES="lane" SEEDS=50
-	@PYTHONPATH=packages/aftercommit/tests $(BIN)/python -m simulation.mutations $(NAMES) --seeds $(or $(SEEDS),50)
+	@for each in sqlite postgresql; do PYTHONPATH=packages/aftercommit/tests \
+	  $(BIN)/python -m simulation.mutations $(NAMES) --seeds $(or $(SEEDS),50) --database $$each || exit; done
 
 again: $(TEST)  ## Run what has failed in the last run once more: alone, and one after the other
 	$(BIN)/pytest --in-full --last-failed --last-failed-no-failures none $(LAYERS)

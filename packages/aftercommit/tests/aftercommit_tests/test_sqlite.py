@@ -3,12 +3,14 @@
 import sqlite3
 from contextlib import closing, nullcontext
 from pathlib import Path
+from unittest.mock import Mock
 
 import anyio
 import pytest
 from aftercommit.errors import InvalidValue
 from aftercommit.sql.database import Database
 from aftercommit.sql.exceptions import DatabaseUnavailable
+from aftercommit.sql.sqlite import set_up
 from anyio import to_thread
 from sqlalchemy import text
 
@@ -51,6 +53,14 @@ async def test_every_connection_is_set_up(url: str) -> None:
     wanted = {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "busy_timeout": 10_000}
     async with open_database(url) as database:
         assert {name: await pragma(database, name) for name in wanted} == wanted
+
+
+def test_an_error_of_a_driver_that_has_no_code_stays_what_it_is() -> None:
+    """A connection that was lost meanwhile says so, and not that an attribute is missing."""
+    cursor = Mock(**{"execute.side_effect": sqlite3.OperationalError("it was terminated")})
+
+    with pytest.raises(sqlite3.OperationalError, match="it was terminated"):
+        set_up(Mock(**{"cursor.return_value": cursor}), None)
 
 
 async def test_a_new_file_that_another_process_writes_to_is_waited_for(

@@ -129,7 +129,6 @@ class World:
 
     def __post_init__(self) -> None:
         self._in_turn = cycle([self.database, self.other_database])
-        self._outboxes: dict[tuple[Database, DeliveryPolicy], SqlAlchemyOutbox] = {}
         self.wire()
 
     def wire(self) -> None:
@@ -138,8 +137,7 @@ class World:
         instrumentation = CompositeObserver(self.observers)
         bell = instrumentation.port("bell", self.bell)
         dependencies = Dependencies(effect_ports={"bell": bell}, queries={}, constants={})
-        self._outboxes.clear()  # with what the processes know of pauses
-        outbox = self._outbox_of(self.database)
+        outbox = new_outbox(self.database, self.policy)
         self.envelopes = an_envelope_factory(self.event_handlers, self.keys)
         self.bus = MessageBus(
             registry=bind(handlers, dependencies),
@@ -155,20 +153,13 @@ class World:
         self.application = Application(self.bus, self.database, {}, names)
 
     def new_uow(self, work: WorkItem) -> Unit:
-        """Return a unit of work of one of the two processes."""
-        outbox = self._outbox_of(next(self._in_turn))
+        """Return a unit of work of some process."""
+        outbox = new_outbox(next(self._in_turn), self.policy)
         return Unit(open_unit_of_work(outbox, UnitOfWork, work), self.envelopes)
 
     def a_uow(self, claim: Claim | None = None, *, received: MessageOrigin = INTERNAL) -> Unit:
         """Return the unit of work of a claim, or else of some command."""
         return self.new_uow(claim or a_command_work(received))
-
-    def _outbox_of(self, database: Database) -> SqlAlchemyOutbox:
-        """Return the outbox of one of the two processes: to make one takes as long as to use it."""
-        key = (database, self.policy)
-        if not (outbox := self._outboxes.get(key)):
-            outbox = self._outboxes[key] = new_outbox(database, self.policy)
-        return outbox
 
     def outbox(self) -> SqlAlchemyOutbox:
         """Return the outbox of one more process."""

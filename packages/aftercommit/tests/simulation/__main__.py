@@ -1,6 +1,7 @@
 """Run seeds: `python -m simulation 17`, or `python -m simulation 1 100`.
 
-A seed that fails is made smaller, prints its story, and says what runs it again.
+One seed that fails is made smaller, and prints its story and its plan: with `Simulation.run`, that
+is a schedule (`schedules.py`).
 """
 
 from argparse import ArgumentParser, BooleanOptionalAction, Namespace
@@ -81,7 +82,8 @@ def run_all(arguments: Namespace) -> int:
         f"{virtual / 3600:.1f} virtual hours in {spent:.0f} s of processor's time"
     )
     if failed:
-        print(f"look at one: make simulate SEED={failed[0]}")
+        database = " DATABASE=postgresql" if arguments.server else ""
+        print(f"look at one: make simulate SEED={failed[0]}{database}")
     return bool(failed)
 
 

@@ -35,7 +35,7 @@ class Faults:
 
     def __init__(self, world: World, plan: Plan, server: Server) -> None:
         self.world, self._plan, self._server = world, plan, server
-        self.is_down = self.is_full = self.is_read_only = False
+        self._until: dict[Outage, float] = {}
         self.is_over = False
         self._planned: list[tuple[Process, str, Fault]] = []
         self.drawn = self.number = 0
@@ -88,6 +88,16 @@ class Faults:
                 process.broken_at = self.world.now
                 connection.break_off()
 
+    @property
+    def is_full(self) -> bool:
+        """Whether nothing can be written, for want of space."""
+        return self._is_now("is full")
+
+    @property
+    def is_read_only(self) -> bool:
+        """Whether nothing can be written, as on a standby."""
+        return self._is_now("is read-only")
+
     def refusal(self, call: str) -> str | None:
         """Return what the database says instead of what it is asked."""
         if call.startswith(WRITES) and self.is_full:
@@ -125,24 +135,31 @@ class Faults:
             return
         self.world.story.tell("database", f"{what.upper()} for {seconds:.1f} s")
         self.disturb(seconds)
-        self.is_down, self.is_full = what == "is down", what == "is full"
-        self.is_read_only = what == "is read-only"
-        if self.is_down:
+        self._until[what] = max(self._until.get(what, 0.0), self.world.now + seconds)
+        if what == "is down":
             for process in self.world.processes:
                 process.broken_at = self.world.now
             for connection in [c for process in self.world.processes for c in process.connections]:
                 connection.break_off()
-        self.world.after(seconds, self._end_outage)
+        self.world.after(seconds, partial(self._tell_end, what))
 
-    def _end_outage(self) -> None:
-        if not self.is_over:
-            self.world.story.tell("database", "is well again")
-        self.is_down = self.is_full = self.is_read_only = False
+    def _tell_end(self, what: Outage) -> None:
+        if not self._is_now(what) and not self.is_over:
+            self.world.story.tell("database", f"no longer {what}")
+
+    def _is_now(self, what: Outage) -> bool:
+        return not self.is_over and self.world.now < self._until.get(what, 0.0)
+
+    @property
+    def is_down(self) -> bool:
+        """Whether nobody can connect."""
+        return self._is_now("is down")
 
     def heal(self) -> None:
         """Let nothing more break; what is frozen goes on."""
+        for process, call, _ in self._planned:
+            self.world.fail(f"a fault was to happen at {call}, and {process} makes no such call")
         self.world.story.tell("", "—— from now on nothing breaks ——")
         self.is_over = True
-        self._end_outage()
         for process in self.world.processes:
             process.thaw(at_once=True)

@@ -149,6 +149,11 @@ class Ledger:
             self._watched_claims.finished(outcome)
 
     @property
+    def clock_is_steady(self) -> bool:
+        """Whether the clock has not jumped since the longest statement began."""
+        return self.world.now - self.faults.jumped_at > SAME_TIME
+
+    @property
     def running(self) -> Collection[str]:
         """The handlers that run."""
         return {key[37:] for key in self._watched_claims.running}
@@ -305,7 +310,7 @@ class Ledger:
         name, now = self.name(row.key), self.world.wall_clock
         if not before.owner or row.token == before.token:
             return
-        is_quiet = self.world.now - self.faults.jumped_at > SAME_TIME
+        is_quiet = self.clock_is_steady
         if row.owner:
             self._lost[row.key] += 1
             if (before.due or 0.0) > now and is_quiet:

@@ -595,7 +595,7 @@ MUTATIONS = (
     Mutation(
         "a handler with a transaction does not let its lane go on",
         "sql/outbox.py",
-        "return await self._ordered.go_on(transaction, delivery, is_free=is_free)",
+        "return await self._ordered().go_on(transaction, delivery, is_free=is_free)",
         "return ()",
     ),
     Mutation(

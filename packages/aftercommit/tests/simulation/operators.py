@@ -1,4 +1,4 @@
-"""What operators decide while all goes on: each in a process of its own, as by the command line."""
+"""What operators decide meanwhile: in processes of their own, or in others, as by their page."""
 
 from collections.abc import Sequence
 from contextlib import suppress
@@ -107,7 +107,6 @@ class Operator:
             await redaction.end_deliveries(transaction, database, about, **reason)  # type: ignore[arg-type]
             redacted = {"customer": "erased"}
             await redaction.redact_events(transaction, about, redacted, reason=ERASED)
-            self._ledger.erased.add(subject)  # this process may not hear of the commit
             await transaction.commit()
 
 

@@ -238,7 +238,7 @@ class Simulation:
 
     def up(self, role: str = "") -> list[Any]:
         """Return the processes that are up, perhaps those of a role."""
-        return [p for p in self.world.processes if p.is_up and p.role in (role or p.role)]
+        return [p for p in self.world.processes if p.is_up and role in ("", p.role)]
 
     def supervise(self) -> None:
         """See to it, again and again, that there are processes of each kind."""

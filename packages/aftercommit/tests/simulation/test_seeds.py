@@ -23,17 +23,11 @@ def simulate(*arguments: object, module: str = "simulation") -> str:
 
 def test_promises_hold_whatever_breaks() -> None:
     """Crashes, freezes, lost connections, outages, failing handlers, operators: all by seed."""
-    assert f"{SEEDS} seeds, 0 failed" in simulate(1, SEEDS)
+    stories = simulate(1, SEEDS, "--digests")
 
-
-def test_a_seed_has_the_same_story_each_time() -> None:
-    """Or nobody could look at what has failed."""
-    seeds = 1, 6
-
-    assert (
-        simulate(*seeds, "--digests").splitlines()[:-1]
-        == simulate(*seeds, "--digests").splitlines()[:-1]
-    )
+    assert f"{SEEDS} seeds, 0 failed" in stories
+    # a seed has the same story each time, or nobody could look at what has failed
+    assert simulate(2, 3, "--digests").splitlines()[:2] == stories.splitlines()[1:3]
 
 
 def test_what_was_found_once_does_not_return() -> None:

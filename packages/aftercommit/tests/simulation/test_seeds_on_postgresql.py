@@ -8,7 +8,7 @@ from simulation.postgresql import running_server
 from simulation.test_seeds import simulate
 
 SEEDS = 12
-TWICE = 4
+TWICE = 2
 
 
 @pytest.fixture(scope="module")
