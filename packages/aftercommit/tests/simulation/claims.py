@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 LATENCY = 0.01  # of worlds in which a moment is short
 LONGEST_STATEMENT = 90.0  # seconds between a statement and its COMMIT, if a process is frozen
 LAST_WRITE = 0.5  # seconds at the end of a lease in which no handler runs
+ENOUGH = 5.0  # seconds before a lease ends in which its claim can be ended
 A_MOMENT = 1.0  # seconds between what a process decides and what the database says
 PAUSED = 1e11
 GIVEN_UP = ("ConcurrentUpdate", "ConnectionLost", "CommitOutcomeUnknown", "HandlerTimeout")
@@ -143,6 +144,9 @@ class Claims:
         if outcome == "failed" and self._ended.get(claim) == "done":
             self._world.fail(f"{name} is said to have failed, and was done")
         self._ended[claim] = outcome
+        is_effect = not self._ledger.is_transactional(claim[0][37:])
+        if outcome in ("released", "interrupted") and claim in self._returned and is_effect:
+            self._world.fail(f"{name} had returned, and is {outcome}")
         if outcome == "released" and claim in self._acted:
             self._world.fail(f"{name} is said to be released before its effect, and had it before")
         # of an external effect that has happened; a transaction that fails has had none
@@ -208,10 +212,12 @@ class Claims:
             return
         [owner] = found
         faults, since = self._faults, held.since - A_MOMENT
+        lease_end = self._world.now - (self._world.wall_clock - held.until)
         disturbed = max(owner.waited_at, owner.frozen_until, faults.quiet_since)
-        if (before.key, before.token) not in self._returned:  # whoever has not may not know of it
-            disturbed = max(disturbed, owner.broken_at)
-        if disturbed < since and self._clock_is_steady(since) and owner.is_up:
+        # whoever has not heard of its claim knows nothing of it
+        is_known = owner.broken_at < since or (before.key, before.token) in self._returned
+        is_left_in_peace = disturbed < lease_end - ENOUGH and self._clock_is_steady(since)
+        if is_known and is_left_in_peace and owner.is_up:
             name = self._ledger.name(row.key)
             self._world.fail(f"{owner} lives, and has let its claim on {name} expire")
 

@@ -137,6 +137,8 @@ class Faults:
         self.disturb(seconds)
         self._until[what] = max(self._until.get(what, 0.0), self.world.now + seconds)
         if what == "is down":
+            for process in self.world.processes:
+                process.broken_at = self.world.now
             for connection in [c for process in self.world.processes for c in process.connections]:
                 connection.break_off()
         self.world.after(seconds, partial(self._tell_end, what))

@@ -188,12 +188,51 @@ def a_client_goes_while_the_database_is_locked(simulation: Simulation) -> None:
     _goes_when(simulation, lambda: _has_returned(simulation), seconds_locked=2.5)
 
 
+def a_client_goes_while_another_one_has_the_write_lock(simulation: Simulation) -> None:
+    """What has had its effect, and cannot be settled in time, is not given back."""
+
+    def another_asks() -> None:
+        [web] = simulation.up("web")
+        simulation.behaviour.planned.extend(["", "", "", "hang"])  # in the transaction
+        simulation.ask(web, 2)
+
+    begun, goes_at = simulation.world.now, HANDLER_TIMEOUT - 2.5
+    simulation.world.after(0.5, another_asks)
+    simulation.world.after(goes_at, lambda: None)  # something happens then
+    _goes_when(simulation, lambda: simulation.world.now >= begun + goes_at, orders=2)
+
+
+def a_handler_is_paused_while_it_waits_for_a_slot(simulation: Simulation) -> None:
+    """It does not begin, and its claim is given back."""
+    operator, web = started(simulation, "operator"), started(simulation, "web")
+    simulation.ask(web, 1)
+    simulation.world.run(5, lambda: bool(simulation.ledger.running))
+    names = ["announce", "greet"]
+    operator.start(handler_pauses.pause(operator.application.database, names, DECISION))
+    simulation.world.run(2 * LEASE)
+    started(simulation, "worker")
+    simulation.drain(1)
+
+
+def a_process_cannot_run_what_it_has_stored(simulation: Simulation) -> None:
+    """It has claimed that with its commit, and gives it back."""
+    web = started(simulation, "web")
+    simulation.ask(web, 1)
+    simulation.world.run(2 * LEASE)
+    started(simulation, "worker")
+    simulation.drain(1)
+
+
 def _has_returned(simulation: Simulation) -> bool:
     return bool(simulation.ledger.external) and not simulation.ledger.running
 
 
 def _goes_when(
-    simulation: Simulation, comes: Callable[[], bool], *, seconds_locked: float = 0.0
+    simulation: Simulation,
+    comes: Callable[[], bool],
+    *,
+    seconds_locked: float = 0.0,
+    orders: int = 1,
 ) -> None:
     web, clients = started(simulation, "web"), list[anyio.CancelScope]()
 
@@ -213,7 +252,7 @@ def _goes_when(
     web.start(go())
     simulation.world.run(2 * LEASE)
     started(simulation, "worker")
-    simulation.drain(1)
+    simulation.drain(orders)
 
 
 def the_answer_to_a_commit_of_a_handler_is_lost(simulation: Simulation) -> None:
@@ -316,6 +355,24 @@ SCHEDULES: Sequence[tuple[Plan, Callable[[Simulation], None]]] = [
     (
         Plan(seed=0, handlers=frozenset(["pack", "praise"]), slowness=1.0),
         a_client_goes_while_a_settlement_is_made,
+    ),
+    (
+        Plan(seed=0, handlers=frozenset(["announce", "write_invoice"]), slowness=2.0),
+        a_client_goes_while_another_one_has_the_write_lock,
+    ),
+    (
+        Plan(
+            seed=2,
+            handlers=frozenset(["announce", "greet"]),
+            max_handlers=1,
+            concurrency=1,
+            slowness=3.0,
+        ),
+        a_handler_is_paused_while_it_waits_for_a_slot,
+    ),
+    (
+        Plan(seed=0, handlers=frozenset(["announce"]), portless=1.0),
+        a_process_cannot_run_what_it_has_stored,
     ),
     (ONE_EFFECT, a_client_goes_while_the_database_is_locked),
     (QUIET, a_process_that_was_frozen_has_too_little_time),
