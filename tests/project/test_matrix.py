@@ -48,6 +48,15 @@ def test_contracts_and_what_is_about_event_loops_run_in_full(file: str) -> None:
     assert chosen(f"tests/{file}::test_a", *COMBINATIONS) == set(COMBINATIONS)
 
 
+def test_each_driver_of_postgresql_runs_on_one_event_loop_or_where_it_matters_on_both() -> None:
+    """What locks a row is SQL; who waits for a connection is the event loop's matter, too."""
+    places = ["asyncio-asyncpg", "asyncio-anyio", "trio-anyio"]
+    folder = "packages/aftercommit/tests/aftercommit_tests/extensions/postgresql"
+
+    assert chosen(f"{folder}/test_lanes.py::test_a", *places) == {places[0], places[2]}
+    assert chosen(f"{folder}/test_time_limits.py::test_a", *places) == {*places}
+
+
 def test_each_point_of_a_kill_runs_somewhere_and_those_named_by_the_rule_are_points() -> None:
     """A name that is none would choose nothing."""
     cells = [f"{database}-{loop}" for loop, database in (each.split("-") for each in COMBINATIONS)]

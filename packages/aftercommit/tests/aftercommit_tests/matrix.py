@@ -7,6 +7,8 @@ A combination runs where it can matter, and `pytest --in-full` runs all there ar
 - crash matrices on asyncio with each database, since a kill gives no event loop a chance to do
   anything; points that stand for others on Trio, too; where no transaction is open, with one
   database; what repeats the same code is left out;
+- the extension "postgresql" with each of its drivers on one event loop; what is about time and
+  connections, with the driver for both event loops on both;
 - any other end-to-end test, and any of the project itself, on one event loop with one database;
 - elsewhere each event loop once and each database once; without a database, one event loop.
 
@@ -94,6 +96,10 @@ PAIRED = (
     {("asyncio", "postgres"), ("trio", "sqlite")},
 )
 
+OF_POSTGRESQL = "aftercommit_tests/extensions/postgresql/test_"
+ALSO_THERE = "asyncio-anyio"  # a driver for both event loops, and the one that has another
+ABOUT_CONNECTIONS = ("claims", "lost_connections", "notifications", "sharing", "time_limits")
+
 Where = tuple[str | None, str | None]
 
 
@@ -107,6 +113,7 @@ def left_out(tests: Collection[str]) -> set[str]:
         if where != (None, None) and not any(part in test for part in IN_FULL):
             groups[name][test] = where
     left = {test for name, group in groups.items() for test in group.keys() - _chosen(name, group)}
+    left |= {test for test in tests if OF_POSTGRESQL in test and _is_repeated_there(test)}
     return left | {test for test in tests if any(test.endswith(f"{p}]") for p in REPEATED)}
 
 
@@ -159,6 +166,11 @@ def _chosen(name: str, group: Mapping[str, Where]) -> set[str]:
     if len(loops) == 1:
         return set(tests)
     return {test for test, where in group.items() if where in PAIRED[number % 2]} or set(tests)
+
+
+def _is_repeated_there(test: str) -> bool:
+    file = test.partition(OF_POSTGRESQL)[2].partition(".py")[0]
+    return ALSO_THERE in test and file not in ABOUT_CONNECTIONS
 
 
 def _is_killed(name: str, where: Where) -> bool:
