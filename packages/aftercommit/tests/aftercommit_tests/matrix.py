@@ -142,7 +142,7 @@ def _rank(test: str) -> int:
 def _layer(test: str) -> str:
     """Return the layer of a test: the packages are one by themselves."""
     first, second, *_ = test.split("/")
-    if "/processes/" in test:
+    if "/processes/" in test or "/simulation/" in test:  # which compute, but for long
         return "e2e"
     return first if first == "packages" else second
 
