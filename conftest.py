@@ -120,7 +120,11 @@ def keep_in_memory(config: pytest.Config) -> None:
     much of a processor on a disk, and each commit waits for it. Tests kill processes, and cut no
     power. What is run in one process stays on the disk, to be looked at.
     """
-    if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > ENOUGH_BYTES:
+    if not MEMORY.is_dir():
+        return
+    found = os.statvfs(MEMORY)  # environments are made there, too, whose programs run
+    runs_programs = not found.f_flag & os.ST_NOEXEC
+    if runs_programs and found.f_bavail * found.f_frsize > ENOUGH_BYTES:
         folder = Path(tempfile.mkdtemp(prefix="allocation-", dir=MEMORY))
         folder.chmod(0o755)  # PostgreSQL has a user of its own
         os.environ["TMPDIR"] = tempfile.tempdir = str(folder)
