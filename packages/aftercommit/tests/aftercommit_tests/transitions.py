@@ -1,4 +1,4 @@
-"""The life of a delivery, as a table: what the model test walks and the diagram is made of."""
+"""The life of a delivery, as a table: what the diagram is made of."""
 
 from enum import Enum
 
