@@ -253,8 +253,8 @@ EXPERIMENTS = {
         run=a_handler_added_later,
         steps=("register", "replace", "replay", "work"),
         promise="A handler added later can process past events",
-        proof=f"{ENGINE}/extensions/operations/processes/test_replaying.py"
-        "::test_a_handler_added_later_has_run_once_for_each_event",
+        proof=f"{ENGINE}/extensions/operations/test_replayed_events.py"
+        "::test_what_a_handler_was_never_owed_is_owed",
     ),
 }
 
