@@ -1,14 +1,8 @@
-"""Runs the application as one whose handlers take things in order: those of a third in one lane.
-
-python -m aftercommit_tests.ordered ARGUMENTS…
-"""
-
-import sys
+"""A table whose handlers take things in order: those of a third in one lane."""
 
 from aftercommit import Ordered
 
 from aftercommit_tests.builders import PLAIN, table
-from aftercommit_tests.things import app
 from aftercommit_tests.things.domain import ThingMade
 from aftercommit_tests.things.handlers import announce, write_down
 
@@ -22,8 +16,3 @@ HANDLERS = table(
     {**PLAIN, ThingMade: [Ordered(announce), Ordered(write_down)]},
     keys={ThingMade: lambda event: lane_of(event.name)},
 )
-
-if __name__ == "__main__":
-    app.bootstrap.__kwdefaults__["handlers"] = HANDLERS  # type: ignore[index]
-    app.APP.handlers = lambda: HANDLERS  # type: ignore[method-assign]
-    app.cli(sys.argv[1:])
