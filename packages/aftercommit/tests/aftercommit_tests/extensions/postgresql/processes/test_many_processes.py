@@ -1,8 +1,7 @@
-"""Many processes on one PostgreSQL: races between them, and a server that is restarted."""
+"""Processes on one PostgreSQL: wrong clocks, and a server that is restarted."""
 
 import os
 import warnings
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
 from itertools import islice
@@ -13,7 +12,6 @@ import pytest
 
 from aftercommit_tests.processes import TIMEOUT_SECONDS, Installation, owed, wait_until
 
-PROCESSES = 4
 WRONG_TIME = "abs(extract(epoch FROM time) - recorded_at) > 3000"
 LISTENING = "SELECT pid FROM pg_stat_activity WHERE query LIKE 'LISTEN %'"
 
@@ -36,27 +34,6 @@ def assert_done_once(things: Installation, names: list[str]) -> None:
     """Each handler of each thing has had its effect, and no key of an effect outside came twice."""
     assert things.lines == sorted(names)
     assert things.rung == sorted([*names, *(f"{name} shines" for name in names)])
-
-
-def test_four_making_and_four_working_processes_get_in_nobodys_way(
-    on_postgres: Installation,
-) -> None:
-    """Of four who want the same name, one gets it; and each delivery is done once, by any."""
-    names = [f"thing {number}" for number in range(8)]
-    with ExitStack() as workers:
-        for _ in range(PROCESSES):
-            workers.enter_context(on_postgres.running("worker"))
-        for name in names:
-            making = [on_postgres.start("make-thing", name) for _ in range(PROCESSES)]
-            told = [process.communicate(timeout=TIMEOUT_SECONDS)[1] for process in making]
-            codes = sorted(process.returncode for process in making)
-            assert codes == [0, *[1] * (PROCESSES - 1)], told
-        wait_until(lambda: not owed(on_postgres))
-
-    assert_done_once(on_postgres, names)
-    assert len(on_postgres.rings) == 2 * len(names)  # no lease was lost, so none rang twice
-    events = Counter(kind for (kind,) in on_postgres.rows("SELECT type FROM aftercommit_events"))
-    assert events == {"thing_made": len(names), "thing_polished": len(names)}
 
 
 def test_workers_with_wrong_clocks_neither_steal_leases_nor_double_effects(
