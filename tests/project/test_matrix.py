@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import pytest
 from aftercommit_tests.crashing import CRASH_POINTS
-from aftercommit_tests.matrix import ON_BOTH_LOOPS, ON_ONE_DATABASE, REPEATED, in_order, left_out
+from aftercommit_tests.matrix import ON_BOTH_LOOPS, REPEATED, in_order, left_out
 
 COMBINATIONS = ["asyncio-sqlite", "asyncio-postgres", "trio-sqlite", "trio-postgres"]
 PAIRS = [{"asyncio-sqlite", "trio-postgres"}, {"asyncio-postgres", "trio-sqlite"}]
@@ -60,7 +60,7 @@ def test_each_driver_of_postgresql_runs_on_one_event_loop_or_where_it_matters_on
 def test_each_point_of_a_kill_runs_somewhere_and_those_named_by_the_rule_are_points() -> None:
     """A name that is none would choose nothing."""
     cells = [f"{database}-{loop}" for loop, database in (each.split("-") for each in COMBINATIONS)]
-    named = (*ON_BOTH_LOOPS, *ON_ONE_DATABASE, *REPEATED)
+    named = (*ON_BOTH_LOOPS, *REPEATED)
     left = [
         point
         for point in CRASH_POINTS.keys() - {*REPEATED}

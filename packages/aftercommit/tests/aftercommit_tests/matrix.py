@@ -4,9 +4,8 @@ A combination runs where it can matter, and `pytest --in-full` runs all there ar
 
 - each event loop with each database: contract suites, and what is about event loops or drivers,
   such as the bus;
-- crash matrices on asyncio with each database, since a kill gives no event loop a chance to do
-  anything; points that stand for others on Trio, too; where no transaction is open, with one
-  database; what repeats the same code is left out;
+- kills on asyncio with each database, since a kill gives no event loop a chance to do anything;
+  points that stand for others on Trio, too; what repeats the same code is left out;
 - the extension "postgresql" with each of its drivers on one event loop; what is about time and
   connections, with the driver for both event loops on both;
 - any other end-to-end test, and any of the project itself, on one event loop with one database;
@@ -52,38 +51,8 @@ IN_FULL = (
 )
 CRASHES = "crash_matrix"
 WITH_PROCESSES = ("tests/e2e/", "tests/project/", "/processes/")
-ON_BOTH_LOOPS = {
-    "after the commit",
-    "in the commit of write_down",
-    "inside announce, after the effect",
-    "before the completion of announce",
-    "after claiming",
-    "while rescheduling",
-    "while replaying, in the commit",
-    "while forgetting",
-}
-ON_ONE_DATABASE = {  # no transaction is open there: the database cannot tell it from other points
-    "before the fan-out",
-    "before write_down",
-    "before announce",
-    "inside announce, before the effect",
-    "after the completion of announce",
-    "inside praise, after the effect",
-    "before the completion of praise",
-    "before claiming",
-    "before rescheduling",
-    "after rescheduling",
-    "before parking",
-    "after parking",
-    "before replaying",
-    "after replaying",
-    "before forgetting",
-}
-REPEATED = [  # the first handler of its kind is killed there, too
-    "before praise",
-    "inside praise, before the effect",
-    "after the completion of praise",
-    # with RabbitMQ, too, which does not let the next one wait for the dead
+ON_BOTH_LOOPS = {"after the commit", "inside announce, after the effect"}
+REPEATED = [  # with RabbitMQ, too, which does not let the next one wait for the dead
     "kafka-before the command of a message",
     "kafka-in the commit of its command",
     "kafka-after the acknowledgement",
@@ -159,8 +128,7 @@ def _chosen(name: str, group: Mapping[str, Where]) -> set[str]:
     tests, number = sorted(group), crc32(name.encode())
     loops, databases = (set(each) for each in zip(*group.values(), strict=True))
     if CRASHES in name and len(tests) > 1:
-        killed = sorted(test for test, where in group.items() if _is_killed(name, where))
-        return {killed[number % len(killed)]} if _is_at(name, ON_ONE_DATABASE) else set(killed)
+        return {test for test, where in group.items() if _is_killed(name, where)}
     if _has_processes(name) or len(databases) == 1:
         return {tests[number % len(tests)]}
     if len(loops) == 1:

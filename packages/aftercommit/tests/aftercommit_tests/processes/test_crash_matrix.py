@@ -1,6 +1,7 @@
-"""A real process is killed at every step; then a worker runs; then nothing may be missing.
+"""A real process is killed; then a worker runs; then nothing may be missing.
 
-Each test is one cell of the matrix.
+Each test is one kind of kill: what the kernel and the database make of it is real. All other steps
+are killed in the simulation.
 """
 
 import os
@@ -8,20 +9,11 @@ import signal
 
 import pytest
 
-from aftercommit_tests.crashing import (
-    ANSWERING,
-    CLAIMING,
-    COMMITTING,
-    HANDLING,
-    PARKING,
-    RESCHEDULING,
-)
+from aftercommit_tests.crashing import HANDLING
 from aftercommit_tests.processes import Installation, freeze, owed, stop, wait_until
 
 MAKE = ("make-thing", "lamp")
 WORK = ("worker", "--until-idle")
-NEVER_STORED = {"before the commit", "in the commit"}
-NO_BELL = {"bell_file": "away/bell.txt"}
 
 
 @pytest.fixture
@@ -44,14 +36,14 @@ def assert_all_was_done(installation: Installation) -> None:
     assert owed(installation) == []
 
 
-@pytest.mark.parametrize("point", [*COMMITTING, *HANDLING])
+@pytest.mark.parametrize("point", ["in the commit", "after the commit", *HANDLING])
 def test_a_command_survives_a_kill(point: str, on_each: Installation) -> None:
     """The thing is there with everything that follows from it, or was never acknowledged."""
     printed = on_each.crash(point, *MAKE)
 
     let_a_worker_finish(on_each)
 
-    if point in NEVER_STORED:
+    if point == "in the commit":
         assert "made" not in printed
         assert on_each.rows("SELECT name FROM things") == []
         assert on_each.rings == []
@@ -59,7 +51,7 @@ def test_a_command_survives_a_kill(point: str, on_each: Installation) -> None:
     assert_all_was_done(on_each)
 
 
-@pytest.mark.parametrize("point", [*CLAIMING, *HANDLING])
+@pytest.mark.parametrize("point", HANDLING)
 def test_a_worker_survives_a_kill(point: str, working: Installation) -> None:
     """A worker is a process like any other: the next one takes over."""
     working.crash(point, *WORK)
@@ -79,46 +71,6 @@ def test_a_lease_that_ends_by_time_is_taken_over(on_each: Installation) -> None:
 
     assert_all_was_done(on_each)
     assert len(on_each.rings) == len(on_each.rung) + 1
-
-
-@pytest.mark.parametrize("point", RESCHEDULING)
-def test_a_failing_delivery_survives_a_kill(point: str, working: Installation) -> None:
-    """The attempt counts or not, but the work is done in the end."""
-    working.crash(point, *WORK, **NO_BELL)
-
-    let_a_worker_finish(working)
-
-    assert_all_was_done(working)
-
-
-@pytest.mark.parametrize("point", PARKING)
-def test_a_parked_delivery_survives_a_kill(point: str, on_each: Installation) -> None:
-    """It is parked in the end, and a retry by hand finishes it."""
-    on_each.crash(point, *MAKE, max_attempts="1", **NO_BELL)
-    on_each.end_leases()
-    on_each.succeed(*WORK, max_attempts="1", **NO_BELL)
-    parked = "SELECT handler FROM aftercommit_deliveries WHERE parked_at IS NOT NULL"
-    assert ("announce",) in on_each.rows(parked)
-
-    on_each.succeed("deliveries", "retry", "--all-parked")
-    let_a_worker_finish(on_each)
-
-    assert_all_was_done(on_each)
-
-
-@pytest.mark.parametrize("point", ANSWERING)
-def test_what_the_outside_answers_is_stored_once(point: str, on_each: Installation) -> None:
-    """Killed after the effect, it happens again; the answer is there once, and so is its event."""
-    on_each.crash(point, "make-thing", "cracked lamp")
-
-    let_a_worker_finish(on_each)
-
-    assert on_each.count("aftercommit_events WHERE type = 'thing_broken'") == 1
-    answers = "SELECT source FROM aftercommit_commands WHERE type = 'break_thing'"
-    assert on_each.rows(answers) == [("announce",)]
-    rings = [ring for ring in on_each.rings if ring.endswith(":announce")]
-    assert len(rings) == 1 + (not point.startswith("after"))
-    assert owed(on_each) == []
 
 
 def test_a_frozen_worker_that_wakes_up_changes_nothing(on_each: Installation) -> None:
