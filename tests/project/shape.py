@@ -10,7 +10,7 @@ from tools.files import ROOT
 
 ENGINE = ROOT / "packages" / "aftercommit" / "src" / "aftercommit"
 
-ENGINE_LINES = 8017  # without extensions: what is read in an evening; 369 are examples
+ENGINE_LINES = 8020  # without extensions: what is read in an evening; 369 are examples
 PATH_LINES = 1175  # the way of a delivery through it: what is read in an hour; 45 are examples
 FILE_LINES = 300
 README_LINES = 200
