@@ -24,6 +24,7 @@ from simulation.server_schedules import ON_POSTGRESQL, started
 from simulation.simulation import CLIENT, HANDLER_TIMEOUT, LEASE, Shop, Simulation
 
 QUIET = Plan(seed=0)
+ONE_CHANGE = Plan(seed=0, handlers=frozenset(["write_invoice"]))
 ONE_REPLY = Plan(seed=0, handlers=frozenset(["ask_bank"]))
 ONE_EFFECT = Plan(seed=0, handlers=frozenset(["announce"]), slowness=2.0)
 # its external effect takes a second
@@ -162,6 +163,65 @@ def others_change_what_a_reply_changes(simulation: Simulation) -> None:
     """It is tried again until its lease ends, and each try has the time of a handler."""
     web = started(simulation, "web")
     simulation.behaviour.contentions.append(HANDLER_TIMEOUT + 1)
+    simulation.ask(web, 1)
+    simulation.world.run(LEASE)
+    started(simulation, "worker")
+    simulation.drain(1)
+
+
+def a_handler_leaves_a_task_behind(simulation: Simulation) -> None:
+    """What the task writes after the ROLLBACK is refused."""
+    _misbehaves(simulation, "fails, and leaves a stray")
+
+
+def a_handler_fails_beside_a_statement(simulation: Simulation) -> None:
+    """What a task of it writes in that moment is rolled back."""
+    _misbehaves(simulation, "fails beside a stray that is under way")
+
+
+def a_handler_returns_beside_a_statement(simulation: Simulation) -> None:
+    """It has not done its work: what a task of it writes in that moment is rolled back, too."""
+    _misbehaves(simulation, "", "returns beside a stray that is under way")
+
+
+def a_handler_commits(simulation: Simulation) -> None:
+    """It may not, and goes on in the same transaction."""
+    simulation.behaviour.ends.append("COMMIT")
+    _misbehaves(simulation, "", "bug")
+
+
+def a_handler_rolls_back_by_an_error(simulation: Simulation) -> None:
+    """What it does then would be in no transaction, and is refused."""
+    simulation.behaviour.ends.append(shop.ENDS[-1])
+    _misbehaves(simulation)
+
+
+def a_handler_swallows_an_error(simulation: Simulation) -> None:
+    """It has not done its work."""
+    simulation.behaviour.mistakes = 1
+    _misbehaves(simulation)
+
+
+def a_commit_of_a_handler_is_refused(simulation: Simulation) -> None:
+    """Its connection does not go on in that transaction."""
+    web = started(simulation, "web")
+    simulation.ask(web, 1)
+    simulation.faults.at_next(web, "INSERT effects", Fault("freeze", "after", 1.0))
+    simulation.world.run(0.5)
+    simulation.faults.at_next(web, "UPDATE deliveries", Fault("freeze", "after", 1.0))
+    simulation.world.run(1)
+    simulation.faults.begin("is full", 1.0)
+    simulation.world.run(LEASE)
+    simulation.ask(web, 2)
+    simulation.world.run(LEASE)
+    started(simulation, "worker")
+    simulation.drain(2)
+
+
+def _misbehaves(simulation: Simulation, *how: str) -> None:
+    """Place an order; its first handler misbehaves."""
+    web = started(simulation, "web")
+    simulation.behaviour.planned.extend(["", "", *how])
     simulation.ask(web, 1)
     simulation.world.run(LEASE)
     started(simulation, "worker")
@@ -347,6 +407,13 @@ SCHEDULES: Sequence[tuple[Plan, Callable[[Simulation], None]]] = [
     (ONE_EFFECT, a_settlement_is_answered_by_an_error),
     (ONE_REPLY, a_reply_is_answered_by_an_error),
     (ONE_REPLY, others_change_what_a_reply_changes),
+    (ONE_CHANGE, a_handler_leaves_a_task_behind),
+    (ONE_CHANGE, a_handler_fails_beside_a_statement),
+    (ONE_CHANGE, a_handler_returns_beside_a_statement),
+    (ONE_CHANGE, a_handler_commits),
+    (ONE_CHANGE, a_handler_rolls_back_by_an_error),
+    (Plan(seed=0, handlers=frozenset(["pack", "count_up"])), a_handler_swallows_an_error),
+    (ONE_CHANGE, a_commit_of_a_handler_is_refused),
     (ONE_EFFECT, a_client_goes_while_a_handler_runs),
     (
         Plan(seed=0, handlers=frozenset(["announce", "greet"]), max_handlers=1, concurrency=1),
