@@ -162,7 +162,8 @@ def a_reply_is_answered_by_an_error(simulation: Simulation) -> None:
 def others_change_what_a_reply_changes(simulation: Simulation) -> None:
     """It is tried again until its lease ends, and each try has the time of a handler."""
     web = started(simulation, "web")
-    simulation.behaviour.contentions.append(HANDLER_TIMEOUT + 1)
+    simulation.behaviour.contentions.append(HANDLER_TIMEOUT - 0.5)
+    simulation.behaviour.slow_replies.append(2.0)
     simulation.ask(web, 1)
     simulation.world.run(LEASE)
     started(simulation, "worker")
@@ -186,8 +187,8 @@ def a_handler_returns_beside_a_statement(simulation: Simulation) -> None:
 
 def a_handler_commits(simulation: Simulation) -> None:
     """It may not, and goes on in the same transaction."""
-    simulation.behaviour.ends.append("COMMIT")
-    _misbehaves(simulation, "", "bug")
+    simulation.behaviour.ends.extend(["", "COMMIT"])  # when it has written
+    _misbehaves(simulation)
 
 
 def a_handler_rolls_back_by_an_error(simulation: Simulation) -> None:

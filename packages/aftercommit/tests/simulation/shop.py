@@ -161,6 +161,7 @@ class Behaviour:
         self.planned = deque[str]()  # how handlers misbehave next; an empty text: not at all
         self.ends = deque[str]()  # by what the next handlers end their transactions
         self.mistakes = 0  # of how many of the next writes a handler swallows the error
+        self.slow_replies = deque[float]()  # seconds that the next ones take
         self.contentions = deque[float]()  # seconds, of the next replies
         self._contended = dict[str, float]()  # until when others change the same data
 
@@ -199,6 +200,8 @@ class Behaviour:
         random = self.ledger.world.random
         if self.ends or self.ledger.faults.happens(self._misbehaving / 5):
             sql = self.ends.popleft() if self.ends else random.choice(ENDS)
+            if not sql:
+                return
             self.ledger.world.story.tell(this_process(), f"  a handler executes {sql}")
             with suppress(Exception):
                 await transaction.execute(sa.text(sql))
@@ -294,6 +297,8 @@ def watched(handler: Any) -> Any:
                 event, idempotency_key=idempotency_key, envelope=envelope, **given
             )
             await behaviour.misbehave(stray)
+            if transaction:
+                await behaviour.end_transaction(transaction)
         except BaseException as error:
             behaviour.ledger.raises(idempotency_key, error)
             behaviour.ledger.ends(idempotency_key, has_returned=False)
@@ -318,7 +323,10 @@ async def place_order(command: PlaceOrder, uow: UnitOfWork) -> None:
 
 async def store_reply(command: StoreReply, uow: UnitOfWork) -> None:
     """Store what the bank has answered."""
-    this_process().behaviour.contend(command.key)
+    behaviour: Behaviour = this_process().behaviour
+    behaviour.contend(command.key)
+    if behaviour.slow_replies:
+        await anyio.sleep(behaviour.slow_replies.popleft())
     await _write_effect(uow, command.key)
 
 
