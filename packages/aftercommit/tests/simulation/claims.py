@@ -23,6 +23,7 @@ LATENCY = 0.01  # of worlds in which a moment is short
 LONGEST_STATEMENT = 90.0  # seconds between a statement and its COMMIT, if a process is frozen
 LAST_WRITE = 0.5  # seconds at the end of a lease in which no handler runs
 ENOUGH = 5.0  # seconds before a lease ends in which its claim can be ended
+PAUSE_OF_CONFLICT = 2.0  # seconds, with a moment: then there is no time for another try
 A_MOMENT = 1.0  # seconds between what a process decides and what the database says
 PAUSED = 1e11
 GIVEN_UP = ("ConcurrentUpdate", "ConnectionLost", "CommitOutcomeUnknown", "HandlerTimeout")
@@ -144,6 +145,9 @@ class Claims:
         if outcome == "failed" and self._ended.get(claim) == "done":
             self._world.fail(f"{name} is said to have failed, and was done")
         self._ended[claim] = outcome
+        had = self._ledger.handler_timeout - PAUSE_OF_CONFLICT
+        if error.startswith("ConcurrentUpdate") and held and self._world.now - held.since < had:
+            self._world.fail(f"{name} has failed by a conflict, and had time left")
         is_effect = not self._ledger.is_transactional(claim[0][37:])
         if outcome in ("released", "interrupted") and claim in self._returned and is_effect:
             self._world.fail(f"{name} had returned, and is {outcome}")

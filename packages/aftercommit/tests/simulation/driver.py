@@ -32,6 +32,7 @@ from simulation.world import Loop, Process, World
 BUSY_IS_LONG = 1.0  # seconds for which others hold up a process
 BUSY_SECONDS, BUSY_PAUSE = 10.0, 0.1  # SQLite's busy handler, which would wait in real time
 POLL_SECONDS = 3.0  # before a worker looks whether others have made something due
+WITHIN = "within a transaction"  # what SQLite says to a BEGIN
 LOST = "the connection was terminated"  # what `sqlalchemy_anyio` takes for a lost connection
 UNINTERESTING = ("create_function", "PRAGMA", "setattr", "close", "open", "cursor")
 TABLE = re.compile(r"(?:INTO|UPDATE|FROM) (?:aftercommit_)?(\w+)")
@@ -153,6 +154,8 @@ class Runner:
 
     def _effect(self, call: ThreadCall, what: str, fault: Fault | None) -> None:
         error = self._make(call, what)
+        if error and WITHIN in str(error):
+            self._world.fail(f"{self._process} begins in a transaction that was left open")
         if self._has_to_wait(error):
             again = partial(self._effect, call, what, fault)
             self._world.soon(again, self._process, at_least=BUSY_PAUSE)

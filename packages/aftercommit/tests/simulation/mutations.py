@@ -410,6 +410,8 @@ MUTATIONS = (
         "sql/transaction.py",
         "guard and (guard.under_way or not guard.is_reusable)",
         "guard and not guard.is_reusable",
+        expected="one thread makes all calls of a connection, in their order: the ROLLBACK comes "
+        "after the statement",
     ),
     Mutation(
         "a handler can end its transaction in SQL",
@@ -493,6 +495,7 @@ MUTATIONS = (
         "sql/batch_settlement.py",
         " + pause_of(row.handler)",
         "",
+        expected="claims look at pauses, too: the time of what is paused only spares them the rows",
     ),
     Mutation(
         "who resumes a handler forgets what was released meanwhile",

@@ -60,7 +60,7 @@ class Operator:
             case "replay":
                 await self._replay(process, application)
             case "erase" if self._order:
-                await self._erase(process, application, self._order)
+                await self.erase(process, application, self._order)
 
     def _delivery(self) -> Row | None:
         """Choose one, rather where something can go wrong: that others run, or wait for."""
@@ -94,7 +94,7 @@ class Operator:
         if is_careful:
             await handler_pauses.resume(application.database, [name], DECISION)
 
-    async def _erase(self, process: Process, application: Application, event_id: UUID) -> None:
+    async def erase(self, process: Process, application: Application, event_id: UUID) -> None:
         _, subject = self._ledger.events[event_id]
         self._ledger.erased.add(subject)  # perhaps: nobody may hear of the COMMIT
         self._world.story.tell(process, f"decides to erase order {int(UUID(subject))}")

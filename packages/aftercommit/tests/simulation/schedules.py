@@ -7,23 +7,26 @@ end.
 
 from argparse import ArgumentParser
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from uuid import UUID
 
 import anyio
 from aftercommit import MessageOrigin
 from aftercommit.envelopes import EventId
-from aftercommit.extensions.operations import delivery_admin, handler_pauses
+from aftercommit.extensions.operations import delivery_admin, handler_pauses, retention
+from aftercommit.extensions.operations.exceptions import DeliveryNotFound, OrderedHandler
 from aftercommit.extensions.operations.replay import replay_of
 
 from simulation import shop
 from simulation.faults import Fault
-from simulation.operators import DECISION
+from simulation.operators import DECISION, Operator
 from simulation.plan import Plan
 from simulation.seeds import repeatable, run
 from simulation.server_schedules import ON_POSTGRESQL, started
 from simulation.simulation import CLIENT, HANDLER_TIMEOUT, LEASE, Shop, Simulation
 
 QUIET = Plan(seed=0)
+ONE_CHANGE = Plan(seed=0, handlers=frozenset(["write_invoice"]))
 ONE_REPLY = Plan(seed=0, handlers=frozenset(["ask_bank"]))
 ONE_EFFECT = Plan(seed=0, handlers=frozenset(["announce"]), slowness=2.0)
 # its external effect takes a second
@@ -161,7 +164,153 @@ def a_reply_is_answered_by_an_error(simulation: Simulation) -> None:
 def others_change_what_a_reply_changes(simulation: Simulation) -> None:
     """It is tried again until its lease ends, and each try has the time of a handler."""
     web = started(simulation, "web")
-    simulation.behaviour.contentions.append(HANDLER_TIMEOUT + 1)
+    simulation.behaviour.contentions.append(HANDLER_TIMEOUT - 0.5)
+    simulation.behaviour.slow_replies.append(2.0)
+    simulation.ask(web, 1)
+    simulation.world.run(LEASE)
+    started(simulation, "worker")
+    simulation.drain(1)
+
+
+def a_handler_leaves_a_task_behind(simulation: Simulation) -> None:
+    """What the task writes after the ROLLBACK is refused."""
+    _misbehaves(simulation, "fails, and leaves a stray")
+
+
+def a_handler_fails_beside_a_statement(simulation: Simulation) -> None:
+    """What a task of it writes in that moment is rolled back."""
+    _misbehaves(simulation, "fails beside a stray that is under way")
+
+
+def a_handler_returns_beside_a_statement(simulation: Simulation) -> None:
+    """It has not done its work: what a task of it writes in that moment is rolled back, too."""
+    _misbehaves(simulation, "", "returns beside a stray that is under way")
+
+
+def a_handler_commits(simulation: Simulation) -> None:
+    """It may not, and goes on in the same transaction."""
+    simulation.behaviour.ends.extend(["", "COMMIT"])  # when it has written
+    _misbehaves(simulation)
+
+
+def a_handler_rolls_back_by_an_error(simulation: Simulation) -> None:
+    """What it does then would be in no transaction, and is refused."""
+    simulation.behaviour.ends.append(shop.ENDS[-1])
+    _misbehaves(simulation)
+
+
+def a_handler_meets_a_conflict(simulation: Simulation) -> None:
+    """It runs again, and has not failed."""
+    _misbehaves(simulation, "conflict")
+
+
+def an_operator_discards_what_others_wait_for(simulation: Simulation) -> None:
+    """The lane goes on; so it does when an order is erased."""
+    operator, web = started(simulation, "operator"), started(simulation, "web")
+    for number in 1, 2, 3:
+        simulation.ask(web, number)
+        simulation.world.run(0.2)
+    database, [first, second, _] = operator.application.database, simulation.ledger.outstanding
+    operator.start(
+        delivery_admin.discard(database, EventId(first.event_id), first.handler, DECISION)
+    )
+    simulation.world.run(0.2)
+    eraser = Operator(simulation.world, simulation.ledger, "erase", [first.handler])
+    operator.start(eraser.erase(operator, operator.application, second.event_id))
+    simulation.world.run(LEASE)
+    started(simulation, "worker")
+    simulation.drain(3)
+
+
+def an_operator_comes_too_late(simulation: Simulation) -> None:
+    """What is done stays so, what is discarded, too, and what has to be done is not pruned."""
+    operator, web = started(simulation, "operator"), started(simulation, "web", version=1)
+    simulation.ask(web, 1)
+    simulation.world.run(5, lambda: bool(simulation.ledger.acknowledged))
+    [row] = simulation.ledger.outstanding
+    simulation.world.run(5, lambda: not simulation.ledger.outstanding)
+    simulation.faults.at_next(web, "COMMIT", Fault("crash", "after"))
+    simulation.ask(web, 2)
+    simulation.world.run(1)
+    simulation.ledger.has_pruned = True
+
+    async def decide() -> None:
+        database, bus = operator.application.database, operator.application.bus
+        now = simulation.world.wall_clock
+        with suppress(DeliveryNotFound):
+            await delivery_admin.retry(database, EventId(row.event_id), row.handler, DECISION)
+        replay = replay_of(bus, "welcome", (), since=0.0, until=now)
+        await replay.run(database, DECISION, lambda count: None)
+        await retention.prune(database, older_than=0.1, pause=0.0)
+        [left] = simulation.ledger.outstanding
+        await delivery_admin.discard(database, EventId(left.event_id), left.handler, DECISION)
+        simulation.ledger.replayed("welcome", again=True)
+        replay = replay_of(bus, "welcome", (), since=0.0, until=now + 1, again=True)
+        await replay.run(database, DECISION, lambda count: None)
+
+    operator.start(decide())
+    simulation.world.run(LEASE)
+    simulation.ask(started(simulation, "web"), 2)
+    started(simulation, "worker")
+    simulation.drain(2)
+
+
+def a_handler_is_paused_whose_process_has_crashed(simulation: Simulation) -> None:
+    """Nobody claims what it has had, nor what is placed then."""
+    operator, web = started(simulation, "operator"), started(simulation, "web")
+    simulation.faults.at_next(web, "COMMIT", Fault("crash", "after"))
+    simulation.ask(web, 1)
+    simulation.world.run(1)
+    operator.start(handler_pauses.pause(operator.application.database, ["announce"], DECISION))
+    simulation.world.run(5)
+    simulation.ask(started(simulation, "web"), 2)
+    started(simulation, "worker")
+    simulation.world.run(2 * LEASE)
+    simulation.drain(2)
+
+
+def a_replay_forgets_the_pause(simulation: Simulation) -> None:
+    """One to an ordered handler is refused then."""
+    operator = _orders_before_and_after_a_handler_is_new(simulation)
+
+    async def replay() -> None:
+        database, bus = operator.application.database, operator.application.bus
+        all_events = replay_of(bus, "thank", (), since=0.0, until=simulation.world.wall_clock)
+        with suppress(OrderedHandler):
+            await all_events.run(database, DECISION, lambda count: None)
+
+    operator.start(replay())
+    simulation.world.run(LEASE)
+    started(simulation, "worker")
+    simulation.drain(3)
+
+
+def a_handler_swallows_an_error(simulation: Simulation) -> None:
+    """It has not done its work."""
+    simulation.behaviour.mistakes = 1
+    _misbehaves(simulation)
+
+
+def a_commit_of_a_handler_is_refused(simulation: Simulation) -> None:
+    """Its connection does not go on in that transaction."""
+    web = started(simulation, "web")
+    simulation.ask(web, 1)
+    simulation.faults.at_next(web, "INSERT effects", Fault("freeze", "after", 1.0))
+    simulation.world.run(0.5)
+    simulation.faults.at_next(web, "UPDATE deliveries", Fault("freeze", "after", 1.0))
+    simulation.world.run(1)
+    simulation.faults.begin("is full", 1.0)
+    simulation.world.run(LEASE)
+    simulation.ask(web, 2)
+    simulation.world.run(LEASE)
+    started(simulation, "worker")
+    simulation.drain(2)
+
+
+def _misbehaves(simulation: Simulation, *how: str) -> None:
+    """Place an order; its first handler misbehaves."""
+    web = started(simulation, "web")
+    simulation.behaviour.planned.extend(["", "", *how])
     simulation.ask(web, 1)
     simulation.world.run(LEASE)
     started(simulation, "worker")
@@ -347,6 +496,21 @@ SCHEDULES: Sequence[tuple[Plan, Callable[[Simulation], None]]] = [
     (ONE_EFFECT, a_settlement_is_answered_by_an_error),
     (ONE_REPLY, a_reply_is_answered_by_an_error),
     (ONE_REPLY, others_change_what_a_reply_changes),
+    (ONE_CHANGE, a_handler_meets_a_conflict),
+    (
+        Plan(seed=0, handlers=frozenset(["tell_customer"]), customers=1, slowness=5.0),
+        an_operator_discards_what_others_wait_for,
+    ),
+    (Plan(seed=0, handlers=frozenset(["greet"]), versions=2), an_operator_comes_too_late),
+    (ONE_EFFECT, a_handler_is_paused_whose_process_has_crashed),
+    (NEW_HANDLER, a_replay_forgets_the_pause),
+    (ONE_CHANGE, a_handler_leaves_a_task_behind),
+    (ONE_CHANGE, a_handler_fails_beside_a_statement),
+    (ONE_CHANGE, a_handler_returns_beside_a_statement),
+    (ONE_CHANGE, a_handler_commits),
+    (ONE_CHANGE, a_handler_rolls_back_by_an_error),
+    (Plan(seed=0, handlers=frozenset(["pack", "count_up"])), a_handler_swallows_an_error),
+    (ONE_CHANGE, a_commit_of_a_handler_is_refused),
     (ONE_EFFECT, a_client_goes_while_a_handler_runs),
     (
         Plan(seed=0, handlers=frozenset(["announce", "greet"]), max_handlers=1, concurrency=1),

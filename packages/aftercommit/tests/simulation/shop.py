@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 from uuid import UUID
 
 import anyio
+import anyio.lowlevel
 import sqlalchemy as sa
 from aftercommit import (
     App,
@@ -158,6 +159,9 @@ class Behaviour:
         self.ledger, self._misbehaving = ledger, misbehaving
         self.outside_world = OutsideWorld(ledger, unavailable, slowness)
         self.planned = deque[str]()  # how handlers misbehave next; an empty text: not at all
+        self.ends = deque[str]()  # by what the next handlers end their transactions
+        self.mistakes = 0  # of how many of the next writes a handler swallows the error
+        self.slow_replies = deque[float]()  # seconds that the next ones take
         self.contentions = deque[float]()  # seconds, of the next replies
         self._contended = dict[str, float]()  # until when others change the same data
 
@@ -180,19 +184,24 @@ class Behaviour:
         elif kind == "hang":
             await anyio.sleep_forever()
         else:
-            if kind == "stray" and stray:
-                work = _leave_behind(random.uniform(0, STRAYS_WAIT), stray)
-                asyncio.get_running_loop().create_task(work)
-            raise ERRORS[kind]()
+            if "stray" in kind and stray:
+                later = random.choice([0.0, STRAYS_WAIT]) if kind == "stray" else 0.0
+                await _leave_behind(random.uniform(0, later), stray, kind.endswith("under way"))
+            if kind in ERRORS:
+                raise ERRORS[kind]()
 
     def is_wrong(self) -> bool:
         """Tell whether a handler writes what the database refuses, and goes on as if it had not."""
-        return self.ledger.faults.happens(self._misbehaving)
+        self.mistakes -= (is_planned := self.mistakes > 0)
+        return is_planned or self.ledger.faults.happens(self._misbehaving)
 
     async def end_transaction(self, transaction: Any) -> None:
         """End a transaction in SQL, perhaps, as no handler may: by a COMMIT, or by an error."""
-        if self.ledger.faults.happens(self._misbehaving / 5):
-            sql = self.ledger.world.random.choice(ENDS)
+        random = self.ledger.world.random
+        if self.ends or self.ledger.faults.happens(self._misbehaving / 5):
+            sql = self.ends.popleft() if self.ends else random.choice(ENDS)
+            if not sql:
+                return
             self.ledger.world.story.tell(this_process(), f"  a handler executes {sql}")
             with suppress(Exception):
                 await transaction.execute(sa.text(sql))
@@ -222,6 +231,8 @@ ENDS = [
 ERRORS: Mapping[str, Callable[[], BaseException]] = {
     "bug": partial(RuntimeError, "a bug"),
     "stray": partial(RuntimeError, "a bug, beside a task that goes on"),
+    "fails, and leaves a stray": partial(RuntimeError, "a bug"),
+    "fails beside a stray that is under way": partial(RuntimeError, "a bug"),
     "unavailable": partial(Unavailable, "something"),
     "refused": CardRefused,
     "exit": SystemExit,
@@ -229,10 +240,19 @@ ERRORS: Mapping[str, Callable[[], BaseException]] = {
 }
 
 
-async def _leave_behind(seconds: float, stray: Callable[[], Awaitable[object]]) -> None:
-    with suppress(Exception):  # the engine refuses it, once the handler has ended
-        await asyncio.sleep(seconds)
-        await stray()
+async def _leave_behind(
+    seconds: float, stray: Callable[[], Awaitable[object]], is_under_way: bool
+) -> None:
+    """Let a task do something later; or at once, and go on when it has asked the database."""
+
+    async def work() -> None:
+        with suppress(Exception):  # the engine refuses it, once the handler has ended
+            await asyncio.sleep(seconds)
+            await stray()
+
+    asyncio.get_running_loop().create_task(work())
+    for _ in range(2 * is_under_way):
+        await anyio.lowlevel.checkpoint()
 
 
 class OutsideWorld:
@@ -277,6 +297,8 @@ def watched(handler: Any) -> Any:
                 event, idempotency_key=idempotency_key, envelope=envelope, **given
             )
             await behaviour.misbehave(stray)
+            if transaction:
+                await behaviour.end_transaction(transaction)
         except BaseException as error:
             behaviour.ledger.raises(idempotency_key, error)
             behaviour.ledger.ends(idempotency_key, has_returned=False)
@@ -301,7 +323,10 @@ async def place_order(command: PlaceOrder, uow: UnitOfWork) -> None:
 
 async def store_reply(command: StoreReply, uow: UnitOfWork) -> None:
     """Store what the bank has answered."""
-    this_process().behaviour.contend(command.key)
+    behaviour: Behaviour = this_process().behaviour
+    behaviour.contend(command.key)
+    if behaviour.slow_replies:
+        await anyio.sleep(behaviour.slow_replies.popleft())
     await _write_effect(uow, command.key)
 
 
