@@ -112,7 +112,7 @@ def test_the_default_that_the_help_shows_has_no_secret(option: str) -> None:
     outbox = Outbox("shop", url, [])
     text = CliRunner().invoke(cli_of(outbox.app), [option], catch_exceptions=False).output
 
-    assert "postgresql://***@h/d?***" in text
+    assert "postgresql+asyncpg://***@h/d?***" in text
     assert SECRET not in text
     assert parse_url(outbox.app.load({}).database_url).password == SECRET
 

@@ -493,7 +493,6 @@ SCHEDULES: Sequence[tuple[Plan, Callable[[Simulation], None]]] = [
     ),
     (ONE_EFFECT, an_operator_retries_what_runs),
     (ONE_EFFECT, the_database_is_away_when_an_effect_is_out),
-    (ONE_EFFECT, a_settlement_is_answered_by_an_error),
     (ONE_REPLY, a_reply_is_answered_by_an_error),
     (ONE_REPLY, others_change_what_a_reply_changes),
     (ONE_CHANGE, a_handler_meets_a_conflict),
@@ -538,7 +537,6 @@ SCHEDULES: Sequence[tuple[Plan, Callable[[Simulation], None]]] = [
         Plan(seed=0, handlers=frozenset(["announce"]), portless=1.0),
         a_process_cannot_run_what_it_has_stored,
     ),
-    (ONE_EFFECT, a_client_goes_while_the_database_is_locked),
     (QUIET, a_process_that_was_frozen_has_too_little_time),
     (NEW_HANDLER, a_replay_comes_while_a_delivery_runs),
     (NEW_HANDLER, a_replay_comes_before_a_delivery_is_settled_again),
@@ -546,9 +544,16 @@ SCHEDULES: Sequence[tuple[Plan, Callable[[Simulation], None]]] = [
 ]
 
 
+# on PostgreSQL a settlement has no COMMIT of its own, and nobody has the only write lock
+ON_SQLITE: Sequence[tuple[Plan, Callable[[Simulation], None]]] = [
+    (ONE_EFFECT, a_settlement_is_answered_by_an_error),
+    (ONE_EFFECT, a_client_goes_while_the_database_is_locked),
+]
+
+
 def schedules_on(server: str) -> Sequence[tuple[Plan, Callable[[Simulation], None]]]:
     """Return all schedules for a server of PostgreSQL, or for SQLite, where there is none."""
-    return [*SCHEDULES, *(ON_POSTGRESQL if server else ())]
+    return [*SCHEDULES, *(ON_POSTGRESQL if server else ON_SQLITE)]
 
 
 def main() -> int:
