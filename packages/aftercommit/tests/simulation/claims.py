@@ -204,7 +204,7 @@ class Claims:
         if (row.last_error or "").startswith(PERMANENT):
             self._world.fail(f"{name} can never succeed, and is tried again")
         is_quick = by is not None and by.frozen_until < self._world.now - A_MOMENT
-        is_quick &= self._world.latency < LATENCY
+        is_quick &= self._world.latency < LATENCY and self._ledger.clock_is_steady
         if is_quick and row.due is not None and row.due < self._world.wall_clock:
             self._world.fail(f"{name} has failed, and is tried again at once")
 

@@ -23,6 +23,7 @@ from aftercommit import (
 from aftercommit.errors import ConcurrentUpdate, MessageAlreadyHandled, TransientError
 from aftercommit.process.worker import Worker
 from aftercommit.sources import Sources
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from simulation import shop
@@ -280,10 +281,16 @@ class Simulation:
                 self._acknowledge(process, number)
                 if claims:
                     await process.application.bus.run(claims)
+            if (
+                request.cancelled_caught
+            ):  # what cannot be stored in two seconds is left to the lease
+                process.waited_at = self.world.now + LEASE
         except MessageAlreadyHandled:
             self._acknowledge(process, number)
         except (Exception, SystemExit) as error:  # as a web framework does
             tell(process, f"refuses order {number}: {error!r}")
+            if isinstance(error, IntegrityError) and self.ledger.has_pruned:
+                self._acknowledge(process, number)  # it is there, and its id was forgotten
 
     def _acknowledge(self, process: Shop, number: int) -> None:
         self.world.story.tell(process, f"acknowledges order {number}")
