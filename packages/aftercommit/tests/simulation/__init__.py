@@ -16,8 +16,12 @@ real database, in virtual time. `docs/testing.md` explains it; `make simulate SE
 | `server_limits.py` | `lock_timeout` and others, in the time of the world |
 | `shop.py` | the application: a handler of each kind |
 | `ledger.py` | what is promised, checked after each COMMIT, at each attempt and at the end |
+| `claims.py`, `stored.py`, `rows.py` | parts of it: claims, what is stored, a row of the table |
+| `statement_names.py` | what statements are called, by faults and in stories |
 | `simulation.py` | one world with all of these |
 | `operators.py` | what operators decide meanwhile |
+| `seeds.py` | runs a world, or many, each of which a seed draws |
+| `schedules.py`, `server_schedules.py` | worlds that are written down, step by step |
 | `shrinking.py` | makes a plan that fails smaller |
-| `mutations.py` | ways to break the engine, which the simulation has to find |
+| `mutations.py`, `mutants.py` | ways to break the engine, and how it is seen that they are found |
 """

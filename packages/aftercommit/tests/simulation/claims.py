@@ -6,6 +6,7 @@ peace, ends each claim that it has, and does not wait until the lease is over.
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf
@@ -14,20 +15,19 @@ from typing import TYPE_CHECKING
 from aftercommit import Outcome
 from aftercommit.claims import Claim as Delivery
 
+from simulation.rows import Row
 from simulation.world import Process
 
 if TYPE_CHECKING:
-    from simulation.ledger import Ledger, Row
+    from simulation.ledger import Ledger
 
 LATENCY = 0.01  # of worlds in which a moment is short
-LONGEST_STATEMENT = 90.0  # seconds between a statement and its COMMIT, if a process is frozen
 LAST_WRITE = 0.5  # seconds at the end of a lease in which no handler runs
 ENOUGH = 5.0  # seconds before a lease ends in which its claim can be ended
 PAUSE_OF_CONFLICT = 2.0  # seconds, with a moment: then there is no time for another try
 A_MOMENT = 1.0  # seconds between what a process decides and what the database says
-PAUSED = 1e11
 GIVEN_UP = ("ConcurrentUpdate", "ConnectionLost", "CommitOutcomeUnknown", "HandlerTimeout")
-PERMANENT = ("CardRefused",)
+KEPT = 10  # ends of a delivery's claims in the history, of each kind
 TAKEN = ("superseded", "lease_expired")  # ends of claims that somebody else says
 
 Claim = tuple[str, int]
@@ -56,7 +56,7 @@ class Claims:
 
     # when a handler runs
 
-    def begins(self, process: Process, row: "Row") -> None:
+    def begins(self, process: Process, row: Row) -> None:
         """Check that a handler has the time it may take before its lease ends."""
         held = self._held.get((row.key, row.token))
         if held is None or held.owner != process.name:
@@ -66,10 +66,10 @@ class Claims:
         self._begun.add((row.key, row.token))
         left, name = held.until - self._world.wall_clock, self._ledger.name(row.key)
         least = 0.0 if self._ledger.is_transactional(row.handler) else self._ledger.handler_timeout
-        if left < least and self._clock_is_steady(held.since):
+        if left < least and self._faults.clock_is_steady(held.since):
             self._world.fail(f"{name} begins {left:.1f} s before its lease ends")
 
-    def _check_repetition(self, process: Process, row: "Row") -> None:
+    def _check_repetition(self, process: Process, row: Row) -> None:
         """Check that a worker does not repeat an effect of which it knows that it has happened.
 
         It may not have been able to store that in its lease; then it has to before it claims again,
@@ -88,7 +88,7 @@ class Claims:
         """The keys of deliveries whose handlers run."""
         return [key for key, _ in self._running.values()]
 
-    def waits(self, row: "Row") -> bool:
+    def waits(self, row: Row) -> bool:
         """Tell whether a delivery is claimed, and its handler has not begun."""
         return row.owner is not None and (row.key, row.token) not in self._begun
 
@@ -106,7 +106,9 @@ class Claims:
         if has_returned:
             self._returned[claim] = self._world.now
         late = self._world.wall_clock - held.until
-        is_undisturbed = self._clock_is_steady(held.since) and process.frozen_until < held.since
+        is_undisturbed = (
+            self._faults.clock_is_steady(held.since) and process.frozen_until < held.since
+        )
         latest = -LAST_WRITE if self._world.latency < LATENCY else 0.0
         if late > latest and is_undisturbed:
             self._world.fail(f"{self._ledger.name(key)} ends {-late:.1f} s before its lease")
@@ -126,14 +128,14 @@ class Claims:
 
     # after each COMMIT
 
-    def changes(self, by: Process | None, before: "Row | None", row: "Row") -> None:
+    def changes(self, by: Process | None, before: Row | None, row: Row) -> None:
         """Check what a commit says about a claim."""
         if row.attempts < 0:
             self._world.fail(f"{self._ledger.name(row.key)} has had {row.attempts} attempts")
         if before and before.owner and before.is_open:
             self._check_writer(by, before, row)
             self._check_end(by, before, row)
-        if not row.is_open and row.discarded_at is None and (before is None or before.is_open):
+        if row.is_done_since(before):
             self._check_done(by, row)
         if row.owner and row.is_open and (row.key, row.token) not in self._held:
             owner = row.owner.split("@")[0]
@@ -157,14 +159,15 @@ class Claims:
         is_known = claim in self._returned and not self._ledger.is_in_database(claim[0][37:])
         is_given_up = is_known or "had returned" in error
         is_given_up &= outcome == "failed" and error.startswith(GIVEN_UP)
-        if is_given_up and held and self._is_undisturbed_by_freezes(held):
+        owner = held and self._owner_of(held)
+        if is_given_up and held and owner and owner.frozen_until < held.since - A_MOMENT:
             left = held.until - self._world.wall_clock
-            if left > 3 * A_MOMENT and self._clock_is_steady(held.since):
+            if left > 3 * A_MOMENT and self._faults.clock_is_steady(held.since):
                 self._world.fail(
                     f"what {name} has done is given up {left:.1f} s before its lease ends"
                 )
 
-    def _check_writer(self, by: Process | None, before: "Row", row: "Row") -> None:
+    def _check_writer(self, by: Process | None, before: Row, row: Row) -> None:
         """Check that nobody writes about the claim of somebody else, unless that is over."""
         owner, name = (before.owner or "").split("@")[0], self._ledger.name(row.key)
         is_taken = self._ended.get((before.key, before.token)) in TAKEN  # by an operator
@@ -178,7 +181,7 @@ class Claims:
         ):
             self._world.fail(f"{by} writes about {name}, which {owner} has claimed")
 
-    def _check_done(self, by: Process | None, row: "Row") -> None:
+    def _check_done(self, by: Process | None, row: Row) -> None:
         """Check that a claim has done it, and one that had not ended before."""
         name, claim = self._ledger.name(row.key), (row.key, row.token)
         if claim not in self._held and by:
@@ -188,7 +191,7 @@ class Claims:
             self._world.fail(f"{name} is done by a claim that was {end} before")
         self._ended[claim] = "done"
 
-    def _check_end(self, by: Process | None, before: "Row", row: "Row") -> None:
+    def _check_end(self, by: Process | None, before: Row, row: Row) -> None:
         """Check that an end has the consequences that it has to have."""
         name, is_over = self._ledger.name(row.key), row.token > before.token
         if is_over and (
@@ -201,33 +204,40 @@ class Claims:
             return
         if row.attempts >= self._ledger.max_attempts:
             self._world.fail(f"{name} has failed {row.attempts} times, and is not parked")
-        if (row.last_error or "").startswith(PERMANENT):
+        if row.can_never_succeed:
             self._world.fail(f"{name} can never succeed, and is tried again")
         is_quick = by is not None and by.frozen_until < self._world.now - A_MOMENT
-        is_quick &= self._world.latency < LATENCY and self._ledger.clock_is_steady
+        is_quick &= self._world.latency < LATENCY
+        is_quick &= self._faults.clock_is_steady(self._world.now)
         if is_quick and row.due is not None and row.due < self._world.wall_clock:
             self._world.fail(f"{name} has failed, and is tried again at once")
 
-    def _check_expired(self, before: "Row", row: "Row") -> None:
+    def _check_expired(self, before: Row, row: Row) -> None:
         """Check that a process that lives, and was left in peace, has not let a lease expire."""
         held = self._held.get((before.key, before.token))
-        found = [each for each in self._world.processes if held and each.name == held.owner]
-        if not held or not found:
+        if held is None or (owner := self._owner_of(held)) is None:
             return
-        [owner] = found
         faults, since = self._faults, held.since - A_MOMENT
         lease_end = self._world.now - (self._world.wall_clock - held.until)
         disturbed = max(owner.waited_at, owner.frozen_until, faults.quiet_since)
         # whoever has not heard of its claim knows nothing of it
         is_known = owner.broken_at < since or (before.key, before.token) in self._returned
-        is_left_in_peace = disturbed < lease_end - ENOUGH and self._clock_is_steady(since)
+        is_left_in_peace = disturbed < lease_end - ENOUGH and self._faults.clock_is_steady(since)
         if is_known and is_left_in_peace and owner.is_up:
             name = self._ledger.name(row.key)
             self._world.fail(f"{owner} lives, and has let its claim on {name} expire")
 
-    def _clock_is_steady(self, since: float) -> bool:
-        return self._faults.jumped_at < since - LONGEST_STATEMENT
+    def _owner_of(self, held: Held) -> Process | None:
+        """Return the process that has a claim, if it lives."""
+        return next((each for each in self._world.processes if each.name == held.owner), None)
 
-    def _is_undisturbed_by_freezes(self, held: Held) -> bool:
-        found = [each for each in self._world.processes if each.name == held.owner]
-        return bool(found) and found[0].frozen_until < held.since - A_MOMENT
+    # at the end
+
+    def check_history(self) -> None:
+        """Check that each claim that has not done its work has its end in the history."""
+        kept = Counter((key, outcome) for (key, _), outcome in self._ended.items())
+        full = {key for (key, _), count in kept.items() if count >= KEPT}
+        for key, token in sorted(self._held.keys() - self._ended.keys()):
+            if key in self._ledger.rows and key not in full:
+                name = self._ledger.name(key)
+                self._world.fail(f"claim {token} of {name} has no end in the history")

@@ -5,8 +5,6 @@ a moment, and its answer comes a moment later. In between, whatever can happen h
 can take effect though nobody hears of it.
 """
 
-import asyncio
-import re
 import sqlite3
 from asyncio import events
 from collections import deque
@@ -27,7 +25,8 @@ from sqlalchemy_anyio import ThreadCall, ThreadedConnection, run_calls_with
 from sqlalchemy_anyio.dialects import SQLiteDialectAnyIO
 
 from simulation.faults import Fault, Faults
-from simulation.world import Loop, Process, World
+from simulation.statement_names import name_of
+from simulation.world import Loop, Process, World, this_process
 
 BUSY_IS_LONG = 1.0  # seconds for which others hold up a process
 BUSY_SECONDS, BUSY_PAUSE = 10.0, 0.1  # SQLite's busy handler, which would wait in real time
@@ -35,7 +34,6 @@ POLL_SECONDS = 3.0  # before a worker looks whether others have made something d
 WITHIN = "within a transaction"  # what SQLite says to a BEGIN
 LOST = "the connection was terminated"  # what `sqlalchemy_anyio` takes for a lost connection
 UNINTERESTING = ("create_function", "PRAGMA", "setattr", "close", "open", "cursor")
-TABLE = re.compile(r"(?:INTO|UPDATE|FROM) (?:aftercommit_)?(\w+)")
 UNIX_EPOCH = 2440587.5  # as SQLite's `julianday` counts days
 DAY = 86400.0
 
@@ -95,10 +93,9 @@ class Runner:
     def __init__(
         self, faults: Faults, look: Callable[[Process], None], connection: ThreadedConnection
     ) -> None:
-        loop = asyncio.get_running_loop()
-        assert isinstance(loop, Loop)
         self._faults, self._look, self._connection = faults, look, connection
-        self._world, self._process = loop.world, loop.process
+        self._process = this_process()
+        self._world: World = self._process.world
         self._calls: deque[ThreadCall] = deque()
         self._is_broken = False
         self._waits_since: float | None = None
@@ -199,15 +196,7 @@ def what_is_asked(call: ThreadCall) -> str:
     name = call.function.func.__name__.strip("_")
     if name != "execute":
         return {"commit": "COMMIT", "rollback": "ROLLBACK"}.get(name, name)
-    return _in_few_words(call.function.args[1])
-
-
-@cache
-def _in_few_words(sql: str) -> str:
-    if sql.startswith("WITH due"):
-        return "CLAIM"
-    table = TABLE.search(sql)
-    return f"{sql.split(maxsplit=1)[0]} {table[1]}" if table else " ".join(sql.split())[:40]
+    return name_of(call.function.args[1])
 
 
 def _prepare(connection: object, _: object) -> None:
@@ -232,6 +221,7 @@ class _InOrder(dict[object, None]):
         self.pop(each, None)
 
 
+@cache
 def install() -> None:
     """Make the order of things repeatable in this interpreter, and processes cheaper.
 

@@ -9,6 +9,7 @@ from simulation.plan import Outage, Plan
 from simulation.world import Connection, Process, World
 
 WRITES = ("INSERT", "UPDATE", "DELETE", "CLAIM", "COMMIT")
+LONGEST_STATEMENT = 90.0  # seconds between a statement and its COMMIT, if a process is frozen
 LIKELY = ("CLAIM", "COMMIT")  # calls with more to lose
 
 Moment = Literal["before", "after"]
@@ -105,6 +106,10 @@ class Faults:
         if call.startswith(WRITES[:-1]) and self.is_read_only:
             return "attempt to write a readonly database"
         return None
+
+    def clock_is_steady(self, since: float) -> bool:
+        """Tell whether the clock has not jumped since any statement began that is not over then."""
+        return self.jumped_at < since - LONGEST_STATEMENT
 
     def disturb(self, seconds: float) -> None:
         """Note that something may keep processes from what they want to know for so long."""

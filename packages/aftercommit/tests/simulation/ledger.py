@@ -5,10 +5,8 @@ was rolled back. When a handler begins: pauses, order, and its key. At the end: 
 each claim has an end in the history. `docs/guarantees.md` says it in words.
 """
 
-import asyncio
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -16,17 +14,14 @@ from aftercommit import Envelope, Outcome
 
 from simulation.claims import Claims
 from simulation.faults import Faults
+from simulation.rows import PAUSED, Row
 from simulation.stored import Stored
-from simulation.world import Process, World
+from simulation.world import Process, World, this_process
 
-PAUSED = 1e11  # what is due later than that is paused
 PAUSE_IS_KNOWN = 1.5  # seconds after which a pause counts, with time for a transaction to begin
 WAYS = 20  # to the database and back, in that time
 LANE_IS_PASSED = 20.0  # seconds until its first is unblocked, by who has passed the lane by
 LANE_IS_LEFT = 90.0  # the same if that process has died: a worker looks once a minute
-SAME_TIME = 90.0  # seconds after the clock has jumped, in which leases overlap by right
-KEPT = 10  # ends of claims in the history, of each kind
-PERMANENT = ("CardRefused",)
 
 DELIVERIES = """SELECT event_id, handler, attempts, token, available_at, owner, parked_at,
 completed_at, discarded_at, lane, position, blocked, replay, last_error
@@ -50,36 +45,6 @@ class Reader(Protocol):
 
     def query(self, sql: str) -> Sequence[Any]:
         """Return the rows of a query."""
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """A delivery as it is stored."""
-
-    event_id: UUID
-    handler: str
-    attempts: int
-    token: int
-    due: float | None
-    owner: str | None
-    parked_at: float | None
-    completed_at: float | None
-    discarded_at: float | None
-    lane: str | None
-    position: int | None
-    blocked: bool
-    replay: bool
-    last_error: str | None
-
-    @property
-    def key(self) -> str:
-        """The idempotency key of its handler."""
-        return f"{self.event_id}:{self.handler}"
-
-    @property
-    def is_open(self) -> bool:
-        """Whether it is neither done nor discarded."""
-        return self.completed_at is None
 
 
 class Ledger:
@@ -108,13 +73,11 @@ class Ledger:
         self.effects: Counter[str] = Counter()  # in the database, by the keys of their handlers
         self.external: Counter[str] = Counter()  # effects, also by keys
         self.paused: dict[str, float] = {}
-        self.erased = set[str]()  # customers
+        self.erased = set[str]()  # orders, as events are about them
         self.has_pruned = False
         self._replayed = set[str]()  # handlers, whose past events were done again
         self._failed: Counter[str] = Counter()  # attempts that count
         self._lost: Counter[str] = Counter()  # claims that ended without a word
-        self._claims: dict[str, set[int]] = defaultdict(set)  # tokens
-        self._ends: dict[tuple[str, int], str] = {}
         self._history = set[tuple[str, int]]()  # what is known of it
         self._last_in_lane: dict[str, int] = defaultdict(int)
         self._headless: dict[str, float] = {}  # lanes whose first is blocked, and since when
@@ -126,14 +89,14 @@ class Ledger:
 
     def begins(self, key: str, envelope: Envelope) -> None:
         """Check that a handler may begin."""
-        self.world.story.tell(self._process(), f"{self.name(key)} begins")
+        self.world.story.tell(this_process(), f"{self.name(key)} begins")
         if (row := self.rows.get(key)) is None:
             self.world.fail(f"{self.name(key)} begins, and its event was never committed")
         if row.event_id != envelope.id:
             self.world.fail(f"{key} is the key of {envelope.id}")
         if row.lane:
             self._check_order(row)
-        self._watched_claims.begins(self._process(), row)
+        self._watched_claims.begins(this_process(), row)
         since, now = self.paused.get(row.handler), self.world.now
         known = PAUSE_IS_KNOWN + WAYS * self.world.latency
         if since is not None and now - max(since, self.faults.calm_since) > known:
@@ -141,17 +104,12 @@ class Ledger:
 
     def ends(self, key: str, *, has_returned: bool) -> None:
         """Note that a handler has ended."""
-        self._watched_claims.ends(self._process(), key, has_returned=has_returned)
+        self._watched_claims.ends(this_process(), key, has_returned=has_returned)
 
     def finished(self, outcome: Outcome) -> None:
         """Note what observers are told."""
         if self._reader.shows_each_commit:
             self._watched_claims.finished(outcome)
-
-    @property
-    def clock_is_steady(self) -> bool:
-        """Whether the clock has not jumped since the longest statement began."""
-        return self.world.now - self.faults.jumped_at > SAME_TIME
 
     @property
     def running(self) -> Collection[str]:
@@ -172,11 +130,11 @@ class Ledger:
 
     def raises(self, key: str, error: BaseException) -> None:
         """Note that a handler has failed."""
-        self.world.story.tell(self._process(), f"{self.name(key)} raises {type(error).__name__}")
+        self.world.story.tell(this_process(), f"{self.name(key)} raises {type(error).__name__}")
 
     def acts(self, key: str) -> None:
         """Note an external effect: it stays, whatever happens then."""
-        self.world.story.tell(self._process(), f"{self.name(key)} has its external effect")
+        self.world.story.tell(this_process(), f"{self.name(key)} has its external effect")
         self.external[key] += 1
         self._watched_claims.acts()
         if UUID(key[:36]) not in self.events:
@@ -191,9 +149,6 @@ class Ledger:
         """Note that an operator has past events handled, perhaps again."""
         if again:
             self._replayed.add(handler)
-
-    def _process(self) -> Any:
-        return getattr(asyncio.get_running_loop(), "process", "")
 
     def _check_order(self, row: Row) -> None:
         for other in self.rows.values():
@@ -265,19 +220,16 @@ class Ledger:
             key = f"{UUID(str(event_id))}:{handler}"
             if (this := (key, token)) not in self._history:
                 self._history.add(this)
-                self._ends[this] = outcome
                 self._watched_claims.ended(this, outcome, error)
                 self._failed[key] += outcome == "failed" and not error.startswith(UNAVAILABLE)
 
     def _check_change(self, before: Row | None, row: Row) -> None:
         self._tell_change(before, row)
-        if row.owner and row.is_open:
-            self._claims[row.key].add(row.token)
         if before:
             self._check_token(before, row)
             self._check_claims(before, row)
         self._check_attempts(before, row)
-        if not row.is_open and row.discarded_at is None and (before is None or before.is_open):
+        if row.is_done_since(before):
             self._check_done(row)
 
     def _check_token(self, before: Row, row: Row) -> None:
@@ -301,8 +253,7 @@ class Ledger:
         if row.attempts > self.max_attempts:
             fail(f"{name} was attempted {row.attempts} times")
         is_parked_now = row.parked_at is not None and (before is None or before.parked_at is None)
-        is_permanent = (row.last_error or "").startswith(PERMANENT)
-        if is_parked_now and row.attempts < self.max_attempts and not is_permanent:
+        if is_parked_now and row.attempts < self.max_attempts and not row.can_never_succeed:
             fail(f"{name} is parked after {row.attempts} attempts: {row.last_error}")
 
     def _check_claims(self, before: Row, row: Row) -> None:
@@ -310,7 +261,7 @@ class Ledger:
         name, now = self.name(row.key), self.world.wall_clock
         if not before.owner or row.token == before.token:
             return
-        is_quiet = self.clock_is_steady
+        is_quiet = self.faults.clock_is_steady(self.world.now)
         if row.owner:
             self._lost[row.key] += 1
             if (before.due or 0.0) > now and is_quiet:
@@ -323,7 +274,6 @@ class Ledger:
 
     def _check_done(self, row: Row) -> None:
         key, name, fail = row.key, self.name(row.key), self.world.fail
-        self._ends[key, row.token] = "done"
         if (
             row.handler in self._transactional
             and self.effects[key] != 1
@@ -397,21 +347,7 @@ class Ledger:
         for row in self.rows.values():
             if row.parked_at is not None:
                 fail(f"{self.name(row.key)} is parked in the end")
-        self._check_history()
-
-    def _check_history(self) -> None:
-        """Check that each claim that has not done its work has its end in the history."""
-        kept = Counter((key, outcome) for (key, _), outcome in self._ends.items())
-        for key, tokens in self._claims.items():
-            row = self.rows.get(key)
-            if (
-                row is None
-                or max([kept[key, each] for each in set(self._ends.values())], default=0) >= KEPT
-            ):
-                continue
-            for token in sorted(tokens):
-                if (key, token) not in self._ends:
-                    self.world.fail(f"claim {token} of {self.name(key)} has no end in the history")
+        self._watched_claims.check_history()
 
 
 def _state(row: Row) -> str:
@@ -424,6 +360,6 @@ def _state(row: Row) -> str:
         return "parked"
     if row.owner:
         return f"claim {row.token} by {row.owner.split('@')[0]}"
-    if (row.due or 0) > PAUSED:
+    if row.is_held:
         return "paused"
     return "blocked" if row.blocked else f"attempts {row.attempts}"

@@ -133,11 +133,11 @@ def find() -> int:
         except AssertionError:  # of the schedule itself
             problem = "it does not come so far"
         if problem:
-            _print(f"{script.__name__}: {problem}")
+            print(f"{script.__name__}: {problem}", flush=True)
             return 1
     for seed in range(1, int(seeds) + 1):
         if problem := run_seed(seed, postgresql=server).problem:
-            _print(f"seed {seed}: {problem}")
+            print(f"seed {seed}: {problem}", flush=True)
             return 1
     return 0
 
@@ -166,17 +166,12 @@ def main(mutations: Sequence[Mutation]) -> None:
     ):
         results = []
         for result in pool.map(partial(run, seeds=options.seeds, server=server), wanted):
-            _print(result)
+            print(result, flush=True)
             results.append(result)
     wrong = sum(not each.is_as_expected for each in results)
     found = sum(bool(each.found) for each in results)
-    _print(f"{len(results)} mutations, {found} found; {wrong} not as the list says")
+    print(f"{len(results)} mutations, {found} found; {wrong} not as the list says", flush=True)
     sys.exit(wrong > 0)
-
-
-def _print(line: object) -> None:
-    sys.stdout.write(f"{line}\n")
-    sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -15,8 +15,9 @@ from aftercommit.extensions.operations.exceptions import (
 from aftercommit.extensions.operations.replay import replay_of
 
 from simulation import shop
-from simulation.ledger import Ledger, Row
+from simulation.ledger import Ledger
 from simulation.plan import Request
+from simulation.rows import Row
 from simulation.world import Process, World
 
 DECISION = Decision(by="an operator")

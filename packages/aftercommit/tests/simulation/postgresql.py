@@ -43,7 +43,7 @@ from simulation import shop
 from simulation.driver import share_what_is_compiled
 from simulation.faults import Faults
 from simulation.protocol import query
-from simulation.sessions import Session, Sessions
+from simulation.sessions import Sessions
 from simulation.wire import Network
 from simulation.world import World
 
@@ -200,11 +200,8 @@ class PostgreSQLServer:
         if session.status != b"T":
             self.sessions.release(session)
             return False
-        self._world.after(seconds, partial(self._unlock, session))
+        self._world.after(seconds, partial(self.sessions.release, session))
         return True
-
-    def _unlock(self, session: Session) -> None:
-        self.sessions.release(session)
 
     def _changed(self) -> None:
         self._commits += 1

@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 CANCEL_REQUEST = 80877102  # in the place of the protocol's version
-TABLE = re.compile(r"(?:INTO|UPDATE|FROM) (?:aftercommit_)?(\w+)")
 WRITING = re.compile(r"\b(INSERT INTO|UPDATE \w+|DELETE FROM)\b")
 
 
@@ -108,21 +107,3 @@ def error_of(message: Message) -> str:
     """Say in a few words what an error says."""
     fields = {text[:1]: text[1:] for text in message.texts}
     return f"{fields.get('C')} {fields.get('M')}"
-
-
-def name_of(sql: str) -> str:
-    """Say in a few words what a statement asks of the server, as faults know it."""
-    words = sql.split(None, 1)
-    first = words[0].rstrip(";").upper() if words else ""
-    if sql.startswith("WITH found"):
-        return "CLAIM"
-    if sql.startswith("WITH these"):
-        return "UPDATE deliveries"
-    if "advisory" in sql:
-        return "LOCK lanes"
-    table = TABLE.search(sql) if first not in ("BEGIN", "COMMIT", "ROLLBACK") else None
-    if not table:
-        return " ".join(sql.split())[:40].rstrip(";")
-    if first == "SELECT" and "FOR UPDATE" in sql:
-        return f"SELECT {table[1]} FOR UPDATE"
-    return f"{first} {table[1]}"

@@ -141,24 +141,12 @@ def the_database_is_away_when_an_effect_is_out(simulation: Simulation) -> None:
 
 def a_settlement_is_answered_by_an_error(simulation: Simulation) -> None:
     """It is made again, and the external effect is not."""
-    web = started(simulation, "web")
-    simulation.ask(web, 1)
-    simulation.world.run(5, lambda: "announce" in simulation.ledger.running)
-    simulation.faults.at_next(web, "COMMIT", Fault("break", "before"))
-    simulation.world.run(LEASE)
-    started(simulation, "worker")
-    simulation.drain(1)
+    _loses_a_connection(simulation, while_runs="announce", before="COMMIT")
 
 
 def a_reply_is_answered_by_an_error(simulation: Simulation) -> None:
     """It is stored again, and the external effect is not repeated."""
-    web = started(simulation, "web")
-    simulation.ask(web, 1)
-    simulation.world.run(5, lambda: "ask_bank" in simulation.ledger.running)
-    simulation.faults.at_next(web, "INSERT effects", Fault("break", "before"))
-    simulation.world.run(LEASE)
-    started(simulation, "worker")
-    simulation.drain(1)
+    _loses_a_connection(simulation, while_runs="ask_bank", before="INSERT effects")
 
 
 def others_change_what_a_reply_changes(simulation: Simulation) -> None:
@@ -305,6 +293,17 @@ def a_commit_of_a_handler_is_refused(simulation: Simulation) -> None:
     simulation.world.run(LEASE)
     started(simulation, "worker")
     simulation.drain(2)
+
+
+def _loses_a_connection(simulation: Simulation, *, while_runs: str, before: str) -> None:
+    """Let a connection break before a call that follows on a handler."""
+    web = started(simulation, "web")
+    simulation.ask(web, 1)
+    simulation.world.run(5, lambda: while_runs in simulation.ledger.running)
+    simulation.faults.at_next(web, before, Fault("break", "before"))
+    simulation.world.run(LEASE)
+    started(simulation, "worker")
+    simulation.drain(1)
 
 
 def _misbehaves(simulation: Simulation, *how: str) -> None:

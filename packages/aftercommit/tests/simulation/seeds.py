@@ -62,7 +62,7 @@ class Outcome:
 @contextmanager
 def world_of(plan: Plan, postgresql: str = "") -> Iterator[Simulation]:
     """Open a world in which nothing has happened yet: on SQLite, unless it is given a server."""
-    _install()
+    driver.install()
     gc.disable()
     try:
         world = World(plan.seed, plan.latency)
@@ -142,11 +142,6 @@ def repeatable(module: str, main: Callable[[], int]) -> NoReturn:
     status = main()
     sys.stdout.flush()
     os._exit(status)  # what is left of crashed processes is not worth being cleaned up
-
-
-@cache
-def _install() -> None:
-    driver.install()
 
 
 @cache

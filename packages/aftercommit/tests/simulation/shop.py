@@ -39,7 +39,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import registry
 
 from simulation.ledger import Ledger
-from simulation.world import Loop
+from simulation.world import this_process
 
 DELAY = 15.0  # seconds of a handler that is for later
 CONTENTION = 20.0  # seconds for which others may change what a reply changes
@@ -269,13 +269,6 @@ class OutsideWorld:
             raise Unavailable("the external system")
         self._ledger.acts(key)
         await anyio.sleep(random.uniform(0, self._slowness))
-
-
-def this_process() -> Any:
-    """Return the process of the running task."""
-    loop = asyncio.get_running_loop()
-    assert isinstance(loop, Loop)
-    return loop.process
 
 
 def watched(handler: Any) -> Any:

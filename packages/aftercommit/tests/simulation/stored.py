@@ -9,17 +9,18 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-if TYPE_CHECKING:
-    from simulation.ledger import Ledger, Row
+from simulation.rows import Row
 
-PAUSED = 1e11  # what is due later than that is held
+if TYPE_CHECKING:
+    from simulation.ledger import Ledger
+
 A_MOMENT = 1.0  # seconds between two statements of a transaction, at most
 COMMANDS = "SELECT id, correlation_id FROM aftercommit_commands"
 TRACES = "SELECT DISTINCT correlation_id FROM aftercommit_events"
 RECORDED = "SELECT recorded_at FROM aftercommit_events WHERE id = '{}'"
 
 Query = Callable[[str], Sequence[Any]]
-Rows = Mapping[str, "Row"]
+Rows = Mapping[str, Row]
 
 
 class Stored:
@@ -41,7 +42,7 @@ class Stored:
     def check(self, before: Rows, rows: Rows) -> None:
         """Check what a commit has changed."""
         for row in rows.values():
-            if row.is_open and (row.due or 0) > PAUSED and row.handler not in self._ledger.paused:
+            if row.is_open and row.is_held and row.handler not in self._ledger.paused:
                 self._fail(f"{self._name(row)} is held, and its handler is not paused")
         for key, row in before.items():
             if key not in rows and row.is_open:
@@ -53,10 +54,10 @@ class Stored:
         if self._ledger.has_pruned:
             self._check_commands()
 
-    def _name(self, row: "Row") -> str:
+    def _name(self, row: Row) -> str:
         return self._ledger.name(row.key)
 
-    def _check_new(self, row: "Row", rows: Rows) -> None:
+    def _check_new(self, row: Row, rows: Rows) -> None:
         name, (_, subject) = self._name(row), self._ledger.events[row.event_id]
         lane = self._lane_of(row.handler, subject)
         if row.lane != lane and subject not in self._ledger.erased:
@@ -66,7 +67,7 @@ class Stored:
         if (delay := self._delays.get(row.handler)) and not row.replay and row.due is not None:
             this = RECORDED.format(row.event_id.hex)
             [(recorded_at,)] = self._query(this)
-            is_steady = self._ledger.clock_is_steady
+            is_steady = self._ledger.faults.clock_is_steady(self._ledger.world.now)
             if row.due - recorded_at < delay - A_MOMENT and is_steady:
                 self._fail(f"{name} is due {row.due - recorded_at:.1f} s after its event")
 

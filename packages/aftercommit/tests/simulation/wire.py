@@ -22,7 +22,6 @@ from simulation.protocol import (
     Refusal,
     bind,
     error_of,
-    name_of,
     notification,
     parse,
     query,
@@ -30,10 +29,10 @@ from simulation.protocol import (
 )
 from simulation.server_limits import Limit, taken_out
 from simulation.sessions import Session, Sessions
+from simulation.statement_names import name_of
 from simulation.world import Loop
 
 UNINTERESTING = ("SELECT", "BEGIN", "SHOW", "SET", "select", "show", "WITH typebases")
-UNHEARD = "SET simulation.channel = ''"  # it is nothing to the server
 CUT = "the connection was cut"
 
 

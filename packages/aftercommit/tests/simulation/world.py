@@ -174,6 +174,13 @@ class Process:
 Connect = Callable[[Loop, Callable[[], Any]], Awaitable[tuple[Any, Any]]]
 
 
+def this_process() -> Any:
+    """Return the process of the running task."""
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, Loop)
+    return loop.process
+
+
 class World:
     """Time, chance, processes, and what has happened."""
 
