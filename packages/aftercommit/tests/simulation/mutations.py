@@ -332,26 +332,25 @@ MUTATIONS = (
     Mutation(
         "a commit that has failed counts as made",
         "sql/unit_of_work.py",
-        "            await self._transaction.commit()\n",
-        "            try:\n"
-        "                await self._transaction.commit()\n"
-        "            except Exception:\n"
-        '                logger.info("never mind")\n',
+        "                await transaction.commit()\n",
+        "                try:\n"
+        "                    await transaction.commit()\n"
+        "                except Exception:\n"
+        '                    logger.info("never mind")\n',
     ),
     Mutation(
         "a delivery is settled after its transaction, in one of its own",
         "sql/unit_of_work.py",
-        "claims += await outbox.settle_in(transaction, self._settles, is_free=is_free)",
+        "claims += await outbox.settle_in(transaction, completes, is_free=is_free)",
         "pass",
         also=[
             Change(
                 "sql/unit_of_work.py",
-                "            await self._transaction.commit()\n",
-                "            await self._transaction.commit()\n"
-                "            if self._settles:\n"
-                "                async with self._outbox.database.write_transaction() as another:\n"
-                "                    more = await self._outbox.settle_in(another, self._settles)\n"
-                "                    claims = [*claims, *more]\n"
+                "                await transaction.commit()\n",
+                "                await transaction.commit()\n"
+                "            if completes:\n"
+                "                async with outbox.database.write_transaction() as another:\n"
+                "                    claims += await outbox.settle_in(another, completes)\n"
                 "                    await another.commit()\n",
             )
         ],
@@ -384,8 +383,8 @@ MUTATIONS = (
     Mutation(
         "an error of the database that a handler swallows is forgotten",
         "sql/transaction.py",
-        "for failure in self._failures:",
-        "for failure in self._failures[:0]:",
+        "self._failure = self._failure or error",
+        "self._failure = None",
     ),
     Mutation(
         "a reply is stored, and its delivery is not settled",
@@ -402,7 +401,7 @@ MUTATIONS = (
     Mutation(
         "a transaction is committed beside a statement of a task that was left behind",
         "sql/handler_guard.py",
-        "        if self.under_way:\n",
+        "        if at_rest and self.under_way:\n",
         "        if False:\n",
     ),
     Mutation(
@@ -705,8 +704,8 @@ MUTATIONS = (
     Mutation(
         "events are stored in lanes that are not locked",
         "sql/unit_of_work.py",
-        "is_free = bool(await lock_lanes(transaction, outbox.database, lanes, if_free=own))",
-        "is_free = bool(await lock_lanes(transaction, outbox.database, [], if_free=own))",
+        "locked = await lock_lanes(transaction, outbox.database, lanes, if_free=own)",
+        "locked = await lock_lanes(transaction, outbox.database, [], if_free=own)",
         database="postgresql",
     ),
     Mutation(

@@ -147,8 +147,13 @@ class Database:
         """
         while True:
             async with AsyncExitStack() as opened:
+                slots = self._last_slots if writer is Writer.LAST else self._slots
                 try:
-                    transaction = await self._open(opened, writer)
+                    if self._write_line:
+                        await opened.enter_async_context(self._write_line.turn(writer))
+                    if writer in (Writer.DELIVERY, Writer.COMMAND):
+                        await opened.enter_async_context(self._handler_slots)
+                    transaction = await opened.enter_async_context(self._begin(self.engine, slots))
                 except DatabaseLocked:
                     if writer > Writer.DELIVERY:
                         raise
@@ -161,14 +166,6 @@ class Database:
                     await transaction.lift_timeout()
                 yield transaction
                 return
-
-    async def _open(self, opened: AsyncExitStack, writer: Writer) -> Transaction:
-        if self._write_line:
-            await opened.enter_async_context(self._write_line.turn(writer))
-        if writer in (Writer.DELIVERY, Writer.COMMAND):
-            await opened.enter_async_context(self._handler_slots)
-        slots = self._last_slots if writer is Writer.LAST else self._slots
-        return await opened.enter_async_context(self._begin(self.engine, slots))
 
     def read_transaction(self) -> AbstractAsyncContextManager[Transaction]:
         """Open a transaction that only reads, and waits for no writer."""

@@ -10,14 +10,14 @@ pass a guard, which makes two mistakes impossible that nothing else would notice
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
 from sqlalchemy import Connection, event
 from sqlalchemy.exc import ResourceClosedError
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from aftercommit.errors import WiringError
 
@@ -45,30 +45,29 @@ _alone: ContextVar["HandlerGuard | None"] = ContextVar("alone", default=None)
 class HandlerGuard:
     """Guards the connection of one attempt, from before its handler runs."""
 
-    def __init__(self, connection: Connection) -> None:
-        self._transaction = connection.get_transaction()
-        self._driver = connection.connection.driver_connection
+    def __init__(self, connection: AsyncConnection) -> None:
+        sync: Any = connection.sync_connection  # it has begun
+        self._transaction = sync.get_transaction()
+        self._driver = sync.connection.driver_connection
         self._was_in_transaction = in_transaction(self._driver)
         self._has_ended, self.under_way, self.is_reusable = False, 0, True
-        connection.execution_options(**{OPTION: self})
+        sync.execution_options(**{OPTION: self})
 
     @contextmanager
-    def alone(self) -> Iterator[None]:
-        """Refuse all calls but those of the body, from now on: the handler has ended."""
+    def alone(self, *, at_rest: bool = False) -> Iterator[None]:
+        """Refuse all calls but those of the body, from now on: the handler has ended.
+
+        :raises WiringError: if it has to be `at_rest`, and a statement is under way, of a task that
+            the handler has left behind
+        """
         self._has_ended = True
+        if at_rest and self.under_way:
+            raise WiringError(LEFT_BEHIND, "such as asyncio.create_task(…)")
         token = _alone.set(self)
         try:
             yield
         finally:
             _alone.reset(token)
-
-    def ensure_at_rest(self) -> None:
-        """Refuse to go on beside a task that the handler has left behind.
-
-        :raises WiringError: if a statement of it is under way
-        """
-        if self.under_way:
-            raise WiringError(LEFT_BEHIND, "such as asyncio.create_task(…)")
 
     @property
     def is_open(self) -> bool:
@@ -95,29 +94,26 @@ class HandlerGuard:
     def execute(
         self, execute: Callable[..., None], cursor: Any, statement: str, *args: Any
     ) -> None:
-        """Have the dialect execute a statement.
+        """Have the dialect execute a statement, and note what it may leave behind.
 
+        :raises ResourceClosedError: if the handler has ended, and its task was left behind
         :raises WiringError: if the transaction has ended, or would with this
         """
         *_, context = args
         self.ensure_open()
         self.ensure_transaction(context.root_connection)
-        if not self._has_ended:
-            self._look_at(statement, context.execution_options)
+        if not self._has_ended and not LEAVES_NOTHING.match(statement):
+            if ending := ENDS.match(statement):
+                raise WiringError(f"leave it out of handlers: {INSTEAD}", ending[1].upper())
+            self.is_reusable = False
+        elif not self._has_ended and context.execution_options.get("stream_results"):
+            self.is_reusable = False  # a task that is left behind may go on to fetch
         self.under_way += 1
         try:
             execute(cursor, statement, *args)
         finally:
             self.under_way -= 1
         self._was_in_transaction = self._was_in_transaction or in_transaction(self._driver)
-
-    def _look_at(self, statement: str, options: Mapping[str, Any]) -> None:
-        if not LEAVES_NOTHING.match(statement):
-            if ending := ENDS.match(statement):
-                raise WiringError(f"leave it out of handlers: {INSTEAD}", ending[1].upper())
-            self.is_reusable = False
-        elif options.get("stream_results"):  # a task that is left behind may go on to fetch
-            self.is_reusable = False
 
 
 def in_transaction(driver: Any) -> bool:
@@ -146,24 +142,21 @@ def _guarded(name: str) -> Callable[..., bool]:
 
     def execute(cursor: Any, statement: str, *args: Any) -> bool:
         *_, context = args
-        if guard := _guard_of(context.root_connection):
+        if guard := context.root_connection.get_execution_options().get(OPTION):
             guard.execute(getattr(context.dialect, name), cursor, statement, *args)
         return guard is not None
 
     return execute
 
 
-def _guard_of(connection: Connection) -> HandlerGuard | None:
-    return connection.get_execution_options().get(OPTION)
-
-
 def _before_commit(connection: Connection) -> None:
-    if guard := _guard_of(connection):
+    guard: HandlerGuard | None = connection.get_execution_options().get(OPTION)
+    if guard:
         if _alone.get() is not guard:
             raise WiringError(f"leave it out of handlers: {INSTEAD}", "connection.commit()")
         guard.ensure_transaction(connection)
 
 
 def _before_rollback(connection: Connection) -> None:
-    if guard := _guard_of(connection):
+    if guard := connection.get_execution_options().get(OPTION):
         guard.ensure_open()

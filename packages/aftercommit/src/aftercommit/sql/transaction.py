@@ -1,7 +1,7 @@
 """One transaction of the database, and what can be done in it."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import nullcontext, suppress
 from typing import Any, TypeVar, TypeVarTuple, cast
 from uuid import UUID
 
@@ -55,42 +55,22 @@ class Transaction:
     def __init__(
         self, connection: AsyncConnection, backend: DatabaseBackend, new_id: Callable[[], UUID]
     ) -> None:
+        self.connection = connection  # also for a session of others, whose calls are not shielded
+        self.guard: HandlerGuard | None = None  # of the handler that uses the connection
         self.new_id = new_id  # for rows that the engine or an application adds
         self.seen: list[object] = []  # was added or loaded; the session forgets what is unchanged
-        self._connection, self._backend, self._no_timeout = connection, backend, False
-        self._session: AsyncSession | None = None
-        self._failures: list[Exception] = []
-        self._afterwards = dict[Callable[[], None], None]()
-        self._guard: HandlerGuard | None = None
         self.has_written = False
         self.refusals: Callable[[Sequence[object]], Refusals] = lambda seen: {}
-
-    @property
-    def connection(self) -> AsyncConnection:
-        """Its connection, for a session of somebody else. Calls of that are not shielded."""
-        return self._connection
-
-    def lend(self) -> None:
-        """Let a handler use it, from now on, until it is taken back or ends."""
-        if (connection := self._connection.sync_connection) is not None:
-            self._guard = HandlerGuard(connection)
-
-    @contextmanager
-    def taken_back(self) -> Iterator[None]:
-        """Refuse all but the body, from now on: tasks that the handler has left behind.
-
-        :raises WiringError: if a statement of such a task is under way
-        """
-        with self._guard.alone() if self._guard else nullcontext():
-            if self._guard:
-                self._guard.ensure_at_rest()
-            yield
+        self._backend, self._no_timeout = backend, False
+        self._session: AsyncSession | None = None
+        self._failure: Exception | None = None  # the first
+        self._afterwards = dict[Callable[[], None], None]()
 
     def _objects(self) -> AsyncSession:
         """Return the session, which is made when it is first asked for."""
         if self._session is None:
             self._session = AsyncSession(
-                self._connection,
+                self.connection,
                 sync_session_class=AggregateSession,
                 expire_on_commit=False,
                 autoflush=False,
@@ -99,7 +79,8 @@ class Transaction:
 
     def add(self, entity: object) -> None:
         """Store a new entity with the commit."""
-        self._objects().add(self._saw(entity))
+        self._objects().add(entity)
+        self.seen.append(entity)
 
     def notify_workers(self) -> None:
         """Let workers know, when this is committed, that deliveries are due."""
@@ -111,7 +92,9 @@ class Transaction:
 
     async def get(self, entity: type[T], key: object) -> T | None:
         """Return the entity with this primary key, or None."""
-        return self._saw(await self._call(self._objects().get, entity, key))
+        found = await self._call(self._objects().get, entity, key)
+        self.seen += [] if found is None else [found]
+        return found
 
     async def load(self, statement: sa.Select[T], values: Any = None) -> T | None:
         """Return the one entity that a query finds, or None."""
@@ -134,7 +117,7 @@ class Transaction:
         :raises DatabaseUnavailable: if the database refuses for any other reason
         """
         self.has_written |= statement.is_dml
-        return await self._call(self._connection.execute, statement, rows)
+        return await self._call(self.connection.execute, statement, rows)
 
     async def execute_dml(self, statement: sa.Update | sa.Delete, rows: Any = None) -> int:
         """Execute an update or delete, and return how many rows it hit."""
@@ -143,14 +126,14 @@ class Transaction:
     async def stream(self, statement: Executable) -> AsyncIterator[sa.Row[Any]]:
         """Execute a query, and yield its rows as they are fetched, in constant memory."""
         await self.execute(self._backend.allow_idle)
-        result = await self._call(self._connection.stream, statement)
+        result = await self._call(self.connection.stream, statement)
         while rows := await self._call(result.fetchmany, STREAM_ROWS):
             for row in rows:
                 yield row
 
     async def run_sync(self, function: Callable[[sa.Connection], T]) -> T:
         """Run a function that wants a synchronous connection, such as a migration."""
-        return await self._call(self._connection.run_sync, function)
+        return await self._call(self.connection.run_sync, function)
 
     async def lift_timeout(self) -> None:
         """Let each statement from now on take as long as it needs."""
@@ -164,6 +147,8 @@ class Transaction:
         :raises ConcurrentUpdate: if another one is: a fresh transaction resolves that
         :raises StatementRefused: if data are missing or out of range
         """
+        if self._failure:  # which a handler has swallowed
+            raise self._failure
         if (session := self._session) is None:
             return
         refusals = self.refusals(self.seen)  # they are unreadable after a failed flush
@@ -189,19 +174,20 @@ class Transaction:
     async def commit(self) -> None:
         """Commit the transaction.
 
+        :raises Exception: what has failed in it before
         :raises CommitOutcomeUnknown: if the connection was lost before the answer came
         """
-        self.raise_failure()
+        if self._failure:
+            raise self._failure
+        lost: ConnectionLost | None = None
         try:
-            await self._call(self._connection.run_sync, _commit, self._guard)
+            await self._call(self.connection.run_sync, _commit, self.guard)
         except ConnectionLost as error:
-            self._call_afterwards()
-            raise CommitOutcomeUnknown from error
-        self._call_afterwards()
-
-    def _call_afterwards(self) -> None:
+            lost = error
         for function in self._afterwards:
             function()
+        if lost:
+            raise CommitOutcomeUnknown from lost
 
     async def close(self) -> None:
         """Roll back what is not committed; what a handler has left behind is refused from now on.
@@ -209,28 +195,19 @@ class Transaction:
         If a statement of that is under way, the connection is hung up on: after a ROLLBACK on it,
         the statement would be in no transaction.
         """
-        with self._guard.alone() if self._guard else nullcontext():
-            if not self._connection.closed:
-                await self._backend.call(self._connection.run_sync, _close, self._guard)
+        with self.guard.alone() if self.guard else nullcontext():
+            if not self.connection.closed:
+                await self._backend.call(self.connection.run_sync, _close, self.guard)
 
     async def _call(self, function: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> T:
-        if self._guard:
-            self._guard.ensure_open()
+        if self.guard:
+            self.guard.ensure_open()
         try:
             return await self._backend.call(function, *args, no_timeout=self._no_timeout)
         except Exception as error:
-            if self._guard is None or self._guard.is_open:
-                self._failures.append(error)
+            if self.guard is None or self.guard.is_open:  # else it is of a task left behind
+                self._failure = self._failure or error
             raise
-
-    def raise_failure(self) -> None:
-        """Raise the first error of this transaction, if there was one."""
-        for failure in self._failures:
-            raise failure
-
-    def _saw(self, entity: T) -> T:
-        self.seen += [] if entity is None else [entity]
-        return entity
 
 
 def _commit(connection: sa.Connection, guard: HandlerGuard | None) -> None:

@@ -10,10 +10,10 @@ from typing import Protocol
 
 from anyio import CancelScope, current_time
 
-from aftercommit.claims import Claim, CommandWork, Committed, NewDelivery, WorkItem
+from aftercommit.claims import Claim, CommandWork, Committed, WorkItem
 from aftercommit.envelope_factory import EnvelopeFactory
-from aftercommit.envelopes import Envelope
 from aftercommit.errors import CausationTooDeep
+from aftercommit.sql.handler_guard import HandlerGuard
 from aftercommit.sql.inbox import record_command
 from aftercommit.sql.lanes import lock_lanes
 from aftercommit.sql.outbox import SqlAlchemyOutbox
@@ -56,26 +56,23 @@ async def open_unit_of_work(
     >>> new_uow = anyio.run(main)  # for the message bus
     """
     begun, database = inf, outbox.database
+    match work:
+        case Claim():
+            writer = Writer.DELIVERY
+        case CommandWork(settles=None):
+            writer = Writer.COMMAND
+        case _:
+            writer = Writer.REPLY
     try:
-        async with database.write_transaction(_writer(work)) as transaction:
+        async with database.write_transaction(writer) as transaction:
             begun = current_time()
             if isinstance(work, CommandWork) and work.origin.id is not None:
                 await record_command(transaction, database.clock, work)
-            transaction.lend()
-            yield SqlAlchemyUnitOfWorkScope(new_uow(transaction), transaction, outbox, work)
+            yield SqlAlchemyUnitOfWorkScope(new_uow, transaction, outbox, work)
     finally:
         if database.backend.single_writer and (seconds := current_time() - begun) > LONG_SECONDS:
             text = "%s held the only write lock of the database for %.1f s"
             logger.warning(text, work.name, seconds)
-
-
-def _writer(work: WorkItem) -> Writer:
-    match work:
-        case Claim():
-            return Writer.DELIVERY
-        case CommandWork(settles=None):
-            return Writer.COMMAND
-    return Writer.REPLY
 
 
 class SqlAlchemyUnitOfWorkScope:
@@ -83,48 +80,43 @@ class SqlAlchemyUnitOfWorkScope:
 
     def __init__(
         self,
-        uow: SqlAlchemyUnitOfWork,
+        new_uow: NewUnitOfWork,
         transaction: Transaction,
         outbox: SqlAlchemyOutbox,
         work: WorkItem,
     ) -> None:
-        self.uow, self._transaction, self._outbox, self._work = uow, transaction, outbox, work
-        self._settles = work if isinstance(work, Claim) else work.settles
-        transaction.refusals = uow.refusals
+        self._transaction, self._outbox, self._work = transaction, outbox, work
+        self._completes = work if isinstance(work, Claim) else work.settles
+        self._guard = transaction.guard = HandlerGuard(transaction.connection)
+        self.uow = new_uow(transaction)
+        transaction.refusals = self.uow.refusals
 
     async def commit(self, envelopes: EnvelopeFactory) -> Committed:
-        with self._transaction.taken_back():
-            return await self._commit(envelopes)
-
-    async def _commit(self, envelopes: EnvelopeFactory) -> Committed:
-        work, context = self._work, self._work.context
-        events, deliveries = envelopes.of_events(_recorded(self._transaction), context)
-        if events and context.depth > MAX_DEPTH:
-            before = [self._settles.envelope.context.handler] if self._settles else []
-            raise CausationTooDeep(context.depth, [*before, work.name])
-        claims = await self._write(events, deliveries)
-        with CancelScope(shield=True):  # nor is there a checkpoint between this and the caller
-            await self._transaction.commit()
+        transaction, outbox = self._transaction, self._outbox
+        work, completes = self._work, self._completes
+        with self._guard.alone(at_rest=True):
+            context = work.context
+            events, deliveries = envelopes.of_events(_recorded(transaction), context)
+            if events and context.depth > MAX_DEPTH:
+                before = [completes.envelope.context.handler] if completes else []
+                raise CausationTooDeep(context.depth, [*before, work.name])
+            await transaction.flush()
+            await self.uow.before_commit()
+            lanes = [each.lane for each in deliveries if each.lane]
+            own = [completes.lane] if completes and completes.lane else []
+            is_free = True
+            if lanes or own:  # before events are stored: see `lanes.py`
+                locked = await lock_lanes(transaction, outbox.database, lanes, if_free=own)
+                is_free = bool(locked)
+            claims = [*await outbox.store(transaction, events, deliveries)]
+            if completes:
+                claims += await outbox.settle_in(transaction, completes, is_free=is_free)
+            has_effect = completes or transaction.has_written
+            if has_effect and isinstance(work, CommandWork) and work.origin.id is None:
+                await record_command(transaction, outbox.database.clock, work)
+            with CancelScope(shield=True):  # nor is there a checkpoint between this and the caller
+                await transaction.commit()
         return Committed(tuple(events), tuple(claims))
-
-    async def _write(
-        self, events: Sequence[Envelope], deliveries: Sequence[NewDelivery]
-    ) -> Sequence[Claim]:
-        """Write state, events and deliveries, and settle the delivery; return the new claims."""
-        transaction, outbox, work = self._transaction, self._outbox, self._work
-        transaction.raise_failure()  # one that a handler has swallowed
-        await transaction.flush()
-        await self.uow.before_commit()
-        lanes = [each.lane for each in deliveries if each.lane]
-        own = [self._settles.lane] if self._settles and self._settles.lane else []
-        is_free = bool(await lock_lanes(transaction, outbox.database, lanes, if_free=own))
-        claims = [*await outbox.store(transaction, events, deliveries)]
-        if self._settles:
-            claims += await outbox.settle_in(transaction, self._settles, is_free=is_free)
-        has_effect = self._settles or transaction.has_written
-        if has_effect and isinstance(work, CommandWork) and work.origin.id is None:
-            await record_command(transaction, outbox.database.clock, work)
-        return claims
 
 
 def _recorded(transaction: Transaction) -> Iterator[tuple[object, str]]:

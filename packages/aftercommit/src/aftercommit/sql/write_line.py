@@ -6,7 +6,7 @@ others pass for a moment, since many of them cost as much as one; then they go b
 """
 
 from collections import deque
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from enum import IntEnum
 from math import inf
@@ -48,7 +48,19 @@ class WriteLine:
     @asynccontextmanager
     async def turn(self, writer: Writer) -> AsyncIterator[None]:
         """Wait for the turn of this writer, and have it."""
-        await self._take(writer)
+        if self._is_taken:
+            number = (writer >= Writer.DELIVERY) + (writer > Writer.DELIVERY)
+            waiting, place = self._waiting[number], (current_time(), Event())
+            waiting.append(place)
+            try:
+                await place[1].wait()
+            except BaseException:
+                if place[1].is_set():
+                    self._pass_on()
+                else:
+                    waiting.remove(place)
+                raise
+        self._is_taken = True
         try:
             if writer >= Writer.DELIVERY and (pause := self._opens_at - current_time()) > 0:
                 await sleep(pause)
@@ -62,28 +74,11 @@ class WriteLine:
         finally:
             self._pass_on()
 
-    async def _take(self, writer: Writer) -> None:
-        if not self._is_taken:
-            self._is_taken = True
-            return
-        number = (writer >= Writer.DELIVERY) + (writer > Writer.DELIVERY)
-        waiting, place = self._waiting[number], (current_time(), Event())
-        waiting.append(place)
-        try:
-            await place[1].wait()
-        except BaseException:
-            if place[1].is_set():
-                self._pass_on()
-            else:
-                waiting.remove(place)
-            raise
-
     def _pass_on(self) -> None:
-        if waiting := next(filter(None, self._in_order()), None):
+        """Give the turn to the next one; while it wakes up, the line stays taken."""
+        last, *others = self._waiting
+        in_order = (last, *others) if self.is_urgent else (*others, last)
+        if waiting := next(filter(None, in_order), None):
             waiting.popleft()[1].set()
         else:
             self._is_taken = False
-
-    def _in_order(self) -> Iterable[deque[tuple[float, Event]]]:
-        last, of_deliveries, others = self._waiting
-        return (last, of_deliveries, others) if self.is_urgent else (of_deliveries, others, last)
