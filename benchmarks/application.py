@@ -7,20 +7,19 @@ import subprocess
 import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, contextmanager
+from contextlib import contextmanager
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
 from aftercommit.claims import IdempotencyKey
-from aftercommit.observers import Observer
-from aftercommit.process.application import Application
 from anyio import create_task_group
 
 from allocation.bootstrap import bootstrap
 from allocation.config import Settings
 from allocation.domain.commands import AddCouponBatch, RegisterUser
 from allocation.domain.events import Event, UserId
-from allocation.entrypoints.app import Allocation
+from allocation.entrypoints.app import APP
 from allocation.service_layer.emails import Email
 from allocation.service_layer.handlers import HANDLERS as TABLE
 
@@ -35,23 +34,9 @@ class NoMail:
         """Drop it."""
 
 
-class WithoutMail(Allocation):
-    """The application, whose e-mails are dropped, and which prints nothing."""
-
-    def open(
-        self, settings: Settings, *, observers: Sequence[Observer] = (), delivers: bool = True
-    ) -> AbstractAsyncContextManager[Application]:
-        """Open it."""
-        return bootstrap(
-            self, settings, observers=observers, delivers=delivers, notifications=NoMail()
-        )
-
-    def reporter(self, settings: Settings) -> Observer:
-        """Return one that prints nothing, as the other programs do not."""
-        return Observer()
-
-
-opened = WithoutMail().open
+WITHOUT_MAIL = APP.with_parts(open=partial(bootstrap, notifications=NoMail()), reporter=None)
+"""The application, whose e-mails are dropped, and which prints nothing, as the others do not."""
+opened = WITHOUT_MAIL.open
 """Opens the application for measuring."""
 
 

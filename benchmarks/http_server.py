@@ -20,8 +20,8 @@ from aftercommit.process.app import CommandLine
 from fastapi import BackgroundTasks, FastAPI, Response
 from pydantic import BaseModel, Field
 
-from allocation.entrypoints.app import Allocation
-from benchmarks.application import WithoutMail, settings_for
+from allocation.entrypoints.app import APP
+from benchmarks.application import WITHOUT_MAIL, settings_for
 from benchmarks.registration_drivers import by_sqlalchemy
 
 MANY = 1000  # so that nothing is left to workers: the other way does not know any
@@ -43,9 +43,9 @@ class User(NewUser):
 def ours(url: str, dispatch: Any, of_web: WebSettings) -> None:
     """Serve the application until told to stop."""
     settings = settings_for(url, dispatch=dispatch, max_dispatches=MANY, of_extensions=(of_web,))
-    app = web_application(Allocation(), of_web, Allocation.extensions)
+    app = web_application(APP, of_web)
     service = web_service(settings, app)
-    CommandLine(WithoutMail(), {}).run_services(settings, service, delivers=dispatch == "inline")
+    CommandLine(WITHOUT_MAIL, {}).run_services(settings, service, delivers=dispatch == "inline")
 
 
 async def by_hand(url: str, dispatch: str, of_web: WebSettings) -> None:

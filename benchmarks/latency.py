@@ -24,7 +24,7 @@ from anyio import to_thread
 from allocation.domain.events import Event, UserRegistered
 from allocation.service_layer.ports import EmailSender
 from benchmarks.application import (
-    WithoutMail,
+    WITHOUT_MAIL,
     handled_by,
     opened,
     process,
@@ -53,7 +53,7 @@ def work(url: str) -> None:
     logging.disable(logging.WARNING)
     settings = settings_for(url, dispatch="worker")
     with handled_by({UserRegistered: [print_time]}):
-        CommandLine(WithoutMail(), {}).run_services(settings, worker_service(settings))
+        CommandLine(WITHOUT_MAIL, {}).run_services(settings, worker_service(settings))
 
 
 def ours(times: int) -> float:

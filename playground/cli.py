@@ -17,7 +17,7 @@ from anyio import to_thread
 from fastapi import Depends, FastAPI
 
 from allocation.config import Settings
-from allocation.entrypoints.app import Allocation
+from allocation.entrypoints.app import APP
 from playground import playground as grounds
 from playground.reaper import Sandbox, reaper
 from playground.routes import panel, router
@@ -49,7 +49,7 @@ def playground(cli: CommandLine[Settings], port: int | None, no_browser: bool) -
 def playing(settings: Settings, sandbox: Sandbox, *, browser: bool) -> Service:
     """Return the service: the page, with a panel, and all that can be broken from there."""
     token = (settings.of(WebSettings).operator_token or "")[:]  # whoever started it is shown it
-    app = web_application(Allocation(), settings.of(WebSettings), Allocation.extensions)
+    app = web_application(APP, settings.of(WebSettings))
     app.include_router(router, dependencies=[Depends(operator)])
     new_code = app.state.sessions.new_code
     app.state.panels.append("/playground/panel.js")

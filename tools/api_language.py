@@ -13,7 +13,7 @@ Json = dict[str, Any]
 
 def described() -> Json:
     """Return the document of what the application answers, with what its extensions bring."""
-    return web_application(APP, WebSettings(), APP.extensions).openapi()
+    return web_application(APP, WebSettings()).openapi()
 
 
 def broken_in_api(old: Json, new: Json) -> Iterator[str]:

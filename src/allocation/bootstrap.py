@@ -3,7 +3,7 @@
 import random
 import secrets
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -13,17 +13,16 @@ from uuid import uuid4
 from aftercommit import (
     App,
     Application,
-    CompositeObserver,
     Dependencies,
     EnvelopeFactory,
     Handlers,
     InvalidValue,
     MessageBus,
     Observer,
-    Publisher,
     bind,
     ensure_schema,
     new_outbox,
+    open_resources,
     open_unit_of_work,
 )
 from anyio import Semaphore
@@ -58,17 +57,11 @@ async def bootstrap(
     start_mappers()
     now = partial(datetime.now, UTC)
     notifications = notifications or _notifications(settings, delivers=delivers)
-    async with AsyncExitStack() as opened:
-        publishers, watching = dict[str, Publisher](), [*observers]
-        for extension in app.extensions:
-            publishers |= await opened.enter_async_context(extension.publishers(settings))
-            if observer := extension.observer(settings):
-                watching.append(opened.enter_context(observer))
-        instrumentation = CompositeObserver(watching)
+    opening = open_resources(app, settings, observers=observers)
+    async with opening as (database, publishers, instrumentation):
         port = instrumentation.port
-        database = await opened.enter_async_context(app.open_database(settings))
-        ports = {name: port(name, publisher) for name, publisher in publishers.items()}
-        table = (handlers or app.handlers()).publishing_to(ports)
+        to_publish = {name: port(name, publisher) for name, publisher in publishers.items()}
+        table = (handlers or app.handlers()).publishing_to(to_publish)
         user_mail = notifications and UserMailer(
             notifications, partial(views.is_undeliverable, database)
         )
@@ -87,7 +80,6 @@ async def bootstrap(
                 "now": now,
             },
         )
-        bound = bind(table, dependencies)
         await ensure_schema(database, new_uow=SqlAlchemyUnitOfWork)
         envelopes = EnvelopeFactory(
             codec=app.codec(), subscriptions=table.subscriptions(settings), new_id=uuid4, now=now
@@ -95,7 +87,7 @@ async def bootstrap(
         outbox = new_outbox(database, settings)
         at_once = max(settings.max_handlers, settings.worker_concurrency)
         bus = MessageBus(
-            registry=bound,
+            registry=bind(table, dependencies),
             new_uow=partial(open_unit_of_work, outbox, SqlAlchemyUnitOfWork),
             outbox=outbox,
             policy=settings,

@@ -5,7 +5,6 @@ Importing this imports no library that an extension needs: the list of commands 
 
 from functools import partial
 
-from aftercommit import Extensions
 from aftercommit.extensions.brokers import BrokersExtension
 from aftercommit.extensions.metrics import MetricsExtension
 from aftercommit.extensions.operations import OperationsExtension, SubjectQuery
@@ -27,14 +26,12 @@ def find_subjects(email: str) -> SubjectQuery:
     return partial(views.holders_of, address=EmailAddress(email))
 
 
-EXTENSIONS = Extensions(
-    (
-        PostgreSQLExtension(),
-        BrokersExtension("allocation.messages"),
-        OperationsExtension(find_subjects, form={"format": "idn-email"}),
-        MetricsExtension(),
-        OtelExtension(),
-        WebExtension("allocation.entrypoints.http.routes"),
-        PageExtension(),
-    )
+EXTENSIONS = (
+    PostgreSQLExtension(),
+    BrokersExtension("allocation.messages"),
+    OperationsExtension(find_subjects, form={"format": "idn-email"}),
+    MetricsExtension(),
+    OtelExtension(),
+    WebExtension("allocation.entrypoints.http.routes"),
+    PageExtension(),
 )

@@ -16,13 +16,12 @@ import yaml
 from aftercommit.extensions.brokers.settings import BrokerSettings
 from aftercommit.extensions.metrics.metrics_server import NOT_FOUND
 from aftercommit.extensions.web.settings import WebSettings
-from aftercommit.process.cli.main import COMMANDS
+from aftercommit.process.cli.main import LazyCommand
 from click.testing import CliRunner
 
 from allocation.adapters.smtp.smtp_url import SmtpServer
 from allocation.config import Settings
 from allocation.entrypoints.app import APP, cli
-from allocation.extension_list import EXTENSIONS
 from tools.files import ROOT
 
 DEPLOY = ROOT / "docs" / "deploy"
@@ -129,7 +128,7 @@ def test_a_process_gets_settings_that_exist_and_secrets_that_it_is_given(
     process: Process, tmp_path: Path
 ) -> None:
     """A misspelled variable would be ignored; a file that is not mounted is found at the start."""
-    kinds = (Settings, *EXTENSIONS.settings())
+    kinds = (Settings, *APP.parts.settings())
     known = {Settings.variable(setting.name) for kind in kinds for setting in fields(kind)}
 
     assert {name.removesuffix("_FILE") for name in process.variables} <= known
@@ -145,11 +144,11 @@ def test_a_process_runs_a_command_that_exists_and_has_time_to_finish(process: Pr
 
 def test_the_page_for_operators_has_all_that_runs_and_only_commands_that_exist() -> None:
     """Whoever deploys has to know all kinds of processes, and what each needs."""
-    groups = [COMMANDS, *(extension.commands for extension in EXTENSIONS)]
+    listed = [each for each in cli.commands.values() if isinstance(each, LazyCommand)]
     table = re.findall(r"^\| `allocation (\w+)` \|", PAGE, re.MULTILINE)
     named = re.findall(r"`allocation ([a-z][^`]*)`", PAGE)
 
-    assert {*table} == {name for group in groups for name in group.get("Run", ())}
+    assert {*table} == {each.name for each in listed if each.group == "Run"}
     assert len(named) > 5
     for text in named:
         words = [word for word in text.split() if re.fullmatch("[a-z-]*[a-z]", word)]

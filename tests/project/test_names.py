@@ -5,14 +5,13 @@ What others see of it has this name: the engine's own tests, whose application i
 
 import logging
 import re
-from typing import ClassVar
 
 import pytest
 from aftercommit.errors import WiringError
 from aftercommit.process.app import CommandLine
 
 from allocation.config import Settings
-from allocation.entrypoints.app import APP, Allocation
+from allocation.entrypoints.app import APP
 from tests.project.shape import ENGINE
 
 EXAMPLE = re.compile(r"^ *(>>>|\.\.\.).*", re.MULTILINE)  # in a docstring: it has an application
@@ -42,12 +41,10 @@ def test_a_name_that_is_not_safe_everywhere_is_refused(name: str) -> None:
 
 def test_an_application_has_one_name() -> None:
     """Else its metrics would have one, and its command line and logger another."""
-
-    class Renamed(Allocation):
-        name: ClassVar[str] = "shop"
+    renamed = APP.with_parts(name="shop")
 
     with pytest.raises(WiringError, match="two names of one application: allocation, shop"):
-        CommandLine(Renamed(), {}).load_settings()
+        CommandLine(renamed, {}).load_settings()
 
 
 def test_the_level_of_the_log_is_also_that_of_the_engine_and_of_no_other_library() -> None:

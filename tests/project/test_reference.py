@@ -15,7 +15,7 @@ from aftercommit_tests.transitions import TRANSITIONS, State, Step
 from msgspec import Meta
 
 from allocation.config import Settings
-from allocation.extension_list import EXTENSIONS
+from allocation.entrypoints.app import APP
 from tools.files import ROOT
 
 DOCS = ROOT / "docs"
@@ -111,7 +111,7 @@ def is_in_words(before: State, step: Step, after: State) -> bool:
 
 def test_every_setting_has_a_row_with_default_unit_and_reason() -> None:
     """The application's, the engine's, and those of each extension, in this order."""
-    kinds: list[Any] = [Settings, EngineSettings, *EXTENSIONS.settings()]
+    kinds: list[Any] = [Settings, EngineSettings, *APP.parts.settings()]
 
     assert [
         [variable, *cells] for variable, _, *cells in rows((DOCS / "settings.md").read_text())

@@ -1,86 +1,83 @@
-"""This application, as the engine starts it. A command that is used imports what it needs."""
+"""This application, as the engine starts it: its parts. They are imported when they are used."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from contextlib import AbstractAsyncContextManager
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from aftercommit import App, command_line
 
 from allocation.extension_list import EXTENSIONS
 
 if TYPE_CHECKING:
-    from aftercommit import Application, Codec, Handlers, History, Observer
+    from aftercommit import Observer
 
     from allocation.config import Settings
-    from allocation.domain.commands import Command
-    from allocation.domain.events import Event
 
 logger = logging.getLogger(__name__)
 
 
-class Allocation(App["Settings"]):
-    """Registers users, and gives each of them a welcome e-mail and a coupon."""
+def warn_operators(settings: Settings, *, delivers: bool) -> None:
+    """Log where e-mails stay, if they are to be sent and are not."""
+    if delivers and settings.mail_folder:
+        logger.warning("e-mails are not sent, but kept in %s", settings.mail_folder)
 
-    name = "allocation"
-    summary = "Register users, and give each of them a welcome e-mail and a coupon."
-    extensions = EXTENSIONS
-    page_scripts = ("/register-form.js",)
-    default_database_url = "sqlite:///allocation.db"
-    commands: ClassVar = {
-        "Use": [
-            "allocation.entrypoints.users",
-            "allocation.entrypoints.demo",
-            "allocation.user_import.command_line",
-        ],
-        "Maintain": ["allocation.rebuild_users", "allocation.erase_user.command_line"],
-    }
-    options: ClassVar = {
+
+def reporter(settings: Settings) -> Observer:
+    """Return what prints on the console what happens."""
+    import click
+
+    from allocation.entrypoints.console_reporter import ConsoleReporter
+
+    return ConsoleReporter(click.echo, settings.mail_folder)
+
+
+APP: App[Settings] = App(
+    "allocation",
+    summary="Register users, and give each of them a welcome e-mail and a coupon.",
+    handlers="allocation.service_layer.handlers:HANDLERS",
+    codec="allocation.messages:CODEC",
+    history="allocation.adapters.migrations:HISTORY",
+    settings="allocation.config:Settings",
+    open="allocation.bootstrap:bootstrap",
+    database_url="sqlite:///allocation.db",
+    reporter=reporter,
+    warn_operators=warn_operators,
+    extensions=EXTENSIONS,
+    page_scripts=["/register-form.js"],
+    options={
         "--mail-url": "Where e-mails go: maildir:FOLDER or smtp://user:password@host:port or"
         " smtps://user:password@host:port. Default: allocation-mail, beside the SQLite file"
-    }
-
-    def handlers(self) -> Handlers[Command, Event]:
-        from allocation.service_layer.handlers import HANDLERS
-
-        return HANDLERS
-
-    def codec(self) -> Codec[Event]:
-        from allocation.messages import CODEC
-
-        return CODEC
-
-    def history(self) -> History:
-        from allocation.adapters.migrations import HISTORY
-
-        return HISTORY
-
-    def settings(self) -> type[Settings]:
-        from allocation.config import Settings
-
-        return Settings
-
-    def open(
-        self, settings: Settings, *, observers: Sequence[Observer] = (), delivers: bool = True
-    ) -> AbstractAsyncContextManager[Application]:
-        from allocation.bootstrap import bootstrap
-
-        return bootstrap(self, settings, observers=observers, delivers=delivers)
-
-    def warn_operators(self, settings: Settings, *, delivers: bool) -> None:
-        """Log where e-mails stay, if they are to be sent and are not."""
-        if delivers and settings.mail_folder:
-            logger.warning("e-mails are not sent, but kept in %s", settings.mail_folder)
-
-    def reporter(self, settings: Settings) -> Observer:
-        import click
-
-        from allocation.entrypoints.console_reporter import ConsoleReporter
-
-        return ConsoleReporter(click.echo, settings.mail_folder)
-
-
-APP = Allocation()
+    },
+    commands={
+        "Use": {
+            "allocation.entrypoints.users:register_user": (
+                "Register a user; a welcome e-mail and a coupon follow."
+            ),
+            "allocation.entrypoints.users:change_email": (
+                "Change a user's e-mail address, and notify the old one."
+            ),
+            "allocation.entrypoints.users:add_coupon_batch": (
+                "Make QUANTITY more welcome coupons available."
+            ),
+            "allocation.entrypoints.users:redeem_coupon": "Redeem the coupon with CODE.",
+            "allocation.entrypoints.users:users": "List all users with their coupons.",
+            "allocation.entrypoints.users:coupon_batches": (
+                "List the coupon batches, and how many coupons are left."
+            ),
+            "allocation.entrypoints.demo:demo": "Execute some commands in a temporary database.",
+            "allocation.user_import.command_line:import_users": (
+                "Register the users of a CSV file."
+            ),
+        },
+        "Maintain": {
+            "allocation.rebuild_users:rebuild_users": (
+                "Rebuild the list of users from the stored users."
+            ),
+            "allocation.erase_user.command_line:erase_user": (
+                "Erase the name and all addresses of a user, for good."
+            ),
+        },
+    },
+)
 cli = command_line(APP)

@@ -27,9 +27,11 @@ from .process.app import App as App
 from .process.app import CommandLine as CommandLine
 from .process.application import Application as Application
 from .process.assembly import open_application as open_application
+from .process.assembly import open_resources as open_resources
 from .process.cli.main import command_line as command_line
-from .process.extension import Extension as Extension
-from .process.extension import Extensions as Extensions
+from .process.parts import Extension as Extension
+from .process.parts import Parts as Parts
+from .process.until_0_2 import Extensions as Extensions
 from .settings import EngineSettings as EngineSettings
 from .settings import Seconds as Seconds
 from .sources import Sources as Sources

@@ -1,16 +1,13 @@
 """What commands there are: the list is made without importing them, so it has to be checked."""
 
-from collections.abc import Mapping
-from pathlib import Path
-
 import click
 import pytest
 from aftercommit.errors import WiringError
 from aftercommit.process.app import CommandLine
-from aftercommit.process.cli.main import COMMANDS, LazyCommand, commands_in
+from aftercommit.process.cli.main import OF_ALL, LazyCommand
 from click.testing import CliRunner
 
-from aftercommit_tests.things.app import EXTENSIONS, Settings, cli
+from aftercommit_tests.things.app import APP, Settings, cli
 
 
 @pytest.mark.parametrize("name", cli.commands)
@@ -25,69 +22,27 @@ def test_the_list_says_of_a_command_what_its_own_help_says(name: str) -> None:
     assert command.get_short_help_str(limit=1000) == listed.get_short_help_str(limit=1000) > ""
 
 
-def test_a_command_that_is_listed_under_another_name_than_click_gives_it_is_explained() -> None:
-    """Click drops the end of some names of functions; a KeyError would not say so."""
-    group = click.Group()
-
-    @group.command()
-    def add_group() -> None:
-        """Add a group."""
-
-    listed = LazyCommand("Use", "add-group", "Add a group.", group.commands.__getitem__)
-
-    with pytest.raises(WiringError, match=r'say @commands\.command\("add-group"\)'):
-        listed.load()
+@pytest.mark.parametrize("part", ["handlers", "codec", "settings", "history"])
+def test_what_an_application_lists_is_there(part: str) -> None:
+    """It is imported when it is used, which may be late."""
+    assert getattr(APP, part)()
 
 
-SOURCE = '''
-@commands.command("add-group")
-@click.option(
-    "--name",
-)
-def add_group(
-    name: str,
-) -> None:
-    """Add a group.
+def test_a_command_that_is_not_where_it_is_said_to_be_is_refused_by_its_place() -> None:
+    """A KeyError would not say so."""
+    lost = LazyCommand("Use", "aftercommit_tests.things.app:lose", "Lose it.")
+    no_command = LazyCommand("Use", "aftercommit_tests.things.app:APP", "Lose it.")
 
-    With a name.
-    """
-
-@commands.command()
-def lost() -> None:
-    pass
-
-def helper() -> None:
-    """Help."""
-
-@commands.command()
-@click.pass_obj
-async def add_part(name: str) -> None:
-    """Add a part."""
-'''
-
-
-def test_commands_are_found_in_the_source_of_their_module(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Without importing it: it may need a database, and more."""
-    (tmp_path / "kiosk").mkdir()
-    (tmp_path / "kiosk" / "commands.py").write_text(SOURCE)
-    (tmp_path / "kiosk" / "__init__.py").touch()
-    monkeypatch.syspath_prepend(tmp_path)
-
-    found = {command.name: command.help for command in commands_in("kiosk.commands", "Use")}
-
-    assert found == {"add-group": "Add a group.", "add-part": "Add a part."}
+    for each in (lost, no_command):
+        with pytest.raises(WiringError, match="things.app:"):
+            each.load()
 
 
 def test_no_command_hides_another() -> None:
     """Extensions know nothing of each other, and could choose the same name."""
-    extensions = [each.commands for each in EXTENSIONS]
-    brought: list[Mapping[str, Mapping[str, str]]] = [COMMANDS, *extensions]
-    names = [name for groups in brought for group in groups.values() for name in group]
-    own = [each.name for each in commands_in("aftercommit_tests.things.app", "Use")]
+    listed = [c for each in (OF_ALL, *APP.parts) for g in each.commands.values() for c in g]
 
-    assert len(own + names) == len({*own, *names}) == len(cli.commands)
+    assert len(listed) == len(cli.commands) > 10
 
 
 @pytest.mark.parametrize("command", ["worker", "run"])
@@ -110,11 +65,7 @@ def test_what_the_deliveries_of_a_worker_cause_is_claimed_like_all_else(
 
 def test_names_of_commands_are_completed_and_listed_without_importing_them() -> None:
     """A shell asks at every press of the tab key."""
-
-    def heavy(name: str) -> click.Command:
-        raise AssertionError("imported")
-
-    command = LazyCommand("Use", "impossible", "Do what cannot be done.", heavy)
+    command = LazyCommand("Use", "no_module:impossible", "Do what cannot be done.")
     group = click.Group("group", commands={"impossible": command})
 
     with click.Context(group) as ctx:

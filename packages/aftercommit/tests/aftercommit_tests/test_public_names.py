@@ -43,6 +43,7 @@ PUBLIC = {
     "PUBLISH",
     "Publisher",
     "Ordered",
+    "Parts",
     "Refusals",
     "Refused",
     "Repository",
@@ -60,6 +61,7 @@ PUBLIC = {
     "new_outbox",
     "on",
     "open_application",
+    "open_resources",
     "open_unit_of_work",
 }
 

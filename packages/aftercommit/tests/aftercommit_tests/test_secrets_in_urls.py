@@ -21,7 +21,7 @@ from aftercommit.sql.database_url import parse_url, shown
 from click.testing import CliRunner
 
 from aftercommit_tests.command_line import CommandLine
-from aftercommit_tests.things.app import APP, EXTENSIONS
+from aftercommit_tests.things.app import APP
 
 SECRET = "hunter2"
 NOBODY = "127.0.0.1:1"  # where no server listens
@@ -134,7 +134,7 @@ def backend_for_this_url(url: str) -> None:
     """Go on as a process does that opens its database, whatever its event loop."""
 
     async def main() -> None:
-        backend = backend_for(url, EXTENSIONS.database_backends(), 1.0)
+        backend = backend_for(url, APP.parts.database_backends(), 1.0)
         try:
             engine = backend.new_engine("things", "1@here")
         except ValueError:

@@ -9,9 +9,9 @@ import pytest
 from aftercommit.errors import InvalidValue, WiringError
 from aftercommit.settings import EVENT_LOOPS, EngineSettings, load
 
-from aftercommit_tests.things.app import EXTENSIONS, Settings
+from aftercommit_tests.things.app import APP, Settings
 
-LOG_FORMAT = EXTENSIONS.log_formats[-1]  # as EVENT_LOOPS[-1]: of an extension, as a rule
+LOG_FORMAT = APP.parts.log_formats[-1]  # as EVENT_LOOPS[-1]: of an extension, as a rule
 
 
 def loaded(environment: Mapping[str, str], **options: object) -> Settings:
@@ -20,8 +20,8 @@ def loaded(environment: Mapping[str, str], **options: object) -> Settings:
         Settings,
         options,
         environment.get,
-        of_extensions=EXTENSIONS.settings(),
-        log_formats=EXTENSIONS.log_formats,
+        of_extensions=APP.parts.settings(),
+        log_formats=APP.parts.log_formats,
     )
     return replace(settings, of_extensions=())
 

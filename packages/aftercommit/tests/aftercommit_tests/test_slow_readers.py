@@ -12,7 +12,7 @@ from aftercommit.process.logging_setup import set_up_logging
 from aftercommit.process.nonblocking_output import MAX_WAITING, lifespan
 
 from aftercommit_tests.command_line import own_logging
-from aftercommit_tests.things.app import EXTENSIONS
+from aftercommit_tests.things.app import APP
 
 LIMIT_SECONDS = 30
 
@@ -74,11 +74,11 @@ def test_what_is_not_shown_is_counted_in_its_place(reader: Reader) -> None:
     assert last == "… 123 lines were not shown"
 
 
-@pytest.mark.parametrize("log_format", EXTENSIONS.log_formats)
+@pytest.mark.parametrize("log_format", APP.parts.log_formats)
 def test_the_count_is_a_line_of_the_log_where_the_log_is(reader: Reader, log_format: str) -> None:
     """One line that is no JSON would stop whoever reads a log in JSON."""
     with own_logging(), read_by(reader):
-        set_up_logging("things", "info", log_format, EXTENSIONS.formatters())
+        set_up_logging("things", "info", log_format, APP.parts.formatters())
         write_too_much(reader, err=True)
 
     line = reader.lines()[-1]

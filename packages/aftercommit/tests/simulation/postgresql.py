@@ -31,10 +31,8 @@ from typing import Any
 
 import psycopg
 import sqlalchemy as sa
-from aftercommit import Extension
-from aftercommit.extensions.postgresql import PostgreSQLExtension
+from aftercommit import Extension, Parts
 from aftercommit.extensions.postgresql.backend import PostgreSQL
-from aftercommit.sql.backend import DatabaseBackend
 from aftercommit.testing import migrate, postgresql_server
 from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
@@ -82,12 +80,12 @@ class SimulatedPostgreSQL(PostgreSQL):
     clock = "simulation_now()"
 
 
-class SimulatedExtension(PostgreSQLExtension):
+class SimulatedExtension(Extension):
     """Brings it."""
 
-    def database_backend(self) -> type[DatabaseBackend]:
+    def parts(self) -> Parts:
         """Return it."""
-        return SimulatedPostgreSQL
+        return Parts(name="postgresql", databases={"postgresql": lambda: SimulatedPostgreSQL})
 
 
 @contextmanager
@@ -117,7 +115,7 @@ def prepared(url: str) -> str:
         template = sa.make_url(url).set(database=TEMPLATE).render_as_string(hide_password=False)
         with psycopg.connect(template, autocommit=True) as made:
             made.execute(FUNCTIONS)
-        migrate(shop.Shop([SimulatedExtension()]), template)
+        migrate(shop.application([SimulatedExtension()]), template)
         engine = sa.create_engine(sa.make_url(template).set(drivername="postgresql+psycopg"))
         shop.metadata.create_all(engine)
         engine.dispose()

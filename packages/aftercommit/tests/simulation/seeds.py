@@ -148,7 +148,7 @@ def repeatable(module: str, main: Callable[[], int]) -> NoReturn:
 def _empty_database() -> bytes:
     with TemporaryDirectory() as folder:
         url = f"sqlite:///{folder}/template.db"
-        migrate(shop.Shop(), url)
+        migrate(shop.application(), url)
         engine = sa.create_engine(url)
         shop.metadata.create_all(engine)
         engine.dispose()

@@ -23,7 +23,6 @@ from aftercommit import (
     EngineSettings,
     Envelope,
     Extension,
-    Extensions,
     Handlers,
     IdempotencyKey,
     Later,
@@ -504,17 +503,15 @@ class Settings(EngineSettings):
     application: ClassVar[str] = "shop"
 
 
-class Shop(App[Settings]):
-    """The application; the services of extensions would be processes of their own."""
-
-    name, summary = "shop", "Take orders."
-    default_database_url = "sqlite:///shop.db"
-
-    def __init__(self, extensions: Sequence[Extension] = ()) -> None:
-        self.extensions = Extensions(extensions)  # type: ignore[misc]  # a database needs one
-
-    def codec(self) -> Codec[Any]:
-        return CODEC
-
-    def settings(self) -> type[Settings]:
-        return Settings
+def application(extensions: Sequence[Extension] = ()) -> App[Settings]:
+    """Return the application; the services of extensions would be processes of their own."""
+    return App(
+        "shop",
+        summary="Take orders.",
+        handlers="",  # each of its versions has its own
+        codec=CODEC,
+        settings=Settings,
+        open="",  # the simulation does
+        database_url="sqlite:///shop.db",
+        extensions=extensions,
+    )

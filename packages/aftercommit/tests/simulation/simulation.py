@@ -163,7 +163,7 @@ class Simulation:
         if self.plan.has_sessions:
             process.outbox = self._outbox(process)
             return process.outbox.app.open(process.outbox.app.load({}))
-        app = shop.Shop(self.server.extensions)
+        app = shop.application(self.server.extensions)
         return open_application(
             app,
             app.load({"database_url": self.server.url, **self._settings(process)}, {}),

@@ -50,7 +50,7 @@ from aftercommit.outbox.caller_session import (
 from aftercommit.outbox.caller_transaction import deliver_due, note, store
 from aftercommit.outbox.handler_session import refuse_commit
 from aftercommit.outbox.recorded_lanes import has_stale_places
-from aftercommit.process.extension import Extension
+from aftercommit.process.parts import Extension
 from aftercommit.process.runtime import Shutdown
 from aftercommit.process.worker import WORKER_SETTINGS, Worker
 from aftercommit.sources import SYSTEM, Sources

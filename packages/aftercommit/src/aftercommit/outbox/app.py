@@ -1,6 +1,5 @@
 """An outbox as the command line, its commands and the worker know applications."""
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import fields
@@ -21,7 +20,7 @@ from aftercommit.outbox.handler_session import open_session
 from aftercommit.process.app import App
 from aftercommit.process.application import Application
 from aftercommit.process.assembly import open_application
-from aftercommit.process.extension import Extension, Extensions
+from aftercommit.process.parts import Extension
 from aftercommit.secret_text import SecretText
 from aftercommit.settings import EngineSettings
 from aftercommit.sources import Sources
@@ -36,8 +35,6 @@ DRIVERS = {"anyio", "asyncpg"}  # in a URL, these are meant for the worker as we
 
 class OutboxApp(App[EngineSettings]):
     """The application of which an outbox is all that the engine knows."""
-
-    program = "aftercommit MODULE:NAME"
 
     def __init__(
         self,
@@ -68,70 +65,58 @@ class OutboxApp(App[EngineSettings]):
         scheme, _, driver = url.drivername.partition("+")
         if driver not in DRIVERS:  # it is for sessions; the worker's suits its event loop
             url = url.set(drivername=scheme)
-        self.default_database_url = SecretText(url.render_as_string(hide_password=False))  # type: ignore[misc]
-        self.name, self.summary = name, f"Deliver the events of {name}."  # type: ignore[misc]
-        self.extensions = Extensions(extensions)  # type: ignore[misc]
-        self.sources, self._overrides = sources, settings
-        own = {"application": name, "__slots__": ()}
-        self._kind: type[EngineSettings] = type("Settings", (EngineSettings,), own)
-        kinds = [self._kind, *self.extensions.settings()]
-        known = {field.name for each in kinds for field in fields(each)}
-        raise_if_any("an outbox has no settings of these names", settings.keys() - known)
-        self._session, self._ports, self._values = session, ports, values
-        self._handlers = Handlers[Any, Any](commands=[], events=events, renamed=renamed)
+        self.sources, own = sources, {"application": name, "__slots__": ()}
+        kind: type[EngineSettings] = type("Settings", (EngineSettings,), own)
+        self.session, self.ports, self.values = session, ports, values
+        table = Handlers[Any, Any](commands=[], events=events, renamed=renamed)
         types = [row.message for row in events]
-        self._codec = Codec[Any](
-            source=f"/{name}", events=types, upcasters=upcasters, aliases=aliases
+        codec = Codec[Any](source=f"/{name}", events=types, upcasters=upcasters, aliases=aliases)
+        super().__init__(
+            name,
+            program="aftercommit MODULE:NAME",
+            summary=f"Deliver the events of {name}.",
+            handlers=table,
+            codec=codec,
+            settings=kind,
+            given=settings,
+            open=_open,
+            database_url=SecretText(url.render_as_string(hide_password=False)),
+            extensions=extensions,
         )
+        known = {field.name for each in (kind, *self.parts.settings()) for field in fields(each)}
+        raise_if_any("an outbox has no settings of these names", settings.keys() - known)
         dependencies = Dependencies(effect_ports=ports, queries={}, constants=values)
-        self.bound = bind(self._handlers, dependencies, transaction="session")
+        self.bound = bind(table, dependencies, transaction="session")
         made = _made_by(session)
         wrong = [each.name for each in self.bound.events.values() if not _suits(each, made)]
         raise_if_any(OF_ANOTHER_KIND.format(type(made).__name__), wrong)
-
-    def handlers(self) -> Handlers[Any, Any]:
-        return self._handlers
-
-    def codec(self) -> Codec[Any]:
-        return self._codec
 
     @cached_property
     def envelopes(self) -> EnvelopeFactory:
         """What makes envelopes of its events."""
         return EnvelopeFactory(
-            codec=self._codec,
-            subscriptions=self._handlers.subscriptions(self.load({})),
+            codec=self.codec(),
+            subscriptions=self.handlers().subscriptions(self.load({})),
             new_id=self.sources.new_id,
             now=self.sources.now,
         )
 
-    def settings(self) -> type[EngineSettings]:
-        return self._kind
 
-    def load(
-        self, overrides: Mapping[str, Any], environment: Mapping[str, str] = os.environ
-    ) -> EngineSettings:
-        given = {**self._overrides, **{k: v for k, v in overrides.items() if v is not None}}
-        find = self.extensions.env_lookup(environment.get)
-        if not find(self._kind.variable("database_url")):
-            given.setdefault("database_url", self.default_database_url)
-        return super().load(given, environment)
-
-    def open(
-        self, settings: EngineSettings, *, observers: Sequence[Observer] = (), delivers: bool = True
-    ) -> AbstractAsyncContextManager[Application]:
-        return open_application(
-            self,
-            settings,
-            self._session,
-            effect_ports=self._ports,
-            constants=self._values,
-            observers=observers,
-            open_uow=open_session,
-            transaction="session",
-            beside_others=True,
-            sources=self.sources,
-        )
+def _open(
+    app: OutboxApp, settings: EngineSettings, *, observers: Sequence[Observer], delivers: bool
+) -> AbstractAsyncContextManager[Application]:
+    return open_application(
+        app,
+        settings,
+        app.session,
+        effect_ports=app.ports,
+        constants=app.values,
+        observers=observers,
+        open_uow=open_session,
+        transaction="session",
+        beside_others=True,
+        sources=app.sources,
+    )
 
 
 def _expect(name: str, given: object, kind: type[Any], said: str) -> None:

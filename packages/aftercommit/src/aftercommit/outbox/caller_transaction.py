@@ -160,7 +160,7 @@ def _backend(connection: sa.Connection, app: OutboxApp) -> type[DatabaseBackend]
 
     :raises WiringError: if the engine does not know it
     """
-    scheme, backends = connection.dialect.name, app.extensions.database_backends()
+    scheme, backends = connection.dialect.name, app.parts.database_backends()
     if scheme == "sqlite":
         return SQLite
     if scheme in backends:

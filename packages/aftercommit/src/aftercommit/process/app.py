@@ -1,74 +1,148 @@
-"""What an application is to those who start it: its name, its extensions, and how it is opened.
+"""What an application is to those who start it: a list of its parts, and how it is opened.
 
-Nothing heavy is imported for it. A method imports what it needs when it is called.
+Nothing heavy is imported for it: a part is imported when it is wanted.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from aftercommit.errors import WiringError
+from aftercommit.process.parts import NOTHING, AllParts, Commands, Extension, Parts, resolve
 
 if TYPE_CHECKING:
+    from fastapi import APIRouter
+
     from aftercommit.codec import Codec
     from aftercommit.handler_table import Handlers
     from aftercommit.observers import Observer
+    from aftercommit.ports import Publisher
     from aftercommit.process.application import Application
-    from aftercommit.process.extension import Extensions
     from aftercommit.process.runtime import Service
     from aftercommit.settings import EngineSettings
     from aftercommit.sql.database import Database
     from aftercommit.sql.migrations.history import History
 
 S = TypeVar("S", bound="EngineSettings")
+E = TypeVar("E", bound=Extension)
 T = TypeVar("T")
+
+Opens = Callable[[S], AbstractAsyncContextManager[T]]
 
 
 class App(Generic[S]):
-    """An application, as the command line and its services start it.
+    """An application, as the command line and its services start it: its parts, in sight.
 
-    >>> from aftercommit import App, Extensions
-    >>> from shop.config import Settings
-    >>> class Shop(App[Settings]):
-    ...     name, summary = "shop", "Take orders."
-    ...     extensions, default_database_url = Extensions(), "sqlite:///shop.db"
-    ...     def settings(self):
-    ...         return Settings
-    >>> Shop().load({"max_attempts": 3}).max_attempts
+    `name` is its distribution and package, and its command, unless `program` says another one; it
+    is that of `EngineSettings.application`. `summary` says what it does, for `--help`.
+
+    `handlers` is its table, `codec` says what its messages are, and `settings` is the class of its
+    settings; `history` has the migrations of its tables, or is None if it sees to its tables by
+    itself. `open` is its composition root, `bootstrap(app, settings, *, observers, delivers)`.
+    `reporter` returns what prints what happens, and `warn_operators` logs what they may not expect.
+    These are objects, or where they are, as "module:NAME". The other parts are those of `Parts`;
+    `extensions` bring theirs.
+
+    >>> from aftercommit import App
+    >>> shop = App(
+    ...     "shop",
+    ...     summary="Take orders.",
+    ...     handlers="shop.service_layer.handlers:HANDLERS",
+    ...     codec="shop.bootstrap:CODEC",
+    ...     settings="shop.config:Settings",
+    ...     open="shop.bootstrap:bootstrap",
+    ...     database_url="sqlite:///shop.db",
+    ...     commands={"Use": {"shop.entrypoints.commands:place_order": "Order some articles."}},
+    ... )
+    >>> shop.load({"max_attempts": 3}).max_attempts
     3
     """
 
-    name: ClassVar[str]
-    """Its distribution and package, and its command: that of `EngineSettings.application`."""
-    program: ClassVar[str | None] = None
-    """Its command, if that is not its name."""
-    summary: ClassVar[str]
-    """What it does, for `--help`."""
-    extensions: ClassVar[Extensions]
-    commands: ClassVar[Mapping[str, Sequence[str] | Mapping[str, str]]] = {}
-    """The modules with its own commands, in the groups of the help: Use, Run, Inspect, Maintain."""
-    options: ClassVar[Mapping[str, str]] = {}
-    """Options of all commands: settings, with their help, where {prefix} is that of variables."""
-    page_scripts: ClassVar[Sequence[str]] = ()
-    """The URLs of further scripts of the page in the browser."""
-    default_database_url: ClassVar[str]
+    def __init_subclass__(cls) -> None:
+        from aftercommit.process.until_0_2 import adapt
 
-    def handlers(self) -> Handlers[object, object]:
+        adapt(cls, App.__init__)
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        summary: str,
+        handlers: str | Handlers[Any, Any],
+        codec: str | Codec[Any],
+        settings: str | type[S],
+        open: str | Callable[..., AbstractAsyncContextManager[Application]],  # noqa: A002
+        database_url: str,
+        history: str | History | None = None,
+        program: str | None = None,
+        reporter: str | Callable[[S], Observer] | None = None,
+        warn_operators: str | Callable[..., None] | None = None,
+        given: Mapping[str, Any] = NOTHING,
+        extensions: Sequence[Extension] = (),
+        commands: Commands = NOTHING,
+        options: Mapping[str, str] = NOTHING,
+        publishers: Sequence[
+            Callable[[S], AbstractAsyncContextManager[Mapping[str, Publisher]]]
+        ] = (),
+        observers: Sequence[Callable[[S], AbstractContextManager[Observer] | None]] = (),
+        services: Sequence[Callable[[S], Sequence[Service]]] = (),
+        operator_routes: Sequence[Callable[[], APIRouter]] = (),
+        public_routes: Sequence[Callable[[], APIRouter]] = (),
+        page_scripts: Sequence[str] = (),
+    ) -> None:
+        self._as_made = {key: value for key, value in locals().items() if key != "self"}
+        self.name, self.program, self.summary = name, program, summary
+        self.default_database_url = database_url
+        self.extensions = tuple(extensions)
+        self._handlers, self._codec, self._history = handlers, codec, history
+        self._settings, self._given, self._open = settings, given, open
+        self._reporter, self._warn_operators = reporter, warn_operators
+        own: Any = {
+            "commands": commands,
+            "options": options,
+            "publishers": publishers,
+            "observers": observers,
+            "services": services,
+            "operator_routes": operator_routes,
+            "public_routes": public_routes,
+            "page_scripts": page_scripts,
+        }
+        brought = [_parts_of(each) for each in self.extensions]
+        self.parts = AllParts([Parts(name=name, **own), *brought])
+
+    def with_parts(self, **changed: Any) -> App[S]:
+        """Return the same application, with other parts: for a test, say, another `open`."""
+        return App(**{**self._as_made, **changed})
+
+    def extension(self, kind: type[E]) -> E:
+        """Return the extension of this class, with what the application has told it.
+
+        :raises WiringError: if the application does not have it
+        """
+        for each in self.extensions:
+            if isinstance(each, kind):
+                return each
+        raise WiringError(f"the application {self.name} does not have", kind.__name__)
+
+    def handlers(self) -> Handlers[Any, Any]:
         """Return the table of its handlers."""
-        raise NotImplementedError
+        table: Handlers[Any, Any] = resolve(self._handlers)
+        return table
 
-    def codec(self) -> Codec[object]:
+    def codec(self) -> Codec[Any]:
         """Return what is said of its messages."""
-        raise NotImplementedError
+        codec: Codec[Any] = resolve(self._codec)
+        return codec
 
     def history(self) -> History | None:
         """Return the migrations of its tables; None if it sees to its tables by itself."""
-        return None
+        history: History | None = resolve(self._history)
+        return history
 
     def open_database(self, settings: S) -> AbstractAsyncContextManager[Database]:
         """Open the database alone."""
@@ -80,7 +154,7 @@ class App(Generic[S]):
             application=self.name,
             program=self.program,
             history=self.history(),
-            backends=self.extensions.database_backends(),
+            backends=self.parts.database_backends(),
             connections=settings.pool_size,
             handler_timeout=settings.handler_timeout_seconds,
             instance_name=settings.instance_name,
@@ -88,7 +162,8 @@ class App(Generic[S]):
 
     def settings(self) -> type[S]:
         """Return the class of its settings."""
-        raise NotImplementedError
+        kind: type[S] = resolve(self._settings)
+        return kind
 
     def load(self, overrides: Mapping[str, Any], environment: Mapping[str, str] = os.environ) -> S:
         """Return its settings, as the environment and these say.
@@ -97,35 +172,53 @@ class App(Generic[S]):
         """
         from aftercommit.settings import load
 
+        kind, find = self.settings(), self.parts.env_lookup(environment.get)
+        overrides = {**self._given, **{k: v for k, v in overrides.items() if v is not None}}
+        if not find(kind.variable("database_url")):
+            overrides.setdefault("database_url", self.default_database_url)
         return load(
-            self.settings(),
+            kind,
             overrides,
-            self.extensions.env_lookup(environment.get),
-            of_extensions=self.extensions.settings(),
-            log_formats=self.extensions.log_formats,
+            find,
+            of_extensions=self.parts.settings(),
+            log_formats=self.parts.log_formats,
         )
 
     def open(
         self, settings: S, *, observers: Sequence[Observer] = (), delivers: bool = True
     ) -> AbstractAsyncContextManager[Application]:
         """Open everything the settings ask for: see the bootstrap of the application."""
-        raise NotImplementedError
+        opening: AbstractAsyncContextManager[Application]
+        opening = resolve(self._open)(self, settings, observers=observers, delivers=delivers)
+        return opening
 
     def warn_operators(self, settings: S, *, delivers: bool) -> None:
         """Log what they may not expect of services with these settings."""
+        if self._warn_operators:
+            resolve(self._warn_operators)(settings, delivers=delivers)
 
     def show_pending(self, found: Mapping[tuple[str, str], int]) -> None:
         """Print what will be retried and what is parked, and what to do about it."""
         from aftercommit.process.printing import show_pending
 
-        can_look = any("deliveries" in each.commands.get("Inspect", ()) for each in self.extensions)
+        inspecting = (name for each in self.parts for name in each.commands.get("Inspect", ()))
+        can_look = any(str(name).endswith(":deliveries") for name in inspecting)
         show_pending(found, command=self.name, can_look=can_look)
 
     def reporter(self, settings: S) -> Observer:
         """Return what prints what happens: nothing, unless it says otherwise."""
         from aftercommit.observers import Observer
 
-        return Observer()
+        observer: Observer = resolve(self._reporter)(settings) if self._reporter else Observer()
+        return observer
+
+
+def _parts_of(extension: Extension) -> Parts:
+    if type(extension).parts is Extension.parts:
+        from aftercommit.process.until_0_2 import parts_of
+
+        return parts_of(extension)
+    return extension.parts()
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +248,7 @@ class CommandLine(Generic[S]):
         settings = self.app.load({**self.options, **changed})
         if settings.application != self.app.name:
             raise WiringError("two names of one application", self.app.name, settings.application)
-        level, formatters = settings.log_level or log_level, self.app.extensions.formatters()
+        level, formatters = settings.log_level or log_level, self.app.parts.formatters()
         set_up_logging(self.app.name, level, settings.log_format, formatters)
         return settings
 
@@ -191,7 +284,7 @@ class CommandLine(Generic[S]):
         runtime.run_services(
             self.app.open(settings, observers=observers, delivers=delivers),
             services,
-            [partial(extension.lifespan, settings) for extension in self.app.extensions],
+            [partial(each, settings) for parts in self.app.parts for each in parts.lifespans],
             name=self.app.name,
             grace=settings.shutdown_grace_seconds,
             event_loop=settings.event_loop,

@@ -6,8 +6,7 @@ One that has some does in its bootstrap what is done here.
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import partial
-from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 from anyio import Semaphore
 
@@ -19,13 +18,44 @@ from aftercommit.observers import CompositeObserver, Observer
 from aftercommit.ports import Publisher
 from aftercommit.process.app import App
 from aftercommit.process.application import Application
+from aftercommit.process.parts import NOTHING
 from aftercommit.settings import EngineSettings
 from aftercommit.sources import SYSTEM, Sources
+from aftercommit.sql.database import Database
 from aftercommit.sql.outbox import new_outbox
 from aftercommit.sql.schema import ensure_schema
 from aftercommit.sql.unit_of_work import open_unit_of_work
 
-NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+class Resources(NamedTuple):
+    """What the parts of an application have opened."""
+
+    database: Database
+    publishers: Mapping[str, Publisher]
+    instrumentation: CompositeObserver
+
+
+@asynccontextmanager
+async def open_resources(
+    app: App[Any],
+    settings: EngineSettings,
+    *,
+    observers: Sequence[Observer] = (),
+    sources: Sources = SYSTEM,
+) -> AsyncIterator[Resources]:
+    """Open what the parts of an application bring, and its database; close all of it at the end."""
+    async with AsyncExitStack() as opened:
+        publishers, watching = dict[str, Publisher](), [*observers]
+        for parts in app.parts:
+            for publishing in parts.publishers:
+                publishers |= await opened.enter_async_context(publishing(settings))
+            for watch in parts.observers:
+                if observer := watch(settings):
+                    watching.append(opened.enter_context(observer))
+        instrumentation = CompositeObserver(watching)
+        database = await opened.enter_async_context(app.open_database(settings))
+        database.sources = sources
+        yield Resources(database, publishers, instrumentation)
 
 
 @asynccontextmanager
@@ -71,16 +101,9 @@ async def open_application(
     >>> anyio.run(main)
     4
     """
-    async with AsyncExitStack() as opened:
-        publishers, watching = dict[str, Publisher](), [*observers]
-        for extension in app.extensions:
-            publishers |= await opened.enter_async_context(extension.publishers(settings))
-            if observer := extension.observer(settings):
-                watching.append(opened.enter_context(observer))
-        instrumentation = CompositeObserver(watching)
+    opening = open_resources(app, settings, observers=observers, sources=sources)
+    async with opening as (database, publishers, instrumentation):
         port = instrumentation.port
-        database = await opened.enter_async_context(app.open_database(settings))
-        database.sources = sources
         to_publish = {name: port(name, publisher) for name, publisher in publishers.items()}
         table = (handlers or app.handlers()).publishing_to(to_publish)
         dependencies = Dependencies(

@@ -12,13 +12,10 @@ import click
 from aftercommit import (
     App,
     Application,
-    Codec,
     CommandLine,
     Database,
     EngineSettings,
-    Extensions,
     Handlers,
-    History,
     Observer,
     command_line,
     open_application,
@@ -33,8 +30,6 @@ from aftercommit.extensions.web import WebExtension
 
 from aftercommit_tests.things.bell import Bell, FileBell
 from aftercommit_tests.things.domain import (
-    Command,
-    Event,
     InvalidName,
     MakeThing,
     RenameThing,
@@ -54,16 +49,14 @@ def find_subjects(name: str) -> SubjectQuery:
     return partial(find_thing, name=name)
 
 
-EXTENSIONS = Extensions(
-    (
-        PostgreSQLExtension(),
-        BrokersExtension("aftercommit_tests.things.messages"),
-        OperationsExtension(find_subjects),
-        MetricsExtension(),
-        OtelExtension(),
-        WebExtension("aftercommit_tests.things.routes"),
-        PageExtension(),
-    )
+EXTENSIONS = (
+    PostgreSQLExtension(),
+    BrokersExtension("aftercommit_tests.things.messages"),
+    OperationsExtension(find_subjects),
+    MetricsExtension(),
+    OtelExtension(),
+    WebExtension("aftercommit_tests.things.routes"),
+    PageExtension(),
 )
 
 
@@ -80,7 +73,7 @@ class Settings(EngineSettings):
 def open_things_database(url: str, **options: Any) -> AbstractAsyncContextManager[Database]:
     """Open a database of things, perhaps in another way."""
     options = {"application": Settings.application, "codec": CODEC, "history": HISTORY, **options}
-    return Database(url, backends=EXTENSIONS.database_backends(), **options).opened()
+    return Database(url, backends=APP.parts.database_backends(), **options).opened()
 
 
 def bootstrap(
@@ -100,33 +93,6 @@ def bootstrap(
         effect_ports={"bell": bell or FileBell(Path(settings.bell_file))},
         observers=observers,
     )
-
-
-class Things(App[Settings]):
-    """Makes things."""
-
-    name = "things"
-    summary = "Make things."
-    extensions = EXTENSIONS
-    default_database_url = "sqlite:///things.db"
-    commands: ClassVar = {"Use": ["aftercommit_tests.things.app"]}
-
-    def handlers(self) -> Handlers[Command, Event]:
-        return HANDLERS
-
-    def codec(self) -> Codec[Event]:
-        return CODEC
-
-    def history(self) -> History:
-        return HISTORY
-
-    def settings(self) -> type[Settings]:
-        return Settings
-
-    def open(
-        self, settings: Settings, *, observers: Sequence[Observer] = (), delivers: bool = True
-    ) -> AbstractAsyncContextManager[Application]:
-        return bootstrap(settings, observers=observers)
 
 
 @click.command()
@@ -167,5 +133,22 @@ def rename_thing(cli: CommandLine[Settings], thing_id: UUID, name: str) -> None:
     cli.handle(RenameThing(thing_id=ThingId(thing_id), name=name))
 
 
-APP = Things()
+APP: App[Settings] = App(
+    "things",
+    summary="Make things.",
+    handlers=HANDLERS,
+    codec=CODEC,
+    history=HISTORY,
+    settings=Settings,
+    open=lambda app, settings, *, observers, delivers: bootstrap(settings, observers=observers),
+    database_url="sqlite:///things.db",
+    extensions=EXTENSIONS,
+    commands={
+        "Use": {
+            make_thing: "Make a thing called NAME.",
+            make_things: "Make COUNT things; repeating it makes those that are missing.",
+            rename_thing: "Call a thing NAME.",
+        }
+    },
+)
 cli = command_line(APP)

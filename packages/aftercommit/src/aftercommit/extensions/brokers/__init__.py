@@ -4,21 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
-from typing import TYPE_CHECKING
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-from aftercommit.extensions.brokers.messages_module import KnowsMessages
-from aftercommit.process.extension import Extension
+from aftercommit.process.parts import Extension, Parts
 
 if TYPE_CHECKING:
-    import click
-
     from aftercommit.extensions.brokers.settings import BrokerSettings
     from aftercommit.ports import Publisher
     from aftercommit.process.runtime import Service
     from aftercommit.settings import EngineSettings
 
 
-class BrokersExtension(KnowsMessages, Extension):
+class BrokersExtension(Extension):
     """What it brings to the program.
 
     `messages` names a module of the application, which is imported when it is needed: it has
@@ -27,53 +25,75 @@ class BrokersExtension(KnowsMessages, Extension):
     that of an event, `message_name.subject` that of one event alone. Without it, events go out, and
     nothing comes in.
 
-    >>> from aftercommit import Extensions
     >>> from aftercommit.extensions.brokers import BrokersExtension
-    >>> extensions = Extensions([BrokersExtension("shop.entrypoints.messages")])
-    >>> extensions.settings()[0](broker_urls="amqp://localhost").urls
-    ['amqp://localhost']
+    >>> [*BrokersExtension("shop.entrypoints.messages").parts().options]
+    ['--broker-urls']
     """
 
     def __init__(self, messages: str | None = None) -> None:
         self.messages = messages
 
-    name = "brokers"
-    commands = {
-        "Run": {
-            "consume": "Execute commands that come from message brokers.",
-            "run": "Do what worker and consume do, in one process.",
-        },
-        "Inspect": {"asyncapi": "Print the AsyncAPI document of all public messages."},
-    }
-    options = {
-        "--broker-urls": "amqps://user:password@host,host or kafkas://user:password@host:port,"
-        "host:port; several, separated by spaces, are allowed. Public events go to each of them."
-    }
+    @property
+    def accepted(self) -> Sequence[type[Any]]:
+        """The commands that others may send."""
+        accepted: Sequence[type[Any]] = self._read("ACCEPTED_FROM_BROKERS", ())
+        return accepted
 
-    def command(self, name: str) -> click.Command:
-        from aftercommit.extensions.brokers import cli
+    @property
+    def example_values(self) -> Mapping[str, Any]:
+        """What the fields of messages hold in examples."""
+        values: Mapping[str, Any] = self._read("EXAMPLE_VALUES", {})
+        return values
 
-        return {"asyncapi": cli.asyncapi, "consume": cli.consume, "run": cli.run}[name]
+    def _read(self, name: str, default: Any) -> Any:
+        return getattr(import_module(self.messages), name) if self.messages else default
 
-    def settings(self) -> type:
-        from aftercommit.extensions.brokers.settings import BrokerSettings
+    def parts(self) -> Parts:
+        return Parts(
+            name="brokers",
+            commands={
+                "Run": {
+                    "aftercommit.extensions.brokers.cli:consume": (
+                        "Execute commands that come from message brokers."
+                    ),
+                    "aftercommit.extensions.brokers.cli:run": (
+                        "Do what worker and consume do, in one process."
+                    ),
+                },
+                "Inspect": {
+                    "aftercommit.extensions.brokers.cli:asyncapi": (
+                        "Print the AsyncAPI document of all public messages."
+                    )
+                },
+            },
+            options={
+                "--broker-urls": "amqps://user:password@host,host or"
+                " kafkas://user:password@host:port,host:port; several, separated by spaces, are"
+                " allowed. Public events go to each of them."
+            },
+            settings="aftercommit.extensions.brokers.settings:BrokerSettings",
+            publishers=[_publishers],
+            services=[_services],
+        )
 
-        return BrokerSettings
 
-    def publishers(
-        self, settings: EngineSettings
-    ) -> AbstractAsyncContextManager[Mapping[str, Publisher]]:
-        wanted: BrokerSettings = settings.of(self.settings())
-        if not wanted.urls:
-            return nullcontext({})
-        from aftercommit.extensions.brokers.broker_factory import publishing
+def _wanted(settings: EngineSettings) -> BrokerSettings:
+    from aftercommit.extensions.brokers.settings import BrokerSettings
 
-        return publishing(settings)
+    return settings.of(BrokerSettings)
 
-    def worker_services(self, settings: EngineSettings) -> Sequence[Service]:
-        wanted: BrokerSettings = settings.of(self.settings())
-        if not wanted.urls:
-            return ()
-        from aftercommit.extensions.brokers.connecting import connect_publishers
 
-        return [connect_publishers]
+def _publishers(settings: EngineSettings) -> AbstractAsyncContextManager[Mapping[str, Publisher]]:
+    if not _wanted(settings).urls:
+        return nullcontext({})
+    from aftercommit.extensions.brokers.broker_factory import publishing
+
+    return publishing(settings)
+
+
+def _services(settings: EngineSettings) -> Sequence[Service]:
+    if not _wanted(settings).urls:
+        return ()
+    from aftercommit.extensions.brokers.connecting import connect_publishers
+
+    return [connect_publishers]

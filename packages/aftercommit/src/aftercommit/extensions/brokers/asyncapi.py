@@ -14,10 +14,10 @@ import msgspec
 from aftercommit.codec import Codec
 from aftercommit.envelopes import Envelope, EventId, MessageContext
 from aftercommit.errors import WiringError
+from aftercommit.extensions.brokers import BrokersExtension
 from aftercommit.extensions.brokers.base import DELIVERY_LIMIT
 from aftercommit.extensions.brokers.channels import Channels
 from aftercommit.extensions.brokers.cloud_events import CONTENT_TYPE, CloudEvent, to_cloud_event
-from aftercommit.extensions.brokers.messages_module import messages_of
 from aftercommit.process.app import App
 
 M = TypeVar("M")
@@ -50,7 +50,7 @@ CONSUMING = "At most one effect for each `source` and `id`."
 
 def published_language(app: App[Any]) -> str:
     """Return the document, as JSON: what others may rely on."""
-    codec, brokers = app.codec(), messages_of(app)
+    codec, brokers = app.codec(), app.extension(BrokersExtension)
     values = brokers.example_values
     events = {codec.name_of(each): each for each in app.handlers().public_events}
     accepted = {codec.name_of(each): each for each in brokers.accepted}

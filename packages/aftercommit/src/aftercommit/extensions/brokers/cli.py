@@ -2,9 +2,9 @@
 
 import click
 
+from aftercommit.extensions.brokers import BrokersExtension
 from aftercommit.extensions.brokers.asyncapi import published_language
 from aftercommit.extensions.brokers.consumer import consumer_service
-from aftercommit.extensions.brokers.messages_module import messages_of
 from aftercommit.process import runtime
 from aftercommit.process.app import Cli
 from aftercommit.process.nonblocking_output import drain
@@ -29,7 +29,7 @@ def consume(cli: Cli, prefetch: int | None) -> None:
     settings = cli.load_settings(log_level="info", prefetch=prefetch)
     cli.run_services(
         settings,
-        consumer_service(settings, messages_of(cli.app).accepted),
+        consumer_service(settings, cli.app.extension(BrokersExtension).accepted),
         delivers=settings.dispatch == "inline",
     )
 
@@ -43,8 +43,8 @@ def run(cli: Cli, prefetch: int | None) -> None:
     For small installations.
     """
     settings = cli.load_settings(log_level="info", prefetch=prefetch, **WORKER_SETTINGS)
-    beside = cli.app.extensions.worker_services(settings)
-    consuming = consumer_service(settings, messages_of(cli.app).accepted)
+    beside = cli.app.parts.services(settings)
+    consuming = consumer_service(settings, cli.app.extension(BrokersExtension).accepted)
     cli.run_services(settings, worker_service(settings), consuming, *beside)
 
 

@@ -9,7 +9,7 @@ from contextlib import AbstractAsyncContextManager, AbstractContextManager, null
 from typing import TYPE_CHECKING
 
 from aftercommit.errors import install_hint
-from aftercommit.process.extension import Extension
+from aftercommit.process.parts import Extension, Parts
 
 if TYPE_CHECKING:
     from aftercommit.extensions.metrics.settings import MetricsSettings
@@ -18,45 +18,53 @@ if TYPE_CHECKING:
     from aftercommit.process.runtime import Shutdown
     from aftercommit.settings import EngineSettings
 
+NAME = "metrics"
+
 
 class MetricsExtension(Extension):
     """What it brings to the program.
 
-    >>> from aftercommit import Extensions
     >>> from aftercommit.extensions.metrics import MetricsExtension
-    >>> extensions = Extensions([MetricsExtension()])
-    >>> extensions.settings()[0]().metrics_host
-    '127.0.0.1'
+    >>> [*MetricsExtension().parts().options]
+    ['--metrics-port']
     """
 
-    name = "metrics"
-    options = {
-        "--metrics-port": "Answer GET /metrics, /healthz and /readyz here, while working or"
-        " consuming, on 127.0.0.1 (or {prefix}_METRICS_HOST). Default: none"
-    }
+    def parts(self) -> Parts:
+        return Parts(
+            name=NAME,
+            options={
+                "--metrics-port": "Answer GET /metrics, /healthz and /readyz here, while working or"
+                " consuming, on 127.0.0.1 (or {prefix}_METRICS_HOST). Default: none"
+            },
+            settings="aftercommit.extensions.metrics.settings:MetricsSettings",
+            observers=[_observer],
+            lifespans=[_lifespan],
+        )
 
-    def settings(self) -> type:
-        from aftercommit.extensions.metrics.settings import MetricsSettings
 
-        return MetricsSettings
+def _wanted(settings: EngineSettings) -> MetricsSettings:
+    from aftercommit.extensions.metrics.settings import MetricsSettings
 
-    def observer(self, settings: EngineSettings) -> AbstractContextManager[Observer] | None:
-        wanted: MetricsSettings = settings.of(self.settings())
-        if not (wanted.metrics_port or wanted.collect_metrics):
-            return None
-        try:
-            from aftercommit.extensions.metrics.observer import MetricsObserver
-        except ModuleNotFoundError as error:
-            problem = f"needs {error.name}; {install_hint(self.name)}"
-            raise settings.refused("metrics_port", problem) from None
-        return nullcontext(MetricsObserver(settings.application))
+    return settings.of(MetricsSettings)
 
-    def lifespan(
-        self, settings: EngineSettings, application: Application, stop: Shutdown
-    ) -> AbstractAsyncContextManager[None]:
-        wanted: MetricsSettings = settings.of(self.settings())
-        if wanted.metrics_port is None:
-            return super().lifespan(settings, application, stop)
-        from aftercommit.extensions.metrics.metrics_server import serving_metrics
 
-        return serving_metrics(settings, application, stop)
+def _observer(settings: EngineSettings) -> AbstractContextManager[Observer] | None:
+    wanted = _wanted(settings)
+    if not (wanted.metrics_port or wanted.collect_metrics):
+        return None
+    try:
+        from aftercommit.extensions.metrics.observer import MetricsObserver
+    except ModuleNotFoundError as error:
+        problem = f"needs {error.name}; {install_hint(NAME)}"
+        raise settings.refused("metrics_port", problem) from None
+    return nullcontext(MetricsObserver(settings.application))
+
+
+def _lifespan(
+    settings: EngineSettings, application: Application, stop: Shutdown
+) -> AbstractAsyncContextManager[None]:
+    if _wanted(settings).metrics_port is None:
+        return nullcontext()
+    from aftercommit.extensions.metrics.metrics_server import serving_metrics
+
+    return serving_metrics(settings, application, stop)

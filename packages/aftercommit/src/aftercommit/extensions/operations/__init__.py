@@ -9,22 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from aftercommit.errors import InvalidValue, install_hint
-from aftercommit.extensions.operations.subjects import (
-    FindsSubjects,
-    FindSubjects,
-    nothing_but_ids,
-)
+from aftercommit.extensions.operations.subjects import FindSubjects, nothing_but_ids
 from aftercommit.extensions.operations.subjects import SubjectQuery as SubjectQuery
-from aftercommit.process.extension import Extension
+from aftercommit.process.parts import Extension, Parts
 
 if TYPE_CHECKING:
     import logging
 
-    import click
     from fastapi import APIRouter
 
     from aftercommit.observers import Observer
@@ -32,18 +28,34 @@ if TYPE_CHECKING:
     from aftercommit.process.runtime import Service, Shutdown
     from aftercommit.settings import EngineSettings, EnvLookup
 
+NAME = "operations"
+COMMANDS = {
+    "Inspect": {
+        "aftercommit.extensions.operations.cli:history": (
+            "List the latest commands, and how far each has come."
+        ),
+        "aftercommit.extensions.operations.cli:trace": (
+            "Show everything that a command has caused."
+        ),
+        "aftercommit.extensions.operations.cli_deliveries:deliveries": (
+            "List, retry, pause, discard and replay deliveries."
+        ),
+    },
+    "Maintain": {
+        "aftercommit.extensions.operations.cli:events": "Prune the history of events.",
+    },
+}
 
-class OperationsExtension(FindsSubjects, Extension):
+
+class OperationsExtension(Extension):
     """What it brings to the program.
 
     For `find_subjects` see `subjects.py`. `form` is the JSON Schema of the texts that it takes, for
     the description of the HTTP interface.
 
-    >>> from aftercommit import Extensions
     >>> from aftercommit.extensions.operations import OperationsExtension
-    >>> extensions = Extensions([OperationsExtension()])
-    >>> extensions.log_formats
-    ('text', 'json')
+    >>> [*OperationsExtension().parts().log_formats]
+    ['json']
     """
 
     def __init__(
@@ -53,58 +65,56 @@ class OperationsExtension(FindsSubjects, Extension):
     ) -> None:
         self.find_subjects, self._form = find_subjects, form
 
-    name = "operations"
-    commands = {
-        "Inspect": {
-            "history": "List the latest commands, and how far each has come.",
-            "trace": "Show everything that a command has caused.",
-            "deliveries": "List, retry, pause, discard and replay deliveries.",
-        },
-        "Maintain": {"events": "Prune the history of events."},
-    }
-    log_formats = ("json",)
+    def parts(self) -> Parts:
+        return Parts(
+            name=NAME,
+            commands=COMMANDS,
+            settings="aftercommit.extensions.operations.settings:OperationsSettings",
+            env_lookup=_env_lookup,
+            log_formats={"json": _json_formatter},
+            observers=[_observer],
+            services=[_services],
+            lifespans=[_lifespan],
+            operator_routes=[partial(_routes, self.find_subjects, self._form)],
+        )
 
-    def command(self, name: str) -> click.Command:
-        from aftercommit.extensions.operations import cli
 
-        return cli.commands.commands[name]
+def _env_lookup(lookup: EnvLookup) -> EnvLookup:
+    from aftercommit.extensions.operations.env_from_file import env_from_file
 
-    def settings(self) -> type:
-        from aftercommit.extensions.operations.settings import OperationsSettings
+    return env_from_file(lookup)
 
-        return OperationsSettings
 
-    def env_lookup(self, lookup: EnvLookup) -> EnvLookup:
-        from aftercommit.extensions.operations.env_from_file import env_from_file
+def _json_formatter() -> logging.Formatter:
+    try:
+        from aftercommit.extensions.operations.json_logs import JsonFormatter
+    except ModuleNotFoundError as error:
+        problem = f"needs {error.name}; {install_hint(NAME)}"
+        raise InvalidValue("the log format json", problem) from None
+    return JsonFormatter()
 
-        return env_from_file(lookup)
 
-    def log_formatter(self) -> logging.Formatter:
-        try:
-            from aftercommit.extensions.operations.json_logs import JsonFormatter
-        except ModuleNotFoundError as error:
-            problem = f"needs {error.name}; {install_hint(self.name)}"
-            raise InvalidValue("the log format json", problem) from None
-        return JsonFormatter()
+def _observer(settings: EngineSettings) -> AbstractContextManager[Observer]:
+    from aftercommit.extensions.operations.stuck_handlers import watching
 
-    def observer(self, settings: EngineSettings) -> AbstractContextManager[Observer]:
-        from aftercommit.extensions.operations.stuck_handlers import watching
+    return watching()
 
-        return watching()
 
-    def worker_services(self, settings: EngineSettings) -> Sequence[Service]:
-        from aftercommit.extensions.operations.worker_services import worker_services
+def _services(settings: EngineSettings) -> Sequence[Service]:
+    from aftercommit.extensions.operations.worker_services import worker_services
 
-        return worker_services(settings)
+    return worker_services(settings)
 
-    def lifespan(
-        self, settings: EngineSettings, application: Application, stop: Shutdown
-    ) -> AbstractAsyncContextManager[None]:
-        from aftercommit.extensions.operations.systemd import notifying
 
-        return notifying(stop)
+def _lifespan(
+    settings: EngineSettings, application: Application, stop: Shutdown
+) -> AbstractAsyncContextManager[None]:
+    from aftercommit.extensions.operations.systemd import notifying
 
-    def operator_routes(self) -> APIRouter:
-        from aftercommit.extensions.operations.routes import routes
+    return notifying(stop)
 
-        return routes(self.find_subjects, self._form)
+
+def _routes(find_subjects: FindSubjects, form: Mapping[str, str]) -> APIRouter:
+    from aftercommit.extensions.operations.routes import routes
+
+    return routes(find_subjects, form)

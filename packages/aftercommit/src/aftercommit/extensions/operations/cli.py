@@ -6,14 +6,13 @@ import click
 from rich.table import Table
 from rich.text import Text
 
-from aftercommit.extensions.operations import causation_queries
+from aftercommit.extensions.operations import OperationsExtension, causation_queries
 from aftercommit.extensions.operations.batched_transactions import count_rows
 from aftercommit.extensions.operations.causation_queries import (
     TraceQuery,
     message_query,
     trace_query,
 )
-from aftercommit.extensions.operations.cli_deliveries import deliveries
 from aftercommit.extensions.operations.cli_parts import (
     NamedCommand,
     as_json,
@@ -29,7 +28,6 @@ from aftercommit.extensions.operations.command_history import (
 )
 from aftercommit.extensions.operations.decisions import Decision
 from aftercommit.extensions.operations.retention import old_events, prune
-from aftercommit.extensions.operations.subjects import FindsSubjects
 from aftercommit.extensions.operations.times import duration, format_duration
 from aftercommit.extensions.operations.trace_display import (
     display,
@@ -38,13 +36,13 @@ from aftercommit.extensions.operations.trace_display import (
     short_id,
     show,
 )
+from aftercommit.process.app import Cli
 from aftercommit.process.application import Application
-from aftercommit.process.extension import Extensions
 from aftercommit.process.nonblocking_output import drain
 from aftercommit.process.printing import json_line, pluralize
 from aftercommit.process.terminal_escaping import escape_controls
 
-commands = click.Group(commands={"deliveries": deliveries})
+commands = click.Group()
 
 
 @commands.command()
@@ -89,9 +87,8 @@ def _query(ctx: click.Context, param: click.Parameter, texts: Sequence[str]) -> 
         raise click.UsageError("give one ID, or SOURCE and MESSAGE_ID")
     if len(texts) == 2:
         return message_query(*texts)
-    extensions: Extensions = ctx.obj.app.extensions
-    [this] = [each for each in extensions if isinstance(each, FindsSubjects)]
-    return trace_query(texts[0], this.find_subjects)
+    cli: Cli = ctx.obj
+    return trace_query(texts[0], cli.app.extension(OperationsExtension).find_subjects)
 
 
 @commands.command()

@@ -20,12 +20,6 @@ It raises an error of the kind "invalid" for what cannot mean anybody, before an
 """
 
 
-class FindsSubjects:
-    """An extension that has been given this, for its commands."""
-
-    find_subjects: FindSubjects
-
-
 def as_written(text: str) -> SubjectQuery:
     """Return the query for the subject that is the text itself, such as a number."""
 

@@ -10,7 +10,7 @@ import sys
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
-from aftercommit.process.extension import Extension
+from aftercommit.process.parts import Extension, Parts
 
 if TYPE_CHECKING:
     from aftercommit.observers import Observer
@@ -20,17 +20,18 @@ if TYPE_CHECKING:
 class OtelExtension(Extension):
     """What it brings to the program.
 
-    >>> from aftercommit import Extensions
     >>> from aftercommit.extensions.otel import OtelExtension
-    >>> extensions = Extensions([OtelExtension()])
-    >>> extensions[0].observer(None)  # unless `opentelemetry-instrument` has started the process
+    >>> [observer] = OtelExtension().parts().observers
+    >>> observer(None)  # unless `opentelemetry-instrument` has started the process
     """
 
-    name = "otel"
+    def parts(self) -> Parts:
+        return Parts(name="otel", observers=[_observer])
 
-    def observer(self, settings: EngineSettings) -> AbstractContextManager[Observer] | None:
-        if "opentelemetry.sdk.trace" not in sys.modules:
-            return None
-        from aftercommit.extensions.otel.spans import tracing
 
-        return tracing(settings.application)
+def _observer(settings: EngineSettings) -> AbstractContextManager[Observer] | None:
+    if "opentelemetry.sdk.trace" not in sys.modules:
+        return None
+    from aftercommit.extensions.otel.spans import tracing
+
+    return tracing(settings.application)

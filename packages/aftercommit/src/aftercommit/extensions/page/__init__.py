@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from aftercommit.process.extension import Extension
+from aftercommit.process.parts import Extension, Parts
 
 if TYPE_CHECKING:
     from fastapi import APIRouter
@@ -17,15 +17,16 @@ if TYPE_CHECKING:
 class PageExtension(Extension):
     """What it brings to the program.
 
-    >>> from aftercommit import Extensions
     >>> from aftercommit.extensions.page import PageExtension
-    >>> extensions = Extensions([PageExtension()])
-    >>> router = extensions[0].public_routes()  # which `serve` includes
+    >>> [routes] = PageExtension().parts().public_routes
+    >>> router = routes()  # which `serve` includes
     """
 
-    name = "page"
+    def parts(self) -> Parts:
+        return Parts(name="page", public_routes=[_routes])
 
-    def public_routes(self) -> APIRouter:
-        from aftercommit.extensions.page.routes import router
 
-        return router
+def _routes() -> APIRouter:
+    from aftercommit.extensions.page.routes import router
+
+    return router

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from aftercommit.process.extension import Extension
+from aftercommit.process.parts import Extension, Parts
 
 if TYPE_CHECKING:
     from aftercommit.sql.backend import DatabaseBackend
@@ -13,17 +13,16 @@ if TYPE_CHECKING:
 class PostgreSQLExtension(Extension):
     """What it brings to the program.
 
-    >>> from aftercommit import Extensions
     >>> from aftercommit.extensions.postgresql import PostgreSQLExtension
-    >>> extensions = Extensions([PostgreSQLExtension()])
-    >>> extensions.database_backends()["postgresql"]().asyncio_driver
+    >>> PostgreSQLExtension().parts().databases["postgresql"]().asyncio_driver
     'asyncpg'
     """
 
-    name = "postgresql"
-    database_scheme = "postgresql"
+    def parts(self) -> Parts:
+        return Parts(name="postgresql", databases={"postgresql": _backend})
 
-    def database_backend(self) -> type[DatabaseBackend]:
-        from aftercommit.extensions.postgresql.backend import PostgreSQL
 
-        return PostgreSQL
+def _backend() -> type[DatabaseBackend]:
+    from aftercommit.extensions.postgresql.backend import PostgreSQL
+
+    return PostgreSQL

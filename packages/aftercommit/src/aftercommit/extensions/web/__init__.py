@@ -6,40 +6,39 @@ Read `endpoints.py` first, which has what they need. Then read `idempotency.py`,
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from importlib import import_module
+from typing import Any
 
-from aftercommit.extensions.web.routes_module import HasRoutes
-from aftercommit.process.extension import Extension
-
-if TYPE_CHECKING:
-    import click
+from aftercommit.process.parts import Extension, Parts
 
 
-class WebExtension(HasRoutes, Extension):
+class WebExtension(Extension):
     """What it brings to the program.
 
     `routes` names a module of the application, which is imported when somebody serves: it has a
     router `public`, for anybody, and one `guarded`, for who has the operator's token.
 
-    >>> from aftercommit import Extensions
     >>> from aftercommit.extensions.web import WebExtension
-    >>> extensions = Extensions([WebExtension("shop.entrypoints.http")])
-    >>> extensions[0].command("serve").name
-    'serve'
+    >>> [*WebExtension("shop.entrypoints.http").parts().commands["Run"]]
+    ['aftercommit.extensions.web.cli:serve']
     """
 
     def __init__(self, routes: str) -> None:
         self.routes = routes
 
-    name = "web"
-    commands = {"Run": {"serve": "Serve the HTTP API, with its documentation at /docs."}}
+    def import_routes(self) -> Any:
+        """Return the module, with its routers `public` and `guarded`."""
+        return import_module(self.routes)
 
-    def command(self, name: str) -> click.Command:
-        from aftercommit.extensions.web.cli import serve
-
-        return serve
-
-    def settings(self) -> type:
-        from aftercommit.extensions.web.settings import WebSettings
-
-        return WebSettings
+    def parts(self) -> Parts:
+        return Parts(
+            name="web",
+            commands={
+                "Run": {
+                    "aftercommit.extensions.web.cli:serve": (
+                        "Serve the HTTP API, with its documentation at /docs."
+                    )
+                }
+            },
+            settings="aftercommit.extensions.web.settings:WebSettings",
+        )

@@ -2,7 +2,6 @@
 
 import re
 import secrets
-from collections.abc import Iterable
 from enum import Enum
 from typing import Any
 
@@ -13,7 +12,7 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Match
 
-from aftercommit.extensions.web import documentation, health
+from aftercommit.extensions.web import WebExtension, documentation, health
 from aftercommit.extensions.web.authentication import operator
 from aftercommit.extensions.web.body_limit import BodyLimit
 from aftercommit.extensions.web.exceptions import (
@@ -25,21 +24,17 @@ from aftercommit.extensions.web.exceptions import (
 from aftercommit.extensions.web.idempotency import receive
 from aftercommit.extensions.web.problems import BUG, KindsAnswered, answer_error, errors
 from aftercommit.extensions.web.request_context import REQUEST_ID
-from aftercommit.extensions.web.routes_module import HasRoutes
 from aftercommit.extensions.web.sessions import Sessions
 from aftercommit.extensions.web.settings import WebSettings
 from aftercommit.process.app import App
-from aftercommit.process.extension import Extension
 from aftercommit.sql.exceptions import DatabaseUnavailable
 
 ANSWERED = (HTTPException, RequestValidationError, OSError, Exception)
 ASKED_BY_ADDRESS = ("/healthz", "/readyz")  # as probes do, such as those of Kubernetes
 
 
-def web_application(
-    app: App[Any], settings: WebSettings, extensions: Iterable[Extension]
-) -> FastAPI:
-    """Return the HTTP application: the endpoints of `app`, and those of extensions, under a guard.
+def web_application(app: App[Any], settings: WebSettings) -> FastAPI:
+    """Return the HTTP application: the endpoints of `app`, and those of its parts, under a guard.
 
     What they work with is in its state: `application` and `probes`, as soon as they are open.
     """
@@ -60,20 +55,20 @@ def web_application(
     web.state.hosts = settings.hosts
     web.state.operator_token = settings.operator_token or secrets.token_urlsafe(24)
     web.state.sessions = Sessions(web.state.operator_token)
-    web.state.panels = [*app.page_scripts]
+    web.state.panels = [script for parts in app.parts for script in parts.page_scripts]
     guards = [Depends(operator), Depends(receive)]
     refused = errors(NotAuthenticated)
-    own = next(e.import_routes() for e in app.extensions if isinstance(e, HasRoutes))
+    own = app.extension(WebExtension).import_routes()
     for router in (own.public, health.public, documentation.public):
         web.include_router(router, dependencies=[Depends(receive)])
     for router in (own.guarded, health.guarded):
         web.include_router(router, dependencies=guards, responses=refused)
-    for extension in extensions:
-        tags: list[str | Enum] = [extension.name]
-        if guarded := extension.operator_routes():
-            web.include_router(guarded, tags=tags, dependencies=guards, responses=refused)
-        if public := extension.public_routes():
-            web.include_router(public, tags=tags)
+    for parts in app.parts:
+        tags: list[str | Enum] = [parts.name]
+        for find in parts.operator_routes:
+            web.include_router(find(), tags=tags, dependencies=guards, responses=refused)
+        for find in parts.public_routes:
+            web.include_router(find(), tags=tags)
     documentation.mount_assets(web)
     return web
 

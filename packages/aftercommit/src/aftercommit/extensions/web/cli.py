@@ -21,5 +21,5 @@ def serve(cli: Cli, host: str | None, port: int | None) -> None:
     # an empty --host is that of a script whose variable is not set: it must not open the door
     overrides = {"http_host": host or None, "http_port": port, "collect_metrics": True}
     settings = cli.load_settings(log_level="info", **overrides)
-    app = web_application(cli.app, settings.of(WebSettings), cli.app.extensions)
+    app = web_application(cli.app, settings.of(WebSettings))
     cli.run_services(settings, web_service(settings, app), delivers=settings.dispatch == "inline")

@@ -28,7 +28,7 @@ async def http_client(
     The operator's token is that of the `WebSettings` in the settings. Nothing answers for the
     process itself, such as `/readyz`. HTTP is served on asyncio only.
     """
-    web = web_application(app, settings.of(WebSettings), app.extensions)
+    web = web_application(app, settings.of(WebSettings))
     web.state.application = application
     async with create_task_group() as group:
         dispatch = BoundedDispatch(application.bus, settings.max_dispatches)

@@ -44,7 +44,7 @@ def worker(cli: Cli, until_idle: bool, concurrency: int | None) -> None:
     """
     changed = {"worker_concurrency": concurrency, **WORKER_SETTINGS}
     settings = cli.load_settings(log_level="info", **changed)
-    beside = cli.app.extensions.worker_services(settings)
+    beside = cli.app.parts.services(settings)
     cli.run_services(settings, worker_service(settings, until_idle=until_idle), *beside)
 
 

@@ -3,11 +3,7 @@
 Shells ask for the list at every press of the tab key, so a command is imported when it is called.
 """
 
-import re
-from collections.abc import Callable, Iterator, Mapping
-from functools import partial
-from importlib import import_module
-from pkgutil import get_data
+from collections.abc import Iterator
 from typing import Any
 
 import click
@@ -15,22 +11,22 @@ import click
 from aftercommit.errors import InvalidValue, WiringError, install_hint
 from aftercommit.process.app import App, CommandLine
 from aftercommit.process.error_handling import ErrorHandlingGroup
+from aftercommit.process.parts import GROUPS, Parts, resolve
 from aftercommit.secret_text import without_secrets
 
-GROUPS = ("Use", "Run", "Inspect", "Maintain")
-COMMANDS = {
-    "Run": {"worker": "Run pending deliveries."},
-    "Maintain": {
-        "check": "Check database, schema, writes, handlers, clock and connections.",
-        "db": "Upgrade the database schema.",
+OF_ALL = Parts(
+    name="",
+    commands={
+        "Run": {"aftercommit.process.cli.commands:worker": "Run pending deliveries."},
+        "Maintain": {
+            "aftercommit.process.cli.commands:check": (
+                "Check database, schema, writes, handlers, clock and connections."
+            ),
+            "aftercommit.process.cli.commands:db": "Upgrade the database schema.",
+        },
     },
-}
-"""The commands that every application has, by group."""
-_FUNCTION = re.compile(
-    r"""^@\w+\.command\((?:"([\w-]+)")?\)\n(?:[@ )][^\n]*\n)*"""  # its name, if it is given
-    r"""(?:async )?def (\w+)\((?:(?!\n[^ )\n]).)*?\"{3}(.+?)(?:\"{3}|\n)""",
-    re.MULTILINE | re.DOTALL,
 )
+"""What every application has."""
 LOG_LEVELS = ["debug", "info", "warning", "error"]
 HELP = """\b
 {summary}
@@ -71,25 +67,37 @@ def command_line(app: App[Any]) -> click.Group:
 
 
 class LazyCommand(click.Command):
-    """Stands for a command of a group, which is imported when somebody calls it."""
+    """Stands for a command in the list, which is imported when somebody calls it."""
 
     def __init__(
-        self, group: str, name: str, summary: str, load: Callable[[str], click.Command]
+        self,
+        group: str,
+        place: str | click.Command,
+        summary: str,
+        *,
+        program: str = "",
+        extra: str | None = None,
     ) -> None:
-        super().__init__(name, help=summary)
-        self.group, self._load = group, partial(load, name)
+        name = place.rpartition(":")[2] if isinstance(place, str) else place.name or ""
+        super().__init__(name.replace("_", "-"), help=summary)
+        self.group, self._place, self._program, self._extra = group, place, program, extra
 
     def load(self) -> click.Command:
         """Import the command itself.
 
-        :raises WiringError: if the module that is to have it has none of this name
+        :raises WiringError: if it is not where it is said to be
+        :raises InvalidValue: if it is one of an extension, and needs a library of its extra
         """
         try:
-            return self._load()
-        except KeyError as error:
-            # Click names a command after its function, without a _group or _command at its end
-            problem = f'no module has this command; say @commands.command("{self.name}") there'
-            raise WiringError(problem, str(self.name)) from error
+            command: object = resolve(self._place)
+        except ModuleNotFoundError as error:
+            if self._extra is None:
+                raise
+            problem = f"needs {error.name}; {install_hint(self._extra)}"
+            raise InvalidValue(f"{self._program} {self.name}", problem) from None
+        if not isinstance(command, click.Command):
+            raise WiringError("an application lists a command that is none", repr(self._place))
+        return command
 
     def make_context(self, *arguments: Any, **extra: Any) -> click.Context:
         """Begin a call: from here on it is the command itself that works."""
@@ -112,56 +120,12 @@ class GroupedCommands(ErrorHandlingGroup):
 
 def _lazy_commands(app: App[Any]) -> Iterator[LazyCommand]:
     """Yield what stands for the commands of the application, of all, and of extensions."""
-    for group, modules in app.commands.items():
-        if isinstance(modules, Mapping):  # as 0.1 had it: summaries by name, and a method
-            yield from _stand_ins({group: modules}, app.command)  # type: ignore[attr-defined]
-            continue
-        for module in modules:
-            yield from commands_in(module, group)
-    yield from _stand_ins(COMMANDS, _load_command)
-    for each in app.extensions:
-        load = partial(_load_from, app.name, each.name, each.command)
-        yield from _stand_ins(each.commands, load)
-
-
-def commands_in(module: str, group: str) -> Iterator[LazyCommand]:
-    """Yield what stands for the commands of a module, which is not imported.
-
-    They are the functions after `@….command()`; each has a docstring.
-    """
-    package, _, file = module.rpartition(".")
-    source = (get_data(package, f"{file}.py") or b"").decode()
-    for given, function, summary in _FUNCTION.findall(source):
-        name = given or function.replace("_", "-")
-        yield LazyCommand(group, name, summary, partial(_load_of_module, module, function))
-
-
-def _load_of_module(module: str, function: str, name: str) -> click.Command:
-    command: click.Command = getattr(import_module(module), function)
-    return command
-
-
-def _stand_ins(
-    groups: Mapping[str, Mapping[str, str]], load: Callable[[str], click.Command]
-) -> Iterator[LazyCommand]:
-    for group, commands in groups.items():
-        yield from (LazyCommand(group, *each, load) for each in commands.items())
-
-
-def _load_command(name: str) -> click.Command:
-    from aftercommit.process.cli import commands
-
-    command: click.Command = vars(commands)[name]
-    return command
-
-
-def _load_from(
-    app: str, extra: str, load: Callable[[str], click.Command], name: str
-) -> click.Command:
-    try:
-        return load(name)
-    except ModuleNotFoundError as error:
-        raise InvalidValue(f"{app} {name}", f"needs {error.name}; {install_hint(extra)}") from None
+    own, *brought = app.parts
+    for parts in (own, OF_ALL, *brought):
+        extra = parts.name if parts in brought else None
+        for group, commands in parts.commands.items():
+            for place, summary in commands.items():
+                yield LazyCommand(group, place, summary, program=app.name, extra=extra)
 
 
 def _options(app: App[Any]) -> Iterator[click.Parameter]:
@@ -171,11 +135,10 @@ def _options(app: App[Any]) -> Iterator[click.Parameter]:
     loops = click.Choice(["asyncio", "trio"])
     yield click.Option(["--event-loop"], type=loops, help="Default: asyncio")
     level = "Default: error; info for what runs until it is stopped"
-    brought = (app.options, *(extension.options for extension in app.extensions))
-    for name, text in ((name, text) for options in brought for name, text in options.items()):
+    for name, text in ((name, text) for each in app.parts for name, text in each.options.items()):
         metavar, about = name.rpartition("-")[2].upper(), text.format(prefix=app.name.upper())
         yield click.Option([name], metavar=metavar, help=about)
     yield click.Option(["--log-level"], type=click.Choice(LOG_LEVELS), help=level)
-    formats = click.Choice(list(app.extensions.log_formats))
+    formats = click.Choice(list(app.parts.log_formats))
     yield click.Option(["--log-format"], type=formats, help="Default: text")
     yield click.version_option(package_name=app.name)(lambda: None).__click_params__[0]  # type: ignore[attr-defined]

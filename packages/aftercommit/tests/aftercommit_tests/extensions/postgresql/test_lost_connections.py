@@ -13,7 +13,7 @@ from sqlalchemy import make_url, text
 
 from aftercommit_tests.extensions.postgresql.server import ENOUGH_SECONDS, end_connections, value
 from aftercommit_tests.proxy import Proxy
-from aftercommit_tests.things.app import EXTENSIONS
+from aftercommit_tests.things.app import APP
 from aftercommit_tests.things.app import open_things_database as open_database
 
 pytestmark = pytest.mark.anyio
@@ -92,7 +92,7 @@ async def test_a_session_that_the_server_ends_between_two_statements_is_told_in_
 
 async def test_what_the_driver_calls_a_time_out_leaves_the_outcome_of_a_commit_unknown() -> None:
     """A commit asks whether the connection was lost: what has no answer may have been stored."""
-    backend = backend_for("postgresql://localhost/things", EXTENSIONS.database_backends(), 1.0)
+    backend = backend_for("postgresql://localhost/things", APP.parts.database_backends(), 1.0)
 
     assert isinstance(backend.translate(TimeoutError()), ConnectionLost)
 

@@ -59,7 +59,7 @@ async def running_web(
     collecting = MetricsSettings(collect_metrics=True)
     settings = replace(settings, of_extensions=(of_web, collecting))
     async with app.open(settings, observers=observers) as application:
-        web, stop = web_application(app, of_web, app.extensions), Shutdown()
+        web, stop = web_application(app, of_web), Shutdown()
         async with create_task_group() as group:
             probes = Probes(application, stop, collecting.readiness_max_lag_seconds)
             web.state.application, web.state.probes = application, probes

@@ -1,18 +1,18 @@
 """What a caller is told of an error: always a problem (RFC 9457), never an internal."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import pytest
-from aftercommit import Application, Observer
+from aftercommit import App, Application
 from aftercommit.errors import Unavailable, UnexpectedAnswer
 from aftercommit.extensions.web.problems import status_of
 from aftercommit.sql.exceptions import DatabaseUnavailable
 
 from aftercommit_tests.builders import table
 from aftercommit_tests.extensions.web.running import OPERATOR, Web, running_web
-from aftercommit_tests.things.app import Settings, Things, bootstrap
+from aftercommit_tests.things.app import APP, Settings, bootstrap
 from aftercommit_tests.things.domain import MakeThing
 from aftercommit_tests.things.handlers import HANDLERS
 from aftercommit_tests.things.storage import UnitOfWork
@@ -122,21 +122,20 @@ def test_a_kind_says_more_than_a_base_class() -> None:
     assert (status_of(RefusedInTimeError), status_of(TimeoutError)) == (409, 503)
 
 
-class Failing(Things):
-    """Cannot make things."""
+def failing(error: Exception) -> App[Settings]:
+    """Return the application, which cannot make things."""
 
-    def __init__(self, error: Exception) -> None:
-        self._error = error
+    async def fail(command: MakeThing, uow: UnitOfWork) -> None:
+        raise error
 
-    async def fail(self, command: MakeThing, uow: UnitOfWork) -> None:
-        raise self._error
+    handlers = table(commands={**HANDLERS.commands, MakeThing: fail})
 
-    def open(
-        self, settings: Settings, *, observers: Sequence[Observer] = (), delivers: bool = True
+    def opened(
+        app: App[Settings], settings: Settings, **_: object
     ) -> AbstractAsyncContextManager[Application]:
-        return bootstrap(
-            settings, handlers=table(commands={**HANDLERS.commands, MakeThing: self.fail})
-        )
+        return bootstrap(settings, handlers=handlers)
+
+    return APP.with_parts(open=opened)
 
 
 @pytest.mark.parametrize(
@@ -153,7 +152,7 @@ async def test_internals_are_in_the_log_only(
     settings: Settings, caplog: pytest.LogCaptureFixture, error: Exception, status: int
 ) -> None:
     """Under the id that the caller is told."""
-    async with running_web(Failing(error), settings) as web:
+    async with running_web(failing(error), settings) as web:
         answer = await web.make_thing()
 
     assert answer.status_code == status

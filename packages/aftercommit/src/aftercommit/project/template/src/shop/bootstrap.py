@@ -25,6 +25,7 @@ def bootstrap(
     settings: Settings,
     *,
     observers: Sequence[Observer] = (),
+    delivers: bool = True,
     emails: EmailSender | None = None,
 ) -> AbstractAsyncContextManager[Application]:
     """Open everything the settings ask for, and close it at the end.

@@ -1,6 +1,5 @@
 """The extensions of the engine that this service has."""
 
-from aftercommit import Extensions
 from aftercommit.extensions.brokers import BrokersExtension
 from aftercommit.extensions.metrics import MetricsExtension
 from aftercommit.extensions.operations import OperationsExtension
@@ -8,13 +7,11 @@ from aftercommit.extensions.page import PageExtension
 from aftercommit.extensions.postgresql import PostgreSQLExtension
 from aftercommit.extensions.web import WebExtension
 
-EXTENSIONS = Extensions(
-    [
-        PostgreSQLExtension(),
-        OperationsExtension(),
-        BrokersExtension("shop.entrypoints.messages"),
-        MetricsExtension(),
-        WebExtension("shop.entrypoints.http"),
-        PageExtension(),
-    ]
-)
+EXTENSIONS = [
+    PostgreSQLExtension(),
+    OperationsExtension(),
+    BrokersExtension("shop.entrypoints.messages"),
+    MetricsExtension(),
+    WebExtension("shop.entrypoints.http"),
+    PageExtension(),
+]

@@ -1,0 +1,146 @@
+"""What an application consists of: its parts, each of one kind, and all of them in sight.
+
+An application lists its own (`App`), and an extension offers all of its own as one value, so that
+nobody can wire half of one. A part is a function or an object, or it says where that is, as
+"module:NAME": then it is imported when it is wanted, so a process pays only for what it uses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from dataclasses import dataclass
+from importlib import import_module
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from aftercommit.errors import WiringError
+
+if TYPE_CHECKING:
+    import logging
+
+    from fastapi import APIRouter
+
+    from aftercommit.observers import Observer
+    from aftercommit.ports import Publisher
+    from aftercommit.process.application import Application
+    from aftercommit.process.logging_setup import Formatters
+    from aftercommit.process.runtime import Service, Shutdown
+    from aftercommit.settings import EngineSettings, EnvLookup
+    from aftercommit.sql.backend import DatabaseBackend
+    from aftercommit.sql.database import Backends
+
+NOTHING: Mapping[Any, Any] = MappingProxyType({})
+GROUPS = ("Use", "Run", "Inspect", "Maintain")
+
+Commands = Mapping[str, Mapping[Any, str]]
+"""By group of the help: where each command is, and its line there.
+
+A command, or "module:NAME"; it is called after its function: `place_order` is `place-order`.
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """The parts of an application, or of one of its extensions; most have only some.
+
+    >>> from aftercommit import Extension, Parts
+    >>> class Trouble(Extension):
+    ...     def parts(self):
+    ...         return Parts(name="trouble", services=[lambda settings: [self.look_for_it]])
+    ...     async def look_for_it(self, application, shutdown):
+    ...         await shutdown.wait()
+    >>> len(Trouble().parts().services)
+    1
+    """
+
+    name: str
+    """That of the application; or of the extension, and of the extra with what it needs."""
+    commands: Commands = NOTHING
+    """In groups: Use, Run, Inspect, Maintain."""
+    options: Mapping[str, str] = NOTHING
+    """Options of all commands: settings, with their help, where {prefix} is that of variables."""
+    settings: str | type | None = None
+    """The dataclass of the settings of an extension, which are read from the environment, too."""
+    env_lookup: Callable[[EnvLookup], EnvLookup] | None = None
+    """Returns another way to look up variables, which may use the one given."""
+    log_formats: Mapping[str, Callable[[], logging.Formatter]] = NOTHING
+    databases: Mapping[str, Callable[[], type[DatabaseBackend]]] = NOTHING
+    """By the scheme of their URLs."""
+    publishers: Sequence[
+        Callable[[EngineSettings], AbstractAsyncContextManager[Mapping[str, Publisher]]]
+    ] = ()
+    """Each opens some, by name."""
+    observers: Sequence[Callable[[EngineSettings], AbstractContextManager[Observer] | None]] = ()
+    """Each returns an observer for as long as the program works, or none."""
+    services: Sequence[Callable[[EngineSettings], Sequence[Service]]] = ()
+    """Each returns what runs beside a worker."""
+    lifespans: Sequence[
+        Callable[[EngineSettings, Application, Shutdown], AbstractAsyncContextManager[None]]
+    ] = ()
+    """Each is open for as long as any services of a process run."""
+    operator_routes: Sequence[Callable[[], APIRouter]] = ()
+    """What is answered over HTTP to the operator."""
+    public_routes: Sequence[Callable[[], APIRouter]] = ()
+    """What is answered over HTTP to anybody; it decides itself who may see what."""
+    page_scripts: Sequence[str] = ()
+    """The URLs of further scripts of the page in the browser."""
+
+
+class Extension:
+    """A capability that an application may do without: its settings, and all that it brings.
+
+    Its own commands and routes find it by `App.extension`, and so what the application has told it.
+    """
+
+    def parts(self) -> Parts:
+        """Return all that it brings."""
+        raise NotImplementedError
+
+
+class AllParts(tuple[Parts, ...]):
+    """Those of an application and of its extensions, in the order in which each is asked."""
+
+    __slots__ = ()
+
+    @property
+    def log_formats(self) -> Sequence[str]:
+        """The names of all log formats."""
+        return ("text", *(name for each in self for name in each.log_formats))
+
+    def formatters(self) -> Formatters:
+        """Return functions that make the formatters of their log formats."""
+        return {name: make for each in self for name, make in each.log_formats.items()}
+
+    def database_backends(self) -> Backends:
+        """Return functions that import their database backends, by the scheme of the URL."""
+        return {scheme: find for each in self for scheme, find in each.databases.items()}
+
+    def settings(self) -> list[Any]:
+        """Return the classes of the settings of extensions."""
+        return [resolve(each.settings) for each in self if each.settings]
+
+    def env_lookup(self, lookup: EnvLookup) -> EnvLookup:
+        """Return the way to look up variables that all of them together want."""
+        for each in self:
+            lookup = each.env_lookup(lookup) if each.env_lookup else lookup
+        return lookup
+
+    def services(self, settings: EngineSettings) -> Sequence[Service]:
+        """Return all services that run beside a worker."""
+        return [one for each in self for find in each.services for one in find(settings)]
+
+
+def resolve(part: Any) -> Any:
+    """Return a part; if it says where that is, as "module:NAME", import it from there.
+
+    :raises WiringError: if the module has no such name
+    :raises ModuleNotFoundError: if there is no such module, or it needs another one
+    """
+    if not isinstance(part, str):
+        return part
+    module, _, name = part.partition(":")
+    try:
+        return vars(import_module(module))[name]
+    except KeyError as error:
+        raise WiringError("an application lists a part that is not there", part) from error

@@ -1,0 +1,141 @@
+"""What applications and extensions were until version 0.2: for one version, they run as they are.
+
+An application was a subclass of `App`, with class variables and methods, and an extension had a
+method for each thing that it could bring. Both are turned into parts here, with a warning that says
+what to write.
+"""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pkgutil import get_data
+from typing import Any
+from warnings import warn
+
+import click
+
+from aftercommit.process.parts import NOTHING, Extension, Parts
+
+OLD_APP = (
+    "subclasses of App are deprecated: say {} = App(NAME, summary=…, handlers=…, codec=…,"
+    " settings=…, open=…, database_url=…, commands=…, extensions=…)"
+)
+OLD_EXTENSION = "the methods of {} are deprecated: let its method parts() return Parts(…)"
+OLD_LIST = "Extensions is deprecated: give App a list of extensions"
+_FUNCTION = re.compile(
+    r"""^@\w+\.command\((?:"([\w-]+)")?\)\n(?:[@ )][^\n]*\n)*"""  # its name, if it is given
+    r"""(?:async )?def (\w+)\((?:(?!\n[^ )\n]).)*?\"{3}(.+?)(?:\"{3}|\n)""",
+    re.MULTILINE | re.DOTALL,
+)
+
+
+class Extensions(tuple[Extension, ...]):
+    """The extensions of an application."""
+
+    __slots__ = ()
+
+    def __new__(cls, extensions: Sequence[Extension] = ()) -> "Extensions":
+        """Say that a list will do."""
+        warn(OLD_LIST, DeprecationWarning, stacklevel=2)
+        return super().__new__(cls, extensions)
+
+
+def adapt(kind: Any, init: Callable[..., None]) -> None:
+    """Let a subclass of `App` be made without arguments, if it is one of version 0.2.
+
+    It calls the `init` of `App`.
+    """
+    if "name" not in vars(kind):
+        return
+    warn(OLD_APP.format(kind.__name__.upper()), DeprecationWarning, stacklevel=3)
+
+    def make(self: Any) -> None:
+        old = kind
+        init(
+            self,
+            old.name,
+            summary=old.summary,
+            handlers="",  # the methods of the subclass return these
+            codec="",
+            settings="",
+            open="",
+            database_url=old.default_database_url,
+            program=getattr(old, "program", None),
+            commands=_commands(self, getattr(old, "commands", NOTHING)),
+            options=getattr(old, "options", NOTHING),
+            page_scripts=getattr(old, "page_scripts", ()),
+            extensions=old.extensions,
+        )
+
+    if "__init__" not in vars(kind):
+        kind.__init__ = make
+
+
+def _commands(app: Any, groups: Mapping[str, Any]) -> Mapping[str, Mapping[Any, str]]:
+    """Return where the commands are that an application lists by modules, or by a method."""
+    found: dict[str, Mapping[Any, str]] = {}
+    for group, listed in groups.items():
+        if isinstance(listed, Mapping):  # as 0.1 had it: summaries by name, and a method
+            found[group] = {_Late(name, app.command): text for name, text in listed.items()}
+        else:
+            each = (commands_in(module) for module in listed)
+            found[group] = {place: text for texts in each for place, text in texts.items()}
+    return found
+
+
+def commands_in(module: str) -> Mapping[str, str]:
+    """Return where the commands of a module are, and the first line of each, without importing it.
+
+    They are the functions after `@….command()`; each has a docstring.
+    """
+    package, _, file = module.rpartition(".")
+    source = (get_data(package, f"{file}.py") or b"").decode()
+    found = _FUNCTION.findall(source)
+    return {f"{module}:{function}": summary for _, function, summary in found}
+
+
+class _Late(click.Command):
+    """Stands for a command that a method of an old application or extension returns."""
+
+    def __init__(self, name: str, load: Callable[[str], click.Command]) -> None:
+        super().__init__(name)
+        self._load = partial(load, name)
+
+    def make_context(self, *arguments: Any, **extra: Any) -> click.Context:
+        """Begin a call of what the method returns."""
+        return self._load().make_context(*arguments, **extra)
+
+
+def parts_of(extension: Any) -> Parts:
+    """Return what an extension of version 0.2 brings."""
+    warn(OLD_EXTENSION.format(type(extension).__name__), DeprecationWarning, stacklevel=3)
+    old = _Old(extension)
+    scheme = old.database_scheme
+    return Parts(
+        name=extension.name,
+        commands={
+            group: {_Late(name, extension.command): text for name, text in listed.items()}
+            for group, listed in (old.commands or {}).items()
+        },
+        options=old.options or {},
+        settings=old.settings and old.settings(),
+        env_lookup=old.env_lookup,
+        log_formats=dict.fromkeys(old.log_formats or (), old.log_formatter),
+        databases={scheme: old.database_backend} if scheme else {},
+        publishers=[old.publishers] if old.publishers else (),
+        observers=[old.observer] if old.observer else (),
+        services=[old.worker_services] if old.worker_services else (),
+        lifespans=[old.lifespan] if old.lifespan else (),
+        operator_routes=[old.operator_routes] if old.operator_routes else (),
+        public_routes=[old.public_routes] if old.public_routes else (),
+    )
+
+
+class _Old:
+    """The attributes of an extension; those it does not have are None."""
+
+    def __init__(self, extension: object) -> None:
+        self._extension = extension
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._extension, name, None)
