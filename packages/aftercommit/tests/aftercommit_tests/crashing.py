@@ -69,8 +69,8 @@ def _of_command(uow: Any, *args: object) -> bool:
     return isinstance(uow._work, CommandWork)
 
 
-def _commit_of(handler: str) -> Callable[..., bool]:
-    return lambda uow, *args: getattr(uow._work, "handler", None) == handler
+def _completing(handler: str) -> Callable[..., bool]:
+    return lambda outbox, transaction, delivery, **_: delivery.handler == handler
 
 
 def _ring_of(handler: str) -> Callable[..., bool]:
@@ -84,7 +84,9 @@ COMMITTING: dict[str, CrashPoint] = {
     "before the fan-out": CrashPoint(MessageBus, "run", "before"),
 }
 HANDLING: dict[str, CrashPoint] = {
-    "in the commit of write_down": CrashPoint(UOW, "_write", "after", _commit_of("write_down")),
+    "in the commit of write_down": CrashPoint(
+        SqlAlchemyOutbox, "settle_in", "after", _completing("write_down")
+    ),
     "inside announce, after the effect": CrashPoint(
         FileBell, "ring", "after", _ring_of("announce")
     ),
