@@ -16,7 +16,7 @@ import uvicorn
 from aftercommit.extensions.web.application import web_application
 from aftercommit.extensions.web.server import open_listener, web_service
 from aftercommit.extensions.web.settings import WebSettings
-from aftercommit.process.app import CommandLine
+from aftercommit.process.command_line import CommandLine
 from fastapi import BackgroundTasks, FastAPI, Response
 from pydantic import BaseModel, Field
 

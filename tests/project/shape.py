@@ -29,11 +29,12 @@ PATH = [
 def engine() -> list[Path]:
     """Return the files of the engine: all but what is beside it, and the migrations themselves.
 
-    Beside it are extensions, the outbox for sessions of others, projects, and the test kit.
+    Beside it are extensions, the outbox for sessions of others, projects, the test kit, and what
+    only lets older applications run.
     """
     beside = ("extensions", "outbox", "project", "testing", "sql/migrations/versions")
-    aside = {*map(ENGINE.joinpath, beside)}
-    return [file for file in files(ENGINE) if aside.isdisjoint(file.parents)]
+    aside = {*map(ENGINE.joinpath, (*beside, "process/until_0_2.py"))}
+    return [file for file in files(ENGINE) if aside.isdisjoint([file, *file.parents])]
 
 
 def files(*folders: Path) -> list[Path]:

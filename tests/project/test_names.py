@@ -8,7 +8,7 @@ import re
 
 import pytest
 from aftercommit.errors import WiringError
-from aftercommit.process.app import CommandLine
+from aftercommit.process.command_line import CommandLine
 
 from allocation.config import Settings
 from allocation.entrypoints.app import APP

@@ -27,12 +27,12 @@ _NAMES = {
     "observers": ["CompositeObserver", "Observer", "Outcome"],
     "outbox": ["Outbox"],
     "ports": ["Publisher"],
-    "process.app": ["App", "CommandLine"],
+    "process.app": ["App"],
+    "process.command_line": ["CommandLine"],
     "process.application": ["Application"],
     "process.assembly": ["open_application", "open_resources"],
     "process.cli.main": ["command_line"],
     "process.parts": ["Extension", "Parts"],
-    "process.until_0_2": ["Extensions"],
     "settings": ["EngineSettings", "Seconds"],
     "sources": ["Sources"],
     "sql.aggregates": ["ensure_versions"],
@@ -46,8 +46,9 @@ _NAMES = {
     "sql.unit_of_work": ["open_unit_of_work"],
     "unit_of_work": ["AggregateStore", "Repository"],
 }
+__all__ = tuple(name for names in _NAMES.values() for name in names)
 _HOMES = {name: home for home, names in _NAMES.items() for name in names}
-__all__ = tuple(_HOMES)
+_HOMES["Extensions"] = "process.until_0_2"  # deprecated
 
 
 def __getattr__(name: str) -> Any:

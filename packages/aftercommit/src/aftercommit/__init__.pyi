@@ -24,11 +24,11 @@ from .observers import Outcome as Outcome
 from .outbox import Outbox as Outbox
 from .ports import Publisher as Publisher
 from .process.app import App as App
-from .process.app import CommandLine as CommandLine
 from .process.application import Application as Application
 from .process.assembly import open_application as open_application
 from .process.assembly import open_resources as open_resources
 from .process.cli.main import command_line as command_line
+from .process.command_line import CommandLine as CommandLine
 from .process.parts import Extension as Extension
 from .process.parts import Parts as Parts
 from .process.until_0_2 import Extensions as Extensions

@@ -24,8 +24,8 @@ PACKAGES = [each.name for each in iter_modules(extensions.__path__) if each.ispk
 
 def public() -> Iterator[tuple[str, str]]:
     """Yield the module and the name of all that users import."""
-    homes: dict[str, str] = vars(aftercommit)["_HOMES"]
-    yield from ((f"aftercommit.{home}", name) for name, home in homes.items())
+    names = vars(aftercommit)
+    yield from ((f"aftercommit.{names['_HOMES'][name]}", name) for name in names["__all__"])
     yield from ((alembic.__name__, name) for name in alembic.__all__)
     for module in (sqlite, testing, killing, missing):
         made_here = {k for k, v in vars(module).items() if inspect.getmodule(v) is module}

@@ -3,8 +3,8 @@
 import click
 import pytest
 from aftercommit.errors import WiringError
-from aftercommit.process.app import CommandLine
 from aftercommit.process.cli.main import OF_ALL, LazyCommand
+from aftercommit.process.command_line import CommandLine
 from click.testing import CliRunner
 
 from aftercommit_tests.things.app import APP, Settings, cli

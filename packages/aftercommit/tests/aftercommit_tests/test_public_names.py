@@ -1,6 +1,7 @@
 """What the engine offers has a name in `aftercommit` itself: all else may change."""
 
 import os
+import re
 import sys
 from pathlib import Path
 from subprocess import run
@@ -27,7 +28,6 @@ PUBLIC = {
     "Envelope",
     "EnvelopeFactory",
     "Extension",
-    "Extensions",
     "Handlers",
     "History",
     "IdempotencyKey",
@@ -69,6 +69,14 @@ PUBLIC = {
 def test_a_public_name_more_is_a_decision() -> None:
     """Each has to be kept from then on."""
     assert set(vars(aftercommit)["__all__"]) == PUBLIC
+
+
+def test_type_checkers_know_the_same_names() -> None:
+    """They read a list of their own, and do not run the other one."""
+    stub = Path(str(aftercommit.__file__)).with_suffix(".pyi").read_text()
+    found = re.findall(r"^from \.([\w.]+) import (\w+) as \2$", stub, re.MULTILINE)
+
+    assert {name: home for home, name in found} == vars(aftercommit)["_HOMES"]
 
 
 def test_each_has_an_example_that_runs(tmp_path: Path, shared_folder: Path) -> None:

@@ -6,10 +6,8 @@ Nothing heavy is imported for it: a part is imported when it is wanted.
 from __future__ import annotations
 
 import os
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
-from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from aftercommit.errors import WiringError
@@ -219,89 +217,3 @@ def _parts_of(extension: Extension) -> Parts:
 
         return parts_of(extension)
     return extension.parts()
-
-
-@dataclass(frozen=True, slots=True)
-class CommandLine(Generic[S]):
-    """What every command is called with: the application, and the options before the command.
-
-    >>> import click
-    >>> from aftercommit import CommandLine
-    >>> from shop.domain.messages import CancelOrder
-    >>> @click.command()
-    ... @click.argument("order_id", type=click.UUID)
-    ... @click.pass_obj
-    ... def cancel_order(cli: CommandLine, order_id):
-    ...     cli.handle(CancelOrder(order_id=order_id))
-    """
-
-    app: App[S]
-    options: Mapping[str, Any]
-
-    def load_settings(self, *, log_level: str = "error", **changed: object) -> S:
-        """Return the settings, with logging as they want it; `log_level` is its default.
-
-        :raises InvalidValue: if a setting is not acceptable
-        """
-        from aftercommit.process.logging_setup import set_up_logging
-
-        settings = self.app.load({**self.options, **changed})
-        if settings.application != self.app.name:
-            raise WiringError("two names of one application", self.app.name, settings.application)
-        level, formatters = settings.log_level or log_level, self.app.parts.formatters()
-        set_up_logging(self.app.name, level, settings.log_format, formatters)
-        return settings
-
-    def run(
-        self,
-        settings: S,
-        work: Callable[[Application], Awaitable[T]],
-        *,
-        report: bool = True,
-        delivers: bool = False,
-    ) -> T:
-        """Run `work` with the application, and report on the console, unless asked not to.
-
-        :raises KeyboardInterrupt: after SIGINT, when the cancelled work has left everything tidy
-        """
-        from aftercommit.process.runtime import run
-
-        observers = [self.app.reporter(settings)] if report else []
-        opening = self.app.open(settings, observers=observers, delivers=delivers)
-
-        async def main() -> T:
-            async with opening as application:
-                return await work(application)
-
-        return run(main, event_loop=settings.event_loop)
-
-    def run_services(self, settings: S, *services: Service, delivers: bool = True) -> None:
-        """Run services as `runtime.run_services` does. The console reports on them."""
-        from aftercommit.process import runtime
-
-        self.app.warn_operators(settings, delivers=delivers)
-        observers = [self.app.reporter(settings)]
-        runtime.run_services(
-            self.app.open(settings, observers=observers, delivers=delivers),
-            services,
-            [partial(each, settings) for parts in self.app.parts for each in parts.lifespans],
-            name=self.app.name,
-            grace=settings.shutdown_grace_seconds,
-            event_loop=settings.event_loop,
-        )
-
-    def handle(self, command: object) -> None:
-        """Execute a command, run what follows if this process is to, and report what is pending."""
-        from aftercommit.process.printing import CLI, pending
-
-        settings = self.load_settings()
-        report = self.run(
-            settings,
-            lambda application: application.bus.handle(command, CLI),
-            delivers=settings.dispatch == "inline",
-        )
-        self.app.show_pending(pending(report.failures))
-
-
-Cli = CommandLine[Any]
-"""Of any application."""

@@ -43,7 +43,19 @@ async def open_resources(
     observers: Sequence[Observer] = (),
     sources: Sources = SYSTEM,
 ) -> AsyncIterator[Resources]:
-    """Open what the parts of an application bring, and its database; close all of it at the end."""
+    """Open what the parts of an application bring, and its database; close all of it at the end.
+
+    :raises InvalidValue: if a setting is not acceptable
+
+    >>> import anyio
+    >>> from aftercommit import open_resources
+    >>> from shop.entrypoints.app import APP
+    >>> async def main():
+    ...     async with open_resources(APP, APP.load({})) as (database, publishers, instrumentation):
+    ...         return database.application, [*publishers]
+    >>> anyio.run(main)
+    ('shop', [])
+    """
     async with AsyncExitStack() as opened:
         publishers, watching = dict[str, Publisher](), [*observers]
         for parts in app.parts:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -44,28 +44,24 @@ A command, or "module:NAME"; it is called after its function: `place_order` is `
 class Parts:
     """The parts of an application, or of one of its extensions; most have only some.
 
-    >>> from aftercommit import Extension, Parts
-    >>> class Trouble(Extension):
-    ...     def parts(self):
-    ...         return Parts(name="trouble", services=[lambda settings: [self.look_for_it]])
-    ...     async def look_for_it(self, application, shutdown):
-    ...         await shutdown.wait()
-    >>> len(Trouble().parts().services)
-    1
+    >>> from aftercommit import Parts
+    >>> async def look_for_trouble(application, shutdown):
+    ...     await shutdown.wait()
+    >>> parts = Parts(name="trouble", services=[lambda settings: [look_for_trouble]])
     """
 
     name: str
     """That of the application; or of the extension, and of the extra with what it needs."""
-    commands: Commands = NOTHING
+    commands: Commands = field(default_factory=dict)
     """In groups: Use, Run, Inspect, Maintain."""
-    options: Mapping[str, str] = NOTHING
+    options: Mapping[str, str] = field(default_factory=dict)
     """Options of all commands: settings, with their help, where {prefix} is that of variables."""
     settings: str | type | None = None
     """The dataclass of the settings of an extension, which are read from the environment, too."""
     env_lookup: Callable[[EnvLookup], EnvLookup] | None = None
     """Returns another way to look up variables, which may use the one given."""
-    log_formats: Mapping[str, Callable[[], logging.Formatter]] = NOTHING
-    databases: Mapping[str, Callable[[], type[DatabaseBackend]]] = NOTHING
+    log_formats: Mapping[str, Callable[[], logging.Formatter]] = field(default_factory=dict)
+    databases: Mapping[str, Callable[[], type[DatabaseBackend]]] = field(default_factory=dict)
     """By the scheme of their URLs."""
     publishers: Sequence[
         Callable[[EngineSettings], AbstractAsyncContextManager[Mapping[str, Publisher]]]
@@ -91,6 +87,15 @@ class Extension:
     """A capability that an application may do without: its settings, and all that it brings.
 
     Its own commands and routes find it by `App.extension`, and so what the application has told it.
+
+    >>> from aftercommit import Extension, Parts
+    >>> class Trouble(Extension):
+    ...     def parts(self):
+    ...         return Parts(name="trouble", services=[lambda settings: [self.look_for_it]])
+    ...     async def look_for_it(self, application, shutdown):
+    ...         await shutdown.wait()
+    >>> len(Trouble().parts().services)
+    1
     """
 
     def parts(self) -> Parts:

@@ -36,8 +36,8 @@ from aftercommit.extensions.operations.trace_display import (
     short_id,
     show,
 )
-from aftercommit.process.app import Cli
 from aftercommit.process.application import Application
+from aftercommit.process.command_line import Cli
 from aftercommit.process.nonblocking_output import drain
 from aftercommit.process.printing import json_line, pluralize
 from aftercommit.process.terminal_escaping import escape_controls
@@ -115,12 +115,12 @@ async def trace(application: Application, query: TraceQuery, as_json: bool, foll
     await drain()
 
 
-@commands.group("events")
-def event_history() -> None:
+@commands.group()
+def events() -> None:
     """Prune the history of events."""
 
 
-@event_history.command("prune", cls=NamedCommand)
+@events.command("prune", cls=NamedCommand)
 @duration("--older-than", required=True, help="Such as 30d, 12h, 15m or 45s.")
 @decided
 @with_application

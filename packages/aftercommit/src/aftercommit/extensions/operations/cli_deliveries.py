@@ -33,8 +33,8 @@ from aftercommit.extensions.operations.replay import Replay, replay_of
 from aftercommit.extensions.operations.times import duration, format_duration
 from aftercommit.extensions.operations.trace_display import entry_line
 from aftercommit.process import printing as common
-from aftercommit.process.app import Cli
 from aftercommit.process.application import Application
+from aftercommit.process.command_line import Cli
 from aftercommit.process.nonblocking_output import drain
 from aftercommit.process.printing import json_line, pluralize
 from aftercommit.process.terminal_escaping import escape_controls, escape_lines

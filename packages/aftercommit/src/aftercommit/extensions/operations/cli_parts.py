@@ -13,8 +13,8 @@ import click
 
 from aftercommit.extensions.operations.batched_transactions import Advance
 from aftercommit.extensions.operations.decisions import LONGEST, Decision
-from aftercommit.process.app import Cli
 from aftercommit.process.application import Application
+from aftercommit.process.command_line import Cli
 from aftercommit.process.nonblocking_output import drawing
 
 P = ParamSpec("P")

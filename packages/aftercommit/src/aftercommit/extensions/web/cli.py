@@ -5,7 +5,7 @@ import click
 from aftercommit.extensions.web.application import web_application
 from aftercommit.extensions.web.server import web_service
 from aftercommit.extensions.web.settings import WebSettings
-from aftercommit.process.app import Cli
+from aftercommit.process.command_line import Cli
 
 
 @click.command()

@@ -2,15 +2,17 @@
 
 import time
 from collections.abc import AsyncIterator, Collection
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
 
 import anyio
 import click
 import sqlalchemy as sa
 
-from aftercommit.errors import Unavailable
-from aftercommit.process.app import Cli
+from aftercommit.errors import InvalidValue, Unavailable
+from aftercommit.process.command_line import Cli
 from aftercommit.process.runtime import run
 from aftercommit.process.worker import WORKER_SETTINGS, worker_service
 from aftercommit.settings import EngineSettings
@@ -74,9 +76,14 @@ def check(cli: Cli) -> None:
     """Check database, schema, writes, handlers, clock and connections.
 
     There is a line for each that is fine; the first problem ends it, with the exit code of its
-    kind. There is also a line for each unknown handler that stored deliveries are for.
+    kind. There is also a line for each unknown handler that stored deliveries are for. That each
+    command is where the application says is checked first, without a line.
     """
     settings = cli.load_settings()
+    group: Any = click.get_current_context().find_root().command
+    for each in group.commands.values():
+        with suppress(InvalidValue):  # a library of an extra is not installed
+            each.load()
 
     async def work() -> None:
         async for subject, found in _found(cli, settings):

@@ -9,7 +9,8 @@ from typing import Any
 import click
 
 from aftercommit.errors import InvalidValue, WiringError, install_hint
-from aftercommit.process.app import App, CommandLine
+from aftercommit.process.app import App
+from aftercommit.process.command_line import CommandLine
 from aftercommit.process.error_handling import ErrorHandlingGroup
 from aftercommit.process.parts import GROUPS, Parts, resolve
 from aftercommit.secret_text import without_secrets
