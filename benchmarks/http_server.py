@@ -13,10 +13,10 @@ from uuid import UUID
 
 import anyio
 import uvicorn
+from aftercommit.cli.command_line import CommandLine
 from aftercommit.extensions.web.application import web_application
 from aftercommit.extensions.web.server import open_listener, web_service
 from aftercommit.extensions.web.settings import WebSettings
-from aftercommit.process.command_line import CommandLine
 from fastapi import BackgroundTasks, FastAPI, Response
 from pydantic import BaseModel, Field
 

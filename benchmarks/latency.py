@@ -17,7 +17,7 @@ from itertools import islice
 from statistics import median
 
 import anyio
-from aftercommit.process.command_line import CommandLine
+from aftercommit.cli.command_line import CommandLine
 from aftercommit.process.worker import worker_service
 from anyio import to_thread
 

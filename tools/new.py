@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from aftercommit.outbox.command import new
+from aftercommit.__main__ import new
 
 PACKAGES = [Path("packages/sqlalchemy-anyio"), Path("packages/aftercommit")]
 

@@ -11,7 +11,7 @@ from aftercommit.extensions.operations.batched_transactions import (
     for_each_batch,
 )
 from aftercommit.extensions.operations.cli_parts import progress, with_application
-from aftercommit.process.printing import pluralize
+from aftercommit.terminal.printing import pluralize
 
 from allocation.adapters.orm import user_view, users
 from allocation.adapters.repositories import SqlAlchemyUserProjection

@@ -14,9 +14,9 @@ from pathlib import Path
 from pkgutil import walk_packages
 
 import aftercommit
+from aftercommit.cli.error_handling import exit_code
 from aftercommit.errors import Error, is_permanent, slug_of
 from aftercommit.extensions.web.problems import status_of
-from aftercommit.process.error_handling import exit_code
 
 import allocation
 from allocation.domain.exceptions import InvalidInput, RuleViolation

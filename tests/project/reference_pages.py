@@ -12,8 +12,8 @@ from typing import Any, get_type_hints
 
 import click
 from aftercommit import PUBLISH, Later
+from aftercommit.cli.command_group import GroupedCommands, LazyCommand
 from aftercommit.handler_rows import handler_name, handler_of
-from aftercommit.process.cli.main import GroupedCommands, LazyCommand
 
 from allocation.domain.events import Event
 from allocation.entrypoints.app import cli

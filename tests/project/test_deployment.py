@@ -13,10 +13,10 @@ from typing import Any
 import kubernetes_validate
 import pytest
 import yaml
+from aftercommit.cli.command_group import LazyCommand
 from aftercommit.extensions.brokers.settings import BrokerSettings
 from aftercommit.extensions.metrics.metrics_server import NOT_FOUND
 from aftercommit.extensions.web.settings import WebSettings
-from aftercommit.process.cli.main import LazyCommand
 from click.testing import CliRunner
 
 from allocation.adapters.smtp.smtp_url import SmtpServer

@@ -3,8 +3,8 @@
 import re
 import sys
 
+from aftercommit.cli.error_handling import exit_code
 from aftercommit.errors import has_kind, is_permanent, kind_of, slug_of
-from aftercommit.process.error_handling import exit_code
 
 from tests.project.generated import all_errors
 from tools.files import ROOT

@@ -7,8 +7,8 @@ import logging
 import re
 
 import pytest
+from aftercommit.cli.command_line import CommandLine
 from aftercommit.errors import WiringError
-from aftercommit.process.command_line import CommandLine
 
 from allocation.config import Settings
 from allocation.entrypoints.app import APP

@@ -10,7 +10,7 @@ from dataclasses import astuple
 from typing import Any
 
 from aftercommit import Observer, Outcome
-from aftercommit.process.terminal_escaping import escape_controls
+from aftercommit.terminal.escaping import escape_controls
 
 PUBLISH_TO = "publish_event_to_"
 

@@ -8,8 +8,8 @@ from uuid import UUID, uuid4
 
 import click
 from aftercommit import Application, CommandLine, CommitOutcomeUnknown, ConnectionLost
-from aftercommit.process.printing import json_line, print_all
-from aftercommit.process.terminal_escaping import escape_controls
+from aftercommit.terminal.escaping import escape_controls
+from aftercommit.terminal.printing import json_line, print_all
 
 from allocation import views
 from allocation.adapters.orm import UserRow

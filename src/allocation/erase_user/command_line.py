@@ -8,7 +8,7 @@ from aftercommit import Application, CommandLine
 from aftercommit.extensions.operations.cli_parts import decided, is_wanted
 from aftercommit.extensions.operations.decisions import Decision
 from aftercommit.extensions.operations.redaction import handlers_with_effects
-from aftercommit.process.printing import pluralize
+from aftercommit.terminal.printing import pluralize
 from anyio import to_thread
 
 from allocation.config import Settings

@@ -11,11 +11,11 @@ from uuid import UUID, uuid4
 
 import click
 from aftercommit import App, Application, CommandLine, MessageOrigin
+from aftercommit.cli.error_handling import REFUSED
 from aftercommit.extensions.operations.cli_parts import progress
-from aftercommit.process.error_handling import REFUSED
-from aftercommit.process.nonblocking_output import MAX_WAITING, drain
-from aftercommit.process.printing import pending, pluralize
-from aftercommit.process.terminal_escaping import escape_controls
+from aftercommit.terminal.escaping import escape_controls
+from aftercommit.terminal.nonblocking_output import MAX_WAITING, drain
+from aftercommit.terminal.printing import pending, pluralize
 from anyio import to_thread
 
 from allocation.config import Settings

@@ -2,6 +2,8 @@
 
 from .bus import MessageBus as MessageBus
 from .claims import IdempotencyKey as IdempotencyKey
+from .cli.command_group import command_line as command_line
+from .cli.command_line import CommandLine as CommandLine
 from .codec import Codec as Codec
 from .envelope_factory import EnvelopeFactory as EnvelopeFactory
 from .envelopes import Envelope as Envelope
@@ -27,8 +29,6 @@ from .process.app import App as App
 from .process.application import Application as Application
 from .process.assembly import open_application as open_application
 from .process.assembly import open_resources as open_resources
-from .process.cli.main import command_line as command_line
-from .process.command_line import CommandLine as CommandLine
 from .process.parts import Extension as Extension
 from .process.parts import Parts as Parts
 from .process.until_0_2 import Extensions as Extensions

@@ -1,6 +1,100 @@
-"""Makes `python -m aftercommit` the same as the console script."""
+"""The program `aftercommit`: what can be done with an outbox that is named as MODULE:NAME.
 
-from aftercommit.outbox.command import main
+aftercommit worker main:outbox
+aftercommit check main:outbox
+aftercommit new ../shop
+"""
+
+import re
+import sys
+import traceback
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+
+import click
+
+from aftercommit.cli.command_group import command_line
+from aftercommit.errors import InvalidValue
+from aftercommit.outbox import Outbox
+from aftercommit.project import new_project
+from aftercommit.terminal.escaping import escape_controls
+
+TARGET = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+HELP = """Run, look after and check an outbox: `aftercommit COMMAND MODULE:NAME`.
+
+MODULE:NAME is where the outbox is, such as main:outbox, seen from this folder. "aftercommit --help
+main:outbox" lists all commands. "aftercommit new FOLDER" makes a project.
+"""
+
+
+def main() -> None:
+    """Run the command line of the outbox that one of the arguments names."""
+    arguments = sys.argv[1:]
+    if arguments[:1] == ["new"]:
+        new(arguments[1:], prog_name="aftercommit new")
+    sys.path.insert(0, "")
+    targets = [each for each in arguments if TARGET.fullmatch(each)]
+    if len(targets) > 1:  # the others may be sources of messages, such as github:push
+        targets = [*filter(_has_module, targets)]
+    if len(targets) != 1:
+        if arguments and arguments[0] not in ("-h", "--help"):
+            click.echo("error: name one outbox, such as main:outbox; for --help, too", err=True)
+            sys.exit(2)
+        click.echo(HELP)
+        sys.exit(0)
+    arguments.remove(targets[0])
+    try:
+        outbox = find_outbox(targets[0])
+    except InvalidValue as error:
+        click.echo(escape_controls(f"error: {error}"), err=True)
+        sys.exit(2)
+    command_line(outbox.app)(arguments, prog_name="aftercommit")
+
+
+@click.command(context_settings={"ignore_unknown_options": True})
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("options", nargs=-1, type=click.UNPROCESSED)
+@click.option("--wheels", type=click.Path(path_type=Path, exists=True), help="Of the engine.")
+def new(folder: Path, options: tuple[str, ...], wheels: Path | None) -> None:
+    """Make a project on the engine in FOLDER, with tests; its name is that of the folder.
+
+    OPTIONS are --http and --brokers.
+    """
+    try:
+        made = new_project(folder, options, wheels.glob("*.whl") if wheels else ())
+    except InvalidValue as error:
+        raise click.UsageError(str(error)) from None
+    click.echo(f"{len(made)} files in {folder}; its README.md says how it goes on")
+
+
+def find_outbox(target: str) -> Outbox:
+    """Return the outbox that MODULE:NAME means, seen from the current folder.
+
+    :raises InvalidValue: if there is no such module, or it has no outbox of that name, or raises
+    """
+    module, _, name = target.partition(":")
+    if not _has_module(target):
+        raise InvalidValue(f"{target}:", f"there is no module {module} here, nor installed")
+    try:
+        members = vars(import_module(module)).items()
+    except Exception as error:  # in its own lines, or those of another module that it imports
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        at = f"{type(error).__name__}: {error} ({where.filename}, line {where.lineno})"
+        raise InvalidValue(f"{target}:", f"{module} cannot be imported: {at}") from error
+    outboxes = {each: member for each, member in members if isinstance(member, Outbox)}
+    if name not in outboxes:
+        there = ", ".join(f"{module}:{each}" for each in outboxes) or "none"
+        raise InvalidValue(target, f"is no outbox; {module} has {there}")
+    return outboxes[name]
+
+
+def _has_module(target: str) -> bool:
+    try:
+        return find_spec(target.partition(":")[0]) is not None
+    except ModuleNotFoundError:
+        return False
+
 
 if __name__ == "__main__":
     main()

@@ -2,9 +2,9 @@
 
 import click
 import pytest
+from aftercommit.cli.command_group import OF_ALL, LazyCommand
+from aftercommit.cli.command_line import CommandLine
 from aftercommit.errors import WiringError
-from aftercommit.process.cli.main import OF_ALL, LazyCommand
-from aftercommit.process.command_line import CommandLine
 from click.testing import CliRunner
 
 from aftercommit_tests.things.app import APP, Settings, cli

@@ -9,7 +9,7 @@ from contextlib import redirect_stderr, redirect_stdout
 import click
 import pytest
 from aftercommit.process.logging_setup import set_up_logging
-from aftercommit.process.nonblocking_output import drawing, lifespan
+from aftercommit.terminal.nonblocking_output import drawing, lifespan
 
 from aftercommit_tests.command_line import own_logging
 

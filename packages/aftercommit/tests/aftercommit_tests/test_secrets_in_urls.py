@@ -10,11 +10,11 @@ from pathlib import Path
 import aftercommit
 import anyio
 import pytest
+from aftercommit.cli.command_group import command_line as cli_of
 from aftercommit.errors import InvalidValue
 from aftercommit.extensions.brokers.broker_factory import new_brokers
 from aftercommit.extensions.brokers.channels import Channels
 from aftercommit.outbox import Outbox
-from aftercommit.process.cli.main import command_line as cli_of
 from aftercommit.secret_text import SecretText, without_secrets
 from aftercommit.sql.database import backend_for
 from aftercommit.sql.database_url import parse_url, shown
@@ -182,7 +182,7 @@ SOURCE = Path(aftercommit.__file__).parent
 PRINTS = {"str", "repr", "format", "print", "echo", "debug", "info", "warning", "error"}
 RENDER = {  # for a driver, or a URL that cannot be shown
     *("sql/database_url.py", "extensions/postgresql/connections.py", "outbox/app.py"),
-    *("extensions/brokers/rabbitmq.py", "testing/__init__.py", "process/cli/commands.py"),
+    *("extensions/brokers/rabbitmq.py", "testing/__init__.py", "cli/commands.py"),
 }
 
 

@@ -197,7 +197,7 @@ class App(Generic[S]):
 
     def show_pending(self, found: Mapping[tuple[str, str], int]) -> None:
         """Print what will be retried and what is parked, and what to do about it."""
-        from aftercommit.process.printing import show_pending
+        from aftercommit.terminal.printing import show_pending
 
         inspecting = (name for each in self.parts for name in each.commands.get("Inspect", ()))
         can_look = any(str(name).endswith(":deliveries") for name in inspecting)

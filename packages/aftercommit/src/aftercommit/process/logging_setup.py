@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 from aftercommit.envelopes import current_context
-from aftercommit.process.terminal_escaping import escape_controls, escape_lines
+from aftercommit.terminal.escaping import escape_controls, escape_lines
 
 Formatters = Mapping[str, Callable[[], logging.Formatter]]
 """Functions that make the formatter of a log format, by its name; `text` needs none."""

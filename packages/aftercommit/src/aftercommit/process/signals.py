@@ -22,7 +22,7 @@ from typing import IO
 from anyio import RunFinishedError, from_thread
 from anyio.lowlevel import current_token
 
-from aftercommit.process.nonblocking_output import PATIENCE_SECONDS, finish
+from aftercommit.terminal.nonblocking_output import PATIENCE_SECONDS, finish
 
 MARGIN_SECONDS = 5.0  # after the grace period: for tidying up what was cancelled
 HUNG = 70

@@ -2,13 +2,13 @@
 
 import click
 
+from aftercommit.cli.command_line import Cli
 from aftercommit.extensions.brokers import BrokersExtension
 from aftercommit.extensions.brokers.asyncapi import published_language
 from aftercommit.extensions.brokers.consumer import consumer_service
 from aftercommit.process import runtime
-from aftercommit.process.command_line import Cli
-from aftercommit.process.nonblocking_output import drain
 from aftercommit.process.worker import WORKER_SETTINGS, worker_service
+from aftercommit.terminal.nonblocking_output import drain
 
 PREFETCH = click.option(
     "--prefetch",

@@ -6,6 +6,7 @@ import click
 from rich.table import Table
 from rich.text import Text
 
+from aftercommit.cli.command_line import Cli
 from aftercommit.extensions.operations import OperationsExtension, causation_queries
 from aftercommit.extensions.operations.batched_transactions import count_rows
 from aftercommit.extensions.operations.causation_queries import (
@@ -37,10 +38,9 @@ from aftercommit.extensions.operations.trace_display import (
     show,
 )
 from aftercommit.process.application import Application
-from aftercommit.process.command_line import Cli
-from aftercommit.process.nonblocking_output import drain
-from aftercommit.process.printing import json_line, pluralize
-from aftercommit.process.terminal_escaping import escape_controls
+from aftercommit.terminal.escaping import escape_controls
+from aftercommit.terminal.nonblocking_output import drain
+from aftercommit.terminal.printing import json_line, pluralize
 
 commands = click.Group()
 

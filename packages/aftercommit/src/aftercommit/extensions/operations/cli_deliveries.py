@@ -11,6 +11,7 @@ import msgspec
 import sqlalchemy as sa
 from rich.cells import cell_len
 
+from aftercommit.cli.command_line import Cli
 from aftercommit.envelopes import EventId
 from aftercommit.extensions.operations import cli_handlers, delivery_admin
 from aftercommit.extensions.operations.cli_parts import (
@@ -32,12 +33,11 @@ from aftercommit.extensions.operations.exceptions import HasExternalEffects, Not
 from aftercommit.extensions.operations.replay import Replay, replay_of
 from aftercommit.extensions.operations.times import duration, format_duration
 from aftercommit.extensions.operations.trace_display import entry_line
-from aftercommit.process import printing as common
 from aftercommit.process.application import Application
-from aftercommit.process.command_line import Cli
-from aftercommit.process.nonblocking_output import drain
-from aftercommit.process.printing import json_line, pluralize
-from aftercommit.process.terminal_escaping import escape_controls, escape_lines
+from aftercommit.terminal import printing as common
+from aftercommit.terminal.escaping import escape_controls, escape_lines
+from aftercommit.terminal.nonblocking_output import drain
+from aftercommit.terminal.printing import json_line, pluralize
 
 _WIDTH = 40
 HEADING = f"{'EVENT_ID':36}  {'HANDLER':24}  {'EVENT':22}  {'ABOUT':{_WIDTH}}  STATE  LAST ERROR"

@@ -8,9 +8,9 @@ from aftercommit.extensions.operations.command_history import MAX_ROWS
 from aftercommit.extensions.operations.decisions import Decision, latest_decisions
 from aftercommit.extensions.operations.replay import count_left
 from aftercommit.process.application import Application
-from aftercommit.process.nonblocking_output import drain
-from aftercommit.process.printing import json_line, pluralize
-from aftercommit.process.terminal_escaping import escape_controls
+from aftercommit.terminal.escaping import escape_controls
+from aftercommit.terminal.nonblocking_output import drain
+from aftercommit.terminal.printing import json_line, pluralize
 
 LEFT = (
     "warning: a replay to {0} was interrupted: {1} no delivery. To keep the order, pause {0},"

@@ -11,11 +11,11 @@ from typing import Any, Concatenate, ParamSpec
 
 import click
 
+from aftercommit.cli.command_line import Cli
 from aftercommit.extensions.operations.batched_transactions import Advance
 from aftercommit.extensions.operations.decisions import LONGEST, Decision
 from aftercommit.process.application import Application
-from aftercommit.process.command_line import Cli
-from aftercommit.process.nonblocking_output import drawing
+from aftercommit.terminal.nonblocking_output import drawing
 
 P = ParamSpec("P")
 

@@ -8,7 +8,7 @@ from typing import Any
 from pythonjsonlogger.json import JsonFormatter as LibraryFormatter
 
 from aftercommit.process.logging_setup import ids
-from aftercommit.process.terminal_escaping import escape_controls
+from aftercommit.terminal.escaping import escape_controls
 
 
 class JsonFormatter(LibraryFormatter):

@@ -16,10 +16,10 @@ from aftercommit.extensions.operations import causation_queries
 from aftercommit.extensions.operations.causation_queries import MIN_PREFIX, TraceQuery, Traces
 from aftercommit.extensions.operations.causation_tree import HistoryEntry, Node
 from aftercommit.extensions.operations.times import format_duration
-from aftercommit.process.nonblocking_output import MAX_WAITING, drain, drawing
-from aftercommit.process.printing import json_line
-from aftercommit.process.terminal_escaping import escape_controls
 from aftercommit.sql.database import Database
+from aftercommit.terminal.escaping import escape_controls
+from aftercommit.terminal.nonblocking_output import MAX_WAITING, drain, drawing
+from aftercommit.terminal.printing import json_line
 
 POLL_SECONDS = 0.5  # no process notifies that it has settled
 

@@ -11,13 +11,13 @@ from anyio import CancelScope, create_task_group, sleep
 from aftercommit.extensions.operations.retention import prune
 from aftercommit.extensions.operations.settings import OperationsSettings
 from aftercommit.process.application import Application
-from aftercommit.process.printing import pluralize
 from aftercommit.process.runtime import Service, Shutdown
 from aftercommit.settings import EngineSettings
 from aftercommit.sql.claim_statements import claimable_here
 from aftercommit.sql.database import Database
 from aftercommit.sql.delivery_states import PAUSED, unknown_handlers
 from aftercommit.sql.tables import CLAIMABLE, deliveries, events
+from aftercommit.terminal.printing import pluralize
 
 PRUNE_SECONDS = 600.0
 WARN_SECONDS = 60.0

@@ -2,10 +2,10 @@
 
 import click
 
+from aftercommit.cli.command_line import Cli
 from aftercommit.extensions.web.application import web_application
 from aftercommit.extensions.web.server import web_service
 from aftercommit.extensions.web.settings import WebSettings
-from aftercommit.process.command_line import Cli
 
 
 @click.command()

@@ -9,8 +9,8 @@ import msgspec
 
 from aftercommit.claims import Failure
 from aftercommit.envelopes import MessageOrigin
-from aftercommit.process.nonblocking_output import MAX_WAITING, drain
-from aftercommit.process.terminal_escaping import escape_controls
+from aftercommit.terminal.escaping import escape_controls
+from aftercommit.terminal.nonblocking_output import MAX_WAITING, drain
 
 CLI = MessageOrigin(source="cli")
 RETRIED, PARKED = "will be retried", "parked"

@@ -11,8 +11,8 @@ import anyio
 import click
 import sqlalchemy as sa
 
+from aftercommit.cli.command_line import Cli
 from aftercommit.errors import InvalidValue, Unavailable
-from aftercommit.process.command_line import Cli
 from aftercommit.process.runtime import run
 from aftercommit.process.worker import WORKER_SETTINGS, worker_service
 from aftercommit.settings import EngineSettings

@@ -90,7 +90,7 @@ class CommandLine(Generic[S]):
 
     def handle(self, command: object) -> None:
         """Execute a command, run what follows if this process is to, and report what is pending."""
-        from aftercommit.process.printing import CLI, pending
+        from aftercommit.terminal.printing import CLI, pending
 
         settings = self.load_settings()
         report = self.run(

@@ -21,7 +21,7 @@ from typing import Any
 import anyio
 import click
 
-from aftercommit.process.terminal_escaping import escape_printed
+from aftercommit.terminal.escaping import escape_printed
 
 MAX_WAITING = 1000  # writes, each a line as a rule
 PATIENCE_SECONDS = 1.0

@@ -8,22 +8,22 @@ from typing import Any
 
 import click
 
+from aftercommit.cli.command_line import CommandLine
+from aftercommit.cli.error_handling import ErrorHandlingGroup
 from aftercommit.errors import InvalidValue, WiringError, install_hint
 from aftercommit.process.app import App
-from aftercommit.process.command_line import CommandLine
-from aftercommit.process.error_handling import ErrorHandlingGroup
 from aftercommit.process.parts import GROUPS, Parts, resolve
 from aftercommit.secret_text import without_secrets
 
 OF_ALL = Parts(
     name="",
     commands={
-        "Run": {"aftercommit.process.cli.commands:worker": "Run pending deliveries."},
+        "Run": {"aftercommit.cli.commands:worker": "Run pending deliveries."},
         "Maintain": {
-            "aftercommit.process.cli.commands:check": (
+            "aftercommit.cli.commands:check": (
                 "Check database, schema, writes, handlers, clock and connections."
             ),
-            "aftercommit.process.cli.commands:db": "Upgrade the database schema.",
+            "aftercommit.cli.commands:db": "Upgrade the database schema.",
         },
     },
 )
@@ -52,7 +52,7 @@ def command_line(app: App[Any]) -> click.Group:
 
     @click.pass_context
     def begin(ctx: click.Context, /, **options: str | None) -> None:
-        from aftercommit.process.nonblocking_output import lifespan
+        from aftercommit.terminal.nonblocking_output import lifespan
 
         ctx.with_resource(lifespan())
         ctx.obj = CommandLine(app, options)

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from aftercommit.errors import WiringError, kind_of
-from aftercommit.process.terminal_escaping import escape_controls, escape_lines
+from aftercommit.terminal.escaping import escape_controls, escape_lines
 
 REFUSED, MALFORMED, UNAVAILABLE, BUG, INTERRUPTED = 1, 2, 3, 70, 130
 

@@ -1,1 +1,0 @@
-"""The command line that every application has; `main.py` puts it together."""
