@@ -5,11 +5,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from aftercommit import Application, IdempotencyKey
+from aftercommit import App, Application, IdempotencyKey
 
 from shop.bootstrap import bootstrap
 from shop.config import Settings
-from shop.entrypoints.app import APP, Shop
+from shop.entrypoints.app import APP
 
 
 @dataclass
@@ -31,7 +31,7 @@ class SentEmails:
 
 
 @pytest.fixture(scope="session")
-def app() -> Shop:
+def app() -> App[Settings]:
     """The service, for the fixtures of the engine: databases of their own."""
     return APP
 

@@ -11,6 +11,15 @@ from shop.extension_list import EXTENSIONS
 if TYPE_CHECKING:
     from shop.config import Settings
 
+COMMANDS = {
+    "Use": {
+        "shop.entrypoints.commands:place_order": (
+            "Order some articles: place-order EMAIL lamp=1 chair=4."
+        ),
+        "shop.entrypoints.commands:cancel_order": "Take an order back.",
+        "shop.entrypoints.commands:orders": "List all orders.",
+    }
+}
 APP: App[Settings] = App(
     "shop",
     summary="Take orders, and see to what follows from them.",
@@ -21,14 +30,6 @@ APP: App[Settings] = App(
     open="shop.bootstrap:bootstrap",
     database_url="sqlite:///shop.db",
     extensions=EXTENSIONS,
-    commands={
-        "Use": {
-            "shop.entrypoints.commands:place_order": (
-                "Order some articles: place-order EMAIL lamp=1 chair=4."
-            ),
-            "shop.entrypoints.commands:cancel_order": "Take an order back.",
-            "shop.entrypoints.commands:orders": "List all orders.",
-        }
-    },
+    commands=COMMANDS,
 )
 cli = command_line(APP)
