@@ -13,137 +13,119 @@ MUTATIONS = (
     # tokens: who has lost a claim can write nothing about it
     Mutation(
         "a transaction settles a delivery whatever its token is, and so does a failure",
-        "sql/batch_settlement.py",
-        'sa.bindparam(f"this_{column.name}") for column in _KEY_AND_TOKEN]',
-        'sa.bindparam(f"this_{column.name}") for column in _KEY_AND_TOKEN[:2]]',
+        "sql/delivery_states.py",
+        'sa.bindparam(f"this_{column.name}") for column in CLAIM_COLUMNS)',
+        'sa.bindparam(f"this_{column.name}") for column in CLAIM_COLUMNS[:2])',
     ),
     Mutation(
-        "a batch settles deliveries whatever their tokens are",
-        "sql/batch_settlement.py",
-        "database, settled, _CLAIMED, NOT_PARKED, skip_locked=True",
-        "database, settled, "
-        "sa.tuple_(*_KEY_AND_TOKEN[:2]).in_(sa.bindparam('keys', expanding=True)), "
-        "NOT_PARKED, skip_locked=True",
+        "a batch settles or releases deliveries whatever their tokens are",
+        "sql/claim_ends.py",
+        "change_in_order(database, end, OF_THESE_CLAIMS, skip_locked=True)",
+        "change_in_order(database, end, "
+        "sa.tuple_(*CLAIM_COLUMNS[:2]).in_(sa.bindparam('keys', expanding=True)), "
+        "skip_locked=True)",
         also=[
             Change(
-                "sql/outbox.py",
-                'self._settlement, {"claims": claims})).all()',
-                'self._settlement, {"keys": [each[:2] for each in claims]})).all()',
+                "sql/claim_ends.py",
+                'transaction.execute(self._statement, {"claims": claims})',
+                'transaction.execute(self._statement, {"keys": [each[:2] for each in claims]})',
             ),
             Change(
-                "sql/outbox.py",
-                "return [ClaimKey._make(row) for row in rows]",
-                "return [each for each in claims if each[:2] in [row[:2] for row in rows]]",
+                "sql/claim_ends.py",
+                'return [ClaimKey(row["event_id"], row["handler"], row["token"]) for row in ended]',
+                'hit = [(row["event_id"], row["handler"]) for row in ended]\n'
+                "        return [each for each in claims if each[:2] in hit]",
             ),
-            Change(
-                "sql/ordered_deliveries.py",
-                'these = {"claims": [claim_of(delivery)]}',
-                'these = {"keys": [claim_of(delivery)[:2]]}',
-            ),
-        ],
-    ),
-    Mutation(
-        "a batch releases deliveries whatever their tokens are",
-        "sql/batch_settlement.py",
-        "database, release, *_VALID, skip_locked=True",
-        "database, release, "
-        "sa.tuple_(*_KEY_AND_TOKEN[:2]).in_(sa.bindparam('keys', expanding=True)), "
-        "PENDING, skip_locked=True",
-        also=[
-            Change(
-                "sql/batch_settlement.py",
-                'self._statement, {"claims": claims}',
-                'self._statement, {"keys": [each[:2] for each in claims]}',
-            )
         ],
     ),
     Mutation(
         "a claim leaves the token as it is",
-        "sql/claim_statements.py",
-        "token=NEXT_TOKEN",
-        "token=columns.token",
+        "sql/delivery_states.py",
+        '            "token": NEXT_TOKEN,\n            "available_at": now + lease_seconds',
+        '            "token": row.token,\n            "available_at": now + lease_seconds',
     ),
     Mutation(
         "a claim on the next one of a lane leaves the token as it is",
         "sql/ordered_deliveries.py",
-        "token=NEXT_TOKEN",
-        "token=row.token",
+        "claim = claimed(now, database.process, policy.lease_seconds)\n",
+        "claim = claimed(now, database.process, policy.lease_seconds)\n"
+        '        claim = claim._replace(values={**claim.values, "token": row.token})\n',
     ),
     Mutation(
         "a release leaves the token as it is",
-        "sql/batch_settlement.py",
-        '"token": NEXT_TOKEN',
-        '"token": row.token',
-        also=[Change("sql/batch_settlement.py", "row.token - 1", "row.token + 0")],
+        "sql/delivery_states.py",
+        'given_back = {"owner": None, "token": NEXT_TOKEN,',
+        'given_back = {"owner": None, "token": row.token,',
+        also=[Change("sql/claim_ends.py", "row.token - 1", "row.token + 0")],
     ),
     Mutation(
         "an operator's retry leaves the token as it is",
-        "extensions/operations/delivery_admin.py",
-        'now = {"token": NEXT_TOKEN,',
-        'now = {"token": deliveries.c.token,',
+        "sql/delivery_states.py",
+        "return Transition(~FINISHED, {**_BEGUN_ANEW, **due})",
+        'return Transition(~FINISHED, {**_BEGUN_ANEW, **due, "token": deliveries.c.token})',
     ),
     Mutation(
         "an operator's discard leaves the token as it is",
-        "extensions/operations/delivery_admin.py",
-        "values(token=NEXT_TOKEN, **now, **ended)",
-        "values(**now, **ended)",
+        "sql/delivery_states.py",
+        '"discarded_at": now, "token": NEXT_TOKEN}',
+        '"discarded_at": now}',
         expected="what is discarded is not pending, which is all that a transaction and a failure "
         "look for; and what a batch settles again stays as it was",
     ),
     Mutation(
         "a transaction commits though it has lost its delivery",
         "sql/outbox.py",
-        "self._settle_one, claim_params(delivery)) != 1",
-        "self._settle_one, claim_params(delivery)) > 1",
+        "self._complete_this, ClaimKey.of(delivery).params) != 1",
+        "self._complete_this, ClaimKey.of(delivery).params) > 1",
     ),
     Mutation(
         "a failure of a claim that is lost is in the history all the same",
         "sql/outbox.py",
-        "execute_dml(failed, claim_params(delivery)) != 1",
-        "execute_dml(failed, claim_params(delivery)) > 1",
+        "execute_dml(failed, key.params) != 1",
+        "execute_dml(failed, key.params) > 1",
     ),
     # leases and attempts
     Mutation(
         "a claim does not wait for the end of a lease",
-        "sql/claim_statements.py",
-        "is_due = due_at <= now",
-        "is_due = due_at <= now + policy.lease_seconds",
+        "sql/delivery_states.py",
+        "when=sa.and_(CLAIMABLE, row.available_at <= now)",
+        "when=sa.and_(CLAIMABLE, row.available_at <= now + lease_seconds)",
     ),
     Mutation(
         "a claim does not count as an attempt",
-        "sql/claim_statements.py",
-        "attempts=columns.attempts + sa.case((is_fine, 1), else_=0)",
-        "attempts=columns.attempts",
+        "sql/delivery_states.py",
+        "deliveries.c.attempts + sa.case((is_fine, 1), else_=0)",
+        "deliveries.c.attempts",
     ),
     Mutation(
         "a claim tries again what had its last attempt",
-        "sql/claim_statements.py",
-        "columns.attempts >= policy.max_attempts",
-        "columns.attempts > policy.max_attempts",
+        "sql/outbox.py",
+        "row.attempts >= policy.max_attempts",
+        "row.attempts > policy.max_attempts",
     ),
     Mutation(
         "a release counts as an attempt",
-        "sql/batch_settlement.py",
-        '"attempts": row.attempts - 1',
-        '"attempts": row.attempts',
+        "sql/delivery_states.py",
+        "return Transition(PENDING, {**_UNCOUNTED, **given_back})",
+        "return Transition(PENDING, given_back)",
     ),
     Mutation(
         "what is released is due only when its lease ends",
-        "sql/batch_settlement.py",
-        "row.available_at - policy.lease_seconds + pause_of",
-        "row.available_at + pause_of",
+        "sql/delivery_states.py",
+        "due = row.available_at - lease_seconds + pause_of",
+        "due = row.available_at + pause_of",
     ),
     Mutation(
         "an outage counts as an attempt",
-        "sql/outbox.py",
-        '            fate["attempts"] = columns.attempts - 1\n',
-        "",
+        "sql/delivery_states.py",
+        "return {**_UNCOUNTED, **more} if is_away else {}",
+        "return more if is_away else {}",
     ),
     Mutation(
         "what fails is due at once",
-        "sql/outbox.py",
-        '{"available_at": now + pause}',
-        '{"available_at": now + 0 * pause}',
+        "sql/delivery_states.py",
+        '{"available_at": now + seconds}',
+        '{"available_at": now + 0 * seconds}',
     ),
     Mutation(
         "what is only unavailable is parked by counting",
@@ -197,19 +179,19 @@ MUTATIONS = (
     Mutation(
         "a failure is not in the history",
         "sql/outbox.py",
-        'await failure_history.record(transaction, now, "failed", [key | what])',
+        'await claim_ends.record(transaction, now, "failed", [{**key._asdict(), **what}])',
         "pass",
     ),
     Mutation(
         "a release is not in the history",
-        "sql/batch_settlement.py",
-        "await failure_history.record(transaction, self._database.clock, self._end, ended)",
+        "sql/claim_ends.py",
+        "await record(transaction, self._database.clock, outcome, entries)",
         "pass",
     ),
     Mutation(
         "a lease that has expired is not in the history",
         "sql/outbox.py",
-        'await failure_history.record(transaction, self.database.clock, "lease_expired", lost)',
+        'await claim_ends.record(transaction, self.database.clock, "lease_expired", lost)',
         "pass",
     ),
     Mutation(
@@ -256,24 +238,24 @@ MUTATIONS = (
     ),
     Mutation(
         "a settlement that is made again finds that another process has it",
-        "sql/batch_settlement.py",
-        "NOT_PARKED = ~PARKED",
-        "NOT_PARKED = PENDING",
+        "sql/delivery_states.py",
+        "when=~PARKED if again else PENDING",
+        "when=PENDING",
     ),
     Mutation(
         "a batch tells all that their claims were hit",
-        "sql/batch_settlement.py",
+        "sql/claim_ends.py",
         'dict.fromkeys(batch, "superseded")',
         'dict.fromkeys(batch, "hit")',
     ),
     Mutation(
         "a batch forgets those that came while another one was under way",
-        "sql/batch_settlement.py",
+        "sql/claim_ends.py",
         "while mine := [each for each in claims if known[each] is None]:",
         "if mine := [each for each in claims if known[each] is None]:",
         also=[
             Change(
-                "sql/batch_settlement.py",
+                "sql/claim_ends.py",
                 "                    continue\n",
                 "                    return True\n",
             )
@@ -468,7 +450,7 @@ MUTATIONS = (
     # pauses
     Mutation(
         "claims do not look at pauses",
-        "sql/claim_statements.py",
+        "sql/outbox.py",
         "row.handler == unpaused, ",
         "row.handler == name, ",
     ),
@@ -492,9 +474,9 @@ MUTATIONS = (
     ),
     Mutation(
         "what is released while its handler is paused is due",
-        "sql/batch_settlement.py",
-        " + pause_of(row.handler)",
-        "",
+        "sql/delivery_states.py",
+        "row.available_at - lease_seconds + pause_of(row.handler)",
+        "row.available_at - lease_seconds",
         expected="claims look at pauses, too: the time of what is paused only spares them the rows",
     ),
     Mutation(
@@ -525,20 +507,20 @@ MUTATIONS = (
     Mutation(
         "an erasure leaves running what knows what is erased",
         "extensions/operations/redaction.py",
-        "    await transaction.execute_dml(_taken_back(database).where(*running))\n",
+        "    await transaction.execute_dml(revoked(database.clock).update(_of(of)))\n",
         "",
     ),
     Mutation(
         "a retry leaves the attempts as they are",
-        "extensions/operations/delivery_admin.py",
-        'fresh = {"attempts": 0, "unavailable_attempts": 0, "parked_at": None, "owner": None}',
-        'fresh = {"unavailable_attempts": 0, "parked_at": None, "owner": None}',
+        "sql/delivery_states.py",
+        '_BEGUN_ANEW = {\n    "attempts": 0,\n',
+        "_BEGUN_ANEW = {\n",
     ),
     Mutation(
         "what is done can be decided about",
         "extensions/operations/delivery_admin.py",
-        "change.where(this, ~FINISHED)",
-        "change.where(this)",
+        "change.update(this)",
+        "change._replace(when=this).update()",
     ),
     Mutation(
         "events are pruned before their deliveries are done",
@@ -563,6 +545,13 @@ MUTATIONS = (
         "extensions/operations/replay.py",
         "sa.and_(self._is_past(row.completed_at, now), row.discarded_at.is_(None))",
         "self._is_past(row.completed_at, now)",
+        also=[
+            Change(
+                "sql/delivery_states.py",
+                "when = sa.and_(FINISHED, deliveries.c.discarded_at.is_(None))",
+                "when = FINISHED",
+            )
+        ],
     ),
     Mutation(
         "an ordered replay does not ask for a pause",
@@ -573,13 +562,13 @@ MUTATIONS = (
     Mutation(
         "an ordered replay lets two of a lane begin",
         "extensions/operations/ordered_replay.py",
-        "        await transaction.execute_dml(BLOCK_FOLLOWERS, lanes)\n",
+        "        await transaction.execute_dml(blocked().update(IN_THESE_LANES), lanes)\n",
         "",
     ),
     Mutation(
         "an ordered replay leaves a lane blocked",
         "extensions/operations/ordered_replay.py",
-        "        await transaction.execute_dml(_UNBLOCK.values(blocked=False), lanes)\n",
+        "        await transaction.execute_dml(first, lanes)\n",
         "",
     ),
     # lanes
@@ -604,32 +593,33 @@ MUTATIONS = (
     Mutation(
         "a handler without a transaction does not let its lane go on",
         "sql/ordered_deliveries.py",
-        "if settled.is_new:",
+        "if completed.is_new:",
         "if False:",
     ),
     Mutation(
         "a settlement that is made again unblocks the next one again",
         "sql/ordered_deliveries.py",
-        "if settled.is_new:",
+        "if completed.is_new:",
         "if True:",
     ),
     Mutation(
         "what ends while a replay has put others before it unblocks the next one",
         "sql/lanes.py",
-        "row.blocked, ~was_blocked)",
-        "row.blocked)",
+        "update(*of_lane, ~was_blocked)",
+        "update(*of_lane)",
     ),
     Mutation(
         "a lane goes on with what was parked or delayed before its time",
-        "sql/lanes.py",
+        "sql/delivery_states.py",
         "sa.case((row.available_at < now, now), else_=row.available_at)",
         "now",
     ),
     Mutation(
         "a process goes on in a lane before its next one is due",
         "sql/ordered_deliveries.py",
-        "row.owner.is_(None), row.available_at <= now)",
-        "row.owner.is_(None))",
+        "claim = claimed(now, database.process, policy.lease_seconds)\n",
+        "claim = claimed(now, database.process, policy.lease_seconds)\n"
+        "        claim = claim._replace(when=sa.and_(row.parked_at.is_(None), ~row.blocked))\n",
     ),
     Mutation(
         "an ordered handler that is renamed has new lanes",
@@ -681,8 +671,8 @@ MUTATIONS = (
     Mutation(
         "a worker mends no lane in which two could begin",
         "sql/lane_repair.py",
-        '            await transaction.execute_dml(BLOCK_FOLLOWERS, {"lanes": some})\n',
-        "",
+        'await transaction.execute_dml(not_first.update(IN_THESE_LANES), {"lanes": some})',
+        "pass",
         expected="two can begin after a change in SQL, or if a process of 0.2 has settled again "
         "what it had settled; neither is simulated",
     ),
@@ -795,11 +785,11 @@ MUTATIONS = (
     ),
     Mutation(
         "what somebody has locked is taken for lost",
-        "sql/batch_settlement.py",
+        "sql/claim_ends.py",
         'fates |= dict.fromkeys(locked, "locked")',
         "pass",
         also=[
-            Change("sql/batch_settlement.py", "if has_locks and await skipped(", "if False and (")
+            Change("sql/claim_ends.py", "if has_locks and await _still_valid(", "if False and (")
         ],
         database="postgresql",
     ),

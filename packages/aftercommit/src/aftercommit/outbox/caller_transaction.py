@@ -20,13 +20,15 @@ from aftercommit.outbox.caller_session import WRITE
 from aftercommit.outbox.handler_session import kept_open
 from aftercommit.outbox.recorded_lanes import store_in_lanes, take_places
 from aftercommit.sql.backend import DatabaseBackend
-from aftercommit.sql.claim_statements import RAW_EVENTS, first_of_each, handler_params
+from aftercommit.sql.delivery_states import claimed, done
 from aftercommit.sql.lanes import Place, unblocking
+from aftercommit.sql.outbox import first_of_each, handler_params
 from aftercommit.sql.sqlite import SQLite
-from aftercommit.sql.tables import commands, deliveries, events
+from aftercommit.sql.tables import RAW_EVENTS, commands, deliveries, events
 from aftercommit.unit_of_work import MAX_DEPTH
 
 FORGET = sa.delete(events).where(events.c.id == sa.bindparam("of_event", type_=sa.Uuid))
+LEASE_SECONDS = 30.0  # of a claim in the session of a test
 INSERT: Mapping[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 
 
@@ -136,11 +138,12 @@ async def _deliver(
     claim = Claim(envelope=envelope, handler=handler, attempt=1, lane=lane)
     with bind_context(claim.context), kept_open(session, connection.sync_connection):
         await app.bound.events[handler].run(claim, SimpleNamespace(session=session))
+    now = await connection.run_sync(_clock, app)
     this = deliveries.c.event_id == event_id, deliveries.c.handler == handler
-    done = sa.update(deliveries).where(*this)
-    await connection.execute(done.values(attempts=1, available_at=None, completed_at=0))
+    # not before the handler has returned: if it raises, its delivery is due as it was
+    await connection.execute(claimed(now, app.name, LEASE_SECONDS).update(*this))
+    await connection.execute(done(now, LEASE_SECONDS).update(*this))
     if lane:
-        now = await connection.run_sync(_clock, app)
         place = Place(lane, position, event_id, handler)
         await connection.execute(unblocking(now), place._asdict())
 

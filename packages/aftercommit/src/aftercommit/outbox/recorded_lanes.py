@@ -14,7 +14,8 @@ from sqlalchemy import event
 
 from aftercommit.claims import NewDelivery
 from aftercommit.sql.backend import DatabaseBackend
-from aftercommit.sql.lanes import PLACEMENT, Now, insertion, lock_keys, rows_of
+from aftercommit.sql.delivery_states import Now
+from aftercommit.sql.lanes import PLACEMENT, insertion, lock_keys, rows_of
 from aftercommit.sql.tables import deliveries
 
 _LANES, _STALE = "aftercommit_lanes", "aftercommit_stale_lanes"

@@ -17,15 +17,15 @@ from anyio import move_on_after, sleep
 from aftercommit.envelopes import EventId
 from aftercommit.errors import Unavailable
 from aftercommit.sql.database import Database
+from aftercommit.sql.delivery_states import blocked
 from aftercommit.sql.lanes import (
-    BLOCK_FOLLOWERS,
-    NOT_FIRST,
+    IN_THESE_LANES,
     PLACEMENT,
     Place,
     after_end,
     lock_lanes,
 )
-from aftercommit.sql.tables import IN_LANE, deliveries
+from aftercommit.sql.tables import deliveries
 from aftercommit.sql.transaction import Transaction
 
 TOGETHER = 100
@@ -66,14 +66,15 @@ async def mend_lanes(database: Database) -> None:
 
     A lane has two after a change in SQL, or if an older version of the engine has let them begin.
     """
-    several = sa.select(deliveries.c.lane).where(IN_LANE, *NOT_FIRST).distinct()
+    not_first = blocked()
+    several = sa.select(deliveries.c.lane).where(not_first.when).distinct()
     async with database.read_transaction() as transaction:
         found = (await transaction.execute(several)).scalars().all()
     for start in range(0, len(found), TOGETHER):
         some = found[start : start + TOGETHER]
         async with database.write_transaction() as transaction:
             await lock_lanes(transaction, database, some)
-            await transaction.execute_dml(BLOCK_FOLLOWERS, {"lanes": some})
+            await transaction.execute_dml(not_first.update(IN_THESE_LANES), {"lanes": some})
             await transaction.commit()
     await unblock_heads(database)
 

@@ -23,6 +23,7 @@ COMMIT. What is committed without that, below SQLAlchemy, gets its places from a
 from collections.abc import Collection, Iterable, Sequence
 from hashlib import blake2b
 from typing import Any, NamedTuple
+from uuid import UUID
 from zlib import crc32
 
 import sqlalchemy as sa
@@ -31,26 +32,18 @@ from sqlalchemy.sql.dml import ReturningUpdate
 from aftercommit.claims import NewDelivery
 from aftercommit.envelopes import EventId
 from aftercommit.sql.database import Database
+from aftercommit.sql.delivery_states import Now, unblocked
 from aftercommit.sql.tables import FINISHED, IN_LANE, deliveries, events
 from aftercommit.sql.transaction import Transaction
 
 PARTS = 1024
 SNAPSHOTS = ["repeatable read", "serializable"]  # see what was committed before they began
 
-Now = sa.ColumnElement[float]
 _earlier, _later, _ended = deliveries.alias(), deliveries.alias(), deliveries.alias()
 _NEXT_POSITION = sa.Sequence("aftercommit_events_position", data_type=sa.BigInteger).next_value()
 
 _lanes: sa.BindParameter[Any] = sa.bindparam("lanes", expanding=True)
-IN_THESE_LANES = deliveries.c.lane.in_(_lanes), ~FINISHED
-IS_BEHIND = sa.exists().where(
-    _earlier.c.lane == deliveries.c.lane,
-    _earlier.c.completed_at.is_(None),
-    _earlier.c.position < deliveries.c.position,
-)
-NOT_FIRST = ~deliveries.c.blocked, IS_BEHIND
-# what runs goes on to its end, and then lets nothing begin
-BLOCK_FOLLOWERS = sa.update(deliveries).where(*IN_THESE_LANES, *NOT_FIRST).values(blocked=True)
+IN_THESE_LANES = deliveries.c.lane.in_(_lanes)
 
 
 class Place(NamedTuple):
@@ -167,14 +160,8 @@ def unblocking(now: Now) -> sa.Update:
         _ended.c.blocked,
     )
     row = deliveries.c
-    of_lane = (
-        row.lane == sa.bindparam("of_lane"),
-        ~FINISHED,
-        row.position == first.scalar_subquery(),
-    )
-    due = sa.case((row.available_at < now, now), else_=row.available_at)
-    unblocked = sa.update(deliveries).where(*of_lane, row.blocked, ~was_blocked)
-    return unblocked.values(blocked=False, available_at=due)
+    of_lane = row.lane == sa.bindparam("of_lane"), row.position == first.scalar_subquery()
+    return unblocked(now).update(*of_lane, ~was_blocked)
 
 
 PLACEMENT = _placement()
@@ -223,3 +210,13 @@ async def after_end(transaction: Transaction, database: Database, places: Sequen
         await transaction.execute_dml(unblock, each._asdict())
     if places:
         transaction.notify_workers()
+
+
+def blocked_by() -> sa.ScalarSelect[UUID]:
+    """Return the event of the delivery that a blocked one waits for: the first of its lane."""
+    first, row = deliveries.alias(), deliveries.c
+    found = sa.select(first.c.event_id).where(
+        *(row.blocked, ~FINISHED, first.c.lane == row.lane, first.c.completed_at.is_(None)),
+        first.c.position < row.position,
+    )
+    return found.order_by(first.c.position).limit(1).correlate(deliveries).scalar_subquery()

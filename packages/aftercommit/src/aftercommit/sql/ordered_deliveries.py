@@ -11,21 +11,20 @@ from anyio import current_time
 from aftercommit.claims import Claim, DeliveryPolicy, NewDelivery
 from aftercommit.envelopes import Envelope, EventId
 from aftercommit.errors import InvalidMessage
-from aftercommit.sql.batch_settlement import (
-    BATCH_SIZE,
-    NOT_PARKED,
-    WITH_VALID_TOKEN,
-    ClaimKey,
-    claim_of,
-    settlement,
-    why_missed,
-)
-from aftercommit.sql.claim_statements import NEXT_TOKEN, RAW_EVENTS
+from aftercommit.sql.claim_ends import BATCH_SIZE, why_missed
 from aftercommit.sql.database import Database
-from aftercommit.sql.delivery_states import pause_of
+from aftercommit.sql.delivery_states import (
+    OF_THESE_CLAIMS,
+    OF_THIS_CLAIM,
+    ClaimKey,
+    claimed,
+    done,
+    pause_of,
+)
 from aftercommit.sql.lane_repair import unblock_soon
 from aftercommit.sql.lanes import Place, insertion, lock_lanes, rows_of, unblocking
-from aftercommit.sql.tables import deliveries
+from aftercommit.sql.lock_order import change_in_order
+from aftercommit.sql.tables import RAW_EVENTS, deliveries
 from aftercommit.sql.transaction import Transaction
 from aftercommit.sql.write_line import Writer
 
@@ -41,20 +40,14 @@ class OrderedDeliveries:
         stored = insertion(now + pause_of(sa.bindparam("subscriber")))
         stored = stored.returning(row.event_id, row.handler, row.blocked)
         self._insert = stored.execution_options(insertmanyvalues_page_size=ROWS_TOGETHER)
+        self._done = done(now, policy.lease_seconds, again=True)
         is_new = (row.completed_at == now).label("is_new")
-        self._settlement = settlement(database, policy).returning(is_new)
+        complete = change_in_order(database, self._done, OF_THIS_CLAIM, skip_locked=True)
+        self._complete = complete.returning(is_new)
         self._next = unblocking(now).returning(row.event_id, row.handler, row.token)
-        self._claim = (
-            WITH_VALID_TOKEN.where(~row.blocked, row.owner.is_(None), row.available_at <= now)
-            .where(row.attempts < policy.max_attempts)
-            .values(
-                attempts=row.attempts + 1,
-                token=NEXT_TOKEN,
-                owner=database.process,
-                available_at=now + policy.lease_seconds,
-            )
-            .returning(deliveries)
-        )
+        claim = claimed(now, database.process, policy.lease_seconds)
+        is_fresh = row.owner.is_(None), row.attempts < policy.max_attempts
+        self._claim = claim.update(OF_THESE_CLAIMS, *is_fresh).returning(deliveries)
 
     async def store(
         self,
@@ -87,12 +80,12 @@ class OrderedDeliveries:
         async with self._database.write_transaction(Writer.REPLY) as transaction:
             lane = [delivery.lane or ""]
             is_free = await lock_lanes(transaction, self._database, (), if_free=lane)
-            these = {"claims": [claim_of(delivery)]}
-            settled = (await transaction.execute(self._settlement, these)).first()
-            if settled is None:
-                raise await why_missed(transaction, self._database, delivery, NOT_PARKED)
+            this = ClaimKey.of(delivery).params
+            completed = (await transaction.execute(self._complete, this)).first()
+            if completed is None:
+                raise await why_missed(transaction, self._database, delivery, self._done)
             claims: Sequence[Claim] = ()
-            if settled.is_new:
+            if completed.is_new:
                 goes_on = {"follow": follow, "is_free": bool(is_free)}
                 claims = await self.go_on(transaction, delivery, **goes_on)
             await transaction.commit()
