@@ -13,7 +13,7 @@ MUTATIONS = (
     # tokens: who has lost a claim can write nothing about it
     Mutation(
         "a transaction settles a delivery whatever its token is, and so does a failure",
-        "sql/delivery_states.py",
+        "sql/claim_ends.py",
         'sa.bindparam(f"this_{column.name}") for column in CLAIM_COLUMNS)',
         'sa.bindparam(f"this_{column.name}") for column in CLAIM_COLUMNS[:2])',
     ),
@@ -41,34 +41,36 @@ MUTATIONS = (
     Mutation(
         "a claim leaves the token as it is",
         "sql/delivery_states.py",
-        '            "token": NEXT_TOKEN,\n            "available_at": now + lease_seconds',
-        '            "token": row.token,\n            "available_at": now + lease_seconds',
+        "token=NEXT_TOKEN,\n        available_at=now + lease_seconds",
+        "token=row.token,\n        available_at=now + lease_seconds",
     ),
     Mutation(
         "a claim on the next one of a lane leaves the token as it is",
         "sql/ordered_deliveries.py",
         "claim = claimed(now, database.process, policy.lease_seconds)\n",
         "claim = claimed(now, database.process, policy.lease_seconds)\n"
-        '        claim = claim._replace(values={**claim.values, "token": row.token})\n',
+        "        claim.values['token'] = row.token\n",
     ),
     Mutation(
         "a release leaves the token as it is",
         "sql/delivery_states.py",
-        'given_back = {"owner": None, "token": NEXT_TOKEN,',
-        'given_back = {"owner": None, "token": row.token,',
+        "token=NEXT_TOKEN,\n        available_at=row.available_at - lease",
+        "token=row.token,\n        available_at=row.available_at - lease",
         also=[Change("sql/claim_ends.py", "row.token - 1", "row.token + 0")],
     ),
     Mutation(
         "an operator's retry leaves the token as it is",
         "sql/delivery_states.py",
-        "return Transition(~FINISHED, {**_BEGUN_ANEW, **due})",
-        'return Transition(~FINISHED, {**_BEGUN_ANEW, **due, "token": deliveries.c.token})',
+        "token=NEXT_TOKEN,\n        available_at=now + pause_of(deliveries.c.handler),\n"
+        "        owner=None,\n        parked_at=None,",
+        "available_at=now + pause_of(deliveries.c.handler),\n"
+        "        owner=None,\n        parked_at=None,",
     ),
     Mutation(
         "an operator's discard leaves the token as it is",
         "sql/delivery_states.py",
-        '"discarded_at": now, "token": NEXT_TOKEN}',
-        '"discarded_at": now}',
+        "token=NEXT_TOKEN,\n        available_at=None,",
+        "available_at=None,",
         expected="what is discarded is not pending, which is all that a transaction and a failure "
         "look for; and what a batch settles again stays as it was",
     ),
@@ -88,14 +90,14 @@ MUTATIONS = (
     Mutation(
         "a claim does not wait for the end of a lease",
         "sql/delivery_states.py",
-        "when=sa.and_(CLAIMABLE, row.available_at <= now)",
-        "when=sa.and_(CLAIMABLE, row.available_at <= now + lease_seconds)",
+        "sa.and_(CLAIMABLE, row.available_at <= now)",
+        "sa.and_(CLAIMABLE, row.available_at <= now + lease_seconds)",
     ),
     Mutation(
         "a claim does not count as an attempt",
         "sql/delivery_states.py",
-        "deliveries.c.attempts + sa.case((is_fine, 1), else_=0)",
-        "deliveries.c.attempts",
+        "row.attempts + sa.case((is_fine, 1), else_=0)",
+        "row.attempts",
     ),
     Mutation(
         "a claim tries again what had its last attempt",
@@ -106,26 +108,28 @@ MUTATIONS = (
     Mutation(
         "a release counts as an attempt",
         "sql/delivery_states.py",
-        "return Transition(PENDING, {**_UNCOUNTED, **given_back})",
-        "return Transition(PENDING, given_back)",
+        "        attempts=UNCOUNTED,\n"
+        "        token=NEXT_TOKEN,\n"
+        "        available_at=row.available_at - lease",
+        "        token=NEXT_TOKEN,\n        available_at=row.available_at - lease",
     ),
     Mutation(
         "what is released is due only when its lease ends",
         "sql/delivery_states.py",
-        "due = row.available_at - lease_seconds + pause_of",
-        "due = row.available_at + pause_of",
+        "row.available_at - lease_seconds + pause_of",
+        "row.available_at + pause_of",
     ),
     Mutation(
         "an outage counts as an attempt",
         "sql/delivery_states.py",
-        "return {**_UNCOUNTED, **more} if is_away else {}",
-        "return more if is_away else {}",
+        '{"attempts": UNCOUNTED, "unavailable_attempts": more}',
+        '{"unavailable_attempts": more}',
     ),
     Mutation(
         "what fails is due at once",
         "sql/delivery_states.py",
-        '{"available_at": now + seconds}',
-        '{"available_at": now + 0 * seconds}',
+        "available_at=now + seconds",
+        "available_at=now + 0 * seconds",
     ),
     Mutation(
         "what is only unavailable is parked by counting",
@@ -239,8 +243,8 @@ MUTATIONS = (
     Mutation(
         "a settlement that is made again finds that another process has it",
         "sql/delivery_states.py",
-        "when=~PARKED if again else PENDING",
-        "when=PENDING",
+        "~PARKED if again else PENDING",
+        "PENDING",
     ),
     Mutation(
         "a batch tells all that their claims were hit",
@@ -513,14 +517,14 @@ MUTATIONS = (
     Mutation(
         "a retry leaves the attempts as they are",
         "sql/delivery_states.py",
-        '_BEGUN_ANEW = {\n    "attempts": 0,\n',
-        "_BEGUN_ANEW = {\n",
+        "~FINISHED,\n        attempts=0,",
+        "~FINISHED,",
     ),
     Mutation(
         "what is done can be decided about",
         "extensions/operations/delivery_admin.py",
         "change.update(this)",
-        "change._replace(when=this).update()",
+        "Transition(this, **change.values).update()",
     ),
     Mutation(
         "events are pruned before their deliveries are done",
@@ -548,8 +552,8 @@ MUTATIONS = (
         also=[
             Change(
                 "sql/delivery_states.py",
-                "when = sa.and_(FINISHED, deliveries.c.discarded_at.is_(None))",
-                "when = FINISHED",
+                "sa.and_(FINISHED, deliveries.c.discarded_at.is_(None))",
+                "FINISHED",
             )
         ],
     ),
@@ -619,7 +623,7 @@ MUTATIONS = (
         "sql/ordered_deliveries.py",
         "claim = claimed(now, database.process, policy.lease_seconds)\n",
         "claim = claimed(now, database.process, policy.lease_seconds)\n"
-        "        claim = claim._replace(when=sa.and_(row.parked_at.is_(None), ~row.blocked))\n",
+        "        claim.when = sa.and_(row.parked_at.is_(None), ~row.blocked)\n",
     ),
     Mutation(
         "an ordered handler that is renamed has new lanes",

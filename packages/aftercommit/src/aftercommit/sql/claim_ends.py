@@ -8,16 +8,17 @@ Of each outcome but success, which the row itself says, a delivery keeps the las
 """
 
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import sqlalchemy as sa
 from anyio import Event
 from anyio.lowlevel import checkpoint
 
 from aftercommit.claims import Claim
+from aftercommit.envelopes import EventId
 from aftercommit.errors import DeliverySuperseded
 from aftercommit.sql.database import Database
-from aftercommit.sql.delivery_states import CLAIM_COLUMNS, OF_THESE_CLAIMS, ClaimKey, Transition
+from aftercommit.sql.delivery_states import Transition
 from aftercommit.sql.exceptions import DeliveryLocked
 from aftercommit.sql.lock_order import change_in_order
 from aftercommit.sql.tables import deliveries, failures
@@ -25,6 +26,36 @@ from aftercommit.sql.transaction import Transaction
 from aftercommit.sql.write_line import Writer
 
 BATCH_SIZE = 128  # SQLite has a limit for what makes one statement
+# What a process writes about its own claim, it writes under the token of this claim. If somebody
+# else has claimed the delivery since then, or an operator has decided, it hits no row.
+
+
+class ClaimKey(NamedTuple):
+    """What tells a claim from all others: the key of the delivery, and its token."""
+
+    event_id: EventId
+    handler: str
+    token: int
+
+    @classmethod
+    def of(cls, claim: Claim) -> "ClaimKey":
+        """Return the key of a claim."""
+        return cls(claim.envelope.id, claim.handler, claim.token)
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """The parameters by which a statement `OF_THIS_CLAIM` finds the row."""
+        return {f"this_{name}": value for name, value in self._asdict().items()}
+
+
+CLAIM_COLUMNS = [deliveries.c[name] for name in ClaimKey._fields]
+_CLAIMS: sa.BindParameter[Any] = sa.bindparam("claims", expanding=True)
+OF_THESE_CLAIMS = sa.tuple_(*CLAIM_COLUMNS).in_(_CLAIMS)
+# a list of one costs SQLAlchemy more than a comparison
+OF_THIS_CLAIM = sa.and_(
+    *(column == sa.bindparam(f"this_{column.name}") for column in CLAIM_COLUMNS)
+)
+
 EndAll = Callable[[Sequence[ClaimKey]], Awaitable[Collection[ClaimKey]]]
 """Ends those of these claims whose rows are not locked; returns those that it has hit."""
 Fate = Literal["hit", "superseded", "locked"]

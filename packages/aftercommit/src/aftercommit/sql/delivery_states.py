@@ -19,13 +19,10 @@ and in which state that can happen; tests compare this module with the page. The
 - `schema_version` is that of the event. It never changes, and claims go by it.
 """
 
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import sqlalchemy as sa
 
-from aftercommit.claims import Claim
-from aftercommit.envelopes import EventId
 from aftercommit.sql.tables import (
     CLAIMABLE,
     FINISHED,
@@ -102,59 +99,24 @@ def pause_of(handler: sa.ColumnElement[str]) -> sa.Case[float]:
     return sa.case((sa.exists(this.with_for_update(read=True, key_share=True)), PAUSE), else_=0.0)
 
 
-# Transitions
+# Transitions: what can happen to a delivery
 
 NEXT_TOKEN = deliveries.c.token + 1
-_UNCOUNTED = {"attempts": deliveries.c.attempts - 1}
-_BEGUN_ANEW = {
-    "attempts": 0,
-    "unavailable_attempts": 0,
-    "token": NEXT_TOKEN,
-    "owner": None,
-    "parked_at": None,
-}
+UNCOUNTED = deliveries.c.attempts - 1
 
 
-class Transition(NamedTuple):
-    """What can happen to a delivery: `when`, as a condition of its row, and what is set then."""
+class Transition:
+    """Something that can happen to a delivery: `when`, as a condition of its row, and what is set.
 
-    when: sa.ColumnElement[bool]
-    values: Mapping[str, Any]
+    An UPDATE sees the row as it was, in all that it sets.
+    """
+
+    def __init__(self, when: sa.ColumnElement[bool], **values: Any) -> None:
+        self.when, self.values = when, values
 
     def update(self, *which: sa.ColumnElement[bool]) -> sa.Update:
         """Return the statement by which it happens to those of these deliveries that allow it."""
         return sa.update(deliveries).where(*which, self.when).values(**self.values)
-
-
-# What a process writes about its own claim, it writes under the token of this claim. If somebody
-# else has claimed the delivery since then, or an operator has decided, it hits no row.
-
-
-class ClaimKey(NamedTuple):
-    """What tells a claim from all others: the key of the delivery, and its token."""
-
-    event_id: EventId
-    handler: str
-    token: int
-
-    @classmethod
-    def of(cls, claim: Claim) -> "ClaimKey":
-        """Return the key of a claim."""
-        return cls(claim.envelope.id, claim.handler, claim.token)
-
-    @property
-    def params(self) -> dict[str, Any]:
-        """The parameters by which a statement `OF_THIS_CLAIM` finds the row."""
-        return {f"this_{name}": value for name, value in self._asdict().items()}
-
-
-CLAIM_COLUMNS = [deliveries.c[name] for name in ClaimKey._fields]
-_CLAIMS: sa.BindParameter[Any] = sa.bindparam("claims", expanding=True)
-OF_THESE_CLAIMS = sa.tuple_(*CLAIM_COLUMNS).in_(_CLAIMS)
-# a list of one costs SQLAlchemy more than a comparison
-OF_THIS_CLAIM = sa.and_(
-    *(column == sa.bindparam(f"this_{column.name}") for column in CLAIM_COLUMNS)
-)
 
 
 # Stored: the values of a new row
@@ -170,7 +132,7 @@ def new_and_claimed(now: Now, process: str, lease_seconds: float) -> dict[str, A
     return new(now + lease_seconds, owner=process) | {"attempts": 1}
 
 
-# Claimed
+# Claimed: it may begin
 
 
 def claimed(now: Now, process: str, lease_seconds: float) -> Transition:
@@ -180,14 +142,12 @@ def claimed(now: Now, process: str, lease_seconds: float) -> Transition:
     """
     row = deliveries.c
     return Transition(
-        when=sa.and_(CLAIMABLE, row.available_at <= now),
-        values={
-            "attempts": row.attempts + 1,
-            "token": NEXT_TOKEN,
-            "available_at": now + lease_seconds,
-            "owner": process,
-            "previous_owner": row.owner,  # SET sees the row as it was
-        },
+        sa.and_(CLAIMABLE, row.available_at <= now),
+        attempts=row.attempts + 1,
+        token=NEXT_TOKEN,
+        available_at=now + lease_seconds,
+        owner=process,
+        previous_owner=row.owner,
     )
 
 
@@ -196,17 +156,17 @@ def claimed_or_parked(claim: Transition, now: Now, problem: sa.ColumnElement[str
 
     What can never be handled would otherwise be the longest due in each later claim.
     """
-    is_fine = problem.is_(None)
-    or_parked = {
-        "attempts": deliveries.c.attempts + sa.case((is_fine, 1), else_=0),
+    row, is_fine = deliveries.c, problem.is_(None)
+    unless_fine: dict[str, Any] = {
+        "attempts": row.attempts + sa.case((is_fine, 1), else_=0),
         "owner": sa.case((is_fine, claim.values["owner"])),
         "parked_at": sa.case((~is_fine, now)),
-        "last_error": sa.func.coalesce(problem, deliveries.c.last_error),
+        "last_error": sa.func.coalesce(problem, row.last_error),
     }
-    return claim._replace(values={**claim.values, **or_parked})
+    return Transition(claim.when, **claim.values | unless_fine)
 
 
-# How a claim ends: its owner writes that, under its token
+# Ended by the owner of the claim: it writes under its token, `OF_THIS_CLAIM` (`claim_ends.py`)
 
 
 def done(now: Now, lease_seconds: float, *, again: bool = False) -> Transition:
@@ -217,13 +177,11 @@ def done(now: Now, lease_seconds: float, *, again: bool = False) -> Transition:
     row = deliveries.c
     took = now - row.available_at + lease_seconds  # the lease has begun so long ago
     return Transition(
-        when=~PARKED if again else PENDING,
-        values={
-            "completed_at": sa.func.coalesce(row.completed_at, now),
-            "duration_seconds": sa.func.coalesce(row.duration_seconds, took),
-            "available_at": None,
-            "last_error": None,
-        },
+        ~PARKED if again else PENDING,
+        completed_at=sa.func.coalesce(row.completed_at, now),
+        duration_seconds=sa.func.coalesce(row.duration_seconds, took),
+        available_at=None,
+        last_error=None,
     )
 
 
@@ -232,60 +190,94 @@ def retrying(now: Now, error: str, seconds: float, *, is_away: bool = False) -> 
 
     An attempt that has failed because a resource `is_away` does not count.
     """
-    due = {"available_at": now + seconds}
-    return Transition(PENDING, {"owner": None, "last_error": error, **due, **_away(is_away)})
+    more = _unavailable() if is_away else {}
+    return Transition(PENDING, owner=None, available_at=now + seconds, last_error=error, **more)
 
 
 def parked(now: Now, error: str, *, is_away: bool = False) -> Transition:
     """Running → parked: the attempt has failed, and only an operator may decide on another one."""
-    since = {"parked_at": now}
-    return Transition(PENDING, {"owner": None, "last_error": error, **since, **_away(is_away)})
+    more = _unavailable() if is_away else {}
+    return Transition(PENDING, owner=None, parked_at=now, last_error=error, **more)
+
+
+def _unavailable() -> dict[str, Any]:
+    more = deliveries.c.unavailable_attempts + 1
+    return {"attempts": UNCOUNTED, "unavailable_attempts": more}
 
 
 def unreadable(now: Now, error: str) -> Transition:
     """Running → parked: its event cannot be read, so that no attempt has begun."""
-    return Transition(PENDING, {**parked(now, error).values, **_UNCOUNTED})
+    return Transition(PENDING, attempts=UNCOUNTED, owner=None, parked_at=now, last_error=error)
 
 
 def released(lease_seconds: float) -> Transition:
     """Running → due: the claim is given back, and does not count. It is due since it was made."""
     row = deliveries.c
-    due = row.available_at - lease_seconds + pause_of(row.handler)
-    given_back = {"owner": None, "token": NEXT_TOKEN, "available_at": due}
-    return Transition(PENDING, {**_UNCOUNTED, **given_back})
+    return Transition(
+        PENDING,
+        attempts=UNCOUNTED,
+        token=NEXT_TOKEN,
+        available_at=row.available_at - lease_seconds + pause_of(row.handler),
+        owner=None,
+    )
 
 
-# What operators decide. A process that runs the delivery loses it, by the token
+# Decided by operators: a process that runs the delivery loses it, by the token
 
 
 def retried(now: Now) -> Transition:
     """Not done → due, or blocked or paused as before: all its attempts are before it again."""
-    due = {"available_at": now + pause_of(deliveries.c.handler)}
-    return Transition(~FINISHED, {**_BEGUN_ANEW, **due})
-
-
-def discarded(now: Now, *, reason: str | None = None) -> Transition:
-    """Not done → discarded: it ends although its handler has not done it."""
-    ended = {"completed_at": now, "discarded_at": now, "token": NEXT_TOKEN}
-    why = {"last_error": reason} if reason else {}
     return Transition(
-        ~FINISHED, ended | why | dict.fromkeys(("available_at", "parked_at", "owner"))
+        ~FINISHED,
+        attempts=0,
+        unavailable_attempts=0,
+        token=NEXT_TOKEN,
+        available_at=now + pause_of(deliveries.c.handler),
+        owner=None,
+        parked_at=None,
+    )
+
+
+def discarded(now: Now, **last_error: str) -> Transition:
+    """Not done → discarded: it ends although its handler has not done it, for a `last_error`."""
+    return Transition(
+        ~FINISHED,
+        token=NEXT_TOKEN,
+        available_at=None,
+        owner=None,
+        parked_at=None,
+        completed_at=now,
+        discarded_at=now,
+        **last_error,
     )
 
 
 def revoked(now: Now) -> Transition:
     """Running → due: the claim is taken from its process, which knows what is erased by now."""
-    due = {"available_at": now + pause_of(deliveries.c.handler)}
-    when = sa.and_(PENDING, deliveries.c.owner.is_not(None))
-    return Transition(when, {**_UNCOUNTED, "owner": None, "token": NEXT_TOKEN, **due})
+    return Transition(
+        sa.and_(PENDING, deliveries.c.owner.is_not(None)),
+        attempts=UNCOUNTED,
+        token=NEXT_TOKEN,
+        available_at=now + pause_of(deliveries.c.handler),
+        owner=None,
+    )
 
 
 def replayed(now: Now, handler: sa.ColumnElement[str]) -> Transition:
-    """Done → due: its handler does it once more, which is paused by its present name, if it is."""
-    past = ("completed_at", "discarded_at", "duration_seconds", "previous_owner", "last_error")
-    anew = {**_BEGUN_ANEW, **dict.fromkeys(past), "replay": True}
-    when = sa.and_(FINISHED, deliveries.c.discarded_at.is_(None))
-    return Transition(when, {**anew, "available_at": now + pause_of(handler)})
+    """Done → due: its handler does it once more. The pause is that of the name it has now."""
+    return Transition(
+        sa.and_(FINISHED, deliveries.c.discarded_at.is_(None)),
+        attempts=0,
+        unavailable_attempts=0,
+        token=NEXT_TOKEN,
+        available_at=now + pause_of(handler),
+        replay=True,
+        owner=None,
+        previous_owner=None,
+        last_error=None,
+        completed_at=None,
+        duration_seconds=None,
+    )
 
 
 def held() -> Transition:
@@ -294,50 +286,45 @@ def held() -> Transition:
     What a process runs, has lost or is about to change is left alone: it is little.
     """
     due = deliveries.c.available_at
-    when = sa.and_(PENDING, deliveries.c.owner.is_(None), due < PAUSE)
-    return Transition(when, {"available_at": due + PAUSE})
+    free = sa.and_(PENDING, deliveries.c.owner.is_(None), due < PAUSE)
+    return Transition(free, available_at=due + PAUSE)
 
 
 def resumed() -> Transition:
     """Paused → what it would be if its handler had never been paused."""
     due = deliveries.c.available_at
-    return Transition(sa.and_(PENDING, due > PAUSE), {"available_at": due - PAUSE})
+    return Transition(sa.and_(PENDING, due > PAUSE), available_at=due - PAUSE)
 
 
 def redacted(text: str, *, kept: str) -> Transition:
     """In any state: its last error may quote what is erased, unless it is one that is `kept`."""
-    return Transition(deliveries.c.last_error != kept, {"last_error": text})
+    return Transition(deliveries.c.last_error != kept, last_error=text)
 
 
 def event_redacted() -> Transition:
     """In any state: its event says something else now, and the page shall read it again."""
-    return Transition(sa.true(), {"token": NEXT_TOKEN})
+    return Transition(sa.true(), token=NEXT_TOKEN)
 
 
-# Lanes
+# Ordered: what happens to others of its lane
 
 
 def blocked() -> Transition:
     """Due → blocked: an earlier one of its lane was stored after it. What runs goes on."""
-    return Transition(sa.and_(IN_LANE, ~deliveries.c.blocked, IS_BEHIND), {"blocked": True})
+    return Transition(sa.and_(IN_LANE, ~deliveries.c.blocked, IS_BEHIND), blocked=True)
 
 
 def unblocked(now: Now) -> Transition:
-    """Blocked → due: no earlier one of its lane is left. It was not due before that."""
+    """Blocked → due, from now on, if its time has come: no earlier one of its lane is left."""
     row = deliveries.c
     due = sa.case((row.available_at < now, now), else_=row.available_at)
-    return Transition(sa.and_(~FINISHED, row.blocked), {"blocked": False, "available_at": due})
+    return Transition(sa.and_(~FINISHED, row.blocked), blocked=False, available_at=due)
 
 
-# Tests of applications
+# In tests of applications
 
 
 def aged(seconds: float) -> Transition:
     """In any state: so much time has passed, as far as the row knows."""
     due = deliveries.c.available_at
-    return Transition(due.is_not(None), {"available_at": due - seconds})
-
-
-def _away(is_away: bool) -> Mapping[str, Any]:
-    more = {"unavailable_attempts": deliveries.c.unavailable_attempts + 1}
-    return {**_UNCOUNTED, **more} if is_away else {}
+    return Transition(due.is_not(None), available_at=due - seconds)

@@ -11,16 +11,15 @@ from anyio import current_time
 from aftercommit.claims import Claim, DeliveryPolicy, NewDelivery
 from aftercommit.envelopes import Envelope, EventId
 from aftercommit.errors import InvalidMessage
-from aftercommit.sql.claim_ends import BATCH_SIZE, why_missed
-from aftercommit.sql.database import Database
-from aftercommit.sql.delivery_states import (
+from aftercommit.sql.claim_ends import (
+    BATCH_SIZE,
     OF_THESE_CLAIMS,
     OF_THIS_CLAIM,
     ClaimKey,
-    claimed,
-    done,
-    pause_of,
+    why_missed,
 )
+from aftercommit.sql.database import Database
+from aftercommit.sql.delivery_states import claimed, done, pause_of
 from aftercommit.sql.lane_repair import unblock_soon
 from aftercommit.sql.lanes import Place, insertion, lock_lanes, rows_of, unblocking
 from aftercommit.sql.lock_order import change_in_order

@@ -19,14 +19,12 @@ from aftercommit.codec import MAX_EVENT_LENGTH, Codec
 from aftercommit.envelopes import Envelope
 from aftercommit.errors import DeliverySuperseded, InvalidMessage, InvalidPayload, is_away
 from aftercommit.sql import claim_ends, delivery_states
-from aftercommit.sql.claim_ends import Batches, describe
+from aftercommit.sql.claim_ends import OF_THIS_CLAIM, Batches, ClaimKey, describe
 from aftercommit.sql.database import Database
 from aftercommit.sql.delivery_states import (
     DUE_AT,
-    OF_THIS_CLAIM,
     PAUSED,
     PAUSED_HANDLERS,
-    ClaimKey,
     is_scheduled,
     pause_of,
 )

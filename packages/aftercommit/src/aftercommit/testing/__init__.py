@@ -35,7 +35,7 @@ from aftercommit.claims import CommandWork, Report
 from aftercommit.process.app import App
 from aftercommit.process.application import Application
 from aftercommit.sql import tables
-from aftercommit.sql.delivery_states import aged, replayed
+from aftercommit.sql.delivery_states import Transition, aged, replayed
 from aftercommit.sql.schema import ensure_schema
 from aftercommit.testing.killing import kill_when_it_waits as kill_when_it_waits
 from aftercommit.testing.missing import omissions as omissions
@@ -215,10 +215,10 @@ async def replay(application: Application, *handlers: str) -> None:
     >>> anyio.run(main)  # `count_order` is not idempotent
     {'placed': 2, 'cancelled': 0}
     """
-    handler = tables.deliveries.c.handler
-    anew = replayed(application.database.clock, handler)._replace(when=handler.in_(handlers))
+    handler, now = tables.deliveries.c.handler, application.database.clock
+    anew = replayed(now, handler).values | {"parked_at": None, "discarded_at": None}
     async with application.database.write_transaction() as transaction:
-        await transaction.execute(anew.update())
+        await transaction.execute(Transition(handler.in_(handlers), **anew).update())
         await transaction.commit()
 
 

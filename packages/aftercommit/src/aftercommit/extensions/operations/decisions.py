@@ -15,9 +15,9 @@ import sqlalchemy as sa
 from aftercommit.envelopes import EventId
 from aftercommit.errors import InvalidValue
 from aftercommit.extensions.operations.times import in_utc
-from aftercommit.sql.claim_ends import REASONS
+from aftercommit.sql.claim_ends import CLAIM_COLUMNS, REASONS
 from aftercommit.sql.database import Database
-from aftercommit.sql.delivery_states import CLAIM_COLUMNS, revoked
+from aftercommit.sql.delivery_states import revoked
 from aftercommit.sql.lanes import Place
 from aftercommit.sql.lock_order import lock_deliveries
 from aftercommit.sql.tables import decisions, deliveries, failures

@@ -93,7 +93,7 @@ async def end_deliveries(
     locked = (await transaction.execute(in_order.with_for_update(key_share=True))).scalars().all()
     places = await take_over(transaction, database, _of(of))
     await decision.store(transaction, database, "erase", [(each, None) for each in locked])
-    end = discarded(database.clock, reason=reason)
+    end = discarded(database.clock, last_error=reason)
     count = await transaction.execute_dml(end.update(_of(of), deliveries.c.handler.in_(discard)))
     left = [place for place in places if place.ended_handler in discard]
     await after_end(transaction, database, left)

@@ -16,9 +16,9 @@ from aftercommit.codec import MAX_EVENT_LENGTH
 from aftercommit.errors import InvalidPayload
 from aftercommit.extensions.postgresql.autocommit import Records, SingleStatements
 from aftercommit.sql import claim_ends, outbox
-from aftercommit.sql.claim_ends import Batches
+from aftercommit.sql.claim_ends import Batches, ClaimKey
 from aftercommit.sql.database import Database
-from aftercommit.sql.delivery_states import ClaimKey, done
+from aftercommit.sql.delivery_states import done
 
 _, *_PARTS = re.split(r"-- name: (\w+)\n", Path(__file__).with_suffix(".sql").read_text())
 STATEMENTS = dict(zip(_PARTS[::2], _PARTS[1::2], strict=True))
