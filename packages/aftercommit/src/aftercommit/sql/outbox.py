@@ -83,7 +83,8 @@ class SqlAlchemyOutbox:
         self._pauses = KnownPauses(database)
         self._insert_events = sa.insert(events).values(recorded_at=now, **database.backend.position)
         self._ordered = cache(partial(OrderedDeliveries, database, policy))  # if there are any
-        self._seconds_until_due, self._claims = cache(self._look), cache(self._claim_statements)
+        self._seconds_until_due = cache(self._look)
+        self._claim_statement = cache(partial(claim_statement, database, policy))
 
     async def store(
         self, transaction: Transaction, envelopes: Sequence[Envelope], new: Sequence[NewDelivery]
@@ -172,9 +173,10 @@ class SqlAlchemyOutbox:
         asked = {"limit": limit, **handler_params(handlers)}
         async with self.database.write_transaction() as transaction:
             leased_at = current_time()  # not before: it may have waited in line for long
-            live, replayed = self._claims(len(handlers))
-            rows = (await transaction.execute(live, asked)).mappings().all()
-            rows = rows or (await transaction.execute(replayed, asked)).mappings().all()
+            for replay in (False, True):  # what is replayed waits for all else
+                statement = self._claim_statement(len(handlers), replay)
+                if rows := (await transaction.execute(statement, asked)).mappings().all():
+                    break
             lost = [claim_ends.expired(row) for row in rows if row["previous_owner"]]
             await claim_ends.record(transaction, self.database.clock, "lease_expired", lost)
             claimed = [row for row in rows if row["parked_at"] is None]
@@ -224,10 +226,6 @@ class SqlAlchemyOutbox:
         live, replayed = (first_of_each(codec, count, r, pause, which=which) for r in (False, True))
         return sa.union_all(*live, *replayed)
 
-    def _claim_statements(self, count: int) -> Sequence[ReturningUpdate[Any]]:
-        this = count, self.database, self._policy
-        return [claim_statement(replay, *this) for replay in (False, True)]
-
 
 def log_parked(row: Mapping[Any, Any], error: str) -> None:
     """Name a delivery that a claim has parked."""
@@ -235,9 +233,9 @@ def log_parked(row: Mapping[Any, Any], error: str) -> None:
 
 
 def claim_statement(
-    replay: bool, count: int, database: Database, policy: DeliveryPolicy
+    database: Database, policy: DeliveryPolicy, count: int, replay: bool
 ) -> ReturningUpdate[Any]:
-    """Return the statement that claims what is due for so many handlers.
+    """Return the statement that claims what is due for so many handlers, of replays or all else.
 
     What is due is read by parts, all of them at the same time, each in the order of its index and
     up to the limit; in a CTE, as a subquery may be executed again for each row of the outer table.
