@@ -116,7 +116,11 @@ class Transition:
 
     def update(self, *which: sa.ColumnElement[bool]) -> sa.Update:
         """Return the statement by which it happens to those of these deliveries that allow it."""
-        return sa.update(deliveries).where(*which, self.when).values(**self.values)
+        return self.update_found(*which, self.when)
+
+    def update_found(self, *which: sa.ColumnElement[bool]) -> sa.Update:
+        """Return the same for deliveries of which a part of the statement has asked that before."""
+        return sa.update(deliveries).where(*which).values(**self.values)
 
 
 # Stored: the values of a new row

@@ -59,8 +59,7 @@ def change_in_order(
     if database.backend.single_writer:
         return transition.update(*which)
     these = in_order(*which, transition.when, skip_locked=skip_locked).cte("these")
-    change = sa.update(deliveries).values(**transition.values)
-    return change.where(*(column == these.c[column.name] for column in KEY))
+    return transition.update_found(*(column == these.c[column.name] for column in KEY))
 
 
 def in_order(*which: sa.ColumnElement[bool], skip_locked: bool = False) -> sa.Select[object, str]:

@@ -95,7 +95,8 @@ class OrderedDeliveries:
     ) -> Sequence[Claim]:
         """Unblock what comes after a delivery that is done, and perhaps claim it.
 
-        If its lane is not free, that is done soon after the commit.
+        If its lane is not free, that is done soon after the commit. The next one is claimed if it
+        is of the same tree, and can be read; else a worker does that.
         """
         envelope = ended.envelope
         if not is_free:
@@ -105,23 +106,18 @@ class OrderedDeliveries:
         found = (await transaction.execute(self._next, place._asdict())).all()
         claims: Sequence[Claim] = ()
         if found and follow and self._policy.dispatch == "inline":
-            claims = await self._follow(transaction, envelope, ClaimKey._make(found[0]))
+            key = ClaimKey._make(found[0])
+            [event] = (await transaction.execute(RAW_EVENTS, {"ids": [key.event_id]})).mappings()
+            try:
+                following: Envelope | None = self._database.codec.from_row(event)
+            except InvalidMessage:
+                following = None  # a worker parks it
+            tree = envelope.context.correlation_id
+            if following and following.context.correlation_id == tree:
+                claims = await self._claimed(transaction, [key], {key.event_id: following})
         if found and not claims:
             transaction.notify_workers()
         return claims
-
-    async def _follow(
-        self, transaction: Transaction, ended: Envelope, following: ClaimKey
-    ) -> Sequence[Claim]:
-        """Claim the next one if it is of the same tree, and can be read; else a worker does."""
-        [event] = (await transaction.execute(RAW_EVENTS, {"ids": [following.event_id]})).mappings()
-        try:
-            envelope = self._database.codec.from_row(event)
-        except InvalidMessage:
-            return ()
-        if envelope.context.correlation_id != ended.context.correlation_id:
-            return ()
-        return await self._claimed(transaction, [following], {envelope.id: envelope})
 
     async def _claimed(
         self,

@@ -269,12 +269,9 @@ def claim_statement(
             .lateral("locked")
         )
         due = sa.select(locked).select_from(found.join(locked, sa.true())).limit(limit).cte("due")
-    return (
-        sa.update(deliveries)
-        .where(row.event_id == due.c.event_id, row.handler == due.c.handler)
-        .values(**delivery_states.claimed_or_parked(claim, now, due.c.problem).values)
-        .returning(deliveries)
-    )
+    claim = delivery_states.claimed_or_parked(claim, now, due.c.problem)
+    this = row.event_id == due.c.event_id, row.handler == due.c.handler
+    return claim.update_found(*this).returning(deliveries)
 
 
 def _of_each(
