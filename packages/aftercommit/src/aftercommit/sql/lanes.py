@@ -28,7 +28,6 @@ from zlib import crc32
 import sqlalchemy as sa
 from sqlalchemy.sql.dml import ReturningUpdate
 
-from aftercommit.claims import NewDelivery
 from aftercommit.envelopes import EventId
 from aftercommit.sql.database import Database
 from aftercommit.sql.tables import FINISHED, IN_LANE, deliveries, events
@@ -71,40 +70,6 @@ def _lock_key(lane: str) -> int:
     name = lane.encode(errors="replace")
     key = int.from_bytes(blake2b(name, digest_size=8).digest(), signed=True)
     return key & -PARTS | crc32(name) % PARTS  # 0.2 locks by the latter
-
-
-def insertion(due: sa.ColumnElement[float]) -> sa.Insert:
-    """Return the statement that stores rows of lanes that are locked; it returns `blocked`.
-
-    `is_behind` says whether one before it in its lane is stored with the same statement.
-    """
-    last = sa.select(sa.func.max(_earlier.c.position)).where(
-        _earlier.c.lane == sa.bindparam("in_lane"), _earlier.c.completed_at.is_(None)
-    )
-    of_event = sa.select(events.c.position).where(
-        events.c.id == sa.bindparam("of_event", type_=sa.Uuid)
-    )
-    return sa.insert(deliveries).values(
-        attempts=0,
-        token=1,
-        available_at=due,
-        position=of_event.scalar_subquery(),
-        blocked=sa.or_(
-            sa.bindparam("is_behind", type_=sa.Boolean), last.scalar_subquery().is_not(None)
-        ),
-    )
-
-
-def rows_of(new: Iterable[NewDelivery]) -> list[dict[str, Any]]:
-    """Return the parameters of `insertion` for those of some deliveries that are in lanes."""
-    rows, seen = [], set[str]()
-    for envelope, handler, _, lane in new:
-        if lane:
-            key = {"event_id": envelope.id, "handler": handler, "lane": lane, "subscriber": handler}
-            key["schema_version"] = envelope.schema_version
-            rows.append(key | {"of_event": envelope.id, "in_lane": lane, "is_behind": lane in seen})
-            seen.add(lane)
-    return rows
 
 
 def _placement() -> ReturningUpdate[str, bool]:

@@ -1,6 +1,6 @@
-"""Stores, completes and claims the deliveries of ordered handlers: see `lanes.py`."""
+"""Completes and claims the deliveries of ordered handlers: see `lanes.py`."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 from anyio import current_time
 
-from aftercommit.claims import Claim, DeliveryPolicy, NewDelivery
+from aftercommit.claims import Claim, DeliveryPolicy
 from aftercommit.envelopes import Envelope, EventId
 from aftercommit.errors import InvalidMessage
 from aftercommit.sql.batch_settlement import (
@@ -22,14 +22,11 @@ from aftercommit.sql.batch_settlement import (
 )
 from aftercommit.sql.claim_statements import NEXT_TOKEN, RAW_EVENTS
 from aftercommit.sql.database import Database
-from aftercommit.sql.delivery_states import pause_of
 from aftercommit.sql.lane_repair import unblock_soon
-from aftercommit.sql.lanes import Place, insertion, lock_lanes, rows_of, unblocking
+from aftercommit.sql.lanes import Place, lock_lanes, unblocking
 from aftercommit.sql.tables import deliveries
 from aftercommit.sql.transaction import Transaction
 from aftercommit.sql.write_line import Writer
-
-ROWS_TOGETHER = 100  # of one INSERT: each has queries, and SQLite compares them with each other
 
 
 class OrderedDeliveries:
@@ -38,9 +35,6 @@ class OrderedDeliveries:
     def __init__(self, database: Database, policy: DeliveryPolicy) -> None:
         self._database, self._policy = database, policy
         now, row = database.clock, deliveries.c
-        stored = insertion(now + pause_of(sa.bindparam("subscriber")))
-        stored = stored.returning(row.event_id, row.handler, row.blocked)
-        self._insert = stored.execution_options(insertmanyvalues_page_size=ROWS_TOGETHER)
         is_new = (row.completed_at == now).label("is_new")
         self._settlement = settlement(database, policy).returning(is_new)
         self._next = unblocking(now).returning(row.event_id, row.handler, row.token)
@@ -55,25 +49,6 @@ class OrderedDeliveries:
             )
             .returning(deliveries)
         )
-
-    async def store(
-        self,
-        transaction: Transaction,
-        new: Sequence[NewDelivery],
-        *,
-        left: Collection[str] | None,
-    ) -> Sequence[Claim]:
-        """Store deliveries that are in lanes, and claim those that are first in their lanes.
-
-        Those to the handlers that are `left` to others are not claimed; None: to all of them.
-        """
-        found = (await transaction.execute(self._insert, rows_of(new))).all()
-        first = [ClaimKey(row.event_id, row.handler, 1) for row in found if not row.blocked]
-        ours = sorted(key for key in first if left is not None and key.handler not in left)
-        if first and not ours:
-            transaction.notify_workers()
-        of_event = {each.envelope.id: each.envelope for each in new}
-        return await self._claimed(transaction, ours, of_event) if ours else ()
 
     async def settle(self, delivery: Claim, *, follow: bool) -> Sequence[Claim]:
         """Mark a delivery as done that has no transaction of its own, and go on in its lane.
@@ -129,14 +104,15 @@ class OrderedDeliveries:
             return ()
         if envelope.context.correlation_id != ended.context.correlation_id:
             return ()
-        return await self._claimed(transaction, [following], {envelope.id: envelope})
+        return await self.claim(transaction, [following], {envelope.id: envelope})
 
-    async def _claimed(
+    async def claim(
         self,
         transaction: Transaction,
         wanted: Sequence[ClaimKey],
-        envelopes: dict[EventId, Envelope],
+        envelopes: Mapping[EventId, Envelope],
     ) -> Sequence[Claim]:
+        """Claim what is due of these deliveries, which are first in their lanes."""
         leased_at, rows = current_time(), list[sa.RowMapping]()
         for start in range(0, len(wanted), BATCH_SIZE):
             some = {"claims": wanted[start : start + BATCH_SIZE]}
