@@ -71,7 +71,7 @@ def test_each_step_leads_from_a_state_to_that_of_the_table(
     row = ROWS[state]
     found = set[tuple[State, Step, State]]()
     for step in [each for each in Step if is_tried(state, each)]:
-        store(connection, row)
+        store(connection, row | ({"position": None} if step is Step.PLACE else {}))
         assert state_of(connection) is state
         if (after := state_after(connection, transition(step), step)) is not None:
             found.add((state, step, after))
@@ -113,7 +113,7 @@ def test_a_new_delivery_is_in_the_state_of_the_table(step: Step, connection: sa.
     due = CLOCK + 10 if step is Step.COMMIT_FOR_LATER else CLOCK
     values = delivery_states.new(due, **columns)
     if step is Step.COMMIT:
-        values = delivery_states.new_and_claimed(CLOCK, "worker@host:1", LEASE)
+        values = delivery_states.new(CLOCK + LEASE) | delivery_states.new_and_claimed("a@host:1")
 
     store(connection, values)
 
@@ -152,6 +152,8 @@ def is_tried(state: State, step: Step) -> bool:
 
     That goes by its token alone, as long as nobody has claimed the delivery since then.
     """
+    if step is Step.PLACE:  # what has no place is blocked
+        return state is State.BLOCKED
     has_ended = state in (State.DUE, State.SCHEDULED, State.RETRYING, State.BLOCKED)
     return step not in STORED and not (step in BY_OWNERS and has_ended)
 
@@ -167,6 +169,8 @@ def transition(step: Step) -> Transition:
         "handler": deliveries.c.handler,
         "claim": claimed(CLOCK, "other@host:2", LEASE),
         "problem": sa.literal("it can never be handled"),
+        "position": sa.literal(3),
+        "is_blocked": sa.false(),
     }
     function = getattr(delivery_states, step.function)
     asked = [

@@ -34,6 +34,7 @@ class Step(Enum):
     GIVE_UP = "a permanent error, or the last attempt fails", "parked"
     REFUSE = "its event cannot be read: the attempt does not count", "unreadable"
     RELEASE = "released: the attempt does not count", "released"
+    PLACE = "first in its lane, at the COMMIT of a session", "placed"
     UNBLOCK = "the last one before it is done or discarded", "unblocked"
     BLOCK = "an earlier one of its lane is replayed", "blocked"
     RETRY = "retried by a person: attempts = 0", "retried"
@@ -70,6 +71,7 @@ TRANSITIONS: set[tuple[State, Step, State]] = {
     *((state, Step.REFUSE, State.PARKED) for state in CLAIMED),
     *((state, Step.RELEASE, State.DUE) for state in CLAIMED),
     *((state, Step.REVOKE, State.DUE) for state in CLAIMED),
+    (State.BLOCKED, Step.PLACE, State.DUE),
     (State.BLOCKED, Step.UNBLOCK, State.DUE),
     *((state, Step.BLOCK, State.BLOCKED) for state in WAITING | {State.LEASE_EXPIRED}),
     *((state, Step.BLOCK, state) for state in (State.RUNNING, State.PAUSED, State.PARKED)),

@@ -363,9 +363,10 @@ MUTATIONS = (
     ),
     Mutation(
         "events are stored without deliveries",
-        "sql/outbox.py",
-        "        if rows:\n            await transaction.execute(self._insert_deliveries, rows)",
-        "        if rows:\n            pass",
+        "sql/new_events.py",
+        "        if rows:\n            connection.execute(self._insert_deliveries, rows)",
+        "        if rows and not first_attempts:\n"
+        "            connection.execute(self._insert_deliveries, rows)",
     ),
     Mutation(
         "an error of the database that a handler swallows is forgotten",
@@ -461,8 +462,8 @@ MUTATIONS = (
     Mutation(
         "a commit does not look at pauses when it claims",
         "sql/outbox.py",
-        "await self._pauses.read(transaction) if inline else ()",
-        "()",
+        "paused=await self._pauses.read(transaction)",
+        "paused=()",
     ),
     Mutation(
         "nobody looks at pauses before an attempt",
@@ -578,14 +579,14 @@ MUTATIONS = (
     # lanes
     Mutation(
         "a new delivery does not wait for those before it",
-        "sql/lanes.py",
-        'sa.bindparam("is_behind", type_=sa.Boolean), last.scalar_subquery().is_not(None)',
-        'sa.bindparam("is_behind", type_=sa.Boolean), sa.false()',
+        "sql/new_events.py",
+        "blocked = sa.or_(is_behind, last.scalar_subquery().is_not(None))",
+        "blocked = is_behind",
     ),
     Mutation(
         "two deliveries of one commit do not wait for each other",
-        "sql/lanes.py",
-        '"is_behind": lane in seen',
+        "sql/new_events.py",
+        '"is_behind": lane in lanes',
         '"is_behind": False',
     ),
     Mutation(
@@ -634,36 +635,38 @@ MUTATIONS = (
     # sessions of the application
     Mutation(
         "a session records events without deliveries",
-        "outbox/caller_transaction.py",
-        "        if outstanding:\n",
-        "        if False:\n",
+        "sql/new_events.py",
+        "        if rows:\n            connection.execute(self._insert_deliveries, rows)",
+        "        if rows and first_attempts:\n"
+        "            connection.execute(self._insert_deliveries, rows)",
     ),
     Mutation(
         "a session records events without those of ordered handlers",
-        "outbox/caller_transaction.py",
-        "        store_in_lanes(connection, kind, now, new)\n",
-        "",
+        "outbox/caller_session.py",
+        "new_events.store(connection, rows, new)",
+        "new_events.store(connection, rows, [each for each in new if not each.lane])",
     ),
     Mutation(
         "once says of each message that it is new",
-        "outbox/caller_transaction.py",
-        "return context if stored.first() else None",
-        "return context",
+        "outbox/caller_session.py",
+        "is_new = connection.execute(database.note, row).first() is not None",
+        "is_new = bool(connection.execute(database.note, row))",
     ),
     Mutation(
         "what is recorded in a savepoint stays when that is rolled back",
-        "outbox/__init__.py",
+        "outbox/caller_session.py",
         "        session.info[RECORDED] = connection\n",
         "        session.info[RECORDED] = connection\n"
         "        if session.in_nested_transaction():\n"
-        "            again = partial(store, connection, self.app, events, subject, None)\n"
-        "            event.listen(session, 'after_soft_rollback', lambda *_: again(), once=True)\n",
+        "            rows, new = self._written([(each, subject) for each in events], None)\n"
+        "            again = lambda *_: database.new_events.store(connection, rows, new)\n"
+        "            event.listen(session, 'after_soft_rollback', again, once=True)\n",
     ),
     Mutation(
         "what is recorded in a handler is due before its time",
-        "outbox/caller_transaction.py",
-        'due = now + sa.bindparam("seconds", type_=sa.Double)',
-        'due = now + 0 * sa.bindparam("seconds", type_=sa.Double)',
+        "sql/new_events.py",
+        'later = self._due + sa.bindparam("seconds", type_=sa.Double)',
+        'later = self._due + int(not in_sessions) * sa.bindparam("seconds", type_=sa.Double)',
     ),
     Mutation(
         "a handler that exits ends its process",
@@ -741,8 +744,8 @@ MUTATIONS = (
     Mutation(
         "what a session records in lanes gets its places at once",
         "outbox/recorded_lanes.py",
-        'lanes.update(row["lane"] for row in rows)\n',
-        'lanes.update(row["lane"] for row in rows)\n    take_places(connection)\n',
+        "waiting.update(lanes)\n",
+        "waiting.update(lanes)\n    take_places(connection)\n",
         database="postgresql",
     ),
     Mutation(

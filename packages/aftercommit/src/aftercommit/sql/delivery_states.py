@@ -52,6 +52,8 @@ IS_BEHIND = sa.exists().where(  # an earlier one of its lane is not done
 )
 
 
+UNPLACED = sa.and_(IN_LANE, deliveries.c.position.is_(None))  # it gets its place with the COMMIT
+
 # States: conditions of a row
 
 
@@ -131,9 +133,9 @@ def new(due: sa.ColumnElement[float], **others: Any) -> dict[str, Any]:
     return {"attempts": 0, "token": 1, "available_at": due, **others}
 
 
-def new_and_claimed(now: Now, process: str, lease_seconds: float) -> dict[str, Any]:
-    """Store a delivery that the committing process has claimed: its first attempt, running."""
-    return new(now + lease_seconds, owner=process) | {"attempts": 1}
+def new_and_claimed(process: str) -> dict[str, Any]:
+    """Store one that the committing process has claimed: running, and due when the lease ends."""
+    return {"attempts": 1, "owner": process}
 
 
 # Claimed: it may begin
@@ -310,7 +312,12 @@ def event_redacted() -> Transition:
     return Transition(sa.true(), token=NEXT_TOKEN)
 
 
-# Ordered: what happens to others of its lane
+# Ordered: what happens in its lane
+
+
+def placed(position: sa.ColumnElement[int], is_blocked: sa.ColumnElement[bool]) -> Transition:
+    """Blocked → due, if it `is_blocked` no more: a session has stored it without a place."""
+    return Transition(UNPLACED, position=position, blocked=is_blocked)
 
 
 def blocked() -> Transition:

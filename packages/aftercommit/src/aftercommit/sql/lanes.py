@@ -29,10 +29,9 @@ from zlib import crc32
 import sqlalchemy as sa
 from sqlalchemy.sql.dml import ReturningUpdate
 
-from aftercommit.claims import NewDelivery
 from aftercommit.envelopes import EventId
 from aftercommit.sql.database import Database
-from aftercommit.sql.delivery_states import Now, unblocked
+from aftercommit.sql.delivery_states import UNPLACED, Now, placed, unblocked
 from aftercommit.sql.tables import FINISHED, IN_LANE, deliveries, events
 from aftercommit.sql.transaction import Transaction
 
@@ -66,40 +65,6 @@ def _lock_key(lane: str) -> int:
     return key & -PARTS | crc32(name) % PARTS  # 0.2 locks by the latter
 
 
-def insertion(due: sa.ColumnElement[float]) -> sa.Insert:
-    """Return the statement that stores rows of lanes that are locked; it returns `blocked`.
-
-    `is_behind` says whether one before it in its lane is stored with the same statement.
-    """
-    last = sa.select(sa.func.max(_earlier.c.position)).where(
-        _earlier.c.lane == sa.bindparam("in_lane"), _earlier.c.completed_at.is_(None)
-    )
-    of_event = sa.select(events.c.position).where(
-        events.c.id == sa.bindparam("of_event", type_=sa.Uuid)
-    )
-    return sa.insert(deliveries).values(
-        attempts=0,
-        token=1,
-        available_at=due,
-        position=of_event.scalar_subquery(),
-        blocked=sa.or_(
-            sa.bindparam("is_behind", type_=sa.Boolean), last.scalar_subquery().is_not(None)
-        ),
-    )
-
-
-def rows_of(new: Iterable[NewDelivery]) -> list[dict[str, Any]]:
-    """Return the parameters of `insertion` for those of some deliveries that are in lanes."""
-    rows, seen = [], set[str]()
-    for envelope, handler, _, lane in new:
-        if lane:
-            key = {"event_id": envelope.id, "handler": handler, "lane": lane, "subscriber": handler}
-            key["schema_version"] = envelope.schema_version
-            rows.append(key | {"of_event": envelope.id, "in_lane": lane, "is_behind": lane in seen})
-            seen.add(lane)
-    return rows
-
-
 def _placement() -> ReturningUpdate[str, bool]:
     """Return the statement that gives what has no position yet its place, in lanes that are locked.
 
@@ -114,7 +79,7 @@ def _placement() -> ReturningUpdate[str, bool]:
     new = (
         sa.select(row.event_id, row.handler, row.lane, recorded, number.label("number"))
         .join(events)
-        .where(IN_LANE, row.position.is_(None), row.lane.in_(lanes))
+        .where(UNPLACED, row.lane.in_(lanes))
         .cte("new")
     )
     each = sa.select(new.c.event_id).group_by(new.c.event_id).order_by(sa.func.min(new.c.recorded))
@@ -133,14 +98,11 @@ def _placement() -> ReturningUpdate[str, bool]:
     )
     is_stale = sa.func.current_setting("transaction_isolation").in_(SNAPSHOTS)
     blocked = sa.or_(is_stale, new.c.number > 1, is_behind)
-    return (
-        sa.update(deliveries)
-        .where(row.event_id == new.c.event_id, row.handler == new.c.handler)
-        .where(places.c.event_id == new.c.event_id)
-        .values(position=places.c.position, blocked=blocked)
-        .returning(row.lane, is_stale.label("is_stale"))
-        .add_cte(moved)
+    this = row.event_id == new.c.event_id, row.handler == new.c.handler
+    change = placed(places.c.position, blocked).update_found(
+        *this, places.c.event_id == row.event_id
     )
+    return change.returning(row.lane, is_stale.label("is_stale")).add_cte(moved)
 
 
 def unblocking(now: Now) -> sa.Update:

@@ -1,6 +1,6 @@
-"""Stores, completes and claims the deliveries of ordered handlers: see `lanes.py`."""
+"""Completes and claims the deliveries of ordered handlers: see `lanes.py`."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 from anyio import current_time
 
-from aftercommit.claims import Claim, DeliveryPolicy, NewDelivery
+from aftercommit.claims import Claim, DeliveryPolicy
 from aftercommit.envelopes import Envelope, EventId
 from aftercommit.errors import InvalidMessage
 from aftercommit.sql.claim_ends import (
@@ -19,15 +19,13 @@ from aftercommit.sql.claim_ends import (
     why_missed,
 )
 from aftercommit.sql.database import Database
-from aftercommit.sql.delivery_states import claimed, done, pause_of
+from aftercommit.sql.delivery_states import claimed, done
 from aftercommit.sql.lane_repair import unblock_soon
-from aftercommit.sql.lanes import Place, insertion, lock_lanes, rows_of, unblocking
+from aftercommit.sql.lanes import Place, lock_lanes, unblocking
 from aftercommit.sql.lock_order import change_in_order
 from aftercommit.sql.tables import RAW_EVENTS, deliveries
 from aftercommit.sql.transaction import Transaction
 from aftercommit.sql.write_line import Writer
-
-ROWS_TOGETHER = 100  # of one INSERT: each has queries, and SQLite compares them with each other
 
 
 class OrderedDeliveries:
@@ -36,9 +34,6 @@ class OrderedDeliveries:
     def __init__(self, database: Database, policy: DeliveryPolicy) -> None:
         self._database, self._policy = database, policy
         now, row = database.clock, deliveries.c
-        stored = insertion(now + pause_of(sa.bindparam("subscriber")))
-        stored = stored.returning(row.event_id, row.handler, row.blocked)
-        self._insert = stored.execution_options(insertmanyvalues_page_size=ROWS_TOGETHER)
         self._done = done(now, policy.lease_seconds, again=True)
         is_new = (row.completed_at == now).label("is_new")
         complete = change_in_order(database, self._done, OF_THIS_CLAIM, skip_locked=True)
@@ -47,25 +42,6 @@ class OrderedDeliveries:
         claim = claimed(now, database.process, policy.lease_seconds)
         is_fresh = row.owner.is_(None), row.attempts < policy.max_attempts
         self._claim = claim.update(OF_THESE_CLAIMS, *is_fresh).returning(deliveries)
-
-    async def store(
-        self,
-        transaction: Transaction,
-        new: Sequence[NewDelivery],
-        *,
-        left: Collection[str] | None,
-    ) -> Sequence[Claim]:
-        """Store deliveries that are in lanes, and claim those that are first in their lanes.
-
-        Those to the handlers that are `left` to others are not claimed; None: to all of them.
-        """
-        found = (await transaction.execute(self._insert, rows_of(new))).all()
-        first = [ClaimKey(row.event_id, row.handler, 1) for row in found if not row.blocked]
-        ours = sorted(key for key in first if left is not None and key.handler not in left)
-        if first and not ours:
-            transaction.notify_workers()
-        of_event = {each.envelope.id: each.envelope for each in new}
-        return await self._claimed(transaction, ours, of_event) if ours else ()
 
     async def settle(self, delivery: Claim, *, follow: bool) -> Sequence[Claim]:
         """Mark a delivery as done that has no transaction of its own, and go on in its lane.
@@ -114,17 +90,18 @@ class OrderedDeliveries:
                 following = None  # a worker parks it
             tree = envelope.context.correlation_id
             if following and following.context.correlation_id == tree:
-                claims = await self._claimed(transaction, [key], {key.event_id: following})
+                claims = await self.claim(transaction, [key], {key.event_id: following})
         if found and not claims:
             transaction.notify_workers()
         return claims
 
-    async def _claimed(
+    async def claim(
         self,
         transaction: Transaction,
         wanted: Sequence[ClaimKey],
-        envelopes: dict[EventId, Envelope],
+        envelopes: Mapping[EventId, Envelope],
     ) -> Sequence[Claim]:
+        """Claim what is due of these deliveries, which are first in their lanes."""
         leased_at, rows = current_time(), list[sa.RowMapping]()
         for start in range(0, len(wanted), BATCH_SIZE):
             some = {"claims": wanted[start : start + BATCH_SIZE]}

@@ -21,14 +21,9 @@ from aftercommit.errors import DeliverySuperseded, InvalidMessage, InvalidPayloa
 from aftercommit.sql import claim_ends, delivery_states
 from aftercommit.sql.claim_ends import OF_THIS_CLAIM, Batches, ClaimKey, describe
 from aftercommit.sql.database import Database
-from aftercommit.sql.delivery_states import (
-    DUE_AT,
-    PAUSED,
-    PAUSED_HANDLERS,
-    is_scheduled,
-    pause_of,
-)
+from aftercommit.sql.delivery_states import DUE_AT, PAUSED, PAUSED_HANDLERS, is_scheduled
 from aftercommit.sql.lock_order import change_in_order
+from aftercommit.sql.new_events import FirstAttempts, NewEvents
 from aftercommit.sql.ordered_deliveries import OrderedDeliveries, claim_of_row
 from aftercommit.sql.pauses import PAUSES_SECONDS, KnownPauses
 from aftercommit.sql.tables import BLOCKED, CLAIMABLE, RAW_EVENTS, deliveries, events
@@ -69,19 +64,14 @@ class SqlAlchemyOutbox:
     def __init__(self, database: Database, policy: DeliveryPolicy) -> None:
         self.database = database
         self._policy = policy
-        now, owner, lease = database.clock, database.process, policy.lease_seconds
+        now, lease = database.clock, policy.lease_seconds
         done, released = delivery_states.done(now, lease), delivery_states.released(lease)
         self._complete_this = done.update(OF_THIS_CLAIM)
         self._completions = Batches(database, delivery_states.done(now, lease, again=True))
         self._releases = Batches(database, released, "released")
         self._interruptions = Batches(database, released, "interrupted")
-        # no pause of "" moves the end of the lease
-        self._claimed = {"attempts": 1, "owner": owner, "seconds": lease, "subscriber": ""}
-        due = now + sa.bindparam("seconds", type_=sa.Double)
-        later = due + pause_of(sa.bindparam("subscriber"))
-        self._insert_deliveries = sa.insert(deliveries).values(token=1, available_at=later)
+        self._new_events = NewEvents(database.backend, now, in_sessions=False)
         self._pauses = KnownPauses(database)
-        self._insert_events = sa.insert(events).values(recorded_at=now, **database.backend.position)
         self._ordered = cache(partial(OrderedDeliveries, database, policy))  # if there are any
         self._seconds_until_due = cache(self._look)
         self._claim_statement = cache(partial(claim_statement, database, policy))
@@ -91,31 +81,33 @@ class SqlAlchemyOutbox:
     ) -> Sequence[Claim]:
         """Insert events, and their deliveries, in the caller's transaction.
 
-        Return the claims on them. What is due later or paused is left to workers, if not all is.
+        Return the claims on them. What is due later or paused is left to workers.
+
+        All INSERTs are one call of the driver: it is shielded as a whole, and its time limit is for
+        all of them together. An error of one is translated, and fails the transaction, as in
+        `Transaction.execute`; and the server has its limits for each of them.
         """
         if not envelopes:
             return []
-        first = partial(Claim, attempt=1, leased_at=current_time())
         rows = [self.database.codec.to_row(envelope) for envelope in envelopes]
-        await transaction.execute(self._insert_events, rows)
-        inline = self._policy.dispatch == "inline"
-        paused = await self._pauses.read(transaction) if inline else ()
-        rows, claims = [], list[Claim]()
-        for envelope, handler, delay, _ in (each for each in new if not each.lane):
-            key = {"event_id": envelope.id, "handler": handler, "subscriber": handler}
-            key["schema_version"] = envelope.schema_version
-            if inline and not delay and handler not in paused:
-                claims += [first(envelope=envelope, handler=handler)]
-                rows += [key | self._claimed]
-            else:
-                rows += [key | {"attempts": 0, "owner": None, "seconds": delay}]
-        if rows:
-            await transaction.execute(self._insert_deliveries, rows)
-            if not claims:
-                transaction.notify_workers()
-        if ordered := [each for each in new if each.lane]:
-            left = paused if inline else None
-            claims += await self._ordered().store(transaction, ordered, left=left)
+        first_attempts = None
+        if self._policy.dispatch == "inline":
+            first_attempts = FirstAttempts(
+                owner=self.database.process,
+                lease_seconds=self._policy.lease_seconds,
+                paused=await self._pauses.read(transaction),
+                leased_at=current_time(),
+            )
+        transaction.has_written = True
+        claims, firsts, _ = await transaction.run_sync(
+            lambda connection: self._new_events.store(connection, rows, new, first_attempts)
+        )
+        if firsts and first_attempts:
+            ours = sorted(each for each in firsts if each.handler not in first_attempts.paused)
+            stored = {envelope.id: envelope for envelope in envelopes}
+            claims = [*claims, *await self._ordered().claim(transaction, ours, stored)]
+        if not claims and (firsts or any(not each.lane for each in new)):
+            transaction.notify_workers()
         return claims
 
     async def ensure_not_paused(self, delivery: Claim) -> None:
