@@ -71,8 +71,6 @@ MUTATIONS = (
         "sql/delivery_states.py",
         "token=NEXT_TOKEN,\n        available_at=None,",
         "available_at=None,",
-        expected="what is discarded is not pending, which is all that a transaction and a failure "
-        "look for; and what a batch settles again stays as it was",
     ),
     Mutation(
         "a transaction commits though it has lost its delivery",
@@ -677,7 +675,7 @@ MUTATIONS = (
     # lanes that nobody mends
     Mutation(
         "a worker mends no lane in which two could begin",
-        "sql/lane_repair.py",
+        "sql/ordered_deliveries.py",
         'await transaction.execute_dml(not_first.update(IN_THESE_LANES), {"lanes": some})',
         "pass",
         expected="two can begin after a change in SQL, or if a process of 0.2 has settled again "
@@ -685,7 +683,7 @@ MUTATIONS = (
     ),
     Mutation(
         "a worker unblocks no lane that stands still",
-        "sql/lane_repair.py",
+        "sql/ordered_deliveries.py",
         "    for lane in await _try_to_unblock(database, stuck):",
         "    for lane in stuck[:0]:",
         expected="where there is one writer, no lane is passed by: whoever ends a delivery lets "
