@@ -147,6 +147,24 @@ def test_the_statements_of_asyncpg_set_what_all_others_set() -> None:
         assert {*re.findall(r"^ *(\w+) = ", change, re.MULTILINE)} == {*each.values}, name
 
 
+def test_no_other_module_says_what_is_set() -> None:
+    """Whoever looks for what can happen to a delivery finds all of it in one place."""
+    root = Path(aftercommit.__file__).parent
+    change, new = re.compile(r"update\((tables\.)?deliveries\)"), re.compile("insert.deliveries")
+    files = {
+        file.relative_to(root).as_posix(): file.read_text()
+        for file in root.rglob("*.py")
+        if "migrations" not in file.parts
+    }
+
+    assert {name for name, text in files.items() if change.search(text)} == {
+        "sql/delivery_states.py",
+        "sql/database.py",  # asks whether it could write
+    }
+    stored = [text for text in files.values() if new.search(text)]
+    assert [text for text in stored if "delivery_states import" not in text] == []
+
+
 def is_tried(state: State, step: Step) -> bool:
     """Tell whether the table is about this: a claim that has failed can still be made up for.
 
