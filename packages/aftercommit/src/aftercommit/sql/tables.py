@@ -105,7 +105,7 @@ _RAW = [sa.cast(column, sa.Text).label(column.name) for column in events.c if co
 _IDS: sa.BindParameter[Any] = sa.bindparam("ids", expanding=True)
 RAW_EVENTS = sa.select(events.c.id, *_RAW).where(events.c.id.in_(_IDS))
 
-deliveries = sa.Table(
+deliveries = sa.Table(  # what its columns mean for the life of a delivery: `delivery_states.py`
     "aftercommit_deliveries",
     metadata,
     sa.Column("event_id", sa.Uuid, sa.ForeignKey(events.c.id), primary_key=True),
