@@ -15,6 +15,7 @@ from aftercommit import Envelope, Outcome
 from simulation.claims import Claims
 from simulation.faults import Faults
 from simulation.rows import PAUSED, Row
+from simulation.steps import POSSIBLE, state_of
 from simulation.stored import Stored
 from simulation.world import Process, World, this_process
 
@@ -225,6 +226,9 @@ class Ledger:
 
     def _check_change(self, before: Row | None, row: Row) -> None:
         self._tell_change(before, row)
+        step = state_of(before), state_of(row)
+        if step[0] != step[1] and step not in POSSIBLE and self._reader.shows_each_commit:
+            self.world.fail(f"{self.name(row.key)} goes from {step[0]} to {step[1]}")
         if before:
             self._check_token(before, row)
             self._check_claims(before, row)

@@ -13,137 +13,121 @@ MUTATIONS = (
     # tokens: who has lost a claim can write nothing about it
     Mutation(
         "a transaction settles a delivery whatever its token is, and so does a failure",
-        "sql/batch_settlement.py",
-        'sa.bindparam(f"this_{column.name}") for column in _KEY_AND_TOKEN]',
-        'sa.bindparam(f"this_{column.name}") for column in _KEY_AND_TOKEN[:2]]',
+        "sql/claim_ends.py",
+        'sa.bindparam(f"this_{column.name}") for column in CLAIM_COLUMNS)',
+        'sa.bindparam(f"this_{column.name}") for column in CLAIM_COLUMNS[:2])',
     ),
     Mutation(
-        "a batch settles deliveries whatever their tokens are",
-        "sql/batch_settlement.py",
-        "database, settled, _CLAIMED, NOT_PARKED, skip_locked=True",
-        "database, settled, "
-        "sa.tuple_(*_KEY_AND_TOKEN[:2]).in_(sa.bindparam('keys', expanding=True)), "
-        "NOT_PARKED, skip_locked=True",
+        "a batch settles or releases deliveries whatever their tokens are",
+        "sql/claim_ends.py",
+        "change_in_order(database, end, OF_THESE_CLAIMS, skip_locked=True)",
+        "change_in_order(database, end, "
+        "sa.tuple_(*CLAIM_COLUMNS[:2]).in_(sa.bindparam('keys', expanding=True)), "
+        "skip_locked=True)",
         also=[
             Change(
-                "sql/outbox.py",
-                'self._settlement, {"claims": claims})).all()',
-                'self._settlement, {"keys": [each[:2] for each in claims]})).all()',
+                "sql/claim_ends.py",
+                'transaction.execute(self._statement, {"claims": claims})',
+                'transaction.execute(self._statement, {"keys": [each[:2] for each in claims]})',
             ),
             Change(
-                "sql/outbox.py",
-                "return [ClaimKey._make(row) for row in rows]",
-                "return [each for each in claims if each[:2] in [row[:2] for row in rows]]",
+                "sql/claim_ends.py",
+                'return [ClaimKey(row["event_id"], row["handler"], row["token"]) for row in ended]',
+                'hit = [(row["event_id"], row["handler"]) for row in ended]\n'
+                "        return [each for each in claims if each[:2] in hit]",
             ),
-            Change(
-                "sql/ordered_deliveries.py",
-                'these = {"claims": [claim_of(delivery)]}',
-                'these = {"keys": [claim_of(delivery)[:2]]}',
-            ),
-        ],
-    ),
-    Mutation(
-        "a batch releases deliveries whatever their tokens are",
-        "sql/batch_settlement.py",
-        "database, release, *_VALID, skip_locked=True",
-        "database, release, "
-        "sa.tuple_(*_KEY_AND_TOKEN[:2]).in_(sa.bindparam('keys', expanding=True)), "
-        "PENDING, skip_locked=True",
-        also=[
-            Change(
-                "sql/batch_settlement.py",
-                'self._statement, {"claims": claims}',
-                'self._statement, {"keys": [each[:2] for each in claims]}',
-            )
         ],
     ),
     Mutation(
         "a claim leaves the token as it is",
-        "sql/claim_statements.py",
-        "token=NEXT_TOKEN",
-        "token=columns.token",
+        "sql/delivery_states.py",
+        "token=NEXT_TOKEN,\n        available_at=now + lease_seconds",
+        "token=row.token,\n        available_at=now + lease_seconds",
     ),
     Mutation(
         "a claim on the next one of a lane leaves the token as it is",
         "sql/ordered_deliveries.py",
-        "token=NEXT_TOKEN",
-        "token=row.token",
+        "claim = claimed(now, database.process, policy.lease_seconds)\n",
+        "claim = claimed(now, database.process, policy.lease_seconds)\n"
+        "        claim.values['token'] = row.token\n",
     ),
     Mutation(
         "a release leaves the token as it is",
-        "sql/batch_settlement.py",
-        '"token": NEXT_TOKEN',
-        '"token": row.token',
-        also=[Change("sql/batch_settlement.py", "row.token - 1", "row.token + 0")],
+        "sql/delivery_states.py",
+        "token=NEXT_TOKEN,\n        available_at=row.available_at - lease",
+        "token=row.token,\n        available_at=row.available_at - lease",
+        also=[Change("sql/claim_ends.py", "row.token - 1", "row.token + 0")],
     ),
     Mutation(
         "an operator's retry leaves the token as it is",
-        "extensions/operations/delivery_admin.py",
-        'now = {"token": NEXT_TOKEN,',
-        'now = {"token": deliveries.c.token,',
+        "sql/delivery_states.py",
+        "token=NEXT_TOKEN,\n        available_at=now + pause_of(deliveries.c.handler),\n"
+        "        owner=None,\n        parked_at=None,",
+        "available_at=now + pause_of(deliveries.c.handler),\n"
+        "        owner=None,\n        parked_at=None,",
     ),
     Mutation(
         "an operator's discard leaves the token as it is",
-        "extensions/operations/delivery_admin.py",
-        "values(token=NEXT_TOKEN, **now, **ended)",
-        "values(**now, **ended)",
-        expected="what is discarded is not pending, which is all that a transaction and a failure "
-        "look for; and what a batch settles again stays as it was",
+        "sql/delivery_states.py",
+        "token=NEXT_TOKEN,\n        available_at=None,",
+        "available_at=None,",
     ),
     Mutation(
         "a transaction commits though it has lost its delivery",
         "sql/outbox.py",
-        "self._settle_one, claim_params(delivery)) != 1",
-        "self._settle_one, claim_params(delivery)) > 1",
+        "self._complete_this, ClaimKey.of(delivery).params) != 1",
+        "self._complete_this, ClaimKey.of(delivery).params) > 1",
     ),
     Mutation(
         "a failure of a claim that is lost is in the history all the same",
         "sql/outbox.py",
-        "execute_dml(failed, claim_params(delivery)) != 1",
-        "execute_dml(failed, claim_params(delivery)) > 1",
+        "execute_dml(failed, key.params) != 1",
+        "execute_dml(failed, key.params) > 1",
     ),
     # leases and attempts
     Mutation(
         "a claim does not wait for the end of a lease",
-        "sql/claim_statements.py",
-        "is_due = due_at <= now",
-        "is_due = due_at <= now + policy.lease_seconds",
+        "sql/delivery_states.py",
+        "sa.and_(CLAIMABLE, row.available_at <= now)",
+        "sa.and_(CLAIMABLE, row.available_at <= now + lease_seconds)",
     ),
     Mutation(
         "a claim does not count as an attempt",
-        "sql/claim_statements.py",
-        "attempts=columns.attempts + sa.case((is_fine, 1), else_=0)",
-        "attempts=columns.attempts",
+        "sql/delivery_states.py",
+        "row.attempts + sa.case((is_fine, 1), else_=0)",
+        "row.attempts",
     ),
     Mutation(
         "a claim tries again what had its last attempt",
-        "sql/claim_statements.py",
-        "columns.attempts >= policy.max_attempts",
-        "columns.attempts > policy.max_attempts",
+        "sql/outbox.py",
+        "row.attempts >= policy.max_attempts",
+        "row.attempts > policy.max_attempts",
     ),
     Mutation(
         "a release counts as an attempt",
-        "sql/batch_settlement.py",
-        '"attempts": row.attempts - 1',
-        '"attempts": row.attempts',
+        "sql/delivery_states.py",
+        "        attempts=UNCOUNTED,\n"
+        "        token=NEXT_TOKEN,\n"
+        "        available_at=row.available_at - lease",
+        "        token=NEXT_TOKEN,\n        available_at=row.available_at - lease",
     ),
     Mutation(
         "what is released is due only when its lease ends",
-        "sql/batch_settlement.py",
-        "row.available_at - policy.lease_seconds + pause_of",
+        "sql/delivery_states.py",
+        "row.available_at - lease_seconds + pause_of",
         "row.available_at + pause_of",
     ),
     Mutation(
         "an outage counts as an attempt",
-        "sql/outbox.py",
-        '            fate["attempts"] = columns.attempts - 1\n',
-        "",
+        "sql/delivery_states.py",
+        '{"attempts": UNCOUNTED, "unavailable_attempts": more}',
+        '{"unavailable_attempts": more}',
     ),
     Mutation(
         "what fails is due at once",
-        "sql/outbox.py",
-        '{"available_at": now + pause}',
-        '{"available_at": now + 0 * pause}',
+        "sql/delivery_states.py",
+        "available_at=now + seconds",
+        "available_at=now + 0 * seconds",
     ),
     Mutation(
         "what is only unavailable is parked by counting",
@@ -197,19 +181,19 @@ MUTATIONS = (
     Mutation(
         "a failure is not in the history",
         "sql/outbox.py",
-        'await failure_history.record(transaction, now, "failed", [key | what])',
+        'await claim_ends.record(transaction, now, "failed", [{**key._asdict(), **what}])',
         "pass",
     ),
     Mutation(
         "a release is not in the history",
-        "sql/batch_settlement.py",
-        "await failure_history.record(transaction, self._database.clock, self._end, ended)",
+        "sql/claim_ends.py",
+        "await record(transaction, self._database.clock, outcome, entries)",
         "pass",
     ),
     Mutation(
         "a lease that has expired is not in the history",
         "sql/outbox.py",
-        'await failure_history.record(transaction, self.database.clock, "lease_expired", lost)',
+        'await claim_ends.record(transaction, self.database.clock, "lease_expired", lost)',
         "pass",
     ),
     Mutation(
@@ -256,24 +240,24 @@ MUTATIONS = (
     ),
     Mutation(
         "a settlement that is made again finds that another process has it",
-        "sql/batch_settlement.py",
-        "NOT_PARKED = ~PARKED",
-        "NOT_PARKED = PENDING",
+        "sql/delivery_states.py",
+        "~PARKED if again else PENDING",
+        "PENDING",
     ),
     Mutation(
         "a batch tells all that their claims were hit",
-        "sql/batch_settlement.py",
+        "sql/claim_ends.py",
         'dict.fromkeys(batch, "superseded")',
         'dict.fromkeys(batch, "hit")',
     ),
     Mutation(
         "a batch forgets those that came while another one was under way",
-        "sql/batch_settlement.py",
+        "sql/claim_ends.py",
         "while mine := [each for each in claims if known[each] is None]:",
         "if mine := [each for each in claims if known[each] is None]:",
         also=[
             Change(
-                "sql/batch_settlement.py",
+                "sql/claim_ends.py",
                 "                    continue\n",
                 "                    return True\n",
             )
@@ -376,9 +360,10 @@ MUTATIONS = (
     ),
     Mutation(
         "events are stored without deliveries",
-        "sql/outbox.py",
-        "        if rows:\n            await transaction.execute(self._insert_deliveries, rows)",
-        "        if rows:\n            pass",
+        "sql/new_events.py",
+        "        if rows:\n            connection.execute(self._insert_deliveries, rows)",
+        "        if rows and not first_attempts:\n"
+        "            connection.execute(self._insert_deliveries, rows)",
     ),
     Mutation(
         "an error of the database that a handler swallows is forgotten",
@@ -467,15 +452,15 @@ MUTATIONS = (
     # pauses
     Mutation(
         "claims do not look at pauses",
-        "sql/claim_statements.py",
+        "sql/outbox.py",
         "row.handler == unpaused, ",
         "row.handler == name, ",
     ),
     Mutation(
         "a commit does not look at pauses when it claims",
         "sql/outbox.py",
-        "await self._pauses.read(transaction) if inline else ()",
-        "()",
+        "paused=await self._pauses.read(transaction)",
+        "paused=()",
     ),
     Mutation(
         "nobody looks at pauses before an attempt",
@@ -491,9 +476,9 @@ MUTATIONS = (
     ),
     Mutation(
         "what is released while its handler is paused is due",
-        "sql/batch_settlement.py",
-        " + pause_of(row.handler)",
-        "",
+        "sql/delivery_states.py",
+        "row.available_at - lease_seconds + pause_of(row.handler)",
+        "row.available_at - lease_seconds",
         expected="claims look at pauses, too: the time of what is paused only spares them the rows",
     ),
     Mutation(
@@ -524,20 +509,20 @@ MUTATIONS = (
     Mutation(
         "an erasure leaves running what knows what is erased",
         "extensions/operations/redaction.py",
-        "    await transaction.execute_dml(_taken_back(database).where(*running))\n",
+        "    await transaction.execute_dml(revoked(database.clock).update(_of(of)))\n",
         "",
     ),
     Mutation(
         "a retry leaves the attempts as they are",
-        "extensions/operations/delivery_admin.py",
-        'fresh = {"attempts": 0, "unavailable_attempts": 0, "parked_at": None, "owner": None}',
-        'fresh = {"unavailable_attempts": 0, "parked_at": None, "owner": None}',
+        "sql/delivery_states.py",
+        "~FINISHED,\n        attempts=0,",
+        "~FINISHED,",
     ),
     Mutation(
         "what is done can be decided about",
         "extensions/operations/delivery_admin.py",
-        "change.where(this, ~FINISHED)",
-        "change.where(this)",
+        "change.update(this)",
+        "Transition(this, **change.values).update()",
     ),
     Mutation(
         "events are pruned before their deliveries are done",
@@ -562,6 +547,13 @@ MUTATIONS = (
         "extensions/operations/replay.py",
         "sa.and_(self._is_past(row.completed_at, now), row.discarded_at.is_(None))",
         "self._is_past(row.completed_at, now)",
+        also=[
+            Change(
+                "sql/delivery_states.py",
+                "sa.and_(FINISHED, deliveries.c.discarded_at.is_(None))",
+                "FINISHED",
+            )
+        ],
     ),
     Mutation(
         "an ordered replay does not ask for a pause",
@@ -572,26 +564,26 @@ MUTATIONS = (
     Mutation(
         "an ordered replay lets two of a lane begin",
         "extensions/operations/ordered_replay.py",
-        "        await transaction.execute_dml(BLOCK_FOLLOWERS, lanes)\n",
+        "        await transaction.execute_dml(blocked().update(IN_THESE_LANES), lanes)\n",
         "",
     ),
     Mutation(
         "an ordered replay leaves a lane blocked",
         "extensions/operations/ordered_replay.py",
-        "        await transaction.execute_dml(_UNBLOCK.values(blocked=False), lanes)\n",
+        "        await transaction.execute_dml(first, lanes)\n",
         "",
     ),
     # lanes
     Mutation(
         "a new delivery does not wait for those before it",
-        "sql/lanes.py",
-        'sa.bindparam("is_behind", type_=sa.Boolean), last.scalar_subquery().is_not(None)',
-        'sa.bindparam("is_behind", type_=sa.Boolean), sa.false()',
+        "sql/new_events.py",
+        "blocked = sa.or_(is_behind, last.scalar_subquery().is_not(None))",
+        "blocked = is_behind",
     ),
     Mutation(
         "two deliveries of one commit do not wait for each other",
-        "sql/lanes.py",
-        '"is_behind": lane in seen',
+        "sql/new_events.py",
+        '"is_behind": lane in lanes',
         '"is_behind": False',
     ),
     Mutation(
@@ -603,32 +595,33 @@ MUTATIONS = (
     Mutation(
         "a handler without a transaction does not let its lane go on",
         "sql/ordered_deliveries.py",
-        "if settled.is_new:",
+        "if completed.is_new:",
         "if False:",
     ),
     Mutation(
         "a settlement that is made again unblocks the next one again",
         "sql/ordered_deliveries.py",
-        "if settled.is_new:",
+        "if completed.is_new:",
         "if True:",
     ),
     Mutation(
         "what ends while a replay has put others before it unblocks the next one",
         "sql/lanes.py",
-        "row.blocked, ~was_blocked)",
-        "row.blocked)",
+        "update(*of_lane, ~was_blocked)",
+        "update(*of_lane)",
     ),
     Mutation(
         "a lane goes on with what was parked or delayed before its time",
-        "sql/lanes.py",
+        "sql/delivery_states.py",
         "sa.case((row.available_at < now, now), else_=row.available_at)",
         "now",
     ),
     Mutation(
         "a process goes on in a lane before its next one is due",
         "sql/ordered_deliveries.py",
-        "row.owner.is_(None), row.available_at <= now)",
-        "row.owner.is_(None))",
+        "claim = claimed(now, database.process, policy.lease_seconds)\n",
+        "claim = claimed(now, database.process, policy.lease_seconds)\n"
+        "        claim.when = sa.and_(row.parked_at.is_(None), ~row.blocked)\n",
     ),
     Mutation(
         "an ordered handler that is renamed has new lanes",
@@ -639,36 +632,38 @@ MUTATIONS = (
     # sessions of the application
     Mutation(
         "a session records events without deliveries",
-        "outbox/caller_transaction.py",
-        "        if outstanding:\n",
-        "        if False:\n",
+        "sql/new_events.py",
+        "        if rows:\n            connection.execute(self._insert_deliveries, rows)",
+        "        if rows and first_attempts:\n"
+        "            connection.execute(self._insert_deliveries, rows)",
     ),
     Mutation(
         "a session records events without those of ordered handlers",
-        "outbox/caller_transaction.py",
-        "        store_in_lanes(connection, kind, now, new)\n",
-        "",
+        "outbox/caller_session.py",
+        "new_events.store(connection, rows, new)",
+        "new_events.store(connection, rows, [each for each in new if not each.lane])",
     ),
     Mutation(
         "once says of each message that it is new",
-        "outbox/caller_transaction.py",
-        "return context if stored.first() else None",
-        "return context",
+        "outbox/caller_session.py",
+        "is_new = connection.execute(database.note, row).first() is not None",
+        "is_new = bool(connection.execute(database.note, row))",
     ),
     Mutation(
         "what is recorded in a savepoint stays when that is rolled back",
-        "outbox/__init__.py",
+        "outbox/caller_session.py",
         "        session.info[RECORDED] = connection\n",
         "        session.info[RECORDED] = connection\n"
         "        if session.in_nested_transaction():\n"
-        "            again = partial(store, connection, self.app, events, subject, None)\n"
-        "            event.listen(session, 'after_soft_rollback', lambda *_: again(), once=True)\n",
+        "            rows, new = self._written([(each, subject) for each in events], None)\n"
+        "            again = lambda *_: database.new_events.store(connection, rows, new)\n"
+        "            event.listen(session, 'after_soft_rollback', again, once=True)\n",
     ),
     Mutation(
         "what is recorded in a handler is due before its time",
-        "outbox/caller_transaction.py",
-        'due = now + sa.bindparam("seconds", type_=sa.Double)',
-        'due = now + 0 * sa.bindparam("seconds", type_=sa.Double)',
+        "sql/new_events.py",
+        'later = self._due + sa.bindparam("seconds", type_=sa.Double)',
+        'later = self._due + int(not in_sessions) * sa.bindparam("seconds", type_=sa.Double)',
     ),
     Mutation(
         "a handler that exits ends its process",
@@ -679,15 +674,15 @@ MUTATIONS = (
     # lanes that nobody mends
     Mutation(
         "a worker mends no lane in which two could begin",
-        "sql/lane_repair.py",
-        '            await transaction.execute_dml(BLOCK_FOLLOWERS, {"lanes": some})\n',
-        "",
+        "sql/ordered_deliveries.py",
+        'await transaction.execute_dml(not_first.update(IN_THESE_LANES), {"lanes": some})',
+        "pass",
         expected="two can begin after a change in SQL, or if a process of 0.2 has settled again "
         "what it had settled; neither is simulated",
     ),
     Mutation(
         "a worker unblocks no lane that stands still",
-        "sql/lane_repair.py",
+        "sql/ordered_deliveries.py",
         "    for lane in await _try_to_unblock(database, stuck):",
         "    for lane in stuck[:0]:",
         expected="where there is one writer, no lane is passed by: whoever ends a delivery lets "
@@ -746,8 +741,8 @@ MUTATIONS = (
     Mutation(
         "what a session records in lanes gets its places at once",
         "outbox/recorded_lanes.py",
-        'lanes.update(row["lane"] for row in rows)\n',
-        'lanes.update(row["lane"] for row in rows)\n    take_places(connection)\n',
+        "waiting.update(lanes)\n",
+        "waiting.update(lanes)\n    take_places(connection)\n",
         database="postgresql",
     ),
     Mutation(
@@ -794,11 +789,11 @@ MUTATIONS = (
     ),
     Mutation(
         "what somebody has locked is taken for lost",
-        "sql/batch_settlement.py",
+        "sql/claim_ends.py",
         'fates |= dict.fromkeys(locked, "locked")',
         "pass",
         also=[
-            Change("sql/batch_settlement.py", "if has_locks and await skipped(", "if False and (")
+            Change("sql/claim_ends.py", "if has_locks and await _still_valid(", "if False and (")
         ],
         database="postgresql",
     ),

@@ -16,7 +16,7 @@ from aftercommit.process.application import Application
 from aftercommit.process.runtime import Service, Shutdown, Wakeup
 from aftercommit.settings import EngineSettings
 from aftercommit.sql.exceptions import DeliveryLocked
-from aftercommit.sql.lane_repair import mend_lanes, unblock_heads
+from aftercommit.sql.ordered_deliveries import mend_lanes, unblock_heads
 
 BATCH_WINDOW = 0.01
 POLL_SECONDS = 1.0  # how long what others make due may go unseen; also before a reconnect
