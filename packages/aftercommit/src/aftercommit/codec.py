@@ -70,11 +70,11 @@ class Codec(Generic[E_co]):
     ) -> None:
         self.source, self._upcasters, self._aliases = source, upcasters, aliases
         self.describe = describe
-        self._upcast = dict[str, int]()  # the newest version of each message that is upcast
+        self._versions = dict[str, int]()  # the present ones of messages that are upcast
         for name, old in upcasters:
-            self._upcast[name] = max(old, self._upcast.get(name, 0))
+            self._versions[name] = max(old + 1, self._versions.get(name, 1))
         self.events: dict[str, type[E_co]] = {}
-        self.written: dict[type[Any], tuple[str, int]] = {}  # by which name, and in which version
+        self.written: dict[type[Any], tuple[str, int]] = {}  # by what name and version
         for event in events:
             _check_json(event)
             if (known := self.events.setdefault(name := self.name_of(event), event)) is not event:
@@ -89,7 +89,7 @@ class Codec(Generic[E_co]):
 
     def version_of(self, name: str) -> int:
         """Return the present version of a message: one more than the newest that is upcast."""
-        return 1 + self._upcast.get(name, 0)
+        return self._versions.get(name, 1)
 
     @property
     def versions(self) -> dict[str, int]:
@@ -169,7 +169,7 @@ class Codec(Generic[E_co]):
 
         :raises InvalidPayload: if there is no such version, or the data do not fit
         """
-        present = 1 + self._upcast.get(name, 0)
+        present = self._versions.get(name, 1)
         if version == present:
             return decode(name, data, message_type)
         if not 1 <= version < present:

@@ -65,7 +65,7 @@ class EnvelopeFactory:
         envelopes, new = list[Envelope](), list[NewDelivery]()
         for event, subject in recorded:
             if type(event) not in self.codec.written:
-                self.codec.require(type(event))
+                self.codec.require(type(event))  # it raises
             name, version = self.codec.written[type(event)]
             envelope = Envelope(
                 id=EventId(self.new_id()),

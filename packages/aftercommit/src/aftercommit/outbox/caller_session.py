@@ -125,11 +125,11 @@ class CallerSessions:
             raise WiringError(problem, "AUTOCOMMIT")
         of_handler = event.contains(session, "before_commit", refuse_commit)
         key = connection.engine.url, of_handler
-        if key not in self._known:
+        if (database := self._known.get(key)) is None:
             if not of_handler:  # that is the worker's own
                 check_engine(connection, self._app)
-            self._known[key] = known_database(connection, self._app)
-        return connection, self._known[key]
+            database = self._known[key] = known_database(connection, self._app)
+        return connection, database
 
 
 def expect_async(session: object, name: str, *, for_sync: str = "") -> AsyncSession:
