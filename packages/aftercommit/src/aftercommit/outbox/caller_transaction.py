@@ -13,7 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from aftercommit.claims import Claim
-from aftercommit.envelopes import EventId, MessageContext, bind_context, current_context
+from aftercommit.envelopes import EventId, MessageContext, current_context
 from aftercommit.errors import CausationTooDeep, WiringError, raise_if_any
 from aftercommit.outbox.app import OutboxApp
 from aftercommit.outbox.caller_session import WRITE
@@ -134,8 +134,12 @@ async def _deliver(
     [row] = (await connection.execute(RAW_EVENTS, {"ids": [event_id]})).mappings()
     envelope = replace(app.codec().from_row(row), position=position)
     claim = Claim(envelope=envelope, handler=handler, attempt=1, lane=lane)
-    with bind_context(claim.context), kept_open(session, connection.sync_connection):
-        await app.bound.events[handler].run(claim, SimpleNamespace(session=session))
+    token = current_context.set(claim.context)
+    try:
+        with kept_open(session, connection.sync_connection):
+            await app.bound.events[handler].run(claim, SimpleNamespace(session=session))
+    finally:
+        current_context.reset(token)
     this = deliveries.c.event_id == event_id, deliveries.c.handler == handler
     done = sa.update(deliveries).where(*this)
     await connection.execute(done.values(attempts=1, available_at=None, completed_at=0))

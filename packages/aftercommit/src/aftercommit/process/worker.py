@@ -11,7 +11,7 @@ from anyio.lowlevel import checkpoint
 
 from aftercommit.claims import Claim, LastWrite
 from aftercommit.errors import ConcurrentUpdate, TransientError
-from aftercommit.handler_limits import cancellation_requested, contain_errors, in_own_task
+from aftercommit.handler_limits import cancellation_requested, contain, in_own_task
 from aftercommit.process.application import Application
 from aftercommit.process.runtime import Service, Shutdown, Wakeup
 from aftercommit.settings import EngineSettings
@@ -62,7 +62,7 @@ class Worker:
 
         :raises HandlerInterrupted: if somebody has cancelled its tasks one by one
         """
-        with contain_errors("the worker", of_engine=True):
+        try:
             async with create_task_group() as group:
                 group.start_soon(self._wake_at_shutdown)
                 group.start_soon(self._unblock_lanes)
@@ -76,6 +76,9 @@ class Worker:
                         await self._wakeup.sleep(POLL_SECONDS)
             if not self._shutdown.is_set():  # a task of its group was cancelled, and so the group
                 raise get_cancelled_exc_class()
+        except BaseException as error:
+            contain(error, "the worker", of_engine=True)
+            raise
 
     def _wake_to_claim(self) -> None:
         """Claim without a look before it: another process says that something is due."""
