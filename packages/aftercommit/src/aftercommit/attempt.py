@@ -70,7 +70,9 @@ class Executor:
                     else:
                         settle = partial(self.outbox.settle, claim)
                         alone = partial(settle, follow=False)
-                        following = await self._last_write(settle, [claim], report, alone)
+                        following = await self._last_write(
+                            settle, [claim], report, if_cancelled=alone, settles=True
+                        )
                         outcome = Committed(claims=tuple(following))
         except (Exception, get_cancelled_exc_class()) as error:
             outcome = error
@@ -190,7 +192,9 @@ class Executor:
         write: Callable[[], Awaitable[T]],
         claims: Collection[Claim],
         report: Report | None = None,
+        *,
         if_cancelled: Callable[[], Awaitable[T]] | None = None,
+        settles: bool = False,
     ) -> T:
         """Store what became of claims, as long as their lease holds, or raise what was in the way.
 
@@ -229,9 +233,8 @@ class Executor:
         except errors.DeliverySuperseded:
             raise
         except Exception:
-            if report:  # of a claim the first: what has succeeded has not failed
-                names = tuple(each.idempotency_key for each in claims)
-                report.unwritten.setdefault(names, if_cancelled or write)
+            if report:
+                report.keep(claims, if_cancelled or write, settles=settles)
             raise
 
 

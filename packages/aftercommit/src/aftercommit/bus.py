@@ -61,14 +61,15 @@ class MessageBus(Executor):
         """
         return await self._execute(self.envelopes.of_command(command, origin))
 
-    async def run(self, claims: Collection[Claim]) -> Report:
+    async def run(self, claims: Collection[Claim], report: Report | None = None) -> Report:
         """Run the handlers of deliveries on which this process has claims.
 
         They run concurrently, in no particular order; what they commit is dispatched in the same
         way; this returns when the whole tree is settled. A failing handler neither stops nor fails
-        another: its failure is stored and in the report. Cancellation loses nothing either.
+        another: its failure is stored and in the report, which may be one that has others already.
+        Cancellation loses nothing either.
         """
-        report = Report()
+        report = report or Report()
         if several := await self._run_in_a_row(claims, report):
             async with create_task_group() as group:
                 await self._start_all(several, report, group)

@@ -221,7 +221,7 @@ MUTATIONS = (
     Mutation(
         "last writes that came too late are forgotten",
         "attempt.py",
-        "report.unwritten.setdefault(names, if_cancelled or write)",
+        "report.keep(claims, if_cancelled or write, settles=settles)",
         "pass",
     ),
     Mutation(
@@ -232,9 +232,9 @@ MUTATIONS = (
     ),
     Mutation(
         "of a claim it is the last of its last writes that is made up for, and not the first",
-        "attempt.py",
-        "report.unwritten.setdefault(names, if_cancelled or write)",
-        "report.unwritten[names] = if_cancelled or write",
+        "claims.py",
+        "self.unwritten.setdefault(names, LastWrite(write, settles))",
+        "self.unwritten[names] = LastWrite(write, settles)",
     ),
     Mutation(
         "a last write is not made again while the database is away",
@@ -806,8 +806,8 @@ MUTATIONS = (
     Mutation(
         "a worker forgets a last write about what somebody has locked",
         "process/worker.py",
-        "                self._unwritten.rotate(-1)\n                continue\n",
-        "                pass\n",
+        "except DeliveryLocked:\n                continue\n",
+        "except DeliveryLocked:\n                pass\n",
         database="postgresql",
     ),
     Mutation(
