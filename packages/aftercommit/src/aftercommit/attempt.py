@@ -45,7 +45,9 @@ class Executor:
     random: Callable[[], float]
     instrumentation: CompositeObserver
 
-    async def attempt(self, claim: Claim, report: Report) -> Sequence[Claim]:  # noqa: C901, PLR0915
+    async def attempt(  # noqa: C901, PLR0915 - all that may become of a claim is read in one place
+        self, claim: Claim, report: Report
+    ) -> Sequence[Claim]:
         """Run the handler of a claimed delivery; store and report what becomes of the claim.
 
         Return the claims that this process has on what follows. A failure is stored and in the
@@ -70,10 +72,8 @@ class Executor:
                     else:
                         settle = partial(self.outbox.settle, claim)
                         alone = partial(settle, follow=False)
-                        following = await self._last_write(
-                            settle, [claim], report, if_cancelled=alone, settles=True
-                        )
-                        outcome = Committed(claims=tuple(following))
+                        more = await self._last_write(settle, [claim], report, alone, settles=True)
+                        outcome = Committed(claims=tuple(more))
         except (Exception, get_cancelled_exc_class()) as error:
             outcome = error
         match outcome:
@@ -192,8 +192,8 @@ class Executor:
         write: Callable[[], Awaitable[T]],
         claims: Collection[Claim],
         report: Report | None = None,
-        *,
         if_cancelled: Callable[[], Awaitable[T]] | None = None,
+        *,
         settles: bool = False,
     ) -> T:
         """Store what became of claims, as long as their lease holds, or raise what was in the way.
