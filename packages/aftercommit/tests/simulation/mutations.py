@@ -149,19 +149,19 @@ MUTATIONS = (
     ),
     Mutation(
         "an attempt begins however late in its lease",
-        "handler_limits.py",
+        "attempt.py",
         "if now >= self._begin_by",
         "if False",
     ),
     Mutation(
         "an external effect begins with less time than its handler may take",
-        "handler_limits.py",
-        "latest = end if transactional else delivery.leased_at + policy.begin_seconds",
-        "latest = end",
+        "attempt.py",
+        "self._begin_by = self._end_by - (0 if handler.is_transactional else self._seconds)",
+        "self._begin_by = self._end_by",
     ),
     Mutation(
         "an attempt goes on after its lease",
-        "handler_limits.py",
+        "attempt.py",
         "self._scope.deadline = min(now + self._seconds, self._end_by)",
         "self._scope.deadline = now + self._seconds",
     ),
@@ -174,8 +174,8 @@ MUTATIONS = (
     # the end of a claim
     Mutation(
         "a failure is not stored",
-        "last_writes.py",
-        "await self._persist(partial(self.outbox.record_failure, failure), [delivery], result)",
+        "attempt.py",
+        "await self._last_write(partial(self.outbox.record_failure, failure), [claim], report)",
         "pass",
     ),
     Mutation(
@@ -204,8 +204,8 @@ MUTATIONS = (
     ),
     Mutation(
         "last writes that came too late are forgotten",
-        "last_writes.py",
-        "result.unwritten.setdefault(names, at_last or store)",
+        "attempt.py",
+        "report.keep(claims, if_cancelled or write, settles=settles)",
         "pass",
     ),
     Mutation(
@@ -216,25 +216,25 @@ MUTATIONS = (
     ),
     Mutation(
         "of a claim it is the last of its last writes that is made up for, and not the first",
-        "last_writes.py",
-        "result.unwritten.setdefault(names, at_last or store)",
-        "result.unwritten[names] = at_last or store",
+        "claims.py",
+        "self.unwritten.setdefault(names, LastWrite(write, settles))",
+        "self.unwritten[names] = LastWrite(write, settles)",
     ),
     Mutation(
         "a last write is not made again while the database is away",
-        "last_writes.py",
-        "may_heal = isinstance(error, ConcurrentUpdate) or is_away(error)",
-        "may_heal = isinstance(error, ConcurrentUpdate)",
+        "attempt.py",
+        "may_heal = isinstance(error, errors.ConcurrentUpdate) or errors.is_away(error)",
+        "may_heal = isinstance(error, errors.ConcurrentUpdate)",
     ),
     Mutation(
         "a last write that is cancelled is not made once more",
-        "last_writes.py",
-        "await _until_stored(at_last or store, current_time() + FINAL_WRITE_TIMEOUT, [])",
+        "attempt.py",
+        "await until_stored(if_cancelled or write, end)",
         "pass",
     ),
     Mutation(
         "a settlement that is cancelled claims the next one of its lane for nobody",
-        "last_writes.py",
+        "attempt.py",
         "alone = partial(settle, follow=False)",
         "alone = settle",
     ),
@@ -265,46 +265,46 @@ MUTATIONS = (
     ),
     Mutation(
         "an effect that has returned is released, too",
-        "bus.py",
-        "if not limit.has_returned:",
+        "attempt.py",
+        "if not has_returned:",
         "if True:",
     ),
     Mutation(
         "what was interrupted is said to have had no effect",
-        "bus.py",
+        "attempt.py",
         "perhaps = limit.has_begun and not handler.is_transactional",
         "perhaps = False",
     ),
     Mutation(
         "a cancelled attempt keeps its claim",
-        "bus.py",
-        "                await self.release([delivery], result, interrupted=perhaps)\n",
-        "",
+        "attempt.py",
+        "await self.release([claim], report, interrupted=perhaps)",
+        "pass",
     ),
     Mutation(
         "an attempt that begins too late keeps its claim",
-        "bus.py",
-        "result.failures.append(Failure(delivery=delivery, error=late, retry_in=0.0))\n"
-        "            await self.release([delivery], result)",
-        "result.failures.append(Failure(delivery=delivery, error=late, retry_in=0.0))",
+        "attempt.py",
+        "report.failures.append(Failure(delivery=claim, error=outcome, retry_in=0.0))\n"
+        "                await self.release([claim], report)",
+        "report.failures.append(Failure(delivery=claim, error=outcome, retry_in=0.0))",
     ),
     Mutation(
         "what a paused handler has claimed stays claimed",
-        "bus.py",
-        "except errors.HandlerPaused:\n            await self.release([delivery], result)",
-        "except errors.HandlerPaused:\n            pass",
+        "attempt.py",
+        "case errors.HandlerPaused():\n                await self.release([claim], report)",
+        "case errors.HandlerPaused():\n                pass",
     ),
     Mutation(
         "what waits for a slot stays claimed when its client has gone",
         "bus.py",
-        "except get_cancelled_exc_class():\n            await self.release(waiting, result)",
+        "except get_cancelled_exc_class():\n            await self.release(waiting, report)",
         "except get_cancelled_exc_class():",
     ),
     Mutation(
         "what a process cannot run stays claimed",
-        "bus.py",
-        "                    await self.release([delivery], result)\n                    return ()",
-        "                    return ()",
+        "attempt.py",
+        "await self.release([claim], report)  # a port of it is not configured here",
+        "pass",
     ),
     Mutation(
         "a process forgets what it has claimed with its commit",
@@ -373,8 +373,8 @@ MUTATIONS = (
     ),
     Mutation(
         "a reply is stored, and its delivery is not settled",
-        "bus.py",
-        "self.envelopes.of_command(answer, origin, delivery)",
+        "attempt.py",
+        "self.envelopes.of_command(answer, origin, claim)",
         "self.envelopes.of_command(answer, origin)",
     ),
     Mutation(
@@ -418,35 +418,35 @@ MUTATIONS = (
     # conflicts and replies
     Mutation(
         "a reply that meets a conflict is given up",
-        "bus.py",
-        "                if not limit.allows(pause):",
+        "attempt.py",
+        "                if not limit.allows_another_run(pause):",
         "                if not isinstance(work, Claim) and work.settles:\n"
         "                    raise\n"
-        "                if not limit.allows(pause):",
+        "                if not limit.allows_another_run(pause):",
         also=[
             Change(
-                "last_writes.py",
-                "except (TransientError, ConcurrentUpdate) as error:",
-                "except TransientError as error:",
+                "attempt.py",
+                "except (errors.TransientError, errors.ConcurrentUpdate) as error:",
+                "except errors.TransientError as error:",
             )
         ],
     ),
     Mutation(
         "a reply that cannot be stored at once is given up",
-        "bus.py",
-        "stored = await persist_despite_cancellation(execute, lease_end=end)",
+        "attempt.py",
+        "stored = await self._last_write(execute, [claim])",
         "stored = await execute()",
     ),
     Mutation(
         "all runs of a reply share the time of one handler",
-        "handler_limits.py",
-        "begin_by=end, end_by=end, anew=True, not_begun=late",
-        "begin_by=end, end_by=end, not_begun=late",
+        "attempt.py",
+        "self._is_anew = True",
+        "self._is_anew = False",
     ),
     Mutation(
         "a handler that meets a conflict has failed",
-        "bus.py",
-        "if not limit.allows(pause):",
+        "attempt.py",
+        "if not limit.allows_another_run(pause):",
         "if True:",
     ),
     # pauses
@@ -668,7 +668,7 @@ MUTATIONS = (
     Mutation(
         "a handler that exits ends its process",
         "handler_limits.py",
-        "raise HandlerInterrupted(self._handler, first) from error",
+        "raise HandlerInterrupted(handler, first) from error",
         "raise first",
     ),
     # lanes that nobody mends
@@ -800,8 +800,8 @@ MUTATIONS = (
     Mutation(
         "a worker forgets a last write about what somebody has locked",
         "process/worker.py",
-        "                self._unwritten.rotate(-1)\n                continue\n",
-        "                pass\n",
+        "except DeliveryLocked:\n                continue\n",
+        "except DeliveryLocked:\n                pass\n",
         database="postgresql",
     ),
     Mutation(
