@@ -23,7 +23,7 @@ from simulation.operators import DECISION, Operator
 from simulation.plan import Plan
 from simulation.seeds import repeatable, run
 from simulation.server_schedules import ON_POSTGRESQL, started
-from simulation.simulation import CLIENT, HANDLER_TIMEOUT, LEASE, Shop, Simulation
+from simulation.simulation import CLIENT, HANDLER_TIMEOUT, LEASE, ShopProcess, Simulation
 
 QUIET = Plan(seed=0)
 ONE_CHANGE = Plan(seed=0, handlers=frozenset(["write_invoice"]))
@@ -433,7 +433,7 @@ def a_replay_comes_before_a_delivery_is_settled_again(simulation: Simulation) ->
     simulation.drain(3)
 
 
-def _orders_before_and_after_a_handler_is_new(simulation: Simulation) -> Shop:
+def _orders_before_and_after_a_handler_is_new(simulation: Simulation) -> ShopProcess:
     """Place three orders of a customer, the first before there is a handler that runs then."""
     operator, old = started(simulation, "operator"), started(simulation, "web", version=1)
     simulation.ask(old, 1)
@@ -450,7 +450,7 @@ def _orders_before_and_after_a_handler_is_new(simulation: Simulation) -> Shop:
     return operator
 
 
-async def _replay(process: Shop) -> None:
+async def _replay(process: ShopProcess) -> None:
     database, bus = process.application.database, process.application.bus
     await handler_pauses.pause(database, ["thank"], DECISION)
     replay = replay_of(bus, "thank", (), since=0.0, until=process.world.wall_clock)
@@ -461,7 +461,7 @@ def an_order_comes_while_a_handler_is_resumed(simulation: Simulation) -> None:
     """What is stored as paused in that moment is due then, too."""
     web = started(simulation, "web")
 
-    async def pause_and_resume(process: Shop) -> None:
+    async def pause_and_resume(process: ShopProcess) -> None:
         database = process.application.database
         await handler_pauses.pause(database, ["announce"], DECISION)
         fault = Fault("freeze", "after", 5.0)
@@ -562,11 +562,11 @@ def main() -> int:
     server = parser.parse_args().server
     failed = 0
     for plan, script in schedules_on(server):
-        outcome = run(plan, script, postgresql=server)
-        failed += bool(outcome.problem)
-        print(f"{script.__name__}: {outcome.problem or 'holds'}")
-        if outcome.problem:
-            print(outcome.story)
+        verdict = run(plan, script, postgresql=server)
+        failed += bool(verdict.problem)
+        print(f"{script.__name__}: {verdict.problem or 'holds'}")
+        if verdict.problem:
+            print(verdict.story)
     return failed
 
 

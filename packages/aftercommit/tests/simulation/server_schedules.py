@@ -11,7 +11,7 @@ from simulation.plan import Plan
 from simulation.postgresql import PostgreSQLServer
 from simulation.protocol import Message, error_of, query
 from simulation.server_limits import Limit
-from simulation.simulation import Shop, Simulation
+from simulation.simulation import ShopProcess, Simulation
 
 QUIET = Plan(seed=0)
 
@@ -128,7 +128,7 @@ def a_lane_is_passed_by(simulation: Simulation) -> None:
     simulation.drain(2)
 
 
-def started(simulation: Simulation, role: str, *, version: int = 0) -> Shop:
+def started(simulation: Simulation, role: str, *, version: int = 0) -> ShopProcess:
     """Start a process, and wait until it is up."""
     process = simulation.begin(role, version=version)
     simulation.world.run(10, lambda: process.is_up)
