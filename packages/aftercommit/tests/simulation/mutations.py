@@ -87,8 +87,6 @@ MUTATIONS = (
         "extensions/operations/delivery_admin.py",
         "values(token=NEXT_TOKEN, **now, **ended)",
         "values(**now, **ended)",
-        expected="what is discarded is not pending, which is all that a transaction and a failure "
-        "look for; and what a batch settles again stays as it was",
     ),
     Mutation(
         "a transaction commits though it has lost its delivery",
@@ -108,6 +106,12 @@ MUTATIONS = (
         "sql/claim_statements.py",
         "is_due = due_at <= now",
         "is_due = due_at <= now + policy.lease_seconds",
+    ),
+    Mutation(
+        "a lease is longer than its process knows",
+        "sql/claim_statements.py",
+        "available_at=now + policy.lease_seconds,",
+        "available_at=now + 2 * policy.lease_seconds,",
     ),
     Mutation(
         "a claim does not count as an attempt",
@@ -138,6 +142,12 @@ MUTATIONS = (
         "sql/outbox.py",
         '            fate["attempts"] = columns.attempts - 1\n',
         "",
+    ),
+    Mutation(
+        "each failure is taken for an outage",
+        "sql/outbox.py",
+        "if is_away(failure.error):",
+        "if True:",
     ),
     Mutation(
         "what fails is due at once",
@@ -186,6 +196,20 @@ MUTATIONS = (
         "claims.py",
         'f"{self.envelope.id}:{self.handler}")',
         'f"{self.envelope.id}:{self.handler}:{self.attempt}")',
+    ),
+    Mutation(
+        "a worker runs twice what it has claimed once",
+        "process/worker.py",
+        "            group.start_soon(in_own_task, self._deliver, delivery)\n",
+        "            self._running[delivery.handler] += 1\n"
+        "            group.start_soon(in_own_task, self._deliver, delivery)\n"
+        "            group.start_soon(in_own_task, self._deliver, delivery)\n",
+    ),
+    Mutation(
+        "an error of the database ends a worker",
+        "process/worker.py",
+        "except Exception as error:  # nothing in the database may end the worker",
+        "except ZeroDivisionError as error:",
     ),
     # the end of a claim
     Mutation(
@@ -382,6 +406,13 @@ MUTATIONS = (
         "        if rows:\n            pass",
     ),
     Mutation(
+        "a unit of work stores one of its events, and not the others",
+        "sql/unit_of_work.py",
+        "claims = await self._write(events, deliveries)",
+        "its = [each for each in deliveries if each.envelope in events[:1]]\n"
+        "        claims = await self._write(events[:1], its)",
+    ),
+    Mutation(
         "an error of the database that a handler swallows is forgotten",
         "sql/transaction.py",
         "for failure in self._failures:",
@@ -517,6 +548,18 @@ MUTATIONS = (
         "        pass\n",
     ),
     Mutation(
+        "a discard is not stored as a decision",
+        "extensions/operations/delivery_admin.py",
+        "    await decision.store(transaction, database, what, [key])\n",
+        "",
+    ),
+    Mutation(
+        "an erasure leaves to be done what has an effect",
+        "extensions/operations/redaction.py",
+        "discarded = await transaction.execute_dml(ended)",
+        "discarded = 0",
+    ),
+    Mutation(
         "an erasure leaves what follows in its lane blocked",
         "extensions/operations/redaction.py",
         "    await after_end(transaction, database, left)\n",
@@ -547,10 +590,28 @@ MUTATIONS = (
         "where(events.c.id.in_(locked))",
     ),
     Mutation(
+        "events are pruned however young they are",
+        "extensions/operations/retention.py",
+        "return sa.select(time, events.c.id).where(time < database.clock - older_than)",
+        "return sa.select(time, events.c.id).where(time < database.clock)",
+    ),
+    Mutation(
         "commands are pruned before their events",
         "extensions/operations/retention.py",
         "where(commands.c.id.in_(locked), ~has_events)",
         "where(commands.c.id.in_(locked))",
+    ),
+    Mutation(
+        "a replay makes no deliveries",
+        "extensions/operations/replay.py",
+        "found = wanted.add_columns(*state, events.c.schema_version)",
+        "found = wanted.add_columns(*state, events.c.schema_version).where(sa.false())",
+    ),
+    Mutation(
+        "what a replay does again keeps its token",
+        "extensions/operations/replay.py",
+        '"token": NEXT_TOKEN, "replay": True}',
+        '"replay": True}',
     ),
     Mutation(
         "a replay forgets what a handler has done by another name",

@@ -56,7 +56,7 @@ class Operator:
             case "prune":
                 seconds = self._world.random.uniform(1, 60)
                 tell(process, f"decides to prune what is older than {seconds:.0f} s")
-                self._ledger.has_pruned = True
+                self._ledger.prunes(older_than=seconds)
                 await retention.prune(database, older_than=seconds, decision=DECISION, pause=0.1)
             case "replay":
                 await self._replay(process, application)
@@ -89,9 +89,12 @@ class Operator:
         with suppress(OrderedHandler):
             until = self._world.wall_clock
             replay = replay_of(bus, name, (), since=0.0, until=until, again=again)
-            self._ledger.replayed(name, again=again)
+            if again:
+                self._ledger.decided.replays_again(replay.aliases)
+            past, begun = self._ledger.stored_events, self._world.now
             await replay.ensure_possible(application.database)
             await replay.run(application.database, DECISION, NO_ADVANCE)
+            self._ledger.decided.check_replay(replay, past, begun)
         if is_careful:
             await handler_pauses.resume(application.database, [name], DECISION)
 
@@ -104,6 +107,7 @@ class Operator:
             found = await redaction.events_with(transaction, subject)
             about = [each for each in found if each.subject == subject]
             with_effects = redaction.handlers_with_effects(application)
+            self._ledger.decided.erases(subject, with_effects)
             reason = {"discard": with_effects, "reason": ERASED, "decision": DECISION}
             await redaction.end_deliveries(transaction, database, about, **reason)  # type: ignore[arg-type]
             redacted = {"customer": "erased"}

@@ -210,8 +210,22 @@ def an_operator_discards_what_others_wait_for(simulation: Simulation) -> None:
     simulation.drain(3)
 
 
+def an_operator_erases_what_is_claimed(simulation: Simulation) -> None:
+    """Its process has lost it; what is done then knows no more what is erased."""
+    operator, web = started(simulation, "operator"), started(simulation, "web")
+    simulation.ask(web, 1)
+    simulation.world.run(5, lambda: "announce" in simulation.ledger.running)
+    [event_id] = simulation.ledger.events
+    assert [row for row in simulation.ledger.outstanding if simulation.ledger.waits(row)]
+    eraser = Operator(simulation.world, simulation.ledger, "erase", ["announce"])
+    operator.start(eraser.erase(operator, operator.application, event_id))
+    simulation.world.run(LEASE)
+    started(simulation, "worker")
+    simulation.drain(1)
+
+
 def an_operator_comes_too_late(simulation: Simulation) -> None:
-    """What is done stays so, what is discarded, too, and what has to be done is not pruned."""
+    """What is done stays so, what is discarded, too; what is young, or not done, is not pruned."""
     operator, web = started(simulation, "operator"), started(simulation, "web", version=1)
     simulation.ask(web, 1)
     simulation.world.run(5, lambda: bool(simulation.ledger.acknowledged))
@@ -220,20 +234,22 @@ def an_operator_comes_too_late(simulation: Simulation) -> None:
     simulation.faults.at_next(web, "COMMIT", Fault("crash", "after"))
     simulation.ask(web, 2)
     simulation.world.run(1)
-    simulation.ledger.has_pruned = True
+    simulation.ledger.prunes(older_than=3600.0)
 
     async def decide() -> None:
         database, bus = operator.application.database, operator.application.bus
         now = simulation.world.wall_clock
+        await retention.prune(database, older_than=3600.0, pause=0.0)
         with suppress(DeliveryNotFound):
             await delivery_admin.retry(database, EventId(row.event_id), row.handler, DECISION)
         replay = replay_of(bus, "welcome", (), since=0.0, until=now)
         await replay.run(database, DECISION, lambda count: None)
+        simulation.ledger.prunes(older_than=0.1)
         await retention.prune(database, older_than=0.1, pause=0.0)
         [left] = simulation.ledger.outstanding
         await delivery_admin.discard(database, EventId(left.event_id), left.handler, DECISION)
-        simulation.ledger.replayed("welcome", again=True)
         replay = replay_of(bus, "welcome", (), since=0.0, until=now + 1, again=True)
+        simulation.ledger.decided.replays_again(replay.aliases)
         await replay.run(database, DECISION, lambda count: None)
 
     operator.start(decide())
@@ -362,6 +378,17 @@ def a_handler_is_paused_while_it_waits_for_a_slot(simulation: Simulation) -> Non
     simulation.drain(1)
 
 
+def a_handler_is_paused_while_the_next_one_of_its_lane_waits(simulation: Simulation) -> None:
+    """Whoever is done with the first one does not go on with what is held."""
+    operator, web = started(simulation, "operator"), started(simulation, "web")
+    simulation.ask(web, 1)
+    simulation.world.run(5, lambda: "praise" in simulation.ledger.running)
+    operator.start(handler_pauses.pause(operator.application.database, ["praise"], DECISION))
+    simulation.world.run(2 * LEASE)
+    started(simulation, "worker")
+    simulation.drain(1)
+
+
 def a_process_cannot_run_what_it_has_stored(simulation: Simulation) -> None:
     """It has claimed that with its commit, and gives it back."""
     web = started(simulation, "web")
@@ -431,6 +458,26 @@ def a_replay_comes_before_a_delivery_is_settled_again(simulation: Simulation) ->
     operator.start(_replay(operator))
     started(simulation, "worker")
     simulation.drain(3)
+
+
+def a_replay_does_again_what_is_settled_again(simulation: Simulation) -> None:
+    """What the process settles is what it has done, and not what is to be done once more."""
+    operator, web = started(simulation, "operator"), started(simulation, "web")
+    simulation.ask(web, 1)
+    simulation.world.run(5, lambda: bool(simulation.ledger.external))
+    simulation.faults.at_next(web, "COMMIT", Fault("break", "after"))
+    simulation.world.run(5, lambda: not simulation.ledger.outstanding)
+
+    async def replay() -> None:
+        until, bus = simulation.world.wall_clock, operator.application.bus
+        again = replay_of(bus, "announce", (), since=0.0, until=until, again=True)
+        simulation.ledger.decided.replays_again(again.aliases)
+        await again.run(operator.application.database, DECISION, lambda count: None)
+
+    operator.start(replay())
+    simulation.world.run(LEASE)
+    started(simulation, "worker")
+    simulation.drain(1)
 
 
 def _orders_before_and_after_a_handler_is_new(simulation: Simulation) -> ShopProcess:
@@ -533,6 +580,14 @@ SCHEDULES: Sequence[tuple[Plan, Callable[[Simulation], None]]] = [
         a_handler_is_paused_while_it_waits_for_a_slot,
     ),
     (
+        Plan(seed=0, handlers=frozenset(["announce", "write_invoice"]), max_handlers=1),
+        an_operator_erases_what_is_claimed,
+    ),
+    (
+        Plan(seed=0, handlers=frozenset(["pack", "praise"]), slowness=8.0),
+        a_handler_is_paused_while_the_next_one_of_its_lane_waits,
+    ),
+    (
         Plan(seed=0, handlers=frozenset(["announce"]), portless=1.0),
         a_process_cannot_run_what_it_has_stored,
     ),
@@ -547,6 +602,7 @@ SCHEDULES: Sequence[tuple[Plan, Callable[[Simulation], None]]] = [
 ON_SQLITE: Sequence[tuple[Plan, Callable[[Simulation], None]]] = [
     (ONE_EFFECT, a_settlement_is_answered_by_an_error),
     (ONE_EFFECT, a_client_goes_while_the_database_is_locked),
+    (ONE_EFFECT, a_replay_does_again_what_is_settled_again),
 ]
 
 

@@ -97,6 +97,8 @@ class Simulation:
             tables=[table.names for table in self.tables],
             max_attempts=plan.max_attempts,
             handler_timeout=HANDLER_TIMEOUT,
+            lease=LEASE,
+            follows={"pack": ("order_packed", 1 if plan.has_sessions else shop.PARCELS)},
             stored=partial(
                 Stored,
                 lane_of=partial(shop.lane_of, plan.customers),
@@ -146,6 +148,8 @@ class Simulation:
             self.world.story.tell(process, f"ends: {error!r}")
         except Exception as error:
             self.world.fail(f"{process} ends with {error!r}")
+        if process.is_up and process.role != "operator" and not process.shutdown.is_set():
+            self.world.fail(f"{process} has ended, and nobody has stopped it")
         process.is_up = False
         self.world.story.tell(process, "has ended", detail=True)
         self.world.after(0.0, process.end)
