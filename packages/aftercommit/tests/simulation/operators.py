@@ -87,14 +87,7 @@ class Operator:
         if is_careful:
             await handler_pauses.pause(application.database, [name], DECISION)
         with suppress(OrderedHandler):
-            until = self._world.wall_clock
-            replay = replay_of(bus, name, (), since=0.0, until=until, again=again)
-            if again:
-                self._ledger.decided.replays_again(replay.aliases)
-            past, begun = self._ledger.stored_events, self._world.now
-            await replay.ensure_possible(application.database)
-            await replay.run(application.database, DECISION, NO_ADVANCE)
-            self._ledger.decided.check_replay(replay, past, begun)
+            await replay(application, self._ledger, name, again=again)
         if is_careful:
             await handler_pauses.resume(application.database, [name], DECISION)
 
@@ -113,6 +106,23 @@ class Operator:
             redacted = {"customer": "erased"}
             await redaction.redact_events(transaction, about, redacted, reason=ERASED)
             await transaction.commit()
+
+
+async def replay(
+    application: Application, ledger: Ledger, name: str, *, again: bool = False
+) -> None:
+    """Replay all past events to a handler, perhaps again, and check that none is left out.
+
+    :raises OrderedHandler: if it is ordered, and not paused
+    """
+    database, world = application.database, ledger.world
+    replayed = replay_of(application.bus, name, (), since=0.0, until=world.wall_clock, again=again)
+    if again:
+        ledger.decided.replays_again(replayed.aliases)
+    past, begun = ledger.stored_events, world.now
+    await replayed.ensure_possible(database)
+    await replayed.run(database, DECISION, NO_ADVANCE)
+    ledger.decided.check_replay(replayed, past, begun)
 
 
 async def set_right(application: Application, ledger: Ledger) -> None:

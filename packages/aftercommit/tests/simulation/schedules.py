@@ -15,11 +15,10 @@ from aftercommit import MessageOrigin
 from aftercommit.envelopes import EventId
 from aftercommit.extensions.operations import delivery_admin, handler_pauses, retention
 from aftercommit.extensions.operations.exceptions import DeliveryNotFound, OrderedHandler
-from aftercommit.extensions.operations.replay import replay_of
 
 from simulation import shop
 from simulation.faults import Fault
-from simulation.operators import DECISION, Operator
+from simulation.operators import DECISION, Operator, replay
 from simulation.plan import Plan
 from simulation.seeds import repeatable, run
 from simulation.server_schedules import ON_POSTGRESQL, started
@@ -237,20 +236,16 @@ def an_operator_comes_too_late(simulation: Simulation) -> None:
     simulation.ledger.prunes(older_than=3600.0)
 
     async def decide() -> None:
-        database, bus = operator.application.database, operator.application.bus
-        now = simulation.world.wall_clock
+        database = operator.application.database
         await retention.prune(database, older_than=3600.0, pause=0.0)
         with suppress(DeliveryNotFound):
             await delivery_admin.retry(database, EventId(row.event_id), row.handler, DECISION)
-        replay = replay_of(bus, "welcome", (), since=0.0, until=now)
-        await replay.run(database, DECISION, lambda count: None)
+        await replay(operator.application, simulation.ledger, "welcome")
         simulation.ledger.prunes(older_than=0.1)
         await retention.prune(database, older_than=0.1, pause=0.0)
         [left] = simulation.ledger.outstanding
         await delivery_admin.discard(database, EventId(left.event_id), left.handler, DECISION)
-        replay = replay_of(bus, "welcome", (), since=0.0, until=now + 1, again=True)
-        simulation.ledger.decided.replays_again(replay.aliases)
-        await replay.run(database, DECISION, lambda count: None)
+        await replay(operator.application, simulation.ledger, "welcome", again=True)
 
     operator.start(decide())
     simulation.world.run(LEASE)
@@ -277,13 +272,11 @@ def a_replay_forgets_the_pause(simulation: Simulation) -> None:
     """One to an ordered handler is refused then."""
     operator = _orders_before_and_after_a_handler_is_new(simulation)
 
-    async def replay() -> None:
-        database, bus = operator.application.database, operator.application.bus
-        all_events = replay_of(bus, "thank", (), since=0.0, until=simulation.world.wall_clock)
+    async def forget() -> None:
         with suppress(OrderedHandler):
-            await all_events.run(database, DECISION, lambda count: None)
+            await replay(operator.application, simulation.ledger, "thank")
 
-    operator.start(replay())
+    operator.start(forget())
     simulation.world.run(LEASE)
     started(simulation, "worker")
     simulation.drain(3)
@@ -460,6 +453,17 @@ def a_replay_comes_before_a_delivery_is_settled_again(simulation: Simulation) ->
     simulation.drain(3)
 
 
+def a_replay_is_for_a_handler_that_is_new(simulation: Simulation) -> None:
+    """It has a delivery of each past event then."""
+    operator, old = started(simulation, "operator"), started(simulation, "web", version=1)
+    simulation.ask(old, 1)
+    simulation.world.run(1)
+    operator.start(replay(operator.application, simulation.ledger, "proclaim"))
+    simulation.world.run(1)
+    started(simulation, "worker")
+    simulation.drain(1)
+
+
 def a_replay_does_again_what_is_settled_again(simulation: Simulation) -> None:
     """What the process settles is what it has done, and not what is to be done once more."""
     operator, web = started(simulation, "operator"), started(simulation, "web")
@@ -467,14 +471,7 @@ def a_replay_does_again_what_is_settled_again(simulation: Simulation) -> None:
     simulation.world.run(5, lambda: bool(simulation.ledger.external))
     simulation.faults.at_next(web, "COMMIT", Fault("break", "after"))
     simulation.world.run(5, lambda: not simulation.ledger.outstanding)
-
-    async def replay() -> None:
-        until, bus = simulation.world.wall_clock, operator.application.bus
-        again = replay_of(bus, "announce", (), since=0.0, until=until, again=True)
-        simulation.ledger.decided.replays_again(again.aliases)
-        await again.run(operator.application.database, DECISION, lambda count: None)
-
-    operator.start(replay())
+    operator.start(replay(operator.application, simulation.ledger, "announce", again=True))
     simulation.world.run(LEASE)
     started(simulation, "worker")
     simulation.drain(1)
@@ -498,10 +495,8 @@ def _orders_before_and_after_a_handler_is_new(simulation: Simulation) -> ShopPro
 
 
 async def _replay(process: ShopProcess) -> None:
-    database, bus = process.application.database, process.application.bus
-    await handler_pauses.pause(database, ["thank"], DECISION)
-    replay = replay_of(bus, "thank", (), since=0.0, until=process.world.wall_clock)
-    await replay.run(database, DECISION, lambda count: None)
+    await handler_pauses.pause(process.application.database, ["thank"], DECISION)
+    await replay(process.application, process.behaviour.ledger, "thank")
 
 
 def an_order_comes_while_a_handler_is_resumed(simulation: Simulation) -> None:
@@ -592,6 +587,10 @@ SCHEDULES: Sequence[tuple[Plan, Callable[[Simulation], None]]] = [
         a_process_cannot_run_what_it_has_stored,
     ),
     (QUIET, a_process_that_was_frozen_has_too_little_time),
+    (
+        Plan(seed=0, versions=2, handlers=frozenset(["proclaim"])),
+        a_replay_is_for_a_handler_that_is_new,
+    ),
     (NEW_HANDLER, a_replay_comes_while_a_delivery_runs),
     (NEW_HANDLER, a_replay_comes_before_a_delivery_is_settled_again),
     (QUIET, an_order_comes_while_a_handler_is_resumed),
