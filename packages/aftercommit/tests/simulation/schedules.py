@@ -442,6 +442,24 @@ def a_replay_comes_while_a_delivery_runs(simulation: Simulation) -> None:
     simulation.drain(3)
 
 
+def two_of_a_lane_are_done_at_the_same_time(simulation: Simulation) -> None:
+    """One ran when a replay put the other before it; whoever is last lets the lane go on."""
+    operator = _orders_before_and_after_a_handler_is_new(simulation)
+    [web] = simulation.up("web")
+    simulation.faults.at_next(web, "COMMIT", Fault("freeze", "before", 8.0))
+
+    async def replay_and_resume() -> None:
+        await _replay(operator)
+        await handler_pauses.resume(operator.application.database, ["thank"], DECISION)
+
+    operator.start(replay_and_resume())
+    started(simulation, "worker")
+    simulation.world.run(2 * LEASE)
+    if any(row.blocked for row in simulation.ledger.outstanding):
+        simulation.world.fail("a lane stands still")
+    simulation.drain(3)
+
+
 def a_replay_comes_before_a_delivery_is_settled_again(simulation: Simulation) -> None:
     """The lane has gone on when its COMMIT was made, and does not go on once more."""
     operator = _orders_before_and_after_a_handler_is_new(simulation)
@@ -593,6 +611,7 @@ SCHEDULES: Sequence[tuple[Plan, Callable[[Simulation], None]]] = [
     ),
     (NEW_HANDLER, a_replay_comes_while_a_delivery_runs),
     (NEW_HANDLER, a_replay_comes_before_a_delivery_is_settled_again),
+    (NEW_HANDLER, two_of_a_lane_are_done_at_the_same_time),
     (QUIET, an_order_comes_while_a_handler_is_resumed),
 ]
 

@@ -144,11 +144,11 @@ def a_delivery_is_locked_when_it_is_settled(simulation: Simulation) -> None:
     web, other = started(simulation, "web"), Client(simulation)
     simulation.ask(web, 1)
     simulation.world.run(5, lambda: len(simulation.ledger.running) > 1)
-    other.ask(LOCK.format("announce"))
+    other.ask(LOCK.format("greet"))  # it is done before the other one
     assert not other.error
     simulation.world.run(3)
     assert not simulation.ledger.running
-    if [row for row in simulation.ledger.outstanding if row.handler != "announce"]:
+    if [row for row in simulation.ledger.outstanding if row.handler != "greet"]:
         simulation.world.fail("what is settled waits for a delivery that somebody has locked")
 
     other.end()
