@@ -92,6 +92,12 @@ MUTATIONS = (
         "sa.and_(CLAIMABLE, row.available_at <= now + lease_seconds)",
     ),
     Mutation(
+        "a lease is longer than its process knows",
+        "sql/delivery_states.py",
+        "available_at=now + lease_seconds,",
+        "available_at=now + 2 * lease_seconds,",
+    ),
+    Mutation(
         "a claim does not count as an attempt",
         "sql/delivery_states.py",
         "row.attempts + sa.case((is_fine, 1), else_=0)",
@@ -122,6 +128,12 @@ MUTATIONS = (
         "sql/delivery_states.py",
         '{"attempts": UNCOUNTED, "unavailable_attempts": more}',
         '{"unavailable_attempts": more}',
+    ),
+    Mutation(
+        "each failure is taken for an outage",
+        "sql/outbox.py",
+        "describe(failure.error), is_away(failure.error)",
+        "describe(failure.error), True",
     ),
     Mutation(
         "what fails is due at once",
@@ -170,6 +182,20 @@ MUTATIONS = (
         "claims.py",
         'f"{self.envelope.id}:{self.handler}")',
         'f"{self.envelope.id}:{self.handler}:{self.attempt}")',
+    ),
+    Mutation(
+        "a worker runs twice what it has claimed once",
+        "process/worker.py",
+        "            group.start_soon(in_own_task, self._deliver, delivery)\n",
+        "            self._running[delivery.handler] += 1\n"
+        "            group.start_soon(in_own_task, self._deliver, delivery)\n"
+        "            group.start_soon(in_own_task, self._deliver, delivery)\n",
+    ),
+    Mutation(
+        "an error of the database ends a worker",
+        "process/worker.py",
+        "except Exception as error:  # nothing in the database may end the worker",
+        "except ZeroDivisionError as error:",
     ),
     # the end of a claim
     Mutation(
@@ -366,6 +392,13 @@ MUTATIONS = (
         "            connection.execute(self._insert_deliveries, rows)",
     ),
     Mutation(
+        "a unit of work stores one of its events, and not the others",
+        "sql/unit_of_work.py",
+        "            claims = [*await outbox.store(transaction, events, deliveries)]\n",
+        "            its = [each for each in deliveries if each.envelope in events[:1]]\n"
+        "            claims = [*await outbox.store(transaction, events[:1], its)]\n",
+    ),
+    Mutation(
         "an error of the database that a handler swallows is forgotten",
         "sql/transaction.py",
         "self._failure = self._failure or error",
@@ -501,6 +534,18 @@ MUTATIONS = (
         "        pass\n",
     ),
     Mutation(
+        "a discard is not stored as a decision",
+        "extensions/operations/delivery_admin.py",
+        "    await decision.store(transaction, database, what, [key])\n",
+        "",
+    ),
+    Mutation(
+        "an erasure leaves to be done what has an effect",
+        "extensions/operations/redaction.py",
+        "count = await transaction.execute_dml(end.update(_of(of), deliveries.c.handler.in_(discard)))",
+        "count = 0",
+    ),
+    Mutation(
         "an erasure leaves what follows in its lane blocked",
         "extensions/operations/redaction.py",
         "    await after_end(transaction, database, left)\n",
@@ -531,10 +576,28 @@ MUTATIONS = (
         "where(events.c.id.in_(locked))",
     ),
     Mutation(
+        "events are pruned however young they are",
+        "extensions/operations/retention.py",
+        "return sa.select(time, events.c.id).where(time < database.clock - older_than)",
+        "return sa.select(time, events.c.id).where(time < database.clock)",
+    ),
+    Mutation(
         "commands are pruned before their events",
         "extensions/operations/retention.py",
         "where(commands.c.id.in_(locked), ~has_events)",
         "where(commands.c.id.in_(locked))",
+    ),
+    Mutation(
+        "a replay makes no deliveries",
+        "extensions/operations/replay.py",
+        "found = wanted.add_columns(*(_column(value) for value in values.values()))",
+        "found = wanted.where(sa.false()).add_columns(*map(_column, values.values()))",
+    ),
+    Mutation(
+        "what a replay does again keeps its token",
+        "sql/delivery_states.py",
+        "        token=NEXT_TOKEN,\n        available_at=now + pause_of(handler),",
+        "        available_at=now + pause_of(handler),",
     ),
     Mutation(
         "a replay forgets what a handler has done by another name",
