@@ -10,15 +10,16 @@ from tools.files import ROOT
 
 ENGINE = ROOT / "packages" / "aftercommit" / "src" / "aftercommit"
 
-ENGINE_LINES = 8020  # without extensions: what is read in an evening; 369 are examples
-PATH_LINES = 1175  # the way of a delivery through it: what is read in an hour; 45 are examples
-FILE_LINES = 300
+ENGINE_LINES = 8400  # without extensions: what is read in an evening; 369 are examples
+PATH_LINES = 1460  # the way of a delivery through it: what is read in an hour; 45 are examples
+FILE_LINES = 350  # the life of a delivery, and what is done with it, are one file each
 README_LINES = 200
 
 PATH = [
     "unit_of_work.py",
     "claims.py",
     "bus.py",
+    "attempt.py",
     "sql/unit_of_work.py",
     "sql/outbox.py",
     "process/worker.py",

@@ -9,7 +9,7 @@ Kleppmann, *Designing Data-Intensive Applications*, chapter 8). It is not the at
 can start again.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, field, replace
 from math import inf
 from typing import Literal, NamedTuple, NewType
@@ -27,8 +27,6 @@ IdempotencyKey = NewType("IdempotencyKey", str)
 ...     print(f"Message-ID: <{idempotency_key}@example.com>")
 >>> outbox = Outbox("shop", "sqlite:///shop.db", [on(OrderPlaced, confirm)])
 """
-LastWrite = Callable[[], Awaitable[object]]
-"""Stores what became of a claim."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,17 +140,31 @@ class Failure:
         return f"{delivery.handler} failed on {event}: {type(self.error).__name__}: {self.error}"
 
 
+class LastWrite(NamedTuple):
+    """Stores what became of claims; it `settles` one whose handler has done its work."""
+
+    write: Callable[[], Awaitable[object]]
+    settles: bool
+
+
 @dataclass(slots=True)
 class Report:
     """What came out of deliveries, and of those they caused: committed events, and failures.
 
-    `unwritten` are the last writes that could not be made, by their claims; they may still be made
-    later. Of each claim it is the first: what has succeeded has not failed.
+    `unwritten` are the last writes that could not be made, by the keys and tokens of their claims;
+    they may still be made later.
     """
 
     events: list[Envelope] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
-    unwritten: dict[tuple[str, ...], LastWrite] = field(default_factory=dict)
+    unwritten: dict[tuple[tuple[str, int], ...], LastWrite] = field(default_factory=dict)
+
+    def keep(
+        self, claims: Collection[Claim], write: Callable[[], Awaitable[object]], *, settles: bool
+    ) -> None:
+        """Keep what was not written; of a claim the first: what has succeeded has not failed."""
+        names = tuple((each.idempotency_key, each.token) for each in claims)
+        self.unwritten.setdefault(names, LastWrite(write, settles))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

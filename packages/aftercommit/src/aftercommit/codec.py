@@ -70,12 +70,17 @@ class Codec(Generic[E_co]):
     ) -> None:
         self.source, self._upcasters, self._aliases = source, upcasters, aliases
         self.describe = describe
+        self._versions = dict[str, int]()  # the present ones of messages that are upcast
+        for name, old in upcasters:
+            self._versions[name] = max(old + 1, self._versions.get(name, 1))
         self.events: dict[str, type[E_co]] = {}
+        self.written: dict[type[Any], tuple[str, int]] = {}  # by what name and version
         for event in events:
             _check_json(event)
             if (known := self.events.setdefault(name := self.name_of(event), event)) is not event:
                 both = (f"{each.__module__}.{each.__qualname__}" for each in (known, event))
                 raise WiringError(f"two events are called {name}; give one an alias", *both)
+            self.written[event] = name, self.version_of(name)
 
     def name_of(self, message_type: type[Any]) -> str:
         """Return what a message type is called on the wire: UserRegistered is user_registered."""
@@ -84,7 +89,7 @@ class Codec(Generic[E_co]):
 
     def version_of(self, name: str) -> int:
         """Return the present version of a message: one more than the newest that is upcast."""
-        return 1 + max((old for known, old in self._upcasters if known == name), default=0)
+        return self._versions.get(name, 1)
 
     @property
     def versions(self) -> dict[str, int]:
@@ -93,8 +98,7 @@ class Codec(Generic[E_co]):
 
     def require(self, *events: type[Any]) -> None:
         """Raise WiringError unless these events can be read again: those of the table, say."""
-        unknown = [e.__name__ for e in events if self.events.get(self.name_of(e)) is not e]
-        if unknown:
+        if unknown := [each.__name__ for each in events if each not in self.written]:
             raise WiringError(UNKNOWN, *unknown)
 
     def to_row(self, envelope: Envelope) -> Data:
@@ -104,7 +108,8 @@ class Codec(Generic[E_co]):
         :raises InvalidPayload: if it is too long, or has a value that JSON cannot hold
         """
         name = envelope.type
-        self.require(type(envelope.event))
+        if type(envelope.event) not in self.written:
+            raise WiringError(UNKNOWN, type(envelope.event).__name__)
         try:
             data = msgspec.json.encode(envelope.event).decode()
         except (TypeError, ValueError, RecursionError, msgspec.MsgspecError) as error:
@@ -164,7 +169,7 @@ class Codec(Generic[E_co]):
 
         :raises InvalidPayload: if there is no such version, or the data do not fit
         """
-        present = self.version_of(name)
+        present = self._versions.get(name, 1)
         if version == present:
             return decode(name, data, message_type)
         if not 1 <= version < present:

@@ -64,12 +64,14 @@ class EnvelopeFactory:
         context = replace(context, traceparent=current_traceparent.get() or context.traceparent)
         envelopes, new = list[Envelope](), list[NewDelivery]()
         for event, subject in recorded:
-            name = self.codec.name_of(type(event))
+            if type(event) not in self.codec.written:
+                self.codec.require(type(event))  # it raises
+            name, version = self.codec.written[type(event)]
             envelope = Envelope(
                 id=EventId(self.new_id()),
                 source=self.codec.source,
                 type=name,
-                schema_version=self.codec.version_of(name),
+                schema_version=version,
                 event=event,
                 subject=subject,
                 time=self.now(),
@@ -77,9 +79,13 @@ class EnvelopeFactory:
             )
             envelopes.append(envelope)
             for handler, subscription in self.subscriptions.get(type(event), {}).items():
-                if (key := subscription.key) and subscription.lane and key(event) is None:
-                    reason = f"its key is None, so {handler} would take all such events one by one"
-                    raise InvalidPayload(name, reason)
-                lane = subscription.lane_of(event, subject)
+                lane = None
+                if subscription.lane:
+                    if subscription.key and subscription.key(event) is None:
+                        reason = (
+                            f"its key is None, so {handler} would take all such events one by one"
+                        )
+                        raise InvalidPayload(name, reason)
+                    lane = subscription.lane_of(event, subject)
                 new.append(NewDelivery(envelope, handler, subscription.delay, lane))
         return envelopes, new

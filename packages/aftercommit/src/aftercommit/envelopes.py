@@ -1,7 +1,7 @@
 """Messages on their way: what is known about each, besides what it says. Pure: no I/O."""
 
 from collections.abc import Callable
-from contextvars import ContextVar, Token
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NewType, TypeVar
@@ -94,22 +94,9 @@ INTERNAL = MessageOrigin(source="program")  # a command that nobody says more ab
 
 
 current_context: ContextVar[MessageContext | None] = ContextVar("current_context", default=None)
-"""Why the current task works. Set by the bus, read by the log formatter."""
+"""Why the current task works. Set for each message, read by the log formatter."""
 current_traceparent: ContextVar[str | None] = ContextVar("current_traceparent", default=None)
 """Its `traceparent` for what is committed now. Set by an observer, if one makes spans."""
-
-
-class bind_context:  # noqa: N801 - reads as a statement, and a generator would cost more
-    """Mark everything logged inside as caused by `context`."""
-
-    def __init__(self, context: MessageContext) -> None:
-        self._context = context
-
-    def __enter__(self) -> None:
-        self._token: Token[MessageContext | None] = current_context.set(self._context)
-
-    def __exit__(self, *error: object) -> None:
-        current_context.reset(self._token)
 
 
 def message_types(module: object, base: type[M]) -> list[type[M]]:

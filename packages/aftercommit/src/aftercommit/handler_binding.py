@@ -13,7 +13,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from aftercommit.claims import WorkItem
 from aftercommit.errors import UnexpectedAnswer, WiringError, raise_if_any
-from aftercommit.handler_limits import contain_errors
+from aftercommit.handler_limits import contain
 from aftercommit.handler_rows import Handler, handler_name, handler_of
 from aftercommit.handler_table import Handlers
 
@@ -122,8 +122,11 @@ class BoundHandler:
         :raises UnexpectedAnswer: if it has returned what its annotation does not say
         """
         made = {name: make(work, uow) for name, make in self._made.items()}
-        with contain_errors(self.name):
+        try:
             answer = await self.handler(work.message, **self._given, **made)
+        except BaseException as error:
+            contain(error, self.name)
+            raise
         if type(answer) not in self._returns:
             raise UnexpectedAnswer(self.name, answer)
         return answer

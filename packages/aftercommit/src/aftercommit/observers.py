@@ -5,8 +5,8 @@ and its error, in the task that runs it. Source of the shape: stamina, OpenTelem
 """
 
 import logging
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from inspect import iscoroutinefunction
@@ -94,17 +94,37 @@ class CompositeObserver:
     def __init__(self, observers: Sequence[Observer] = ()) -> None:
         self.observers = observers
 
-    def operation(self, begin: Callable[[Observer], Operation]) -> Operation:
-        """Let each watch what begins now; they see its end in the opposite order."""
-        operations = ExitStack()
+    @contextmanager
+    def operation(self, begin: Callable[[Observer], Operation]) -> Iterator[None]:
+        """Let each watch an operation; they see its end in the opposite order."""
+        begun = list[Operation]()
         for observer in self.observers:
-            _safely(_enter, operations, begin, observer)
-        return operations
+            try:
+                operation = begin(observer)
+                operation.__enter__()
+                begun.append(operation)
+            except BaseException as problem:
+                _log(problem)
+        ended: tuple[Any, Any, Any] = (None, None, None)
+        try:
+            yield
+        except BaseException as error:
+            ended = (type(error), error, error.__traceback__)
+            raise
+        finally:
+            for operation in reversed(begun):
+                try:
+                    operation.__exit__(*ended)
+                except BaseException as problem:
+                    _log(problem)
 
     def finished(self, outcome: Outcome) -> None:
         """Report an outcome to each."""
         for observer in self.observers:
-            _safely(observer.finished, outcome)
+            try:
+                observer.finished(outcome)
+            except BaseException as problem:
+                _log(problem)
 
     def port(self, name: str, port: object) -> Any:
         """Return what stands for a port with an external effect: observers see its calls.
@@ -117,21 +137,11 @@ class CompositeObserver:
         return type("ObservedPort", (_ObservedPort,), special)(self, name, port)
 
 
-def _enter(
-    operations: ExitStack, begin: Callable[[Observer], Operation], observer: Observer
-) -> None:
-    operation = begin(observer)
-    operation.__enter__()
-    operations.push(partial(_safely, operation.__exit__))
-
-
-def _safely(function: Callable[..., object], *args: object) -> None:
-    try:
-        function(*args)
-    except KeyboardInterrupt:
-        raise
-    except BaseException:
-        logger.exception("an observer failed")
+def _log(problem: BaseException) -> None:
+    """Log what an observer has raised; Ctrl-C is not its own, and passes."""
+    if isinstance(problem, KeyboardInterrupt):
+        raise problem
+    logger.exception("an observer failed")
 
 
 class _ObservedPort:

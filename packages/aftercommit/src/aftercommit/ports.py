@@ -31,6 +31,9 @@ class Outbox(Protocol):
 
     Each write names a claim, and changes nothing if somebody else has claimed the delivery since:
     then that is the one to say what becomes of it.
+
+    There is one implementation, in `sql/outbox.py`. This protocol is what an attempt needs of it:
+    so what is decided about attempts is read, and imported, without SQLAlchemy.
     """
 
     async def settle(self, delivery: Claim, *, follow: bool = True) -> Sequence[Claim]:

@@ -111,6 +111,9 @@ class UnitOfWorkScope(Protocol):
     The same transaction settles the delivery, or records the command, so the effect of either
     happens exactly once. A command from outside that came without an id, and changed nothing, is
     not recorded. One that a handler has returned is always recorded: it settles a delivery.
+
+    There is one implementation, in `sql/unit_of_work.py`. This protocol is what an attempt needs of
+    it: so what is decided about attempts is read, and imported, without SQLAlchemy.
     """
 
     @property

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import anyio
 import pytest
-from aftercommit.bus import CONFLICT_PAUSE
+from aftercommit.attempt import CONFLICT_PAUSE
 from aftercommit.claims import IdempotencyKey
 from aftercommit.errors import ConcurrentUpdate, UnexpectedAnswer
 from aftercommit.sql.tables import commands

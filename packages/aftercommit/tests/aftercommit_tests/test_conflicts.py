@@ -5,7 +5,7 @@ from math import inf
 
 import anyio
 import pytest
-from aftercommit.bus import CONFLICT_PAUSE
+from aftercommit.attempt import CONFLICT_PAUSE
 from aftercommit.errors import ConcurrentUpdate
 from aftercommit.observers import Observer, Outcome
 from aftercommit.sql.tables import events

@@ -293,7 +293,8 @@ def test_ctrl_c_is_not_kept_by_an_observer() -> None:
         instrumentation = CompositeObserver([Fails(moment, KeyboardInterrupt())])
 
         with pytest.raises(KeyboardInterrupt):
-            instrumentation.operation(lambda each: each.port_call("bell", "ring"))
+            with instrumentation.operation(lambda each: each.port_call("bell", "ring")):
+                pass
             instrumentation.finished(Outcome(a_claim(), "succeeded"))
 
 

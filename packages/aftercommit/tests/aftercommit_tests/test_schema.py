@@ -13,6 +13,7 @@ from aftercommit.alembic import upgrade_tables
 from aftercommit.codec import Codec
 from aftercommit.envelopes import MessageOrigin
 from aftercommit.errors import MessageAlreadyHandled, WiringError
+from aftercommit.sql.claim_ends import LEASE_EXPIRED
 from aftercommit.sql.database import Database
 from aftercommit.sql.exceptions import (
     DatabaseUnavailable,
@@ -20,7 +21,6 @@ from aftercommit.sql.exceptions import (
     SchemaOutdated,
     SchemaTooNew,
 )
-from aftercommit.sql.failure_history import LEASE_EXPIRED
 from aftercommit.sql.inbox import record_command
 from aftercommit.sql.migrations.history import ENGINE, PREFIX, History
 from aftercommit.sql.outbox import new_outbox

@@ -4,7 +4,7 @@ import anyio
 import pytest
 from aftercommit.claims import Claim
 from aftercommit.errors import DeliverySuperseded
-from aftercommit.sql.batch_settlement import BATCH_SIZE
+from aftercommit.sql.claim_ends import BATCH_SIZE
 from aftercommit.sql.exceptions import StatementRefused
 from aftercommit.sql.outbox import new_outbox
 from anyio.lowlevel import checkpoint

@@ -1,9 +1,12 @@
 """The worker: how it shares its slots among the handlers, and when it looks for more."""
 
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 import anyio
 import pytest
+from aftercommit.claims import Claim, Failure, IdempotencyKey
+from aftercommit.errors import TransientError
 from aftercommit.handler_rows import Ordered
 from aftercommit.process.runtime import Shutdown
 from aftercommit.process.worker import Worker
@@ -127,3 +130,51 @@ async def test_a_worker_says_that_a_key_has_changed(
 
     [told] = [each.message for each in caplog.records if "now ordered as" in each.message]
     assert told.startswith("works has work in the lane works:")
+
+
+@pytest.mark.parametrize(("beside", "sent"), [(False, 1), (True, 2)])
+async def test_an_effect_is_not_repeated_when_the_worker_claims_what_it_could_not_settle(
+    new_world: NewWorld, monkeypatch: pytest.MonkeyPatch, beside: bool, sent: int
+) -> None:
+    """While a claim waits in line, leases end, and last writes wait for the same lock.
+
+    If another process had the delivery in between, that has decided what becomes of it.
+    """
+    keys: list[IdempotencyKey] = []
+    claims_again, given_up = anyio.Event(), anyio.Event()
+
+    async def sends(event: ThingMade, idempotency_key: IdempotencyKey) -> None:
+        keys.append(idempotency_key)
+        await claims_again.wait()
+
+    async def in_line(limit: int, handlers: Collection[str]) -> Sequence[Claim]:
+        if keys and not given_up.is_set():
+            claims_again.set()
+            await given_up.wait()
+            await world.end_leases()
+            if beside:
+                await world.outbox().release(await world.outbox().claim(10, ["sends"]))
+        return await claim(limit, handlers)
+
+    async def locked(delivery: Claim, *, follow: bool = True) -> Sequence[Claim]:
+        if not given_up.is_set():
+            raise TransientError
+        return await settle(delivery, follow=follow)
+
+    async def locked_at_last(failure: Failure) -> None:
+        given_up.set()
+        raise TransientError
+
+    world = await new_world(event_handlers=on_made(sends), policy=FOR_WORKERS)
+    await world.made()
+    outbox = world.bus.outbox
+    claim, settle = outbox.claim, outbox.settle
+    monkeypatch.setattr(outbox, "claim", in_line)
+    monkeypatch.setattr(outbox, "settle", locked)
+    monkeypatch.setattr(outbox, "record_failure", locked_at_last)
+
+    with anyio.fail_after(LIMIT_SECONDS):
+        await a_worker(world, concurrency=2).run(until_idle=True)
+
+    assert (len(keys), len({*keys})) == (sent, 1)
+    assert await world.deliveries() == {}

@@ -1,75 +1,87 @@
-"""The life of a delivery, as a table: what the diagram is made of."""
+"""The life of a delivery, as a table: the diagram is made of it, `delivery_states.py` does it."""
 
 from enum import Enum
 
 
 class State(Enum):
-    """Where a delivery stands. There is no row in NONE."""
+    """Where a delivery stands, as every surface names it. There is no row in NONE."""
 
     NONE = "not stored"
-    RUNNING = "running"
-    PENDING = "pending"
     SCHEDULED = "scheduled"
+    DUE = "due"
+    RUNNING = "running"
+    LEASE_EXPIRED = "lease_expired"
+    RETRYING = "retrying"
     BLOCKED = "blocked"
     PAUSED = "paused"
     PARKED = "parked"
     DONE = "done"
+    DISCARDED = "discarded"
 
 
 class Step(Enum):
-    """What can happen to a delivery."""
+    """What can happen to a delivery, and which function of `delivery_states.py` says how."""
 
-    COMMIT = "the event is committed: attempt 1"
-    COMMIT_FOR_WORKERS = "the event is committed, dispatch is left to workers"
-    COMMIT_FOR_LATER = "the event is committed, the handler is delayed"
-    COMMIT_BEHIND = "the event is committed, an earlier one of its lane is not done"
-    UNBLOCK = "the last one before it is done or discarded"
-    SUCCEED = "the handler succeeds"
-    FAIL = "the handler fails, attempts are left"
-    GIVE_UP = "a permanent error, or the last attempt fails"
-    RELEASE = "released: the attempt does not count"
-    CLAIM = "claimed, attempts are left: attempt + 1"
-    EXHAUST = "its last attempt did not finish"
-    RETRY = "retried by a person: attempts = 0"
-    DISCARD = "discarded by a person"
-    OWE_LATER = "replayed to a handler that was added later"
-    PAUSE = "its handler is paused"
-    RESUME = "its handler is resumed"
-    RESUME_BEFORE = "its handler is resumed before it was due at all"
-    REPLAY = "replayed by a person: attempts = 0"
+    COMMIT = "the event is committed: attempt 1", "new_and_claimed"
+    COMMIT_FOR_WORKERS = "the event is committed, dispatch is left to workers", "new"
+    COMMIT_FOR_LATER = "the event is committed, the handler is delayed", "new"
+    COMMIT_BEHIND = "the event is committed, an earlier one of its lane is not done", "new"
+    OWE_LATER = "replayed to a handler that was added later", "new"
+    CLAIM = "claimed, attempts are left: attempt + 1", "claimed"
+    EXHAUST = "its last attempt did not finish", "claimed_or_parked"
+    SUCCEED = "the handler succeeds", "done"
+    FAIL = "the handler fails, attempts are left", "retrying"
+    GIVE_UP = "a permanent error, or the last attempt fails", "parked"
+    REFUSE = "its event cannot be read: the attempt does not count", "unreadable"
+    RELEASE = "released: the attempt does not count", "released"
+    PLACE = "first in its lane, at the COMMIT of a session", "placed"
+    UNBLOCK = "the last one before it is done or discarded", "unblocked"
+    BLOCK = "an earlier one of its lane is replayed", "blocked"
+    RETRY = "retried by a person: attempts = 0", "retried"
+    DISCARD = "discarded by a person", "discarded"
+    REVOKE = "revoked by a person, who erases what it knows", "revoked"
+    REPLAY = "replayed by a person: attempts = 0", "replayed"
+    PAUSE = "its handler is paused", "held"
+    RESUME = "its handler is resumed", "resumed"
+    RESUME_BEFORE = "its handler is resumed before it was due at all", "resumed"
+
+    def __init__(self, text: str, function: str) -> None:
+        self.text, self.function = text, function
 
 
-TRANSITIONS: dict[tuple[State, Step], State] = {
-    (State.NONE, Step.COMMIT): State.RUNNING,
-    (State.NONE, Step.COMMIT_FOR_WORKERS): State.PENDING,
-    (State.NONE, Step.COMMIT_FOR_LATER): State.SCHEDULED,
-    (State.NONE, Step.COMMIT_BEHIND): State.BLOCKED,
-    (State.NONE, Step.OWE_LATER): State.PENDING,
-    (State.RUNNING, Step.SUCCEED): State.DONE,
-    (State.RUNNING, Step.FAIL): State.PENDING,
-    (State.RUNNING, Step.GIVE_UP): State.PARKED,
-    (State.RUNNING, Step.RELEASE): State.PENDING,
-    (State.RUNNING, Step.CLAIM): State.RUNNING,
-    (State.RUNNING, Step.EXHAUST): State.PARKED,
-    (State.RUNNING, Step.RETRY): State.PENDING,
-    (State.RUNNING, Step.DISCARD): State.DONE,
-    (State.PENDING, Step.CLAIM): State.RUNNING,
-    (State.PENDING, Step.EXHAUST): State.PARKED,
-    (State.PENDING, Step.RETRY): State.PENDING,
-    (State.PENDING, Step.DISCARD): State.DONE,
-    (State.PENDING, Step.PAUSE): State.PAUSED,
-    (State.SCHEDULED, Step.CLAIM): State.RUNNING,
-    (State.SCHEDULED, Step.RETRY): State.PENDING,
-    (State.SCHEDULED, Step.DISCARD): State.DONE,
-    (State.SCHEDULED, Step.PAUSE): State.PAUSED,
-    (State.BLOCKED, Step.UNBLOCK): State.PENDING,
-    (State.BLOCKED, Step.RETRY): State.BLOCKED,
-    (State.BLOCKED, Step.DISCARD): State.DONE,
-    (State.PAUSED, Step.RESUME): State.PENDING,
-    (State.PAUSED, Step.RESUME_BEFORE): State.SCHEDULED,
-    (State.PAUSED, Step.RETRY): State.PAUSED,
-    (State.PAUSED, Step.DISCARD): State.DONE,
-    (State.PARKED, Step.RETRY): State.PENDING,
-    (State.PARKED, Step.DISCARD): State.DONE,
-    (State.DONE, Step.REPLAY): State.PENDING,
+KEEP_THE_STATE = {"redacted", "event_redacted", "aged"}  # functions: the last lets time pass
+BY_OWNERS = {Step.SUCCEED, Step.FAIL, Step.GIVE_UP, Step.REFUSE, Step.RELEASE}
+"""Steps that the owner of a claim makes, under its token."""
+NOT_DONE = set(State) - {State.NONE, State.DONE, State.DISCARDED}
+WAITING = {State.SCHEDULED, State.DUE, State.RETRYING}
+CLAIMABLE = {State.DUE, State.LEASE_EXPIRED}
+CLAIMED = {State.RUNNING, State.LEASE_EXPIRED}  # the owner is late, and nobody has taken it over
+
+TRANSITIONS: set[tuple[State, Step, State]] = {
+    (State.NONE, Step.COMMIT, State.RUNNING),
+    (State.NONE, Step.COMMIT_FOR_WORKERS, State.DUE),
+    (State.NONE, Step.COMMIT_FOR_LATER, State.SCHEDULED),
+    (State.NONE, Step.COMMIT_BEHIND, State.BLOCKED),
+    (State.NONE, Step.OWE_LATER, State.DUE),
+    *((state, Step.CLAIM, State.RUNNING) for state in CLAIMABLE),
+    *((state, Step.EXHAUST, State.PARKED) for state in CLAIMABLE),
+    *((state, Step.SUCCEED, State.DONE) for state in CLAIMED),
+    *((state, Step.FAIL, State.RETRYING) for state in CLAIMED),
+    *((state, Step.GIVE_UP, State.PARKED) for state in CLAIMED),
+    *((state, Step.REFUSE, State.PARKED) for state in CLAIMED),
+    *((state, Step.RELEASE, State.DUE) for state in CLAIMED),
+    *((state, Step.REVOKE, State.DUE) for state in CLAIMED),
+    (State.BLOCKED, Step.PLACE, State.DUE),
+    (State.BLOCKED, Step.UNBLOCK, State.DUE),
+    *((state, Step.BLOCK, State.BLOCKED) for state in WAITING | {State.LEASE_EXPIRED}),
+    *((state, Step.BLOCK, state) for state in (State.RUNNING, State.PAUSED, State.PARKED)),
+    *((state, Step.RETRY, State.DUE) for state in WAITING | CLAIMED | {State.PARKED}),
+    *((state, Step.RETRY, state) for state in (State.BLOCKED, State.PAUSED)),
+    *((state, Step.DISCARD, State.DISCARDED) for state in NOT_DONE),
+    (State.DONE, Step.REPLAY, State.DUE),
+    *((state, Step.PAUSE, State.PAUSED) for state in WAITING | {State.BLOCKED}),
+    (State.LEASE_EXPIRED, Step.PAUSE, State.PAUSED),
+    *((State.PAUSED, Step.RESUME, state) for state in (State.DUE, State.RETRYING, State.BLOCKED)),
+    (State.PAUSED, Step.RESUME, State.LEASE_EXPIRED),
+    (State.PAUSED, Step.RESUME_BEFORE, State.SCHEDULED),
 }

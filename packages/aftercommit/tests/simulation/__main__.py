@@ -43,21 +43,21 @@ def main() -> int:
 
 def show_one(arguments: Namespace) -> int:
     """Run one seed, and show its story, which is short if it fails."""
-    outcome = run_seed(arguments.first, postgresql=arguments.server)
-    if outcome.problem and arguments.shrink:
-        print(f"seed {arguments.first} fails: {outcome.problem}")
-        fails = partial(drawn_by, server=arguments.server, kind=outcome.kind_of_problem)
-        plan = shrunk(outcome.plan, fails, attempts=SHRINKING_ATTEMPTS)
-        outcome = run(plan, postgresql=arguments.server)
-        print(f"Made smaller: {outcome.plan}\n")
-    print(outcome.details if arguments.details else outcome.story)
-    return bool(outcome.problem)
+    verdict = run_seed(arguments.first, postgresql=arguments.server)
+    if verdict.problem and arguments.shrink:
+        print(f"seed {arguments.first} fails: {verdict.problem}")
+        fails = partial(drawn_by, server=arguments.server, kind=verdict.kind_of_problem)
+        plan = shrunk(verdict.plan, fails, attempts=SHRINKING_ATTEMPTS)
+        verdict = run(plan, postgresql=arguments.server)
+        print(f"Made smaller: {verdict.plan}\n")
+    print(verdict.details if arguments.details else verdict.story)
+    return bool(verdict.problem)
 
 
 def drawn_by(plan: Plan, server: str, kind: str) -> int | None:
     """Return how many faults a plan draws, if it has a problem of this kind."""
-    outcome = run(plan, postgresql=server)
-    return outcome.drawn if outcome.kind_of_problem == kind else None
+    verdict = run(plan, postgresql=server)
+    return verdict.drawn if verdict.kind_of_problem == kind else None
 
 
 def run_all(arguments: Namespace) -> int:
@@ -65,9 +65,9 @@ def run_all(arguments: Namespace) -> int:
     seeds = range(arguments.first, arguments.last + 1)
     batches = [seeds[begin : begin + BATCH] for begin in range(0, len(seeds), BATCH)]
     failed, number, faults, checks, virtual, spent = list[int](), 0, 0, 0, 0.0, 0.0
-    for seconds, outcomes in finished(batches, arguments):
+    for seconds, verdicts in finished(batches, arguments):
         spent += seconds
-        for each in outcomes:
+        for each in verdicts:
             number, faults, checks = number + 1, faults + each.faults, checks + each.checks
             virtual += each.seconds
             if each.problem:

@@ -29,6 +29,7 @@ A_MOMENT = 1.0  # seconds between what a process decides and what the database s
 GIVEN_UP = ("ConcurrentUpdate", "ConnectionLost", "CommitOutcomeUnknown", "HandlerTimeout")
 KEPT = 10  # ends of a delivery's claims in the history, of each kind
 TAKEN = ("superseded", "lease_expired")  # ends of claims that somebody else says
+EXACTLY = 1e-3  # seconds: dates of SQLite are as exact as that
 
 Claim = tuple[str, int]
 """The key of a delivery, and a token."""
@@ -58,16 +59,38 @@ class Claims:
 
     def begins(self, process: Process, row: Row) -> None:
         """Check that a handler has the time it may take before its lease ends."""
-        held = self._held.get((row.key, row.token))
-        if held is None or held.owner != process.name:
+        claim, name = self._claim_of(process, row), self._ledger.name(row.key)
+        held, is_transactional = self._held[claim], self._ledger.is_transactional(row.handler)
+        if self._world.now > held.since + self._ledger.lease:
+            self._world.fail(f"{name} begins after the lease of {process} is over")
+        if claim in self._running.values():
+            self._world.fail(f"{name} begins, and {process} runs it already")
+        if claim in self._begun and not is_transactional:
+            self._world.fail(f"{name} begins a second time, and {process} has one claim on it")
+        self._running[asyncio.current_task()] = claim
+        self._begun.add(claim)
+        if claim != (row.key, row.token):
             return  # somebody has taken it away, which it does not know yet
         self._check_repetition(process, row)
-        self._running[asyncio.current_task()] = row.key, row.token
-        self._begun.add((row.key, row.token))
-        left, name = held.until - self._world.wall_clock, self._ledger.name(row.key)
-        least = 0.0 if self._ledger.is_transactional(row.handler) else self._ledger.handler_timeout
+        left = held.until - self._world.wall_clock
+        least = 0.0 if is_transactional else self._ledger.handler_timeout
         if left < least and self._faults.clock_is_steady(held.since):
             self._world.fail(f"{name} begins {left:.1f} s before its lease ends")
+
+    def _claim_of(self, process: Process, row: Row) -> Claim:
+        """Return the claim by which a process begins: one that it has, as far as it can know.
+
+        Somebody may have taken it away. What a process has ended itself, it does not begin again.
+        """
+        its = [
+            (row.key, token)
+            for token in range(row.token + 1)
+            if (held := self._held.get((row.key, token))) and held.owner == process.name
+        ]
+        its = [each for each in its if self._ended.get(each, TAKEN[0]) in TAKEN]
+        if not its:
+            self._world.fail(f"{self._ledger.name(row.key)} begins, and {process} has no claim")
+        return ([each for each in its if each not in self._begun] or its)[-1]
 
     def _check_repetition(self, process: Process, row: Row) -> None:
         """Check that a worker does not repeat an effect of which it knows that it has happened.
@@ -123,6 +146,8 @@ class Claims:
             self._world.fail(f"{name} is reported as done, and is {end or 'not'}")
         # of a transaction whose COMMIT was not answered, that it is done is not known
         is_known = not self._ledger.is_in_database(work.handler)
+        # nor of what was decided about since then: a replay lets it be done again
+        is_known &= (row := self._ledger.rows.get(key)) is not None and row.token == token
         if outcome.status == "lease lost" and end == "done" and is_known:
             self._world.fail(f"{name} is reported as lost, and this claim has done it")
 
@@ -138,8 +163,12 @@ class Claims:
         if row.is_done_since(before):
             self._check_done(by, row)
         if row.owner and row.is_open and (row.key, row.token) not in self._held:
-            owner = row.owner.split("@")[0]
-            self._held[row.key, row.token] = Held(owner, self._world.now, row.due or inf)
+            owner, now = row.owner.split("@")[0], self._world.now
+            self._held[row.key, row.token] = held = Held(owner, now, row.due or inf)
+            left = held.until - self._world.wall_clock
+            if left > self._ledger.lease + EXACTLY and self._faults.clock_is_steady(now):
+                name = self._ledger.name(row.key)
+                self._world.fail(f"the lease of {owner} on {name} ends in {left:.1f} s")
 
     def ended(self, claim: Claim, outcome: str, error: str) -> None:
         """Check that what the history says of the end of a claim is so."""
@@ -219,7 +248,8 @@ class Claims:
             return
         faults, since = self._faults, held.since - A_MOMENT
         lease_end = self._world.now - (self._world.wall_clock - held.until)
-        disturbed = max(owner.waited_at, owner.frozen_until, faults.quiet_since)
+        disturbed = max(owner.waited_at, owner.frozen_until, owner.occupied_until)
+        disturbed = max(disturbed, faults.outage_until)
         # whoever has not heard of its claim knows nothing of it
         is_known = owner.broken_at < since or (before.key, before.token) in self._returned
         is_left_in_peace = disturbed < lease_end - ENOUGH and self._faults.clock_is_steady(since)

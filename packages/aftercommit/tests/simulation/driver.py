@@ -24,11 +24,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy_anyio import ThreadCall, ThreadedConnection, run_calls_with
 from sqlalchemy_anyio.dialects import SQLiteDialectAnyIO
 
-from simulation.faults import Fault, Faults
+from simulation.faults import BUSY_IS_LONG, Fault, Faults
 from simulation.statement_names import name_of
 from simulation.world import Loop, Process, World, this_process
 
-BUSY_IS_LONG = 1.0  # seconds for which others hold up a process
 BUSY_SECONDS, BUSY_PAUSE = 10.0, 0.1  # SQLite's busy handler, which would wait in real time
 POLL_SECONDS = 3.0  # before a worker looks whether others have made something due
 WITHIN = "within a transaction"  # what SQLite says to a BEGIN

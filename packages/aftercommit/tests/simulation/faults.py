@@ -10,6 +10,7 @@ from simulation.world import Connection, Process, World
 
 WRITES = ("INSERT", "UPDATE", "DELETE", "CLAIM", "COMMIT")
 LONGEST_STATEMENT = 90.0  # seconds between a statement and its COMMIT, if a process is frozen
+BUSY_IS_LONG = 1.0  # seconds for which others hold up a process
 LIKELY = ("CLAIM", "COMMIT")  # calls with more to lose
 
 Moment = Literal["before", "after"]
@@ -40,8 +41,8 @@ class Faults:
         self.is_over = False
         self._planned: list[tuple[Process, str, Fault]] = []
         self.drawn = self.number = 0
-        self.calm_since = 0.0  # since when nothing has kept a process from what it wants to know
-        self.quiet_since = -inf  # since when nothing, handlers neither, has held up a process
+        self.calm_since = 0.0  # since when nothing has kept any process from what it wants to know
+        self.outage_until = -inf  # of the database, for all processes
         self.jumped_at = -1e9  # the clock of the database
 
     def happens(self, probability: float) -> bool:
@@ -114,11 +115,6 @@ class Faults:
     def disturb(self, seconds: float) -> None:
         """Note that something may keep processes from what they want to know for so long."""
         self.calm_since = max(self.calm_since, self.world.now + seconds)
-        self.occupy(seconds)
-
-    def occupy(self, seconds: float) -> None:
-        """Note that a handler may hold up others for so long."""
-        self.quiet_since = max(self.quiet_since, self.world.now + seconds)
 
     def schedule(self) -> None:
         """Put the outages of the plan on the agenda."""
@@ -140,6 +136,7 @@ class Faults:
             return
         self.world.story.tell("database", f"{what.upper()} for {seconds:.1f} s")
         self.disturb(seconds)
+        self.outage_until = max(self.outage_until, self.world.now + seconds)
         self._until[what] = max(self._until.get(what, 0.0), self.world.now + seconds)
         if what == "is down":
             for process in self.world.processes:

@@ -13,8 +13,10 @@ from uuid import UUID
 from aftercommit import Envelope, Outcome
 
 from simulation.claims import Claims
+from simulation.decided import Decided
 from simulation.faults import Faults
 from simulation.rows import PAUSED, Row
+from simulation.steps import POSSIBLE, state_of
 from simulation.stored import Stored
 from simulation.world import Process, World, this_process
 
@@ -26,10 +28,13 @@ LANE_IS_LEFT = 90.0  # the same if that process has died: a worker looks once a 
 DELIVERIES = """SELECT event_id, handler, attempts, token, available_at, owner, parked_at,
 completed_at, discarded_at, lane, position, blocked, replay, last_error
 FROM aftercommit_deliveries ORDER BY position, event_id, handler"""
-EVENTS = "SELECT id, type, subject FROM aftercommit_events"
+EVENTS = "SELECT id, type, subject, recorded_at FROM aftercommit_events"
 ENDS = "SELECT event_id, handler, token, outcome, error FROM aftercommit_failures"
 # errors of resources: such an attempt does not count
-UNAVAILABLE = ("Unavailable", "ConnectionLost", "DatabaseUnavailable", "DatabaseLocked")
+UNAVAILABLE = (
+    *("Unavailable", "ConnectionLost", "CommitOutcomeUnknown"),
+    *("DatabaseUnavailable", "DatabaseLocked", "DeliveryLocked"),
+)
 
 
 class Reader(Protocol):
@@ -60,9 +65,12 @@ class Ledger:
         tables: Sequence[Mapping[str, Collection[str]]],
         max_attempts: int,
         handler_timeout: float,
+        lease: float,
+        follows: Mapping[str, tuple[str, int]],
         stored: Callable[["Ledger", Callable[[str], Sequence[Any]]], Stored],
     ) -> None:
-        self.handler_timeout = handler_timeout
+        self.handler_timeout, self.lease = handler_timeout, lease
+        self._follows = follows  # what an effect is stored with: a type of events, and how many
         self.world, self.faults, self._reader = world, faults, reader
         self._transactional, self.max_attempts = transactional, max_attempts
         self._tables = tables  # the handlers of each type of event, in each version of the shop
@@ -74,16 +82,20 @@ class Ledger:
         self.external: Counter[str] = Counter()  # effects, also by keys
         self.paused: dict[str, float] = {}
         self.erased = set[str]()  # orders, as events are about them
-        self.has_pruned = False
-        self._replayed = set[str]()  # handlers, whose past events were done again
+        self.stored_events: dict[UUID, float] = {}  # that are there, and when they were recorded
+        self.prunes_after: float | None = None  # seconds, the least that operators have asked for
+        self._again: Counter[str] = Counter()  # how often a delivery was to be done once more
+        self._external_before: Counter[str] = Counter()  # effects until then
         self._failed: Counter[str] = Counter()  # attempts that count
         self._lost: Counter[str] = Counter()  # claims that ended without a word
+        self._forgiven: Counter[str] = Counter()  # of both, those before it began anew
         self._history = set[tuple[str, int]]()  # what is known of it
         self._last_in_lane: dict[str, int] = defaultdict(int)
         self._headless: dict[str, float] = {}  # lanes whose first is blocked, and since when
         self._seen_effects = set[int]()  # by their numbers
         self.checks = 0
         self._watched_claims, self._stored = Claims(self), stored(self, reader.query)
+        self.decided = Decided(self, reader.query)
 
     # when a handler runs
 
@@ -96,10 +108,12 @@ class Ledger:
             self.world.fail(f"{key} is the key of {envelope.id}")
         if row.lane:
             self._check_order(row)
-        self._watched_claims.begins(this_process(), row)
+        self._watched_claims.begins(process := this_process(), row)
         since, now = self.paused.get(row.handler), self.world.now
         known = PAUSE_IS_KNOWN + WAYS * self.world.latency
-        if since is not None and now - max(since, self.faults.calm_since) > known:
+        held_up = max(process.frozen_until, process.waited_at, process.broken_at)
+        held_up = max(held_up, self.faults.outage_until)
+        if since is not None and now - max(since, held_up) > known:
             self.world.fail(f"{self.name(key)} begins, and is paused for {now - since:.1f} s")
 
     def ends(self, key: str, *, has_returned: bool) -> None:
@@ -145,10 +159,14 @@ class Ledger:
         event_id, _, handler = key.partition(":")
         return f"{handler}({self._event_names.get(UUID(event_id), f'event {event_id}')})"
 
-    def replayed(self, handler: str, *, again: bool) -> None:
-        """Note that an operator has past events handled, perhaps again."""
-        if again:
-            self._replayed.add(handler)
+    @property
+    def has_pruned(self) -> bool:
+        """Whether an operator has had something pruned."""
+        return self.prunes_after is not None
+
+    def prunes(self, *, older_than: float) -> None:
+        """Note that an operator lets go what is older than so many seconds."""
+        self.prunes_after = min(self.prunes_after or older_than, older_than)
 
     def _check_order(self, row: Row) -> None:
         for other in self.rows.values():
@@ -166,6 +184,7 @@ class Ledger:
         self.checks += 1
         new = self._read_events()
         self._read_effects()
+        self._check_followed()
         paused = {
             name for (name,) in self._reader.query("SELECT handler FROM aftercommit_handler_pauses")
         }
@@ -173,13 +192,12 @@ class Ledger:
         self._read_ends()
         found = (self._row(each) for each in self._reader.query(DELIVERIES))
         rows = {row.key: row for row in found}
+        self.decided.check(self.rows, rows, new)
         for key, row in rows.items():
             if (before := self.rows.get(key)) != row:
                 self._check_change(before, row)
                 self._watched_claims.changes(by, before, row)
         self._stored.check(self.rows, rows)
-        if not self.has_pruned and (lost := self.rows.keys() - rows.keys()):
-            self.world.fail(f"{self.name(min(lost))} is gone, and nobody has pruned anything")
         self.rows = rows
         self._check_new(new)
         self._check_lanes()
@@ -191,8 +209,10 @@ class Ledger:
     def _read_events(self) -> Collection[UUID]:
         """Return those that were not there before."""
         new = set[UUID]()
-        for event_id, type_, subject in self._reader.query(EVENTS):
-            if (this := UUID(str(event_id))) not in self.events:
+        self.stored_events = {}
+        for event_id, type_, subject, recorded_at in self._reader.query(EVENTS):
+            self.stored_events[this := UUID(str(event_id))] = recorded_at
+            if this not in self.events:
                 self.events[this] = type_, subject
                 self._event_names[this] = self._event_name(type_, subject)
                 new.add(this)
@@ -212,8 +232,21 @@ class Ledger:
                 continue
             self._seen_effects.add(number)
             self.effects[key] += 1
-            if self.effects[key] > 1 and key[37:] not in self._replayed:
+            if self.effects[key] > 1 + self._again[key]:
                 self.world.fail(f"{self.name(key)} has its effect twice in the database")
+
+    def _check_followed(self) -> None:
+        """Check that what is stored with an effect is there, and no more: no event is lost."""
+        for handler, (type_, number) in self._follows.items():
+            due: Counter[str] = Counter()
+            for key, times in self.effects.items():
+                if key[37:] == handler:
+                    due[self.events[UUID(key[:36])][1]] += number * times
+            found = Counter(subject for other, subject in self.events.values() if other == type_)
+            if found != due:
+                [(subject, _), *_] = [*(due - found).items(), *(found - due).items()]
+                told = f"{found[subject]} events {type_} about order {UUID(subject).int}"
+                self.world.fail(f"{told} are stored, and not {due[subject]}")
 
     def _read_ends(self) -> None:
         for event_id, handler, token, outcome, error in self._reader.query(ENDS):
@@ -225,6 +258,15 @@ class Ledger:
 
     def _check_change(self, before: Row | None, row: Row) -> None:
         self._tell_change(before, row)
+        step = state_of(before), state_of(row)
+        if step[0] != step[1] and step not in POSSIBLE and self._reader.shows_each_commit:
+            self.world.fail(f"{self.name(row.key)} goes from {step[0]} to {step[1]}")
+        is_again = before is not None and row.is_open and not before.is_open
+        if is_again:
+            self._again[row.key] += 1
+            self._external_before[row.key] = self.external[row.key]
+        if is_again or row.key in self.decided.retried:
+            self._forgiven[row.key] = self._failed[row.key] + self._lost[row.key]
         if before:
             self._check_token(before, row)
             self._check_claims(before, row)
@@ -237,8 +279,6 @@ class Ledger:
         name = self.name(row.key)
         if row.token < before.token:
             self.world.fail(f"the token of {name} goes back")
-        if not before.is_open and row.is_open and not row.replay:
-            self.world.fail(f"{name} was done, and is not")
         if row.owner != before.owner and row.owner and row.token == before.token:
             self.world.fail(f"{name} has another owner, and the same token")
 
@@ -247,8 +287,11 @@ class Ledger:
         key, name, fail = row.key, self.name(row.key), self.world.fail
         if row.owner and row.is_open and row.attempts < 1:
             fail(f"{name} is claimed, and that is no attempt")
-        if row.attempts > self._failed[key] + self._lost[key] + 1:
+        ended = self._failed[key] + self._lost[key] - self._forgiven[key]
+        is_claimed = row.is_open and row.owner is not None
+        if not ended + is_claimed <= row.attempts <= ended + 1:
             told = f"{self._failed[key]} have failed, {self._lost[key]} were lost"
+            told += f", {self._forgiven[key]} of them before it began anew"
             fail(f"{name}: {row.attempts} attempts count, {told}")
         if row.attempts > self.max_attempts:
             fail(f"{name} was attempted {row.attempts} times")
@@ -274,14 +317,10 @@ class Ledger:
 
     def _check_done(self, row: Row) -> None:
         key, name, fail = row.key, self.name(row.key), self.world.fail
-        if (
-            row.handler in self._transactional
-            and self.effects[key] != 1
-            and row.handler not in self._replayed
-        ):
+        if row.handler in self._transactional and self.effects[key] != 1 + self._again[key]:
             fail(f"{name} is done, and has {self.effects[key]} effects in the database")
         is_external = row.handler not in self._transactional or row.handler == "ask_bank"
-        if is_external and not self.external[key]:
+        if is_external and self.external[key] == self._external_before[key]:
             fail(f"{name} is done, and has had no external effect")
         if row.lane:
             if (row.position or 0) < self._last_in_lane[row.lane] and not row.replay:

@@ -13,137 +13,133 @@ MUTATIONS = (
     # tokens: who has lost a claim can write nothing about it
     Mutation(
         "a transaction settles a delivery whatever its token is, and so does a failure",
-        "sql/batch_settlement.py",
-        'sa.bindparam(f"this_{column.name}") for column in _KEY_AND_TOKEN]',
-        'sa.bindparam(f"this_{column.name}") for column in _KEY_AND_TOKEN[:2]]',
+        "sql/claim_ends.py",
+        'sa.bindparam(f"this_{column.name}") for column in CLAIM_COLUMNS)',
+        'sa.bindparam(f"this_{column.name}") for column in CLAIM_COLUMNS[:2])',
     ),
     Mutation(
-        "a batch settles deliveries whatever their tokens are",
-        "sql/batch_settlement.py",
-        "database, settled, _CLAIMED, NOT_PARKED, skip_locked=True",
-        "database, settled, "
-        "sa.tuple_(*_KEY_AND_TOKEN[:2]).in_(sa.bindparam('keys', expanding=True)), "
-        "NOT_PARKED, skip_locked=True",
+        "a batch settles or releases deliveries whatever their tokens are",
+        "sql/claim_ends.py",
+        "change_in_order(database, end, OF_THESE_CLAIMS, skip_locked=True)",
+        "change_in_order(database, end, "
+        "sa.tuple_(*CLAIM_COLUMNS[:2]).in_(sa.bindparam('keys', expanding=True)), "
+        "skip_locked=True)",
         also=[
             Change(
-                "sql/outbox.py",
-                'self._settlement, {"claims": claims})).all()',
-                'self._settlement, {"keys": [each[:2] for each in claims]})).all()',
+                "sql/claim_ends.py",
+                'transaction.execute(self._statement, {"claims": claims})',
+                'transaction.execute(self._statement, {"keys": [each[:2] for each in claims]})',
             ),
             Change(
-                "sql/outbox.py",
-                "return [ClaimKey._make(row) for row in rows]",
-                "return [each for each in claims if each[:2] in [row[:2] for row in rows]]",
+                "sql/claim_ends.py",
+                'return [ClaimKey(row["event_id"], row["handler"], row["token"]) for row in ended]',
+                'hit = [(row["event_id"], row["handler"]) for row in ended]\n'
+                "        return [each for each in claims if each[:2] in hit]",
             ),
-            Change(
-                "sql/ordered_deliveries.py",
-                'these = {"claims": [claim_of(delivery)]}',
-                'these = {"keys": [claim_of(delivery)[:2]]}',
-            ),
-        ],
-    ),
-    Mutation(
-        "a batch releases deliveries whatever their tokens are",
-        "sql/batch_settlement.py",
-        "database, release, *_VALID, skip_locked=True",
-        "database, release, "
-        "sa.tuple_(*_KEY_AND_TOKEN[:2]).in_(sa.bindparam('keys', expanding=True)), "
-        "PENDING, skip_locked=True",
-        also=[
-            Change(
-                "sql/batch_settlement.py",
-                'self._statement, {"claims": claims}',
-                'self._statement, {"keys": [each[:2] for each in claims]}',
-            )
         ],
     ),
     Mutation(
         "a claim leaves the token as it is",
-        "sql/claim_statements.py",
-        "token=NEXT_TOKEN",
-        "token=columns.token",
+        "sql/delivery_states.py",
+        "token=NEXT_TOKEN,\n        available_at=now + lease_seconds",
+        "token=row.token,\n        available_at=now + lease_seconds",
     ),
     Mutation(
         "a claim on the next one of a lane leaves the token as it is",
         "sql/ordered_deliveries.py",
-        "token=NEXT_TOKEN",
-        "token=row.token",
+        "claim = claimed(now, database.process, policy.lease_seconds)\n",
+        "claim = claimed(now, database.process, policy.lease_seconds)\n"
+        "        claim.values['token'] = row.token\n",
     ),
     Mutation(
         "a release leaves the token as it is",
-        "sql/batch_settlement.py",
-        '"token": NEXT_TOKEN',
-        '"token": row.token',
-        also=[Change("sql/batch_settlement.py", "row.token - 1", "row.token + 0")],
+        "sql/delivery_states.py",
+        "token=NEXT_TOKEN,\n        available_at=row.available_at - lease",
+        "token=row.token,\n        available_at=row.available_at - lease",
+        also=[Change("sql/claim_ends.py", "row.token - 1", "row.token + 0")],
     ),
     Mutation(
         "an operator's retry leaves the token as it is",
-        "extensions/operations/delivery_admin.py",
-        'now = {"token": NEXT_TOKEN,',
-        'now = {"token": deliveries.c.token,',
+        "sql/delivery_states.py",
+        "token=NEXT_TOKEN,\n        available_at=now + pause_of(deliveries.c.handler),\n"
+        "        owner=None,\n        parked_at=None,",
+        "available_at=now + pause_of(deliveries.c.handler),\n"
+        "        owner=None,\n        parked_at=None,",
     ),
     Mutation(
         "an operator's discard leaves the token as it is",
-        "extensions/operations/delivery_admin.py",
-        "values(token=NEXT_TOKEN, **now, **ended)",
-        "values(**now, **ended)",
-        expected="what is discarded is not pending, which is all that a transaction and a failure "
-        "look for; and what a batch settles again stays as it was",
+        "sql/delivery_states.py",
+        "token=NEXT_TOKEN,\n        available_at=None,",
+        "available_at=None,",
     ),
     Mutation(
         "a transaction commits though it has lost its delivery",
         "sql/outbox.py",
-        "self._settle_one, claim_params(delivery)) != 1",
-        "self._settle_one, claim_params(delivery)) > 1",
+        "self._complete_this, ClaimKey.of(delivery).params) != 1",
+        "self._complete_this, ClaimKey.of(delivery).params) > 1",
     ),
     Mutation(
         "a failure of a claim that is lost is in the history all the same",
         "sql/outbox.py",
-        "execute_dml(failed, claim_params(delivery)) != 1",
-        "execute_dml(failed, claim_params(delivery)) > 1",
+        "execute_dml(failed, key.params) != 1",
+        "execute_dml(failed, key.params) > 1",
     ),
     # leases and attempts
     Mutation(
         "a claim does not wait for the end of a lease",
-        "sql/claim_statements.py",
-        "is_due = due_at <= now",
-        "is_due = due_at <= now + policy.lease_seconds",
+        "sql/delivery_states.py",
+        "sa.and_(CLAIMABLE, row.available_at <= now)",
+        "sa.and_(CLAIMABLE, row.available_at <= now + lease_seconds)",
+    ),
+    Mutation(
+        "a lease is longer than its process knows",
+        "sql/delivery_states.py",
+        "available_at=now + lease_seconds,",
+        "available_at=now + 2 * lease_seconds,",
     ),
     Mutation(
         "a claim does not count as an attempt",
-        "sql/claim_statements.py",
-        "attempts=columns.attempts + sa.case((is_fine, 1), else_=0)",
-        "attempts=columns.attempts",
+        "sql/delivery_states.py",
+        "row.attempts + sa.case((is_fine, 1), else_=0)",
+        "row.attempts",
     ),
     Mutation(
         "a claim tries again what had its last attempt",
-        "sql/claim_statements.py",
-        "columns.attempts >= policy.max_attempts",
-        "columns.attempts > policy.max_attempts",
+        "sql/outbox.py",
+        "row.attempts >= policy.max_attempts",
+        "row.attempts > policy.max_attempts",
     ),
     Mutation(
         "a release counts as an attempt",
-        "sql/batch_settlement.py",
-        '"attempts": row.attempts - 1',
-        '"attempts": row.attempts',
+        "sql/delivery_states.py",
+        "        attempts=UNCOUNTED,\n"
+        "        token=NEXT_TOKEN,\n"
+        "        available_at=row.available_at - lease",
+        "        token=NEXT_TOKEN,\n        available_at=row.available_at - lease",
     ),
     Mutation(
         "what is released is due only when its lease ends",
-        "sql/batch_settlement.py",
-        "row.available_at - policy.lease_seconds + pause_of",
+        "sql/delivery_states.py",
+        "row.available_at - lease_seconds + pause_of",
         "row.available_at + pause_of",
     ),
     Mutation(
         "an outage counts as an attempt",
+        "sql/delivery_states.py",
+        '{"attempts": UNCOUNTED, "unavailable_attempts": more}',
+        '{"unavailable_attempts": more}',
+    ),
+    Mutation(
+        "each failure is taken for an outage",
         "sql/outbox.py",
-        '            fate["attempts"] = columns.attempts - 1\n',
-        "",
+        "describe(failure.error), is_away(failure.error)",
+        "describe(failure.error), True",
     ),
     Mutation(
         "what fails is due at once",
-        "sql/outbox.py",
-        '{"available_at": now + pause}',
-        '{"available_at": now + 0 * pause}',
+        "sql/delivery_states.py",
+        "available_at=now + seconds",
+        "available_at=now + 0 * seconds",
     ),
     Mutation(
         "what is only unavailable is parked by counting",
@@ -165,19 +161,19 @@ MUTATIONS = (
     ),
     Mutation(
         "an attempt begins however late in its lease",
-        "handler_limits.py",
+        "attempt.py",
         "if now >= self._begin_by",
         "if False",
     ),
     Mutation(
         "an external effect begins with less time than its handler may take",
-        "handler_limits.py",
-        "latest = end if transactional else delivery.leased_at + policy.begin_seconds",
-        "latest = end",
+        "attempt.py",
+        "self._begin_by = self._end_by - (0 if handler.is_transactional else self._seconds)",
+        "self._begin_by = self._end_by",
     ),
     Mutation(
         "an attempt goes on after its lease",
-        "handler_limits.py",
+        "attempt.py",
         "self._scope.deadline = min(now + self._seconds, self._end_by)",
         "self._scope.deadline = now + self._seconds",
     ),
@@ -187,29 +183,43 @@ MUTATIONS = (
         'f"{self.envelope.id}:{self.handler}")',
         'f"{self.envelope.id}:{self.handler}:{self.attempt}")',
     ),
+    Mutation(
+        "a worker runs twice what it has claimed once",
+        "process/worker.py",
+        "            group.start_soon(in_own_task, self._deliver, delivery)\n",
+        "            self._running[delivery.handler] += 1\n"
+        "            group.start_soon(in_own_task, self._deliver, delivery)\n"
+        "            group.start_soon(in_own_task, self._deliver, delivery)\n",
+    ),
+    Mutation(
+        "an error of the database ends a worker",
+        "process/worker.py",
+        "except Exception as error:  # nothing in the database may end the worker",
+        "except ZeroDivisionError as error:",
+    ),
     # the end of a claim
     Mutation(
         "a failure is not stored",
-        "last_writes.py",
-        "await self._persist(partial(self.outbox.record_failure, failure), [delivery], result)",
+        "attempt.py",
+        "await self._last_write(partial(self.outbox.record_failure, failure), [claim], report)",
         "pass",
     ),
     Mutation(
         "a failure is not in the history",
         "sql/outbox.py",
-        'await failure_history.record(transaction, now, "failed", [key | what])',
+        'await claim_ends.record(transaction, now, "failed", [{**key._asdict(), **what}])',
         "pass",
     ),
     Mutation(
         "a release is not in the history",
-        "sql/batch_settlement.py",
-        "await failure_history.record(transaction, self._database.clock, self._end, ended)",
+        "sql/claim_ends.py",
+        "await record(transaction, self._database.clock, outcome, entries)",
         "pass",
     ),
     Mutation(
         "a lease that has expired is not in the history",
         "sql/outbox.py",
-        'await failure_history.record(transaction, self.database.clock, "lease_expired", lost)',
+        'await claim_ends.record(transaction, self.database.clock, "lease_expired", lost)',
         "pass",
     ),
     Mutation(
@@ -220,8 +230,8 @@ MUTATIONS = (
     ),
     Mutation(
         "last writes that came too late are forgotten",
-        "last_writes.py",
-        "result.unwritten.setdefault(names, at_last or store)",
+        "attempt.py",
+        "report.keep(claims, if_cancelled or write, settles=settles)",
         "pass",
     ),
     Mutation(
@@ -232,48 +242,48 @@ MUTATIONS = (
     ),
     Mutation(
         "of a claim it is the last of its last writes that is made up for, and not the first",
-        "last_writes.py",
-        "result.unwritten.setdefault(names, at_last or store)",
-        "result.unwritten[names] = at_last or store",
+        "claims.py",
+        "self.unwritten.setdefault(names, LastWrite(write, settles))",
+        "self.unwritten[names] = LastWrite(write, settles)",
     ),
     Mutation(
         "a last write is not made again while the database is away",
-        "last_writes.py",
-        "may_heal = isinstance(error, ConcurrentUpdate) or is_away(error)",
-        "may_heal = isinstance(error, ConcurrentUpdate)",
+        "attempt.py",
+        "may_heal = isinstance(error, errors.ConcurrentUpdate) or errors.is_away(error)",
+        "may_heal = isinstance(error, errors.ConcurrentUpdate)",
     ),
     Mutation(
         "a last write that is cancelled is not made once more",
-        "last_writes.py",
-        "await _until_stored(at_last or store, current_time() + FINAL_WRITE_TIMEOUT, [])",
+        "attempt.py",
+        "await until_stored(if_cancelled or write, end)",
         "pass",
     ),
     Mutation(
         "a settlement that is cancelled claims the next one of its lane for nobody",
-        "last_writes.py",
+        "attempt.py",
         "alone = partial(settle, follow=False)",
         "alone = settle",
     ),
     Mutation(
         "a settlement that is made again finds that another process has it",
-        "sql/batch_settlement.py",
-        "NOT_PARKED = ~PARKED",
-        "NOT_PARKED = PENDING",
+        "sql/delivery_states.py",
+        "~PARKED if again else PENDING",
+        "PENDING",
     ),
     Mutation(
         "a batch tells all that their claims were hit",
-        "sql/batch_settlement.py",
+        "sql/claim_ends.py",
         'dict.fromkeys(batch, "superseded")',
         'dict.fromkeys(batch, "hit")',
     ),
     Mutation(
         "a batch forgets those that came while another one was under way",
-        "sql/batch_settlement.py",
+        "sql/claim_ends.py",
         "while mine := [each for each in claims if known[each] is None]:",
         "if mine := [each for each in claims if known[each] is None]:",
         also=[
             Change(
-                "sql/batch_settlement.py",
+                "sql/claim_ends.py",
                 "                    continue\n",
                 "                    return True\n",
             )
@@ -281,46 +291,46 @@ MUTATIONS = (
     ),
     Mutation(
         "an effect that has returned is released, too",
-        "bus.py",
-        "if not limit.has_returned:",
+        "attempt.py",
+        "if not has_returned:",
         "if True:",
     ),
     Mutation(
         "what was interrupted is said to have had no effect",
-        "bus.py",
+        "attempt.py",
         "perhaps = limit.has_begun and not handler.is_transactional",
         "perhaps = False",
     ),
     Mutation(
         "a cancelled attempt keeps its claim",
-        "bus.py",
-        "                await self.release([delivery], result, interrupted=perhaps)\n",
-        "",
+        "attempt.py",
+        "await self.release([claim], report, interrupted=perhaps)",
+        "pass",
     ),
     Mutation(
         "an attempt that begins too late keeps its claim",
-        "bus.py",
-        "result.failures.append(Failure(delivery=delivery, error=late, retry_in=0.0))\n"
-        "            await self.release([delivery], result)",
-        "result.failures.append(Failure(delivery=delivery, error=late, retry_in=0.0))",
+        "attempt.py",
+        "report.failures.append(Failure(delivery=claim, error=outcome, retry_in=0.0))\n"
+        "                await self.release([claim], report)",
+        "report.failures.append(Failure(delivery=claim, error=outcome, retry_in=0.0))",
     ),
     Mutation(
         "what a paused handler has claimed stays claimed",
-        "bus.py",
-        "except errors.HandlerPaused:\n            await self.release([delivery], result)",
-        "except errors.HandlerPaused:\n            pass",
+        "attempt.py",
+        "case errors.HandlerPaused():\n                await self.release([claim], report)",
+        "case errors.HandlerPaused():\n                pass",
     ),
     Mutation(
         "what waits for a slot stays claimed when its client has gone",
         "bus.py",
-        "except get_cancelled_exc_class():\n            await self.release(waiting, result)",
+        "except get_cancelled_exc_class():\n            await self.release(waiting, report)",
         "except get_cancelled_exc_class():",
     ),
     Mutation(
         "what a process cannot run stays claimed",
-        "bus.py",
-        "                    await self.release([delivery], result)\n                    return ()",
-        "                    return ()",
+        "attempt.py",
+        "await self.release([claim], report)  # a port of it is not configured here",
+        "pass",
     ),
     Mutation(
         "a process forgets what it has claimed with its commit",
@@ -376,9 +386,17 @@ MUTATIONS = (
     ),
     Mutation(
         "events are stored without deliveries",
-        "sql/outbox.py",
-        "        if rows:\n            await transaction.execute(self._insert_deliveries, rows)",
-        "        if rows:\n            pass",
+        "sql/new_events.py",
+        "        if rows:\n            connection.execute(self._insert_deliveries, rows)",
+        "        if rows and not first_attempts:\n"
+        "            connection.execute(self._insert_deliveries, rows)",
+    ),
+    Mutation(
+        "a unit of work stores one of its events, and not the others",
+        "sql/unit_of_work.py",
+        "            claims = [*await outbox.store(transaction, events, deliveries)]\n",
+        "            its = [each for each in deliveries if each.envelope in events[:1]]\n"
+        "            claims = [*await outbox.store(transaction, events[:1], its)]\n",
     ),
     Mutation(
         "an error of the database that a handler swallows is forgotten",
@@ -388,8 +406,8 @@ MUTATIONS = (
     ),
     Mutation(
         "a reply is stored, and its delivery is not settled",
-        "bus.py",
-        "self.envelopes.of_command(answer, origin, delivery)",
+        "attempt.py",
+        "self.envelopes.of_command(answer, origin, claim)",
         "self.envelopes.of_command(answer, origin)",
     ),
     Mutation(
@@ -433,49 +451,49 @@ MUTATIONS = (
     # conflicts and replies
     Mutation(
         "a reply that meets a conflict is given up",
-        "bus.py",
-        "                if not limit.allows(pause):",
+        "attempt.py",
+        "                if not limit.allows_another_run(pause):",
         "                if not isinstance(work, Claim) and work.settles:\n"
         "                    raise\n"
-        "                if not limit.allows(pause):",
+        "                if not limit.allows_another_run(pause):",
         also=[
             Change(
-                "last_writes.py",
-                "except (TransientError, ConcurrentUpdate) as error:",
-                "except TransientError as error:",
+                "attempt.py",
+                "except (errors.TransientError, errors.ConcurrentUpdate) as error:",
+                "except errors.TransientError as error:",
             )
         ],
     ),
     Mutation(
         "a reply that cannot be stored at once is given up",
-        "bus.py",
-        "stored = await persist_despite_cancellation(execute, lease_end=end)",
+        "attempt.py",
+        "stored = await self._last_write(execute, [claim])",
         "stored = await execute()",
     ),
     Mutation(
         "all runs of a reply share the time of one handler",
-        "handler_limits.py",
-        "begin_by=end, end_by=end, anew=True, not_begun=late",
-        "begin_by=end, end_by=end, not_begun=late",
+        "attempt.py",
+        "self._is_anew = True",
+        "self._is_anew = False",
     ),
     Mutation(
         "a handler that meets a conflict has failed",
-        "bus.py",
-        "if not limit.allows(pause):",
+        "attempt.py",
+        "if not limit.allows_another_run(pause):",
         "if True:",
     ),
     # pauses
     Mutation(
         "claims do not look at pauses",
-        "sql/claim_statements.py",
+        "sql/outbox.py",
         "row.handler == unpaused, ",
         "row.handler == name, ",
     ),
     Mutation(
         "a commit does not look at pauses when it claims",
         "sql/outbox.py",
-        "await self._pauses.read(transaction) if inline else ()",
-        "()",
+        "paused=await self._pauses.read(transaction)",
+        "paused=()",
     ),
     Mutation(
         "nobody looks at pauses before an attempt",
@@ -491,9 +509,9 @@ MUTATIONS = (
     ),
     Mutation(
         "what is released while its handler is paused is due",
-        "sql/batch_settlement.py",
-        " + pause_of(row.handler)",
-        "",
+        "sql/delivery_states.py",
+        "row.available_at - lease_seconds + pause_of(row.handler)",
+        "row.available_at - lease_seconds",
         expected="claims look at pauses, too: the time of what is paused only spares them the rows",
     ),
     Mutation(
@@ -516,6 +534,18 @@ MUTATIONS = (
         "        pass\n",
     ),
     Mutation(
+        "a discard is not stored as a decision",
+        "extensions/operations/delivery_admin.py",
+        "    await decision.store(transaction, database, what, [key])\n",
+        "",
+    ),
+    Mutation(
+        "an erasure leaves to be done what has an effect",
+        "extensions/operations/redaction.py",
+        "await transaction.execute_dml(end.update(_of(of), deliveries.c.handler.in_(discard)))",
+        "0",
+    ),
+    Mutation(
         "an erasure leaves what follows in its lane blocked",
         "extensions/operations/redaction.py",
         "    await after_end(transaction, database, left)\n",
@@ -524,20 +554,20 @@ MUTATIONS = (
     Mutation(
         "an erasure leaves running what knows what is erased",
         "extensions/operations/redaction.py",
-        "    await transaction.execute_dml(_taken_back(database).where(*running))\n",
+        "    await transaction.execute_dml(revoked(database.clock).update(_of(of)))\n",
         "",
     ),
     Mutation(
         "a retry leaves the attempts as they are",
-        "extensions/operations/delivery_admin.py",
-        'fresh = {"attempts": 0, "unavailable_attempts": 0, "parked_at": None, "owner": None}',
-        'fresh = {"unavailable_attempts": 0, "parked_at": None, "owner": None}',
+        "sql/delivery_states.py",
+        "~FINISHED,\n        attempts=0,",
+        "~FINISHED,",
     ),
     Mutation(
         "what is done can be decided about",
         "extensions/operations/delivery_admin.py",
-        "change.where(this, ~FINISHED)",
-        "change.where(this)",
+        "change.update(this)",
+        "Transition(this, **change.values).update()",
     ),
     Mutation(
         "events are pruned before their deliveries are done",
@@ -546,10 +576,28 @@ MUTATIONS = (
         "where(events.c.id.in_(locked))",
     ),
     Mutation(
+        "events are pruned however young they are",
+        "extensions/operations/retention.py",
+        "return sa.select(time, events.c.id).where(time < database.clock - older_than)",
+        "return sa.select(time, events.c.id).where(time < database.clock)",
+    ),
+    Mutation(
         "commands are pruned before their events",
         "extensions/operations/retention.py",
         "where(commands.c.id.in_(locked), ~has_events)",
         "where(commands.c.id.in_(locked))",
+    ),
+    Mutation(
+        "a replay makes no deliveries",
+        "extensions/operations/replay.py",
+        "found = wanted.add_columns(*(_column(value) for value in values.values()))",
+        "found = wanted.where(sa.false()).add_columns(*map(_column, values.values()))",
+    ),
+    Mutation(
+        "what a replay does again keeps its token",
+        "sql/delivery_states.py",
+        "        token=NEXT_TOKEN,\n        available_at=now + pause_of(handler),",
+        "        available_at=now + pause_of(handler),",
     ),
     Mutation(
         "a replay forgets what a handler has done by another name",
@@ -562,6 +610,13 @@ MUTATIONS = (
         "extensions/operations/replay.py",
         "sa.and_(self._is_past(row.completed_at, now), row.discarded_at.is_(None))",
         "self._is_past(row.completed_at, now)",
+        also=[
+            Change(
+                "sql/delivery_states.py",
+                "sa.and_(FINISHED, deliveries.c.discarded_at.is_(None))",
+                "FINISHED",
+            )
+        ],
     ),
     Mutation(
         "an ordered replay does not ask for a pause",
@@ -572,26 +627,26 @@ MUTATIONS = (
     Mutation(
         "an ordered replay lets two of a lane begin",
         "extensions/operations/ordered_replay.py",
-        "        await transaction.execute_dml(BLOCK_FOLLOWERS, lanes)\n",
+        "        await transaction.execute_dml(blocked().update(IN_THESE_LANES), lanes)\n",
         "",
     ),
     Mutation(
         "an ordered replay leaves a lane blocked",
         "extensions/operations/ordered_replay.py",
-        "        await transaction.execute_dml(_UNBLOCK.values(blocked=False), lanes)\n",
+        "        await transaction.execute_dml(first, lanes)\n",
         "",
     ),
     # lanes
     Mutation(
         "a new delivery does not wait for those before it",
-        "sql/lanes.py",
-        'sa.bindparam("is_behind", type_=sa.Boolean), last.scalar_subquery().is_not(None)',
-        'sa.bindparam("is_behind", type_=sa.Boolean), sa.false()',
+        "sql/new_events.py",
+        "blocked = sa.or_(is_behind, last.scalar_subquery().is_not(None))",
+        "blocked = is_behind",
     ),
     Mutation(
         "two deliveries of one commit do not wait for each other",
-        "sql/lanes.py",
-        '"is_behind": lane in seen',
+        "sql/new_events.py",
+        '"is_behind": lane in lanes',
         '"is_behind": False',
     ),
     Mutation(
@@ -603,32 +658,33 @@ MUTATIONS = (
     Mutation(
         "a handler without a transaction does not let its lane go on",
         "sql/ordered_deliveries.py",
-        "if settled.is_new:",
+        "if completed.is_new:",
         "if False:",
     ),
     Mutation(
         "a settlement that is made again unblocks the next one again",
         "sql/ordered_deliveries.py",
-        "if settled.is_new:",
+        "if completed.is_new:",
         "if True:",
     ),
     Mutation(
         "what ends while a replay has put others before it unblocks the next one",
         "sql/lanes.py",
-        "row.blocked, ~was_blocked)",
-        "row.blocked)",
+        "update(*of_lane, ~was_blocked)",
+        "update(*of_lane)",
     ),
     Mutation(
         "a lane goes on with what was parked or delayed before its time",
-        "sql/lanes.py",
+        "sql/delivery_states.py",
         "sa.case((row.available_at < now, now), else_=row.available_at)",
         "now",
     ),
     Mutation(
         "a process goes on in a lane before its next one is due",
         "sql/ordered_deliveries.py",
-        "row.owner.is_(None), row.available_at <= now)",
-        "row.owner.is_(None))",
+        "claim = claimed(now, database.process, policy.lease_seconds)\n",
+        "claim = claimed(now, database.process, policy.lease_seconds)\n"
+        "        claim.when = sa.and_(row.parked_at.is_(None), ~row.blocked)\n",
     ),
     Mutation(
         "an ordered handler that is renamed has new lanes",
@@ -639,55 +695,57 @@ MUTATIONS = (
     # sessions of the application
     Mutation(
         "a session records events without deliveries",
-        "outbox/caller_transaction.py",
-        "        if outstanding:\n",
-        "        if False:\n",
+        "sql/new_events.py",
+        "        if rows:\n            connection.execute(self._insert_deliveries, rows)",
+        "        if rows and first_attempts:\n"
+        "            connection.execute(self._insert_deliveries, rows)",
     ),
     Mutation(
         "a session records events without those of ordered handlers",
-        "outbox/caller_transaction.py",
-        "        store_in_lanes(connection, kind, now, new)\n",
-        "",
+        "outbox/caller_session.py",
+        "new_events.store(connection, rows, new)",
+        "new_events.store(connection, rows, [each for each in new if not each.lane])",
     ),
     Mutation(
         "once says of each message that it is new",
-        "outbox/caller_transaction.py",
-        "return context if stored.first() else None",
-        "return context",
+        "outbox/caller_session.py",
+        "is_new = connection.execute(database.note, row).first() is not None",
+        "is_new = bool(connection.execute(database.note, row))",
     ),
     Mutation(
         "what is recorded in a savepoint stays when that is rolled back",
-        "outbox/__init__.py",
+        "outbox/caller_session.py",
         "        session.info[RECORDED] = connection\n",
         "        session.info[RECORDED] = connection\n"
         "        if session.in_nested_transaction():\n"
-        "            again = partial(store, connection, self.app, events, subject, None)\n"
-        "            event.listen(session, 'after_soft_rollback', lambda *_: again(), once=True)\n",
+        "            rows, new = self._written([(each, subject) for each in events], None)\n"
+        "            again = lambda *_: database.new_events.store(connection, rows, new)\n"
+        "            event.listen(session, 'after_soft_rollback', again, once=True)\n",
     ),
     Mutation(
         "what is recorded in a handler is due before its time",
-        "outbox/caller_transaction.py",
-        'due = now + sa.bindparam("seconds", type_=sa.Double)',
-        'due = now + 0 * sa.bindparam("seconds", type_=sa.Double)',
+        "sql/new_events.py",
+        'later = self._due + sa.bindparam("seconds", type_=sa.Double)',
+        'later = self._due + int(not in_sessions) * sa.bindparam("seconds", type_=sa.Double)',
     ),
     Mutation(
         "a handler that exits ends its process",
         "handler_limits.py",
-        "raise HandlerInterrupted(self._handler, first) from error",
+        "raise HandlerInterrupted(handler, first) from error",
         "raise first",
     ),
     # lanes that nobody mends
     Mutation(
         "a worker mends no lane in which two could begin",
-        "sql/lane_repair.py",
-        '            await transaction.execute_dml(BLOCK_FOLLOWERS, {"lanes": some})\n',
-        "",
+        "sql/ordered_deliveries.py",
+        'await transaction.execute_dml(not_first.update(IN_THESE_LANES), {"lanes": some})',
+        "pass",
         expected="two can begin after a change in SQL, or if a process of 0.2 has settled again "
         "what it had settled; neither is simulated",
     ),
     Mutation(
         "a worker unblocks no lane that stands still",
-        "sql/lane_repair.py",
+        "sql/ordered_deliveries.py",
         "    for lane in await _try_to_unblock(database, stuck):",
         "    for lane in stuck[:0]:",
         expected="where there is one writer, no lane is passed by: whoever ends a delivery lets "
@@ -746,8 +804,8 @@ MUTATIONS = (
     Mutation(
         "what a session records in lanes gets its places at once",
         "outbox/recorded_lanes.py",
-        'lanes.update(row["lane"] for row in rows)\n',
-        'lanes.update(row["lane"] for row in rows)\n    take_places(connection)\n',
+        "waiting.update(lanes)\n",
+        "waiting.update(lanes)\n    take_places(connection)\n",
         database="postgresql",
     ),
     Mutation(
@@ -794,19 +852,19 @@ MUTATIONS = (
     ),
     Mutation(
         "what somebody has locked is taken for lost",
-        "sql/batch_settlement.py",
+        "sql/claim_ends.py",
         'fates |= dict.fromkeys(locked, "locked")',
         "pass",
         also=[
-            Change("sql/batch_settlement.py", "if has_locks and await skipped(", "if False and (")
+            Change("sql/claim_ends.py", "if has_locks and await _still_valid(", "if False and (")
         ],
         database="postgresql",
     ),
     Mutation(
         "a worker forgets a last write about what somebody has locked",
         "process/worker.py",
-        "                self._unwritten.rotate(-1)\n                continue\n",
-        "                pass\n",
+        "except DeliveryLocked:\n                continue\n",
+        "except DeliveryLocked:\n                pass\n",
         database="postgresql",
     ),
     Mutation(

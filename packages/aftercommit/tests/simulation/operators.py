@@ -56,7 +56,7 @@ class Operator:
             case "prune":
                 seconds = self._world.random.uniform(1, 60)
                 tell(process, f"decides to prune what is older than {seconds:.0f} s")
-                self._ledger.has_pruned = True
+                self._ledger.prunes(older_than=seconds)
                 await retention.prune(database, older_than=seconds, decision=DECISION, pause=0.1)
             case "replay":
                 await self._replay(process, application)
@@ -87,11 +87,7 @@ class Operator:
         if is_careful:
             await handler_pauses.pause(application.database, [name], DECISION)
         with suppress(OrderedHandler):
-            until = self._world.wall_clock
-            replay = replay_of(bus, name, (), since=0.0, until=until, again=again)
-            self._ledger.replayed(name, again=again)
-            await replay.ensure_possible(application.database)
-            await replay.run(application.database, DECISION, NO_ADVANCE)
+            await replay(application, self._ledger, name, again=again)
         if is_careful:
             await handler_pauses.resume(application.database, [name], DECISION)
 
@@ -104,11 +100,29 @@ class Operator:
             found = await redaction.events_with(transaction, subject)
             about = [each for each in found if each.subject == subject]
             with_effects = redaction.handlers_with_effects(application)
+            self._ledger.decided.erases(subject, with_effects)
             reason = {"discard": with_effects, "reason": ERASED, "decision": DECISION}
             await redaction.end_deliveries(transaction, database, about, **reason)  # type: ignore[arg-type]
             redacted = {"customer": "erased"}
             await redaction.redact_events(transaction, about, redacted, reason=ERASED)
             await transaction.commit()
+
+
+async def replay(
+    application: Application, ledger: Ledger, name: str, *, again: bool = False
+) -> None:
+    """Replay all past events to a handler, perhaps again, and check that none is left out.
+
+    :raises OrderedHandler: if it is ordered, and not paused
+    """
+    database, world = application.database, ledger.world
+    replayed = replay_of(application.bus, name, (), since=0.0, until=world.wall_clock, again=again)
+    if again:
+        ledger.decided.replays_again(replayed.aliases)
+    past, begun = ledger.stored_events, world.now
+    await replayed.ensure_possible(database)
+    await replayed.run(database, DECISION, NO_ADVANCE)
+    ledger.decided.check_replay(replayed, past, begun)
 
 
 async def set_right(application: Application, ledger: Ledger) -> None:

@@ -15,15 +15,14 @@ from aftercommit import MessageOrigin
 from aftercommit.envelopes import EventId
 from aftercommit.extensions.operations import delivery_admin, handler_pauses, retention
 from aftercommit.extensions.operations.exceptions import DeliveryNotFound, OrderedHandler
-from aftercommit.extensions.operations.replay import replay_of
 
 from simulation import shop
 from simulation.faults import Fault
-from simulation.operators import DECISION, Operator
+from simulation.operators import DECISION, Operator, replay
 from simulation.plan import Plan
 from simulation.seeds import repeatable, run
 from simulation.server_schedules import ON_POSTGRESQL, started
-from simulation.simulation import CLIENT, HANDLER_TIMEOUT, LEASE, Shop, Simulation
+from simulation.simulation import CLIENT, HANDLER_TIMEOUT, LEASE, ShopProcess, Simulation
 
 QUIET = Plan(seed=0)
 ONE_CHANGE = Plan(seed=0, handlers=frozenset(["write_invoice"]))
@@ -210,8 +209,22 @@ def an_operator_discards_what_others_wait_for(simulation: Simulation) -> None:
     simulation.drain(3)
 
 
+def an_operator_erases_what_is_claimed(simulation: Simulation) -> None:
+    """Its process has lost it; what is done then knows no more what is erased."""
+    operator, web = started(simulation, "operator"), started(simulation, "web")
+    simulation.ask(web, 1)
+    simulation.world.run(5, lambda: "announce" in simulation.ledger.running)
+    [event_id] = simulation.ledger.events
+    assert [row for row in simulation.ledger.outstanding if simulation.ledger.waits(row)]
+    eraser = Operator(simulation.world, simulation.ledger, "erase", ["announce"])
+    operator.start(eraser.erase(operator, operator.application, event_id))
+    simulation.world.run(LEASE)
+    started(simulation, "worker")
+    simulation.drain(1)
+
+
 def an_operator_comes_too_late(simulation: Simulation) -> None:
-    """What is done stays so, what is discarded, too, and what has to be done is not pruned."""
+    """What is done stays so, what is discarded, too; what is young, or not done, is not pruned."""
     operator, web = started(simulation, "operator"), started(simulation, "web", version=1)
     simulation.ask(web, 1)
     simulation.world.run(5, lambda: bool(simulation.ledger.acknowledged))
@@ -220,21 +233,19 @@ def an_operator_comes_too_late(simulation: Simulation) -> None:
     simulation.faults.at_next(web, "COMMIT", Fault("crash", "after"))
     simulation.ask(web, 2)
     simulation.world.run(1)
-    simulation.ledger.has_pruned = True
+    simulation.ledger.prunes(older_than=3600.0)
 
     async def decide() -> None:
-        database, bus = operator.application.database, operator.application.bus
-        now = simulation.world.wall_clock
+        database = operator.application.database
+        await retention.prune(database, older_than=3600.0, pause=0.0)
         with suppress(DeliveryNotFound):
             await delivery_admin.retry(database, EventId(row.event_id), row.handler, DECISION)
-        replay = replay_of(bus, "welcome", (), since=0.0, until=now)
-        await replay.run(database, DECISION, lambda count: None)
+        await replay(operator.application, simulation.ledger, "welcome")
+        simulation.ledger.prunes(older_than=0.1)
         await retention.prune(database, older_than=0.1, pause=0.0)
         [left] = simulation.ledger.outstanding
         await delivery_admin.discard(database, EventId(left.event_id), left.handler, DECISION)
-        simulation.ledger.replayed("welcome", again=True)
-        replay = replay_of(bus, "welcome", (), since=0.0, until=now + 1, again=True)
-        await replay.run(database, DECISION, lambda count: None)
+        await replay(operator.application, simulation.ledger, "welcome", again=True)
 
     operator.start(decide())
     simulation.world.run(LEASE)
@@ -261,13 +272,11 @@ def a_replay_forgets_the_pause(simulation: Simulation) -> None:
     """One to an ordered handler is refused then."""
     operator = _orders_before_and_after_a_handler_is_new(simulation)
 
-    async def replay() -> None:
-        database, bus = operator.application.database, operator.application.bus
-        all_events = replay_of(bus, "thank", (), since=0.0, until=simulation.world.wall_clock)
+    async def forget() -> None:
         with suppress(OrderedHandler):
-            await all_events.run(database, DECISION, lambda count: None)
+            await replay(operator.application, simulation.ledger, "thank")
 
-    operator.start(replay())
+    operator.start(forget())
     simulation.world.run(LEASE)
     started(simulation, "worker")
     simulation.drain(3)
@@ -362,6 +371,17 @@ def a_handler_is_paused_while_it_waits_for_a_slot(simulation: Simulation) -> Non
     simulation.drain(1)
 
 
+def a_handler_is_paused_while_the_next_one_of_its_lane_waits(simulation: Simulation) -> None:
+    """Whoever is done with the first one does not go on with what is held."""
+    operator, web = started(simulation, "operator"), started(simulation, "web")
+    simulation.ask(web, 1)
+    simulation.world.run(5, lambda: "praise" in simulation.ledger.running)
+    operator.start(handler_pauses.pause(operator.application.database, ["praise"], DECISION))
+    simulation.world.run(2 * LEASE)
+    started(simulation, "worker")
+    simulation.drain(1)
+
+
 def a_process_cannot_run_what_it_has_stored(simulation: Simulation) -> None:
     """It has claimed that with its commit, and gives it back."""
     web = started(simulation, "web")
@@ -422,6 +442,24 @@ def a_replay_comes_while_a_delivery_runs(simulation: Simulation) -> None:
     simulation.drain(3)
 
 
+def two_of_a_lane_are_done_at_the_same_time(simulation: Simulation) -> None:
+    """One ran when a replay put the other before it; whoever is last lets the lane go on."""
+    operator = _orders_before_and_after_a_handler_is_new(simulation)
+    [web] = simulation.up("web")
+    simulation.faults.at_next(web, "COMMIT", Fault("freeze", "before", 8.0))
+
+    async def replay_and_resume() -> None:
+        await _replay(operator)
+        await handler_pauses.resume(operator.application.database, ["thank"], DECISION)
+
+    operator.start(replay_and_resume())
+    started(simulation, "worker")
+    simulation.world.run(2 * LEASE)
+    if any(row.blocked for row in simulation.ledger.outstanding):
+        simulation.world.fail("a lane stands still")
+    simulation.drain(3)
+
+
 def a_replay_comes_before_a_delivery_is_settled_again(simulation: Simulation) -> None:
     """The lane has gone on when its COMMIT was made, and does not go on once more."""
     operator = _orders_before_and_after_a_handler_is_new(simulation)
@@ -433,7 +471,31 @@ def a_replay_comes_before_a_delivery_is_settled_again(simulation: Simulation) ->
     simulation.drain(3)
 
 
-def _orders_before_and_after_a_handler_is_new(simulation: Simulation) -> Shop:
+def a_replay_is_for_a_handler_that_is_new(simulation: Simulation) -> None:
+    """It has a delivery of each past event then."""
+    operator, old = started(simulation, "operator"), started(simulation, "web", version=1)
+    simulation.ask(old, 1)
+    simulation.world.run(1)
+    operator.start(replay(operator.application, simulation.ledger, "proclaim"))
+    simulation.world.run(1)
+    started(simulation, "worker")
+    simulation.drain(1)
+
+
+def a_replay_does_again_what_is_settled_again(simulation: Simulation) -> None:
+    """What the process settles is what it has done, and not what is to be done once more."""
+    operator, web = started(simulation, "operator"), started(simulation, "web")
+    simulation.ask(web, 1)
+    simulation.world.run(5, lambda: bool(simulation.ledger.external))
+    simulation.faults.at_next(web, "COMMIT", Fault("break", "after"))
+    simulation.world.run(5, lambda: not simulation.ledger.outstanding)
+    operator.start(replay(operator.application, simulation.ledger, "announce", again=True))
+    simulation.world.run(LEASE)
+    started(simulation, "worker")
+    simulation.drain(1)
+
+
+def _orders_before_and_after_a_handler_is_new(simulation: Simulation) -> ShopProcess:
     """Place three orders of a customer, the first before there is a handler that runs then."""
     operator, old = started(simulation, "operator"), started(simulation, "web", version=1)
     simulation.ask(old, 1)
@@ -450,18 +512,16 @@ def _orders_before_and_after_a_handler_is_new(simulation: Simulation) -> Shop:
     return operator
 
 
-async def _replay(process: Shop) -> None:
-    database, bus = process.application.database, process.application.bus
-    await handler_pauses.pause(database, ["thank"], DECISION)
-    replay = replay_of(bus, "thank", (), since=0.0, until=process.world.wall_clock)
-    await replay.run(database, DECISION, lambda count: None)
+async def _replay(process: ShopProcess) -> None:
+    await handler_pauses.pause(process.application.database, ["thank"], DECISION)
+    await replay(process.application, process.behaviour.ledger, "thank")
 
 
 def an_order_comes_while_a_handler_is_resumed(simulation: Simulation) -> None:
     """What is stored as paused in that moment is due then, too."""
     web = started(simulation, "web")
 
-    async def pause_and_resume(process: Shop) -> None:
+    async def pause_and_resume(process: ShopProcess) -> None:
         database = process.application.database
         await handler_pauses.pause(database, ["announce"], DECISION)
         fault = Fault("freeze", "after", 5.0)
@@ -533,12 +593,25 @@ SCHEDULES: Sequence[tuple[Plan, Callable[[Simulation], None]]] = [
         a_handler_is_paused_while_it_waits_for_a_slot,
     ),
     (
+        Plan(seed=0, handlers=frozenset(["announce", "write_invoice"]), max_handlers=1),
+        an_operator_erases_what_is_claimed,
+    ),
+    (
+        Plan(seed=0, handlers=frozenset(["pack", "praise"]), slowness=8.0),
+        a_handler_is_paused_while_the_next_one_of_its_lane_waits,
+    ),
+    (
         Plan(seed=0, handlers=frozenset(["announce"]), portless=1.0),
         a_process_cannot_run_what_it_has_stored,
     ),
     (QUIET, a_process_that_was_frozen_has_too_little_time),
+    (
+        Plan(seed=0, versions=2, handlers=frozenset(["proclaim"])),
+        a_replay_is_for_a_handler_that_is_new,
+    ),
     (NEW_HANDLER, a_replay_comes_while_a_delivery_runs),
     (NEW_HANDLER, a_replay_comes_before_a_delivery_is_settled_again),
+    (NEW_HANDLER, two_of_a_lane_are_done_at_the_same_time),
     (QUIET, an_order_comes_while_a_handler_is_resumed),
 ]
 
@@ -547,6 +620,7 @@ SCHEDULES: Sequence[tuple[Plan, Callable[[Simulation], None]]] = [
 ON_SQLITE: Sequence[tuple[Plan, Callable[[Simulation], None]]] = [
     (ONE_EFFECT, a_settlement_is_answered_by_an_error),
     (ONE_EFFECT, a_client_goes_while_the_database_is_locked),
+    (ONE_EFFECT, a_replay_does_again_what_is_settled_again),
 ]
 
 
@@ -562,11 +636,11 @@ def main() -> int:
     server = parser.parse_args().server
     failed = 0
     for plan, script in schedules_on(server):
-        outcome = run(plan, script, postgresql=server)
-        failed += bool(outcome.problem)
-        print(f"{script.__name__}: {outcome.problem or 'holds'}")
-        if outcome.problem:
-            print(outcome.story)
+        verdict = run(plan, script, postgresql=server)
+        failed += bool(verdict.problem)
+        print(f"{script.__name__}: {verdict.problem or 'holds'}")
+        if verdict.problem:
+            print(verdict.story)
     return failed
 
 

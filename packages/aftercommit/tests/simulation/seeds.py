@@ -29,13 +29,13 @@ from simulation.world import Violation, World
 IN_MEMORY = Path("/dev/shm")  # where there is one: no file outlives its world
 COLLECTED_TOGETHER = 5  # worlds: garbage of crashed processes runs its `finally` only between them
 
-Finished = tuple[float, Sequence["Outcome"]]
+Finished = tuple[float, Sequence["Verdict"]]
 """The processor's time of a batch in seconds, and what has become of its worlds."""
 Script = Callable[[Simulation], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class Verdict:
     """What has become of a world; no problem is an empty text."""
 
     plan: Plan
@@ -54,7 +54,7 @@ class Outcome:
         return re.sub(r"\S*\(.*?\)|\S*\d\S*", "…", self.problem)
 
     @property
-    def without_story(self) -> "Outcome":
+    def without_story(self) -> "Verdict":
         """The same in few bytes."""
         return replace(self, story="", details="")
 
@@ -89,14 +89,14 @@ def _server(world: World, postgresql: str) -> Iterator[SQLiteServer | PostgreSQL
         yield SQLiteServer(world, file)
 
 
-def run(plan: Plan, script: Script = Simulation.run, *, postgresql: str = "") -> Outcome:
+def run(plan: Plan, script: Script = Simulation.run, *, postgresql: str = "") -> Verdict:
     """Run a world, and return what has become of it."""
     with world_of(plan, postgresql) as simulation:
         world = simulation.world
         with suppress(Violation):  # the world remembers it
             script(simulation)
         story = world.story
-        return Outcome(
+        return Verdict(
             plan=plan,
             problem=world.problem,
             story=story.table(),
@@ -109,20 +109,20 @@ def run(plan: Plan, script: Script = Simulation.run, *, postgresql: str = "") ->
         )
 
 
-def run_seed(seed: int, *, postgresql: str = "") -> Outcome:
+def run_seed(seed: int, *, postgresql: str = "") -> Verdict:
     """Run the world of a seed."""
-    outcome = run(Plan.of(seed, shop.HANDLERS), postgresql=postgresql)
+    verdict = run(Plan.of(seed, shop.HANDLERS), postgresql=postgresql)
     if seed % COLLECTED_TOGETHER == 0:
         gc.collect()
         gc.freeze()  # what is left is there to stay
-    return outcome
+    return verdict
 
 
 def run_batch(seeds: Sequence[int], postgresql: str = "") -> Finished:
     """Run some seeds in this process."""
     be_quiet()
-    outcomes = [run_seed(seed, postgresql=postgresql) for seed in seeds]
-    shown = [each if each.problem else each.without_story for each in outcomes]
+    verdicts = [run_seed(seed, postgresql=postgresql) for seed in seeds]
+    shown = [each if each.problem else each.without_story for each in verdicts]
     return time.process_time(), shown
 
 

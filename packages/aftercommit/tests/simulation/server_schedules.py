@@ -5,15 +5,26 @@ world, and clients are told what the server would have told them.
 """
 
 from collections.abc import Callable, Sequence
+from uuid import UUID
 
+import anyio
+import sqlalchemy as sa
+from aftercommit.envelopes import EventId
+from aftercommit.extensions.operations import delivery_admin
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from simulation import shop
 from simulation.faults import Fault
+from simulation.operators import DECISION
 from simulation.plan import Plan
 from simulation.postgresql import PostgreSQLServer
 from simulation.protocol import Message, error_of, query
 from simulation.server_limits import Limit
-from simulation.simulation import Shop, Simulation
+from simulation.simulation import CLIENT, LEASE, ShopProcess, Simulation
 
 QUIET = Plan(seed=0)
+ONE_LANE = Plan(seed=0, customers=1, has_sessions=True, handlers=frozenset(["reserve"]))
+LOCK = """BEGIN; SELECT FROM aftercommit_deliveries WHERE handler = '{}' FOR UPDATE"""
 
 
 class Client:
@@ -128,7 +139,99 @@ def a_lane_is_passed_by(simulation: Simulation) -> None:
     simulation.drain(2)
 
 
-def started(simulation: Simulation, role: str, *, version: int = 0) -> Shop:
+def a_delivery_is_locked_when_it_is_settled(simulation: Simulation) -> None:
+    """That is no takeover: it is settled when the row is free, and others do not wait for it."""
+    web, other = started(simulation, "web"), Client(simulation)
+    simulation.ask(web, 1)
+    simulation.world.run(5, lambda: len(simulation.ledger.running) > 1)
+    other.ask(LOCK.format("greet"))  # it is done before the other one
+    assert not other.error
+    simulation.world.run(3)
+    assert not simulation.ledger.running
+    if [row for row in simulation.ledger.outstanding if row.handler != "greet"]:
+        simulation.world.fail("what is settled waits for a delivery that somebody has locked")
+
+    other.end()
+    simulation.world.run(2 * LEASE)
+    started(simulation, "worker")
+    simulation.drain(1)
+
+
+def a_delivery_is_locked_until_its_lease_is_over(simulation: Simulation) -> None:
+    """The worker that has had its effect settles it then, before it claims it again."""
+    web, other = started(simulation, "web"), Client(simulation)
+    simulation.faults.at_next(web, "COMMIT", Fault("crash", "after"))
+    simulation.ask(web, 1)
+    simulation.world.run(1)
+    started(simulation, "worker")
+    simulation.world.run(2 * LEASE, lambda: bool(simulation.ledger.external))
+    other.ask(LOCK.format("announce"))
+    assert not other.error
+    simulation.world.run(LEASE + 8)
+    other.end()
+    simulation.world.run(LEASE)
+    simulation.ask(started(simulation, "web"), 1)
+    simulation.drain(1)
+
+
+def an_operator_decides_while_a_worker_claims(simulation: Simulation) -> None:
+    """What is about to be retried is claimed when that is over: each claim has its end."""
+    operator, web = started(simulation, "operator"), started(simulation, "web")
+    simulation.ask(web, 1)
+    simulation.world.run(2)
+    [row] = simulation.ledger.outstanding
+    assert not row.owner  # the process cannot run it, and has given it back
+    simulation.faults.at_next(operator, "INSERT failures", Fault("freeze", "after", 5.0))
+    database = operator.application.database
+    operator.start(delivery_admin.retry(database, EventId(row.event_id), row.handler, DECISION))
+    simulation.world.run(0.5)
+    started(simulation, "worker")
+    simulation.world.run(LEASE)
+    simulation.drain(1)
+
+
+def a_session_takes_its_time(simulation: Simulation) -> None:
+    """It has recorded what is ordered, and keeps no other session from recording and committing."""
+    web, other = started(simulation, "web"), started(simulation, "web")
+    web.start(_record_slowly(simulation, web, "READ COMMITTED"))
+    simulation.world.run(2)
+    simulation.ask(other, 2)
+    simulation.world.run(2)
+    if not simulation.ledger.acknowledged:
+        simulation.world.fail("a session waits for another one that has recorded an event")
+
+    simulation.world.run(LEASE)
+    started(simulation, "worker")
+    simulation.drain(2)
+
+
+def a_session_sees_an_old_snapshot(simulation: Simulation) -> None:
+    """What it records is behind what was stored since then, which it cannot see."""
+    web, other = started(simulation, "web"), started(simulation, "web")
+    web.start(_record_slowly(simulation, web, "REPEATABLE READ"))
+    simulation.world.run(2)
+    simulation.behaviour.planned.extend(["", "hang"])  # so that it is not done at once
+    simulation.ask(other, 2)
+    simulation.world.run(LEASE)
+    simulation.behaviour.planned.clear()
+    started(simulation, "worker")
+    simulation.drain(2)
+
+
+async def _record_slowly(simulation: Simulation, process: ShopProcess, isolation: str) -> None:
+    """Place order 1 in a session that goes on for a while before its COMMIT."""
+    order_id, outbox = UUID(int=1), process.outbox
+    async with AsyncSession(process.engine) as session, session.begin():
+        await session.connection(execution_options={"isolation_level": isolation})
+        await outbox.once(session, CLIENT, "1")
+        await session.execute(sa.insert(shop.orders), [{"id": order_id, "version": 1}])
+        placed = shop.OrderPlaced(order_id, f"customer {1 % simulation.plan.customers}")
+        await outbox.record(session, placed, about=order_id)
+        await anyio.sleep(6)
+    simulation.ledger.acknowledged.add(order_id)
+
+
+def started(simulation: Simulation, role: str, *, version: int = 0) -> ShopProcess:
     """Start a process, and wait until it is up."""
     process = simulation.begin(role, version=version)
     simulation.world.run(10, lambda: process.is_up)
@@ -141,4 +244,18 @@ ON_POSTGRESQL: Sequence[tuple[Plan, Callable[[Simulation], None]]] = [
     (QUIET, a_session_outlives_its_client_while_it_waits),
     (QUIET, a_frozen_process_loses_its_transaction),
     (Plan(seed=0, customers=1), a_lane_is_passed_by),
+    (
+        Plan(seed=0, handlers=frozenset(["announce", "greet"]), slowness=1.0),
+        a_delivery_is_locked_when_it_is_settled,
+    ),
+    (
+        Plan(seed=0, handlers=frozenset(["announce"]), slowness=1.0),
+        a_delivery_is_locked_until_its_lease_is_over,
+    ),
+    (
+        Plan(seed=0, handlers=frozenset(["announce"]), portless=1.0, slowness=5.0),
+        an_operator_decides_while_a_worker_claims,
+    ),
+    (ONE_LANE, a_session_takes_its_time),
+    (ONE_LANE, a_session_sees_an_old_snapshot),
 ]

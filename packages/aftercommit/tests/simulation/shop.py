@@ -176,8 +176,9 @@ class Behaviour:
             return
         if not kind:
             return
-        self.ledger.faults.occupy({"slow": 8.0, "hang": 10.0}.get(kind, 0.0))
-        self.ledger.world.story.tell(this_process(), f"  a handler misbehaves: {kind}")
+        process, seconds = this_process(), {"slow": 8.0, "hang": 10.0}.get(kind, 0.0)
+        process.occupied_until = max(process.occupied_until, self.ledger.world.now + seconds)
+        self.ledger.world.story.tell(process, f"  a handler misbehaves: {kind}")
         if kind == "slow":
             await anyio.sleep(random.uniform(0, 8))
         elif kind == "hang":

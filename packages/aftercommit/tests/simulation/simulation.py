@@ -57,7 +57,7 @@ class SimulatedServer(Server, Reader, Protocol):
         """Return an engine as an application has one of its own."""
 
 
-class Shop(Process):
+class ShopProcess(Process):
     """A process of the shop."""
 
     behaviour: shop.Behaviour
@@ -80,7 +80,7 @@ class Watching(Observer):
         self._ledger.finished(outcome)
 
 
-Body = Callable[[Shop], Any]
+Body = Callable[[ShopProcess], Any]
 
 
 class Simulation:
@@ -97,6 +97,8 @@ class Simulation:
             tables=[table.names for table in self.tables],
             max_attempts=plan.max_attempts,
             handler_timeout=HANDLER_TIMEOUT,
+            lease=LEASE,
+            follows={"pack": ("order_packed", 1 if plan.has_sessions else shop.PARCELS)},
             stored=partial(
                 Stored,
                 lane_of=partial(shop.lane_of, plan.customers),
@@ -126,17 +128,17 @@ class Simulation:
 
     # processes
 
-    def begin(self, role: str, body: Body | None = None, *, version: int = 0) -> Shop:
+    def begin(self, role: str, body: Body | None = None, *, version: int = 0) -> ShopProcess:
         """Start a process: a worker, one that serves clients, or an operator's."""
         self._begun += 1
-        process = Shop(self.world, role, f"{role}{self._begun}")
+        process = ShopProcess(self.world, role, f"{role}{self._begun}")
         process.behaviour, process.version = self.behaviour, version or self.plan.versions
         process.start(
             self._live(process, body or (self._work if role == "worker" else self._serve))
         )
         return process
 
-    async def _live(self, process: Shop, body: Body) -> None:
+    async def _live(self, process: ShopProcess, body: Body) -> None:
         """Run until it is asked to stop; then what runs has a while, and is cancelled."""
         process.shutdown, process.scope = anyio.Event(), anyio.CancelScope()
         try:
@@ -146,11 +148,13 @@ class Simulation:
             self.world.story.tell(process, f"ends: {error!r}")
         except Exception as error:
             self.world.fail(f"{process} ends with {error!r}")
+        if process.is_up and process.role != "operator" and not process.shutdown.is_set():
+            self.world.fail(f"{process} has ended, and nobody has stopped it")
         process.is_up = False
         self.world.story.tell(process, "has ended", detail=True)
         self.world.after(0.0, process.end)
 
-    async def _open(self, process: Shop, body: Body) -> None:
+    async def _open(self, process: ShopProcess, body: Body) -> None:
         if self.plan.has_sessions and process.role != "operator":
             await self._open_sessions(process)
             return
@@ -159,7 +163,7 @@ class Simulation:
             process.application = application
             await body(process)
 
-    def _opening(self, process: Shop) -> AbstractAsyncContextManager[Application]:
+    def _opening(self, process: ShopProcess) -> AbstractAsyncContextManager[Application]:
         if self.plan.has_sessions:
             process.outbox = self._outbox(process)
             return process.outbox.app.open(process.outbox.app.load({}))
@@ -175,11 +179,11 @@ class Simulation:
             sources=self._sources,
         )
 
-    def _ports(self, process: Shop) -> dict[str, shop.OutsideWorld | None]:
+    def _ports(self, process: ShopProcess) -> dict[str, shop.OutsideWorld | None]:
         is_known = process.role != "web" or not self.world.chance(self.plan.portless)
         return {"outside_world": self.behaviour.outside_world if is_known else None}
 
-    def _outbox(self, process: Shop) -> Outbox:
+    def _outbox(self, process: ShopProcess) -> Outbox:
         table = self.tables[process.version - 1]
         return Outbox(
             "shop",
@@ -192,7 +196,7 @@ class Simulation:
             **self._settings(process),
         )
 
-    def _settings(self, process: Shop) -> dict[str, Any]:
+    def _settings(self, process: ShopProcess) -> dict[str, Any]:
         return {
             "dispatch": "worker" if process.role == "worker" else "inline",
             "instance_name": process.name,
@@ -203,7 +207,7 @@ class Simulation:
             **POLICY,
         }
 
-    async def _open_sessions(self, process: Shop) -> None:
+    async def _open_sessions(self, process: ShopProcess) -> None:
         """Be an application that opens its sessions itself; some have a worker beside them."""
         process.outbox, process.engine = self._outbox(process), self.server.new_engine()
         has_worker = process.role == "worker" or self.world.chance(0.5)
@@ -214,18 +218,18 @@ class Simulation:
         finally:
             await process.engine.dispose()
 
-    def _is_up(self, process: Shop) -> None:
+    def _is_up(self, process: ShopProcess) -> None:
         self.world.story.tell(process, f"is up, with version {process.version} of the table")
         process.is_up = True
 
-    async def _work(self, process: Shop) -> None:
+    async def _work(self, process: ShopProcess) -> None:
         concurrency = self.plan.concurrency
         await Worker(process.application, process.shutdown, concurrency=concurrency).run()
 
-    async def _serve(self, process: Shop) -> None:
+    async def _serve(self, process: ShopProcess) -> None:
         await process.shutdown.wait()
 
-    def stop(self, process: Shop) -> None:
+    def stop(self, process: ShopProcess) -> None:
         """Ask a process to stop, as by SIGTERM."""
         if process.is_dead or not process.is_up:
             return
@@ -260,12 +264,12 @@ class Simulation:
         if there := self.up("web"):
             self.ask(self.world.random.choice(there), number)
 
-    def ask(self, process: Shop, number: int) -> None:
+    def ask(self, process: ShopProcess, number: int) -> None:
         """Place an order with this process, once."""
         customer = f"customer {number % self.plan.customers}"
         process.start(self._ask(process, number, shop.PlaceOrder(UUID(int=number), customer)))
 
-    async def _ask(self, process: Shop, number: int, command: shop.PlaceOrder) -> None:
+    async def _ask(self, process: ShopProcess, number: int, command: shop.PlaceOrder) -> None:
         tell = self.world.story.tell
         tell(process, f"is asked to place order {number} of {command.customer}")
         origin = MessageOrigin(source=CLIENT, id=str(number))
@@ -292,11 +296,13 @@ class Simulation:
             if isinstance(error, IntegrityError) and self.ledger.has_pruned:
                 self._acknowledge(process, number)  # it is there, and its id was forgotten
 
-    def _acknowledge(self, process: Shop, number: int) -> None:
+    def _acknowledge(self, process: ShopProcess, number: int) -> None:
         self.world.story.tell(process, f"acknowledges order {number}")
         self.ledger.acknowledged.add(UUID(int=number))
 
-    async def _record(self, process: Shop, command: shop.PlaceOrder, origin: MessageOrigin) -> None:
+    async def _record(
+        self, process: ShopProcess, command: shop.PlaceOrder, origin: MessageOrigin
+    ) -> None:
         """Do in a session what the handler of the command does elsewhere."""
         order_id, outbox = command.order_id, process.outbox
         async with AsyncSession(process.engine) as session, session.begin():
@@ -333,7 +339,7 @@ class Simulation:
         else:
             self.begin("operator", lambda process: operator.decide(process, process.application))
 
-    async def _decide(self, process: Shop, operator: Operator) -> None:
+    async def _decide(self, process: ShopProcess, operator: Operator) -> None:
         try:
             await operator.decide(process, process.application)
         except (TransientError, ConcurrentUpdate) as error:
@@ -391,7 +397,7 @@ class Simulation:
     def _end_old_processes(self) -> None:
         """End those of an older version of the table, as after a release."""
         for process in [*self.world.processes]:
-            if isinstance(process, Shop) and process.version < self.plan.versions:
+            if isinstance(process, ShopProcess) and process.version < self.plan.versions:
                 self.stop(process) if process.is_up else process.end()
 
 

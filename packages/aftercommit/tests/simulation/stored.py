@@ -38,6 +38,7 @@ class Stored:
         self._ledger, self._query, self._fail = ledger, query, ledger.world.fail
         self._lane_of, self._names, self._delays = lane_of, names, delays
         self._commands: Mapping[Any, Any] = {}
+        self._recorded: Mapping[UUID, float] = {}  # events that were there before
 
     def check(self, before: Rows, rows: Rows) -> None:
         """Check what a commit has changed."""
@@ -45,14 +46,28 @@ class Stored:
             if row.is_open and row.is_held and row.handler not in self._ledger.paused:
                 self._fail(f"{self._name(row)} is held, and its handler is not paused")
         for key, row in before.items():
-            if key not in rows and row.is_open:
-                self._fail(f"{self._name(row)} is pruned, and was not done")
+            if key not in rows:
+                self._check_gone(row)
             elif key in rows and row.discarded_at is not None and rows[key].is_open:
                 self._fail(f"{self._name(row)} was discarded, and is to be done again")
         for key in rows.keys() - before.keys():
             self._check_new(rows[key], rows)
         if self._ledger.has_pruned:
             self._check_commands()
+        self._recorded = self._ledger.stored_events
+
+    def _check_gone(self, row: Row) -> None:
+        """Check that what is pruned was done, goes with its event, and is old enough."""
+        least, recorded_at = self._ledger.prunes_after, self._recorded.get(row.event_id)
+        if least is None:
+            self._fail(f"{self._name(row)} is gone, and nobody has pruned anything")
+        if row.is_open:
+            self._fail(f"{self._name(row)} is pruned, and was not done")
+        if row.event_id in self._ledger.stored_events:
+            self._fail(f"{self._name(row)} is pruned, and its event is not")
+        age = self._ledger.world.wall_clock - (recorded_at or 0.0)
+        if age < least and self._ledger.faults.clock_is_steady(self._ledger.world.now):
+            self._fail(f"{self._name(row)} is pruned after {age:.1f} s, and not after {least:.1f}")
 
     def _name(self, row: Row) -> str:
         return self._ledger.name(row.key)

@@ -10,7 +10,7 @@ from functools import cache, partial
 from math import inf
 from typing import Any, NamedTuple
 
-from simulation.faults import Fault, Faults
+from simulation.faults import BUSY_IS_LONG, Fault, Faults
 from simulation.protocol import (
     CANCEL_REQUEST,
     DISK_FULL,
@@ -125,6 +125,7 @@ class Wire(asyncio.Transport):
         self._fault: Fault | None = None
         self._is_dirty = False  # what its transaction has done so far is not nothing
         self._idle_since, self._watches = 0.0, False
+        self._asked_at = 0.0
         self._process.connections.append(self)
 
     # what asyncpg calls
@@ -183,7 +184,7 @@ class Wire(asyncio.Transport):
 
     def _execute(self, messages: list[Message], asked: Statement, fault: Fault | None) -> None:
         if not self._is_closed:
-            self._fault = fault
+            self._fault, self._asked_at = fault, self._world.now
             self._send(self._refused(messages, asked))
 
     def _begin(self, data: bytes) -> None:
@@ -242,6 +243,8 @@ class Wire(asyncio.Transport):
             return
         if asked:
             self._asked = None
+            if self._world.now - self._asked_at > BUSY_IS_LONG:
+                self._process.waited_at = self._world.now
             self._note_effects(session, asked, messages)
         if session.status != b"I":
             self._idle_since = self._world.now

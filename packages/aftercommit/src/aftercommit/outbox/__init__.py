@@ -24,31 +24,19 @@ from uuid import UUID
 import anyio
 from anyio import current_time, get_cancelled_exc_class
 from anyio.lowlevel import current_token
-from sqlalchemy import URL, Connection, event
+from sqlalchemy import URL
 from sqlalchemy.ext.asyncio import AsyncSession, async_scoped_session
 from sqlalchemy.orm import Session, scoped_session
 
 from aftercommit.codec import Upcasters
-from aftercommit.errors import InvalidValue
 from aftercommit.extensions.operations import OperationsExtension
 from aftercommit.extensions.operations.subjects import as_written
 from aftercommit.extensions.postgresql import PostgreSQLExtension
 from aftercommit.handler_limits import first_error, in_own_task
 from aftercommit.handler_rows import Row
 from aftercommit.outbox.app import OutboxApp
-from aftercommit.outbox.caller_session import (
-    RECORDED,
-    cause_of,
-    check_engine,
-    connection_of,
-    ensure_one_writer,
-    expect_async,
-    expect_sync,
-    remember_message,
-    text_of,
-)
-from aftercommit.outbox.caller_transaction import deliver_due, note, store
-from aftercommit.outbox.handler_session import refuse_commit
+from aftercommit.outbox.caller_session import RECORDED, CallerSessions, expect_async, expect_sync
+from aftercommit.outbox.handler_session import deliver_due
 from aftercommit.outbox.recorded_lanes import has_stale_places
 from aftercommit.process.parts import Extension
 from aftercommit.process.runtime import Shutdown
@@ -130,7 +118,7 @@ class Outbox:
             settings=settings,
         )
         self._wakers: list[Callable[[bool], None]] = []
-        self._known = set[URL]()  # of engines that record here
+        self._sessions = CallerSessions(self.app, self._wake)
 
     async def record(
         self, session: AsyncSession | async_scoped_session[Any], *events: object, about: object
@@ -154,13 +142,13 @@ class Outbox:
         :raises InvalidValue: if it is about None, an empty text, or what is no id
         """
         given = expect_async(session, "record", for_sync="record_sync")
-        await given.run_sync(self._record, events, about)
+        await given.run_sync(self._sessions.record, events, about)
 
     def record_sync(
         self, session: Session | scoped_session[Any], *events: object, about: object
     ) -> None:
         """Do the same as `record` in a session of synchronous code."""
-        self._record(expect_sync(session, "record"), events, about)
+        self._sessions.record(expect_sync(session, "record"), events, about)
 
     async def once(
         self,
@@ -177,13 +165,13 @@ class Outbox:
         :raises InvalidValue: if it has no id, or an empty one, which all such messages would share
         """
         given = expect_async(session, "once", for_sync="once_sync")
-        return await given.run_sync(self._once, source, message_id)
+        return await given.run_sync(self._sessions.once, source, message_id)
 
     def once_sync(
         self, session: Session | scoped_session[Any], source: str, message_id: str | UUID
     ) -> bool:
         """Do the same as `once` in a session of synchronous code."""
-        return self._once(expect_sync(session, "once"), source, message_id)
+        return self._sessions.once(expect_sync(session, "once"), source, message_id)
 
     async def deliver(self, session: AsyncSession | async_scoped_session[Any]) -> int:
         """Run in this session the handlers of all that is due, until nothing is; return how many.
@@ -192,8 +180,9 @@ class Outbox:
         raises is raised here. Ports have their effects.
         """
         given = expect_async(session, "deliver")
-        await given.run_sync(self._connection)
-        return await deliver_due(given, self.app)
+        _, database = await given.run_sync(self._sessions.connection)
+        handlers = self.app.bound.events
+        return await deliver_due(given, self.app.codec(), handlers, database.clock)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -240,34 +229,6 @@ class Outbox:
                 raise first_error(errors)  # noqa: B904 - it has a cause of its own
         if error is not None:
             raise error
-
-    def _record(self, session: Session, events: Sequence[object], about: object) -> None:
-        if about is None:
-            raise InvalidValue("about", "is None; if the database makes the id, flush() first")
-        subject, connection = text_of("about", about), self._connection(session)
-        store(connection, self.app, events, subject, cause_of(session, self.app))
-        session.info[RECORDED] = connection
-        if not event.contains(session, "after_commit", self._wake):
-            event.listen(session, "after_commit", self._wake)
-            event.listen(session, "before_commit", ensure_one_writer)
-
-    def _once(self, session: Session, source: str, message_id: str | UUID) -> bool:
-        for what, value in {"source": source, "message_id": message_id}.items():
-            if value in (None, ""):
-                raise InvalidValue(what, f"is {value!r}, so nothing tells this message from others")
-        message = text_of("source", source), text_of("message_id", message_id)
-        context = note(self._connection(session), self.app, *message)
-        remember_message(session, self.app, context)
-        return context is not None
-
-    def _connection(self, session: Session) -> Connection:
-        """Return the connection of a session that writes, which the worker can follow."""
-        connection = connection_of(session)
-        is_of_handler = event.contains(session, "before_commit", refuse_commit)
-        if not is_of_handler and connection.engine.url not in self._known:
-            check_engine(connection, self.app)
-            self._known.add(connection.engine.url)
-        return connection
 
     def _wake(self, session: Session) -> None:
         """Wake the workers of this process. It was committed, so whatever fails is no failure."""

@@ -1,8 +1,9 @@
-"""A session of the application: whether what is recorded in it can be stored, and delivered."""
+"""What an application records and notes in sessions of its own, and what they must be for that."""
 
 import logging
-import os
+from collections.abc import Callable, Sequence
 from typing import Any
+from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy import event
@@ -10,24 +11,125 @@ from sqlalchemy.exc import UnboundExecutionError
 from sqlalchemy.ext.asyncio import AsyncSession, async_scoped_session
 from sqlalchemy.orm import Session, SessionTransaction, scoped_session
 
-from aftercommit.envelopes import MessageContext
-from aftercommit.errors import InvalidValue, WiringError
+from aftercommit.claims import NewDelivery
+from aftercommit.codec import Data
+from aftercommit.envelopes import MessageContext, current_context
+from aftercommit.errors import CausationTooDeep, InvalidValue, WiringError
 from aftercommit.outbox.app import OutboxApp
-from aftercommit.sql.database_url import parse_url, shown
-from aftercommit.sql.exceptions import DatabaseUnavailable
-from aftercommit.sql.schema import owner_of
-from aftercommit.sql.tables import events
+from aftercommit.outbox.caller_database import CallerDatabase, check_engine, known_database
+from aftercommit.outbox.handler_session import WRITE, refuse_commit
+from aftercommit.outbox.recorded_lanes import place_at_commit
+from aftercommit.sql.database_url import shown
+from aftercommit.unit_of_work import MAX_DEPTH
 
 logger = logging.getLogger(__name__)
 
-NO_TABLES = (
-    "it has not the tables of the outbox: running() makes them, and so does "
-    '"aftercommit db upgrade MODULE:NAME", where MODULE:NAME names the outbox'
-)
 RECORDED = "aftercommit_connection"  # in `session.info`: over which connection it has recorded
-WRITE = sa.update(events)  # what routing sessions look at: they read over another connection
 NOTED = "aftercommit_messages"  # there, too: what was noted in which transaction
 NO_IDS = bytes, bytearray, list, tuple, set, frozenset, dict
+
+
+class CallerSessions:
+    """The sessions of an application: all that is stored in them goes this way.
+
+    After each of their commits that has recorded something, `after_commit` is called.
+    """
+
+    def __init__(self, app: OutboxApp, after_commit: Callable[[Session], None]) -> None:
+        self._app, self._after_commit = app, after_commit
+        self._known = dict[tuple[sa.URL, bool], CallerDatabase]()
+
+    def record(self, session: Session, events: Sequence[object], about: object) -> None:
+        """Store events, and a delivery to each of their handlers: see `Outbox.record`.
+
+        :raises CausationTooDeep: if `MAX_DEPTH` events led to them
+        """
+        if about is None:
+            raise InvalidValue("about", "is None; if the database makes the id, flush() first")
+        subject = text_of("about", about)
+        connection, database = self.connection(session)
+        context = current_context.get() or cause_of(session, self._app)
+        rows, new = self._written([(each, subject) for each in events], context)
+        if rows:
+            stored = database.new_events.store(connection, rows, new)
+            if stored.unplaced:
+                place_at_commit(connection, database.lock_lanes, stored.unplaced)
+        session.info[RECORDED] = connection
+        if not event.contains(session, "after_commit", self._after_commit):
+            event.listen(session, "after_commit", self._after_commit)
+            event.listen(session, "before_commit", ensure_one_writer)
+
+    def _written(
+        self, recorded: Sequence[tuple[object, str]], context: MessageContext | None
+    ) -> tuple[list[Data], list[NewDelivery]]:
+        """Return the rows of events, which come with their subjects, and their deliveries."""
+        envelopes, types = self._app.envelopes, [type(each) for each, _ in recorded]
+        if strange := [repr(each) for each, _ in recorded if isinstance(each, type | list)]:
+            problem = "record takes events one by one, as in OrderPlaced(7), and not"
+            raise WiringError(problem, *strange)
+        if unknown := [each.__name__ for each in types if each not in envelopes.subscriptions]:
+            problem = f"events without a row: say on({', '.join(unknown)}, …) in the outbox"
+            raise WiringError(problem, *unknown)
+        if context is None:  # a trace begins
+            first = self._app.sources.new_id()
+            context = MessageContext(correlation_id=first, causation_id=first)
+        made, new = envelopes.of_events(recorded, context)
+        if made and context.depth > MAX_DEPTH:
+            raise CausationTooDeep(context.depth, [context.handler])
+        rows = [envelopes.codec.to_row(envelope) for envelope in made]
+        for row in rows:  # what nobody could read is refused while it can be corrected
+            envelopes.codec.from_row(row)
+        return rows, new
+
+    def once(self, session: Session, source: str, message_id: str | UUID) -> bool:
+        """Note a message; return whether it is new: see `Outbox.once`."""
+        for what, value in {"source": source, "message_id": message_id}.items():
+            if value in (None, ""):
+                raise InvalidValue(what, f"is {value!r}, so nothing tells this message from others")
+        text = {"source": text_of("source", source)}
+        text["message_id"] = text_of("message_id", message_id)
+        connection, database = self.connection(session)
+        this = self._app.sources.new_id()
+        context = current_context.get() or MessageContext(correlation_id=this, causation_id=this)
+        row = {"id": this, "type": "message", "correlation_id": context.correlation_id} | text
+        is_new = connection.execute(database.note, row).first() is not None
+        remember_message(session, self._app, context if is_new else None)
+        return is_new
+
+    def connection(self, session: Session) -> tuple[sa.Connection, CallerDatabase]:
+        """Return the connection over which a session writes to the tables of the outbox.
+
+        :raises WiringError: if it has none for them, if nothing of it could be rolled back, or if
+            the worker does not look there
+        :raises DatabaseUnavailable: if the tables are missing
+        """
+        try:  # a session that has several goes by the statement: this is no query
+            connection = session.connection(bind_arguments={"clause": WRITE})
+        except UnboundExecutionError as error:
+            problem = "the session has no engine for the tables of the outbox; give it one besides"
+            raise WiringError(problem, "binds") from error
+        driver: Any = connection.connection
+        is_autocommit = (
+            connection._is_autocommit_isolation()  # no public way costs no statement
+            or getattr(driver.dbapi_connection, "autocommit", False) is True
+        )
+        if connection.dialect.name == "sqlite" and not is_autocommit:
+            sqlite3 = driver.driver_connection
+            if sqlite3.isolation_level is None and not sqlite3.in_transaction:
+                connection.exec_driver_sql("SELECT 1")  # `sqlalchemy_anyio` has deferred the BEGIN
+                is_autocommit = not sqlite3.in_transaction
+        if is_autocommit:
+            problem = (
+                "sessions that record need transactions; this one commits each statement by itself"
+            )
+            raise WiringError(problem, "AUTOCOMMIT")
+        of_handler = event.contains(session, "before_commit", refuse_commit)
+        key = connection.engine.url, of_handler
+        if (database := self._known.get(key)) is None:
+            if not of_handler:  # that is the worker's own
+                check_engine(connection, self._app)
+            database = self._known[key] = known_database(connection, self._app)
+        return connection, database
 
 
 def expect_async(session: object, name: str, *, for_sync: str = "") -> AsyncSession:
@@ -60,75 +162,6 @@ def text_of(what: str, value: object) -> str:
     if "\0" in text or text.encode(errors="replace") != text.encode(errors="surrogatepass"):
         raise InvalidValue(what, f"is {value!r}, which no database can store")
     return text
-
-
-def check_engine(connection: sa.Connection, app: OutboxApp) -> None:
-    """Compare the engine of a session with what the worker uses, and look for our tables.
-
-    :raises WiringError: if it is that of another database: nobody would look there
-    :raises DatabaseUnavailable: if nobody has made them yet
-    :raises SchemaOfAnother: if they are those of another application: its worker knows no others
-    """
-    ours, theirs = parse_url(app.load({}).database_url), connection.engine.url
-    if _place(ours) != _place(theirs):
-        both = shown(theirs.set(drivername=theirs.get_backend_name())), shown(ours)
-        raise WiringError("the sessions and the outbox have two databases", *both)
-    if not sa.inspect(connection).has_table(events.name):
-        raise DatabaseUnavailable(NO_TABLES)
-    owner_of(app.name, connection)
-    driver = connection.connection.driver_connection
-    if getattr(driver, "isolation_level", None) is not None and _place(ours)[0] == "sqlite":
-        logger.warning(
-            "requests can overwrite what others have written since they have read it; "
-            "once for the engine, call aftercommit.sqlite.prepare"
-        )
-
-
-def _place(url: sa.URL) -> tuple[str, str]:
-    """Return the kind of a database, and its name; a server may have many addresses."""
-    kind, name = url.get_backend_name(), url.database or ""
-    return kind, os.path.realpath(name.removeprefix("file:")) if kind == "sqlite" else name
-
-
-def connection_of(session: Session) -> sa.Connection:
-    """Return the connection over which a session writes to the tables of the outbox.
-
-    :raises WiringError: if it has none for them, or nothing of it could be rolled back
-    """
-    try:  # a session that has several goes by the statement: this is no query
-        connection = session.connection(bind_arguments={"clause": WRITE})
-    except UnboundExecutionError as error:
-        problem = "the session has no engine for the tables of the outbox; give it one besides"
-        raise WiringError(problem, "binds") from error
-    _refuse_autocommit(connection)
-    return connection
-
-
-def _refuse_autocommit(connection: sa.Connection) -> None:
-    """Refuse a connection on which nothing can be rolled back, whoever has said so.
-
-    :raises WiringError: if each statement is committed by itself
-    """
-    driver: Any = connection.connection
-    is_refused = (
-        connection._is_autocommit_isolation()  # no public way costs no statement
-        or getattr(driver.dbapi_connection, "autocommit", False) is True
-        or (connection.dialect.name == "sqlite" and not _has_begun(connection))
-    )
-    if is_refused:
-        problem = (
-            "sessions that record need transactions; this one commits each statement by itself"
-        )
-        raise WiringError(problem, "AUTOCOMMIT")
-
-
-def _has_begun(connection: sa.Connection) -> bool:
-    """Tell whether a connection to SQLite is in a transaction, or its driver begins one."""
-    driver: Any = connection.connection.driver_connection
-    if driver.isolation_level is not None or driver.in_transaction:
-        return True
-    connection.exec_driver_sql("SELECT 1")  # sends a BEGIN that `sqlalchemy_anyio` has deferred
-    return bool(driver.in_transaction)
 
 
 def ensure_one_writer(session: Session) -> None:

@@ -1,23 +1,38 @@
-"""The session of a handler: that of the application, in the transaction of the engine."""
+"""The session of a handler: that of the application, in the transaction of the engine.
 
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+Or, in tests, of the application's: `deliver_due`.
+"""
+
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import replace
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
+import sqlalchemy as sa
 from sqlalchemy import Connection, Engine, event
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
-from aftercommit.claims import WorkItem
+from aftercommit.claims import Claim, WorkItem
+from aftercommit.codec import Codec
+from aftercommit.envelopes import current_context
 from aftercommit.errors import WiringError
+from aftercommit.handler_binding import BoundHandler
 from aftercommit.outbox.recorded_lanes import has_recorded, take_places
 from aftercommit.sql.database_url import shown
+from aftercommit.sql.delivery_states import claimed, done
 from aftercommit.sql.handler_guard import ENDED, INSTEAD, SAVEPOINTS, in_transaction
-from aftercommit.sql.outbox import SqlAlchemyOutbox
+from aftercommit.sql.lanes import Place, unblocking
+from aftercommit.sql.outbox import SqlAlchemyOutbox, first_of_each, handler_params
+from aftercommit.sql.tables import RAW_EVENTS, deliveries, events
 from aftercommit.sql.transaction import Refusals, Transaction
 from aftercommit.sql.unit_of_work import SqlAlchemyUnitOfWorkScope, open_unit_of_work
+
+LEASE_SECONDS = 30.0  # of a claim in a test
+WRITE = sa.update(events)  # what routing sessions look at: they read over another connection
 
 Bind = Engine | Connection
 NOT_IN_HANDLERS = {
@@ -101,6 +116,43 @@ def kept_open(session: AsyncSession, connection: Connection | None) -> Iterator[
         event.remove(session.sync_session, "before_commit", refuse_commit)
         for name in NOT_IN_HANDLERS:
             delattr(session, name)
+
+
+async def deliver_due(
+    session: AsyncSession,
+    codec: Codec[Any],
+    handlers: Mapping[str, BoundHandler],
+    clock: sa.ColumnElement[float],
+) -> int:
+    """Run in this session the handlers of all that is due, until nothing is; return how many."""
+    connection, count = await session.connection(bind_arguments={"clause": WRITE}), 0
+    row = deliveries.c
+    key = row.event_id, row.handler, row.lane, row.position, row.available_at
+    firsts = first_of_each(codec, len(handlers), False, *key, which=row.available_at <= clock)
+    first = sa.union_all(*firsts).order_by("available_at").limit(1)
+    while True:
+        await connection.run_sync(take_places)
+        found = (await connection.execute(first, handler_params(handlers))).first()
+        if found is None:
+            return count
+        event_id, handler, lane, position, _ = found
+        [stored] = (await connection.execute(RAW_EVENTS, {"ids": [event_id]})).mappings()
+        envelope = replace(codec.from_row(stored), position=position)
+        claim = Claim(envelope=envelope, handler=handler, attempt=1, lane=lane)
+        token = current_context.set(claim.context)
+        try:
+            with kept_open(session, connection.sync_connection):
+                await handlers[handler].run(claim, SimpleNamespace(session=session))
+        finally:
+            current_context.reset(token)
+        this = row.event_id == event_id, row.handler == handler
+        # not before the handler has returned: if it raises, its delivery is due as it was
+        await connection.execute(claimed(clock, "deliver_due", LEASE_SECONDS).update(*this))
+        await connection.execute(done(clock, LEASE_SECONDS).update(*this))
+        if lane:
+            place = Place(lane, position, event_id, handler)
+            await connection.execute(unblocking(clock), place._asdict())
+        count += 1
 
 
 def refuse_commit(session: Session) -> None:

@@ -11,43 +11,21 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import event
+from sqlalchemy.sql import Executable
 
-from aftercommit.claims import NewDelivery
-from aftercommit.sql.backend import DatabaseBackend
-from aftercommit.sql.lanes import PLACEMENT, Now, insertion, lock_keys, rows_of
-from aftercommit.sql.tables import deliveries
+from aftercommit.sql.lanes import PLACEMENT, lock_keys
 
 _LANES, _STALE = "aftercommit_lanes", "aftercommit_stale_lanes"
 
 
-def store_in_lanes(
-    connection: sa.Connection, backend: type[DatabaseBackend], now: Now, new: Iterable[NewDelivery]
+def place_at_commit(
+    connection: sa.Connection, lock: Executable | None, lanes: Iterable[str]
 ) -> None:
-    """Insert those of some deliveries that are in lanes; their places they get with the commit.
-
-    On SQLite at once: who has written there is the only writer until then.
-    """
-    ordered = [each for each in new if each.lane]
-    if not ordered:
-        return
-    if backend.lock_lanes is None:
-        connection.execute(insertion(now), rows_of(ordered))
-        return
-    values = {"attempts": 0, "token": 1, "available_at": now, "blocked": True}
-    rows = [
-        {
-            "event_id": envelope.id,
-            "schema_version": envelope.schema_version,
-            "handler": handler,
-            "lane": lane,
-        }
-        for envelope, handler, _, lane in ordered
-    ]
-    connection.execute(sa.insert(deliveries).values(**values), rows)
+    """Have places taken in these lanes, which `lock` locks, when the transaction is committed."""
     if not has_recorded(connection):
-        connection.info[_LANES] = connection.get_transaction(), backend.lock_lanes, set[str]()
-    *_, lanes = connection.info[_LANES]
-    lanes.update(row["lane"] for row in rows)
+        connection.info[_LANES] = connection.get_transaction(), lock, set[str]()
+    *_, waiting = connection.info[_LANES]
+    waiting.update(lanes)
     if not event.contains(connection, "commit", take_places):
         event.listen(connection, "commit", take_places)
 

@@ -1,22 +1,23 @@
 """The worker: takes over the deliveries that nobody holds, until it is asked to stop."""
 
 import logging
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 
 from anyio import create_task_group, current_time, get_cancelled_exc_class
 from anyio.abc import TaskGroup
 from anyio.lowlevel import checkpoint
 
-from aftercommit.claims import Claim, LastWrite
+from aftercommit.claims import Claim, LastWrite, Report
 from aftercommit.errors import ConcurrentUpdate, TransientError
-from aftercommit.handler_limits import cancellation_requested, contain_errors, in_own_task
+from aftercommit.handler_limits import cancellation_requested, contain, in_own_task
 from aftercommit.process.application import Application
 from aftercommit.process.runtime import Service, Shutdown, Wakeup
 from aftercommit.settings import EngineSettings
 from aftercommit.sql.exceptions import DeliveryLocked
-from aftercommit.sql.lane_repair import mend_lanes, unblock_heads
+from aftercommit.sql.ordered_deliveries import mend_lanes, unblock_heads
 
 BATCH_WINDOW = 0.01
 POLL_SECONDS = 1.0  # how long what others make due may go unseen; also before a reconnect
@@ -53,7 +54,7 @@ class Worker:
         self._running: Counter[str] = Counter()
         self._backlog_likely, self._has_said_why = False, False
         self._other_keys = set[str]()
-        self._unwritten: deque[LastWrite] = deque()
+        self._unwritten: dict[tuple[tuple[str, int], ...], LastWrite] = {}  # of all its reports
 
     async def run(self, *, until_idle: bool = False) -> None:
         """Work until asked to stop or, `until_idle`, until nothing is left to do now.
@@ -62,7 +63,7 @@ class Worker:
 
         :raises HandlerInterrupted: if somebody has cancelled its tasks one by one
         """
-        with contain_errors("the worker", of_engine=True):
+        try:
             async with create_task_group() as group:
                 group.start_soon(self._wake_at_shutdown)
                 group.start_soon(self._unblock_lanes)
@@ -76,6 +77,9 @@ class Worker:
                         await self._wakeup.sleep(POLL_SECONDS)
             if not self._shutdown.is_set():  # a task of its group was cancelled, and so the group
                 raise get_cancelled_exc_class()
+        except BaseException as error:
+            contain(error, "the worker", of_engine=True)
+            raise
 
     def _wake_to_claim(self) -> None:
         """Claim without a look before it: another process says that something is due."""
@@ -116,11 +120,14 @@ class Worker:
     async def _claim_and_start(self, group: TaskGroup, *, scheduled: bool) -> float | None:
         """Start what free slots may take; return the seconds to sleep, None if nothing is due."""
         await self._await_capacity()
+        await self._make_last_writes()
         if looks := not self._backlog_likely:
             pause = await self._outbox.seconds_until_due(self._handlers, scheduled=scheduled)
             if pause is None or pause > 0:
                 return pause
         for delivery in (claimed := await self._claim()):
+            if self._has_done(delivery):
+                continue
             self._warn_of_another_key(delivery)
             self._running[delivery.handler] += 1
             group.start_soon(in_own_task, self._deliver, delivery)
@@ -168,7 +175,6 @@ class Worker:
         limit, handlers = free - min(len(idle), self._concurrency // 2), self._handlers
         if limit <= 0:
             limit, handlers = min(1, free, len(idle)), idle
-        await self._make_last_writes()
         claimed = await self._outbox.claim(limit, handlers) if limit else ()
         self._backlog_likely = len(claimed) == limit
         return claimed
@@ -178,22 +184,34 @@ class Worker:
 
         What somebody has locked is left for the next time: no claim can take that, either.
         """
-        for _ in range(len(self._unwritten)):
+        for claims, late in [*self._unwritten.items()]:
             try:
-                await self._unwritten[0]()
+                await late.write()
             except DeliveryLocked:
-                self._unwritten.rotate(-1)
                 continue
             except (TransientError, ConcurrentUpdate):
                 raise
             except Exception as error:  # such as: another process has taken the delivery over
                 logger.info("%s", error)
-            self._unwritten.popleft()
+            self._unwritten.pop(claims, None)
+
+    def _has_done(self, delivery: Claim) -> bool:
+        """Tell whether the claim before this one was the worker's, and its handler has returned.
+
+        While a claim waits in line, leases can end whose last writes wait, too. An effect that is
+        out is not repeated then: the new claim settles the delivery.
+        """
+        key = delivery.idempotency_key
+        before = self._unwritten.pop(((key, delivery.token - 1),), None)
+        if not (before and before.settles):
+            return False
+        settle = partial(self._outbox.settle, delivery, follow=False)
+        self._unwritten[((key, delivery.token),)] = LastWrite(settle, settles=True)
+        return True
 
     async def _deliver(self, delivery: Claim) -> None:
         try:
-            result = await self._bus.run([delivery])
-            self._unwritten += result.unwritten.values()
+            await self._bus.run([delivery], Report(unwritten=self._unwritten))
         except (GeneratorExit, get_cancelled_exc_class()) as error:
             if cancellation_requested(error):
                 raise

@@ -1,19 +1,41 @@
-"""The states of a delivery, as conditions of its row. docs/life-of-a-delivery.md has them."""
+"""The life of a delivery: what its columns mean, its states, and all that can happen to it.
 
-from collections.abc import Collection
-from uuid import UUID
+docs/life-of-a-delivery.md draws it. Whatever writes to `deliveries` takes from here what is set,
+and in which state that can happen; tests compare this module with the page. The columns:
+
+- `attempts` count: a claim adds one, and whoever gives a claim back before its handler has begun
+  takes that one off. `unavailable_attempts` found a resource away, and count for the pause only.
+- `token` is the fencing token. It grows whenever a claim ends without the will of its owner, and
+  whenever one is made or given back. So whoever finds its own token in the row has not lost it.
+- `available_at` is the end of the lease, if there is an `owner`, else the due time. While the
+  handler is paused, that is a `PAUSE` later. Nothing is available of what is done or discarded.
+- `owner` is the process that has the claim, or has done it; `previous_owner` lost it at that claim.
+- `last_error` tells why the last attempt has failed, or why it is parked.
+- `parked_at` is set while it waits for an operator; nobody claims it.
+- `completed_at` is set when it is done or discarded, `discarded_at` in the second case only.
+- `duration_seconds` is how long the attempt took that has done it, from its claim on.
+- `replay` says that it was (or is) done because of a replay: all others are claimed before it.
+- `lane`, `position` and `blocked` are for ordered handlers: see `lanes.py`.
+- `schema_version` is that of the event. It never changes, and claims go by it.
+"""
+
+from typing import Any
 
 import sqlalchemy as sa
 
 from aftercommit.sql.tables import (
-    BLOCKED,
     CLAIMABLE,
     FINISHED,
+    IN_LANE,
     PARKED,
+    PENDING,
     deliveries,
     events,
     handler_pauses,
 )
+
+Now = sa.ColumnElement[float]
+"""The clock of the database: `Database.clock`."""
 
 PAUSED_HANDLERS = sa.select(handler_pauses.c.handler)
 PAUSED = deliveries.c.handler.in_(PAUSED_HANDLERS)
@@ -22,14 +44,17 @@ DUE_AT = deliveries.c.available_at - sa.case((deliveries.c.available_at > PAUSE,
 HAS_FAILED = sa.or_(deliveries.c.attempts > 0, deliveries.c.unavailable_attempts > 0)
 SAME_TIME_SECONDS = 1.0  # what is due so soon after its event is not delayed
 
+_earlier = deliveries.alias()
+IS_BEHIND = sa.exists().where(  # an earlier one of its lane is not done
+    _earlier.c.lane == deliveries.c.lane,
+    _earlier.c.completed_at.is_(None),
+    _earlier.c.position < deliveries.c.position,
+)
 
-def pause_of(handler: sa.ColumnElement[str]) -> sa.Case[float]:
-    """Return what is added to the due time of a delivery of this handler: nothing, or a `PAUSE`.
 
-    It is locked: who resumes the handler waits for this commit, and finds the delivery.
-    """
-    this = sa.select(handler_pauses).where(handler_pauses.c.handler == handler)
-    return sa.case((sa.exists(this.with_for_update(read=True, key_share=True)), PAUSE), else_=0.0)
+UNPLACED = sa.and_(IN_LANE, deliveries.c.position.is_(None))  # it gets its place with the COMMIT
+
+# States: conditions of a row
 
 
 def delivery_state(clock: sa.ColumnElement[float]) -> sa.Case[str]:
@@ -50,26 +75,6 @@ def delivery_state(clock: sa.ColumnElement[float]) -> sa.Case[str]:
     )
 
 
-def blocked_by() -> sa.ScalarSelect[UUID]:
-    """Return the event of the delivery that a blocked one waits for: the first of its lane."""
-    first, row = deliveries.alias(), deliveries.c
-    found = sa.select(first.c.event_id).where(
-        *(row.blocked, ~FINISHED, first.c.lane == row.lane, first.c.completed_at.is_(None)),
-        first.c.position < row.position,
-    )
-    return found.order_by(first.c.position).limit(1).correlate(deliveries).scalar_subquery()
-
-
-def unknown_handlers(known: Collection[str]) -> sa.Select[str, int, float]:
-    """Select the other handlers of what is pending: how much of each, and when its first is due."""
-    row = deliveries.c
-    pending = sa.select(row.handler, DUE_AT.label("due_at")).where(row.handler.not_in(known))
-    found = sa.union_all(*(pending.where(part) for part in (CLAIMABLE, BLOCKED))).subquery()
-    first_due = sa.func.min(found.c.due_at).label("first_due_at")
-    others = sa.select(found.c.handler, sa.func.count().label("deliveries"), first_due)
-    return others.group_by(found.c.handler).order_by(found.c.handler)
-
-
 def is_scheduled(clock: sa.ColumnElement[float]) -> sa.ColumnElement[bool]:
     """Tell what is delayed, and was not attempted yet, paused or not.
 
@@ -85,3 +90,252 @@ def _is_written_ahead(clock: sa.ColumnElement[float]) -> sa.ColumnElement[bool]:
     recorded = sa.select(event.c.recorded_at).where(event.c.id == deliveries.c.event_id)
     since = DUE_AT - recorded.correlate(deliveries).scalar_subquery()
     return sa.and_(deliveries.c.event_id.in_(ahead), since < SAME_TIME_SECONDS)
+
+
+def pause_of(handler: sa.ColumnElement[str]) -> sa.Case[float]:
+    """Return what is added to the due time of a delivery of this handler: nothing, or a `PAUSE`.
+
+    It is locked: who resumes the handler waits for this commit, and finds the delivery.
+    """
+    this = sa.select(handler_pauses).where(handler_pauses.c.handler == handler)
+    return sa.case((sa.exists(this.with_for_update(read=True, key_share=True)), PAUSE), else_=0.0)
+
+
+# Transitions: what can happen to a delivery
+
+NEXT_TOKEN = deliveries.c.token + 1
+UNCOUNTED = deliveries.c.attempts - 1
+
+
+class Transition:
+    """Something that can happen to a delivery: `when`, as a condition of its row, and what is set.
+
+    An UPDATE sees the row as it was, in all that it sets.
+    """
+
+    def __init__(self, when: sa.ColumnElement[bool], **values: Any) -> None:
+        self.when, self.values = when, values
+
+    def update(self, *which: sa.ColumnElement[bool]) -> sa.Update:
+        """Return the statement by which it happens to those of these deliveries that allow it."""
+        return self.update_found(*which, self.when)
+
+    def update_found(self, *which: sa.ColumnElement[bool]) -> sa.Update:
+        """Return the same for deliveries of which a part of the statement has asked that before."""
+        return sa.update(deliveries).where(*which).values(**self.values)
+
+
+# Stored: the values of a new row
+
+
+def new(due: sa.ColumnElement[float], **others: Any) -> dict[str, Any]:
+    """Store a delivery with its event: it becomes due, scheduled, or what the `others` say."""
+    return {"attempts": 0, "token": 1, "available_at": due, **others}
+
+
+def new_and_claimed(process: str) -> dict[str, Any]:
+    """Store one that the committing process has claimed: running, and due when the lease ends."""
+    return {"attempts": 1, "owner": process}
+
+
+# Claimed: it may begin
+
+
+def claimed(now: Now, process: str, lease_seconds: float) -> Transition:
+    """Due, or lease expired → running: a process takes it for the time of a lease.
+
+    From here on, the token keeps an earlier owner from writing anything about it.
+    """
+    row = deliveries.c
+    return Transition(
+        sa.and_(CLAIMABLE, row.available_at <= now),
+        attempts=row.attempts + 1,
+        token=NEXT_TOKEN,
+        available_at=now + lease_seconds,
+        owner=process,
+        previous_owner=row.owner,
+    )
+
+
+def claimed_or_parked(claim: Transition, now: Now, problem: sa.ColumnElement[str]) -> Transition:
+    """The same; but due, or lease expired → parked where there is a `problem`. No attempt begins.
+
+    What can never be handled would otherwise be the longest due in each later claim.
+    """
+    row, is_fine = deliveries.c, problem.is_(None)
+    unless_fine: dict[str, Any] = {
+        "attempts": row.attempts + sa.case((is_fine, 1), else_=0),
+        "owner": sa.case((is_fine, claim.values["owner"])),
+        "parked_at": sa.case((~is_fine, now)),
+        "last_error": sa.func.coalesce(problem, row.last_error),
+    }
+    return Transition(claim.when, **claim.values | unless_fine)
+
+
+# Ended by the owner of the claim: it writes under its token, `OF_THIS_CLAIM` (`claim_ends.py`)
+
+
+def done(now: Now, lease_seconds: float, *, again: bool = False) -> Transition:
+    """Running → done: the handler has succeeded.
+
+    `again`: or it was done by this claim before, and the answer was lost. What was set then stays.
+    """
+    row = deliveries.c
+    took = now - row.available_at + lease_seconds  # the lease has begun so long ago
+    return Transition(
+        ~PARKED if again else PENDING,
+        completed_at=sa.func.coalesce(row.completed_at, now),
+        duration_seconds=sa.func.coalesce(row.duration_seconds, took),
+        available_at=None,
+        last_error=None,
+    )
+
+
+def retrying(now: Now, error: str, seconds: float, *, is_away: bool = False) -> Transition:
+    """Running → retrying: the attempt has failed, and the next one follows after so many seconds.
+
+    An attempt that has failed because a resource `is_away` does not count.
+    """
+    more = _unavailable() if is_away else {}
+    return Transition(PENDING, owner=None, available_at=now + seconds, last_error=error, **more)
+
+
+def parked(now: Now, error: str, *, is_away: bool = False) -> Transition:
+    """Running → parked: the attempt has failed, and only an operator may decide on another one."""
+    more = _unavailable() if is_away else {}
+    return Transition(PENDING, owner=None, parked_at=now, last_error=error, **more)
+
+
+def _unavailable() -> dict[str, Any]:
+    more = deliveries.c.unavailable_attempts + 1
+    return {"attempts": UNCOUNTED, "unavailable_attempts": more}
+
+
+def unreadable(now: Now, error: str) -> Transition:
+    """Running → parked: its event cannot be read, so that no attempt has begun."""
+    return Transition(PENDING, attempts=UNCOUNTED, owner=None, parked_at=now, last_error=error)
+
+
+def released(lease_seconds: float) -> Transition:
+    """Running → due: the claim is given back, and does not count. It is due since it was made."""
+    row = deliveries.c
+    return Transition(
+        PENDING,
+        attempts=UNCOUNTED,
+        token=NEXT_TOKEN,
+        available_at=row.available_at - lease_seconds + pause_of(row.handler),
+        owner=None,
+    )
+
+
+# Decided by operators: a process that runs the delivery loses it, by the token
+
+
+def retried(now: Now) -> Transition:
+    """Not done → due, or blocked or paused as before: all its attempts are before it again."""
+    return Transition(
+        ~FINISHED,
+        attempts=0,
+        unavailable_attempts=0,
+        token=NEXT_TOKEN,
+        available_at=now + pause_of(deliveries.c.handler),
+        owner=None,
+        parked_at=None,
+    )
+
+
+def discarded(now: Now, **last_error: str) -> Transition:
+    """Not done → discarded: it ends although its handler has not done it, for a `last_error`."""
+    return Transition(
+        ~FINISHED,
+        token=NEXT_TOKEN,
+        available_at=None,
+        owner=None,
+        parked_at=None,
+        completed_at=now,
+        discarded_at=now,
+        **last_error,
+    )
+
+
+def revoked(now: Now) -> Transition:
+    """Running → due: the claim is taken from its process, which knows what is erased by now."""
+    return Transition(
+        sa.and_(PENDING, deliveries.c.owner.is_not(None)),
+        attempts=UNCOUNTED,
+        token=NEXT_TOKEN,
+        available_at=now + pause_of(deliveries.c.handler),
+        owner=None,
+    )
+
+
+def replayed(now: Now, handler: sa.ColumnElement[str]) -> Transition:
+    """Done → due: its handler does it once more. The pause is that of the name it has now."""
+    return Transition(
+        sa.and_(FINISHED, deliveries.c.discarded_at.is_(None)),
+        attempts=0,
+        unavailable_attempts=0,
+        token=NEXT_TOKEN,
+        available_at=now + pause_of(handler),
+        replay=True,
+        owner=None,
+        previous_owner=None,
+        last_error=None,
+        completed_at=None,
+        duration_seconds=None,
+    )
+
+
+def held() -> Transition:
+    """Due, scheduled, retrying or blocked → paused: claims do not come to it.
+
+    What a process runs, has lost or is about to change is left alone: it is little.
+    """
+    due = deliveries.c.available_at
+    free = sa.and_(PENDING, deliveries.c.owner.is_(None), due < PAUSE)
+    return Transition(free, available_at=due + PAUSE)
+
+
+def resumed() -> Transition:
+    """Paused → what it would be if its handler had never been paused."""
+    due = deliveries.c.available_at
+    return Transition(sa.and_(PENDING, due > PAUSE), available_at=due - PAUSE)
+
+
+def redacted(text: str, *, kept: str) -> Transition:
+    """In any state: its last error may quote what is erased, unless it is one that is `kept`."""
+    return Transition(deliveries.c.last_error != kept, last_error=text)
+
+
+def event_redacted() -> Transition:
+    """In any state: its event says something else now, and the page shall read it again."""
+    return Transition(sa.true(), token=NEXT_TOKEN)
+
+
+# Ordered: what happens in its lane
+
+
+def placed(position: sa.ColumnElement[int], is_blocked: sa.ColumnElement[bool]) -> Transition:
+    """Blocked → due, if it `is_blocked` no more: a session has stored it without a place."""
+    return Transition(UNPLACED, position=position, blocked=is_blocked)
+
+
+def blocked() -> Transition:
+    """Due → blocked: an earlier one of its lane was stored after it. What runs goes on."""
+    return Transition(sa.and_(IN_LANE, ~deliveries.c.blocked, IS_BEHIND), blocked=True)
+
+
+def unblocked(now: Now) -> Transition:
+    """Blocked → due, from now on, if its time has come: no earlier one of its lane is left."""
+    row = deliveries.c
+    due = sa.case((row.available_at < now, now), else_=row.available_at)
+    return Transition(sa.and_(~FINISHED, row.blocked), blocked=False, available_at=due)
+
+
+# In tests of applications
+
+
+def aged(seconds: float) -> Transition:
+    """In any state: so much time has passed, as far as the row knows."""
+    due = deliveries.c.available_at
+    return Transition(due.is_not(None), available_at=due - seconds)

@@ -13,7 +13,7 @@ statements of their own.
 
 Who stores an event has to wait for its lane. Who completes a delivery does not: a lease would end
 meanwhile, and its effect would be repeated. If somebody else has locked the lane, it unblocks
-nothing, and its process does that when the lock is free: see `lane_repair.py`.
+nothing, and its process does that when the lock is free: see `ordered_deliveries.py`.
 
 A session of the application goes on after it has recorded an event, and locks rows of its own. So
 its events are stored blocked and without a position first, and get their places right before the
@@ -23,34 +23,26 @@ COMMIT. What is committed without that, below SQLAlchemy, gets its places from a
 from collections.abc import Collection, Iterable, Sequence
 from hashlib import blake2b
 from typing import Any, NamedTuple
+from uuid import UUID
 from zlib import crc32
 
 import sqlalchemy as sa
 from sqlalchemy.sql.dml import ReturningUpdate
 
-from aftercommit.claims import NewDelivery
 from aftercommit.envelopes import EventId
 from aftercommit.sql.database import Database
+from aftercommit.sql.delivery_states import UNPLACED, Now, placed, unblocked
 from aftercommit.sql.tables import FINISHED, IN_LANE, deliveries, events
 from aftercommit.sql.transaction import Transaction
 
 PARTS = 1024
 SNAPSHOTS = ["repeatable read", "serializable"]  # see what was committed before they began
 
-Now = sa.ColumnElement[float]
 _earlier, _later, _ended = deliveries.alias(), deliveries.alias(), deliveries.alias()
 _NEXT_POSITION = sa.Sequence("aftercommit_events_position", data_type=sa.BigInteger).next_value()
 
 _lanes: sa.BindParameter[Any] = sa.bindparam("lanes", expanding=True)
-IN_THESE_LANES = deliveries.c.lane.in_(_lanes), ~FINISHED
-IS_BEHIND = sa.exists().where(
-    _earlier.c.lane == deliveries.c.lane,
-    _earlier.c.completed_at.is_(None),
-    _earlier.c.position < deliveries.c.position,
-)
-NOT_FIRST = ~deliveries.c.blocked, IS_BEHIND
-# what runs goes on to its end, and then lets nothing begin
-BLOCK_FOLLOWERS = sa.update(deliveries).where(*IN_THESE_LANES, *NOT_FIRST).values(blocked=True)
+IN_THESE_LANES = deliveries.c.lane.in_(_lanes)
 
 
 class Place(NamedTuple):
@@ -73,40 +65,6 @@ def _lock_key(lane: str) -> int:
     return key & -PARTS | crc32(name) % PARTS  # 0.2 locks by the latter
 
 
-def insertion(due: sa.ColumnElement[float]) -> sa.Insert:
-    """Return the statement that stores rows of lanes that are locked; it returns `blocked`.
-
-    `is_behind` says whether one before it in its lane is stored with the same statement.
-    """
-    last = sa.select(sa.func.max(_earlier.c.position)).where(
-        _earlier.c.lane == sa.bindparam("in_lane"), _earlier.c.completed_at.is_(None)
-    )
-    of_event = sa.select(events.c.position).where(
-        events.c.id == sa.bindparam("of_event", type_=sa.Uuid)
-    )
-    return sa.insert(deliveries).values(
-        attempts=0,
-        token=1,
-        available_at=due,
-        position=of_event.scalar_subquery(),
-        blocked=sa.or_(
-            sa.bindparam("is_behind", type_=sa.Boolean), last.scalar_subquery().is_not(None)
-        ),
-    )
-
-
-def rows_of(new: Iterable[NewDelivery]) -> list[dict[str, Any]]:
-    """Return the parameters of `insertion` for those of some deliveries that are in lanes."""
-    rows, seen = [], set[str]()
-    for envelope, handler, _, lane in new:
-        if lane:
-            key = {"event_id": envelope.id, "handler": handler, "lane": lane, "subscriber": handler}
-            key["schema_version"] = envelope.schema_version
-            rows.append(key | {"of_event": envelope.id, "in_lane": lane, "is_behind": lane in seen})
-            seen.add(lane)
-    return rows
-
-
 def _placement() -> ReturningUpdate[str, bool]:
     """Return the statement that gives what has no position yet its place, in lanes that are locked.
 
@@ -121,7 +79,7 @@ def _placement() -> ReturningUpdate[str, bool]:
     new = (
         sa.select(row.event_id, row.handler, row.lane, recorded, number.label("number"))
         .join(events)
-        .where(IN_LANE, row.position.is_(None), row.lane.in_(lanes))
+        .where(UNPLACED, row.lane.in_(lanes))
         .cte("new")
     )
     each = sa.select(new.c.event_id).group_by(new.c.event_id).order_by(sa.func.min(new.c.recorded))
@@ -140,14 +98,11 @@ def _placement() -> ReturningUpdate[str, bool]:
     )
     is_stale = sa.func.current_setting("transaction_isolation").in_(SNAPSHOTS)
     blocked = sa.or_(is_stale, new.c.number > 1, is_behind)
-    return (
-        sa.update(deliveries)
-        .where(row.event_id == new.c.event_id, row.handler == new.c.handler)
-        .where(places.c.event_id == new.c.event_id)
-        .values(position=places.c.position, blocked=blocked)
-        .returning(row.lane, is_stale.label("is_stale"))
-        .add_cte(moved)
+    this = row.event_id == new.c.event_id, row.handler == new.c.handler
+    change = placed(places.c.position, blocked).update_found(
+        *this, places.c.event_id == row.event_id
     )
+    return change.returning(row.lane, is_stale.label("is_stale")).add_cte(moved)
 
 
 def unblocking(now: Now) -> sa.Update:
@@ -167,14 +122,8 @@ def unblocking(now: Now) -> sa.Update:
         _ended.c.blocked,
     )
     row = deliveries.c
-    of_lane = (
-        row.lane == sa.bindparam("of_lane"),
-        ~FINISHED,
-        row.position == first.scalar_subquery(),
-    )
-    due = sa.case((row.available_at < now, now), else_=row.available_at)
-    unblocked = sa.update(deliveries).where(*of_lane, row.blocked, ~was_blocked)
-    return unblocked.values(blocked=False, available_at=due)
+    of_lane = row.lane == sa.bindparam("of_lane"), row.position == first.scalar_subquery()
+    return unblocked(now).update(*of_lane, ~was_blocked)
 
 
 PLACEMENT = _placement()
@@ -223,3 +172,13 @@ async def after_end(transaction: Transaction, database: Database, places: Sequen
         await transaction.execute_dml(unblock, each._asdict())
     if places:
         transaction.notify_workers()
+
+
+def blocked_by() -> sa.ScalarSelect[UUID]:
+    """Return the event of the delivery that a blocked one waits for: the first of its lane."""
+    first, row = deliveries.alias(), deliveries.c
+    found = sa.select(first.c.event_id).where(
+        *(row.blocked, ~FINISHED, first.c.lane == row.lane, first.c.completed_at.is_(None)),
+        first.c.position < row.position,
+    )
+    return found.order_by(first.c.position).limit(1).correlate(deliveries).scalar_subquery()

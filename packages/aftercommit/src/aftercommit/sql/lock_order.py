@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import sqlalchemy as sa
 
 from aftercommit.sql.database import Database
-from aftercommit.sql.delivery_states import PAUSED_HANDLERS
+from aftercommit.sql.delivery_states import PAUSED_HANDLERS, Transition
 from aftercommit.sql.lanes import Place, before_end
 from aftercommit.sql.tables import deliveries, handler_pauses
 from aftercommit.sql.transaction import Transaction
@@ -48,7 +48,7 @@ async def lock_deliveries(
 
 def change_in_order(
     database: Database,
-    change: sa.Update,
+    transition: Transition,
     *which: sa.ColumnElement[bool],
     skip_locked: bool = False,
 ) -> sa.Update:
@@ -57,9 +57,9 @@ def change_in_order(
     An UPDATE of its own locks rows in the order in which its plan finds them.
     """
     if database.backend.single_writer:
-        return change.where(*which)
-    these = in_order(*which, skip_locked=skip_locked).cte("these")
-    return change.where(*(column == these.c[column.name] for column in KEY))
+        return transition.update(*which)
+    these = in_order(*which, transition.when, skip_locked=skip_locked).cte("these")
+    return transition.update_found(*(column == these.c[column.name] for column in KEY))
 
 
 def in_order(*which: sa.ColumnElement[bool], skip_locked: bool = False) -> sa.Select[object, str]:

@@ -1,35 +1,77 @@
-"""Stores, completes and claims the deliveries of ordered handlers: see `lanes.py`."""
+"""What is done with the deliveries of ordered handlers: see `lanes.py`.
 
-from collections.abc import Collection, Mapping, Sequence
+They are completed and claimed, and their lanes go on. Who completes a delivery whose lane somebody
+else has locked leaves the next one blocked. So its process stands in line for the lane, and
+unblocks that. What a process that died has left, or a change in SQL, a worker finds.
+"""
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import Any
+from uuid import UUID
 
 import sqlalchemy as sa
-from anyio import current_time
+from anyio import current_time, move_on_after, sleep
 
-from aftercommit.claims import Claim, DeliveryPolicy, NewDelivery
+from aftercommit.claims import Claim, DeliveryPolicy
 from aftercommit.envelopes import Envelope, EventId
-from aftercommit.errors import InvalidMessage
-from aftercommit.sql.batch_settlement import (
+from aftercommit.errors import InvalidMessage, Unavailable
+from aftercommit.sql.claim_ends import (
     BATCH_SIZE,
-    NOT_PARKED,
-    WITH_VALID_TOKEN,
+    OF_THESE_CLAIMS,
+    OF_THIS_CLAIM,
     ClaimKey,
-    claim_of,
-    settlement,
     why_missed,
 )
-from aftercommit.sql.claim_statements import NEXT_TOKEN, RAW_EVENTS
 from aftercommit.sql.database import Database
-from aftercommit.sql.delivery_states import pause_of
-from aftercommit.sql.lane_repair import unblock_soon
-from aftercommit.sql.lanes import Place, insertion, lock_lanes, rows_of, unblocking
-from aftercommit.sql.tables import deliveries
+from aftercommit.sql.delivery_states import blocked, claimed, done
+from aftercommit.sql.lanes import (
+    IN_THESE_LANES,
+    PLACEMENT,
+    Place,
+    after_end,
+    lock_lanes,
+    unblocking,
+)
+from aftercommit.sql.lock_order import change_in_order
+from aftercommit.sql.tables import RAW_EVENTS, deliveries
 from aftercommit.sql.transaction import Transaction
 from aftercommit.sql.write_line import Writer
 
-ROWS_TOGETHER = 100  # of one INSERT: each has queries, and SQLite compares them with each other
+TOGETHER = 100
+PAUSE_SECONDS = 0.5
+RETRY_SECONDS = 1.0  # if the database is away
+FINAL_SECONDS = 2.0
+
+logger = logging.getLogger(__name__)
+
+# the first of each lane, by its index: however long a lane is; and what was committed without a
+# place in it
+_STUCK = sa.text("""
+WITH RECURSIVE lanes (lane) AS (
+    SELECT min(lane) FROM aftercommit_deliveries WHERE lane IS NOT NULL AND completed_at IS NULL
+    UNION ALL
+    SELECT (
+        SELECT min(lane) FROM aftercommit_deliveries
+        WHERE lane > lanes.lane AND lane IS NOT NULL AND completed_at IS NULL
+    ) FROM lanes WHERE lanes.lane IS NOT NULL
+)
+SELECT lanes.lane FROM lanes JOIN aftercommit_deliveries AS delivery
+    ON delivery.lane = lanes.lane AND delivery.completed_at IS NULL AND delivery.blocked
+    AND delivery.position = (
+        SELECT min(position) FROM aftercommit_deliveries AS first
+        WHERE first.lane = lanes.lane AND first.completed_at IS NULL
+    )
+UNION
+SELECT lanes.lane FROM lanes WHERE EXISTS (
+    SELECT 1 FROM aftercommit_deliveries AS unplaced
+    WHERE unplaced.lane = lanes.lane AND unplaced.completed_at IS NULL
+    AND unplaced.position IS NULL
+)
+""")
 
 
 class OrderedDeliveries:
@@ -38,42 +80,14 @@ class OrderedDeliveries:
     def __init__(self, database: Database, policy: DeliveryPolicy) -> None:
         self._database, self._policy = database, policy
         now, row = database.clock, deliveries.c
-        stored = insertion(now + pause_of(sa.bindparam("subscriber")))
-        stored = stored.returning(row.event_id, row.handler, row.blocked)
-        self._insert = stored.execution_options(insertmanyvalues_page_size=ROWS_TOGETHER)
+        self._done = done(now, policy.lease_seconds, again=True)
         is_new = (row.completed_at == now).label("is_new")
-        self._settlement = settlement(database, policy).returning(is_new)
+        complete = change_in_order(database, self._done, OF_THIS_CLAIM, skip_locked=True)
+        self._complete = complete.returning(is_new)
         self._next = unblocking(now).returning(row.event_id, row.handler, row.token)
-        self._claim = (
-            WITH_VALID_TOKEN.where(~row.blocked, row.owner.is_(None), row.available_at <= now)
-            .where(row.attempts < policy.max_attempts)
-            .values(
-                attempts=row.attempts + 1,
-                token=NEXT_TOKEN,
-                owner=database.process,
-                available_at=now + policy.lease_seconds,
-            )
-            .returning(deliveries)
-        )
-
-    async def store(
-        self,
-        transaction: Transaction,
-        new: Sequence[NewDelivery],
-        *,
-        left: Collection[str] | None,
-    ) -> Sequence[Claim]:
-        """Store deliveries that are in lanes, and claim those that are first in their lanes.
-
-        Those to the handlers that are `left` to others are not claimed; None: to all of them.
-        """
-        found = (await transaction.execute(self._insert, rows_of(new))).all()
-        first = [ClaimKey(row.event_id, row.handler, 1) for row in found if not row.blocked]
-        ours = sorted(key for key in first if left is not None and key.handler not in left)
-        if first and not ours:
-            transaction.notify_workers()
-        of_event = {each.envelope.id: each.envelope for each in new}
-        return await self._claimed(transaction, ours, of_event) if ours else ()
+        claim = claimed(now, database.process, policy.lease_seconds)
+        is_fresh = row.owner.is_(None), row.attempts < policy.max_attempts
+        self._claim = claim.update(OF_THESE_CLAIMS, *is_fresh).returning(deliveries)
 
     async def settle(self, delivery: Claim, *, follow: bool) -> Sequence[Claim]:
         """Mark a delivery as done that has no transaction of its own, and go on in its lane.
@@ -87,12 +101,12 @@ class OrderedDeliveries:
         async with self._database.write_transaction(Writer.REPLY) as transaction:
             lane = [delivery.lane or ""]
             is_free = await lock_lanes(transaction, self._database, (), if_free=lane)
-            these = {"claims": [claim_of(delivery)]}
-            settled = (await transaction.execute(self._settlement, these)).first()
-            if settled is None:
-                raise await why_missed(transaction, self._database, delivery, NOT_PARKED)
+            this = ClaimKey.of(delivery).params
+            completed = (await transaction.execute(self._complete, this)).first()
+            if completed is None:
+                raise await why_missed(transaction, self._database, delivery, self._done)
             claims: Sequence[Claim] = ()
-            if settled.is_new:
+            if completed.is_new:
                 goes_on = {"follow": follow, "is_free": bool(is_free)}
                 claims = await self.go_on(transaction, delivery, **goes_on)
             await transaction.commit()
@@ -103,7 +117,8 @@ class OrderedDeliveries:
     ) -> Sequence[Claim]:
         """Unblock what comes after a delivery that is done, and perhaps claim it.
 
-        If its lane is not free, that is done soon after the commit.
+        If its lane is not free, that is done soon after the commit. The next one is claimed if it
+        is of the same tree, and can be read; else a worker does that.
         """
         envelope = ended.envelope
         if not is_free:
@@ -113,30 +128,26 @@ class OrderedDeliveries:
         found = (await transaction.execute(self._next, place._asdict())).all()
         claims: Sequence[Claim] = ()
         if found and follow and self._policy.dispatch == "inline":
-            claims = await self._follow(transaction, envelope, ClaimKey._make(found[0]))
+            key = ClaimKey._make(found[0])
+            [event] = (await transaction.execute(RAW_EVENTS, {"ids": [key.event_id]})).mappings()
+            try:
+                following: Envelope | None = self._database.codec.from_row(event)
+            except InvalidMessage:
+                following = None  # a worker parks it
+            tree = envelope.context.correlation_id
+            if following and following.context.correlation_id == tree:
+                claims = await self.claim(transaction, [key], {key.event_id: following})
         if found and not claims:
             transaction.notify_workers()
         return claims
 
-    async def _follow(
-        self, transaction: Transaction, ended: Envelope, following: ClaimKey
-    ) -> Sequence[Claim]:
-        """Claim the next one if it is of the same tree, and can be read; else a worker does."""
-        [event] = (await transaction.execute(RAW_EVENTS, {"ids": [following.event_id]})).mappings()
-        try:
-            envelope = self._database.codec.from_row(event)
-        except InvalidMessage:
-            return ()
-        if envelope.context.correlation_id != ended.context.correlation_id:
-            return ()
-        return await self._claimed(transaction, [following], {envelope.id: envelope})
-
-    async def _claimed(
+    async def claim(
         self,
         transaction: Transaction,
         wanted: Sequence[ClaimKey],
-        envelopes: dict[EventId, Envelope],
+        envelopes: Mapping[EventId, Envelope],
     ) -> Sequence[Claim]:
+        """Claim what is due of these deliveries, which are first in their lanes."""
         leased_at, rows = current_time(), list[sa.RowMapping]()
         for start in range(0, len(wanted), BATCH_SIZE):
             some = {"claims": wanted[start : start + BATCH_SIZE]}
@@ -157,3 +168,111 @@ def claim_of_row(row: Mapping[Any, Any], envelope: Envelope, leased_at: float) -
         leased_at=leased_at,
         lane=row["lane"],
     )
+
+
+def unblock_soon(database: Database, lane: str) -> None:
+    """Unblock the first of a lane as soon as the lane is free: what was before it has ended.
+
+    If this process dies before that, a worker finds the lane: see `unblock_heads`.
+    """
+    lanes = database.passed_lanes
+    is_unblocking = bool(lanes)
+    lanes[lane] += 1
+    if not is_unblocking:
+        database.backend.start_soon(partial(_unblock_passed, database))
+
+
+async def _unblock_passed(database: Database) -> None:
+    """Unblock what is passed by, until nothing is; and once more when the database is closed."""
+    try:
+        while database.passed_lanes:
+            try:
+                if left := await _unblock_free(database):
+                    await _wait_for(database, left[0])
+            except Exception as error:  # nothing in the database may end this
+                logger.warning("lanes are not unblocked yet: %s", error)
+                await sleep(RETRY_SECONDS)
+    finally:
+        if database.passed_lanes:
+            with move_on_after(FINAL_SECONDS, shield=True), suppress(Exception):
+                await _unblock_free(database)
+
+
+async def _unblock_free(database: Database) -> Sequence[str]:
+    passed = database.passed_lanes.copy()
+    left = await _try_to_unblock(database, [*passed])
+    for lane in passed.keys() - {*left}:
+        _unblocked(database, lane, passed[lane])
+    return left
+
+
+async def _wait_for(database: Database, lane: str) -> None:
+    """Stand in line for one lane, for a moment: where many want it, it may never be free."""
+    lanes = database.passed_lanes
+    count = lanes[lane]
+    try:
+        async with database.write_transaction() as transaction:
+            await transaction.execute(database.backend.wait_shortly)
+            await lock_lanes(transaction, database, [lane])
+            await _unblock_first(transaction, database, [lane])
+            await transaction.commit()
+    except Unavailable:
+        lanes[lane] = lanes.pop(lane)  # next is the turn of others
+        await sleep(PAUSE_SECONDS)  # and of those who need a connection: there may be only one
+    else:
+        _unblocked(database, lane, count)
+
+
+def _unblocked(database: Database, lane: str, count: int) -> None:
+    """Forget a lane, unless it was passed by again meanwhile."""
+    if database.passed_lanes[lane] == count:
+        del database.passed_lanes[lane]
+
+
+async def mend_lanes(database: Database) -> None:
+    """Let each lane have one that is not blocked: its first. It reads all that waits in lanes.
+
+    A lane has two after a change in SQL, or if an older version of the engine has let them begin.
+    """
+    not_first = blocked()
+    several = sa.select(deliveries.c.lane).where(not_first.when).distinct()
+    async with database.read_transaction() as transaction:
+        found = (await transaction.execute(several)).scalars().all()
+    for start in range(0, len(found), TOGETHER):
+        some = found[start : start + TOGETHER]
+        async with database.write_transaction() as transaction:
+            await lock_lanes(transaction, database, some)
+            await transaction.execute_dml(not_first.update(IN_THESE_LANES), {"lanes": some})
+            await transaction.commit()
+    await unblock_heads(database)
+
+
+async def unblock_heads(database: Database) -> None:
+    """Unblock what is first in its lane, and blocked: somebody has passed these lanes by."""
+    async with database.read_transaction() as transaction:
+        stuck = (await transaction.execute(_STUCK)).scalars().all()
+    for lane in await _try_to_unblock(database, stuck):
+        unblock_soon(database, lane)
+
+
+async def _try_to_unblock(database: Database, lanes: Sequence[str]) -> Sequence[str]:
+    """Unblock the first of each lane; return those lanes that others have locked."""
+    left = list[str]()
+    for start in range(0, len(lanes), TOGETHER):
+        some = lanes[start : start + TOGETHER]
+        async with database.write_transaction() as transaction:
+            free = {*await lock_lanes(transaction, database, (), if_free=some)}
+            await _unblock_first(transaction, database, free)
+            await transaction.commit()
+        left += [lane for lane in some if lane not in free]
+    return left
+
+
+async def _unblock_first(
+    transaction: Transaction, database: Database, lanes: Iterable[str]
+) -> None:
+    """Unblock the first of each of these lanes, which are locked, when all in it have places."""
+    fronts = [Place(lane, -1, EventId(UUID(int=0)), "") for lane in lanes]
+    if fronts and database.backend.lock_lanes is not None:
+        await transaction.execute(PLACEMENT, {"lanes": [place.of_lane for place in fronts]})
+    await after_end(transaction, database, fronts)

@@ -6,6 +6,7 @@ database's clock.
 """
 
 from datetime import UTC, datetime
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -99,8 +100,12 @@ events = sa.Table(
     # the database fills it in: PostgreSQL by a sequence, SQLite by a trigger; see the migration
     sa.Column("position", sa.BigInteger),
 )
+# as text: a value that the driver cannot read would fail the claim of all that is due, each time
+_RAW = [sa.cast(column, sa.Text).label(column.name) for column in events.c if column.name != "id"]
+_IDS: sa.BindParameter[Any] = sa.bindparam("ids", expanding=True)
+RAW_EVENTS = sa.select(events.c.id, *_RAW).where(events.c.id.in_(_IDS))
 
-deliveries = sa.Table(
+deliveries = sa.Table(  # what its columns mean for the life of a delivery: `delivery_states.py`
     "aftercommit_deliveries",
     metadata,
     sa.Column("event_id", sa.Uuid, sa.ForeignKey(events.c.id), primary_key=True),

@@ -35,6 +35,7 @@ from aftercommit.claims import CommandWork, Report
 from aftercommit.process.app import App
 from aftercommit.process.application import Application
 from aftercommit.sql import tables
+from aftercommit.sql.delivery_states import Transition, aged, replayed
 from aftercommit.sql.schema import ensure_schema
 from aftercommit.testing.killing import kill_when_it_waits as kill_when_it_waits
 from aftercommit.testing.missing import omissions as omissions
@@ -187,13 +188,10 @@ async def let_time_pass(application: Application, **time: float) -> None:
     """
     seconds = timedelta(**time).total_seconds()
     async with application.database.write_transaction() as transaction:
-        for column in (
-            tables.commands.c.accepted_at,
-            tables.events.c.recorded_at,
-            tables.deliveries.c.available_at,
-        ):
+        for column in tables.commands.c.accepted_at, tables.events.c.recorded_at:
             older = sa.update(column.table).values({column.name: column - seconds})
-            await transaction.execute(older.where(column.is_not(None)))
+            await transaction.execute(older)
+        await transaction.execute(aged(seconds).update())
         await transaction.commit()
 
 
@@ -217,11 +215,10 @@ async def replay(application: Application, *handlers: str) -> None:
     >>> anyio.run(main)  # `count_order` is not idempotent
     {'placed': 2, 'cancelled': 0}
     """
-    fresh = {"attempts": 0, "completed_at": None, "discarded_at": None}
-    due = sa.update(tables.deliveries).where(tables.deliveries.c.handler.in_(handlers))
+    handler, now = tables.deliveries.c.handler, application.database.clock
+    anew = replayed(now, handler).values | {"parked_at": None, "discarded_at": None}
     async with application.database.write_transaction() as transaction:
-        now = application.database.clock
-        await transaction.execute(due.values(available_at=now, **fresh))
+        await transaction.execute(Transition(handler.in_(handlers), **anew).update())
         await transaction.commit()
 
 

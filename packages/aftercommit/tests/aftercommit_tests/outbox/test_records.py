@@ -270,9 +270,12 @@ async def test_sessions_of_a_registry_can_record(shop: Shop) -> None:
     assert len(await shop.rows(tables.events.c.id)) == 2
 
 
-async def test_what_is_swallowed_leaves_no_event_without_deliveries(shop: Shop) -> None:
+@pytest.mark.parametrize("refused", ["reserve", "confirm"])
+async def test_what_is_swallowed_leaves_no_event_without_deliveries(
+    shop: Shop, refused: str
+) -> None:
     """On SQLite, whoever catches the error can commit the rest of the transaction."""
-    refusal = "BEGIN SELECT RAISE(ABORT, 'the disk is full'); END"
+    refusal = f"WHEN NEW.handler = '{refused}' BEGIN SELECT RAISE(ABORT, 'the disk is full'); END"
     trigger = f"CREATE TRIGGER t BEFORE INSERT ON aftercommit_deliveries {refusal}"
     async with shop.outbox.running():
         pass

@@ -19,7 +19,8 @@ from aftercommit.extensions.operations.exceptions import TraceNotFound
 from aftercommit.extensions.operations.subjects import FindSubjects, SubjectQuery
 from aftercommit.extensions.operations.times import Epoch, in_utc
 from aftercommit.sql.database import Database
-from aftercommit.sql.delivery_states import blocked_by, delivery_state
+from aftercommit.sql.delivery_states import delivery_state
+from aftercommit.sql.lanes import blocked_by
 from aftercommit.sql.tables import commands, deliveries, events
 from aftercommit.sql.transaction import Transaction
 

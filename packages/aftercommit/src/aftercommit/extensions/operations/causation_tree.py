@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from aftercommit.codec import Codec
 from aftercommit.extensions.operations.decisions import What
-from aftercommit.sql.failure_history import Outcome
+from aftercommit.sql.claim_ends import Outcome
 
 Kind = Literal["command", "event", "delivery"]
 State = Literal[

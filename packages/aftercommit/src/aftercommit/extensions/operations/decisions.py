@@ -15,11 +15,12 @@ import sqlalchemy as sa
 from aftercommit.envelopes import EventId
 from aftercommit.errors import InvalidValue
 from aftercommit.extensions.operations.times import in_utc
-from aftercommit.sql import failure_history
+from aftercommit.sql.claim_ends import CLAIM_COLUMNS, REASONS
 from aftercommit.sql.database import Database
+from aftercommit.sql.delivery_states import revoked
 from aftercommit.sql.lanes import Place
 from aftercommit.sql.lock_order import lock_deliveries
-from aftercommit.sql.tables import PENDING, decisions, deliveries, failures
+from aftercommit.sql.tables import decisions, deliveries, failures
 from aftercommit.sql.transaction import Transaction
 
 LONGEST = {"by": 200, "reason": 500}
@@ -78,14 +79,14 @@ async def take_over(
     """
     places = await lock_deliveries(transaction, database, *which)
     row, now, outcome = deliveries.c, database.clock, "superseded"
-    is_over, reasons = row.available_at <= now, failure_history.REASONS
+    is_over = row.available_at <= now
     columns = {
-        **{name: row[name] for name in failure_history.KEY},
+        **{column.name: column for column in CLAIM_COLUMNS},
         **{"attempt": row.attempts, "owner": row.owner, "failed_at": now},
         "outcome": sa.case((is_over, "lease_expired"), else_=outcome),
-        "error": sa.case((is_over, reasons["lease_expired"]), else_=reasons["superseded"]),
+        "error": sa.case((is_over, REASONS["lease_expired"]), else_=REASONS["superseded"]),
     }
-    running = sa.select(*columns.values()).where(*which, PENDING, row.owner.is_not(None))
+    running = sa.select(*columns.values()).where(*which, revoked(now).when)
     await transaction.execute(sa.insert(failures).from_select([*columns], running))
     return places
 

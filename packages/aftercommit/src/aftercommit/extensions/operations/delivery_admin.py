@@ -19,16 +19,16 @@ from aftercommit.extensions.operations.decisions import Decision, What, take_ove
 from aftercommit.extensions.operations.delivery_history import read_history
 from aftercommit.extensions.operations.exceptions import DeliveryNotFound, HandlerNotFound
 from aftercommit.extensions.operations.times import in_utc
-from aftercommit.sql.claim_statements import NEXT_TOKEN
 from aftercommit.sql.database import Database
 from aftercommit.sql.delivery_states import (
     PAUSE,
-    blocked_by,
+    Transition,
     delivery_state,
+    discarded,
     is_scheduled,
-    pause_of,
+    retried,
 )
-from aftercommit.sql.lanes import after_end
+from aftercommit.sql.lanes import after_end, blocked_by
 from aftercommit.sql.lock_order import KEY, change_in_order, lock_lanes_and_pauses
 from aftercommit.sql.tables import (
     BLOCKED,
@@ -165,7 +165,7 @@ async def retry_in(
 ) -> Readiness:
     """Do the same in the caller's transaction."""
     key = event_id, handler
-    return await _decide(transaction, database, due_now(database), "retry", key, why)
+    return await _decide(transaction, database, retried(database.clock), "retry", key, why)
 
 
 async def retry_all_parked(
@@ -178,8 +178,8 @@ async def retry_all_parked(
     these = [PARKED] if names is None else [PARKED, deliveries.c.handler.in_(names)]
     async with database.write_transaction(no_timeout=True) as transaction:
         await lock_lanes_and_pauses(transaction, database, *these)
-        retried = change_in_order(database, due_now(database), *these)
-        rows = (await transaction.execute(retried.returning(*KEY, READINESS))).all()
+        retry = change_in_order(database, retried(database.clock), *these)
+        rows = (await transaction.execute(retry.returning(*KEY, READINESS))).all()
         keys = [(row.event_id, row.handler) for row in rows]
         await decision.store(transaction, database, "retry", keys)
         await transaction.commit()
@@ -191,30 +191,16 @@ async def discard(database: Database, event_id: EventId, handler: str, decision:
 
     :raises DeliveryNotFound: if it is not outstanding
     """
-    change = discarded_now(database)
+    end, key = discarded(database.clock), (event_id, handler)
     async with database.write_transaction() as transaction:
-        await _decide(transaction, database, change, "discard", (event_id, handler), decision)
+        await _decide(transaction, database, end, "discard", key, decision)
         await transaction.commit()
-
-
-def due_now(database: Database) -> sa.Update:
-    """Return the change that lets deliveries begin again, unless their handler is paused."""
-    fresh = {"attempts": 0, "unavailable_attempts": 0, "parked_at": None, "owner": None}
-    now = {"token": NEXT_TOKEN, "available_at": database.clock + pause_of(deliveries.c.handler)}
-    return sa.update(deliveries).values(**fresh, **now)
-
-
-def discarded_now(database: Database) -> sa.Update:
-    """Return the change that ends deliveries although their handlers have not done them."""
-    now = dict.fromkeys(("completed_at", "discarded_at"), database.clock)
-    ended = dict.fromkeys(("available_at", "parked_at", "owner"))
-    return sa.update(deliveries).values(token=NEXT_TOKEN, **now, **ended)
 
 
 async def _decide(
     transaction: Transaction,
     database: Database,
-    change: sa.Update,
+    change: Transition,
     what: What,
     key: tuple[EventId, str],
     decision: Decision,
@@ -225,7 +211,7 @@ async def _decide(
     """
     this = delivery_key == key
     places = await take_over(transaction, database, this)
-    changed = change.where(this, ~FINISHED).returning(READINESS)
+    changed = change.update(this).returning(READINESS)
     if (row := (await transaction.execute(changed)).one_or_none()) is None:
         raise DeliveryNotFound(*key)
     await decision.store(transaction, database, what, [key])

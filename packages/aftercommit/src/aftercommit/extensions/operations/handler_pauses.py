@@ -18,7 +18,7 @@ from aftercommit.extensions.operations.delivery_admin import all_names, delivery
 from aftercommit.extensions.operations.exceptions import HandlerNotFound
 from aftercommit.extensions.operations.times import in_utc
 from aftercommit.sql.database import Database
-from aftercommit.sql.delivery_states import PAUSE, PAUSED_HANDLERS
+from aftercommit.sql.delivery_states import PAUSED_HANDLERS, Transition, held, resumed
 from aftercommit.sql.lock_order import KEY
 from aftercommit.sql.tables import BLOCKED, CLAIMABLE, deliveries, handler_pauses
 from aftercommit.sql.transaction import Transaction
@@ -38,7 +38,7 @@ class Pause:
 
 async def pause(database: Database, names: Collection[str], decision: Decision) -> int | None:
     """Pause a handler; return how many deliveries that holds, None if it was paused already."""
-    row, now = deliveries.c, {"paused_at": database.clock, "paused_by": sa.bindparam("by")}
+    now = {"paused_at": database.clock, "paused_by": sa.bindparam("by")}
     known = PAUSED_HANDLERS.where(handler_pauses.c.handler.in_(names))
     with suppress(IntegrityError):  # another person does it, too, and was faster
         async with database.write_transaction(no_timeout=True) as transaction:
@@ -47,11 +47,8 @@ async def pause(database: Database, names: Collection[str], decision: Decision) 
                 return None
             rows = [{"handler": name, "by": decision.by} for name in new]
             await transaction.execute(sa.insert(handler_pauses).values(**now), rows)
-            # what a process runs, has lost or is about to change is left alone: it is little
-            held = sa.update(deliveries).values(available_at=row.available_at + PAUSE)
-            these = row.handler.in_(new), row.owner.is_(None), row.available_at < PAUSE
-            some = [_unlocked(part, *these) for part in PARTS]
-            count = sum([await transaction.execute_dml(held.where(each)) for each in some])
+            hold = [_of_unlocked(held(), part, deliveries.c.handler.in_(new)) for part in PARTS]
+            count = sum([await transaction.execute_dml(each) for each in hold])
             await decision.store(transaction, database, "pause", [(None, name) for name in new])
             await transaction.commit()
             return count
@@ -63,13 +60,11 @@ async def resume(database: Database, names: Collection[str], decision: Decision)
 
     Each is due when it would have been without the pause. If interrupted, it is paused as before.
     """
-    row, paused = deliveries.c, handler_pauses.c.handler
-    held = row.handler.in_(names), row.available_at > PAUSE
-    released = sa.update(deliveries).values(available_at=row.available_at - PAUSE)
+    its, paused = deliveries.c.handler.in_(names), handler_pauses.c.handler
     count = 0
     for part in PARTS:
         number = RELEASED_TOGETHER
-        these = released.where(_unlocked(part, *held, limit=number))
+        these = _of_unlocked(resumed(), part, its, limit=number)
         while number == RELEASED_TOGETHER:
             async with database.write_transaction(no_timeout=True) as transaction:
                 number = await transaction.execute_dml(these)
@@ -78,19 +73,21 @@ async def resume(database: Database, names: Collection[str], decision: Decision)
     async with database.write_transaction(no_timeout=True) as transaction:
         # waits for the commits that have seen the pause; others wait for this one, so it is short
         ended = sa.delete(handler_pauses).where(paused.in_(names)).returning(paused)
-        resumed = (await transaction.execute(ended)).scalars().all()
-        left = [released.where(part, *held) for part in PARTS]
+        found = (await transaction.execute(ended)).scalars().all()
+        left = [resumed().update(part, its) for part in PARTS]
         count += sum([await transaction.execute_dml(each) for each in left])
-        await decision.store(transaction, database, "resume", [(None, name) for name in resumed])
+        await decision.store(transaction, database, "resume", [(None, name) for name in found])
         transaction.notify_workers()
         await transaction.commit()
-    return count if resumed else None
+    return count if found else None
 
 
-def _unlocked(*which: sa.ColumnElement[bool], limit: int | None = None) -> sa.ColumnElement[bool]:
-    """Tell which of these deliveries nobody else has locked: who waits for none is in no circle."""
-    these = sa.select(*KEY).where(*which).limit(limit)
-    return delivery_key.in_(these.with_for_update(skip_locked=True))
+def _of_unlocked(
+    change: Transition, *which: sa.ColumnElement[bool], limit: int | None = None
+) -> sa.Update:
+    """Return the change of what nobody else has locked: who waits for none is in no circle."""
+    these = sa.select(*KEY).where(*which, change.when).limit(limit)
+    return change.update(delivery_key.in_(these.with_for_update(skip_locked=True)))
 
 
 async def paused_names(

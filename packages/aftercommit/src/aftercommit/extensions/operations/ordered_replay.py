@@ -15,13 +15,19 @@ from aftercommit.codec import Codec
 from aftercommit.envelopes import Subscription
 from aftercommit.errors import InvalidMessage
 from aftercommit.extensions.operations.exceptions import OrderedHandler
-from aftercommit.sql import failure_history
-from aftercommit.sql.claim_statements import RAW_EVENTS
+from aftercommit.sql.claim_ends import describe
 from aftercommit.sql.database import Database
-from aftercommit.sql.delivery_states import PAUSE, PAUSED_HANDLERS
-from aftercommit.sql.lanes import BLOCK_FOLLOWERS, IN_THESE_LANES, IS_BEHIND, lock_lanes
+from aftercommit.sql.delivery_states import (
+    IS_BEHIND,
+    PAUSE,
+    PAUSED_HANDLERS,
+    blocked,
+    new,
+    unblocked,
+)
+from aftercommit.sql.lanes import IN_THESE_LANES, lock_lanes
 from aftercommit.sql.lock_order import in_order
-from aftercommit.sql.tables import deliveries, handler_pauses
+from aftercommit.sql.tables import FINISHED, RAW_EVENTS, deliveries, handler_pauses
 from aftercommit.sql.transaction import Transaction
 
 NO_PLACE = "what it is ordered by cannot be read; a retry comes after all that has followed"
@@ -30,8 +36,7 @@ PAUSE_FIRST = "pause it, replay, resume it; or what is new would come before wha
 logger = logging.getLogger(__name__)
 
 # a process that stops gives back many of those that run, whatever their lanes
-_LOCK = in_order(*IN_THESE_LANES, ~deliveries.c.blocked)
-_UNBLOCK = sa.update(deliveries).where(*IN_THESE_LANES, deliveries.c.blocked, ~IS_BEHIND)
+_LOCK = in_order(IN_THESE_LANES, ~FINISHED, ~deliveries.c.blocked)
 
 
 async def ensure_paused(transaction: Transaction, handler: str) -> None:
@@ -67,21 +72,22 @@ async def enqueue(
         try:
             lane = _lane(database.codec, event, of_types[event["type"]])
         except InvalidMessage as error:
-            problem = failure_history.describe(error)
+            problem = describe(error)
             unreadable.append(row | {"last_error": f"{NO_PLACE}: {problem}"})
         else:
             rows.append(row | {"position": int(event["position"]), "lane": lane})
-    fresh = {"handler": handler, "attempts": 0, "token": 1, "replay": True}
-    new = sa.insert(deliveries).values(available_at=database.clock + PAUSE, **fresh)
+    values = new(database.clock + PAUSE, handler=handler, replay=True)
+    stored = sa.insert(deliveries).values(**values)
     if rows:
         lanes = {"lanes": list({row["lane"] for row in rows})}
         await lock_lanes(transaction, database, lanes["lanes"])
         await transaction.execute(_LOCK, lanes)
-        await transaction.execute(new.values(blocked=True), rows)
-        await transaction.execute_dml(BLOCK_FOLLOWERS, lanes)
-        await transaction.execute_dml(_UNBLOCK.values(blocked=False), lanes)
+        await transaction.execute(stored.values(blocked=True), rows)
+        await transaction.execute_dml(blocked().update(IN_THESE_LANES), lanes)
+        first = unblocked(database.clock).update(IN_THESE_LANES, ~IS_BEHIND)
+        await transaction.execute_dml(first, lanes)
     if unreadable:
-        await transaction.execute(new.values(parked_at=database.clock), unreadable)
+        await transaction.execute(stored.values(parked_at=database.clock), unreadable)
     for each in unreadable:
         logger.error("%s parked on event %s: %s", handler, each["event_id"], each["last_error"])
     return len(rows) + len(unreadable)

@@ -16,15 +16,12 @@ from aftercommit.codec import decode
 from aftercommit.envelopes import EventId
 from aftercommit.errors import InvalidPayload
 from aftercommit.extensions.operations.decisions import Decision, take_over
-from aftercommit.extensions.operations.delivery_admin import discarded_now
 from aftercommit.process.application import Application
-from aftercommit.sql.claim_statements import NEXT_TOKEN
 from aftercommit.sql.database import Database
-from aftercommit.sql.delivery_states import pause_of
+from aftercommit.sql.delivery_states import discarded, event_redacted, redacted, revoked
 from aftercommit.sql.lanes import after_end
 from aftercommit.sql.tables import (
     FINISHED,
-    PENDING,
     commands,
     decisions,
     deliveries,
@@ -96,25 +93,17 @@ async def end_deliveries(
     locked = (await transaction.execute(in_order.with_for_update(key_share=True))).scalars().all()
     places = await take_over(transaction, database, _of(of))
     await decision.store(transaction, database, "erase", [(each, None) for each in locked])
-    outstanding = _of(of), ~FINISHED, deliveries.c.handler.in_(discard)
-    ended = discarded_now(database).values(last_error=reason).where(*outstanding)
-    discarded = await transaction.execute_dml(ended)
+    end = discarded(database.clock, last_error=reason)
+    count = await transaction.execute_dml(end.update(_of(of), deliveries.c.handler.in_(discard)))
     left = [place for place in places if place.ended_handler in discard]
     await after_end(transaction, database, left)
-    running = _of(of), PENDING, deliveries.c.owner.is_not(None)
-    await transaction.execute_dml(_taken_back(database).where(*running))
+    await transaction.execute_dml(revoked(database.clock).update(_of(of)))
     transaction.notify_workers()
-    return discarded
+    return count
 
 
 def _of(some: Iterable[StoredEvent]) -> sa.ColumnElement[bool]:
     return deliveries.c.event_id.in_([event.id for event in some])
-
-
-def _taken_back(database: Database) -> sa.Update:
-    fresh = {"attempts": deliveries.c.attempts - 1, "token": NEXT_TOKEN, "owner": None}
-    due = database.clock + pause_of(deliveries.c.handler)
-    return sa.update(deliveries).values(available_at=due, **fresh)
 
 
 async def redact_events(
@@ -128,9 +117,8 @@ async def redact_events(
     """
     ids = [event.id for event in some]
     failed = sa.update(failures).where(failures.c.event_id.in_(ids), failures.c.outcome == "failed")
-    last = sa.update(deliveries).where(_of(some), deliveries.c.last_error != reason)
     await transaction.execute_dml(failed.values(error=ERASED))
-    await transaction.execute_dml(last.values(last_error=ERASED))
+    await transaction.execute_dml(redacted(ERASED, kept=reason).update(_of(some)))
     for event in some:
         await _redact(transaction, event, texts)
     causes = sa.select(events.c.causation_id).where(events.c.id.in_(ids))
@@ -146,8 +134,7 @@ async def redact_events(
 async def _redact(transaction: Transaction, event: StoredEvent, texts: Mapping[str, str]) -> None:
     data = {name: texts.get(name, value) for name, value in event.fields.items()}
     if data != event.fields:  # so that the page reads it again
-        its = sa.update(deliveries).where(deliveries.c.event_id == event.id)
-        await transaction.execute_dml(its.values(token=NEXT_TOKEN))
+        await transaction.execute_dml(event_redacted().update(deliveries.c.event_id == event.id))
     this = sa.update(events).where(events.c.id == event.id)
     await transaction.execute_dml(this.values(data=msgspec.json.encode(data).decode()))
 

@@ -17,13 +17,10 @@ from aftercommit.extensions.operations.batched_transactions import Advance, for_
 from aftercommit.extensions.operations.decisions import Decision
 from aftercommit.extensions.operations.exceptions import OrderedHandler
 from aftercommit.extensions.operations.ordered_replay import enqueue, ensure_paused
-from aftercommit.sql.claim_statements import NEXT_TOKEN
 from aftercommit.sql.database import Database
-from aftercommit.sql.delivery_states import pause_of
+from aftercommit.sql.delivery_states import Now, new, pause_of, replayed
 from aftercommit.sql.tables import IN_LANE, deliveries, events
 from aftercommit.sql.transaction import Transaction
-
-Now = sa.ColumnElement[float]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,22 +102,18 @@ class Replay:
         return sa.select(events.c.id).where(*these, ~kept)
 
     async def _enqueue(self, transaction: Transaction, now: Now, ids: Sequence[EventId]) -> int:
-        wanted, paused, number = self._wanted(ids, now), pause_of(sa.literal(self.handler)), 0
+        wanted, handler, number = self._wanted(ids, now), sa.literal(self.handler), 0
         if self.again:
             its = deliveries.c.event_id.in_(wanted), deliveries.c.handler.in_(self.aliases)
-            fresh = {"attempts": 0, "unavailable_attempts": 0, "token": NEXT_TOKEN, "replay": True}
-            again = sa.update(deliveries).where(*its).values(**_NOTHING_DONE, **fresh)
-            again = again.values(available_at=now + paused)
-            number = await transaction.execute_dml(again)
-        state_columns = ("handler", "attempts", "token", "available_at", "replay")
-        columns = ("event_id", *state_columns, "schema_version")
+            number = await transaction.execute_dml(replayed(now, handler).update(*its))
         happened = sa.case((events.c.recorded_at < now, events.c.recorded_at), else_=now)
         later = happened + sa.case(dict(self.event_types), value=events.c.type)
-        due = sa.case((later > now, later), else_=now) + paused
-        state = sa.literal(self.handler), sa.literal(0), sa.literal(1), due, sa.true()
-        found = wanted.add_columns(*state, events.c.schema_version)
-        new = sa.insert(deliveries).from_select(columns, found)
-        return number + len((await transaction.execute(new.returning(deliveries.c.event_id))).all())
+        due = sa.case((later > now, later), else_=now) + pause_of(handler)
+        values = new(due, handler=handler, replay=True, schema_version=events.c.schema_version)
+        found = wanted.add_columns(*(_column(value) for value in values.values()))
+        stored = sa.insert(deliveries).from_select(["event_id", *values], found)
+        stored = stored.returning(deliveries.c.event_id)
+        return number + len((await transaction.execute(stored)).all())
 
 
 async def count_left(bus: MessageBus, database: Database, handler: str) -> int:
@@ -141,9 +134,8 @@ async def count_left(bus: MessageBus, database: Database, handler: str) -> int:
     return await left.count(database)
 
 
-_NOTHING_DONE = dict.fromkeys(
-    ("completed_at", "duration_seconds", "owner", "previous_owner", "last_error")
-)
+def _column(value: Any) -> sa.ColumnElement[Any]:
+    return value if isinstance(value, sa.ColumnElement) else sa.literal(value)
 
 
 def replay_of(bus: MessageBus, handler: str, types: Collection[str], **period: Any) -> Replay:

@@ -7,6 +7,7 @@ a blocked event loop cannot.
 import logging
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from threading import Event, Thread
 from time import monotonic
 
@@ -43,17 +44,19 @@ class Watchdog(Observer):
                     )
 
 
+@dataclass(eq=False)
 class _Watched(AbstractContextManager[None]):
     """What runs, for as long as it does: no generator, which costs more than all else here."""
 
-    def __init__(self, work: WorkItem, end: float, running: "dict[_Watched, None]") -> None:
-        self.work, self.end, self._running = work, end, running
+    work: WorkItem
+    end: float
+    running: "dict[_Watched, None]"
 
     def __enter__(self) -> None:
-        self._running[self] = None
+        self.running[self] = None
 
     def __exit__(self, *error: object) -> None:
-        self._running.pop(self, None)
+        self.running.pop(self, None)
 
 
 def _name(work: WorkItem) -> str:

@@ -13,9 +13,9 @@ from aftercommit.extensions.operations.settings import OperationsSettings
 from aftercommit.process.application import Application
 from aftercommit.process.runtime import Service, Shutdown
 from aftercommit.settings import EngineSettings
-from aftercommit.sql.claim_statements import claimable_here
 from aftercommit.sql.database import Database
-from aftercommit.sql.delivery_states import PAUSED, unknown_handlers
+from aftercommit.sql.delivery_states import PAUSED
+from aftercommit.sql.outbox import claimable_here, unknown_handlers
 from aftercommit.sql.tables import CLAIMABLE, deliveries, events
 from aftercommit.terminal.printing import pluralize
 

@@ -11,13 +11,14 @@ from typing import Any
 from anyio import current_time
 from sqlalchemy import text
 
-from aftercommit.claims import DeliveryPolicy
+from aftercommit.claims import Claim, DeliveryPolicy
 from aftercommit.codec import MAX_EVENT_LENGTH
 from aftercommit.errors import InvalidPayload
 from aftercommit.extensions.postgresql.autocommit import Records, SingleStatements
-from aftercommit.sql import claim_statements, failure_history, outbox
-from aftercommit.sql.batch_settlement import ClaimKey
+from aftercommit.sql import claim_ends, outbox
+from aftercommit.sql.claim_ends import Batches, ClaimKey
 from aftercommit.sql.database import Database
+from aftercommit.sql.delivery_states import done
 
 _, *_PARTS = re.split(r"-- name: (\w+)\n", Path(__file__).with_suffix(".sql").read_text())
 STATEMENTS = dict(zip(_PARTS[::2], _PARTS[1::2], strict=True))
@@ -34,24 +35,26 @@ class AsyncpgOutbox(outbox.SqlAlchemyOutbox):
     ) -> None:
         super().__init__(database, policy)
         self._statements, self._compiled = statements, cache(self._compile)
+        completed = done(database.clock, policy.lease_seconds, again=True)
+        self._completions = Batches(database, completed, end_all=self._complete_all)
         versions = database.codec.versions
         self._constants = {
             "process": database.process,
             "lease": policy.lease_seconds,
-            "lease_expired": failure_history.LEASE_EXPIRED,
+            "lease_expired": claim_ends.LEASE_EXPIRED,
             "max_attempts": policy.max_attempts,
-            "max_failures": failure_history.MAX_FAILURES,
+            "max_failures": claim_ends.MAX_FAILURES,
             "max_length": MAX_EVENT_LENGTH,
-            "no_time": failure_history.describe(NO_TIME),
-            "too_long": claim_statements.TOO_LONG,
+            "no_time": claim_ends.describe(NO_TIME),
+            "too_long": outbox.TOO_LONG,
             "types": list(versions),
-            "unfinished": claim_statements.LAST_ATTEMPT_UNFINISHED,
+            "unfinished": outbox.LAST_ATTEMPT_UNFINISHED,
             "versions": list(versions.values()),
         }
 
-    async def _take_leases(
-        self, limit: int, handlers: Collection[str]
-    ) -> tuple[float, list[outbox.Claimed]]:
+    async def claim(self, limit: int, handlers: Collection[str]) -> Sequence[Claim]:
+        if not handlers:
+            return ()
         leased_at, asked = current_time(), {"limit": limit, "parts": len(handlers)}
         names = list(handlers)
         rows = await self._execute("claim", **asked, handlers=names, replay=False)
@@ -63,9 +66,9 @@ class AsyncpgOutbox(outbox.SqlAlchemyOutbox):
                 outbox.log_parked(delivery, event["problem"])
             else:
                 claimed.append((delivery, event))
-        return leased_at, claimed
+        return await self._readable(claimed, leased_at)
 
-    async def _settle_all(self, claims: Sequence[ClaimKey]) -> set[ClaimKey]:
+    async def _complete_all(self, claims: Sequence[ClaimKey]) -> set[ClaimKey]:
         ids, handlers, tokens = map(list, zip(*claims, strict=True))
         rows = await self._execute("settle", event_ids=ids, handlers=handlers, tokens=tokens)
         return {ClaimKey(row["event_id"], row["handler"], row["token"]) for row in rows}
@@ -81,7 +84,7 @@ class AsyncpgOutbox(outbox.SqlAlchemyOutbox):
         """Return a statement as asyncpg wants it, and the names of its parameters in order."""
         dialect, one = self.database.engine.dialect, STATEMENTS["due_of_one"]
         now = str(self.database.clock.compile(dialect=dialect))
-        versions = range(1, claim_statements.latest_version(self.database.codec) + 1)
+        versions = range(1, outbox.latest_version(self.database.codec) + 1)
         each = (
             one.replace(":number", str(number)).replace(":this_version", str(version))
             for number, version in product(range(1, parts + 1), versions)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from io import BytesIO, TextIOWrapper
 
 import pytest
-from aftercommit.envelopes import bind_context
+from aftercommit.envelopes import current_context
 from aftercommit.extensions.operations.json_logs import JsonFormatter
 
 from aftercommit_tests.builders import a_context
@@ -22,8 +22,9 @@ def log() -> Iterator[Log]:
 
 def test_a_line_for_machines_is_one_json_object(log: Log) -> None:
     """Collectors of logs read a line at a time, and look for these keys; people read names."""
-    with bind_context(context := a_context()):
-        log.logger.warning("no bell of %s", 'Иван "Ваня" 李')
+    token = current_context.set(context := a_context())
+    log.logger.warning("no bell of %s", 'Иван "Ваня" 李')
+    current_context.reset(token)
 
     [line] = log.lines()
     assert "Иван" in line

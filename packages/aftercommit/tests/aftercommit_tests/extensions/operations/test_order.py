@@ -17,8 +17,8 @@ from aftercommit.extensions.operations import (
 from aftercommit.extensions.operations.delivery_admin import listed_deliveries
 from aftercommit.extensions.operations.exceptions import OrderedHandler
 from aftercommit.extensions.operations.redaction import StoredEvent, end_deliveries
-from aftercommit.sql.delivery_states import unknown_handlers
-from aftercommit.sql.lane_repair import mend_lanes, unblock_heads
+from aftercommit.sql.ordered_deliveries import mend_lanes, unblock_heads
+from aftercommit.sql.outbox import unknown_handlers
 from aftercommit.sql.tables import deliveries, events
 
 from aftercommit_tests.builders import MARIA, PLAIN, a_failure

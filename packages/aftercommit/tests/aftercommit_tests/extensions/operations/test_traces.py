@@ -20,7 +20,7 @@ from aftercommit.extensions.operations.command_history import latest_commands
 from aftercommit.extensions.operations.replay import Replay
 from aftercommit.extensions.operations.subjects import nothing_but_ids
 from aftercommit.sql import tables
-from aftercommit.sql.failure_history import LEASE_EXPIRED
+from aftercommit.sql.claim_ends import LEASE_EXPIRED
 
 from aftercommit_tests.asked import asked_of
 from aftercommit_tests.builders import (

@@ -1,0 +1,299 @@
+"""One attempt: what happens to a claim, from the limits of its handler to what is stored about it.
+
+`Executor.attempt` is read first: the handler runs, one `match` says what becomes of the claim, and
+observers are told. Its parts follow. `bus.py` starts the attempts, and executes commands by these.
+"""
+
+import logging
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from math import inf
+from typing import TypeVar
+
+from anyio import CancelScope, current_time, get_cancelled_exc_class, sleep
+
+from aftercommit import errors
+from aftercommit.claims import Claim, CommandWork, Committed, DeliveryPolicy, Failure, Report
+from aftercommit.envelope_factory import EnvelopeFactory
+from aftercommit.envelopes import MessageOrigin, current_context
+from aftercommit.handler_binding import BoundHandler, BoundHandlers
+from aftercommit.handler_limits import contain
+from aftercommit.observers import CompositeObserver, Outcome
+from aftercommit.ports import Outbox
+from aftercommit.unit_of_work import UnitOfWorkFactory
+
+CONFLICT_PAUSE = 0.02  # seconds, at most, before a handler runs again whose data others changed
+LONGEST_CONFLICT_PAUSE = 1.0  # after more conflicts
+FINAL_WRITE_TIMEOUT = 2  # seconds to store what became of a cancelled delivery
+FINAL_WRITE_PAUSE = 0.5  # before it is tried again, if the database is away, or after a conflict
+
+T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Executor:
+    """Handles one message at a time: a delivery, or a command."""
+
+    registry: BoundHandlers
+    new_uow: UnitOfWorkFactory
+    outbox: Outbox
+    policy: DeliveryPolicy
+    envelopes: EnvelopeFactory
+    random: Callable[[], float]
+    instrumentation: CompositeObserver
+
+    async def attempt(  # noqa: C901, PLR0915 - all that may become of a claim is read in one place
+        self, claim: Claim, report: Report
+    ) -> Sequence[Claim]:
+        """Run the handler of a claimed delivery; store and report what becomes of the claim.
+
+        Return the claims that this process has on what follows. A failure is stored and in the
+        report, and raises nothing. A cancellation passes when the end of the claim is stored.
+        """
+        if (handler := self.registry.events.get(claim.handler)) is None:
+            await self.release([claim], report)  # a port of it is not configured here
+            return ()
+        limit, has_returned = TimeLimit(claim, handler, self.policy), False
+        outcome: Committed | BaseException
+        try:
+            with self.instrumentation.operation(lambda o: o.attempt(claim, limit.seconds)):
+                if handler.is_transactional:
+                    outcome = await limit.keep(self._commit(handler, claim, limit))
+                else:
+                    await self.outbox.ensure_not_paused(claim)
+                    limit.begin()
+                    answer = await limit.keep(handler.run(claim, None))
+                    has_returned = True  # so its external effect is out
+                    if answer is not None:
+                        outcome = await self._store_answer(answer, claim)
+                    else:
+                        settle = partial(self.outbox.settle, claim)
+                        alone = partial(settle, follow=False)
+                        more = await self._last_write(settle, [claim], report, alone, settles=True)
+                        outcome = Committed(claims=tuple(more))
+        except (Exception, get_cancelled_exc_class()) as error:
+            outcome = error
+        match outcome:
+            case Committed():
+                report.events += outcome.events
+                self.instrumentation.finished(Outcome(claim, "succeeded", outcome, handler.name))
+                return outcome.claims
+            case errors.HandlerPaused():
+                await self.release([claim], report)
+            case errors.LeaseExpired():
+                logger.warning("%s", outcome)
+                report.failures.append(Failure(delivery=claim, error=outcome, retry_in=0.0))
+                await self.release([claim], report)
+            case errors.DeliverySuperseded():
+                logger.info("%s", outcome)
+                self.instrumentation.finished(Outcome(claim, "lease lost"))
+            case Exception():
+                await self._record_failure(claim, outcome, report)
+            case _:  # cancelled: what has had its effect is not to be repeated at once
+                if not has_returned:
+                    perhaps = limit.has_begun and not handler.is_transactional
+                    await self.release([claim], report, interrupted=perhaps)
+                raise outcome
+        return ()
+
+    async def _commit(
+        self, handler: BoundHandler, work: Claim | CommandWork, limit: "TimeLimit"
+    ) -> Committed:
+        """Run a handler in a fresh unit of work, and again while others change what it has read.
+
+        Between two runs it has no transaction, so others can finish theirs. The pause doubles up to
+        a longest, and all of it is drawn at random, so that those who met do not meet again ("full
+        jitter", AWS Architecture Blog, *Exponential Backoff And Jitter*).
+
+        :raises ConcurrentUpdate: if the time limit leaves no time for another pause
+        """
+        longest = CONFLICT_PAUSE
+        while True:
+            try:
+                async with self.new_uow(work) as scope:
+                    if isinstance(work, Claim):
+                        await self.outbox.ensure_not_paused(work)
+                    limit.begin()
+                    await handler.run(work, scope.uow)
+                    return await scope.commit(self.envelopes)
+            except errors.ConcurrentUpdate:
+                pause = longest * self.random()
+                if not limit.allows_another_run(pause):
+                    raise
+            self.instrumentation.finished(Outcome(work, "conflict"))
+            await sleep(pause)
+            longest = min(2 * longest, LONGEST_CONFLICT_PAUSE)
+
+    async def _store_answer(self, answer: object, claim: Claim) -> Committed:
+        """Execute the command that a handler has returned; its commit settles the delivery.
+
+        If others change what it has read, the command is repeated, and not the external effect.
+        """
+        origin = MessageOrigin(source=claim.handler)
+        execute = partial(self._execute, self.envelopes.of_command(answer, origin, claim))
+        try:
+            stored = await self._last_write(execute, [claim])
+        except Exception as error:  # what the outside has answered is known nowhere else
+            error.add_note(f"{claim.handler} had returned {answer!r}")
+            raise
+        return replace(stored, answer=answer)
+
+    async def _execute(self, command: CommandWork) -> Committed:
+        """Run the one handler of a command within its limits."""
+        handler = self.registry.commands[type(command.message)]
+        limit = TimeLimit(command, handler, self.policy)
+        token = current_context.set(command.context)
+        try:
+            with self.instrumentation.operation(lambda o: o.command(command, limit.seconds)):
+                committed = await limit.keep(self._commit(handler, command, limit))
+            logger.info("%s handled", command.name)
+            self.instrumentation.finished(Outcome(command, "succeeded", committed))
+            return committed
+        finally:
+            current_context.reset(token)
+
+    async def _record_failure(self, claim: Claim, error: Exception, report: Report) -> None:
+        """Store and report that an attempt has failed, and when the next one follows."""
+        pause = self.policy.retry_delay(claim, error, random=self.random)
+        failure = Failure(delivery=claim, error=error, retry_in=pause)
+        try:
+            await self._last_write(partial(self.outbox.record_failure, failure), [claim], report)
+        except errors.DeliverySuperseded as superseded:
+            logger.info("%s; %s", failure, superseded)
+            self.instrumentation.finished(Outcome(claim, "lease lost"))
+            return
+        except Exception as problem:  # the row is as it was: it falls due when the lease ends
+            logger.error("the next failure could not be stored: %s", problem)
+            failure = replace(failure, retry_in=(pause := self.policy.lease_seconds))
+        fate = "parked" if pause is None else f"next attempt in {pause:.3g} s"
+        trace = error if logger.isEnabledFor(logging.DEBUG) else None
+        logger.warning("%s; %s", failure, fate, exc_info=trace)
+        self.instrumentation.finished(Outcome(claim, "parked" if pause is None else "retried"))
+        report.failures.append(failure)
+
+    async def release(
+        self, claims: Collection[Claim], report: Report | None = None, *, interrupted: bool = False
+    ) -> None:
+        """Make claimed deliveries due for workers now, as if they had not been claimed."""
+        for claim in claims:
+            self.instrumentation.finished(Outcome(claim, "handed over"))
+        release = partial(self.outbox.release, tuple(claims), interrupted=interrupted)
+        try:
+            if claims:
+                await self._last_write(release, claims, report)
+        except Exception as error:
+            logger.warning("claims could not be released, they end by themselves: %s", error)
+
+    async def _last_write(  # noqa: C901 - its repetition is read in place
+        self,
+        write: Callable[[], Awaitable[T]],
+        claims: Collection[Claim],
+        report: Report | None = None,
+        if_cancelled: Callable[[], Awaitable[T]] | None = None,
+        *,
+        settles: bool = False,
+    ) -> T:
+        """Store what became of claims, as long as their lease holds, or raise what was in the way.
+
+        It waits in line, and is tried again if the database is away, if somebody has locked the
+        delivery, or if another transaction was faster. Cancelled, it is made once more, but not for
+        ever; nobody learns what is returned then, so that may be another write, `if_cancelled`. The
+        report has what was not written: it may be later.
+        """
+        end = max(each.leased_at for each in claims) + self.policy.lease_seconds
+        problem: Exception | None = None
+
+        async def until_stored(write: Callable[[], Awaitable[T]], end: float) -> T:
+            nonlocal problem
+            while True:
+                try:
+                    return await write()
+                except (errors.TransientError, errors.ConcurrentUpdate) as error:
+                    problem = error
+                    may_heal = isinstance(error, errors.ConcurrentUpdate) or errors.is_away(error)
+                    if not may_heal or current_time() + FINAL_WRITE_PAUSE >= end:
+                        raise
+                await sleep(FINAL_WRITE_PAUSE)
+
+        try:
+            with CancelScope(deadline=max(end, current_time() + FINAL_WRITE_TIMEOUT)):
+                return await until_stored(write, end)
+            raise problem or errors.NotCompleted()
+        except get_cancelled_exc_class():
+            end = current_time() + FINAL_WRITE_TIMEOUT
+            try:
+                with CancelScope(deadline=end, shield=True):
+                    await until_stored(if_cancelled or write, end)
+            except Exception as error:  # in the place of the cancellation, it would be a failure
+                logger.warning("the last write of a cancelled task failed: %s", error)
+            raise
+        except errors.DeliverySuperseded:
+            raise
+        except Exception:
+            if report:
+                report.keep(claims, if_cancelled or write, settles=settles)
+            raise
+
+
+class TimeLimit:
+    """How long a handler may take; its runs after conflicts share this time.
+
+    Who waits for others has not begun, and is not at fault if that takes too long. Nor is a handler
+    that the end of its lease stops before it has had its time.
+    """
+
+    def __init__(
+        self, work: Claim | CommandWork, handler: BoundHandler, policy: DeliveryPolicy
+    ) -> None:
+        self._work, self._seconds, self._is_anew = work, policy.handler_timeout_seconds, False
+        self._name = work.handler if isinstance(work, Claim) else handler.name
+        match work:
+            case Claim():  # it ends before its lease, in time to store what becomes of the claim
+                self._end_by = work.leased_at + policy.lease_seconds - policy.last_write_seconds
+                # an external effect begins only with all of its time before it
+                self._begin_by = self._end_by - (0 if handler.is_transactional else self._seconds)
+            case CommandWork(settles=None):
+                self._begin_by, self._end_by = current_time() + self._seconds, inf
+            case CommandWork(settles=Claim() as claim):  # it is a reply: the effect is out, so
+                self._begin_by = self._end_by = policy.lease_end(claim)
+                self._is_anew = True  # it only has to be stored: each run has all of the time
+        self._scope = CancelScope(deadline=self._begin_by)
+        self._waits, self.has_begun, self._is_short = True, False, False
+        self.seconds = min(self._begin_by + self._seconds, self._end_by) - current_time()  # at most
+
+    async def keep(self, work: Awaitable[T]) -> T:
+        """Return what this returns in time, or raise HandlerTimeout, or that it was too late."""
+        with self._scope:
+            try:
+                return await work
+            except BaseException as error:  # of the engine, too: a handler may have cancelled it
+                contain(error, self._name, of_engine=True)
+                raise
+        if self._waits or self._is_short:
+            raise self._too_late()
+        raise errors.HandlerTimeout(self._name, self._seconds)
+
+    def begin(self) -> None:
+        """Start the handler's time, once: now it has what it needs. Raise if it is too late."""
+        self._waits = False
+        if not self.has_begun:
+            now, self.has_begun = current_time(), True
+            if now >= self._begin_by:
+                raise self._too_late()
+            self._is_short = self._end_by < now + self._seconds
+            self._scope.deadline = min(now + self._seconds, self._end_by)
+
+    def allows_another_run(self, pause: float) -> bool:
+        """Tell whether one can begin after a pause of so many seconds; until then, it waits."""
+        end = self._begin_by if self._is_anew else self._scope.deadline
+        self._waits = current_time() + pause < end
+        if self._waits and self._is_anew:
+            self.has_begun, self._scope.deadline = False, end
+        return self._waits
+
+    def _too_late(self) -> Exception:
+        kind = errors.LeaseExpired if isinstance(self._work, Claim) else errors.NotBegun
+        return kind(self._work.name)

@@ -1,0 +1,84 @@
+"""The database of an application's sessions: what is found out once for each URL of an engine."""
+
+import logging
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.sql import Executable
+from sqlalchemy.sql.dml import ReturningInsert
+
+from aftercommit.errors import WiringError
+from aftercommit.outbox.app import OutboxApp
+from aftercommit.sql.database_url import parse_url, shown
+from aftercommit.sql.exceptions import DatabaseUnavailable
+from aftercommit.sql.new_events import NewEvents
+from aftercommit.sql.schema import owner_of
+from aftercommit.sql.sqlite import SQLite
+from aftercommit.sql.tables import commands, events
+
+logger = logging.getLogger(__name__)
+
+NO_TABLES = (
+    "it has not the tables of the outbox: running() makes them, and so does "
+    '"aftercommit db upgrade MODULE:NAME", where MODULE:NAME names the outbox'
+)
+INSERT: Mapping[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
+
+
+@dataclass(frozen=True, slots=True)
+class CallerDatabase:
+    """How events are stored and messages noted there, and by which clock."""
+
+    clock: sa.ColumnElement[float]
+    lock_lanes: Executable | None
+    new_events: NewEvents
+    note: ReturningInsert[Any]  # returns nothing if the message is there already
+
+
+def known_database(connection: sa.Connection, app: OutboxApp) -> CallerDatabase:
+    """Return what is to be known of this kind of database.
+
+    :raises WiringError: if the engine does not know it
+    """
+    scheme, backends = connection.dialect.name, app.parts.database_backends()
+    if scheme != "sqlite" and scheme not in backends:
+        raise WiringError("a session of a database that is not supported", scheme)
+    backend = SQLite if scheme == "sqlite" else backends[scheme]()
+    clock: sa.ColumnElement[float] = sa.literal_column(backend.clock, sa.Double())
+    # a row count is not what each driver has after an INSERT
+    note = INSERT[scheme](commands).values(accepted_at=clock)
+    note = note.on_conflict_do_nothing().returning(commands.c.id)
+    new_events = NewEvents(backend, clock, in_sessions=True)
+    return CallerDatabase(clock, backend.lock_lanes, new_events, note)
+
+
+def check_engine(connection: sa.Connection, app: OutboxApp) -> None:
+    """Compare the engine of a session with what the worker uses, and look for our tables.
+
+    :raises WiringError: if it is that of another database: nobody would look there
+    :raises DatabaseUnavailable: if nobody has made them yet
+    :raises SchemaOfAnother: if they are those of another application: its worker knows no others
+    """
+    ours, theirs = parse_url(app.load({}).database_url), connection.engine.url
+    if _place(ours) != _place(theirs):
+        both = shown(theirs.set(drivername=theirs.get_backend_name())), shown(ours)
+        raise WiringError("the sessions and the outbox have two databases", *both)
+    if not sa.inspect(connection).has_table(events.name):
+        raise DatabaseUnavailable(NO_TABLES)
+    owner_of(app.name, connection)
+    driver = connection.connection.driver_connection
+    if getattr(driver, "isolation_level", None) is not None and _place(ours)[0] == "sqlite":
+        logger.warning(
+            "requests can overwrite what others have written since they have read it; "
+            "once for the engine, call aftercommit.sqlite.prepare"
+        )
+
+
+def _place(url: sa.URL) -> tuple[str, str]:
+    """Return the kind of a database, and its name; a server may have many addresses."""
+    kind, name = url.get_backend_name(), url.database or ""
+    return kind, os.path.realpath(name.removeprefix("file:")) if kind == "sqlite" else name

@@ -1,0 +1,215 @@
+"""How claims end: written by many at once, and kept beside their delivery if it is not done.
+
+A handler that has a transaction completes its delivery in it. All other ends are last writes, which
+are made here. They skip the rows that another session has locked, so that one such row holds up no
+other claim. Its claim is still valid then: that is no takeover, and the write is tried again.
+
+Of each outcome but success, which the row itself says, a delivery keeps the last ten claims.
+"""
+
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from typing import Any, Literal, NamedTuple
+
+import sqlalchemy as sa
+from anyio import Event
+from anyio.lowlevel import checkpoint
+
+from aftercommit.claims import Claim
+from aftercommit.envelopes import EventId
+from aftercommit.errors import DeliverySuperseded
+from aftercommit.sql.database import Database
+from aftercommit.sql.delivery_states import Transition
+from aftercommit.sql.exceptions import DeliveryLocked
+from aftercommit.sql.lock_order import change_in_order
+from aftercommit.sql.tables import deliveries, failures
+from aftercommit.sql.transaction import Transaction
+from aftercommit.sql.write_line import Writer
+
+BATCH_SIZE = 128  # SQLite has a limit for what makes one statement
+# What a process writes about its own claim, it writes under the token of this claim. If somebody
+# else has claimed the delivery since then, or an operator has decided, it hits no row.
+
+
+class ClaimKey(NamedTuple):
+    """What tells a claim from all others: the key of the delivery, and its token."""
+
+    event_id: EventId
+    handler: str
+    token: int
+
+    @classmethod
+    def of(cls, claim: Claim) -> "ClaimKey":
+        """Return the key of a claim."""
+        return cls(claim.envelope.id, claim.handler, claim.token)
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """The parameters by which a statement `OF_THIS_CLAIM` finds the row."""
+        return {f"this_{name}": value for name, value in self._asdict().items()}
+
+
+CLAIM_COLUMNS = [deliveries.c[name] for name in ClaimKey._fields]
+_CLAIMS: sa.BindParameter[Any] = sa.bindparam("claims", expanding=True)
+OF_THESE_CLAIMS = sa.tuple_(*CLAIM_COLUMNS).in_(_CLAIMS)
+# a list of one costs SQLAlchemy more than a comparison
+OF_THIS_CLAIM = sa.and_(
+    *(column == sa.bindparam(f"this_{column.name}") for column in CLAIM_COLUMNS)
+)
+
+EndAll = Callable[[Sequence[ClaimKey]], Awaitable[Collection[ClaimKey]]]
+"""Ends those of these claims whose rows are not locked; returns those that it has hit."""
+Fate = Literal["hit", "superseded", "locked"]
+
+Outcome = Literal["failed", "released", "interrupted", "lease_expired", "superseded"]
+"""How a claim ended. A handler that was interrupted may have had its effect.
+
+A claim was superseded if a person took the delivery away from the process that ran it.
+"""
+
+MAX_FAILURES = 10
+MAX_ERROR_LENGTH = 2000  # characters of an error that are kept
+LEASE_EXPIRED = "it had not finished when its lease ended"
+REASONS: Mapping[Outcome, str] = {
+    "released": "its process gave it back before it had an effect",
+    "interrupted": "its process was stopped while it ran: its effect may have happened",
+    "lease_expired": LEASE_EXPIRED,
+    "superseded": "a person decided while it ran: its effect may have happened",
+}
+
+_NEWER = failures.alias()
+_NUMBER_NEWER = sa.select(sa.func.count()).where(
+    *(_NEWER.c[name] == failures.c[name] for name in ("event_id", "handler", "outcome")),
+    _NEWER.c.token > failures.c.token,
+)
+_DELIVERIES: sa.BindParameter[Any] = sa.bindparam("deliveries", expanding=True)
+_FORGET = sa.delete(failures).where(
+    sa.tuple_(failures.c.event_id, failures.c.handler).in_(_DELIVERIES),
+    _NUMBER_NEWER.scalar_subquery() >= MAX_FAILURES,
+)
+
+
+class Batches:
+    """Ends claims, all in the same way. All that come while a write is under way share the next."""
+
+    def __init__(
+        self,
+        database: Database,
+        end: Transition,
+        outcome: Outcome | None = None,
+        *,
+        end_all: EndAll | None = None,
+    ) -> None:
+        """Prepare the statement for an end, whose `outcome` is recorded if it is not success.
+
+        `end_all` is what a database has in the place of that statement.
+        """
+        self._database, self._end, self._outcome = database, end, outcome
+        self._end_all = end_all or self._end_in_transaction
+        row, claim = deliveries.c, list[sa.ColumnElement[Any]](CLAIM_COLUMNS)
+        if outcome:  # it was given back: RETURNING sees the row as it is then
+            token, attempt = (row.token - 1).label("token"), (row.attempts + 1).label("attempt")
+            claim = [row.event_id, row.handler, token, attempt]
+        changed = change_in_order(database, end, OF_THESE_CLAIMS, skip_locked=True)
+        self._statement = changed.returning(*claim)
+        self._fates: dict[ClaimKey, Fate | None] = {}  # None: not known yet
+        self._under_way: Event | None = None  # not a lock: it wakes all that wait, in one turn
+
+    async def write(self, claims: Sequence[ClaimKey]) -> bool:
+        """Return when it is written, and whether it has hit the rows of all these claims.
+
+        :raises DeliveryLocked: if somebody has locked some; the others are written
+        """
+        known = self._fates
+        known |= dict.fromkeys(claims)
+        try:
+            await checkpoint()  # others have ended at the same time
+            while mine := [each for each in claims if known[each] is None]:
+                if self._under_way:
+                    await self._under_way.wait()
+                    continue
+                self._under_way = Event()
+                others = (each for each, fate in known.items() if fate is None)
+                batch = sorted([*dict.fromkeys([*mine, *others])][:BATCH_SIZE])
+                try:
+                    fates: dict[ClaimKey, Fate] = dict.fromkeys(batch, "superseded")
+                    fates |= dict.fromkeys(await self._end_all(batch), "hit")
+                    missed = [each for each in batch if fates[each] != "hit"]
+                    if missed and not self._database.backend.single_writer:
+                        async with self._database.write_transaction(Writer.LAST) as transaction:
+                            locked = await _still_valid(transaction, missed, self._end)
+                        fates |= dict.fromkeys(locked, "locked")
+                    known |= {each: fates[each] for each in known.keys() & batch}  # some are gone
+                finally:
+                    self._under_way.set()
+                    self._under_way = None
+            ends = {known[each] for each in claims}
+            if "locked" in ends:
+                raise DeliveryLocked
+            return "superseded" not in ends
+        finally:
+            for each in claims:
+                known.pop(each, None)
+
+    async def _end_in_transaction(self, claims: Sequence[ClaimKey]) -> Collection[ClaimKey]:
+        async with self._database.write_transaction(Writer.LAST) as transaction:
+            found = await transaction.execute(self._statement, {"claims": claims})
+            ended = found.mappings().all()
+            if outcome := self._outcome:
+                what = {"owner": self._database.process, "error": REASONS[outcome]}
+                entries = [{**claim, **what} for claim in ended]
+                await record(transaction, self._database.clock, outcome, entries)
+            await transaction.commit()
+        return [ClaimKey(row["event_id"], row["handler"], row["token"]) for row in ended]
+
+
+async def why_missed(
+    transaction: Transaction, database: Database, claim: Claim, end: Transition
+) -> Exception:
+    """Return the error that says why the end of a claim has missed its delivery."""
+    has_locks = not database.backend.single_writer
+    if has_locks and await _still_valid(transaction, [ClaimKey.of(claim)], end):
+        return DeliveryLocked()
+    return DeliverySuperseded(claim.envelope.id, claim.handler)
+
+
+async def _still_valid(
+    transaction: Transaction, missed: Sequence[ClaimKey], end: Transition
+) -> Sequence[ClaimKey]:
+    """Return those of the claims that a write has missed whose rows it has skipped.
+
+    These can still end so. If a row was unlocked since then, another try finds it.
+    """
+    still_valid = sa.select(*CLAIM_COLUMNS).where(OF_THESE_CLAIMS, end.when)
+    found = await transaction.execute(still_valid, {"claims": missed})
+    return [ClaimKey._make(row) for row in found]
+
+
+def expired(row: sa.RowMapping) -> dict[str, Any]:
+    """Return the claim before this one: its process died, hung, or was cut off."""
+    attempt = row["attempts"] - (row["parked_at"] is None)  # what is parked has begun no other
+    claim = {name: row[name] for name in ClaimKey._fields} | {"token": row["token"] - 1}
+    return claim | {"attempt": attempt, "owner": row["previous_owner"], "error": LEASE_EXPIRED}
+
+
+async def record(
+    transaction: Transaction,
+    now: sa.ColumnElement[float],
+    outcome: Outcome,
+    ended: Sequence[Mapping[str, Any]],
+) -> None:
+    """Record, in the caller's transaction, how these claims have ended."""
+    if not ended:
+        return
+    row = sa.insert(failures).values(failed_at=now, outcome=outcome)
+    await transaction.execute(row, ended)
+    # each has a token of its own, so a delivery without an eleventh claim has no eleventh row
+    many = [(each["event_id"], each["handler"]) for each in ended if each["token"] > MAX_FAILURES]
+    if many:
+        await transaction.execute_dml(_FORGET, {"deliveries": many})
+
+
+def describe(error: Exception) -> str:
+    """Return what can be stored of an error: its text may hold what no database takes."""
+    words = [f"{type(error).__name__}: {error}", *getattr(error, "__notes__", ())]
+    text = "; ".join(words)[:MAX_ERROR_LENGTH]
+    return text.encode(errors="backslashreplace").decode().replace("\0", "\\0")

@@ -1,0 +1,149 @@
+"""New events, stored with a delivery to each of their handlers. Nothing else stores them.
+
+Two ways lead here. A unit of work is short, and has locked the lanes of what it stores. A session
+of the application may last, and locks rows of its own after it has recorded something. So for a
+session nothing is claimed, and no pause is locked, nor a lane where others write at the same time.
+Whoever claims leaves out what is paused; lanes are locked right before the COMMIT, by
+`outbox/recorded_lanes.py`.
+"""
+
+from collections.abc import Collection, Sequence
+from contextlib import suppress
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.sql.dml import ReturningInsert
+
+from aftercommit.claims import Claim, NewDelivery
+from aftercommit.sql import delivery_states
+from aftercommit.sql.backend import DatabaseBackend
+from aftercommit.sql.claim_ends import ClaimKey
+from aftercommit.sql.delivery_states import pause_of
+from aftercommit.sql.tables import deliveries, events
+
+ROWS_TOGETHER = 100  # of one INSERT: each has queries, and SQLite compares them with each other
+
+_EVENT = sa.bindparam("of_event", type_=sa.Uuid)
+FORGET = [
+    sa.delete(deliveries).where(deliveries.c.event_id == _EVENT),
+    sa.delete(events).where(events.c.id == _EVENT),
+]
+
+Row = dict[str, Any]
+
+
+class FirstAttempts(NamedTuple):
+    """Who makes first attempts at once, for the length of a lease; to `paused` handlers nobody."""
+
+    owner: str
+    lease_seconds: float
+    leased_at: float  # by the clock of the event loop, and not after that of the database
+    paused: Collection[str]
+
+
+class Stored(NamedTuple):
+    """What can be done with new deliveries."""
+
+    claims: Sequence[Claim] = ()
+    firsts: Sequence[ClaimKey] = ()  # of their lanes: nothing blocks them, and nobody claims them
+    unplaced: Collection[str] = ()  # lanes in which rows wait for their places
+
+
+class NewEvents:
+    """Stores new events. Its statements are built once, since that costs as much as sending them.
+
+    They differ between units of work and what is recorded `in_sessions` of the application.
+    """
+
+    def __init__(
+        self,
+        backend: DatabaseBackend | type[DatabaseBackend],
+        now: sa.ColumnElement[float],
+        *,
+        in_sessions: bool,
+    ) -> None:
+        self._due = now if in_sessions else now + pause_of(sa.bindparam("subscriber"))
+        self._places_wait = in_sessions and backend.lock_lanes is not None
+        later = self._due + sa.bindparam("seconds", type_=sa.Double)
+        self._insert_events = sa.insert(events).values(recorded_at=now, **backend.position)
+        self._insert_deliveries = sa.insert(deliveries).values(delivery_states.new(later))
+
+    def store(
+        self,
+        connection: sa.Connection,
+        rows: Sequence[Row],
+        new: Sequence[NewDelivery],
+        first_attempts: FirstAttempts | None = None,
+    ) -> Stored:
+        """Insert events, as the codec has written them, and their deliveries.
+
+        A delivery is due at once, or when its delay is over. For `first_attempts`, what is due and
+        not paused is claimed, unless it is in a lane. If one delivery cannot be stored, no row
+        stays: whoever catches the error may commit.
+        """
+        connection.execute(self._insert_events, rows)
+        try:
+            return self._store_deliveries(connection, new, first_attempts)
+        except Exception:
+            with suppress(SQLAlchemyError):  # on PostgreSQL, nothing can be committed any more
+                for statement in FORGET:
+                    connection.execute(statement, [{"of_event": row["id"]} for row in rows])
+            raise
+
+    def _store_deliveries(
+        self,
+        connection: sa.Connection,
+        new: Sequence[NewDelivery],
+        first_attempts: FirstAttempts | None,
+    ) -> Stored:
+        rows, in_lanes, lanes, claims = list[Row](), list[Row](), set[str](), list[Claim]()
+        for envelope, handler, delay, lane in new:
+            row: Row = {"event_id": envelope.id, "handler": handler, "subscriber": handler}
+            row["schema_version"] = envelope.schema_version
+            if lane:
+                row |= {"lane": lane, "in_lane": lane, "of_event": envelope.id}
+                in_lanes.append(row | {"is_behind": lane in lanes})
+                lanes.add(lane)
+            elif first_attempts is None or delay or handler in first_attempts.paused:
+                rows.append(row | {"attempts": 0, "owner": None, "seconds": delay})
+            else:
+                owner, seconds, leased_at, _ = first_attempts
+                row |= {"seconds": seconds, "subscriber": ""}  # a pause does not move its end
+                rows.append(row | delivery_states.new_and_claimed(owner))
+                claim = Claim(envelope=envelope, handler=handler, attempt=1, leased_at=leased_at)
+                claims.append(claim)
+        if rows:
+            connection.execute(self._insert_deliveries, rows)
+        if not in_lanes:
+            return Stored(claims)
+        if self._places_wait:
+            connection.execute(self._insert_unplaced, in_lanes)
+            return Stored(claims, unplaced=lanes)
+        found = connection.execute(self._insert_in_lanes, in_lanes)
+        firsts = [ClaimKey(row.event_id, row.handler, 1) for row in found if not row.blocked]
+        return Stored(claims, firsts)
+
+    @cached_property  # as the next one: built if there are ordered handlers
+    def _insert_unplaced(self) -> sa.Insert:
+        """The statement for lanes that are not locked yet: nothing there may begin."""
+        return sa.insert(deliveries).values(delivery_states.new(self._due, blocked=True))
+
+    @cached_property
+    def _insert_in_lanes(self) -> ReturningInsert[Any]:
+        """The statement for lanes that nobody else changes now; it returns what is blocked.
+
+        `is_behind` says whether one before it in its lane is stored with the same statement.
+        """
+        row, earlier = deliveries.c, deliveries.alias()
+        last = sa.select(sa.func.max(earlier.c.position)).where(
+            earlier.c.lane == sa.bindparam("in_lane"), earlier.c.completed_at.is_(None)
+        )
+        of_event = sa.select(events.c.position).where(events.c.id == _EVENT)
+        is_behind = sa.bindparam("is_behind", type_=sa.Boolean)
+        blocked = sa.or_(is_behind, last.scalar_subquery().is_not(None))
+        place = {"position": of_event.scalar_subquery(), "blocked": blocked}
+        stored = sa.insert(deliveries).values(delivery_states.new(self._due, **place))
+        stored = stored.returning(row.event_id, row.handler, row.blocked)
+        return stored.execution_options(insertmanyvalues_page_size=ROWS_TOGETHER)
