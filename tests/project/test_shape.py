@@ -1,5 +1,8 @@
 """The engine is read in an evening. The application may grow: by its use cases."""
 
+import subprocess
+import sys
+
 from tests.project import shape
 from tools.files import ROOT
 
@@ -18,3 +21,11 @@ def test_no_file_is_long() -> None:
 
     assert [file for file in shape.files() if shape.lines([file]) > shape.FILE_LINES] == []
     assert [file for file in readmes if shape.lines([file]) > shape.README_LINES] == []
+
+
+def test_no_way_through_it_is_longer() -> None:
+    """Whoever follows a message jumps from function to function: so many, and no more."""
+    counting = [sys.executable, "-m", "tools.hops"]
+    ran = subprocess.run(counting, cwd=ROOT, capture_output=True, text=True)
+
+    assert ran.returncode == 0, ran.stdout + ran.stderr
