@@ -11,7 +11,7 @@ from tools.files import ROOT
 ENGINE = ROOT / "packages" / "aftercommit" / "src" / "aftercommit"
 
 ENGINE_LINES = 8020  # without extensions: what is read in an evening; 369 are examples
-PATH_LINES = 1360  # the way of a delivery through it: what is read in an hour; 45 are examples
+PATH_LINES = 1390  # the way of a delivery through it: what is read in an hour; 45 are examples
 FILE_LINES = 300
 README_LINES = 200
 
