@@ -139,6 +139,18 @@ def a_lane_is_passed_by(simulation: Simulation) -> None:
     simulation.drain(2)
 
 
+def a_process_that_was_frozen_settles_what_others_run(simulation: Simulation) -> None:
+    """What it has done is not what another one has claimed since then."""
+    web = started(simulation, "web")
+    simulation.behaviour.planned.extend(["", "", "", "", "hang"])  # when it is tried again
+    simulation.faults.at_next(web, "UPDATE deliveries", Fault("freeze", "before", LEASE + 5))
+    simulation.ask(web, 1)
+    simulation.world.run(1)
+    started(simulation, "worker")
+    simulation.world.run(3 * LEASE)
+    simulation.drain(1)
+
+
 def a_delivery_is_locked_when_it_is_settled(simulation: Simulation) -> None:
     """That is no takeover: it is settled when the row is free, and others do not wait for it."""
     web, other = started(simulation, "web"), Client(simulation)
@@ -244,6 +256,10 @@ ON_POSTGRESQL: Sequence[tuple[Plan, Callable[[Simulation], None]]] = [
     (QUIET, a_session_outlives_its_client_while_it_waits),
     (QUIET, a_frozen_process_loses_its_transaction),
     (Plan(seed=0, customers=1), a_lane_is_passed_by),
+    (
+        Plan(seed=0, handlers=frozenset(["announce"])),
+        a_process_that_was_frozen_settles_what_others_run,
+    ),
     (
         Plan(seed=0, handlers=frozenset(["announce", "greet"]), slowness=1.0),
         a_delivery_is_locked_when_it_is_settled,
