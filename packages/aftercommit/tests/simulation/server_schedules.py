@@ -202,6 +202,19 @@ def an_operator_decides_while_a_worker_claims(simulation: Simulation) -> None:
     simulation.drain(1)
 
 
+def two_sessions_are_committed_at_the_same_time(simulation: Simulation) -> None:
+    """What they have recorded gets its places one after the other."""
+    web, other = started(simulation, "web"), started(simulation, "web")
+    simulation.behaviour.planned.extend(["", "", "hang"])  # so that none is done at once
+    simulation.faults.at_next(web, "COMMIT", Fault("freeze", "before", 3.0))
+    simulation.ask(web, 1)
+    simulation.world.run(0.5)
+    simulation.ask(other, 2)
+    simulation.world.run(2 * LEASE)
+    started(simulation, "worker")
+    simulation.drain(2)
+
+
 def a_session_takes_its_time(simulation: Simulation) -> None:
     """It has recorded what is ordered, and keeps no other session from recording and committing."""
     web, other = started(simulation, "web"), started(simulation, "web")
@@ -272,6 +285,7 @@ ON_POSTGRESQL: Sequence[tuple[Plan, Callable[[Simulation], None]]] = [
         Plan(seed=0, handlers=frozenset(["announce"]), portless=1.0, slowness=5.0),
         an_operator_decides_while_a_worker_claims,
     ),
+    (ONE_LANE, two_sessions_are_committed_at_the_same_time),
     (ONE_LANE, a_session_takes_its_time),
     (ONE_LANE, a_session_sees_an_old_snapshot),
 ]
