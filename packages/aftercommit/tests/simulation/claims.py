@@ -1,8 +1,9 @@
 """What the engine promises about claims, checked together with all else: see `ledger.py`.
 
-Only its owner writes about a claim, or an operator. Its handler begins with enough time, and ends
-before its lease does. What the history says of its end is so. And whoever lives, and is left in
-peace, ends each claim that it has, and does not wait until the lease is over.
+Only its owner writes about a claim, or an operator. No handler begins without one, and by one claim
+no effect begins twice. It begins with enough time, and ends before its lease does. What the history
+says of its end is so. And whoever lives, and is left in peace, ends each claim that it has, and
+does not wait until the lease is over.
 """
 
 import asyncio
@@ -215,6 +216,8 @@ class Claims:
         name, claim = self._ledger.name(row.key), (row.key, row.token)
         if claim not in self._held and by:
             self._world.fail(f"{name} is done, and nobody had claimed it")
+        if claim not in self._returned:
+            self._world.fail(f"{name} is done, and the handler of this claim has not returned")
         # what was done, and was not stored in its lease, is a failure until that is made up for
         if (end := self._ended.get(claim, "failed")) != "failed":
             self._world.fail(f"{name} is done by a claim that was {end} before")

@@ -139,6 +139,18 @@ def a_lane_is_passed_by(simulation: Simulation) -> None:
     simulation.drain(2)
 
 
+def a_process_that_was_frozen_settles_what_others_run(simulation: Simulation) -> None:
+    """What it has done is not what another one has claimed since then."""
+    web = started(simulation, "web")
+    simulation.behaviour.planned.extend(["", "", "", "", "hang"])  # when it is tried again
+    simulation.faults.at_next(web, "UPDATE deliveries", Fault("freeze", "before", LEASE + 5))
+    simulation.ask(web, 1)
+    simulation.world.run(1)
+    started(simulation, "worker")
+    simulation.world.run(3 * LEASE)
+    simulation.drain(1)
+
+
 def a_delivery_is_locked_when_it_is_settled(simulation: Simulation) -> None:
     """That is no takeover: it is settled when the row is free, and others do not wait for it."""
     web, other = started(simulation, "web"), Client(simulation)
@@ -188,6 +200,19 @@ def an_operator_decides_while_a_worker_claims(simulation: Simulation) -> None:
     started(simulation, "worker")
     simulation.world.run(LEASE)
     simulation.drain(1)
+
+
+def two_sessions_are_committed_at_the_same_time(simulation: Simulation) -> None:
+    """What they have recorded gets its places one after the other."""
+    web, other = started(simulation, "web"), started(simulation, "web")
+    simulation.behaviour.planned.extend(["", "", "hang"])  # so that none is done at once
+    simulation.faults.at_next(web, "COMMIT", Fault("freeze", "before", 3.0))
+    simulation.ask(web, 1)
+    simulation.world.run(0.5)
+    simulation.ask(other, 2)
+    simulation.world.run(2 * LEASE)
+    started(simulation, "worker")
+    simulation.drain(2)
 
 
 def a_session_takes_its_time(simulation: Simulation) -> None:
@@ -245,6 +270,10 @@ ON_POSTGRESQL: Sequence[tuple[Plan, Callable[[Simulation], None]]] = [
     (QUIET, a_frozen_process_loses_its_transaction),
     (Plan(seed=0, customers=1), a_lane_is_passed_by),
     (
+        Plan(seed=0, handlers=frozenset(["announce"])),
+        a_process_that_was_frozen_settles_what_others_run,
+    ),
+    (
         Plan(seed=0, handlers=frozenset(["announce", "greet"]), slowness=1.0),
         a_delivery_is_locked_when_it_is_settled,
     ),
@@ -256,6 +285,7 @@ ON_POSTGRESQL: Sequence[tuple[Plan, Callable[[Simulation], None]]] = [
         Plan(seed=0, handlers=frozenset(["announce"]), portless=1.0, slowness=5.0),
         an_operator_decides_while_a_worker_claims,
     ),
+    (ONE_LANE, two_sessions_are_committed_at_the_same_time),
     (ONE_LANE, a_session_takes_its_time),
     (ONE_LANE, a_session_sees_an_old_snapshot),
 ]
