@@ -225,8 +225,10 @@ class Executor:
         except get_cancelled_exc_class():
             end = current_time() + FINAL_WRITE_TIMEOUT
             try:
-                with CancelScope(deadline=end, shield=True):
+                with CancelScope(deadline=end, shield=True) as last:
                     await until_stored(if_cancelled or write, end)
+                if last.cancelled_caught:
+                    logger.warning("the last write of a cancelled task was not made in time")
             except Exception as error:  # in the place of the cancellation, it would be a failure
                 logger.warning("the last write of a cancelled task failed: %s", error)
             raise

@@ -2,7 +2,7 @@
 
 import click
 import pytest
-from aftercommit.cli.command_group import OF_ALL, LazyCommand
+from aftercommit.cli.command_group import OF_ALL, LazyCommand, command_line
 from aftercommit.cli.command_line import CommandLine
 from aftercommit.errors import WiringError
 from click.testing import CliRunner
@@ -43,6 +43,31 @@ def test_no_command_hides_another() -> None:
     listed = [c for each in (OF_ALL, *APP.parts) for g in each.commands.values() for c in g]
 
     assert len(listed) == len(cli.commands) > 10
+
+
+@pytest.mark.parametrize(
+    ("commands", "problem"),
+    [
+        ({"Maintain": {"aftercommit.cli.commands:check": "Check it."}}, "one name: check"),
+        ({"Tools": {"aftercommit_tests.things.app:cli": "Do it."}}, "there is no: Tools"),
+    ],
+)
+def test_a_command_that_nobody_could_call_or_find_is_refused(
+    commands: dict[str, dict[str, str]], problem: str
+) -> None:
+    """One of the same name would replace another one, and a group of its own would not be shown."""
+    with pytest.raises(WiringError, match=problem):
+        command_line(APP.with_parts(commands=commands))
+
+
+@pytest.mark.parametrize(("name", "shown"), [("things", "aftercommit "), ("allocation", "")])
+def test_the_version_is_that_of_the_application_or_of_the_engine(name: str, shown: str) -> None:
+    """What an outbox is named after need not be installed."""
+    line = command_line(APP.with_parts(name=name))
+
+    told = CliRunner().invoke(line, ["--version"], prog_name="program")
+
+    assert (told.exit_code, told.output.startswith(f"program, version {shown}")) == (0, True)
 
 
 @pytest.mark.parametrize("command", ["worker", "run"])

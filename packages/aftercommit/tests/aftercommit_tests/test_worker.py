@@ -178,3 +178,34 @@ async def test_an_effect_is_not_repeated_when_the_worker_claims_what_it_could_no
 
     assert (len(keys), len({*keys})) == (sent, 1)
     assert await world.deliveries() == {}
+
+
+async def test_what_could_not_be_stored_is_stored_when_the_worker_stops(
+    new_world: NewWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That the effect is out, only this process knows: another one would repeat it."""
+    shutdown, sent = Shutdown(), list[IdempotencyKey]()
+
+    async def sends(event: ThingMade, idempotency_key: IdempotencyKey) -> None:
+        sent.append(idempotency_key)
+
+    async def unavailable(delivery: Claim, *, follow: bool = True) -> Sequence[Claim]:
+        if not shutdown.is_set():
+            raise TransientError
+        return await settle(delivery, follow=follow)
+
+    async def stopped(failure: Failure) -> None:
+        shutdown.set()
+        raise TransientError
+
+    world = await new_world(event_handlers=on_made(sends), policy=FOR_WORKERS)
+    await world.made()
+    settle = world.bus.outbox.settle
+    monkeypatch.setattr(world.bus.outbox, "settle", unavailable)
+    monkeypatch.setattr(world.bus.outbox, "record_failure", stopped)
+
+    with anyio.fail_after(LIMIT_SECONDS):
+        await Worker(world.application, shutdown, concurrency=2).run()
+
+    assert len(sent) == 1
+    assert await world.deliveries() == {}

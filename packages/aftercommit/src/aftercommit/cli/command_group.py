@@ -4,6 +4,8 @@ Shells ask for the list at every press of the tab key, so a command is imported 
 """
 
 from collections.abc import Iterator
+from functools import partial
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import click
@@ -120,13 +122,23 @@ class GroupedCommands(ErrorHandlingGroup):
 
 
 def _lazy_commands(app: App[Any]) -> Iterator[LazyCommand]:
-    """Yield what stands for the commands of the application, of all, and of extensions."""
+    """Yield what stands for the commands of the application, of all, and of extensions.
+
+    :raises WiringError: if two have one name, or a group is none of `GROUPS`
+    """
     own, *brought = app.parts
+    names = set[str | None]()
     for parts in (own, OF_ALL, *brought):
         extra = parts.name if parts in brought else None
         for group, commands in parts.commands.items():
+            if group not in GROUPS:
+                raise WiringError(f"groups of commands are {', '.join(GROUPS)}; there is no", group)
             for place, summary in commands.items():
-                yield LazyCommand(group, place, summary, program=app.name, extra=extra)
+                command = LazyCommand(group, place, summary, program=app.name, extra=extra)
+                if command.name in names:
+                    raise WiringError("two commands have one name", str(command.name))
+                names.add(command.name)
+                yield command
 
 
 def _options(app: App[Any]) -> Iterator[click.Parameter]:
@@ -142,4 +154,17 @@ def _options(app: App[Any]) -> Iterator[click.Parameter]:
     yield click.Option(["--log-level"], type=click.Choice(LOG_LEVELS), help=level)
     formats = click.Choice(list(app.parts.log_formats))
     yield click.Option(["--log-format"], type=formats, help="Default: text")
-    yield click.version_option(package_name=app.name)(lambda: None).__click_params__[0]  # type: ignore[attr-defined]
+    about = "Show the version and exit."
+    options: Any = {"is_flag": True, "expose_value": False, "is_eager": True}
+    yield click.Option(["--version"], help=about, callback=partial(_show_version, app), **options)
+
+
+def _show_version(app: App[Any], ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
+    if not wanted or ctx.resilient_parsing:
+        return
+    try:
+        found = version(app.name)
+    except PackageNotFoundError:  # an outbox has the name of an application, which is no package
+        found = f"aftercommit {version('aftercommit')}"
+    click.echo(f"{ctx.find_root().info_name}, version {found}")
+    ctx.exit()

@@ -43,8 +43,9 @@ class App(Generic[S]):
     settings; `history` has the migrations of its tables, or is None if it sees to its tables by
     itself. `open` is its composition root, `bootstrap(app, settings, *, observers, delivers)`.
     `reporter` returns what prints what happens, and `warn_operators` logs what they may not expect.
-    These are objects, or where they are, as "module:NAME". The other parts are those of `Parts`;
-    `extensions` bring theirs.
+    Each of these is an object, or says where it is, as "module:NAME". For `commands`, `options`,
+    `publishers`, `observers`, `services`, routes and scripts see `Parts`; what only an extension
+    can bring is there, too. `given` are settings that go before variables of the environment.
 
     >>> from aftercommit import App
     >>> shop = App(
@@ -201,7 +202,7 @@ class App(Generic[S]):
 
         inspecting = (name for each in self.parts for name in each.commands.get("Inspect", ()))
         can_look = any(str(name).endswith(":deliveries") for name in inspecting)
-        show_pending(found, command=self.name, can_look=can_look)
+        show_pending(found, command=self.program or self.name, can_look=can_look)
 
     def reporter(self, settings: S) -> Observer:
         """Return what prints what happens: nothing, unless it says otherwise."""

@@ -1,8 +1,9 @@
 """What an application consists of: its parts, each of one kind, and all of them in sight.
 
 An application lists its own (`App`), and an extension offers all of its own as one value, so that
-nobody can wire half of one. A part is a function or an object, or it says where that is, as
-"module:NAME": then it is imported when it is wanted, so a process pays only for what it uses.
+nobody can wire half of one. A part is a function, which imports what it needs when it is called;
+commands and settings may also say where they are, as "module:NAME". So a process pays only for what
+it uses.
 """
 
 from __future__ import annotations
@@ -68,9 +69,12 @@ class Parts:
     ] = ()
     """Each opens some, by name."""
     observers: Sequence[Callable[[EngineSettings], AbstractContextManager[Observer] | None]] = ()
-    """Each returns an observer for as long as the program works, or none."""
+    """Each returns a context manager of an observer, open as long as the program works, or None."""
     services: Sequence[Callable[[EngineSettings], Sequence[Service]]] = ()
-    """Each returns what runs beside a worker."""
+    """Each returns what runs next to a worker, started by the commands `worker` and `run`.
+
+    A service ends when it is told to: `async def service(application, shutdown)`.
+    """
     lifespans: Sequence[
         Callable[[EngineSettings, Application, Shutdown], AbstractAsyncContextManager[None]]
     ] = ()

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 
-from anyio import create_task_group, current_time, get_cancelled_exc_class
+from anyio import create_task_group, current_time, get_cancelled_exc_class, sleep
 from anyio.abc import TaskGroup
 from anyio.lowlevel import checkpoint
 
@@ -77,6 +77,11 @@ class Worker:
                         await self._wakeup.sleep(POLL_SECONDS)
             if not self._shutdown.is_set():  # a task of its group was cancelled, and so the group
                 raise get_cancelled_exc_class()
+            while self._unwritten:  # as long as it is let: an effect that is out is known only here
+                with suppress(TransientError, ConcurrentUpdate):
+                    await self._make_last_writes()
+                    continue
+                await sleep(POLL_SECONDS)
         except BaseException as error:
             contain(error, "the worker", of_engine=True)
             raise
