@@ -80,6 +80,7 @@ async def bootstrap(
                 "now": now,
             },
         )
+        registry = bind(table, dependencies)
         await ensure_schema(database, new_uow=SqlAlchemyUnitOfWork)
         envelopes = EnvelopeFactory(
             codec=app.codec(), subscriptions=table.subscriptions(settings), new_id=uuid4, now=now
@@ -87,7 +88,7 @@ async def bootstrap(
         outbox = new_outbox(database, settings)
         at_once = max(settings.max_handlers, settings.worker_concurrency)
         bus = MessageBus(
-            registry=bind(table, dependencies),
+            registry=registry,
             new_uow=partial(open_unit_of_work, outbox, SqlAlchemyUnitOfWork),
             outbox=outbox,
             policy=settings,

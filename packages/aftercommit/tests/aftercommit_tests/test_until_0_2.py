@@ -6,6 +6,8 @@ from typing import Any, ClassVar
 import click
 import pytest
 from aftercommit import App, Extension, command_line
+from aftercommit.errors import WiringError
+from aftercommit.extensions.otel import OtelExtension
 
 from aftercommit_tests.things.app import APP, Settings
 from aftercommit_tests.things.handlers import CODEC, HANDLERS
@@ -22,6 +24,10 @@ def add_group(
 
     With a name.
     """
+
+@commands.command("import")
+def import_parts() -> None:
+    """Import parts."""
 
 @commands.command()
 def lost() -> None:
@@ -97,6 +103,7 @@ def test_its_commands_are_found_in_the_source_of_their_modules(old: App[Any]) ->
 
     assert found.commands["add-group"].help == "Add a group."
     assert found.commands["add-part"].help == "Add a part."
+    assert found.commands["import"].help == "Import parts."
     assert "look" in found.commands
     assert "helper" not in found.commands
 
@@ -108,6 +115,17 @@ def test_a_command_that_a_method_returns_runs(
     command_line(old)(["look"], standalone_mode=False)
 
     assert capsys.readouterr().out == "looked\n"
+
+
+def test_what_overrides_a_method_that_nobody_calls_any_more_is_refused() -> None:
+    """It would be forgotten without a word."""
+
+    class Otel(OtelExtension):
+        def observer(self, settings: Settings) -> None:
+            """Watch nothing."""
+
+    with pytest.raises(WiringError, match=r"parts\(\) is all that is asked.*observer"):
+        APP.with_parts(extensions=[Otel()])
 
 
 def test_an_application_that_lists_its_parts_is_told_nothing() -> None:

@@ -81,8 +81,11 @@ class LazyCommand(click.Command):
         program: str = "",
         extra: str | None = None,
     ) -> None:
-        name = place.rpartition(":")[2] if isinstance(place, str) else place.name or ""
-        super().__init__(name.replace("_", "-"), help=summary)
+        if isinstance(place, str):
+            name: str | None = place.rpartition(":")[2].replace("_", "-")
+        else:
+            name = place.name
+        super().__init__(name, help=summary)
         self.group, self._place, self._program, self._extra = group, place, program, extra
 
     def load(self) -> click.Command:
@@ -92,7 +95,8 @@ class LazyCommand(click.Command):
         :raises InvalidValue: if it is one of an extension, and needs a library of its extra
         """
         try:
-            command: object = resolve(self._place)
+            load = getattr(self._place, "load", None)  # of what is older than such lists
+            command: object = load() if load else resolve(self._place)
         except ModuleNotFoundError as error:
             if self._extra is None:
                 raise

@@ -80,10 +80,10 @@ def check(cli: Cli) -> None:
     command is where the application says is checked first, without a line.
     """
     settings = cli.load_settings()
-    group: Any = click.get_current_context().find_root().command
-    for each in group.commands.values():
+    group: Any = click.get_current_context().parent
+    for each in group.command.commands.values():
         with suppress(InvalidValue):  # a library of an extra is not installed
-            each.load()
+            getattr(each, "load", lambda: None)()
 
     async def work() -> None:
         async for subject, found in _found(cli, settings):

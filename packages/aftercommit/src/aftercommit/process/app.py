@@ -30,6 +30,10 @@ S = TypeVar("S", bound="EngineSettings")
 E = TypeVar("E", bound=Extension)
 T = TypeVar("T")
 
+UNTIL_0_2 = {"command", "database_backend", "env_lookup", "lifespan", "log_formatter", "observer"}
+UNTIL_0_2 |= {"operator_routes", "public_routes", "publishers", "settings", "worker_services"}
+"""The methods of extensions of version 0.2."""
+
 Opens = Callable[[S], AbstractAsyncContextManager[T]]
 
 
@@ -96,7 +100,7 @@ class App(Generic[S]):
     ) -> None:
         self._as_made = {key: value for key, value in locals().items() if key != "self"}
         self.name, self.program, self.summary = name, program, summary
-        self.default_database_url = database_url
+        self.default_database_url = self._database_url = database_url
         self.extensions = tuple(extensions)
         self._handlers, self._codec, self._history = handlers, codec, history
         self._settings, self._given, self._open = settings, given, open
@@ -167,17 +171,23 @@ class App(Generic[S]):
     def load(self, overrides: Mapping[str, Any], environment: Mapping[str, str] = os.environ) -> S:
         """Return its settings, as the environment and these say.
 
+        The class of the settings may have a default for the URL of the database; else it is that of
+        the application.
+
         :raises InvalidValue: if one is not acceptable
         """
+        from dataclasses import MISSING
+
         from aftercommit.settings import load
 
         kind, find = self.settings(), self.parts.env_lookup(environment.get)
-        overrides = {**self._given, **{k: v for k, v in overrides.items() if v is not None}}
-        if not find(kind.variable("database_url")):
-            overrides.setdefault("database_url", self.default_database_url)
+        given = {**self._given, **{k: v for k, v in overrides.items() if v is not None}}
+        has_default = kind.__dataclass_fields__["database_url"].default is not MISSING
+        if not (has_default or "database_url" in given or find(kind.variable("database_url"))):
+            given["database_url"] = self._database_url
         return load(
             kind,
-            overrides,
+            given,
             find,
             of_extensions=self.parts.settings(),
             log_formats=self.parts.log_formats,
@@ -213,8 +223,11 @@ class App(Generic[S]):
 
 
 def _parts_of(extension: Extension) -> Parts:
-    if type(extension).parts is Extension.parts:
-        from aftercommit.process.until_0_2 import parts_of
+    members = {name for each in type(extension).__mro__ for name in vars(each)}
+    if not (old := members & UNTIL_0_2):
+        return extension.parts()
+    if type(extension).parts is not Extension.parts:
+        raise WiringError("parts() is all that is asked of an extension, and not", *old)
+    from aftercommit.process.until_0_2 import parts_of
 
-        return parts_of(extension)
-    return extension.parts()
+    return parts_of(extension)

@@ -149,7 +149,7 @@ def resolve(part: Any) -> Any:
     if not isinstance(part, str):
         return part
     module, _, name = part.partition(":")
-    try:
-        return vars(import_module(module))[name]
-    except KeyError as error:
-        raise WiringError("an application lists a part that is not there", part) from error
+    found = vars(import_module(module))
+    if name not in found:
+        raise WiringError("an application lists a part that is not there", part)
+    return found[name]

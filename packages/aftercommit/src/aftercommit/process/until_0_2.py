@@ -14,7 +14,7 @@ from warnings import warn
 
 import click
 
-from aftercommit.process.parts import NOTHING, Extension, Parts
+from aftercommit.process.parts import NOTHING, Extension, Parts, resolve
 
 OLD_APP = (
     "subclasses of App are deprecated: say {} = App(NAME, summary=…, handlers=…, codec=…,"
@@ -50,7 +50,7 @@ def adapt(kind: Any, init: Callable[..., None]) -> None:
     warn(OLD_APP.format(kind.__name__.upper()), DeprecationWarning, stacklevel=3)
 
     def make(self: Any) -> None:
-        old = kind
+        old = type(self)
         init(
             self,
             old.name,
@@ -66,6 +66,7 @@ def adapt(kind: Any, init: Callable[..., None]) -> None:
             page_scripts=getattr(old, "page_scripts", ()),
             extensions=old.extensions,
         )
+        self._database_url = None  # it was shown, and the class of the settings had one to use
 
     if "__init__" not in vars(kind):
         kind.__init__ = make
@@ -79,19 +80,26 @@ def _commands(app: Any, groups: Mapping[str, Any]) -> Mapping[str, Mapping[Any, 
             found[group] = {_Late(name, app.command): text for name, text in listed.items()}
         else:
             each = (commands_in(module) for module in listed)
-            found[group] = {place: text for texts in each for place, text in texts.items()}
+            found[group] = {command: text for texts in each for command, text in texts.items()}
     return found
 
 
-def commands_in(module: str) -> Mapping[str, str]:
-    """Return where the commands of a module are, and the first line of each, without importing it.
+def commands_in(module: str) -> Mapping[click.Command, str]:
+    """Return what stands for the commands of a module, and the first line of each.
 
-    They are the functions after `@….command()`; each has a docstring.
+    They are the functions after `@….command()`, each with a docstring; nothing is imported.
     """
     package, _, file = module.rpartition(".")
     source = (get_data(package, f"{file}.py") or b"").decode()
-    found = _FUNCTION.findall(source)
-    return {f"{module}:{function}": summary for _, function, summary in found}
+    return {
+        _Late(name or function.replace("_", "-"), partial(_import, module, function)): summary
+        for name, function, summary in _FUNCTION.findall(source)
+    }
+
+
+def _import(module: str, function: str, _: str) -> click.Command:
+    command: click.Command = resolve(f"{module}:{function}")
+    return command
 
 
 class _Late(click.Command):
@@ -101,9 +109,9 @@ class _Late(click.Command):
         super().__init__(name)
         self._load = partial(load, name)
 
-    def make_context(self, *arguments: Any, **extra: Any) -> click.Context:
-        """Begin a call of what the method returns."""
-        return self._load().make_context(*arguments, **extra)
+    def load(self) -> click.Command:
+        """Return the command itself."""
+        return self._load()
 
 
 def parts_of(extension: Any) -> Parts:
@@ -126,9 +134,16 @@ def parts_of(extension: Any) -> Parts:
         observers=[old.observer] if old.observer else (),
         services=[old.worker_services] if old.worker_services else (),
         lifespans=[old.lifespan] if old.lifespan else (),
-        operator_routes=[old.operator_routes] if old.operator_routes else (),
-        public_routes=[old.public_routes] if old.public_routes else (),
+        operator_routes=[partial(_routes, old.operator_routes)] if old.operator_routes else (),
+        public_routes=[partial(_routes, old.public_routes)] if old.public_routes else (),
     )
+
+
+def _routes(find: Callable[[], Any]) -> Any:
+    """Return routes; a method may have said None for that there are none."""
+    from fastapi import APIRouter
+
+    return find() or APIRouter()
 
 
 class _Old:

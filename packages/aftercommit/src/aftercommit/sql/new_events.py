@@ -13,7 +13,6 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.sql.dml import ReturningInsert
 
 from aftercommit.claims import Claim, NewDelivery
@@ -87,7 +86,7 @@ class NewEvents:
         try:
             return self._store_deliveries(connection, new, first_attempts)
         except Exception:
-            with suppress(SQLAlchemyError):  # on PostgreSQL, nothing can be committed any more
+            with suppress(Exception):  # on PostgreSQL, nothing can be committed any more
                 for statement in FORGET:
                     connection.execute(statement, [{"of_event": row["id"]} for row in rows])
             raise

@@ -217,6 +217,7 @@ async def replay(application: Application, *handlers: str) -> None:
     """
     handler, now = tables.deliveries.c.handler, application.database.clock
     anew = replayed(now, handler).values | {"parked_at": None, "discarded_at": None}
+    anew["replay"] = False  # it is not behind what is due
     async with application.database.write_transaction() as transaction:
         await transaction.execute(Transition(handler.in_(handlers), **anew).update())
         await transaction.commit()

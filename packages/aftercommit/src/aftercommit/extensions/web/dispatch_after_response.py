@@ -61,11 +61,13 @@ class DispatchAfterResponse:
 
         token = current_context.set(MessageContext(correlation_id=id_, causation_id=id_))
         try:
-            await self._app(inner, receive, send_completed)
+            try:
+                await self._app(inner, receive, send_completed)
+            finally:
+                current_context.reset(token)
         except Exception:
             logger.exception("a request failed")
         finally:
-            current_context.reset(token)
             answered.set()
             if context.committed.claims:
                 await self._dispatch.dispatch(context.committed)
