@@ -133,7 +133,7 @@ class OrderedDeliveries:
             try:
                 following: Envelope | None = self._database.codec.from_row(event)
             except InvalidMessage:
-                following = None  # a worker parks it
+                following = None  # a worker parks it, or one that knows its type does it
             tree = envelope.context.correlation_id
             if following and following.context.correlation_id == tree:
                 claims = await self.claim(transaction, [key], {key.event_id: following})

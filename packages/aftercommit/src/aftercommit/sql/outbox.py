@@ -1,5 +1,8 @@
 """The outbox: events and deliveries in the database. For the rules see `claims.py`.
 
+This is the way for each database and driver. With asyncpg, the claim and the completion of effects
+are single statements of their own: `extensions/postgresql/outbox.sql`.
+
 Every write of a claim filters on its fencing token. A claim goes by status, never by "later than
 the last one seen", so an event whose transaction commits late is not skipped.
 """
