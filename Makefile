@@ -20,6 +20,7 @@ INNER := 'src/allocation/domain/*,src/allocation/service_layer/*'
 UNFINISHED = || { status=$$?; [ $$status = 1 ] || { mkdir -p .pytest_cache; echo $@ >> .pytest_cache/unfinished; }; exit $$status; }
 NEW_PASSWORD := $(PYTHON) -c 'import secrets; print(secrets.token_hex(24))'
 unexport PYTHONDONTWRITEBYTECODE  # containers set it; each of hundreds of processes would compile all
+unexport PYTHONUNBUFFERED  # containers set it, too, and users do not: what a full disk does differs
 
 .DEFAULT_GOAL := help
 .PHONY: help demo playground install test test-full floors quick core-tests pyramid pyramid-in-full mutations again reports long coverage lint unit application simulate compliance format language migration new bench bench-full docs clean

@@ -237,8 +237,8 @@ MUTATIONS = (
     Mutation(
         "a worker does not make up for its last writes",
         "process/worker.py",
-        "        await self._make_last_writes()\n",
-        "",
+        "        await self._await_capacity()\n        await self._make_last_writes()\n",
+        "        await self._await_capacity()\n",
     ),
     Mutation(
         "of a claim it is the last of its last writes that is made up for, and not the first",

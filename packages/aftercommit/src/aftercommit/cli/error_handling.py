@@ -1,5 +1,6 @@
 """What a script gets: one line on stderr for an error, and an exit code for its kind."""
 
+import os
 import sys
 import traceback
 from contextlib import suppress
@@ -35,6 +36,9 @@ class ErrorHandlingGroup(click.Group):
         except OSError as error:
             with suppress(OSError):  # the log may be on the same full disk
                 _report(error)
+            for stream in (sys.stdout, sys.stderr):  # what is left in their buffers has no place
+                with suppress(OSError, ValueError):
+                    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
             sys.exit(exit_code(error))
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:

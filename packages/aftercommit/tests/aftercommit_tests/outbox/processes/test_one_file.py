@@ -36,6 +36,7 @@ def run(line: str, folder: Path, **settings: str) -> "subprocess.CompletedProces
     program, *arguments = line.split()
     module = {"python": [], "aftercommit": ["-m", "aftercommit"]}[program]
     environment = os.environ | LONG | settings | {"PYTHONPATH": SOURCES}
+    environment["PYTHONUNBUFFERED"] = "1"  # a terminal shows what was printed before a kill
     command = [sys.executable, *module, *arguments]
     return subprocess.run(
         command, cwd=folder, env=environment, capture_output=True, text=True, timeout=600
