@@ -22,7 +22,7 @@ LEVELS = ["repeatable read", "serializable"]
 KEPT = {
     "synchronous_commit = off": ("synchronous_commit", "local"),
     "synchronous_commit = remote_apply": ("synchronous_commit", "remote_apply"),
-    "idle_session_timeout = '100ms'": ("idle_session_timeout", "0"),
+    "idle_session_timeout = '2s'": ("idle_session_timeout", "0"),
     "client_encoding = 'LATIN1'": ("client_encoding", "UTF8"),
     "extra_float_digits = -15": ("extra_float_digits", "1"),
 }
