@@ -97,14 +97,17 @@ class Claims:
         """Check that a worker does not repeat an effect of which it knows that it has happened.
 
         It may not have been able to store that in its lease; then it has to before it claims again,
-        unless the claim has stood in line meanwhile. A reply is repeated if it could not be stored.
+        unless the claim has stood in line meanwhile, or the clock of the database has jumped: that
+        ends leases of which their processes know nothing. A reply is repeated if it could not be
+        stored.
         """
         before = row.key, row.token - 1
         held, returned_at = self._held.get(before), self._returned.get(before)
         if returned_at is None or held is None or self._ledger.is_in_database(row.handler):
             return
         held_up = max(process.frozen_until, process.waited_at)
-        if held.owner == process.name and held_up < returned_at - A_MOMENT:
+        is_steady = self._faults.clock_is_steady(held.since)
+        if held.owner == process.name and held_up < returned_at - A_MOMENT and is_steady:
             self._world.fail(f"{process} repeats {self._ledger.name(row.key)}, which had returned")
 
     @property
@@ -212,11 +215,18 @@ class Claims:
             self._world.fail(f"{by} writes about {name}, which {owner} has claimed")
 
     def _check_done(self, by: Process | None, row: Row) -> None:
-        """Check that a claim has done it, and one that had not ended before."""
+        """Check that a claim has done it, and one that had not ended before.
+
+        What its process could not store in the lease of one claim, it stores by its next one.
+        """
         name, claim = self._ledger.name(row.key), (row.key, row.token)
         if claim not in self._held and by:
             self._world.fail(f"{name} is done, and nobody had claimed it")
-        if claim not in self._returned:
+        returned = {claim}
+        held, before = self._held.get(claim), self._held.get((row.key, row.token - 1))
+        if held and before and held.owner == before.owner:
+            returned.add((row.key, row.token - 1))
+        if returned.isdisjoint(self._returned):
             self._world.fail(f"{name} is done, and the handler of this claim has not returned")
         # what was done, and was not stored in its lease, is a failure until that is made up for
         if (end := self._ended.get(claim, "failed")) != "failed":
