@@ -11,6 +11,7 @@ import anyio
 import click
 import sqlalchemy as sa
 
+from aftercommit.cli.command_group import LazyCommand
 from aftercommit.cli.command_line import Cli
 from aftercommit.errors import InvalidValue, Unavailable
 from aftercommit.process.runtime import run
@@ -82,8 +83,9 @@ def check(cli: Cli) -> None:
     settings = cli.load_settings()
     group: Any = click.get_current_context().parent
     for each in group.command.commands.values():
-        with suppress(InvalidValue):  # a library of an extra is not installed
-            getattr(each, "load", lambda: None)()
+        if isinstance(each, LazyCommand):
+            with suppress(InvalidValue):  # a library of an extra is not installed
+                each.load()
 
     async def work() -> None:
         async for subject, found in _found(cli, settings):

@@ -38,13 +38,12 @@ from aftercommit.outbox.app import OutboxApp
 from aftercommit.outbox.caller_session import RECORDED, CallerSessions, expect_async, expect_sync
 from aftercommit.outbox.handler_session import deliver_due
 from aftercommit.outbox.recorded_lanes import has_stale_places
-from aftercommit.process.parts import Extension
+from aftercommit.process.parts import NOTHING, Extension
 from aftercommit.process.runtime import Shutdown
 from aftercommit.process.worker import WORKER_SETTINGS, Worker
 from aftercommit.sources import SYSTEM, Sources
 
 EXTENSIONS: Sequence[Extension] = (PostgreSQLExtension(), OperationsExtension(as_written))
-NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 class Outbox:

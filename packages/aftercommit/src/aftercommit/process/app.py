@@ -28,13 +28,10 @@ if TYPE_CHECKING:
 
 S = TypeVar("S", bound="EngineSettings")
 E = TypeVar("E", bound=Extension)
-T = TypeVar("T")
 
 UNTIL_0_2 = {"command", "database_backend", "env_lookup", "lifespan", "log_formatter", "observer"}
 UNTIL_0_2 |= {"operator_routes", "public_routes", "publishers", "settings", "worker_services"}
 """The methods of extensions of version 0.2."""
-
-Opens = Callable[[S], AbstractAsyncContextManager[T]]
 
 
 class App(Generic[S]):
@@ -67,9 +64,10 @@ class App(Generic[S]):
     """
 
     def __init_subclass__(cls) -> None:
-        from aftercommit.process.until_0_2 import adapt
+        if "name" in vars(cls):  # as applications of version 0.2
+            from aftercommit.process.until_0_2 import adapt
 
-        adapt(cls, App.__init__)
+            adapt(cls, App.__init__)
 
     def __init__(
         self,

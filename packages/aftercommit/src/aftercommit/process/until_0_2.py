@@ -41,12 +41,7 @@ class Extensions(tuple[Extension, ...]):
 
 
 def adapt(kind: Any, init: Callable[..., None]) -> None:
-    """Let a subclass of `App` be made without arguments, if it is one of version 0.2.
-
-    It calls the `init` of `App`.
-    """
-    if "name" not in vars(kind):
-        return
+    """Let a subclass of `App` be made without arguments: it calls the `init` of `App`."""
     warn(OLD_APP.format(kind.__name__.upper()), DeprecationWarning, stacklevel=3)
 
     def make(self: Any) -> None:
