@@ -265,6 +265,8 @@ class Claims:
         disturbed = max(disturbed, faults.outage_until)
         # whoever has not heard of its claim knows nothing of it
         is_known = owner.broken_at < since or (before.key, before.token) in self._returned
+        # and for a client that has gone, a process tries for two seconds only to store what it knows
+        is_known &= owner.deserted_at < held.since
         is_left_in_peace = disturbed < lease_end - ENOUGH and self._faults.clock_is_steady(since)
         if is_known and is_left_in_peace and owner.is_up:
             name = self._ledger.name(row.key)

@@ -285,10 +285,8 @@ class Simulation:
                 self._acknowledge(process, number)
                 if claims:
                     await process.application.bus.run(claims)
-            if (
-                request.cancelled_caught
-            ):  # what cannot be stored in two seconds is left to the lease
-                process.waited_at = self.world.now + LEASE
+            if request.cancelled_caught:
+                process.deserted_at = self.world.now
         except MessageAlreadyHandled:
             self._acknowledge(process, number)
         except (Exception, SystemExit) as error:  # as a web framework does

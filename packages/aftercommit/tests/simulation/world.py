@@ -123,6 +123,7 @@ class Process:
         self.is_up = self.is_dead = False
         self.frozen_until = self.waited_at = self.broken_at = -inf
         self.occupied_until = -inf  # by a handler, which may hold up others
+        self.deserted_at = -inf  # by a client that did not wait for its answer
         self.deferred: list[Action] = []  # what has to wait until it goes on
         self.connections: list[Connection] = []
         world.processes.append(self)
