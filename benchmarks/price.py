@@ -29,8 +29,8 @@ from allocation.domain.commands import AddCouponBatch
 from allocation.entrypoints.app import APP
 from benchmarks import guarantees, ways
 from benchmarks.application import registration
-from tests.project.generated import write_run
 from tools.files import ROOT
+from tools.generated import write_run
 
 PAGE = ROOT / "docs" / "price.md"
 REPEATS = 200
