@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 import anyio
-from aftercommit.claims import Claim, Failure
+from aftercommit.deliveries import Claim, Failure
 
 from allocation.domain.events import Event, UserRegistered
 from benchmarks.application import handled_by, opened, rate, registration, settings_for

@@ -21,7 +21,7 @@ from allocation.domain.events import UserRegistered
 from allocation.service_layer.handlers import HANDLERS as TABLE
 from benchmarks.application import handled_by, opened, registration, settings_for
 from benchmarks.databases import EMPTY
-from benchmarks.due import UNORDERED, store_due
+from benchmarks.due_work import UNORDERED, store_due
 from benchmarks.flat_growth import medians
 from benchmarks.measuring import Contest, Effort, Way
 

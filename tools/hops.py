@@ -26,7 +26,7 @@ from aftercommit import MessageBus, Outbox, on, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 
 from allocation.entrypoints.app import cli
-from tools.files import ROOT
+from tools.repository import ROOT
 
 RESUME = dis.opmap["RESUME"]
 

@@ -12,10 +12,10 @@ import anyio
 import pytest
 import sqlalchemy as sa
 from aftercommit import Application, Envelope, MessageOrigin, testing
-from aftercommit.claims import Claim, Failure
+from aftercommit.deliveries import Claim, Failure
 from aftercommit.extensions.operations import handler_pauses
 from aftercommit.extensions.operations.decisions import Decision
-from aftercommit.extensions.operations.redaction import handlers_with_effects
+from aftercommit.extensions.operations.erasing_events import handlers_with_effects
 from aftercommit.sql import tables
 from anyio import to_thread
 

@@ -1,10 +1,10 @@
 """The public names of the engine. What is not here, or in an extension, may change."""
 
 from .bus import MessageBus as MessageBus
-from .claims import IdempotencyKey as IdempotencyKey
 from .cli.command_group import command_line as command_line
 from .cli.command_line import CommandLine as CommandLine
 from .codec import Codec as Codec
+from .deliveries import IdempotencyKey as IdempotencyKey
 from .envelope_factory import EnvelopeFactory as EnvelopeFactory
 from .envelopes import Envelope as Envelope
 from .envelopes import MessageOrigin as MessageOrigin
@@ -14,11 +14,11 @@ from .errors import Refused as Refused
 from .errors import Unavailable as Unavailable
 from .handler_binding import Dependencies as Dependencies
 from .handler_binding import bind as bind
-from .handler_rows import PUBLISH as PUBLISH
-from .handler_rows import Later as Later
-from .handler_rows import Ordered as Ordered
-from .handler_rows import Unsubscribed as Unsubscribed
-from .handler_rows import on as on
+from .handler_entries import PUBLISH as PUBLISH
+from .handler_entries import Later as Later
+from .handler_entries import Ordered as Ordered
+from .handler_entries import Unsubscribed as Unsubscribed
+from .handler_entries import on as on
 from .handler_table import Handlers as Handlers
 from .observers import CompositeObserver as CompositeObserver
 from .observers import Observer as Observer
@@ -32,20 +32,20 @@ from .process.assembly import open_resources as open_resources
 from .process.parts import Extension as Extension
 from .process.parts import Parts as Parts
 from .process.until_0_2 import Extensions as Extensions
+from .repository import AggregateStore as AggregateStore
+from .repository import Repository as Repository
 from .settings import EngineSettings as EngineSettings
 from .settings import Seconds as Seconds
 from .sources import Sources as Sources
-from .sql.aggregates import ensure_versions as ensure_versions
+from .sql.aggregate_versions import ensure_versions as ensure_versions
 from .sql.database import Database as Database
+from .sql.delivery_store import new_outbox as new_outbox
 from .sql.exceptions import CommitOutcomeUnknown as CommitOutcomeUnknown
 from .sql.exceptions import ConnectionLost as ConnectionLost
 from .sql.migrations.history import History as History
-from .sql.outbox import new_outbox as new_outbox
 from .sql.schema import ensure_schema as ensure_schema
 from .sql.tables import NAMING_CONVENTION as NAMING_CONVENTION
 from .sql.tables import UtcDateTime as UtcDateTime
 from .sql.transaction import Refusals as Refusals
 from .sql.transaction import Transaction as Transaction
 from .sql.unit_of_work import open_unit_of_work as open_unit_of_work
-from .unit_of_work import AggregateStore as AggregateStore
-from .unit_of_work import Repository as Repository

@@ -14,11 +14,11 @@ from typing import TypeVar
 from anyio import CancelScope, current_time, get_cancelled_exc_class, sleep
 
 from aftercommit import errors
-from aftercommit.claims import Claim, CommandWork, Committed, DeliveryPolicy, Failure, Report
+from aftercommit.deliveries import Claim, CommandWork, Committed, DeliveryPolicy, Failure, Report
 from aftercommit.envelope_factory import EnvelopeFactory
 from aftercommit.envelopes import MessageOrigin, current_context
 from aftercommit.handler_binding import BoundHandler, BoundHandlers
-from aftercommit.handler_limits import contain
+from aftercommit.handler_isolation import contain
 from aftercommit.observers import CompositeObserver, Outcome
 from aftercommit.ports import Outbox
 from aftercommit.unit_of_work import UnitOfWorkFactory

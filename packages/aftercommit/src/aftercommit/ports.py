@@ -6,7 +6,7 @@ Every asynchronous method raises Unavailable when its resource is away, and lets
 from collections.abc import Collection, Sequence
 from typing import Protocol
 
-from aftercommit.claims import Claim, Failure
+from aftercommit.deliveries import Claim, Failure
 from aftercommit.envelopes import Envelope
 
 
@@ -32,9 +32,9 @@ class Outbox(Protocol):
     Each write names a claim, and changes nothing if somebody else has claimed the delivery since:
     then that is the one to say what becomes of it.
 
-    It is implemented in `sql/outbox.py`; with asyncpg, the extension `postgresql` sends the claim
-    and the completion of effects in its own way. This protocol is what an attempt needs of it: so
-    what is decided about attempts is read, and imported, without SQLAlchemy.
+    It is implemented in `sql/delivery_store.py`; with asyncpg, the extension `postgresql` sends the
+    claim and the completion of effects in its own way. This protocol is what an attempt needs of
+    it: so what is decided about attempts is read, and imported, without SQLAlchemy.
     """
 
     async def settle(self, delivery: Claim, *, follow: bool = True) -> Sequence[Claim]:

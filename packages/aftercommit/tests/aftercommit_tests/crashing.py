@@ -15,8 +15,8 @@ from pkgutil import resolve_name
 from typing import Any, Literal
 
 from aftercommit.bus import MessageBus
-from aftercommit.claims import CommandWork
-from aftercommit.sql.outbox import SqlAlchemyOutbox
+from aftercommit.deliveries import CommandWork
+from aftercommit.sql.delivery_store import SqlAlchemyOutbox
 from aftercommit.sql.unit_of_work import SqlAlchemyUnitOfWorkScope
 
 from aftercommit_tests.things.app import cli

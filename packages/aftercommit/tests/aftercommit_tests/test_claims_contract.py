@@ -6,13 +6,13 @@ from itertools import count
 
 import anyio
 import pytest
-from aftercommit.claims import Claim
+from aftercommit.deliveries import Claim
 from aftercommit.envelopes import EventId
 from aftercommit.errors import DeliverySuperseded
 from aftercommit.sql import tables
 from aftercommit.sql.database import Database
+from aftercommit.sql.delivery_store import new_outbox
 from aftercommit.sql.exceptions import DatabaseUnavailable
-from aftercommit.sql.outbox import new_outbox
 from anyio.lowlevel import checkpoint
 from sqlalchemy import delete, event, update
 

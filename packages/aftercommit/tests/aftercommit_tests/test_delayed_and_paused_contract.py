@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 from aftercommit.errors import HandlerPaused
-from aftercommit.handler_rows import Later
+from aftercommit.handler_entries import Later
 from anyio import current_time
 
 from aftercommit_tests.builders import NAMES, a_failure, an_envelope_factory

@@ -6,9 +6,9 @@ from typing import Any
 
 import anyio
 import pytest
-from aftercommit.claims import IdempotencyKey
+from aftercommit.deliveries import IdempotencyKey
 from aftercommit.errors import LeaseExpired
-from aftercommit.handler_rows import Handler, Unsubscribed
+from aftercommit.handler_entries import Handler, Unsubscribed
 from aftercommit.observers import Observer, Outcome
 from aftercommit.process.runtime import Shutdown
 from aftercommit.process.worker import Worker

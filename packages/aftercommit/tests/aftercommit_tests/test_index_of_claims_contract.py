@@ -4,7 +4,7 @@ import re
 
 import pytest
 from aftercommit.sql import tables
-from aftercommit.sql.outbox import new_outbox
+from aftercommit.sql.delivery_store import new_outbox
 from sqlalchemy import inspect, text, update
 
 from aftercommit_tests.asked import asked_of

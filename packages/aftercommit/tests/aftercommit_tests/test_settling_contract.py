@@ -2,11 +2,11 @@
 
 import anyio
 import pytest
-from aftercommit.claims import Claim
+from aftercommit.deliveries import Claim
 from aftercommit.errors import DeliverySuperseded
 from aftercommit.sql.claim_ends import BATCH_SIZE
+from aftercommit.sql.delivery_store import new_outbox
 from aftercommit.sql.exceptions import StatementRefused
-from aftercommit.sql.outbox import new_outbox
 from anyio.lowlevel import checkpoint
 from sqlalchemy import text
 

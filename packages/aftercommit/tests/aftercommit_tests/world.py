@@ -13,7 +13,7 @@ from typing import Any
 from uuid import UUID
 
 from aftercommit.bus import MessageBus
-from aftercommit.claims import Claim, Committed, DeliveryPolicy, WorkItem
+from aftercommit.deliveries import Claim, Committed, DeliveryPolicy, WorkItem
 from aftercommit.envelope_factory import EnvelopeFactory
 from aftercommit.envelopes import INTERNAL, EventId, MessageOrigin
 from aftercommit.extensions.operations import handler_pauses
@@ -22,7 +22,7 @@ from aftercommit.observers import CompositeObserver, Observer
 from aftercommit.process.application import Application
 from aftercommit.sql import tables
 from aftercommit.sql.database import Database
-from aftercommit.sql.outbox import SqlAlchemyOutbox, new_outbox
+from aftercommit.sql.delivery_store import SqlAlchemyOutbox, new_outbox
 from aftercommit.sql.unit_of_work import SqlAlchemyUnitOfWorkScope, open_unit_of_work
 from anyio import Semaphore
 from sqlalchemy import (

@@ -74,13 +74,13 @@ MUTATIONS = (
     ),
     Mutation(
         "a transaction commits though it has lost its delivery",
-        "sql/outbox.py",
+        "sql/delivery_store.py",
         "self._complete_this, ClaimKey.of(delivery).params) != 1",
         "self._complete_this, ClaimKey.of(delivery).params) > 1",
     ),
     Mutation(
         "a failure of a claim that is lost is in the history all the same",
-        "sql/outbox.py",
+        "sql/delivery_store.py",
         "execute_dml(failed, key.params) != 1",
         "execute_dml(failed, key.params) > 1",
     ),
@@ -105,7 +105,7 @@ MUTATIONS = (
     ),
     Mutation(
         "a claim tries again what had its last attempt",
-        "sql/outbox.py",
+        "sql/delivery_store.py",
         "row.attempts >= policy.max_attempts",
         "row.attempts > policy.max_attempts",
     ),
@@ -131,7 +131,7 @@ MUTATIONS = (
     ),
     Mutation(
         "each failure is taken for an outage",
-        "sql/outbox.py",
+        "sql/delivery_store.py",
         "describe(failure.error), is_away(failure.error)",
         "describe(failure.error), True",
     ),
@@ -143,19 +143,19 @@ MUTATIONS = (
     ),
     Mutation(
         "what is only unavailable is parked by counting",
-        "claims.py",
+        "deliveries.py",
         "self.max_attempts and not is_away(error)",
         "self.max_attempts",
     ),
     Mutation(
         "what fails is parked one attempt too late",
-        "claims.py",
+        "deliveries.py",
         "delivery.attempt >= self.max_attempts",
         "delivery.attempt > self.max_attempts",
     ),
     Mutation(
         "what is refused for ever is tried again",
-        "claims.py",
+        "deliveries.py",
         "if is_permanent(error)",
         "if False",
     ),
@@ -179,7 +179,7 @@ MUTATIONS = (
     ),
     Mutation(
         "each attempt has an idempotency key of its own",
-        "claims.py",
+        "deliveries.py",
         'f"{self.envelope.id}:{self.handler}")',
         'f"{self.envelope.id}:{self.handler}:{self.attempt}")',
     ),
@@ -206,7 +206,7 @@ MUTATIONS = (
     ),
     Mutation(
         "a failure is not in the history",
-        "sql/outbox.py",
+        "sql/delivery_store.py",
         'await claim_ends.record(transaction, now, "failed", [{**key._asdict(), **what}])',
         "pass",
     ),
@@ -218,7 +218,7 @@ MUTATIONS = (
     ),
     Mutation(
         "a lease that has expired is not in the history",
-        "sql/outbox.py",
+        "sql/delivery_store.py",
         'await claim_ends.record(transaction, self.database.clock, "lease_expired", lost)',
         "pass",
     ),
@@ -242,7 +242,7 @@ MUTATIONS = (
     ),
     Mutation(
         "of a claim it is the last of its last writes that is made up for, and not the first",
-        "claims.py",
+        "deliveries.py",
         "self.unwritten.setdefault(names, LastWrite(write, settles))",
         "self.unwritten[names] = LastWrite(write, settles)",
     ),
@@ -485,25 +485,25 @@ MUTATIONS = (
     # pauses
     Mutation(
         "claims do not look at pauses",
-        "sql/outbox.py",
+        "sql/delivery_store.py",
         "row.handler == unpaused, ",
         "row.handler == name, ",
     ),
     Mutation(
         "a commit does not look at pauses when it claims",
-        "sql/outbox.py",
+        "sql/delivery_store.py",
         "paused=await self._pauses.read(transaction)",
         "paused=()",
     ),
     Mutation(
         "nobody looks at pauses before an attempt",
-        "sql/outbox.py",
+        "sql/delivery_store.py",
         "if current_time() - delivery.leased_at > PAUSES_SECONDS:",
         "if False:",
     ),
     Mutation(
         "pauses are read once and for all",
-        "sql/pauses.py",
+        "sql/known_pauses.py",
         "current_time() + PAUSES_SECONDS\n        return self._paused",
         "inf\n        return self._paused",
     ),
@@ -541,19 +541,19 @@ MUTATIONS = (
     ),
     Mutation(
         "an erasure leaves to be done what has an effect",
-        "extensions/operations/redaction.py",
+        "extensions/operations/erasing_events.py",
         "await transaction.execute_dml(end.update(_of(of), deliveries.c.handler.in_(discard)))",
         "0",
     ),
     Mutation(
         "an erasure leaves what follows in its lane blocked",
-        "extensions/operations/redaction.py",
+        "extensions/operations/erasing_events.py",
         "    await after_end(transaction, database, left)\n",
         "",
     ),
     Mutation(
         "an erasure leaves running what knows what is erased",
-        "extensions/operations/redaction.py",
+        "extensions/operations/erasing_events.py",
         "    await transaction.execute_dml(revoked(database.clock).update(_of(of)))\n",
         "",
     ),
@@ -651,7 +651,7 @@ MUTATIONS = (
     ),
     Mutation(
         "a handler with a transaction does not let its lane go on",
-        "sql/outbox.py",
+        "sql/delivery_store.py",
         "return await self._ordered().go_on(transaction, delivery, is_free=is_free)",
         "return ()",
     ),
@@ -730,14 +730,14 @@ MUTATIONS = (
     ),
     Mutation(
         "a handler that exits ends its process",
-        "handler_limits.py",
+        "handler_isolation.py",
         "raise HandlerInterrupted(handler, first) from error",
         "raise first",
     ),
     # lanes that nobody mends
     Mutation(
         "a worker mends no lane in which two could begin",
-        "sql/ordered_deliveries.py",
+        "sql/lane_unblocking.py",
         'await transaction.execute_dml(not_first.update(IN_THESE_LANES), {"lanes": some})',
         "pass",
         expected="two can begin after a change in SQL, or if a process of 0.2 has settled again "
@@ -745,7 +745,7 @@ MUTATIONS = (
     ),
     Mutation(
         "a worker unblocks no lane that stands still",
-        "sql/ordered_deliveries.py",
+        "sql/lane_unblocking.py",
         "    for lane in await _try_to_unblock(database, stuck):",
         "    for lane in stuck[:0]:",
         expected="where there is one writer, no lane is passed by: whoever ends a delivery lets "

@@ -30,13 +30,13 @@ from sqlalchemy.orm import Session, scoped_session
 
 from aftercommit.codec import Upcasters
 from aftercommit.extensions.operations import OperationsExtension
-from aftercommit.extensions.operations.subjects import as_written
+from aftercommit.extensions.operations.finding_subjects import as_written
 from aftercommit.extensions.postgresql import PostgreSQLExtension
-from aftercommit.handler_limits import first_error, in_own_task
-from aftercommit.handler_rows import Row
-from aftercommit.outbox.app import OutboxApp
+from aftercommit.handler_entries import Row
+from aftercommit.handler_isolation import first_error, in_own_task
 from aftercommit.outbox.caller_session import RECORDED, CallerSessions, expect_async, expect_sync
 from aftercommit.outbox.handler_session import deliver_due
+from aftercommit.outbox.outbox_app import OutboxApp
 from aftercommit.outbox.recorded_lanes import has_stale_places
 from aftercommit.process.parts import NOTHING, Extension
 from aftercommit.process.runtime import Shutdown

@@ -22,7 +22,7 @@ from aftercommit.process.parts import NOTHING
 from aftercommit.settings import EngineSettings
 from aftercommit.sources import SYSTEM, Sources
 from aftercommit.sql.database import Database
-from aftercommit.sql.outbox import new_outbox
+from aftercommit.sql.delivery_store import new_outbox
 from aftercommit.sql.schema import ensure_schema
 from aftercommit.sql.unit_of_work import open_unit_of_work
 

@@ -10,16 +10,17 @@ from typing import Protocol
 
 from anyio import CancelScope, current_time
 
-from aftercommit.claims import Claim, CommandWork, Committed, WorkItem
+from aftercommit.deliveries import Claim, CommandWork, Committed, WorkItem
 from aftercommit.envelope_factory import EnvelopeFactory
 from aftercommit.errors import CausationTooDeep
+from aftercommit.repository import is_aggregate
+from aftercommit.sql.delivery_store import SqlAlchemyOutbox
 from aftercommit.sql.handler_guard import HandlerGuard
 from aftercommit.sql.inbox import record_command
 from aftercommit.sql.lanes import lock_lanes
-from aftercommit.sql.outbox import SqlAlchemyOutbox
 from aftercommit.sql.transaction import Refusals, Transaction
 from aftercommit.sql.write_line import LONG_SECONDS, Writer
-from aftercommit.unit_of_work import MAX_DEPTH, is_recorder
+from aftercommit.unit_of_work import MAX_DEPTH
 
 logger = logging.getLogger(__name__)
 
@@ -123,7 +124,7 @@ def _recorded(transaction: Transaction) -> Iterator[tuple[object, str]]:
     """Take the events of the aggregates that were added or loaded, each with its subject."""
     found = list[tuple[int, object, str]]()
     for entity in transaction.seen:  # it grows on the way, also by what is reached through another
-        if is_recorder(entity):
+        if is_aggregate(entity):
             for part in entity.new_parts:
                 transaction.add(part)
             numbers = getattr(entity, "recorded_numbers", ()) or repeat(0)

@@ -1,6 +1,6 @@
 -- The two statements of the outbox that a busy worker executes all the time: to claim deliveries, and
 -- to mark them as done. Each is a transaction of its own, so it is one round trip to the server, where
--- the portable form (sql/outbox.py, sql/claim_ends.py) takes four and five.
+-- the portable form (sql/delivery_store.py, sql/claim_ends.py) takes four and five.
 --
 -- `:now`, the limits and what `due_of_one` is made of are put in as text, all others are parameters.
 -- `:now` is the clock that all statements go by. The limit is text because PostgreSQL keeps no plan for a

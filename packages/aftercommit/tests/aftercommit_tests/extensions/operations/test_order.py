@@ -5,7 +5,7 @@ from dataclasses import replace
 import anyio
 import pytest
 import sqlalchemy as sa
-from aftercommit.claims import Claim
+from aftercommit.deliveries import Claim
 from aftercommit.extensions.metrics.queue_metrics import queue_metrics
 from aftercommit.extensions.operations import (
     batched_transactions,
@@ -15,10 +15,10 @@ from aftercommit.extensions.operations import (
     retention,
 )
 from aftercommit.extensions.operations.delivery_admin import listed_deliveries
+from aftercommit.extensions.operations.erasing_events import StoredEvent, end_deliveries
 from aftercommit.extensions.operations.exceptions import OrderedHandler
-from aftercommit.extensions.operations.redaction import StoredEvent, end_deliveries
-from aftercommit.sql.ordered_deliveries import mend_lanes, unblock_heads
-from aftercommit.sql.outbox import unknown_handlers
+from aftercommit.sql.delivery_store import unknown_handlers
+from aftercommit.sql.lane_unblocking import mend_lanes, unblock_heads
 from aftercommit.sql.tables import deliveries, events
 
 from aftercommit_tests.builders import MARIA, PLAIN, a_failure

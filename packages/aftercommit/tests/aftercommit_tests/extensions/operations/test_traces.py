@@ -9,16 +9,16 @@ import anyio
 import pytest
 import sqlalchemy as sa
 from aftercommit import Later
-from aftercommit.claims import Claim
 from aftercommit.codec import Codec
+from aftercommit.deliveries import Claim
 from aftercommit.envelopes import EventId
 from aftercommit.errors import InvalidValue
 from aftercommit.extensions.operations import causation_queries, delivery_admin, handler_pauses
 from aftercommit.extensions.operations.causation_queries import Traces, trace_query
 from aftercommit.extensions.operations.causation_tree import Node, summary
 from aftercommit.extensions.operations.command_history import latest_commands
+from aftercommit.extensions.operations.finding_subjects import nothing_but_ids
 from aftercommit.extensions.operations.replay import Replay
-from aftercommit.extensions.operations.subjects import nothing_but_ids
 from aftercommit.sql import tables
 from aftercommit.sql.claim_ends import LEASE_EXPIRED
 

@@ -5,8 +5,8 @@ import pytest
 from aftercommit.extensions.postgresql import autocommit
 from aftercommit.extensions.postgresql.outbox import AsyncpgOutbox
 from aftercommit.sql import tables
+from aftercommit.sql.delivery_store import SqlAlchemyOutbox, new_outbox
 from aftercommit.sql.exceptions import ConnectionLost, DatabaseUnavailable
-from aftercommit.sql.outbox import SqlAlchemyOutbox, new_outbox
 from anyio.lowlevel import checkpoint
 from sqlalchemy import make_url
 

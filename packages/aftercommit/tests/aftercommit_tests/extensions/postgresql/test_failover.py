@@ -7,10 +7,10 @@ from pathlib import Path
 import anyio
 import pytest
 from aftercommit import testing
-from aftercommit.extensions.postgresql import timeouts
+from aftercommit.extensions.postgresql import timeout_values
 from aftercommit.sql.database import Database
+from aftercommit.sql.delivery_store import new_outbox
 from aftercommit.sql.exceptions import DatabaseUnavailable
-from aftercommit.sql.outbox import new_outbox
 from anyio.pytest_plugin import FreePortFactory
 from sqlalchemy import text
 
@@ -139,7 +139,7 @@ async def test_who_only_listens_leaves_it_too(
     servers: tuple[Server, Server], url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An idle worker writes nothing, and nobody sends a notification to a standby."""
-    monkeypatch.setattr(timeouts, "RESPONSE_SECONDS", 0.5)
+    monkeypatch.setattr(timeout_values, "RESPONSE_SECONDS", 0.5)
     primary, standby = servers
     async with open_database(url, handler_timeout=1.0) as database, database.listen(lambda: None):
         await change(database, INSERT)

@@ -16,9 +16,9 @@ from aftercommit.errors import Unavailable
 from aftercommit.process.runtime import Shutdown
 from aftercommit.process.worker import Worker
 from aftercommit.sql.database import Database
+from aftercommit.sql.delivery_store import new_outbox
+from aftercommit.sql.lane_unblocking import unblock_heads
 from aftercommit.sql.lanes import PARTS, lock_keys, lock_lanes
-from aftercommit.sql.ordered_deliveries import unblock_heads
-from aftercommit.sql.outbox import new_outbox
 from aftercommit.sql.tables import deliveries
 from aftercommit.sql.transaction import Transaction
 from anyio.lowlevel import checkpoint

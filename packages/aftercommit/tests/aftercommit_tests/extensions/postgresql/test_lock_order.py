@@ -13,13 +13,17 @@ from uuid import UUID
 import anyio
 import psycopg
 import pytest
-from aftercommit.claims import Claim
+from aftercommit.deliveries import Claim
 from aftercommit.errors import DeliverySuperseded
 from aftercommit.extensions.operations import delivery_admin, handler_pauses
+from aftercommit.extensions.operations.erasing_events import (
+    StoredEvent,
+    end_deliveries,
+    redact_events,
+)
 from aftercommit.extensions.operations.exceptions import DeliveryNotFound
-from aftercommit.extensions.operations.redaction import StoredEvent, end_deliveries, redact_events
 from aftercommit.extensions.operations.replay import replay_of
-from aftercommit.handler_rows import Ordered
+from aftercommit.handler_entries import Ordered
 from aftercommit.sql import tables
 from aftercommit.sql.exceptions import DeliveryLocked
 

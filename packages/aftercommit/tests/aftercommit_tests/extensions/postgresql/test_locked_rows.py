@@ -10,13 +10,13 @@ from dataclasses import replace
 import anyio
 import psycopg
 import pytest
-from aftercommit.claims import Claim
+from aftercommit.deliveries import Claim
 from aftercommit.errors import DeliverySuperseded
-from aftercommit.handler_rows import Ordered
+from aftercommit.handler_entries import Ordered
 from aftercommit.process.runtime import Shutdown
 from aftercommit.process.worker import Worker
+from aftercommit.sql.delivery_store import SqlAlchemyOutbox
 from aftercommit.sql.exceptions import DeliveryLocked
-from aftercommit.sql.outbox import SqlAlchemyOutbox
 
 from aftercommit_tests.builders import PLAIN, POLICY, a_command, a_failure
 from aftercommit_tests.extensions.postgresql.server import ENOUGH_SECONDS, change_from_outside

@@ -8,9 +8,9 @@ import psycopg
 import pytest
 from aftercommit.extensions.postgresql.backend import StatementTimeout
 from aftercommit.extensions.postgresql.connections import server_settings
-from aftercommit.extensions.postgresql.timeouts import Timeouts
+from aftercommit.extensions.postgresql.timeout_values import Timeouts
+from aftercommit.sql.delivery_store import new_outbox
 from aftercommit.sql.exceptions import ConnectionLost, DatabaseUnavailable
-from aftercommit.sql.outbox import new_outbox
 from sqlalchemy import text
 
 from aftercommit_tests.builders import POLICY, a_failure

@@ -9,8 +9,8 @@ import sys
 from collections.abc import Collection
 
 import uvicorn
-from aftercommit.claims import Claim
-from aftercommit.sql.outbox import SqlAlchemyOutbox
+from aftercommit.deliveries import Claim
+from aftercommit.sql.delivery_store import SqlAlchemyOutbox
 
 
 async def die_if_due(

@@ -1,8 +1,8 @@
 """What happens to an event after it was stored: its deliveries and their life. Pure: no I/O.
 
 A delivery is one handler's share in one event: pending until the handler has done the work, and
-kept as history then. What comes next is decided here, and stored by `sql/outbox.py`; with asyncpg,
-`extensions/postgresql/outbox.sql` has the claim and the completion of effects.
+kept as history then. What comes next is decided here, and stored by `sql/delivery_store.py`; with
+asyncpg, `extensions/postgresql/outbox.sql` has the claim and the completion of effects.
 
 Every claim has a fencing token: the row's token grows with each claim, and when one is given back
 or taken away. Every write of a claim must find it unchanged, so a late owner cannot overwrite the
