@@ -48,7 +48,7 @@ async def no_op(event: UserRegistered) -> None:
 
 async def claim(application: Application) -> None:
     """Claim ten."""
-    assert len(await application.bus.outbox.claim(10, ["no_op"])) == 10
+    assert len(await application.bus.delivery_store.claim(10, ["no_op"])) == 10
 
 
 async def claims(urls: tuple[str, str], layout: dict[str, str], repeats: int) -> list[float]:

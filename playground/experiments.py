@@ -124,7 +124,7 @@ async def never_one_coupon_too_many(play: Playground, run: ExperimentRun) -> Non
     before = await counts.count_coupons(play.application.database)
     await run.step("register")
     users = await play.registrations.register_many(MANY)
-    await run.step("settle")
+    await run.step("complete")
     await _until_all(play, users, lambda row: row.is_settled)
     after = await counts.count_coupons(play.application.database)
     got = after.allocated - before.allocated
@@ -147,7 +147,7 @@ async def a_handler_added_later(play: Playground, run: ExperimentRun) -> None:
     options = ("--allow-side-effects", "--yes")
     await play.run("deliveries", "replay", NEW_HANDLER, *options, version=NEXT)
     await run.step("work")
-    filled = await wait_for(lambda: counts.settled_of(database, NEW_HANDLER))
+    filled = await wait_for(lambda: counts.completed_of(database, NEW_HANDLER))
     run.check("backfilled", is_so=filled >= past, count=filled, past=past)
     arrived = [each for each in play.mailboxes.received if not each.is_repeated]
     got = Counter(each.recipient for each in arrived if each.subject == SUBJECT)
@@ -244,7 +244,7 @@ EXPERIMENTS = {
     ),
     "coupons": Experiment(
         run=never_one_coupon_too_many,
-        steps=("coupons", "register", "settle"),
+        steps=("coupons", "register", "complete"),
         promise="Never one coupon too many, never two for one user",
         proof="tests/integration/test_races.py"
         "::test_never_one_coupon_too_many_and_never_two_for_one_user",

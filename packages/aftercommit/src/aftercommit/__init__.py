@@ -25,7 +25,7 @@ _NAMES = {
     "handler_entries": ["PUBLISH", "Later", "Ordered", "Unsubscribed", "on"],
     "handler_table": ["Handlers"],
     "observers": ["CompositeObserver", "Observer", "Outcome"],
-    "outbox": ["Outbox"],
+    "outbox.outbox": ["Outbox"],
     "ports": ["Publisher"],
     "process.app": ["App"],
     "cli.command_line": ["CommandLine"],
@@ -39,7 +39,7 @@ _NAMES = {
     "sql.database": ["Database"],
     "sql.exceptions": ["CommitOutcomeUnknown", "ConnectionLost"],
     "sql.migrations.history": ["History"],
-    "sql.delivery_store": ["new_outbox"],
+    "sql.delivery_store": ["new_delivery_store"],
     "sql.schema": ["ensure_schema"],
     "sql.tables": ["NAMING_CONVENTION", "UtcDateTime"],
     "sql.transaction": ["Refusals", "Transaction"],
@@ -48,7 +48,7 @@ _NAMES = {
 }
 __all__ = tuple(name for names in _NAMES.values() for name in names)
 _HOMES = {name: home for home, names in _NAMES.items() for name in names}
-_HOMES["Extensions"] = "process.until_0_2"  # deprecated
+_HOMES |= dict.fromkeys(["Extensions", "new_outbox"], "process.until_0_2")  # deprecated
 
 
 def __getattr__(name: str) -> Any:

@@ -23,7 +23,7 @@ from .handler_table import Handlers as Handlers
 from .observers import CompositeObserver as CompositeObserver
 from .observers import Observer as Observer
 from .observers import Outcome as Outcome
-from .outbox import Outbox as Outbox
+from .outbox.outbox import Outbox as Outbox
 from .ports import Publisher as Publisher
 from .process.app import App as App
 from .process.application import Application as Application
@@ -32,6 +32,7 @@ from .process.assembly import open_resources as open_resources
 from .process.parts import Extension as Extension
 from .process.parts import Parts as Parts
 from .process.until_0_2 import Extensions as Extensions
+from .process.until_0_2 import new_outbox as new_outbox
 from .repository import AggregateStore as AggregateStore
 from .repository import Repository as Repository
 from .settings import EngineSettings as EngineSettings
@@ -39,7 +40,7 @@ from .settings import Seconds as Seconds
 from .sources import Sources as Sources
 from .sql.aggregate_versions import ensure_versions as ensure_versions
 from .sql.database import Database as Database
-from .sql.delivery_store import new_outbox as new_outbox
+from .sql.delivery_store import new_delivery_store as new_delivery_store
 from .sql.exceptions import CommitOutcomeUnknown as CommitOutcomeUnknown
 from .sql.exceptions import ConnectionLost as ConnectionLost
 from .sql.migrations.history import History as History

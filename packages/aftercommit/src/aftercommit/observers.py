@@ -57,11 +57,11 @@ class Observer:
     PlaceOrder succeeded
     """
 
-    def command(self, envelope: CommandWork, seconds: float) -> Operation:
+    def command(self, work: CommandWork, seconds: float) -> Operation:
         """Watch the handler of a command."""
         return nullcontext()
 
-    def attempt(self, delivery: Claim, seconds: float) -> Operation:
+    def attempt(self, claim: Claim, seconds: float) -> Operation:
         """Watch an attempt of a delivery."""
         return nullcontext()
 

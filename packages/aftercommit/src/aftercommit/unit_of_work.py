@@ -20,9 +20,9 @@ MAX_DEPTH = 100  # events that may cause each other in a row: more are taken for
 class UnitOfWorkScope(Protocol):
     """One transaction, for one attempt to handle one message: rolled back, if not committed.
 
-    The same transaction settles the delivery, or records the command, so the effect of either
+    The same transaction completes the delivery, or records the command, so the effect of either
     happens exactly once. A command from outside that came without an id, and changed nothing, is
-    not recorded. One that a handler has returned is always recorded: it settles a delivery.
+    not recorded. One that a handler has returned is always recorded: it completes a delivery.
 
     There is one implementation, in `sql/unit_of_work.py`. This protocol is what an attempt needs of
     it: so what is decided about attempts is read, and imported, without SQLAlchemy.

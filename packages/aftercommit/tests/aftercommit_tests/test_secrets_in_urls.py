@@ -14,7 +14,7 @@ from aftercommit.cli.command_group import command_line as cli_of
 from aftercommit.errors import InvalidValue
 from aftercommit.extensions.brokers.broker_factory import new_brokers
 from aftercommit.extensions.brokers.channel_names import Channels
-from aftercommit.outbox import Outbox
+from aftercommit.outbox.outbox import Outbox
 from aftercommit.secret_text import SecretText, without_secrets
 from aftercommit.sql.database import backend_for
 from aftercommit.sql.database_url import parse_url, shown

@@ -8,7 +8,7 @@ from datetime import timedelta
 from aftercommit.codec import Codec
 from aftercommit.handler_entries import PUBLISH, Later, Ordered, Unsubscribed, on
 from aftercommit.handler_table import Handlers
-from aftercommit.outbox import Outbox
+from aftercommit.outbox.outbox import Outbox
 
 from aftercommit_tests.things.domain import (
     Command,

@@ -12,13 +12,13 @@ from simulation.mutants import Change, Mutation, main
 MUTATIONS = (
     # tokens: who has lost a claim can write nothing about it
     Mutation(
-        "a transaction settles a delivery whatever its token is, and so does a failure",
+        "a transaction completes a delivery whatever its token is, and so does a failure",
         "sql/claim_ends.py",
         'sa.bindparam(f"this_{column.name}") for column in CLAIM_COLUMNS)',
         'sa.bindparam(f"this_{column.name}") for column in CLAIM_COLUMNS[:2])',
     ),
     Mutation(
-        "a batch settles or releases deliveries whatever their tokens are",
+        "a batch completes or releases deliveries whatever their tokens are",
         "sql/claim_ends.py",
         "change_in_order(database, end, OF_THESE_CLAIMS, skip_locked=True)",
         "change_in_order(database, end, "
@@ -75,8 +75,8 @@ MUTATIONS = (
     Mutation(
         "a transaction commits though it has lost its delivery",
         "sql/delivery_store.py",
-        "self._complete_this, ClaimKey.of(delivery).params) != 1",
-        "self._complete_this, ClaimKey.of(delivery).params) > 1",
+        "self._complete_this, ClaimKey.of(claim).params) != 1",
+        "self._complete_this, ClaimKey.of(claim).params) > 1",
     ),
     Mutation(
         "a failure of a claim that is lost is in the history all the same",
@@ -150,8 +150,8 @@ MUTATIONS = (
     Mutation(
         "what fails is parked one attempt too late",
         "deliveries.py",
-        "delivery.attempt >= self.max_attempts",
-        "delivery.attempt > self.max_attempts",
+        "claim.attempt >= self.max_attempts",
+        "claim.attempt > self.max_attempts",
     ),
     Mutation(
         "what is refused for ever is tried again",
@@ -201,7 +201,7 @@ MUTATIONS = (
     Mutation(
         "a failure is not stored",
         "attempt.py",
-        "await self._last_write(partial(self.outbox.record_failure, failure), [claim], report)",
+        "await self._last_write(write, [claim], report)",
         "pass",
     ),
     Mutation(
@@ -231,7 +231,7 @@ MUTATIONS = (
     Mutation(
         "last writes that came too late are forgotten",
         "attempt.py",
-        "report.keep(claims, if_cancelled or write, settles=settles)",
+        "report.keep(claims, if_cancelled or write, completes=completes)",
         "pass",
     ),
     Mutation(
@@ -243,8 +243,8 @@ MUTATIONS = (
     Mutation(
         "of a claim it is the last of its last writes that is made up for, and not the first",
         "deliveries.py",
-        "self.unwritten.setdefault(names, LastWrite(write, settles))",
-        "self.unwritten[names] = LastWrite(write, settles)",
+        "self.unwritten.setdefault(names, LastWrite(write, completes))",
+        "self.unwritten[names] = LastWrite(write, completes)",
     ),
     Mutation(
         "a last write is not made again while the database is away",
@@ -259,13 +259,13 @@ MUTATIONS = (
         "pass",
     ),
     Mutation(
-        "a settlement that is cancelled claims the next one of its lane for nobody",
+        "a completion that is cancelled claims the next one of its lane for nobody",
         "attempt.py",
-        "alone = partial(settle, follow=False)",
-        "alone = settle",
+        "alone = partial(write, follow=False)",
+        "alone = write",
     ),
     Mutation(
-        "a settlement that is made again finds that another process has it",
+        "a completion that is made again finds that another process has it",
         "sql/delivery_states.py",
         "~PARKED if again else PENDING",
         "PENDING",
@@ -349,9 +349,9 @@ MUTATIONS = (
         '                    logger.info("never mind")\n',
     ),
     Mutation(
-        "a delivery is settled after its transaction, in one of its own",
+        "a delivery is completed after its transaction, in one of its own",
         "sql/unit_of_work.py",
-        "claims += await outbox.settle_in(transaction, completes, is_free=is_free)",
+        "claims += await delivery_store.complete_in(transaction, completes, is_free=is_free)",
         "pass",
         also=[
             Change(
@@ -359,9 +359,9 @@ MUTATIONS = (
                 "                await transaction.commit()\n",
                 "                await transaction.commit()\n"
                 "            if completes:\n"
-                "                async with outbox.database.write_transaction() as another:\n"
-                "                    claims += await outbox.settle_in(another, completes)\n"
-                "                    await another.commit()\n",
+                "                async with delivery_store.database.write_transaction() as own:\n"
+                "                    claims += await delivery_store.complete_in(own, completes)\n"
+                "                    await own.commit()\n",
             )
         ],
     ),
@@ -394,9 +394,9 @@ MUTATIONS = (
     Mutation(
         "a unit of work stores one of its events, and not the others",
         "sql/unit_of_work.py",
-        "            claims = [*await outbox.store(transaction, events, deliveries)]\n",
+        "            claims = [*await delivery_store.store(transaction, events, deliveries)]\n",
         "            its = [each for each in deliveries if each.envelope in events[:1]]\n"
-        "            claims = [*await outbox.store(transaction, events[:1], its)]\n",
+        "            claims = [*await delivery_store.store(transaction, events[:1], its)]\n",
     ),
     Mutation(
         "an error of the database that a handler swallows is forgotten",
@@ -405,7 +405,7 @@ MUTATIONS = (
         "self._failure = None",
     ),
     Mutation(
-        "a reply is stored, and its delivery is not settled",
+        "a reply is stored, and its delivery is not completed",
         "attempt.py",
         "self.envelopes.of_command(answer, origin, claim)",
         "self.envelopes.of_command(answer, origin)",
@@ -453,7 +453,7 @@ MUTATIONS = (
         "a reply that meets a conflict is given up",
         "attempt.py",
         "                if not limit.allows_another_run(pause):",
-        "                if not isinstance(work, Claim) and work.settles:\n"
+        "                if not isinstance(work, Claim) and work.completes:\n"
         "                    raise\n"
         "                if not limit.allows_another_run(pause):",
         also=[
@@ -498,7 +498,7 @@ MUTATIONS = (
     Mutation(
         "nobody looks at pauses before an attempt",
         "sql/delivery_store.py",
-        "if current_time() - delivery.leased_at > PAUSES_SECONDS:",
+        "if current_time() - claim.leased_at > PAUSES_SECONDS:",
         "if False:",
     ),
     Mutation(
@@ -652,7 +652,7 @@ MUTATIONS = (
     Mutation(
         "a handler with a transaction does not let its lane go on",
         "sql/delivery_store.py",
-        "return await self._ordered().go_on(transaction, delivery, is_free=is_free)",
+        "return await self._ordered().go_on(transaction, claim, is_free=is_free)",
         "return ()",
     ),
     Mutation(
@@ -662,7 +662,7 @@ MUTATIONS = (
         "if False:",
     ),
     Mutation(
-        "a settlement that is made again unblocks the next one again",
+        "a completion that is made again unblocks the next one again",
         "sql/ordered_deliveries.py",
         "if completed.is_new:",
         "if True:",
@@ -740,8 +740,8 @@ MUTATIONS = (
         "sql/lane_unblocking.py",
         'await transaction.execute_dml(not_first.update(IN_THESE_LANES), {"lanes": some})',
         "pass",
-        expected="two can begin after a change in SQL, or if a process of 0.2 has settled again "
-        "what it had settled; neither is simulated",
+        expected="two can begin after a change in SQL, or if a process of 0.2 has completed again "
+        "what it had completed; neither is simulated",
     ),
     Mutation(
         "a worker unblocks no lane that stands still",
@@ -762,26 +762,26 @@ MUTATIONS = (
     Mutation(
         "events are stored in lanes that are not locked",
         "sql/unit_of_work.py",
-        "locked = await lock_lanes(transaction, outbox.database, lanes, if_free=own)",
-        "locked = await lock_lanes(transaction, outbox.database, [], if_free=own)",
+        "locked = await lock_lanes(transaction, delivery_store.database, lanes, if_free=own)",
+        "locked = await lock_lanes(transaction, delivery_store.database, [], if_free=own)",
         database="postgresql",
     ),
     Mutation(
-        "who settles takes its lane for free",
+        "who completes takes its lane for free",
         "sql/ordered_deliveries.py",
         "        if not is_free:\n",
         "        if False:\n",
         database="postgresql",
     ),
     Mutation(
-        "who settles waits for its lane",
+        "who completes waits for its lane",
         "sql/ordered_deliveries.py",
         "await lock_lanes(transaction, self._database, (), if_free=lane)",
         "await lock_lanes(transaction, self._database, lane, if_free=lane)",
         database="postgresql",
     ),
     Mutation(
-        "a lane that was not free when a delivery was settled stands still",
+        "a lane that was not free when a delivery was completed stands still",
         "sql/ordered_deliveries.py",
         'transaction.afterwards(partial(unblock_soon, self._database, ended.lane or ""))',
         "pass",
@@ -845,7 +845,7 @@ MUTATIONS = (
     ),
     Mutation(
         "last writes wait for what somebody has locked",
-        "extensions/postgresql/outbox.sql",
+        "extensions/postgresql/asyncpg_delivery_store.sql",
         "FOR UPDATE OF delivery SKIP LOCKED  -- what somebody has locked",
         "FOR UPDATE OF delivery  -- what somebody has locked",
         database="postgresql",
@@ -869,14 +869,14 @@ MUTATIONS = (
     ),
     Mutation(
         "PostgreSQL: a claim leaves the token as it is",
-        "extensions/postgresql/outbox.sql",
+        "extensions/postgresql/asyncpg_delivery_store.sql",
         "SET token = delivery.token + 1,",
         "SET token = delivery.token,",
         database="postgresql",
     ),
     Mutation(
-        "PostgreSQL: a batch settles deliveries whatever their tokens are",
-        "extensions/postgresql/outbox.sql",
+        "PostgreSQL: a batch completes deliveries whatever their tokens are",
+        "extensions/postgresql/asyncpg_delivery_store.sql",
         " AND delivery.token = claim.token\n",
         "\n",
         database="postgresql",

@@ -43,7 +43,7 @@ class OrderedDeliveries:
         is_fresh = row.owner.is_(None), row.attempts < policy.max_attempts
         self._claim = claim.update(OF_THESE_CLAIMS, *is_fresh).returning(deliveries)
 
-    async def settle(self, delivery: Claim, *, follow: bool) -> Sequence[Claim]:
+    async def complete(self, claim: Claim, *, follow: bool) -> Sequence[Claim]:
         """Mark a delivery as done that has no transaction of its own, and go on in its lane.
 
         If this claim had done it already, and its answer was lost, the lane has gone on since then,
@@ -53,16 +53,16 @@ class OrderedDeliveries:
         :raises DeliveryLocked: if somebody has locked its row
         """
         async with self._database.write_transaction(Writer.REPLY) as transaction:
-            lane = [delivery.lane or ""]
+            lane = [claim.lane or ""]
             is_free = await lock_lanes(transaction, self._database, (), if_free=lane)
-            this = ClaimKey.of(delivery).params
+            this = ClaimKey.of(claim).params
             completed = (await transaction.execute(self._complete, this)).first()
             if completed is None:
-                raise await why_missed(transaction, self._database, delivery, self._done)
+                raise await why_missed(transaction, self._database, claim, self._done)
             claims: Sequence[Claim] = ()
             if completed.is_new:
                 goes_on = {"follow": follow, "is_free": bool(is_free)}
-                claims = await self.go_on(transaction, delivery, **goes_on)
+                claims = await self.go_on(transaction, claim, **goes_on)
             await transaction.commit()
         return claims
 

@@ -158,9 +158,9 @@ async def deliver_due(application: Application) -> Report:
     >>> anyio.run(main).failures
     []
     """
-    outbox, handlers = application.bus.outbox, list(application.bus.registry.events)
+    delivery_store, handlers = application.bus.delivery_store, list(application.bus.registry.events)
     report = Report()
-    while claims := await outbox.claim(CLAIMED_AT_ONCE, handlers):
+    while claims := await delivery_store.claim(CLAIMED_AT_ONCE, handlers):
         result = await application.bus.run(claims)
         report.events += result.events
         report.failures += result.failures

@@ -121,7 +121,7 @@ async def test_both_commands_of_a_deadlock_succeed(world: World) -> None:
 
 
 @pytest.mark.parametrize("state", RACES.values(), ids=RACES)
-async def test_a_conflict_of_the_settlement_repeats_no_effect(world: World, state: str) -> None:
+async def test_a_conflict_of_the_completion_repeats_no_effect(world: World, state: str) -> None:
     """Such as with an operator's decision about the same deliveries."""
     called: list[IdempotencyKey] = []
 

@@ -1,4 +1,4 @@
-"""The outbox on asyncpg: it claims and settles by the statements in `delivery_store.sql`."""
+"""Deliveries on asyncpg: claimed and completed by statements in the file `.sql` beside."""
 
 import logging
 import re
@@ -27,8 +27,8 @@ NO_TIME = InvalidPayload("an event", "its time is not within the years 1 to 9999
 logger = logging.getLogger(__name__)
 
 
-class AsyncpgOutbox(delivery_store.SqlAlchemyOutbox):
-    """The outbox of PostgreSQL, where most of what workers ask for is asked for in this way."""
+class AsyncpgDeliveryStore(delivery_store.SqlAlchemyDeliveryStore):
+    """The deliveries in PostgreSQL: most of what workers ask for is asked for in this way."""
 
     def __init__(
         self, statements: SingleStatements, database: Database, policy: DeliveryPolicy
@@ -70,7 +70,7 @@ class AsyncpgOutbox(delivery_store.SqlAlchemyOutbox):
 
     async def _complete_all(self, claims: Sequence[ClaimKey]) -> set[ClaimKey]:
         ids, handlers, tokens = map(list, zip(*claims, strict=True))
-        rows = await self._execute("settle", event_ids=ids, handlers=handlers, tokens=tokens)
+        rows = await self._execute("complete", event_ids=ids, handlers=handlers, tokens=tokens)
         return {ClaimKey(row["event_id"], row["handler"], row["token"]) for row in rows}
 
     async def _execute(

@@ -89,7 +89,7 @@ forgotten AS (  -- the last ten of an outcome are kept; this does not see the on
 SELECT claimed.*, event.*, claimed.handler AS subscriber  -- both have a handler: event's causes it
 FROM claimed LEFT JOIN aftercommit_events AS event ON event.id = claimed.event_id AND claimed.problem IS NULL
 
--- name: settle
+-- name: complete
 WITH these AS MATERIALIZED (  -- locked in the order of their keys, as by all who lock several of them
     SELECT delivery.event_id, delivery.handler
     FROM aftercommit_deliveries AS delivery
