@@ -31,8 +31,8 @@ from allocation.bootstrap import bootstrap
 from allocation.config import Settings
 from allocation.entrypoints.app import APP
 from tests.builders import a_registration
-from tools.files import ROOT
 from tools.reference_pages import as_anchor
+from tools.repository import ROOT
 
 pytestmark = pytest.mark.anyio
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from allocation.config import DAY, Settings
 from checks.tutorials import PATCH, TUTORIAL
-from tools.files import ROOT
 from tools.generated import PAGES, brought_up_to_date
 from tools.reference_pages import PROOFS, as_anchor, promises
+from tools.repository import ROOT
 
 QUOTED = re.compile(r"^<!-- from (\S+) -->\n```python\n(.*?)```", re.MULTILINE | re.DOTALL)
 

@@ -6,8 +6,8 @@ import sys
 from aftercommit.cli.error_handling import exit_code
 from aftercommit.errors import has_kind, is_permanent, kind_of, slug_of
 
-from tools.files import ROOT
 from tools.generated import all_errors
+from tools.repository import ROOT
 
 KNOWN = all_errors()
 OURS = [error for error in KNOWN if error.__module__.startswith("allocation.")]

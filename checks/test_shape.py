@@ -4,7 +4,7 @@ import subprocess
 import sys
 
 from checks import shape
-from tools.files import ROOT
+from tools.repository import ROOT
 
 TOO_LONG = "shorten it, or raise the limit in checks/shape.py"
 

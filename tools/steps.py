@@ -14,8 +14,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from tools.files import ROOT
 from tools.generated import write_run
+from tools.repository import ROOT
 
 FOLDER = ROOT / "docs" / "steps"
 STEPS = sorted(FOLDER.glob("[0-9]_*.py"))

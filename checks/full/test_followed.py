@@ -13,7 +13,7 @@ import pytest
 from checks.consoles import shows
 from checks.copies import copy_project
 from checks.tutorials import BY_HAND, PATCH, TUTORIAL, tutorial
-from tools.files import ROOT
+from tools.repository import ROOT
 
 MYPY_CACHE = ".mypy_cache"
 TIMEOUT_SECONDS = 800  # for busy machines; a minute on a quiet one
@@ -125,7 +125,7 @@ def test_the_finished_use_case_passes_what_every_change_has_to_pass(copy: Copy) 
 
     copy.run("git", "apply", str(PATCH))
     made = copy.python("-m", "tools.migration", NAME=name)
-    written = copy.python("-m", "tools.language")
+    written = copy.python("-m", "tools.message_compatibility")
     copy.python("-m", "tools.generated")
 
     assert f"_{name.lower().replace(' ', '_')}.py" in made

@@ -5,8 +5,8 @@ import re
 import pytest
 from mermaidx import render  # type: ignore[import-untyped]  # it has no stubs
 
-from tools.files import ROOT
 from tools.generated import PAGES
+from tools.repository import ROOT
 
 DIAGRAMS = {
     diagram: f"{page.relative_to(ROOT)}-{number}"

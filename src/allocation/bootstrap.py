@@ -21,7 +21,7 @@ from aftercommit import (
     Observer,
     bind,
     ensure_schema,
-    new_outbox,
+    new_delivery_store,
     open_resources,
     open_unit_of_work,
 )
@@ -85,12 +85,12 @@ async def bootstrap(
         envelopes = EnvelopeFactory(
             codec=app.codec(), subscriptions=table.subscriptions(settings), new_id=uuid4, now=now
         )
-        outbox = new_outbox(database, settings)
+        delivery_store = new_delivery_store(database, settings)
         at_once = max(settings.max_handlers, settings.worker_concurrency)
         bus = MessageBus(
             registry=registry,
-            new_uow=partial(open_unit_of_work, outbox, SqlAlchemyUnitOfWork),
-            outbox=outbox,
+            new_uow=partial(open_unit_of_work, delivery_store, SqlAlchemyUnitOfWork),
+            delivery_store=delivery_store,
             policy=settings,
             slots=Semaphore(at_once, fast_acquire=True),
             envelopes=envelopes,
