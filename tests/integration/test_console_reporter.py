@@ -1,0 +1,61 @@
+"""The lines that a person reads of what happens, also of what has no line of its own yet."""
+
+import pytest
+from aftercommit import Handlers, on
+
+from allocation.bootstrap import bootstrap
+from allocation.config import Settings
+from allocation.domain.commands import RecordBounce, RegisterUser
+from allocation.domain.events import UserRegistered
+from allocation.entrypoints.app import APP
+from allocation.entrypoints.console_reporter import ConsoleReporter
+from allocation.service_layer.handlers import (
+    record_bounce,
+    refresh_user_view,
+    register_user,
+    send_welcome_email,
+)
+from allocation.user_import.handler import import_users
+from allocation.user_import.model import ImportUsers, UsersImported
+from tests.builders import an_import
+from tests.email_senders import RecordingEmailSender
+
+
+async def send_letter(event: UserRegistered) -> None:
+    """Do what no line is written for."""
+
+
+NEW = Handlers(
+    commands=[
+        on(ImportUsers, import_users),
+        on(RegisterUser, register_user),
+        on(RecordBounce, record_bounce),
+    ],
+    events=[
+        on(UserRegistered, send_letter, send_welcome_email, refresh_user_view),
+        on(UsersImported),
+    ],
+)
+
+
+@pytest.mark.anyio
+async def test_a_new_command_or_handler_is_printed_in_the_words_of_its_name(
+    app_settings: Settings, emails: RecordingEmailSender
+) -> None:
+    """A developer who adds a use case need not think of the output. A read model has no line."""
+    lines: list[str] = []
+    reporter = ConsoleReporter(lines.append)
+    command = an_import(("a secret", "ivan@example.com"))
+
+    opening = bootstrap(APP, app_settings, handlers=NEW, notifications=emails, observers=[reporter])
+    async with opening as app:
+        for _ in range(2):
+            await app.bus.handle(command)
+
+    imported, *followed, again = lines
+    letter, welcome = sorted(followed)
+    assert imported == f"[Allocation]     import users {command.import_id}"
+    assert letter.startswith("[Allocation]     send letter ")
+    assert welcome == "[Email Service]  welcome e-mail sent to ivan@example.com"
+    assert again == f"{imported}; no event followed"
+    assert "secret" not in "".join(lines)
