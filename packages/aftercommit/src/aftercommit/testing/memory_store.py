@@ -51,5 +51,7 @@ class MemoryStore:
         return found
 
     def pull_events(self) -> list[Any]:
-        """Return the events that a commit would store, aggregate by aggregate."""
-        return [event for each in filter(is_aggregate, self.seen) for event in each.pull_events()]
+        """Return the events that a commit would store: of what was seen, and of its new parts."""
+        parts = [part for each in filter(is_aggregate, self.seen) for part in each.new_parts]
+        whole = filter(is_aggregate, [*self.seen, *parts])
+        return [event for each in whole for event in each.pull_events()]
