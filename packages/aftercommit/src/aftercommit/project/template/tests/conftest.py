@@ -11,8 +11,6 @@ from shop.bootstrap import bootstrap
 from shop.config import Settings
 from shop.entrypoints.app import APP
 
-pytest.register_assert_rewrite("tests.statistics_contract")
-
 
 @dataclass
 class SentEmails:

@@ -9,7 +9,7 @@ from shop.service_layer.unit_of_work import UnitOfWork
 
 
 class MemoryStatistics:
-    """The statistics, a dictionary. They keep to `StatisticsContract`, as the table does."""
+    """The statistics, a dictionary. They promise what the table does: see `count_some`."""
 
     def __init__(self) -> None:
         self.numbers = Counter[str]()

@@ -20,7 +20,8 @@ from shop.service_layer.handlers import (
 )
 
 from tests.conftest import SentEmails
-from tests.unit.memory import MemoryUnitOfWork
+from tests.statistics_contract import count_some
+from tests.unit.memory import MemoryStatistics, MemoryUnitOfWork
 
 pytestmark = pytest.mark.anyio
 
@@ -105,6 +106,13 @@ async def test_orders_are_counted() -> None:
     await count_cancellation(cancelled(order), uow)
 
     assert uow.counted.numbers == {"placed": 1, "cancelled": 1}
+
+
+async def test_statistics_in_memory_count_as_those_in_a_database_do() -> None:
+    """Or the test before would prove nothing. `test_database.py` has the other half."""
+    statistics = MemoryStatistics()
+
+    assert await count_some(statistics) == statistics.numbers
 
 
 async def test_an_order_is_confirmed(emails: SentEmails) -> None:
