@@ -8,8 +8,18 @@ from uuid import UUID, uuid4
 import pytest
 from aftercommit import IdempotencyKey
 
-from shop.domain.messages import CancelOrder, OrderCancelled, OrderPlaced, PlaceOrder
-from shop.domain.orders import Order, OrderIdTaken, OrderNotFound, TooManyPieces
+from shop.domain.messages import (
+    CancelOrder,
+    OrderCancelled,
+    OrderPlaced,
+    PlaceOrder,
+)
+from shop.domain.orders import (
+    Order,
+    OrderIdTaken,
+    OrderNotFound,
+    TooManyPieces,
+)
 from shop.service_layer.handlers import (
     ask_for_feedback,
     cancel_order,
