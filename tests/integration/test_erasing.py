@@ -5,6 +5,7 @@ The last tests are about what an erasure replaces around events: ids of messages
 
 from collections.abc import AsyncIterator, Collection, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -16,6 +17,8 @@ from aftercommit.claims import Claim, Failure
 from aftercommit.extensions.operations import handler_pauses
 from aftercommit.extensions.operations.decisions import Decision
 from aftercommit.extensions.operations.redaction import handlers_with_effects
+from aftercommit.extensions.smtp.maildir import remove_emails
+from aftercommit.extensions.smtp.settings import mail_folder
 from aftercommit.sql import tables
 from anyio import to_thread
 
@@ -27,8 +30,15 @@ from allocation.domain.commands import RecordBounce
 from allocation.domain.events import UserId
 from allocation.domain.users import UserNotFound
 from allocation.entrypoints.app import APP
-from allocation.erase_user.erasure import ADDRESSES, NAMES, NOT_DONE, Person, erase, find_person
-from allocation.erase_user.kept_emails import remove_emails
+from allocation.erase_user.erasure import (
+    ADDRESSES,
+    NAMES,
+    NOT_DONE,
+    Person,
+    comparable,
+    erase,
+    find_person,
+)
 from allocation.messages import CODEC
 from allocation.service_layer.handlers import HANDLERS
 from tests.builders import a_batch, a_change, a_registration, a_user_id
@@ -130,13 +140,22 @@ async def columns_with(app: Application, texts: Collection[str]) -> dict[str, se
     return found
 
 
+def folder_of(settings: Settings) -> Path:
+    """Return where e-mails are kept."""
+    folder = mail_folder(settings)
+    assert folder
+    return folder
+
+
 async def removed(settings: Settings, person: Person) -> int:
-    return await to_thread.run_sync(remove_emails, Path(str(settings.mail_folder)), person)
+    ids, to = person.event_ids, person.addresses
+    removing = partial(remove_emails, of_events=ids, to=to, comparable=comparable)
+    return await to_thread.run_sync(removing, folder_of(settings))
 
 
 async def files_with(settings: Settings, *texts: str) -> int:
     """Count the kept e-mails with one of the texts in it."""
-    files = [file async for file in anyio.Path(str(settings.mail_folder)).glob("*/*")]
+    files = [file async for file in anyio.Path(folder_of(settings)).glob("*/*")]
     kept = [(await file.read_text("utf-8")).casefold() for file in files]
     return sum(any(text in email for text in texts) for email in kept)
 
@@ -306,7 +325,7 @@ async def test_kept_emails_are_found_without_their_events(
     await change(app, *pruned)
 
     person = await find_person(app.database, ANNA.user_id)
-    another = anyio.Path(str(each_settings.mail_folder), "new", "another")
+    another = anyio.Path(folder_of(each_settings), "new", "another")
     await another.write_text(f"To: {NEW}\n\nHello\n")
 
     hers = await files_with(each_settings, OLD.casefold(), NEW)

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from aftercommit_tests.extensions.smtp.sending import keeping
 
-from tests.integration.smtp.sending import keeping
 from tests.project.mail_server import MailServer
 from tests.project.processes import Application
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING
 
 from aftercommit import App, command_line
@@ -14,22 +13,15 @@ if TYPE_CHECKING:
 
     from allocation.config import Settings
 
-logger = logging.getLogger(__name__)
-
-
-def warn_operators(settings: Settings, *, delivers: bool) -> None:
-    """Log where e-mails stay, if they are to be sent and are not."""
-    if delivers and settings.mail_folder:
-        logger.warning("e-mails are not sent, but kept in %s", settings.mail_folder)
-
 
 def reporter(settings: Settings) -> Observer:
     """Return what prints on the console what happens."""
     import click
+    from aftercommit.extensions.smtp.settings import mail_folder
 
     from allocation.entrypoints.console_reporter import ConsoleReporter
 
-    return ConsoleReporter(click.echo, settings.mail_folder)
+    return ConsoleReporter(click.echo, mail_folder(settings))
 
 
 APP: App[Settings] = App(
@@ -42,13 +34,8 @@ APP: App[Settings] = App(
     open="allocation.bootstrap:bootstrap",
     database_url="sqlite:///allocation.db",
     reporter=reporter,
-    warn_operators=warn_operators,
     extensions=EXTENSIONS,
     page_scripts=["/register-form.js"],
-    options={
-        "--mail-url": "Where e-mails go: maildir:FOLDER or smtp://user:password@host:port or"
-        " smtps://user:password@host:port. Default: allocation-mail, beside the SQLite file"
-    },
     commands={
         "Use": {
             "allocation.entrypoints.users:register_user": (

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import astuple
+from pathlib import Path
 from typing import Any
 
 from aftercommit import Observer, Outcome
@@ -62,7 +63,7 @@ class ConsoleReporter(Observer):
     E-mails were sent, or kept in `mail_folder` if there is one.
     """
 
-    def __init__(self, print_line: Callable[[str], None], mail_folder: str | None = None) -> None:
+    def __init__(self, print_line: Callable[[str], None], mail_folder: Path | None = None) -> None:
         self._print = print_line
         kept = f" kept in {mail_folder}" if mail_folder else ""
         self._emails = {"sent": "" if kept else " sent", "kept": kept}

@@ -1,6 +1,6 @@
 """The command `erase-user`."""
 
-from pathlib import Path
+from functools import partial
 from uuid import UUID
 
 import click
@@ -8,13 +8,14 @@ from aftercommit import Application, CommandLine
 from aftercommit.extensions.operations.cli_parts import decided, is_wanted
 from aftercommit.extensions.operations.decisions import Decision
 from aftercommit.extensions.operations.redaction import handlers_with_effects
+from aftercommit.extensions.smtp.maildir import remove_emails
+from aftercommit.extensions.smtp.settings import mail_folder
 from aftercommit.terminal.printing import pluralize
 from anyio import to_thread
 
 from allocation.config import Settings
 from allocation.domain.events import UserId
-from allocation.erase_user.erasure import Person, erase, find_person
-from allocation.erase_user.kept_emails import remove_emails
+from allocation.erase_user.erasure import Person, comparable, erase, find_person
 
 
 @click.command()
@@ -38,8 +39,11 @@ def erase_user(cli: CommandLine[Settings], user_id: UUID, yes: bool, decision: D
         return
 
     async def remove(person: Person) -> int:
-        folder = settings.mail_folder
-        return await to_thread.run_sync(remove_emails, Path(folder), person) if folder else 0
+        if (folder := mail_folder(settings)) is None:
+            return 0
+        ids, to = person.event_ids, person.addresses
+        removing = partial(remove_emails, folder, of_events=ids, to=to, comparable=comparable)
+        return await to_thread.run_sync(removing)
 
     async def work(application: Application) -> tuple[int, int]:
         database, effects = application.database, handlers_with_effects(application)

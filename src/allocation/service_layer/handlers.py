@@ -21,9 +21,13 @@ from allocation.domain.coupons import BatchReference, CouponBatch, CouponCode, Q
 from allocation.domain.users import User
 from allocation.domain.values import EmailAddress, PersonName
 from allocation.service_layer import emails
-from allocation.service_layer.ports import EmailSender, FindContact, FindCouponHolder
+from allocation.service_layer.ports import (
+    EmailSender,
+    FindContact,
+    FindCouponHolder,
+    UserMailer,
+)
 from allocation.service_layer.unit_of_work import UnitOfWork
-from allocation.service_layer.user_mailer import UserMailer
 from allocation.user_import.handler import import_users
 from allocation.user_import.model import ImportUsers, UsersImported
 

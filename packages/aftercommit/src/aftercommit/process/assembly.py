@@ -26,6 +26,9 @@ from aftercommit.sql.outbox import new_outbox
 from aftercommit.sql.schema import ensure_schema
 from aftercommit.sql.unit_of_work import open_unit_of_work
 
+EffectPorts = Callable[[Database, Mapping[str, Callable[[], Any]]], Mapping[str, Any]]
+"""Returns the effect ports of an application: of its database, and of what makes an extension's."""
+
 
 class Resources(NamedTuple):
     """What the parts of an application have opened."""
@@ -77,10 +80,11 @@ async def open_application(
     new_uow: Callable[..., Any],
     *,
     handlers: Handlers[Any, Any] | None = None,
-    effect_ports: Mapping[str, Any] = NOTHING,
+    effect_ports: Mapping[str, Any] | EffectPorts = NOTHING,
     queries: Mapping[str, Callable[..., Any]] = NOTHING,
     constants: Mapping[str, Any] = NOTHING,
     observers: Sequence[Observer] = (),
+    delivers: bool = True,
     open_uow: Callable[..., AbstractAsyncContextManager[Any]] = open_unit_of_work,
     transaction: str = "uow",
     beside_others: bool = False,
@@ -89,39 +93,43 @@ async def open_application(
     """Open everything the settings ask for, and close it at the end, also when cancelled.
 
     `new_uow` makes the unit of work of a transaction. For what handlers may ask see
-    `Dependencies`; each query is given the database first. For `beside_others` see `ensure_schema`.
-    A test has `sources` of its own.
+    `Dependencies`; each query is given the database first. Effect ports go before those of
+    extensions that have the same name. For `beside_others` see `ensure_schema`. A test has
+    `sources` of its own.
 
     :raises InvalidValue: if a setting is not acceptable
     :raises WiringError: if a handler cannot work: it asks for what nobody provides, say
     :raises Unavailable: if the database cannot be used as it is
 
-    >>> import anyio, pathlib
+    >>> import anyio
     >>> from aftercommit import open_application
     >>> from shop import views
-    >>> from shop.adapters.maildir import MaildirEmailSender
     >>> from shop.adapters.unit_of_work import SqlAlchemyUnitOfWork
     >>> from shop.entrypoints.app import APP
-    >>> ports = {"emails": MaildirEmailSender(pathlib.Path("mails"))}
     >>> queries = {"is_cancelled": views.is_cancelled}
     >>> async def main():
-    ...     opening = open_application(
-    ...         APP, APP.load({}), SqlAlchemyUnitOfWork, effect_ports=ports, queries=queries
-    ...     )
-    ...     async with opening as application:
-    ...         return len(application.handlers)
+    ...     settings = APP.load({})
+    ...     async with open_application(APP, settings, SqlAlchemyUnitOfWork, queries=queries) as it:
+    ...         return len(it.handlers)
     >>> anyio.run(main)
     4
     """
     opening = open_resources(app, settings, observers=observers, sources=sources)
     async with opening as (database, publishers, instrumentation):
         port = instrumentation.port
+        offered = {
+            name: partial(make, settings, delivers=delivers)
+            for each in app.parts
+            for name, make in each.ports.items()
+        }
+        own = effect_ports(database, offered) if callable(effect_ports) else effect_ports
+        ports = {name: make() for name, make in offered.items() if name not in own} | {**own}
         to_publish = {name: port(name, publisher) for name, publisher in publishers.items()}
         table = (handlers or app.handlers()).publishing_to(to_publish)
         dependencies = Dependencies(
             effect_ports={
                 name: None if value is None else port(name, value)  # what is empty is not false
-                for name, value in effect_ports.items()
+                for name, value in ports.items()
             },
             queries={name: partial(query, database) for name, query in queries.items()},
             constants=constants,
