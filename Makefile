@@ -111,7 +111,7 @@ format: $(TEST)  ## Format the code and fix what can be fixed
 
 language: $(TEST)  ## Format, and write what is made from messages and errors: golden files, parts of the docs
 	@$(BIN)/ruff format -q . && $(BIN)/ruff check --fix-only -q .  # lines are counted
-	@$(BIN)/python -m tools.language
+	@$(BIN)/python -m tools.message_compatibility
 	@$(BIN)/python -m tests.project.generated
 
 migration: $(TEST)  ## Make a migration from the tables: make migration NAME="Users have a colour"

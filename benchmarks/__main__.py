@@ -25,7 +25,7 @@ from benchmarks import (
     worker,
 )
 from benchmarks.measuring import Effort, Row, Topic, Unavailable, measure
-from benchmarks.page import figure, parts, ratio
+from benchmarks.performance_tables import figure, parts, ratio
 from benchmarks.results import Measured
 from tests.project import generated
 

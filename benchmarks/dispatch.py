@@ -1,7 +1,7 @@
 """Measures the bus alone: events a second, handed to handlers that do nothing.
 
-The outbox does nothing either. The limit is a task group of AnyIO that runs the same handlers, one
-task for each.
+What stores deliveries does nothing either. The limit is a task group of AnyIO that runs the same
+handlers, one task for each.
 """
 
 from collections.abc import Callable, Collection, Coroutine, Iterator, Sequence
@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 import anyio
-from aftercommit.claims import Claim, Failure
+from aftercommit.deliveries import Claim, Failure
 
 from allocation.domain.events import Event, UserRegistered
 from benchmarks.application import handled_by, opened, rate, registration, settings_for
@@ -21,10 +21,10 @@ NEVER = {"lease_seconds": 10**6, "handler_timeout_seconds": 10**5}
 NoOp = Callable[[Event | None], Coroutine[Any, Any, None]]
 
 
-class NoOutbox:
+class NoDeliveryStore:
     """Takes note of nothing, and owes nothing."""
 
-    async def settle(self, delivery: Claim, *, follow: bool = True) -> Sequence[Claim]:
+    async def complete(self, delivery: Claim, *, follow: bool = True) -> Sequence[Claim]:
         """Forget it."""
         return ()
 
@@ -69,7 +69,7 @@ def ours(handlers: Sequence[NoOp], seconds: float) -> float:
 async def _by_the_bus(url: str, seconds: float) -> float:
     async with opened(settings_for(url, **NEVER)) as application:
         events = await application.bus.execute(registration())
-        bus = replace(application.bus, outbox=NoOutbox())
+        bus = replace(application.bus, delivery_store=NoDeliveryStore())
         work = partial(bus.run, events.claims)
         return await rate(work, at_a_time=1, seconds=seconds)
 

@@ -46,7 +46,7 @@ FILL = (
 Step = Callable[[Application], Awaitable[object]]
 STEPS: dict[str, Step] = {
     "a registration": lambda application: application.bus.execute(registration()),
-    "a claim": lambda application: application.bus.outbox.claim(
+    "a claim": lambda application: application.bus.delivery_store.claim(
         1, list(application.bus.registry.events)
     ),
 }

@@ -17,7 +17,7 @@ from sqlalchemy import Engine, NullPool, create_engine, text
 
 from benchmarks.application import WARM_UP, process
 from benchmarks.databases import Place, new_database, new_url
-from benchmarks.due import LIMIT_SECONDS, LOOK_SECONDS
+from benchmarks.due_work import LIMIT_SECONDS, LOOK_SECONDS
 from benchmarks.measuring import Contest, Effort, Way
 
 CONNECTIONS = 20

@@ -32,7 +32,7 @@ from benchmarks.application import (
     settings_for,
 )
 from benchmarks.databases import new_database
-from benchmarks.due import LIMIT_SECONDS, connected, until_not
+from benchmarks.due_work import LIMIT_SECONDS, connected, until_not
 from benchmarks.measuring import Contest, Effort, Way
 
 PAUSE_SECONDS = 0.1  # the worker sleeps when the next one comes, and a process may notify again

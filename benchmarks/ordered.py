@@ -21,7 +21,7 @@ from allocation.domain.events import UserRegistered
 from allocation.service_layer.handlers import HANDLERS as TABLE
 from benchmarks.application import handled_by, opened, registration, settings_for
 from benchmarks.databases import EMPTY
-from benchmarks.due import UNORDERED, store_due
+from benchmarks.due_work import UNORDERED, store_due
 from benchmarks.flat_growth import medians
 from benchmarks.measuring import Contest, Effort, Way
 
@@ -48,7 +48,7 @@ async def no_op(event: UserRegistered) -> None:
 
 async def claim(application: Application) -> None:
     """Claim ten."""
-    assert len(await application.bus.outbox.claim(10, ["no_op"])) == 10
+    assert len(await application.bus.delivery_store.claim(10, ["no_op"])) == 10
 
 
 async def claims(urls: tuple[str, str], layout: dict[str, str], repeats: int) -> list[float]:

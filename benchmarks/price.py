@@ -27,10 +27,10 @@ from sqlalchemy import event
 from allocation.config import Settings
 from allocation.domain.commands import AddCouponBatch
 from allocation.entrypoints.app import APP
-from benchmarks import guarantees, ways
+from benchmarks import guarantees, price_ways
 from benchmarks.application import registration
 from tests.project.generated import write_run
-from tools.files import ROOT
+from tools.repository import ROOT
 
 PAGE = ROOT / "docs" / "price.md"
 REPEATS = 200
@@ -154,7 +154,9 @@ if __name__ == "__main__":
         write_run("price", table(costs(Path(folder))), PAGE)
         alone = guarantees.table(Path(folder), REPEATS)
         write_run("alone", [*alone, *measured_with(f"the median of {REPEATS} times")], PAGE)
-        if missing := [way.what for way in ways.WAYS if not way.is_there]:
+        if missing := [way.what for way in price_ways.WAYS if not way.is_there]:
             sys.exit(f"{', '.join(missing)} cannot be tried; run: make .venv/installed-bench")
-        one_use_case = ways.table(Path(folder))
-        write_run("ways", [*one_use_case, *measured_with(f"the least of {ways.TIMES} times")], PAGE)
+        one_use_case = price_ways.table(Path(folder))
+        write_run(
+            "ways", [*one_use_case, *measured_with(f"the least of {price_ways.TIMES} times")], PAGE
+        )

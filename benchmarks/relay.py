@@ -17,15 +17,15 @@ from uuid import uuid4
 
 import aio_pika
 import anyio
-from aftercommit.extensions.brokers.channels import Channels
+from aftercommit.extensions.brokers.channel_names import Channels
 from aftercommit.extensions.brokers.settings import BrokerSettings
-from aftercommit.handler_rows import PUBLISH
+from aftercommit.handler_entries import PUBLISH
 from aio_pika.abc import AbstractExchange
 from anyio import create_task_group
 
 from allocation.domain.events import UserRegistered
 from benchmarks.application import handled_by, settings_for
-from benchmarks.due import EVENT, filled, make_due, rate_by_the_database
+from benchmarks.due_work import EVENT, filled, make_due, rate_by_the_database
 from benchmarks.measuring import Contest, Effort, Unavailable, Way
 from benchmarks.worker import work
 

@@ -15,7 +15,7 @@ from uuid import UUID
 
 import anyio
 import asyncpg
-from aftercommit.handler_rows import Handler
+from aftercommit.handler_entries import Handler
 from aftercommit.process.runtime import Shutdown
 from aftercommit.process.worker import Worker
 from anyio import create_task_group
@@ -25,11 +25,11 @@ from allocation.domain.events import Event, UserRegistered
 from allocation.service_layer.ports import EmailSender
 from allocation.service_layer.unit_of_work import UnitOfWork
 from benchmarks.application import handled_by, opened, settings_for
-from benchmarks.due import Queue, Tally, connected, filled, jobs_per_second, make_due
+from benchmarks.due_work import Queue, Tally, connected, filled, jobs_per_second, make_due
 from benchmarks.measuring import Contest, Effort, Way
-from benchmarks.registration_drivers import numbered
+from benchmarks.other_job_queues import PEERS
+from benchmarks.registration_by_hand import numbered
 from benchmarks.registration_sql import statements
-from benchmarks.worker_peers import PEERS
 
 UNIT = "deliveries/s"
 RAW_AT_A_TIME = 10

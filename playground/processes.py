@@ -16,7 +16,7 @@ from playground.reaper import Sandbox
 State = Literal["running", "frozen", "gone"]
 
 CURRENT = "allocation"
-NEXT = "playground.next_version"
+NEXT = "playground.one_more_handler"
 COMMANDS = {
     "web": ("serve", "--port", "0"),
     "worker-1": ("worker",),

@@ -16,7 +16,7 @@ from fastapi.responses import FileResponse, HTMLResponse
 from pydantic import BaseModel, Field
 
 from playground import fault_proxy, guarantee_page
-from playground.experiment_run import ExperimentRun
+from playground.experiment_record import ExperimentRun
 from playground.experiments import EXPERIMENTS, carry_out
 from playground.playground import Playground
 from playground.processes import COMMANDS

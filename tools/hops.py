@@ -26,7 +26,7 @@ from aftercommit import MessageBus, Outbox, on, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 
 from allocation.entrypoints.app import cli
-from tools.files import ROOT
+from tools.repository import ROOT
 
 RESUME = dis.opmap["RESUME"]
 
@@ -124,7 +124,7 @@ async def _of_outbox(folder: str) -> Mapping[str, Way]:
     async with outbox.app.open(outbox.app.load({"dispatch": "worker"})) as application:
         for handler, name in ((effect, EFFECT), (write, SESSION)):
             bus = application.bus
-            first, second = await bus.outbox.claim(2, [handler.__name__])
+            first, second = await bus.delivery_store.claim(2, [handler.__name__])
             await bus.run([first])
             with profile(found[name]):
                 await bus.run([second])

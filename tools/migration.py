@@ -24,7 +24,7 @@ from sqlalchemy import Connection, DefaultClause, TypeDecorator, create_engine
 from sqlalchemy.sql.elements import False_, True_
 
 from allocation.adapters.migrations import HISTORY
-from tools.files import ROOT
+from tools.repository import ROOT
 
 TABLES = {
     ENGINE.name: "packages/aftercommit/src/aftercommit/sql/tables.py",

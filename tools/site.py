@@ -17,7 +17,7 @@ from mkdocs.commands.build import build
 from mkdocs.config import load_config
 from mkdocs.exceptions import MkDocsException
 
-from tools.files import ROOT
+from tools.repository import ROOT
 
 SITE = ROOT / "site"
 PACKAGES = ("allocation", "aftercommit", "sqlalchemy_anyio")

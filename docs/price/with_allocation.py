@@ -50,7 +50,9 @@ async def opened(folder: Path) -> AsyncIterator[Change]:
 async def work(application: Application) -> None:
     """Do what is due, as a worker does."""
     while True:
-        await application.bus.run(await application.bus.outbox.claim(10, application.handlers))
+        await application.bus.run(
+            await application.bus.delivery_store.claim(10, application.handlers)
+        )
         await sleep(0.05)
 
 

@@ -1,4 +1,4 @@
-"""Step 5: settled in the handler's own transaction: exactly once in effect.
+"""Step 5: completed in the handler's own transaction: exactly once in effect.
 
 Before, a worker that dies after its work, but before it has written that it is done, has it done
 again. Now, for work in the same database, both are one transaction: neither is there, or both are.
@@ -32,7 +32,7 @@ signals = sys.argv[3:]
 Way = Callable[[Connection, int, str, int], Awaitable[None]]
 
 
-async def do_then_settle(database: Connection, row: int, email: str, token: int) -> None:
+async def do_then_complete(database: Connection, row: int, email: str, token: int) -> None:
     await allocate_coupon(database, email)
     await database.commit()
     perhaps("SIGKILL")
@@ -40,7 +40,7 @@ async def do_then_settle(database: Connection, row: int, email: str, token: int)
     await database.commit()
 
 
-async def do_and_settle(database: Connection, row: int, email: str, token: int) -> None:
+async def do_and_complete(database: Connection, row: int, email: str, token: int) -> None:
     await allocate_coupon(database, email)
     perhaps("SIGKILL")
     if (await database.execute(SETTLE, [row, token])).rowcount == 1:
@@ -98,13 +98,13 @@ def show(way: Way, name: str) -> str:
 
 
 def main() -> None:
-    print("Before: do, commit, settle, commit")
-    show(do_then_settle, "SIGKILL")
-    show(do_then_settle, "SIGSTOP")
-    print("Now: do, settle, commit")
-    show(do_and_settle, "SIGKILL")
-    price = show(do_and_settle, "SIGSTOP")
-    print(f"Price: {len(getsourcelines(do_and_settle)[0])} lines, {price} a registration.")
+    print("Before: do, commit, complete, commit")
+    show(do_then_complete, "SIGKILL")
+    show(do_then_complete, "SIGSTOP")
+    print("Now: do, complete, commit")
+    show(do_and_complete, "SIGKILL")
+    price = show(do_and_complete, "SIGSTOP")
+    print(f"Price: {len(getsourcelines(do_and_complete)[0])} lines, {price} a registration.")
     print("Still doubled: a command that is sent twice. And e-mails: they have no transaction.")
     print("Stop here if nobody sends you a command again because your answer got lost.")
 

@@ -64,7 +64,7 @@ async def measure(application: Application) -> None:
     trace = methodcaller("set_trace_callback", statements.append)
     engine = application.database.engine.sync_engine
     event.listen(engine, "checkout", lambda driver, *_: driver.run_async(trace))
-    for claim in (await bus.execute(registration())).claims:  # who settle together is chance
+    for claim in (await bus.execute(registration())).claims:  # who complete together is chance
         await bus.run([claim])
     once = (each for each, _ in groupby(statements))  # a trigger shows its statement again
     asked = [each for each in once if "SELECT aftercommit_handler_pauses" not in each[:36]]

@@ -37,7 +37,7 @@ const ENGLISH = {
   "mail.register": "Five users register", "mail.others": "Everything else is done meanwhile", backoff: "The e-mails fail, and are retried",
   "mail.up": "The mail server is up again, and the e-mails are sent", poison: "A user registers whose mailbox does not exist",
   "poison.others": "Three others register, and get their e-mails", stays: "The refused e-mails are parked, and stay parked", retry: "The mailbox is created, and the parked deliveries are retried",
-  "coupons.coupons": "There are ten coupons", "coupons.register": "A hundred users register", settle: "Two workers run the handlers",
+  "coupons.coupons": "There are ten coupons", "coupons.register": "A hundred users register", complete: "Two workers run the handlers",
   "later.register": "Three users register with today’s version", replace: "All processes are replaced by tomorrow’s version",
   replay: "allocation deliveries replay announce_newsletter", work: "Workers process the past events", restore: "Everything is restored",
 
@@ -84,7 +84,7 @@ const RUSSIAN = {
   "mail.register": "Регистрируются пятеро", "mail.others": "Всё остальное тем временем сделано", backoff: "Письма не уходят, попытки повторяются",
   "mail.up": "Почтовый сервер снова работает, письма уходят", poison: "Регистрируется тот, чьего ящика нет",
   "poison.others": "Трое других регистрируются и получают свои письма", stays: "Доставки отвергнутых писем остановлены и ждут", retry: "Ящик создан, остановленные доставки запущены снова",
-  "coupons.coupons": "Есть десять купонов", "coupons.register": "Регистрируются сто человек", settle: "Два воркера выполняют обработчики",
+  "coupons.coupons": "Есть десять купонов", "coupons.register": "Регистрируются сто человек", complete: "Два воркера выполняют обработчики",
   "later.register": "Трое регистрируются в сегодняшней версии", replace: "Все процессы заменены завтрашней версией",
   replay: "allocation deliveries replay announce_newsletter", work: "Воркеры обрабатывают прошлые события", restore: "Всё восстановлено",
 

@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar
 
 from aftercommit import EngineSettings, Seconds
 
-from allocation.domain.exceptions import InvalidValue
+from allocation.domain.error_kinds import InvalidValue
 from allocation.domain.values import EmailAddress
 
 DAY = 86400.0  # seconds

@@ -9,7 +9,7 @@ from uuid import uuid4
 import schemathesis
 from hypothesis import strategies as st
 
-from allocation.domain.exceptions import InvalidValue
+from allocation.domain.error_kinds import InvalidValue
 from allocation.domain.values import MAX_NAME_LENGTH, PersonName
 
 

@@ -13,10 +13,10 @@ import anyio
 import pytest
 import sqlalchemy as sa
 from aftercommit import Application, Envelope, MessageOrigin, testing
-from aftercommit.claims import Claim, Failure
+from aftercommit.deliveries import Claim, Failure
 from aftercommit.extensions.operations import handler_pauses
 from aftercommit.extensions.operations.decisions import Decision
-from aftercommit.extensions.operations.redaction import handlers_with_effects
+from aftercommit.extensions.operations.erasing_events import handlers_with_effects
 from aftercommit.extensions.smtp.maildir import remove_emails
 from aftercommit.extensions.smtp.settings import mail_folder
 from aftercommit.sql import tables
@@ -101,7 +101,7 @@ async def app(each_settings: Settings) -> AsyncIterator[Application]:
             error = OSError(f"550 no mailbox of {NAME} <{OLD}>")
             retry_in = None if claim.handler == "send_change_notice" else 1000.0
             failure = Failure(delivery=claim, error=error, retry_in=retry_in)
-            await app.bus.outbox.record_failure(failure)
+            await app.bus.delivery_store.record_failure(failure)
         for decide in (handler_pauses.pause, handler_pauses.resume):
             await decide(app.database, ["publish_event"], FOR_ANNA)
         await handler_pauses.pause(app.database, ["send_coupon_reminder"], BY_ANNA)
@@ -118,7 +118,7 @@ async def begin_again(app: Application, *handlers: str) -> None:
 
 
 async def claimed(app: Application, *handlers: str) -> Sequence[Claim]:
-    return await app.bus.outbox.claim(10, handlers)
+    return await app.bus.delivery_store.claim(10, handlers)
 
 
 async def erased(app: Application, user_id: UserId = ANNA.user_id) -> int:

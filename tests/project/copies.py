@@ -5,7 +5,7 @@ from shutil import copy2
 
 from aftercommit_tests.environments import run
 
-from tools.files import ROOT
+from tools.repository import ROOT
 
 
 def copy_project(folder: Path) -> None:

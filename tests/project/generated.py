@@ -19,9 +19,9 @@ from aftercommit.errors import Error, is_permanent, slug_of
 from aftercommit.extensions.web.problems import status_of
 
 import allocation
-from allocation.domain.exceptions import InvalidInput, RuleViolation
+from allocation.domain.error_kinds import InvalidInput, RuleViolation
 from tests.project import reference_pages
-from tools.files import ROOT
+from tools.repository import ROOT
 
 PAGES = [page for folder in ("", "docs/**/", "packages/*/") for page in ROOT.glob(f"{folder}*.md")]
 

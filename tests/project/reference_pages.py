@@ -13,13 +13,13 @@ from typing import Any, get_type_hints
 import click
 from aftercommit import PUBLISH, Later
 from aftercommit.cli.command_group import GroupedCommands, LazyCommand
-from aftercommit.handler_rows import handler_name, handler_of
+from aftercommit.handler_entries import handler_name, handler_of
 
 from allocation.domain.events import Event
 from allocation.entrypoints.app import cli
 from allocation.service_layer.handlers import HANDLERS
-from tools.files import ROOT
 from tools.floors import pinned, required
+from tools.repository import ROOT
 
 PROOFS: Mapping[str, list[str]] = tomllib.loads(
     (ROOT / "tests" / "project" / "proofs.toml").read_text()

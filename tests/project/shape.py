@@ -6,7 +6,7 @@ The limits stand here, once; `test_shape.py` compares.
 from collections.abc import Iterable
 from pathlib import Path
 
-from tools.files import ROOT
+from tools.repository import ROOT
 
 ENGINE = ROOT / "packages" / "aftercommit" / "src" / "aftercommit"
 
@@ -17,11 +17,11 @@ README_LINES = 200
 
 PATH = [
     "unit_of_work.py",
-    "claims.py",
+    "deliveries.py",
     "bus.py",
     "attempt.py",
     "sql/unit_of_work.py",
-    "sql/outbox.py",
+    "sql/delivery_store.py",
     "process/worker.py",
 ]
 """What docs/README.md leads through after events and handlers."""

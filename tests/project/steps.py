@@ -15,7 +15,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from tests.project.generated import write_run
-from tools.files import ROOT
+from tools.repository import ROOT
 
 FOLDER = ROOT / "docs" / "steps"
 STEPS = sorted(FOLDER.glob("[0-9]_*.py"))

@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 
-from aftercommit.claims import CommandWork, Committed
+from aftercommit.deliveries import CommandWork, Committed
 from aftercommit.envelope_factory import EnvelopeFactory
 from aftercommit.sql.unit_of_work import SqlAlchemyUnitOfWorkScope
 

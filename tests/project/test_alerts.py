@@ -32,7 +32,7 @@ from allocation.config import Settings
 from allocation.entrypoints.app import APP
 from tests.builders import a_registration
 from tests.project.reference_pages import as_anchor
-from tools.files import ROOT
+from tools.repository import ROOT
 
 pytestmark = pytest.mark.anyio
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import yaml
 
-from tools.files import ROOT
 from tools.floors import constraints, required
+from tools.repository import ROOT
 
 PAGE = (ROOT / "docs" / "compatibility.md").read_text()
 TEMPLATE = ROOT / "packages/aftercommit/src/aftercommit/project/template"

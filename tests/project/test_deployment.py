@@ -23,7 +23,7 @@ from click.testing import CliRunner
 
 from allocation.config import Settings
 from allocation.entrypoints.app import APP, cli
-from tools.files import ROOT
+from tools.repository import ROOT
 
 DEPLOY = ROOT / "docs" / "deploy"
 PAGE = (ROOT / "docs" / "operations.md").read_text()

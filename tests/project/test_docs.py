@@ -10,7 +10,7 @@ from allocation.config import DAY, Settings
 from tests.project.generated import PAGES, brought_up_to_date
 from tests.project.reference_pages import PROOFS, as_anchor, promises
 from tests.project.tutorials import PATCH, TUTORIAL
-from tools.files import ROOT
+from tools.repository import ROOT
 
 QUOTED = re.compile(r"^<!-- from (\S+) -->\n```python\n(.*?)```", re.MULTILINE | re.DOTALL)
 

@@ -7,7 +7,7 @@ from aftercommit.cli.error_handling import exit_code
 from aftercommit.errors import has_kind, is_permanent, kind_of, slug_of
 
 from tests.project.generated import all_errors
-from tools.files import ROOT
+from tools.repository import ROOT
 
 KNOWN = all_errors()
 OURS = [error for error in KNOWN if error.__module__.startswith("allocation.")]

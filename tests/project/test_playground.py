@@ -14,11 +14,11 @@ from aftercommit.extensions.operations.causation_tree import Node
 from anyio import to_thread
 
 from playground import guarantee_page
-from playground.experiment_run import ExperimentRun
+from playground.experiment_record import ExperimentRun
 from playground.experiments import EXPERIMENTS, Experiment
 from playground.mail import Received, mail_server
 from tests.project.reference_pages import PROOFS
-from tools.files import ROOT
+from tools.repository import ROOT
 
 SCRIPTS = {
     name: (ROOT / "playground" / "static" / name).read_text() for name in ("panel.js", "words.js")

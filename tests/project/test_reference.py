@@ -16,7 +16,7 @@ from msgspec import Meta
 
 from allocation.config import Settings
 from allocation.entrypoints.app import APP
-from tools.files import ROOT
+from tools.repository import ROOT
 
 DOCS = ROOT / "docs"
 MODELLED = {state.value: state for state in State} | {"[*]": State.NONE}

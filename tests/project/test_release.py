@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from allocation.messages import ACCEPTED_FROM_BROKERS
-from tools.files import ROOT
+from tools.repository import ROOT
 
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 CITATION: dict[str, Any] = yaml.safe_load((ROOT / "CITATION.cff").read_text())

@@ -4,7 +4,7 @@ import subprocess
 import sys
 
 from tests.project import shape
-from tools.files import ROOT
+from tools.repository import ROOT
 
 TOO_LONG = "shorten it, or raise the limit in tests/project/shape.py"
 

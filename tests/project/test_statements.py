@@ -60,12 +60,12 @@ HANDLERS = {
 
 
 async def test_a_handler_takes_so_many_statements(application: Application) -> None:
-    """What it reads and writes, its events and their deliveries; the last one settles its own."""
+    """What it reads and writes, its events and their deliveries; the last one completes its own."""
     await application.bus.execute(ChangeEmail(user_id=IVAN.user_id, new_email="other@example.com"))
     found: dict[str, int] = {}
     events: list[object] = []
 
-    while claims := await application.bus.outbox.claim(10, list(HANDLERS)):
+    while claims := await application.bus.delivery_store.claim(10, list(HANDLERS)):
         for claim in claims:
             with counting(application.database) as asked:
                 report = await application.bus.run([claim])

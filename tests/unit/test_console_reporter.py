@@ -4,7 +4,7 @@ from string import Formatter
 
 import pytest
 from aftercommit import PUBLISH, Handlers, on
-from aftercommit.handler_rows import handler_of
+from aftercommit.handler_entries import handler_of
 
 from allocation.bootstrap import bootstrap
 from allocation.config import Settings

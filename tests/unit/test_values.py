@@ -6,7 +6,7 @@ import pytest
 
 from allocation.domain import values
 from allocation.domain.coupons import MAX_QUANTITY, BatchReference, CouponCode, Quantity
-from allocation.domain.exceptions import InvalidValue
+from allocation.domain.error_kinds import InvalidValue
 from allocation.domain.values import (
     MAX_EMAIL_LENGTH,
     MAX_LABEL_LENGTH,

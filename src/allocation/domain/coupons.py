@@ -8,8 +8,8 @@ from uuid import UUID
 
 from allocation.domain import events
 from allocation.domain.aggregate import Aggregate
+from allocation.domain.error_kinds import InvalidValue, RuleViolation
 from allocation.domain.events import UserId
-from allocation.domain.exceptions import InvalidValue, RuleViolation
 
 MAX_QUANTITY = 1_000_000_000
 MAX_SHOWN = 60  # characters of what is refused

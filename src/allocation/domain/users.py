@@ -2,8 +2,8 @@
 
 from allocation.domain import events
 from allocation.domain.aggregate import Aggregate
+from allocation.domain.error_kinds import RuleViolation
 from allocation.domain.events import UserId
-from allocation.domain.exceptions import RuleViolation
 from allocation.domain.values import EmailAddress, PersonName
 
 

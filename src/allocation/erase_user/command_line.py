@@ -7,7 +7,7 @@ import click
 from aftercommit import Application, CommandLine
 from aftercommit.extensions.operations.cli_parts import decided, is_wanted
 from aftercommit.extensions.operations.decisions import Decision
-from aftercommit.extensions.operations.redaction import handlers_with_effects
+from aftercommit.extensions.operations.erasing_events import handlers_with_effects
 from aftercommit.extensions.smtp.maildir import remove_emails
 from aftercommit.extensions.smtp.settings import mail_folder
 from aftercommit.terminal.printing import pluralize

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from aftercommit import Database, Transaction
 from aftercommit.extensions.operations.decisions import Decision
-from aftercommit.extensions.operations.redaction import (
+from aftercommit.extensions.operations.erasing_events import (
     ERASED,
     StoredEvent,
     count_outstanding,
@@ -21,8 +21,8 @@ from aftercommit.extensions.operations.redaction import (
 )
 
 from allocation.adapters.orm import registration_log, user_view, users
+from allocation.domain.error_kinds import InvalidValue
 from allocation.domain.events import UserId
-from allocation.domain.exceptions import InvalidValue
 from allocation.domain.users import UserNotFound
 from allocation.domain.values import EmailAddress, PersonName
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from allocation.domain.commands import Command
+from allocation.domain.error_kinds import InvalidInput, RuleViolation
 from allocation.domain.events import Event, UserId
-from allocation.domain.exceptions import InvalidInput, RuleViolation
 from allocation.domain.users import User
 from allocation.domain.values import EmailAddress, PersonName
 

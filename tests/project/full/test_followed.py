@@ -13,7 +13,7 @@ import pytest
 from tests.project.consoles import shows
 from tests.project.copies import copy_project
 from tests.project.tutorials import BY_HAND, PATCH, TUTORIAL, tutorial
-from tools.files import ROOT
+from tools.repository import ROOT
 
 MYPY_CACHE = ".mypy_cache"
 TIMEOUT_SECONDS = 800  # for busy machines; a minute on a quiet one
@@ -125,7 +125,7 @@ def test_the_finished_use_case_passes_what_every_change_has_to_pass(copy: Copy) 
 
     copy.run("git", "apply", str(PATCH))
     made = copy.python("-m", "tools.migration", NAME=name)
-    written = copy.python("-m", "tools.language")
+    written = copy.python("-m", "tools.message_compatibility")
     copy.python("-m", "tests.project.generated")
 
     assert f"_{name.lower().replace(' ', '_')}.py" in made

@@ -6,7 +6,7 @@ import pytest
 from mermaidx import render  # type: ignore[import-untyped]  # it has no stubs
 
 from tests.project.generated import PAGES
-from tools.files import ROOT
+from tools.repository import ROOT
 
 DIAGRAMS = {
     diagram: f"{page.relative_to(ROOT)}-{number}"

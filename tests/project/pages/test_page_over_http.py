@@ -11,7 +11,7 @@ from aftercommit_tests.processes import owed, wait_until
 
 from tests.project.consoles import commands, shows
 from tests.project.processes import Application
-from tools.files import ROOT
+from tools.repository import ROOT
 
 pytestmark = pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl")
 

@@ -22,7 +22,7 @@ from aftercommit_tests.processes import LIMIT_SECONDS, a_free_port, asked, freez
 from tests.project.consoles import Command, commands, shows
 from tests.project.mail_server import MailServer
 from tests.project.processes import Application
-from tools.files import ROOT
+from tools.repository import ROOT
 
 PAGE = (ROOT / "docs" / "operations.md").read_text()
 PART = re.compile(r"^### (?:\d+\. )?(.*?)\n(.*?)(?=^### |\Z)", re.MULTILINE | re.DOTALL)

@@ -16,7 +16,7 @@ from aftercommit_tests.processes import TIMEOUT_SECONDS, stat_of, wait_until
 from tests.project.consoles import Command, commands, shows
 from tests.project.copies import copy_project
 from tests.project.processes import Application
-from tools.files import ROOT
+from tools.repository import ROOT
 
 SHORT_LEASE = {"lease_seconds": "10", "handler_timeout_seconds": "9"}  # README says 30 seconds
 

@@ -16,16 +16,16 @@ from typing import Any
 
 _NAMES = {
     "bus": ["MessageBus"],
-    "claims": ["IdempotencyKey"],
+    "deliveries": ["IdempotencyKey"],
     "codec": ["Codec"],
     "envelope_factory": ["EnvelopeFactory"],
     "envelopes": ["Envelope", "MessageOrigin", "message_types"],
     "errors": ["InvalidValue", "Refused", "Unavailable"],
     "handler_binding": ["Dependencies", "bind"],
-    "handler_rows": ["PUBLISH", "Later", "Ordered", "Unsubscribed", "on"],
+    "handler_entries": ["PUBLISH", "Later", "Ordered", "Unsubscribed", "on"],
     "handler_table": ["Handlers"],
     "observers": ["CompositeObserver", "Observer", "Outcome"],
-    "outbox": ["Outbox"],
+    "outbox.outbox": ["Outbox"],
     "ports": ["Publisher"],
     "process.app": ["App"],
     "cli.command_line": ["CommandLine"],
@@ -35,20 +35,20 @@ _NAMES = {
     "process.parts": ["Extension", "Parts"],
     "settings": ["EngineSettings", "Seconds"],
     "sources": ["Sources"],
-    "sql.aggregates": ["ensure_versions"],
+    "sql.aggregate_versions": ["ensure_versions"],
     "sql.database": ["Database"],
     "sql.exceptions": ["CommitOutcomeUnknown", "ConnectionLost"],
     "sql.migrations.history": ["History"],
-    "sql.outbox": ["new_outbox"],
+    "sql.delivery_store": ["new_delivery_store"],
     "sql.schema": ["ensure_schema"],
     "sql.tables": ["NAMING_CONVENTION", "UtcDateTime"],
     "sql.transaction": ["Refusals", "Transaction"],
     "sql.unit_of_work": ["open_unit_of_work"],
-    "unit_of_work": ["AggregateStore", "Repository"],
+    "repository": ["AggregateStore", "Repository"],
 }
 __all__ = tuple(name for names in _NAMES.values() for name in names)
 _HOMES = {name: home for home, names in _NAMES.items() for name in names}
-_HOMES["Extensions"] = "process.until_0_2"  # deprecated
+_HOMES |= dict.fromkeys(["Extensions", "new_outbox"], "process.until_0_2")  # deprecated
 
 
 def __getattr__(name: str) -> Any:

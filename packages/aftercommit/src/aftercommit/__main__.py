@@ -16,7 +16,7 @@ import click
 
 from aftercommit.cli.command_group import command_line
 from aftercommit.errors import InvalidValue
-from aftercommit.outbox import Outbox
+from aftercommit.outbox.outbox import Outbox
 from aftercommit.project import new_project
 from aftercommit.terminal.escaping import escape_controls
 

@@ -14,13 +14,13 @@ from typing import TypeVar
 from anyio import CancelScope, current_time, get_cancelled_exc_class, sleep
 
 from aftercommit import errors
-from aftercommit.claims import Claim, CommandWork, Committed, DeliveryPolicy, Failure, Report
+from aftercommit.deliveries import Claim, CommandWork, Committed, DeliveryPolicy, Failure, Report
 from aftercommit.envelope_factory import EnvelopeFactory
 from aftercommit.envelopes import MessageOrigin, current_context
 from aftercommit.handler_binding import BoundHandler, BoundHandlers
-from aftercommit.handler_limits import contain
+from aftercommit.handler_isolation import contain
 from aftercommit.observers import CompositeObserver, Outcome
-from aftercommit.ports import Outbox
+from aftercommit.ports import DeliveryStore
 from aftercommit.unit_of_work import UnitOfWorkFactory
 
 CONFLICT_PAUSE = 0.02  # seconds, at most, before a handler runs again whose data others changed
@@ -39,7 +39,7 @@ class Executor:
 
     registry: BoundHandlers
     new_uow: UnitOfWorkFactory
-    outbox: Outbox
+    delivery_store: DeliveryStore
     policy: DeliveryPolicy
     envelopes: EnvelopeFactory
     random: Callable[[], float]
@@ -63,16 +63,16 @@ class Executor:
                 if handler.is_transactional:
                     outcome = await limit.keep(self._commit(handler, claim, limit))
                 else:
-                    await self.outbox.ensure_not_paused(claim)
+                    await self.delivery_store.ensure_not_paused(claim)
                     limit.begin()
                     answer = await limit.keep(handler.run(claim, None))
                     has_returned = True  # so its external effect is out
                     if answer is not None:
                         outcome = await self._store_answer(answer, claim)
                     else:
-                        settle = partial(self.outbox.settle, claim)
-                        alone = partial(settle, follow=False)
-                        more = await self._last_write(settle, [claim], report, alone, settles=True)
+                        write = partial(self.delivery_store.complete, claim)
+                        alone = partial(write, follow=False)
+                        more = await self._last_write(write, [claim], report, alone, completes=True)
                         outcome = Committed(claims=tuple(more))
         except (Exception, get_cancelled_exc_class()) as error:
             outcome = error
@@ -115,7 +115,7 @@ class Executor:
             try:
                 async with self.new_uow(work) as scope:
                     if isinstance(work, Claim):
-                        await self.outbox.ensure_not_paused(work)
+                        await self.delivery_store.ensure_not_paused(work)
                     limit.begin()
                     await handler.run(work, scope.uow)
                     return await scope.commit(self.envelopes)
@@ -128,7 +128,7 @@ class Executor:
             longest = min(2 * longest, LONGEST_CONFLICT_PAUSE)
 
     async def _store_answer(self, answer: object, claim: Claim) -> Committed:
-        """Execute the command that a handler has returned; its commit settles the delivery.
+        """Execute the command that a handler has returned; its commit completes the delivery.
 
         If others change what it has read, the command is repeated, and not the external effect.
         """
@@ -160,7 +160,8 @@ class Executor:
         pause = self.policy.retry_delay(claim, error, random=self.random)
         failure = Failure(delivery=claim, error=error, retry_in=pause)
         try:
-            await self._last_write(partial(self.outbox.record_failure, failure), [claim], report)
+            write = partial(self.delivery_store.record_failure, failure)
+            await self._last_write(write, [claim], report)
         except errors.DeliverySuperseded as superseded:
             logger.info("%s; %s", failure, superseded)
             self.instrumentation.finished(Outcome(claim, "lease lost"))
@@ -180,7 +181,7 @@ class Executor:
         """Make claimed deliveries due for workers now, as if they had not been claimed."""
         for claim in claims:
             self.instrumentation.finished(Outcome(claim, "handed over"))
-        release = partial(self.outbox.release, tuple(claims), interrupted=interrupted)
+        release = partial(self.delivery_store.release, tuple(claims), interrupted=interrupted)
         try:
             if claims:
                 await self._last_write(release, claims, report)
@@ -194,7 +195,7 @@ class Executor:
         report: Report | None = None,
         if_cancelled: Callable[[], Awaitable[T]] | None = None,
         *,
-        settles: bool = False,
+        completes: bool = False,
     ) -> T:
         """Store what became of claims, as long as their lease holds, or raise what was in the way.
 
@@ -236,7 +237,7 @@ class Executor:
             raise
         except Exception:
             if report:
-                report.keep(claims, if_cancelled or write, settles=settles)
+                report.keep(claims, if_cancelled or write, completes=completes)
             raise
 
 
@@ -257,9 +258,9 @@ class TimeLimit:
                 self._end_by = work.leased_at + policy.lease_seconds - policy.last_write_seconds
                 # an external effect begins only with all of its time before it
                 self._begin_by = self._end_by - (0 if handler.is_transactional else self._seconds)
-            case CommandWork(settles=None):
+            case CommandWork(completes=None):
                 self._begin_by, self._end_by = current_time() + self._seconds, inf
-            case CommandWork(settles=Claim() as claim):  # it is a reply: the effect is out, so
+            case CommandWork(completes=Claim() as claim):  # it is a reply: the effect is out, so
                 self._begin_by = self._end_by = policy.lease_end(claim)
                 self._is_anew = True  # it only has to be stored: each run has all of the time
         self._scope = CancelScope(deadline=self._begin_by)

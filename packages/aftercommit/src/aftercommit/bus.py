@@ -14,10 +14,10 @@ from anyio import CancelScope, Semaphore, create_task_group, get_cancelled_exc_c
 from anyio.abc import TaskGroup
 
 from aftercommit.attempt import Executor
-from aftercommit.claims import Claim, Committed, Failure, Report
+from aftercommit.deliveries import Claim, Committed, Failure, Report
 from aftercommit.envelopes import INTERNAL, MessageOrigin, current_context
 from aftercommit.errors import LeaseExpired
-from aftercommit.handler_limits import in_own_task
+from aftercommit.handler_isolation import in_own_task
 
 logger = logging.getLogger(__name__)
 

@@ -6,8 +6,8 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from aftercommit.claims import Claim, CommandWork, NewDelivery
 from aftercommit.codec import Codec
+from aftercommit.deliveries import Claim, CommandWork, NewDelivery
 from aftercommit.envelopes import (
     Envelope,
     EventId,
@@ -46,12 +46,12 @@ class EnvelopeFactory:
         self.codec.require(*self.subscriptions)
 
     def of_command(
-        self, command: object, origin: MessageOrigin, settles: Claim | None = None
+        self, command: object, origin: MessageOrigin, completes: Claim | None = None
     ) -> CommandWork:
         """Return a command in an envelope, with a new id."""
         name = self.codec.name_of(type(command))
         return CommandWork(
-            id=self.new_id(), type=name, message=command, origin=origin, settles=settles
+            id=self.new_id(), type=name, message=command, origin=origin, completes=completes
         )
 
     def of_events(

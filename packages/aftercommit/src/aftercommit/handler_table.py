@@ -13,7 +13,7 @@ from typing import Any, Generic, Self, TypeVar
 
 from aftercommit.envelopes import Envelope, Subscription
 from aftercommit.errors import WiringError, raise_if_any
-from aftercommit.handler_rows import (
+from aftercommit.handler_entries import (
     PUBLISH,
     Handler,
     Later,

@@ -12,7 +12,7 @@ from functools import partial
 from inspect import iscoroutinefunction
 from typing import Any, Literal
 
-from aftercommit.claims import Claim, CommandWork, Committed, WorkItem
+from aftercommit.deliveries import Claim, CommandWork, Committed, WorkItem
 
 Status = Literal["succeeded", "retried", "parked", "handed over", "lease lost", "conflict"]
 Operation = AbstractContextManager[object]
@@ -57,11 +57,11 @@ class Observer:
     PlaceOrder succeeded
     """
 
-    def command(self, envelope: CommandWork, seconds: float) -> Operation:
+    def command(self, work: CommandWork, seconds: float) -> Operation:
         """Watch the handler of a command."""
         return nullcontext()
 
-    def attempt(self, delivery: Claim, seconds: float) -> Operation:
+    def attempt(self, claim: Claim, seconds: float) -> Operation:
         """Watch an attempt of a delivery."""
         return nullcontext()
 

@@ -6,7 +6,7 @@ Every asynchronous method raises Unavailable when its resource is away, and lets
 from collections.abc import Collection, Sequence
 from typing import Protocol
 
-from aftercommit.claims import Claim, Failure
+from aftercommit.deliveries import Claim, Failure
 from aftercommit.envelopes import Envelope
 
 
@@ -26,18 +26,18 @@ class Publisher(Protocol):
         """Return when the broker has confirmed the event. That nobody listens is no failure."""
 
 
-class Outbox(Protocol):
+class DeliveryStore(Protocol):
     """The stored deliveries.
 
     Each write names a claim, and changes nothing if somebody else has claimed the delivery since:
     then that is the one to say what becomes of it.
 
-    It is implemented in `sql/outbox.py`; with asyncpg, the extension `postgresql` sends the claim
-    and the completion of effects in its own way. This protocol is what an attempt needs of it: so
-    what is decided about attempts is read, and imported, without SQLAlchemy.
+    It is implemented in `sql/delivery_store.py`; with asyncpg, the extension `postgresql` sends the
+    claim and the completion of effects in its own way. This protocol is what an attempt needs of
+    it: so what is decided about attempts is read, and imported, without SQLAlchemy.
     """
 
-    async def settle(self, delivery: Claim, *, follow: bool = True) -> Sequence[Claim]:
+    async def complete(self, claim: Claim, *, follow: bool = True) -> Sequence[Claim]:
         """Mark a delivery as done whose handler has no transaction of its own.
 
         Return the claim on the next one of its lane: to `follow`, if it has the same correlation
@@ -64,7 +64,7 @@ class Outbox(Protocol):
         :raises Unavailable: also if somebody has locked some of them; the others are released
         """
 
-    async def ensure_not_paused(self, delivery: Claim) -> None:
+    async def ensure_not_paused(self, claim: Claim) -> None:
         """Look whether a person has paused the handler, while the claim has waited to begin.
 
         A pause of less than a second may go unseen; so may one while the database is away.

@@ -9,12 +9,12 @@ from types import MappingProxyType
 from typing import Any
 from uuid import UUID, uuid4
 
-from aftercommit.claims import Claim, CommandWork, DeliveryPolicy, Failure, NewDelivery
+from aftercommit.deliveries import Claim, CommandWork, DeliveryPolicy, Failure, NewDelivery
 from aftercommit.envelope_factory import EnvelopeFactory
 from aftercommit.envelopes import INTERNAL, Envelope, EventId, MessageContext, MessageOrigin
 from aftercommit.extensions.brokers import cloud_events
 from aftercommit.extensions.operations.decisions import Decision
-from aftercommit.handler_rows import Handler, Row
+from aftercommit.handler_entries import Handler, Row
 from aftercommit.handler_table import Handlers
 
 from aftercommit_tests.things.app import Settings

@@ -15,8 +15,8 @@ from pkgutil import resolve_name
 from typing import Any, Literal
 
 from aftercommit.bus import MessageBus
-from aftercommit.claims import CommandWork
-from aftercommit.sql.outbox import SqlAlchemyOutbox
+from aftercommit.deliveries import CommandWork
+from aftercommit.sql.delivery_store import SqlAlchemyDeliveryStore
 from aftercommit.sql.unit_of_work import SqlAlchemyUnitOfWorkScope
 
 from aftercommit_tests.things.app import cli
@@ -79,13 +79,13 @@ def _ring_of(handler: str) -> Callable[..., bool]:
 
 UOW = SqlAlchemyUnitOfWorkScope
 COMMITTING: dict[str, CrashPoint] = {
-    "in the commit": CrashPoint(SqlAlchemyOutbox, "store", "after"),
+    "in the commit": CrashPoint(SqlAlchemyDeliveryStore, "store", "after"),
     "after the commit": CrashPoint(UOW, "commit", "after", _of_command),
     "before the fan-out": CrashPoint(MessageBus, "run", "before"),
 }
 HANDLING: dict[str, CrashPoint] = {
     "in the commit of write_down": CrashPoint(
-        SqlAlchemyOutbox, "settle_in", "after", _completing("write_down")
+        SqlAlchemyDeliveryStore, "complete_in", "after", _completing("write_down")
     ),
     "inside announce, after the effect": CrashPoint(
         FileBell, "ring", "after", _ring_of("announce")
@@ -93,7 +93,7 @@ HANDLING: dict[str, CrashPoint] = {
 }
 CONSUMING: dict[str, CrashPoint] = {
     "before the command of a message": CrashPoint(MessageBus, "execute", "before"),
-    "in the commit of its command": CrashPoint(SqlAlchemyOutbox, "store", "after"),
+    "in the commit of its command": CrashPoint(SqlAlchemyDeliveryStore, "store", "after"),
     "before the acknowledgement": CrashPoint(CONSUMER, "_acknowledge", "before"),
     "after the acknowledgement": CrashPoint(CONSUMER, "_acknowledge", "after"),
 }

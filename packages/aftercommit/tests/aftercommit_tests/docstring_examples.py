@@ -17,7 +17,7 @@ from tempfile import TemporaryDirectory
 
 import aftercommit
 from aftercommit import alembic, extensions, sqlite, testing
-from aftercommit.testing import killing, missing
+from aftercommit.testing import killing, omissions
 
 PACKAGES = [each.name for each in iter_modules(extensions.__path__) if each.ispkg]
 
@@ -27,7 +27,7 @@ def public() -> Iterator[tuple[str, str]]:
     names = vars(aftercommit)
     yield from ((f"aftercommit.{names['_HOMES'][name]}", name) for name in names["__all__"])
     yield from ((alembic.__name__, name) for name in alembic.__all__)
-    for module in (sqlite, testing, killing, missing):
+    for module in (sqlite, testing, killing, omissions):
         made_here = {k for k, v in vars(module).items() if inspect.getmodule(v) is module}
         yield from ((module.__name__, name) for name in sorted(made_here) if name[0] != "_")
     for package in PACKAGES:

@@ -7,7 +7,7 @@ import anyio
 import pytest
 import sqlalchemy as sa
 from aftercommit.errors import ConcurrentUpdate, WiringError
-from aftercommit.sql.aggregates import ensure_versions
+from aftercommit.sql.aggregate_versions import ensure_versions
 from aftercommit.sql.exceptions import PartWithoutAggregate
 from anyio.lowlevel import checkpoint
 from sqlalchemy.orm import registry

@@ -7,7 +7,7 @@ from dataclasses import replace
 import anyio
 import pytest
 from aftercommit.attempt import CONFLICT_PAUSE
-from aftercommit.claims import IdempotencyKey
+from aftercommit.deliveries import IdempotencyKey
 from aftercommit.errors import ConcurrentUpdate, UnexpectedAnswer
 from aftercommit.sql.tables import commands
 
@@ -150,7 +150,7 @@ async def test_an_answer_is_stored_once_however_often_the_outside_is_asked(
     world = await new_world(event_handlers=asking(ANSWER, called.append))
     first = (await world.bus.execute(LAMP)).claims
     await world.move_clock(POLICY.lease_seconds + 1)
-    second = await world.outbox().claim(10, ["ask"])
+    second = await world.delivery_store().claim(10, ["ask"])
 
     late = await world.bus.run(first)
     assert (late.events, late.failures) == ([], [])

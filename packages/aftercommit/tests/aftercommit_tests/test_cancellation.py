@@ -8,7 +8,7 @@ from functools import partial
 
 import anyio
 import pytest
-from aftercommit.claims import Claim
+from aftercommit.deliveries import Claim
 from aftercommit.errors import NotCompleted
 from aftercommit.observers import Observer
 from anyio.abc import TaskStatus
@@ -208,7 +208,7 @@ async def test_a_lease_that_cannot_be_given_back_does_not_hide_the_cancellation(
     assert "the last write of a cancelled task failed" in caplog.text
 
 
-async def test_a_settlement_that_fails_does_not_hide_the_cancellation_either(
+async def test_a_completion_that_fails_does_not_hide_the_cancellation_either(
     new_world: NewWorld, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Taken for a failure of the handler, the effect would be repeated after a short pause."""

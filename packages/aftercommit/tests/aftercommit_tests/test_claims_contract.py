@@ -6,13 +6,13 @@ from itertools import count
 
 import anyio
 import pytest
-from aftercommit.claims import Claim
+from aftercommit.deliveries import Claim
 from aftercommit.envelopes import EventId
 from aftercommit.errors import DeliverySuperseded
 from aftercommit.sql import tables
 from aftercommit.sql.database import Database
+from aftercommit.sql.delivery_store import new_delivery_store
 from aftercommit.sql.exceptions import DatabaseUnavailable
-from aftercommit.sql.outbox import new_outbox
 from anyio.lowlevel import checkpoint
 from sqlalchemy import delete, event, update
 
@@ -30,7 +30,7 @@ def events_of(claims: Iterable[Claim]) -> set[EventId]:
 async def test_what_a_dead_owner_left_behind_is_claimed_when_its_lease_ends(world: World) -> None:
     """Not before; then with all that is known about the event, and for a new lease."""
     first = await world.make_thing()
-    one, other = world.outbox(), world.outbox()
+    one, other = world.delivery_store(), world.delivery_store()
     await world.move_clock(world.policy.lease_seconds - 5)
     assert await one.claim(10, NAMES) == []
 
@@ -56,8 +56,8 @@ async def test_workers_that_claim_at_once_share_the_work(world: World) -> None:
     claims: list[Claim] = []
 
     async def claim() -> None:
-        outbox = world.outbox()
-        while batch := await outbox.claim(3, NAMES):
+        store = world.delivery_store()
+        while batch := await store.claim(3, NAMES):
             claims.extend(batch)
 
     async with anyio.create_task_group() as group:
@@ -74,7 +74,7 @@ async def test_a_claim_takes_the_longest_due_first_and_no_more_than_asked(world:
     await world.make_thing()
     await world.end_leases()
 
-    claims = await world.outbox().claim(len(NAMES), NAMES)
+    claims = await world.delivery_store().claim(len(NAMES), NAMES)
 
     assert events_of(claims) == events_of(old.values())
 
@@ -85,13 +85,16 @@ async def test_what_is_replayed_is_claimed_only_while_nothing_else_is_due(world:
     (past_id,) = events_of(past.values())
     await world.execute(update(tables.deliveries).values(replay=True))
     await world.move_clock(1)
-    live_ids, outbox = events_of((await world.make_thing()).values()), world.outbox()
+    live_ids, store = (
+        events_of((await world.make_thing()).values()),
+        world.delivery_store(),
+    )
 
     await world.move_clock(world.policy.lease_seconds - 1)
-    assert await outbox.seconds_until_due(NAMES) == pytest.approx(0, abs=0.1)
-    claims = [await outbox.claim(1, NAMES)]
+    assert await store.seconds_until_due(NAMES) == pytest.approx(0, abs=0.1)
+    claims = [await store.claim(1, NAMES)]
     await world.move_clock(1)
-    claims += [await outbox.claim(2, NAMES) for _ in range(3)]
+    claims += [await store.claim(2, NAMES) for _ in range(3)]
 
     assert [events_of(some) for some in claims] == [{past_id}, live_ids, live_ids, {past_id}]
     assert [len(some) for some in claims] == [1, 2, 1, 2]
@@ -113,12 +116,12 @@ async def test_a_claim_takes_only_what_its_process_knows(
     if change:
         await world.execute(update(tables.events).values(**change))
     await world.end_leases()
-    outbox, known = world.outbox(), NAMES if change else ["write_down"]
+    store, known = world.delivery_store(), NAMES if change else ["write_down"]
 
-    claims = await outbox.claim(10, known)
+    claims = await store.claim(10, known)
 
     assert [claim.handler for claim in claims] == ([] if change else known)
-    assert await outbox.seconds_until_due(NAMES if change else ["send_fax"]) is None
+    assert await store.seconds_until_due(NAMES if change else ["send_fax"]) is None
     claimed = {(claim.envelope.id, claim.handler) for claim in claims}
     rows = (await world.deliveries()).items()
     untouched = [(row.attempts, row.parked_at) for key, row in rows if key not in claimed]
@@ -130,25 +133,25 @@ async def test_a_lost_lease_is_kept_as_a_failure(world: World) -> None:
     await world.make_thing()
     await world.end_leases()
 
-    (claim,) = await world.outbox().claim(10, ["write_down"])
+    (claim,) = await world.delivery_store().claim(10, ["write_down"])
 
     key = (claim.envelope.id, "write_down")
     assert await world.failures() == {key: [(1, "it had not finished when its lease ended")]}
-    await world.outbox().record_failure(a_failure(claim, OSError("down"), retry_in=0))
-    await world.outbox().claim(10, ["write_down"])
+    await world.delivery_store().record_failure(a_failure(claim, OSError("down"), retry_in=0))
+    await world.delivery_store().claim(10, ["write_down"])
     assert [attempt for attempt, _ in (await world.failures())[key]] == [1, 2]
 
 
 async def test_a_delivery_whose_last_attempt_never_ended_is_parked(world: World) -> None:
     """A handler that kills its process must not kill one worker after the other for ever."""
     await world.make_thing()
-    outbox = world.outbox()
+    store = world.delivery_store()
     for _ in range(world.policy.max_attempts - 1):
         await world.end_leases()
-        assert len(await outbox.claim(10, NAMES)) == len(NAMES)
+        assert len(await store.claim(10, NAMES)) == len(NAMES)
     await world.end_leases()
 
-    assert await outbox.claim(10, NAMES) == []
+    assert await store.claim(10, NAMES) == []
 
     for row in (await world.deliveries()).values():
         assert row.attempts == world.policy.max_attempts
@@ -158,13 +161,13 @@ async def test_a_delivery_whose_last_attempt_never_ended_is_parked(world: World)
 
 async def test_a_claim_that_is_cancelled_anywhere_leaves_no_lease(world: World) -> None:
     """Or deliveries would wait for its end, and an attempt would count that was not made."""
-    outbox = world.outbox()
-    await outbox.release([*(await world.make_thing()).values()])
+    store = world.delivery_store()
+    await store.release([*(await world.make_thing()).values()])
     for steps in range(40):
         claimed: list[Claim] = []
 
         async def claim(claimed: list[Claim] = claimed) -> None:
-            claimed += await outbox.claim(10, NAMES)
+            claimed += await store.claim(10, NAMES)
 
         async with anyio.create_task_group() as group:
             group.start_soon(claim)
@@ -173,7 +176,7 @@ async def test_a_claim_that_is_cancelled_anywhere_leaves_no_lease(world: World) 
             group.cancel_scope.cancel()
 
         assert sum(row.held for row in (await world.deliveries()).values()) == len(claimed)
-        await outbox.release(claimed)
+        await store.release(claimed)
 
 
 @contextmanager
@@ -204,14 +207,17 @@ async def test_an_outage_in_the_middle_of_a_claim_uses_up_no_attempt(world: Worl
         tried = update(tables.deliveries).where(of.in_(exhausted_ids))
         await world.execute(tried.values(attempts=world.policy.max_attempts))
         await world.end_leases()
-        before, outbox = await world.deliveries(), new_outbox(world.database, world.policy)
+        before, store = (
+            await world.deliveries(),
+            new_delivery_store(world.database, world.policy),
+        )
 
         with refusing(world.database, number) as asked:
             try:
-                claims = await outbox.claim(100, NAMES)
+                claims = await store.claim(100, NAMES)
             except DatabaseUnavailable:
                 assert await world.deliveries() == before
-                claims = await world.outbox().claim(100, NAMES)
+                claims = await world.delivery_store().claim(100, NAMES)
 
         assert events_of(claims) == events_of(good.values())
         assert [claim.attempt for claim in claims] == [2] * len(NAMES)
@@ -220,24 +226,24 @@ async def test_an_outage_in_the_middle_of_a_claim_uses_up_no_attempt(world: Worl
         await world.execute(delete(tables.deliveries))
 
 
-@pytest.mark.parametrize("late_write", ["settle", "reschedule", "park", "release"])
+@pytest.mark.parametrize("late_write", ["complete", "reschedule", "park", "release"])
 async def test_a_late_owner_changes_nothing(world: World, late_write: str) -> None:
     """The fencing token: whoever has lost the lease cannot touch the new owner's delivery."""
     late = (await world.make_thing())["announce"]
-    outbox = world.outbox()
+    store = world.delivery_store()
     await world.end_leases()
-    await outbox.claim(10, NAMES)
+    await store.claim(10, NAMES)
     before = await world.deliveries()
 
     match late_write:
         case "release":
-            await outbox.release([late])
-        case "settle":
+            await store.release([late])
+        case "complete":
             with pytest.raises(DeliverySuperseded):
-                await outbox.settle(late)
+                await store.complete(late)
         case _:
             with pytest.raises(DeliverySuperseded):
                 retry_in = 0.0 if late_write == "reschedule" else None
-                await outbox.record_failure(a_failure(late, retry_in=retry_in))
+                await store.record_failure(a_failure(late, retry_in=retry_in))
 
     assert await world.deliveries() == before

@@ -112,7 +112,7 @@ async def test_a_delivery_that_was_taken_over_is_left_alone(world: World) -> Non
     """Two owners must not both do the work: the late one's is rolled back, and is no failure."""
     late = (await world.make_thing())["write_down"]
     await world.end_leases()
-    [taken_over] = await world.outbox().claim(1, ["write_down"])
+    [taken_over] = await world.delivery_store().claim(1, ["write_down"])
 
     report = await world.bus.run([late])
 
@@ -128,7 +128,7 @@ async def test_who_fails_after_somebody_has_taken_over_says_no_word(
 
     async def late(event: Event) -> None:
         await world.move_clock(POLICY.lease_seconds + 1)
-        await world.outbox().claim(1, ["late"])
+        await world.delivery_store().claim(1, ["late"])
         raise OSError("too late")
 
     world = await new_world(event_handlers=on_made(late))

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 from aftercommit.errors import HandlerPaused
-from aftercommit.handler_rows import Later
+from aftercommit.handler_entries import Later
 from anyio import current_time
 
 from aftercommit_tests.builders import NAMES, a_failure, an_envelope_factory
@@ -26,15 +26,15 @@ def delayed(world: World) -> World:
 
 async def test_what_is_for_later_is_due_then_and_not_before(delayed: World) -> None:
     """Its time counts from the commit, by the database's clock; nobody holds it until then."""
-    outbox, name = delayed.outbox(), "write_down"
+    store, name = delayed.delivery_store(), "write_down"
 
     assert (await delayed.make_thing()).keys() == {"announce", "look_at"}
-    assert await outbox.claim(10, [name]) == []
-    assert await outbox.seconds_until_due([name]) == pytest.approx(3600, abs=5)
-    assert await outbox.seconds_until_due([name], scheduled=False) is None
+    assert await store.claim(10, [name]) == []
+    assert await store.seconds_until_due([name]) == pytest.approx(3600, abs=5)
+    assert await store.seconds_until_due([name], scheduled=False) is None
     await delayed.move_clock(3601)
-    assert await outbox.seconds_until_due([name], scheduled=False) == pytest.approx(-1, abs=5)
-    [claim] = await outbox.claim(10, [name])
+    assert await store.seconds_until_due([name], scheduled=False) == pytest.approx(-1, abs=5)
+    [claim] = await store.claim(10, [name])
 
     assert (claim.attempt, claim.token) == (1, 2)
     assert await delayed.failures() == {}
@@ -42,14 +42,14 @@ async def test_what_is_for_later_is_due_then_and_not_before(delayed: World) -> N
 
 async def test_what_was_written_while_the_clock_was_ahead_is_not_for_later(delayed: World) -> None:
     """No rule lets it wait: whoever waits until all is done waits for it, too."""
-    outbox = delayed.outbox()
+    store = delayed.delivery_store()
     await delayed.pause("announce")  # so nobody claims it in the commit
     claims = await delayed.make_thing()
     await delayed.resume("announce")
-    await outbox.release([claims["look_at"]])
+    await store.release([claims["look_at"]])
     await delayed.move_clock(-3600)
 
-    due_in = {name: await outbox.seconds_until_due([name], scheduled=False) for name in NAMES}
+    due_in = {name: await store.seconds_until_due([name], scheduled=False) for name in NAMES}
 
     hour = pytest.approx(3600, abs=5)
     assert due_in == {"announce": hour, "look_at": hour, "write_down": None}
@@ -57,18 +57,18 @@ async def test_what_was_written_while_the_clock_was_ahead_is_not_for_later(delay
 
 async def test_a_paused_handler_is_neither_attempted_first_nor_claimed(world: World) -> None:
     """Whatever it was: in its first attempt, waiting for the next, or committed meanwhile."""
-    name, outbox = "announce", world.outbox()
+    name, store = "announce", world.delivery_store()
     running = (await world.make_thing())[name]
     await world.pause(name)
 
     assert (await world.make_thing()).keys() == {*NAMES} - {name}
-    await outbox.record_failure(a_failure(running, retry_in=1))
+    await store.record_failure(a_failure(running, retry_in=1))
     await world.end_leases()
-    assert {claim.handler for claim in await outbox.claim(10, NAMES)} == {*NAMES} - {name}
-    assert await outbox.seconds_until_due([name]) is None
+    assert {claim.handler for claim in await store.claim(10, NAMES)} == {*NAMES} - {name}
+    assert await store.seconds_until_due([name]) is None
     await world.resume(name)
     await world.end_leases()
-    claims = await outbox.claim(10, [name])
+    claims = await store.claim(10, [name])
 
     assert sorted(claim.attempt for claim in claims) == [1, 2]
 
@@ -79,27 +79,27 @@ async def test_a_claim_that_has_waited_sees_a_pause_and_its_end(world: World) ->
     claim = replace((await world.make_thing())[name], leased_at=current_time() - 1)
     await world.pause(name)
     with pytest.raises(HandlerPaused):
-        await world.outbox().ensure_not_paused(claim)
+        await world.delivery_store().ensure_not_paused(claim)
 
     await world.resume(name)
 
-    await world.outbox().ensure_not_paused(claim)
+    await world.delivery_store().ensure_not_paused(claim)
 
 
 async def test_what_is_given_back_is_due_as_it_was_and_held_by_a_pause(world: World) -> None:
     """It counts as late from then on; and whoever resumes the handler finds it."""
-    claims, outbox = await world.make_thing(), world.outbox()
+    claims, store = await world.make_thing(), world.delivery_store()
     begun = (await world.make_thing())["announce"]
     await world.pause("announce")
     await world.move_clock(10)
 
-    await outbox.release([claims["announce"], claims["write_down"]])
-    await outbox.settle(begun)  # it had begun: the effect is there, and so it is done
+    await store.release([claims["announce"], claims["write_down"]])
+    await store.complete(begun)  # it had begun: the effect is there, and so it is done
 
     assert len(await world.finished()) == 1
-    assert await outbox.seconds_until_due(["write_down"]) == pytest.approx(-10, abs=0.1)
-    assert await outbox.claim(10, ["announce"]) == []
+    assert await store.seconds_until_due(["write_down"]) == pytest.approx(-10, abs=0.1)
+    assert await store.claim(10, ["announce"]) == []
     await world.resume("announce")
-    assert await outbox.seconds_until_due(["announce"]) == pytest.approx(-10, abs=0.1)
-    [again] = await outbox.claim(10, ["announce"])
+    assert await store.seconds_until_due(["announce"]) == pytest.approx(-10, abs=0.1)
+    [again] = await store.claim(10, ["announce"])
     assert again.attempt == 1

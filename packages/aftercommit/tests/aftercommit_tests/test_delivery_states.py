@@ -134,12 +134,16 @@ def test_what_is_redacted_stays_in_its_state(connection: sa.Connection) -> None:
 
 def test_the_statements_of_asyncpg_set_what_all_others_set() -> None:
     """There, a claim and a completion are text."""
-    text = Path(aftercommit.__file__).with_name("extensions") / "postgresql" / "outbox.sql"
+    text = (
+        Path(aftercommit.__file__).with_name("extensions")
+        / "postgresql"
+        / "asyncpg_delivery_store.sql"
+    )
     parts = dict(part.split("\n", 1) for part in text.read_text().split("-- name: ")[1:])
     claim = claimed(CLOCK, "worker@host:1", LEASE)
     transitions = {
         "claim": delivery_states.claimed_or_parked(claim, CLOCK, sa.literal("no")),
-        "settle": delivery_states.done(CLOCK, LEASE),
+        "complete": delivery_states.done(CLOCK, LEASE),
     }
 
     for name, each in transitions.items():

@@ -19,18 +19,18 @@ async def test_a_delivery_that_failed_waits_for_its_pause_or_for_a_person(
 
     Whoever waits until all is done waits for a pause, too.
     """
-    first, outbox = (await world.make_thing())["announce"], world.outbox()
+    first, store = (await world.make_thing())["announce"], world.delivery_store()
 
-    await outbox.record_failure(a_failure(first, OSError("mailbox full"), retry_in=retry_in))
+    await store.record_failure(a_failure(first, OSError("mailbox full"), retry_in=retry_in))
 
     row = (await world.deliveries())[first.envelope.id, "announce"]
     assert row.last_error == "OSError: mailbox full"
     assert row.parked_at == (None if retry_in else 0)
-    assert await outbox.seconds_until_due(["announce"], scheduled=False) == retry_in
+    assert await store.seconds_until_due(["announce"], scheduled=False) == retry_in
     await world.move_clock(95)
-    assert "announce" not in [claim.handler for claim in await outbox.claim(10, NAMES)]
+    assert "announce" not in [claim.handler for claim in await store.claim(10, NAMES)]
     await world.move_clock(10)
-    claims = await outbox.claim(10, NAMES)
+    claims = await store.claim(10, NAMES)
     assert [claim.handler for claim in claims] == (["announce"] if retry_in else [])
 
 
@@ -41,10 +41,10 @@ async def test_what_is_given_back_is_available_at_once_and_was_no_attempt(world:
     """
     first = await world.make_thing()
     interrupted = first.pop("announce")
-    await world.outbox().release([*first.values()])
-    await world.outbox().release([interrupted], interrupted=True)
+    await world.delivery_store().release([*first.values()])
+    await world.delivery_store().release([interrupted], interrupted=True)
 
-    claims = await world.outbox().claim(10, NAMES)
+    claims = await world.delivery_store().claim(10, NAMES)
 
     assert sorted((claim.handler, claim.attempt) for claim in claims) == [(n, 1) for n in NAMES]
     ends = await world.ends()
@@ -60,12 +60,12 @@ async def test_failures_are_kept_and_stay_when_it_is_done(world: World) -> None:
 
     Whoever looks must see why it failed, whatever a library puts into the text.
     """
-    claim, outbox = (await world.make_thing())["announce"], world.outbox()
+    claim, store = (await world.make_thing())["announce"], world.delivery_store()
     for error in (OSError("down"), ValueError("half a \ud83d and a \0")):
-        await outbox.record_failure(a_failure(claim, error, retry_in=0))
-        (claim,) = await outbox.claim(10, ["announce"])
+        await store.record_failure(a_failure(claim, error, retry_in=0))
+        (claim,) = await store.claim(10, ["announce"])
 
-    await outbox.settle(claim)
+    await store.complete(claim)
 
     key = (claim.envelope.id, "announce")
     kept = [(1, "OSError: down"), (2, "ValueError: half a \\ud83d and a \\0")]
@@ -76,12 +76,12 @@ async def test_failures_are_kept_and_stay_when_it_is_done(world: World) -> None:
 async def test_of_many_failures_the_last_ten_are_kept(world: World) -> None:
     """Whoever looks for a cause needs no thousand of them. What ended otherwise is kept beside."""
     world.policy = replace(POLICY, max_attempts=100)
-    claim, outbox = (await world.make_thing())["write_down"], world.outbox()
-    await outbox.release([claim], interrupted=True)
-    (claim,) = await outbox.claim(1, ["write_down"])
+    claim, store = (await world.make_thing())["write_down"], world.delivery_store()
+    await store.release([claim], interrupted=True)
+    (claim,) = await store.claim(1, ["write_down"])
     for n in range(15):
-        await outbox.record_failure(a_failure(claim, OSError(f"down {n}"), retry_in=0))
-        (claim,) = await outbox.claim(1, ["write_down"])
+        await store.record_failure(a_failure(claim, OSError(f"down {n}"), retry_in=0))
+        (claim,) = await store.claim(1, ["write_down"])
 
     (kept,) = (await world.failures()).values()
     assert kept == [(n + 1, f"OSError: down {n}") for n in range(5, 15)]
@@ -91,15 +91,15 @@ async def test_of_many_failures_the_last_ten_are_kept(world: World) -> None:
 async def test_what_fails_because_a_resource_is_away_does_not_count(world: World) -> None:
     """It is tried until the resource is back; the pause knows how often."""
     claim = (await world.make_thing())["announce"]
-    outbox, times = world.outbox(), world.policy.max_attempts + 3
+    store, times = world.delivery_store(), world.policy.max_attempts + 3
 
     for number in range(times):
         assert (claim.attempt, claim.unavailable_attempts) == (1, number)
-        await outbox.record_failure(a_failure(claim, Unavailable("refused"), retry_in=0))
-        (claim,) = await outbox.claim(10, ["announce"])
+        await store.record_failure(a_failure(claim, Unavailable("refused"), retry_in=0))
+        (claim,) = await store.claim(10, ["announce"])
 
     row = (await world.deliveries())[claim.envelope.id, claim.handler]
     assert (row.attempts, row.unavailable_attempts, row.parked_at) == (1, times, None)
-    await outbox.record_failure(a_failure(claim, OSError("its own fault"), retry_in=0))
-    (claim,) = await outbox.claim(10, ["announce"])
+    await store.record_failure(a_failure(claim, OSError("its own fault"), retry_in=0))
+    (claim,) = await store.claim(10, ["announce"])
     assert (claim.attempt, claim.unavailable_attempts) == (2, times)

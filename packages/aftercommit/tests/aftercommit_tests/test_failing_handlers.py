@@ -6,7 +6,7 @@ from dataclasses import replace
 import anyio
 import pytest
 from aftercommit.errors import Defect, HandlerInterrupted, InvalidValue
-from aftercommit.handler_rows import Handler
+from aftercommit.handler_entries import Handler
 from sqlalchemy import text
 
 from aftercommit_tests.builders import POLICY, a_command

@@ -6,9 +6,9 @@ from typing import Any
 
 import anyio
 import pytest
-from aftercommit.claims import IdempotencyKey
+from aftercommit.deliveries import IdempotencyKey
 from aftercommit.errors import LeaseExpired
-from aftercommit.handler_rows import Handler, Unsubscribed
+from aftercommit.handler_entries import Handler, Unsubscribed
 from aftercommit.observers import Observer, Outcome
 from aftercommit.process.runtime import Shutdown
 from aftercommit.process.worker import Worker
@@ -227,7 +227,7 @@ async def test_an_unsubscribed_handler_does_what_is_stored_and_gets_nothing_new(
 
     claims = await world.made()
     await world.move_clock(POLICY.lease_seconds + 1)
-    stored = await world.outbox().claim(10, ["works"])
+    stored = await world.delivery_store().claim(10, ["works"])
     await world.bus.run(stored)
 
     assert (len(claims), len(stored)) == (0, 1)

@@ -4,7 +4,7 @@ import re
 
 import pytest
 from aftercommit.sql import tables
-from aftercommit.sql.outbox import new_outbox
+from aftercommit.sql.delivery_store import new_delivery_store
 from sqlalchemy import inspect, text, update
 
 from aftercommit_tests.asked import asked_of
@@ -30,9 +30,9 @@ async def test_what_is_parked_or_done_does_not_slow_claiming(
     many = some_deliveries(*NAMES, of_events=3000)
     parked, done, _ = NAMES
     async with open_things_database(database_url) as database:
-        outbox, handler = new_outbox(database, POLICY), tables.deliveries.c.handler
+        store, handler = new_delivery_store(database, POLICY), tables.deliveries.c.handler
         async with database.write_transaction() as transaction:
-            await outbox.store(transaction, *many)
+            await store.store(transaction, *many)
             for name, column in {parked: "parked_at", done: "completed_at"}.items():
                 finished = update(tables.deliveries).where(handler == name).values({column: 1})
                 await transaction.execute_dml(finished)
@@ -40,7 +40,7 @@ async def test_what_is_parked_or_done_does_not_slow_claiming(
             await transaction.commit()
 
         with asked_of(database) as asked:
-            await outbox.claim(10, NAMES)
+            await store.claim(10, NAMES)
         claims = [each for each in asked if each.sql.startswith(("WITH due", "WITH found"))]
         claim = claims[replay]  # replays are looked for when nothing else is due
         dialect = database.engine.dialect.name

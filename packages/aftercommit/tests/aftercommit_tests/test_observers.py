@@ -11,9 +11,9 @@ from typing import Any, Self
 
 import anyio
 import pytest
-from aftercommit.claims import Claim, CommandWork
+from aftercommit.deliveries import Claim, CommandWork
 from aftercommit.errors import ConcurrentUpdate, HandlerTimeout, LeaseExpired
-from aftercommit.handler_rows import Handler
+from aftercommit.handler_entries import Handler
 from aftercommit.observers import CompositeObserver, Observer, Outcome
 from anyio.lowlevel import checkpoint
 

@@ -10,10 +10,10 @@ from traceback import walk_stack
 
 import anyio
 import pytest
-from aftercommit.claims import Claim, IdempotencyKey
+from aftercommit.deliveries import Claim, IdempotencyKey
 from aftercommit.envelopes import Envelope
 from aftercommit.errors import DeliverySuperseded
-from aftercommit.handler_rows import Ordered
+from aftercommit.handler_entries import Ordered
 
 from aftercommit_tests.asked import counting
 from aftercommit_tests.builders import PLAIN, POLICY, a_command, a_failure, a_thing
@@ -72,7 +72,7 @@ def name_in(claim: Claim) -> str:
 
 
 async def claimed(world: World, handler: str = "note") -> list[tuple[str, Claim]]:
-    claims = await world.outbox().claim(10, [handler])
+    claims = await world.delivery_store().claim(10, [handler])
     return sorted((name_in(claim), claim) for claim in claims)
 
 
@@ -80,7 +80,7 @@ async def work(world: World, *, rounds: int = 1000, names: Sequence[str] = NAMES
     """Do all that can be done, as a worker does; return what has taken effect, in order."""
     told = []
     for _ in range(rounds):
-        if not (claims := await world.outbox().claim(10, names)):
+        if not (claims := await world.delivery_store().claim(10, names)):
             break
         for claim in claims:
             told += [f"{claim.handler} {name_in(claim)}"]
@@ -112,18 +112,18 @@ async def test_what_is_retried_or_parked_holds_up_its_lane_and_nothing_else(
     other = {"note": "ring", "ring": "note"}[handler]
     [(_, a1), (_, b1)] = await claimed(world, handler)
 
-    await world.outbox().record_failure(a_failure(a1, retry_in=5.0))
+    await world.delivery_store().record_failure(a_failure(a1, retry_in=5.0))
     await world.bus.run([b1])
     assert [name for name, _ in await claimed(world, handler)] == ["b2"]
     await world.move_clock(5)
     [(_, a1)] = await claimed(world, handler)
-    await world.outbox().release([a1])
+    await world.delivery_store().release([a1])
     [(_, a1)] = await claimed(world, handler)
     await world.end_leases()
     [(_, late), _] = await claimed(world, handler)
     with pytest.raises(DeliverySuperseded):
-        await world.outbox().record_failure(a_failure(a1))
-    await world.outbox().record_failure(a_failure(late, ValueError()))
+        await world.delivery_store().record_failure(a_failure(a1))
+    await world.delivery_store().record_failure(a_failure(late, ValueError()))
 
     await world.end_leases()
     assert [name for name, _ in await claimed(world, handler)] == ["b2"]
@@ -153,12 +153,12 @@ async def test_what_was_done_although_its_answer_was_lost_is_done_again_in_peace
     await make(world, "a1", "a2", "a3")
     [(_, first)] = await claimed(world, "ring")
 
-    await world.outbox().settle(first)
+    await world.delivery_store().complete(first)
     [(_, second)] = await claimed(world, "ring")
-    await world.outbox().settle(first)
+    await world.delivery_store().complete(first)
 
     assert await claimed(world, "ring") == []
-    await world.outbox().settle(second)
+    await world.delivery_store().complete(second)
     assert [name for name, _ in await claimed(world, "ring")] == ["a3"]
 
 
@@ -248,11 +248,11 @@ async def test_without_a_worker_all_of_one_commit_is_done_in_order(world: World)
     assert (len(other.claims), committed.claims) == (2, ())
     for claim in other.claims:
         await world.bus.run([claim])
-    assert await world.outbox().claim(1, ["note"]) != []
+    assert await world.delivery_store().claim(1, ["note"]) != []
     await world.end_leases()
     sys.setrecursionlimit(depth + 200)
     try:
-        assert (await world.bus.run(await world.outbox().claim(10, NAMES))).failures == []
+        assert (await world.bus.run(await world.delivery_store().claim(10, NAMES))).failures == []
     finally:
         sys.setrecursionlimit(limit)
 

@@ -58,7 +58,7 @@ PUBLIC = {
     "ensure_schema",
     "ensure_versions",
     "message_types",
-    "new_outbox",
+    "new_delivery_store",
     "on",
     "open_application",
     "open_resources",

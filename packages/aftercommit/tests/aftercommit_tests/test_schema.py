@@ -15,6 +15,7 @@ from aftercommit.envelopes import MessageOrigin
 from aftercommit.errors import MessageAlreadyHandled, WiringError
 from aftercommit.sql.claim_ends import LEASE_EXPIRED
 from aftercommit.sql.database import Database
+from aftercommit.sql.delivery_store import new_delivery_store
 from aftercommit.sql.exceptions import (
     DatabaseUnavailable,
     SchemaOfAnother,
@@ -23,7 +24,6 @@ from aftercommit.sql.exceptions import (
 )
 from aftercommit.sql.inbox import record_command
 from aftercommit.sql.migrations.history import ENGINE, PREFIX, History
-from aftercommit.sql.outbox import new_outbox
 from aftercommit.sql.schema import check_schema, ensure_schema, upgrade_schema
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
@@ -436,7 +436,7 @@ async def test_a_service_without_migrations_and_events_starts(
         await ensure_schema(database)
         await upgrade_schema(database)
         assert await check_schema(database) == [ENGINE.newest]
-        assert await new_outbox(database, POLICY).claim(10, {"greet"}) == []
+        assert await new_delivery_store(database, POLICY).claim(10, {"greet"}) == []
         await execute(database, "INSERT INTO alembic_version VALUES ('things_0001')")
         with pytest.raises(SchemaTooNew, match="things_0001"):
             await check_schema(database)

@@ -13,8 +13,8 @@ import pytest
 from aftercommit.cli.command_group import command_line as cli_of
 from aftercommit.errors import InvalidValue
 from aftercommit.extensions.brokers.broker_factory import new_brokers
-from aftercommit.extensions.brokers.channels import Channels
-from aftercommit.outbox import Outbox
+from aftercommit.extensions.brokers.channel_names import Channels
+from aftercommit.outbox.outbox import Outbox
 from aftercommit.secret_text import SecretText, without_secrets
 from aftercommit.sql.database import backend_for
 from aftercommit.sql.database_url import parse_url, shown
@@ -181,7 +181,7 @@ def a_broker(url: str) -> None:
 SOURCE = Path(aftercommit.__file__).parent
 PRINTS = {"str", "repr", "format", "print", "echo", "debug", "info", "warning", "error"}
 RENDER = {  # for a driver, or a URL that cannot be shown
-    *("sql/database_url.py", "extensions/postgresql/connections.py", "outbox/app.py"),
+    *("sql/database_url.py", "extensions/postgresql/connections.py", "outbox/outbox_app.py"),
     *("extensions/brokers/rabbitmq.py", "testing/__init__.py", "cli/commands.py"),
 }
 

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from aftercommit import Database, Outbox, Sources, on, open_application
 from aftercommit.extensions.operations import delivery_admin
 from aftercommit.extensions.operations.decisions import Decision
-from aftercommit.extensions.operations.redaction import redact_mentions
+from aftercommit.extensions.operations.erasing_events import redact_mentions
 from aftercommit.sql.tables import commands, decisions, events
 
 from aftercommit_tests.builders import a_command

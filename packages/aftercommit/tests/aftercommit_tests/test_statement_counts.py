@@ -46,10 +46,10 @@ async def test_a_command_takes_so_many_statements(
 
 
 async def test_a_handler_takes_so_many_statements(application: Application) -> None:
-    """What it reads and writes, its events and their deliveries; the last one settles its own."""
+    """What it reads and writes, its events and their deliveries; the last one completes its own."""
     found: dict[str, int] = {}
 
-    while claims := await application.bus.outbox.claim(10, list(HANDLERS)):
+    while claims := await application.bus.delivery_store.claim(10, list(HANDLERS)):
         for claim in claims:
             with counting(application.database) as asked:
                 await application.bus.run([claim])
@@ -60,22 +60,22 @@ async def test_a_handler_takes_so_many_statements(application: Application) -> N
 
 async def test_a_worker_takes_so_many_statements(application: Application) -> None:
     """However many deliveries there are in a claim; of these, all of another process."""
-    outbox, all_handlers = application.bus.outbox, list(HANDLERS)
+    store, all_handlers = application.bus.delivery_store, list(HANDLERS)
     with counting(application.database) as asked:
-        assert await outbox.seconds_until_due(all_handlers) is not None
+        assert await store.seconds_until_due(all_handlers) is not None
     assert len(asked) == 1
     with counting(application.database) as asked:  # first what is live, then what is replayed
-        assert await outbox.claim(10, ["nobody"]) == []
+        assert await store.claim(10, ["nobody"]) == []
     assert len(asked) == 2
 
     with counting(application.database) as asked:  # the leases, and the events
-        claims = await outbox.claim(10, all_handlers)
-    at_once = application.database.backend.outbox is not None
+        claims = await store.claim(10, all_handlers)
+    at_once = application.database.backend.delivery_store is not None
     assert {claim.envelope.event for claim in claims} == {MADE}
     assert len(asked) == (1 if at_once else 2)
     with counting(application.database) as asked:  # the delivery, and its past
-        await outbox.record_failure(a_failure(claims[0], OSError("down"), retry_in=1))
+        await store.record_failure(a_failure(claims[0], OSError("down"), retry_in=1))
     assert len(asked) == 2
     with counting(application.database) as asked:
-        await outbox.release(claims[1:])
+        await store.release(claims[1:])
     assert len(asked) == 2

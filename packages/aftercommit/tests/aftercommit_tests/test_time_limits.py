@@ -5,7 +5,7 @@ from dataclasses import replace
 import anyio
 import pytest
 from aftercommit.errors import HandlerTimeout, LeaseExpired
-from aftercommit.handler_rows import Handler
+from aftercommit.handler_entries import Handler
 
 from aftercommit_tests.builders import POLICY, a_command, a_thing
 from aftercommit_tests.conftest import NewWorld

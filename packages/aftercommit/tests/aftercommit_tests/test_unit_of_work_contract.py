@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import anyio
 import pytest
-from aftercommit.claims import Committed
+from aftercommit.deliveries import Committed
 from aftercommit.envelopes import INTERNAL, MessageOrigin
 from aftercommit.errors import (
     ConcurrentUpdate,
@@ -140,7 +140,7 @@ async def test_an_event_over_a_megabyte_is_refused_by_the_commit(world: World) -
 
 
 async def test_a_delivery_is_settled_with_the_commit_of_its_handler(world: World) -> None:
-    """One transaction for effect and settlement is what makes the effect happen exactly once."""
+    """One transaction for effect and completion is what makes the effect happen exactly once."""
     claim = (await world.make_thing())["write_down"]
 
     async with world.a_uow(claim) as uow:
@@ -215,14 +215,14 @@ async def test_a_command_leaves_a_row_if_it_changed_something_or_came_with_an_id
 
 
 @pytest.mark.parametrize("name", ["new", "lamp"])
-async def test_an_answer_is_recorded_and_settles_its_delivery(world: World, name: str) -> None:
+async def test_an_answer_is_recorded_and_completes_its_delivery(world: World, name: str) -> None:
     """In one transaction; whoever has lost the lease stores neither.
 
     Also an answer that changes nothing: that its delivery is done is a change, and the trace shows
     what the outside has said.
     """
     claim = (await world.make_thing("lamp"))["announce"]
-    answer = replace(a_command_work(), settles=claim)
+    answer = replace(a_command_work(), completes=claim)
     event: Any = claim.envelope.event
 
     async with (unit := world.new_uow(answer)) as uow:

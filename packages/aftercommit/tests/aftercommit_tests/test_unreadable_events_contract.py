@@ -38,7 +38,7 @@ async def assert_parked_alone(world: World, change: dict[str, str], reason: str)
     await world.execute(update(tables.events).where(this).values(damaged))
     await world.end_leases()
 
-    claims = await world.outbox().claim(100, NAMES)
+    claims = await world.delivery_store().claim(100, NAMES)
 
     assert {claim.envelope.id for claim in claims} == {good[0].envelope.id}
     rows = await world.deliveries()

@@ -9,15 +9,15 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from aftercommit.claims import IdempotencyKey
+from aftercommit.deliveries import IdempotencyKey
 from aftercommit.envelopes import Envelope, Subscription
 from aftercommit.errors import WiringError
 from aftercommit.handler_binding import PER_ATTEMPT, BoundHandler, Dependencies, bind
-from aftercommit.handler_rows import PUBLISH, Handler, Later, Ordered, Row, Unsubscribed, on
+from aftercommit.handler_entries import PUBLISH, Handler, Later, Ordered, Row, Unsubscribed, on
 from aftercommit.handler_table import Handlers
 from aftercommit.process.assembly import open_application
+from aftercommit.repository import Repository
 from aftercommit.sql.transaction import Transaction
-from aftercommit.unit_of_work import Repository
 
 from aftercommit_tests.builders import PLAIN, a_claim, a_command, an_envelope, table
 from aftercommit_tests.conftest import NewWorld

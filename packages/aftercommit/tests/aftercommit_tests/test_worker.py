@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import anyio
 import pytest
-from aftercommit.claims import Claim, Failure, IdempotencyKey
+from aftercommit.deliveries import Claim, Failure, IdempotencyKey
 from aftercommit.errors import TransientError
-from aftercommit.handler_rows import Ordered
+from aftercommit.handler_entries import Ordered
 from aftercommit.process.runtime import Shutdown
 from aftercommit.process.worker import Worker
 from aftercommit.sql.tables import deliveries
@@ -133,7 +133,7 @@ async def test_a_worker_says_that_a_key_has_changed(
 
 
 @pytest.mark.parametrize(("beside", "sent"), [(False, 1), (True, 2)])
-async def test_an_effect_is_not_repeated_when_the_worker_claims_what_it_could_not_settle(
+async def test_an_effect_is_not_repeated_when_the_worker_claims_what_it_could_not_complete(
     new_world: NewWorld, monkeypatch: pytest.MonkeyPatch, beside: bool, sent: int
 ) -> None:
     """While a claim waits in line, leases end, and last writes wait for the same lock.
@@ -153,13 +153,15 @@ async def test_an_effect_is_not_repeated_when_the_worker_claims_what_it_could_no
             await given_up.wait()
             await world.end_leases()
             if beside:
-                await world.outbox().release(await world.outbox().claim(10, ["sends"]))
+                await world.delivery_store().release(
+                    await world.delivery_store().claim(10, ["sends"])
+                )
         return await claim(limit, handlers)
 
     async def locked(delivery: Claim, *, follow: bool = True) -> Sequence[Claim]:
         if not given_up.is_set():
             raise TransientError
-        return await settle(delivery, follow=follow)
+        return await complete(delivery, follow=follow)
 
     async def locked_at_last(failure: Failure) -> None:
         given_up.set()
@@ -167,11 +169,11 @@ async def test_an_effect_is_not_repeated_when_the_worker_claims_what_it_could_no
 
     world = await new_world(event_handlers=on_made(sends), policy=FOR_WORKERS)
     await world.made()
-    outbox = world.bus.outbox
-    claim, settle = outbox.claim, outbox.settle
-    monkeypatch.setattr(outbox, "claim", in_line)
-    monkeypatch.setattr(outbox, "settle", locked)
-    monkeypatch.setattr(outbox, "record_failure", locked_at_last)
+    store = world.bus.delivery_store
+    claim, complete = store.claim, store.complete
+    monkeypatch.setattr(store, "claim", in_line)
+    monkeypatch.setattr(store, "complete", locked)
+    monkeypatch.setattr(store, "record_failure", locked_at_last)
 
     with anyio.fail_after(LIMIT_SECONDS):
         await a_worker(world, concurrency=2).run(until_idle=True)
@@ -192,7 +194,7 @@ async def test_what_could_not_be_stored_is_stored_when_the_worker_stops(
     async def unavailable(delivery: Claim, *, follow: bool = True) -> Sequence[Claim]:
         if not shutdown.is_set():
             raise TransientError
-        return await settle(delivery, follow=follow)
+        return await complete(delivery, follow=follow)
 
     async def stopped(failure: Failure) -> None:
         shutdown.set()
@@ -200,9 +202,9 @@ async def test_what_could_not_be_stored_is_stored_when_the_worker_stops(
 
     world = await new_world(event_handlers=on_made(sends), policy=FOR_WORKERS)
     await world.made()
-    settle = world.bus.outbox.settle
-    monkeypatch.setattr(world.bus.outbox, "settle", unavailable)
-    monkeypatch.setattr(world.bus.outbox, "record_failure", stopped)
+    complete = world.bus.delivery_store.complete
+    monkeypatch.setattr(world.bus.delivery_store, "complete", unavailable)
+    monkeypatch.setattr(world.bus.delivery_store, "record_failure", stopped)
 
     with anyio.fail_after(LIMIT_SECONDS):
         await Worker(world.application, shutdown, concurrency=2).run()

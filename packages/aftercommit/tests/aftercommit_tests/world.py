@@ -13,7 +13,7 @@ from typing import Any
 from uuid import UUID
 
 from aftercommit.bus import MessageBus
-from aftercommit.claims import Claim, Committed, DeliveryPolicy, WorkItem
+from aftercommit.deliveries import Claim, Committed, DeliveryPolicy, WorkItem
 from aftercommit.envelope_factory import EnvelopeFactory
 from aftercommit.envelopes import INTERNAL, EventId, MessageOrigin
 from aftercommit.extensions.operations import handler_pauses
@@ -22,7 +22,7 @@ from aftercommit.observers import CompositeObserver, Observer
 from aftercommit.process.application import Application
 from aftercommit.sql import tables
 from aftercommit.sql.database import Database
-from aftercommit.sql.outbox import SqlAlchemyOutbox, new_outbox
+from aftercommit.sql.delivery_store import SqlAlchemyDeliveryStore, new_delivery_store
 from aftercommit.sql.unit_of_work import SqlAlchemyUnitOfWorkScope, open_unit_of_work
 from anyio import Semaphore
 from sqlalchemy import (
@@ -137,13 +137,13 @@ class World:
         instrumentation = CompositeObserver(self.observers)
         bell = instrumentation.port("bell", self.bell)
         dependencies = Dependencies(effect_ports={"bell": bell}, queries={}, constants={})
-        outbox = new_outbox(self.database, self.policy)
+        store = new_delivery_store(self.database, self.policy)
         self.envelopes = an_envelope_factory(self.event_handlers, self.keys)
         self.bus = MessageBus(
             registry=bind(handlers, dependencies),
             envelopes=self.envelopes,
-            new_uow=partial(open_unit_of_work, outbox, UnitOfWork),
-            outbox=outbox,
+            new_uow=partial(open_unit_of_work, store, UnitOfWork),
+            delivery_store=store,
             policy=self.policy,
             random=self.random,
             slots=Semaphore(self.slots, fast_acquire=True),
@@ -154,16 +154,16 @@ class World:
 
     def new_uow(self, work: WorkItem) -> Unit:
         """Return a unit of work of some process."""
-        outbox = new_outbox(next(self._in_turn), self.policy)
-        return Unit(open_unit_of_work(outbox, UnitOfWork, work), self.envelopes)
+        store = new_delivery_store(next(self._in_turn), self.policy)
+        return Unit(open_unit_of_work(store, UnitOfWork, work), self.envelopes)
 
     def a_uow(self, claim: Claim | None = None, *, received: MessageOrigin = INTERNAL) -> Unit:
         """Return the unit of work of a claim, or else of some command."""
         return self.new_uow(claim or a_command_work(received))
 
-    def outbox(self) -> SqlAlchemyOutbox:
+    def delivery_store(self) -> SqlAlchemyDeliveryStore:
         """Return the outbox of one more process."""
-        return new_outbox(next(self._in_turn), self.policy)
+        return new_delivery_store(next(self._in_turn), self.policy)
 
     async def move_clock(self, seconds: float) -> None:
         """Move the clock that the deliveries are measured with."""

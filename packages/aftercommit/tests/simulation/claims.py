@@ -14,7 +14,7 @@ from math import inf
 from typing import TYPE_CHECKING
 
 from aftercommit import Outcome
-from aftercommit.claims import Claim as Delivery
+from aftercommit.deliveries import Claim as Delivery
 
 from simulation.rows import Row
 from simulation.world import Process
@@ -265,7 +265,7 @@ class Claims:
         disturbed = max(disturbed, faults.outage_until)
         # whoever has not heard of its claim knows nothing of it
         is_known = owner.broken_at < since or (before.key, before.token) in self._returned
-        # and for a client that has gone, a process tries for two seconds only to store what it knows
+        # for a client that has gone, a process tries for two seconds only to store what it knows
         is_known &= owner.deserted_at < held.since
         is_left_in_peace = disturbed < lease_end - ENOUGH and self._faults.clock_is_steady(since)
         if is_known and is_left_in_peace and owner.is_up:

@@ -12,13 +12,13 @@ from simulation.mutants import Change, Mutation, main
 MUTATIONS = (
     # tokens: who has lost a claim can write nothing about it
     Mutation(
-        "a transaction settles a delivery whatever its token is, and so does a failure",
+        "a transaction completes a delivery whatever its token is, and so does a failure",
         "sql/claim_ends.py",
         'sa.bindparam(f"this_{column.name}") for column in CLAIM_COLUMNS)',
         'sa.bindparam(f"this_{column.name}") for column in CLAIM_COLUMNS[:2])',
     ),
     Mutation(
-        "a batch settles or releases deliveries whatever their tokens are",
+        "a batch completes or releases deliveries whatever their tokens are",
         "sql/claim_ends.py",
         "change_in_order(database, end, OF_THESE_CLAIMS, skip_locked=True)",
         "change_in_order(database, end, "
@@ -74,13 +74,13 @@ MUTATIONS = (
     ),
     Mutation(
         "a transaction commits though it has lost its delivery",
-        "sql/outbox.py",
-        "self._complete_this, ClaimKey.of(delivery).params) != 1",
-        "self._complete_this, ClaimKey.of(delivery).params) > 1",
+        "sql/delivery_store.py",
+        "self._complete_this, ClaimKey.of(claim).params) != 1",
+        "self._complete_this, ClaimKey.of(claim).params) > 1",
     ),
     Mutation(
         "a failure of a claim that is lost is in the history all the same",
-        "sql/outbox.py",
+        "sql/delivery_store.py",
         "execute_dml(failed, key.params) != 1",
         "execute_dml(failed, key.params) > 1",
     ),
@@ -105,7 +105,7 @@ MUTATIONS = (
     ),
     Mutation(
         "a claim tries again what had its last attempt",
-        "sql/outbox.py",
+        "sql/delivery_store.py",
         "row.attempts >= policy.max_attempts",
         "row.attempts > policy.max_attempts",
     ),
@@ -131,7 +131,7 @@ MUTATIONS = (
     ),
     Mutation(
         "each failure is taken for an outage",
-        "sql/outbox.py",
+        "sql/delivery_store.py",
         "describe(failure.error), is_away(failure.error)",
         "describe(failure.error), True",
     ),
@@ -143,19 +143,19 @@ MUTATIONS = (
     ),
     Mutation(
         "what is only unavailable is parked by counting",
-        "claims.py",
+        "deliveries.py",
         "self.max_attempts and not is_away(error)",
         "self.max_attempts",
     ),
     Mutation(
         "what fails is parked one attempt too late",
-        "claims.py",
-        "delivery.attempt >= self.max_attempts",
-        "delivery.attempt > self.max_attempts",
+        "deliveries.py",
+        "claim.attempt >= self.max_attempts",
+        "claim.attempt > self.max_attempts",
     ),
     Mutation(
         "what is refused for ever is tried again",
-        "claims.py",
+        "deliveries.py",
         "if is_permanent(error)",
         "if False",
     ),
@@ -179,7 +179,7 @@ MUTATIONS = (
     ),
     Mutation(
         "each attempt has an idempotency key of its own",
-        "claims.py",
+        "deliveries.py",
         'f"{self.envelope.id}:{self.handler}")',
         'f"{self.envelope.id}:{self.handler}:{self.attempt}")',
     ),
@@ -201,12 +201,12 @@ MUTATIONS = (
     Mutation(
         "a failure is not stored",
         "attempt.py",
-        "await self._last_write(partial(self.outbox.record_failure, failure), [claim], report)",
+        "await self._last_write(write, [claim], report)",
         "pass",
     ),
     Mutation(
         "a failure is not in the history",
-        "sql/outbox.py",
+        "sql/delivery_store.py",
         'await claim_ends.record(transaction, now, "failed", [{**key._asdict(), **what}])',
         "pass",
     ),
@@ -218,7 +218,7 @@ MUTATIONS = (
     ),
     Mutation(
         "a lease that has expired is not in the history",
-        "sql/outbox.py",
+        "sql/delivery_store.py",
         'await claim_ends.record(transaction, self.database.clock, "lease_expired", lost)',
         "pass",
     ),
@@ -231,7 +231,7 @@ MUTATIONS = (
     Mutation(
         "last writes that came too late are forgotten",
         "attempt.py",
-        "report.keep(claims, if_cancelled or write, settles=settles)",
+        "report.keep(claims, if_cancelled or write, completes=completes)",
         "pass",
     ),
     Mutation(
@@ -242,9 +242,9 @@ MUTATIONS = (
     ),
     Mutation(
         "of a claim it is the last of its last writes that is made up for, and not the first",
-        "claims.py",
-        "self.unwritten.setdefault(names, LastWrite(write, settles))",
-        "self.unwritten[names] = LastWrite(write, settles)",
+        "deliveries.py",
+        "self.unwritten.setdefault(names, LastWrite(write, completes))",
+        "self.unwritten[names] = LastWrite(write, completes)",
     ),
     Mutation(
         "a last write is not made again while the database is away",
@@ -259,13 +259,13 @@ MUTATIONS = (
         "pass",
     ),
     Mutation(
-        "a settlement that is cancelled claims the next one of its lane for nobody",
+        "a completion that is cancelled claims the next one of its lane for nobody",
         "attempt.py",
-        "alone = partial(settle, follow=False)",
-        "alone = settle",
+        "alone = partial(write, follow=False)",
+        "alone = write",
     ),
     Mutation(
-        "a settlement that is made again finds that another process has it",
+        "a completion that is made again finds that another process has it",
         "sql/delivery_states.py",
         "~PARKED if again else PENDING",
         "PENDING",
@@ -349,9 +349,9 @@ MUTATIONS = (
         '                    logger.info("never mind")\n',
     ),
     Mutation(
-        "a delivery is settled after its transaction, in one of its own",
+        "a delivery is completed after its transaction, in one of its own",
         "sql/unit_of_work.py",
-        "claims += await outbox.settle_in(transaction, completes, is_free=is_free)",
+        "claims += await delivery_store.complete_in(transaction, completes, is_free=is_free)",
         "pass",
         also=[
             Change(
@@ -359,9 +359,9 @@ MUTATIONS = (
                 "                await transaction.commit()\n",
                 "                await transaction.commit()\n"
                 "            if completes:\n"
-                "                async with outbox.database.write_transaction() as another:\n"
-                "                    claims += await outbox.settle_in(another, completes)\n"
-                "                    await another.commit()\n",
+                "                async with delivery_store.database.write_transaction() as own:\n"
+                "                    claims += await delivery_store.complete_in(own, completes)\n"
+                "                    await own.commit()\n",
             )
         ],
     ),
@@ -394,9 +394,9 @@ MUTATIONS = (
     Mutation(
         "a unit of work stores one of its events, and not the others",
         "sql/unit_of_work.py",
-        "            claims = [*await outbox.store(transaction, events, deliveries)]\n",
+        "            claims = [*await delivery_store.store(transaction, events, deliveries)]\n",
         "            its = [each for each in deliveries if each.envelope in events[:1]]\n"
-        "            claims = [*await outbox.store(transaction, events[:1], its)]\n",
+        "            claims = [*await delivery_store.store(transaction, events[:1], its)]\n",
     ),
     Mutation(
         "an error of the database that a handler swallows is forgotten",
@@ -405,7 +405,7 @@ MUTATIONS = (
         "self._failure = None",
     ),
     Mutation(
-        "a reply is stored, and its delivery is not settled",
+        "a reply is stored, and its delivery is not completed",
         "attempt.py",
         "self.envelopes.of_command(answer, origin, claim)",
         "self.envelopes.of_command(answer, origin)",
@@ -453,7 +453,7 @@ MUTATIONS = (
         "a reply that meets a conflict is given up",
         "attempt.py",
         "                if not limit.allows_another_run(pause):",
-        "                if not isinstance(work, Claim) and work.settles:\n"
+        "                if not isinstance(work, Claim) and work.completes:\n"
         "                    raise\n"
         "                if not limit.allows_another_run(pause):",
         also=[
@@ -485,25 +485,25 @@ MUTATIONS = (
     # pauses
     Mutation(
         "claims do not look at pauses",
-        "sql/outbox.py",
+        "sql/delivery_store.py",
         "row.handler == unpaused, ",
         "row.handler == name, ",
     ),
     Mutation(
         "a commit does not look at pauses when it claims",
-        "sql/outbox.py",
+        "sql/delivery_store.py",
         "paused=await self._pauses.read(transaction)",
         "paused=()",
     ),
     Mutation(
         "nobody looks at pauses before an attempt",
-        "sql/outbox.py",
-        "if current_time() - delivery.leased_at > PAUSES_SECONDS:",
+        "sql/delivery_store.py",
+        "if current_time() - claim.leased_at > PAUSES_SECONDS:",
         "if False:",
     ),
     Mutation(
         "pauses are read once and for all",
-        "sql/pauses.py",
+        "sql/known_pauses.py",
         "current_time() + PAUSES_SECONDS\n        return self._paused",
         "inf\n        return self._paused",
     ),
@@ -541,19 +541,19 @@ MUTATIONS = (
     ),
     Mutation(
         "an erasure leaves to be done what has an effect",
-        "extensions/operations/redaction.py",
+        "extensions/operations/erasing_events.py",
         "await transaction.execute_dml(end.update(_of(of), deliveries.c.handler.in_(discard)))",
         "0",
     ),
     Mutation(
         "an erasure leaves what follows in its lane blocked",
-        "extensions/operations/redaction.py",
+        "extensions/operations/erasing_events.py",
         "    await after_end(transaction, database, left)\n",
         "",
     ),
     Mutation(
         "an erasure leaves running what knows what is erased",
-        "extensions/operations/redaction.py",
+        "extensions/operations/erasing_events.py",
         "    await transaction.execute_dml(revoked(database.clock).update(_of(of)))\n",
         "",
     ),
@@ -651,8 +651,8 @@ MUTATIONS = (
     ),
     Mutation(
         "a handler with a transaction does not let its lane go on",
-        "sql/outbox.py",
-        "return await self._ordered().go_on(transaction, delivery, is_free=is_free)",
+        "sql/delivery_store.py",
+        "return await self._ordered().go_on(transaction, claim, is_free=is_free)",
         "return ()",
     ),
     Mutation(
@@ -662,7 +662,7 @@ MUTATIONS = (
         "if False:",
     ),
     Mutation(
-        "a settlement that is made again unblocks the next one again",
+        "a completion that is made again unblocks the next one again",
         "sql/ordered_deliveries.py",
         "if completed.is_new:",
         "if True:",
@@ -730,22 +730,22 @@ MUTATIONS = (
     ),
     Mutation(
         "a handler that exits ends its process",
-        "handler_limits.py",
+        "handler_isolation.py",
         "raise HandlerInterrupted(handler, first) from error",
         "raise first",
     ),
     # lanes that nobody mends
     Mutation(
         "a worker mends no lane in which two could begin",
-        "sql/ordered_deliveries.py",
+        "sql/lane_unblocking.py",
         'await transaction.execute_dml(not_first.update(IN_THESE_LANES), {"lanes": some})',
         "pass",
-        expected="two can begin after a change in SQL, or if a process of 0.2 has settled again "
-        "what it had settled; neither is simulated",
+        expected="two can begin after a change in SQL, or if a process of 0.2 has completed again "
+        "what it had completed; neither is simulated",
     ),
     Mutation(
         "a worker unblocks no lane that stands still",
-        "sql/ordered_deliveries.py",
+        "sql/lane_unblocking.py",
         "    for lane in await _try_to_unblock(database, stuck):",
         "    for lane in stuck[:0]:",
         expected="where there is one writer, no lane is passed by: whoever ends a delivery lets "
@@ -762,26 +762,26 @@ MUTATIONS = (
     Mutation(
         "events are stored in lanes that are not locked",
         "sql/unit_of_work.py",
-        "locked = await lock_lanes(transaction, outbox.database, lanes, if_free=own)",
-        "locked = await lock_lanes(transaction, outbox.database, [], if_free=own)",
+        "locked = await lock_lanes(transaction, delivery_store.database, lanes, if_free=own)",
+        "locked = await lock_lanes(transaction, delivery_store.database, [], if_free=own)",
         database="postgresql",
     ),
     Mutation(
-        "who settles takes its lane for free",
+        "who completes takes its lane for free",
         "sql/ordered_deliveries.py",
         "        if not is_free:\n",
         "        if False:\n",
         database="postgresql",
     ),
     Mutation(
-        "who settles waits for its lane",
+        "who completes waits for its lane",
         "sql/ordered_deliveries.py",
         "await lock_lanes(transaction, self._database, (), if_free=lane)",
         "await lock_lanes(transaction, self._database, lane, if_free=lane)",
         database="postgresql",
     ),
     Mutation(
-        "a lane that was not free when a delivery was settled stands still",
+        "a lane that was not free when a delivery was completed stands still",
         "sql/ordered_deliveries.py",
         'transaction.afterwards(partial(unblock_soon, self._database, ended.lane or ""))',
         "pass",
@@ -845,7 +845,7 @@ MUTATIONS = (
     ),
     Mutation(
         "last writes wait for what somebody has locked",
-        "extensions/postgresql/outbox.sql",
+        "extensions/postgresql/asyncpg_delivery_store.sql",
         "FOR UPDATE OF delivery SKIP LOCKED  -- what somebody has locked",
         "FOR UPDATE OF delivery  -- what somebody has locked",
         database="postgresql",
@@ -869,14 +869,14 @@ MUTATIONS = (
     ),
     Mutation(
         "PostgreSQL: a claim leaves the token as it is",
-        "extensions/postgresql/outbox.sql",
+        "extensions/postgresql/asyncpg_delivery_store.sql",
         "SET token = delivery.token + 1,",
         "SET token = delivery.token,",
         database="postgresql",
     ),
     Mutation(
-        "PostgreSQL: a batch settles deliveries whatever their tokens are",
-        "extensions/postgresql/outbox.sql",
+        "PostgreSQL: a batch completes deliveries whatever their tokens are",
+        "extensions/postgresql/asyncpg_delivery_store.sql",
         " AND delivery.token = claim.token\n",
         "\n",
         database="postgresql",

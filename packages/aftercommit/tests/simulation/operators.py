@@ -5,7 +5,12 @@ from contextlib import suppress
 from uuid import UUID
 
 from aftercommit import Application
-from aftercommit.extensions.operations import delivery_admin, handler_pauses, redaction, retention
+from aftercommit.extensions.operations import (
+    delivery_admin,
+    erasing_events,
+    handler_pauses,
+    retention,
+)
 from aftercommit.extensions.operations.decisions import Decision
 from aftercommit.extensions.operations.exceptions import (
     DeliveryNotFound,
@@ -97,14 +102,14 @@ class Operator:
         self._world.story.tell(process, f"decides to erase order {int(UUID(subject))}")
         database = application.database
         async with database.write_transaction() as transaction:
-            found = await redaction.events_with(transaction, subject)
+            found = await erasing_events.events_with(transaction, subject)
             about = [each for each in found if each.subject == subject]
-            with_effects = redaction.handlers_with_effects(application)
+            with_effects = erasing_events.handlers_with_effects(application)
             self._ledger.decided.erases(subject, with_effects)
             reason = {"discard": with_effects, "reason": ERASED, "decision": DECISION}
-            await redaction.end_deliveries(transaction, database, about, **reason)  # type: ignore[arg-type]
+            await erasing_events.end_deliveries(transaction, database, about, **reason)  # type: ignore[arg-type]
             redacted = {"customer": "erased"}
-            await redaction.redact_events(transaction, about, redacted, reason=ERASED)
+            await erasing_events.redact_events(transaction, about, redacted, reason=ERASED)
             await transaction.commit()
 
 

@@ -138,7 +138,7 @@ def the_database_is_away_when_an_effect_is_out(simulation: Simulation) -> None:
     simulation.drain(1)
 
 
-def a_settlement_is_answered_by_an_error(simulation: Simulation) -> None:
+def a_completion_is_answered_by_an_error(simulation: Simulation) -> None:
     """It is made again, and the external effect is not."""
     _loses_a_connection(simulation, while_runs="announce", before="COMMIT")
 
@@ -335,7 +335,7 @@ def a_client_goes_before_its_handler_has_begun(simulation: Simulation) -> None:
     _goes_when(simulation, lambda: bool(simulation.ledger.running))
 
 
-def a_client_goes_while_a_settlement_is_made(simulation: Simulation) -> None:
+def a_client_goes_while_a_completion_is_made(simulation: Simulation) -> None:
     """It is made all the same, and what follows in the lane is left to workers."""
     _goes_when(simulation, lambda: _has_returned(simulation))
 
@@ -346,7 +346,7 @@ def a_client_goes_while_the_database_is_locked(simulation: Simulation) -> None:
 
 
 def a_client_goes_while_another_one_has_the_write_lock(simulation: Simulation) -> None:
-    """What has had its effect, and cannot be settled in time, is not given back."""
+    """What has had its effect, and cannot be completed in time, is not given back."""
 
     def another_asks() -> None:
         [web] = simulation.up("web")
@@ -483,7 +483,7 @@ def a_replay_is_for_a_handler_that_is_new(simulation: Simulation) -> None:
 
 
 def a_replay_does_again_what_is_settled_again(simulation: Simulation) -> None:
-    """What the process settles is what it has done, and not what is to be done once more."""
+    """What the process completes is what it has done, and not what is to be done once more."""
     operator, web = started(simulation, "operator"), started(simulation, "web")
     simulation.ask(web, 1)
     simulation.world.run(5, lambda: bool(simulation.ledger.external))
@@ -576,7 +576,7 @@ SCHEDULES: Sequence[tuple[Plan, Callable[[Simulation], None]]] = [
     ),
     (
         Plan(seed=0, handlers=frozenset(["pack", "praise"]), slowness=1.0),
-        a_client_goes_while_a_settlement_is_made,
+        a_client_goes_while_a_completion_is_made,
     ),
     (
         Plan(seed=0, handlers=frozenset(["announce", "write_invoice"]), slowness=2.0),
@@ -616,9 +616,9 @@ SCHEDULES: Sequence[tuple[Plan, Callable[[Simulation], None]]] = [
 ]
 
 
-# on PostgreSQL a settlement has no COMMIT of its own, and nobody has the only write lock
+# on PostgreSQL a completion has no COMMIT of its own, and nobody has the only write lock
 ON_SQLITE: Sequence[tuple[Plan, Callable[[Simulation], None]]] = [
-    (ONE_EFFECT, a_settlement_is_answered_by_an_error),
+    (ONE_EFFECT, a_completion_is_answered_by_an_error),
     (ONE_EFFECT, a_client_goes_while_the_database_is_locked),
     (ONE_EFFECT, a_replay_does_again_what_is_settled_again),
 ]

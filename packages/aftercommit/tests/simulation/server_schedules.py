@@ -139,7 +139,7 @@ def a_lane_is_passed_by(simulation: Simulation) -> None:
     simulation.drain(2)
 
 
-def a_process_that_was_frozen_settles_what_others_run(simulation: Simulation) -> None:
+def a_process_that_was_frozen_completes_what_others_run(simulation: Simulation) -> None:
     """What it has done is not what another one has claimed since then."""
     web = started(simulation, "web")
     simulation.behaviour.planned.extend(["", "", "", "", "hang"])  # when it is tried again
@@ -152,7 +152,7 @@ def a_process_that_was_frozen_settles_what_others_run(simulation: Simulation) ->
 
 
 def a_delivery_is_locked_when_it_is_settled(simulation: Simulation) -> None:
-    """That is no takeover: it is settled when the row is free, and others do not wait for it."""
+    """That is no takeover: it is completed when the row is free, and others do not wait for it."""
     web, other = started(simulation, "web"), Client(simulation)
     simulation.ask(web, 1)
     simulation.world.run(5, lambda: len(simulation.ledger.running) > 1)
@@ -161,7 +161,7 @@ def a_delivery_is_locked_when_it_is_settled(simulation: Simulation) -> None:
     simulation.world.run(3)
     assert not simulation.ledger.running
     if [row for row in simulation.ledger.outstanding if row.handler != "greet"]:
-        simulation.world.fail("what is settled waits for a delivery that somebody has locked")
+        simulation.world.fail("what is completed waits for a delivery that somebody has locked")
 
     other.end()
     simulation.world.run(2 * LEASE)
@@ -170,7 +170,7 @@ def a_delivery_is_locked_when_it_is_settled(simulation: Simulation) -> None:
 
 
 def a_delivery_is_locked_until_its_lease_is_over(simulation: Simulation) -> None:
-    """The worker that has had its effect settles it then, before it claims it again."""
+    """The worker that has had its effect completes it then, before it claims it again."""
     web, other = started(simulation, "web"), Client(simulation)
     simulation.faults.at_next(web, "COMMIT", Fault("crash", "after"))
     simulation.ask(web, 1)
@@ -271,7 +271,7 @@ ON_POSTGRESQL: Sequence[tuple[Plan, Callable[[Simulation], None]]] = [
     (Plan(seed=0, customers=1), a_lane_is_passed_by),
     (
         Plan(seed=0, handlers=frozenset(["announce"])),
-        a_process_that_was_frozen_settles_what_others_run,
+        a_process_that_was_frozen_completes_what_others_run,
     ),
     (
         Plan(seed=0, handlers=frozenset(["announce", "greet"]), slowness=1.0),

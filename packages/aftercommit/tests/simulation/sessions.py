@@ -158,7 +158,7 @@ class Sessions:
             self._ghosts.add(session)
             return
         self._free_again(session)
-        self.settle()
+        self.complete()
 
     def _free_again(self, session: Session) -> None:
         session.reset()
@@ -175,9 +175,9 @@ class Sessions:
         session.send(messages, self._world.wall_clock)
         if session not in self._active:
             self._active.append(session)
-        self.settle()
+        self.complete()
 
-    def settle(self) -> None:
+    def complete(self) -> None:
         """Wait until each session has answered, or waits for a lock; tell who has answered."""
         pause = FIRST_PAUSE
         while active := [each for each in self._active if each.due]:
@@ -237,14 +237,14 @@ class Sessions:
             self._ghosts.discard(each)
             self._free_again(each)
         if ghosts:
-            self.settle()
+            self.complete()
 
     def cancel(self, session: Session, refusal: Refusal) -> None:
         """Let the server end what a session waits for, for a reason of the world's own."""
         session.refusal = refusal
         self._control.execute("SELECT pg_cancel_backend(%s)", [session.pid])
         session.waits_for = ""
-        self.settle()
+        self.complete()
 
     def _give_up(self, session: Session, wait: int, refusal: Refusal) -> None:
         if session.waits_for and session.waits == wait:

@@ -33,7 +33,7 @@ from aftercommit import (
     on,
 )
 from aftercommit.errors import ConcurrentUpdate, Refused, Unavailable
-from aftercommit.handler_rows import handler_of
+from aftercommit.handler_entries import handler_of
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import registry
 

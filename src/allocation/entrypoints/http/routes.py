@@ -25,7 +25,7 @@ from allocation.domain.coupons import (
 from allocation.domain.events import UserId
 from allocation.domain.users import EmailAlreadyRegistered, UserNotFound
 from allocation.domain.values import MAX_EMAIL_LENGTH, MAX_NAME_LENGTH, EmailAddress, PersonName
-from allocation.entrypoints.http import queries
+from allocation.entrypoints.http import user_queries
 
 
 def integral_float(number: object) -> object:
@@ -156,7 +156,7 @@ async def register_form() -> PlainTextResponse:
 @guarded.get("/users/{user_id}", responses=errors(UserNotFound), tags=["users"])
 async def get_user(user_id: UUID, running: Running) -> UserResponse:
     """Show a user."""
-    row = await queries.user(running.database, UserId(user_id))
+    row = await user_queries.user(running.database, UserId(user_id))
     return UserResponse.model_validate(row)
 
 
@@ -171,7 +171,9 @@ async def list_users(
 ) -> list[UserResponse]:
     """List users by their ids, a page at a time; `Link` leads to the next page."""
     address = None if email is None else EmailAddress(email)
-    rows = await queries.users_page(running.database, email=address, after=after, limit=limit + 1)
+    rows = await user_queries.users_page(
+        running.database, email=address, after=after, limit=limit + 1
+    )
     if len(rows) > limit:
         page = urlencode({"after": rows[limit - 1].user_id, "limit": limit})
         response.headers["Link"] = f'<{request.url.path}?{page}>; rel="next"'

@@ -19,8 +19,8 @@ from aftercommit.process.worker import WORKER_SETTINGS, worker_service
 from aftercommit.settings import EngineSettings
 from aftercommit.sql.database import Database
 from aftercommit.sql.database_url import parse_url
+from aftercommit.sql.delivery_store import unknown_handlers
 from aftercommit.sql.exceptions import DatabaseUnavailable
-from aftercommit.sql.outbox import unknown_handlers
 from aftercommit.sql.schema import check_schema, upgrade_schema
 from aftercommit.sql.tables import CLAIMABLE, PARKED, deliveries
 

@@ -12,7 +12,7 @@ from sqlalchemy.sql import Executable
 from sqlalchemy.sql.dml import ReturningInsert
 
 from aftercommit.errors import WiringError
-from aftercommit.outbox.app import OutboxApp
+from aftercommit.outbox.outbox_app import OutboxApp
 from aftercommit.sql.database_url import parse_url, shown
 from aftercommit.sql.exceptions import DatabaseUnavailable
 from aftercommit.sql.new_events import NewEvents

@@ -16,17 +16,17 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
-from aftercommit.claims import Claim, WorkItem
 from aftercommit.codec import Codec
+from aftercommit.deliveries import Claim, WorkItem
 from aftercommit.envelopes import current_context
 from aftercommit.errors import WiringError
 from aftercommit.handler_binding import BoundHandler
 from aftercommit.outbox.recorded_lanes import has_recorded, take_places
 from aftercommit.sql.database_url import shown
 from aftercommit.sql.delivery_states import claimed, done
+from aftercommit.sql.delivery_store import SqlAlchemyDeliveryStore, first_of_each, handler_params
 from aftercommit.sql.handler_guard import ENDED, INSTEAD, SAVEPOINTS, in_transaction
 from aftercommit.sql.lanes import Place, unblocking
-from aftercommit.sql.outbox import SqlAlchemyOutbox, first_of_each, handler_params
 from aftercommit.sql.tables import RAW_EVENTS, deliveries, events
 from aftercommit.sql.transaction import Refusals, Transaction
 from aftercommit.sql.unit_of_work import SqlAlchemyUnitOfWorkScope, open_unit_of_work
@@ -45,7 +45,9 @@ NOT_IN_HANDLERS = {
 
 @asynccontextmanager
 async def open_session(
-    outbox: SqlAlchemyOutbox, new_session: Callable[..., AsyncSession], work: WorkItem
+    delivery_store: SqlAlchemyDeliveryStore,
+    new_session: Callable[..., AsyncSession],
+    work: WorkItem,
 ) -> AsyncIterator[SqlAlchemyUnitOfWorkScope]:
     """Open the transaction of one attempt, with a session for its handler.
 
@@ -53,11 +55,11 @@ async def open_session(
     """
     try:
         async with open_unit_of_work(
-            outbox, partial(SessionUnitOfWork, new_session), work
+            delivery_store, partial(SessionUnitOfWork, new_session), work
         ) as scope:
             yield scope
     except SQLAlchemyError as error:
-        if (meaning := outbox.database.backend.translate(error)) is error:
+        if (meaning := delivery_store.database.backend.translate(error)) is error:
             raise
         raise meaning from error
 

@@ -22,7 +22,7 @@ from aftercommit.process.parts import NOTHING
 from aftercommit.settings import EngineSettings
 from aftercommit.sources import SYSTEM, Sources
 from aftercommit.sql.database import Database
-from aftercommit.sql.outbox import new_outbox
+from aftercommit.sql.delivery_store import new_delivery_store
 from aftercommit.sql.schema import ensure_schema
 from aftercommit.sql.unit_of_work import open_unit_of_work
 
@@ -137,11 +137,11 @@ async def open_application(
         registry = bind(table, dependencies, transaction=transaction)
         made = new_uow if transaction == "uow" else None
         await ensure_schema(database, new_uow=made, beside_others=beside_others)
-        outbox = new_outbox(database, settings)
+        delivery_store = new_delivery_store(database, settings)
         bus = MessageBus(
             registry=registry,
-            new_uow=partial(open_uow, outbox, new_uow),
-            outbox=outbox,
+            new_uow=partial(open_uow, delivery_store, new_uow),
+            delivery_store=delivery_store,
             policy=settings,
             slots=Semaphore(
                 max(settings.max_handlers, settings.worker_concurrency), fast_acquire=True

@@ -22,6 +22,7 @@ OLD_APP = (
 )
 OLD_EXTENSION = "the methods of {} are deprecated: let its method parts() return Parts(…)"
 OLD_LIST = "Extensions is deprecated: give App a list of extensions"
+OLD_NAME = "new_outbox is deprecated: its name is new_delivery_store"
 _FUNCTION = re.compile(
     r"""^@\w+\.command\((?:"([\w-]+)")?\)\n(?:[@ )][^\n]*\n)*"""  # its name, if it is given
     r"""(?:async )?def (\w+)\((?:(?!\n[^ )\n]).)*?\"{3}(.+?)(?:\"{3}|\n)""",
@@ -38,6 +39,14 @@ class Extensions(tuple[Extension, ...]):
         """Say that a list will do."""
         warn(OLD_LIST, DeprecationWarning, stacklevel=2)
         return super().__new__(cls, extensions)
+
+
+def new_outbox(database: Any, policy: Any) -> Any:
+    """Return what `new_delivery_store` returns."""
+    from aftercommit.sql.delivery_store import new_delivery_store
+
+    warn(OLD_NAME, DeprecationWarning, stacklevel=2)
+    return new_delivery_store(database, policy)
 
 
 def adapt(kind: Any, init: Callable[..., None]) -> None:

@@ -10,14 +10,14 @@ from anyio import create_task_group, current_time, get_cancelled_exc_class, slee
 from anyio.abc import TaskGroup
 from anyio.lowlevel import checkpoint
 
-from aftercommit.claims import Claim, LastWrite, Report
+from aftercommit.deliveries import Claim, LastWrite, Report
 from aftercommit.errors import ConcurrentUpdate, TransientError
-from aftercommit.handler_limits import cancellation_requested, contain, in_own_task
+from aftercommit.handler_isolation import cancellation_requested, contain, in_own_task
 from aftercommit.process.application import Application
 from aftercommit.process.runtime import Service, Shutdown, Wakeup
 from aftercommit.settings import EngineSettings
 from aftercommit.sql.exceptions import DeliveryLocked
-from aftercommit.sql.ordered_deliveries import mend_lanes, unblock_heads
+from aftercommit.sql.lane_unblocking import mend_lanes, unblock_heads
 
 BATCH_WINDOW = 0.01
 POLL_SECONDS = 1.0  # how long what others make due may go unseen; also before a reconnect
@@ -41,7 +41,7 @@ class Worker:
     """Runs up to `concurrency` deliveries at a time, so that a slow one holds up no other."""
 
     def __init__(self, application: Application, shutdown: Shutdown, *, concurrency: int) -> None:
-        self._outbox, self._bus = application.bus.outbox, application.bus
+        self._store, self._bus = application.bus.delivery_store, application.bus
         self._database = application.database
         self._handlers = list(application.bus.registry.events)
         if unable := application.handlers.keys() - application.bus.registry.events.keys():
@@ -127,7 +127,7 @@ class Worker:
         await self._await_capacity()
         await self._make_last_writes()
         if looks := not self._backlog_likely:
-            pause = await self._outbox.seconds_until_due(self._handlers, scheduled=scheduled)
+            pause = await self._store.seconds_until_due(self._handlers, scheduled=scheduled)
             if pause is None or pause > 0:
                 return pause
         for delivery in (claimed := await self._claim()):
@@ -140,20 +140,20 @@ class Worker:
         waits = not claimed and (looks or self._backlog_likely)
         return POLL_SECONDS if waits else 0
 
-    def _warn_of_another_key(self, delivery: Claim) -> None:
+    def _warn_of_another_key(self, claim: Claim) -> None:
         """Say once of a handler that its key has changed, and so the lanes of its events."""
-        handler, message = self._bus.registry.events[delivery.handler].name, delivery.message
+        handler, message = self._bus.registry.events[claim.handler].name, claim.message
         of_message = self._bus.envelopes.subscriptions.get(type(message), {}).get(handler)
-        if not (delivery.lane and of_message and of_message.lane) or handler in self._other_keys:
+        if not (claim.lane and of_message and of_message.lane) or handler in self._other_keys:
             return
         with suppress(Exception):  # of a key; which is not for an event of a version before
-            lane = of_message.lane_of(message, delivery.envelope.subject)
-            if lane != delivery.lane:
+            lane = of_message.lane_of(message, claim.envelope.subject)
+            if lane != claim.lane:
                 self._other_keys.add(handler)
                 text = (
                     "%s has work in the lane %s that is now ordered as %s: not one after the other"
                 )
-                logger.warning(text, handler, delivery.lane, lane)
+                logger.warning(text, handler, claim.lane, lane)
 
     async def _await_capacity(self) -> None:
         """Wait a moment for half of the slots, and all that become free with them.
@@ -180,7 +180,7 @@ class Worker:
         limit, handlers = free - min(len(idle), self._concurrency // 2), self._handlers
         if limit <= 0:
             limit, handlers = min(1, free, len(idle)), idle
-        claimed = await self._outbox.claim(limit, handlers) if limit else ()
+        claimed = await self._store.claim(limit, handlers) if limit else ()
         self._backlog_likely = len(claimed) == limit
         return claimed
 
@@ -200,27 +200,27 @@ class Worker:
                 logger.info("%s", error)
             self._unwritten.pop(claims, None)
 
-    def _has_done(self, delivery: Claim) -> bool:
+    def _has_done(self, claim: Claim) -> bool:
         """Tell whether the claim before this one was the worker's, and its handler has returned.
 
         While a claim waits in line, leases can end whose last writes wait, too. An effect that is
-        out is not repeated then: the new claim settles the delivery.
+        out is not repeated then: the new claim completes the delivery.
         """
-        key = delivery.idempotency_key
-        before = self._unwritten.pop(((key, delivery.token - 1),), None)
-        if not (before and before.settles):
+        key = claim.idempotency_key
+        before = self._unwritten.pop(((key, claim.token - 1),), None)
+        if not (before and before.completes):
             return False
-        settle = partial(self._outbox.settle, delivery, follow=False)
-        self._unwritten[((key, delivery.token),)] = LastWrite(settle, settles=True)
+        complete = partial(self._store.complete, claim, follow=False)
+        self._unwritten[((key, claim.token),)] = LastWrite(complete, completes=True)
         return True
 
-    async def _deliver(self, delivery: Claim) -> None:
+    async def _deliver(self, claim: Claim) -> None:
         try:
-            await self._bus.run([delivery], Report(unwritten=self._unwritten))
+            await self._bus.run([claim], Report(unwritten=self._unwritten))
         except (GeneratorExit, get_cancelled_exc_class()) as error:
             if cancellation_requested(error):
                 raise
-            logger.error("%s has ended its own task: %r", delivery.handler, error)
+            logger.error("%s has ended its own task: %r", claim.handler, error)
         finally:
-            self._running[delivery.handler] -= 1
+            self._running[claim.handler] -= 1
             self._wakeup.wake()

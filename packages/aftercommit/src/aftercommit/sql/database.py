@@ -104,7 +104,7 @@ class Database:
         self._last_slots = Semaphore(LAST_WRITES, fast_acquire=True)
         self._probe_slot = Semaphore(1, fast_acquire=True)
         self.sources = SYSTEM  # or others, if an application is opened with them
-        self.passed_lanes = Counter[str]()  # and how often: see `ordered_deliveries.py`
+        self.passed_lanes = Counter[str]()  # and how often: see `lane_unblocking.py`
         self._write_line = WriteLine() if backend.single_writer else None
 
     @asynccontextmanager

@@ -7,7 +7,7 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
-from aftercommit.claims import CommandWork
+from aftercommit.deliveries import CommandWork
 from aftercommit.errors import MessageAlreadyHandled
 from aftercommit.sql.database import Database
 from aftercommit.sql.tables import commands
@@ -26,7 +26,7 @@ _record = cache(lambda now: sa.insert(commands).values(accepted_at=now))  # once
 
 
 async def record_command(
-    transaction: Transaction, now: sa.ColumnElement[float], envelope: CommandWork
+    transaction: Transaction, now: sa.ColumnElement[float], work: CommandWork
 ) -> None:
     """Write a command down, in the caller's transaction.
 
@@ -35,15 +35,15 @@ async def record_command(
 
     :raises MessageAlreadyHandled: if it is known: the caller must roll back
     """
-    source, message_id = envelope.origin.source, envelope.origin.id
+    source, message_id = work.origin.source, work.origin.id
     row = {
-        "id": envelope.id,
-        "type": envelope.type,
+        "id": work.id,
+        "type": work.type,
         "source": source,
         "message_id": message_id,
-        "fingerprint": envelope.origin.fingerprint,
-        "correlation_id": envelope.context.correlation_id,
-        "causation_id": envelope.settles and envelope.settles.envelope.id,
+        "fingerprint": work.origin.fingerprint,
+        "correlation_id": work.context.correlation_id,
+        "causation_id": work.completes and work.completes.envelope.id,
     }
     try:
         await transaction.execute(_record(now), [row])

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 from sqlalchemy.sql.dml import ReturningInsert
 
-from aftercommit.claims import Claim, NewDelivery
+from aftercommit.deliveries import Claim, NewDelivery
 from aftercommit.sql import delivery_states
 from aftercommit.sql.backend import DatabaseBackend
 from aftercommit.sql.claim_ends import ClaimKey

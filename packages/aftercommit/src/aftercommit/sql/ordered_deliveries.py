@@ -1,24 +1,16 @@
-"""What is done with the deliveries of ordered handlers: see `lanes.py`.
+"""Completes the deliveries of ordered handlers, and lets their lanes go on."""
 
-They are completed and claimed, and their lanes go on. Who completes a delivery whose lane somebody
-else has locked leaves the next one blocked. So its process stands in line for the lane, and
-unblocks that. What a process that died has left, or a change in SQL, a worker finds.
-"""
-
-import logging
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
-from uuid import UUID
 
 import sqlalchemy as sa
-from anyio import current_time, move_on_after, sleep
+from anyio import current_time
 
-from aftercommit.claims import Claim, DeliveryPolicy
+from aftercommit.deliveries import Claim, DeliveryPolicy
 from aftercommit.envelopes import Envelope, EventId
-from aftercommit.errors import InvalidMessage, Unavailable
+from aftercommit.errors import InvalidMessage
 from aftercommit.sql.claim_ends import (
     BATCH_SIZE,
     OF_THESE_CLAIMS,
@@ -27,51 +19,13 @@ from aftercommit.sql.claim_ends import (
     why_missed,
 )
 from aftercommit.sql.database import Database
-from aftercommit.sql.delivery_states import blocked, claimed, done
-from aftercommit.sql.lanes import (
-    IN_THESE_LANES,
-    PLACEMENT,
-    Place,
-    after_end,
-    lock_lanes,
-    unblocking,
-)
+from aftercommit.sql.delivery_states import claimed, done
+from aftercommit.sql.lane_unblocking import unblock_soon
+from aftercommit.sql.lanes import Place, lock_lanes, unblocking
 from aftercommit.sql.lock_order import change_in_order
 from aftercommit.sql.tables import RAW_EVENTS, deliveries
 from aftercommit.sql.transaction import Transaction
 from aftercommit.sql.write_line import Writer
-
-TOGETHER = 100
-PAUSE_SECONDS = 0.5
-RETRY_SECONDS = 1.0  # if the database is away
-FINAL_SECONDS = 2.0
-
-logger = logging.getLogger(__name__)
-
-# the first of each lane, by its index: however long a lane is; and what was committed without a
-# place in it
-_STUCK = sa.text("""
-WITH RECURSIVE lanes (lane) AS (
-    SELECT min(lane) FROM aftercommit_deliveries WHERE lane IS NOT NULL AND completed_at IS NULL
-    UNION ALL
-    SELECT (
-        SELECT min(lane) FROM aftercommit_deliveries
-        WHERE lane > lanes.lane AND lane IS NOT NULL AND completed_at IS NULL
-    ) FROM lanes WHERE lanes.lane IS NOT NULL
-)
-SELECT lanes.lane FROM lanes JOIN aftercommit_deliveries AS delivery
-    ON delivery.lane = lanes.lane AND delivery.completed_at IS NULL AND delivery.blocked
-    AND delivery.position = (
-        SELECT min(position) FROM aftercommit_deliveries AS first
-        WHERE first.lane = lanes.lane AND first.completed_at IS NULL
-    )
-UNION
-SELECT lanes.lane FROM lanes WHERE EXISTS (
-    SELECT 1 FROM aftercommit_deliveries AS unplaced
-    WHERE unplaced.lane = lanes.lane AND unplaced.completed_at IS NULL
-    AND unplaced.position IS NULL
-)
-""")
 
 
 class OrderedDeliveries:
@@ -89,7 +43,7 @@ class OrderedDeliveries:
         is_fresh = row.owner.is_(None), row.attempts < policy.max_attempts
         self._claim = claim.update(OF_THESE_CLAIMS, *is_fresh).returning(deliveries)
 
-    async def settle(self, delivery: Claim, *, follow: bool) -> Sequence[Claim]:
+    async def complete(self, claim: Claim, *, follow: bool) -> Sequence[Claim]:
         """Mark a delivery as done that has no transaction of its own, and go on in its lane.
 
         If this claim had done it already, and its answer was lost, the lane has gone on since then,
@@ -99,16 +53,16 @@ class OrderedDeliveries:
         :raises DeliveryLocked: if somebody has locked its row
         """
         async with self._database.write_transaction(Writer.REPLY) as transaction:
-            lane = [delivery.lane or ""]
+            lane = [claim.lane or ""]
             is_free = await lock_lanes(transaction, self._database, (), if_free=lane)
-            this = ClaimKey.of(delivery).params
+            this = ClaimKey.of(claim).params
             completed = (await transaction.execute(self._complete, this)).first()
             if completed is None:
-                raise await why_missed(transaction, self._database, delivery, self._done)
+                raise await why_missed(transaction, self._database, claim, self._done)
             claims: Sequence[Claim] = ()
             if completed.is_new:
                 goes_on = {"follow": follow, "is_free": bool(is_free)}
-                claims = await self.go_on(transaction, delivery, **goes_on)
+                claims = await self.go_on(transaction, claim, **goes_on)
             await transaction.commit()
         return claims
 
@@ -168,111 +122,3 @@ def claim_of_row(row: Mapping[Any, Any], envelope: Envelope, leased_at: float) -
         leased_at=leased_at,
         lane=row["lane"],
     )
-
-
-def unblock_soon(database: Database, lane: str) -> None:
-    """Unblock the first of a lane as soon as the lane is free: what was before it has ended.
-
-    If this process dies before that, a worker finds the lane: see `unblock_heads`.
-    """
-    lanes = database.passed_lanes
-    is_unblocking = bool(lanes)
-    lanes[lane] += 1
-    if not is_unblocking:
-        database.backend.start_soon(partial(_unblock_passed, database))
-
-
-async def _unblock_passed(database: Database) -> None:
-    """Unblock what is passed by, until nothing is; and once more when the database is closed."""
-    try:
-        while database.passed_lanes:
-            try:
-                if left := await _unblock_free(database):
-                    await _wait_for(database, left[0])
-            except Exception as error:  # nothing in the database may end this
-                logger.warning("lanes are not unblocked yet: %s", error)
-                await sleep(RETRY_SECONDS)
-    finally:
-        if database.passed_lanes:
-            with move_on_after(FINAL_SECONDS, shield=True), suppress(Exception):
-                await _unblock_free(database)
-
-
-async def _unblock_free(database: Database) -> Sequence[str]:
-    passed = database.passed_lanes.copy()
-    left = await _try_to_unblock(database, [*passed])
-    for lane in passed.keys() - {*left}:
-        _unblocked(database, lane, passed[lane])
-    return left
-
-
-async def _wait_for(database: Database, lane: str) -> None:
-    """Stand in line for one lane, for a moment: where many want it, it may never be free."""
-    lanes = database.passed_lanes
-    count = lanes[lane]
-    try:
-        async with database.write_transaction() as transaction:
-            await transaction.execute(database.backend.wait_shortly)
-            await lock_lanes(transaction, database, [lane])
-            await _unblock_first(transaction, database, [lane])
-            await transaction.commit()
-    except Unavailable:
-        lanes[lane] = lanes.pop(lane)  # next is the turn of others
-        await sleep(PAUSE_SECONDS)  # and of those who need a connection: there may be only one
-    else:
-        _unblocked(database, lane, count)
-
-
-def _unblocked(database: Database, lane: str, count: int) -> None:
-    """Forget a lane, unless it was passed by again meanwhile."""
-    if database.passed_lanes[lane] == count:
-        del database.passed_lanes[lane]
-
-
-async def mend_lanes(database: Database) -> None:
-    """Let each lane have one that is not blocked: its first. It reads all that waits in lanes.
-
-    A lane has two after a change in SQL, or if an older version of the engine has let them begin.
-    """
-    not_first = blocked()
-    several = sa.select(deliveries.c.lane).where(not_first.when).distinct()
-    async with database.read_transaction() as transaction:
-        found = (await transaction.execute(several)).scalars().all()
-    for start in range(0, len(found), TOGETHER):
-        some = found[start : start + TOGETHER]
-        async with database.write_transaction() as transaction:
-            await lock_lanes(transaction, database, some)
-            await transaction.execute_dml(not_first.update(IN_THESE_LANES), {"lanes": some})
-            await transaction.commit()
-    await unblock_heads(database)
-
-
-async def unblock_heads(database: Database) -> None:
-    """Unblock what is first in its lane, and blocked: somebody has passed these lanes by."""
-    async with database.read_transaction() as transaction:
-        stuck = (await transaction.execute(_STUCK)).scalars().all()
-    for lane in await _try_to_unblock(database, stuck):
-        unblock_soon(database, lane)
-
-
-async def _try_to_unblock(database: Database, lanes: Sequence[str]) -> Sequence[str]:
-    """Unblock the first of each lane; return those lanes that others have locked."""
-    left = list[str]()
-    for start in range(0, len(lanes), TOGETHER):
-        some = lanes[start : start + TOGETHER]
-        async with database.write_transaction() as transaction:
-            free = {*await lock_lanes(transaction, database, (), if_free=some)}
-            await _unblock_first(transaction, database, free)
-            await transaction.commit()
-        left += [lane for lane in some if lane not in free]
-    return left
-
-
-async def _unblock_first(
-    transaction: Transaction, database: Database, lanes: Iterable[str]
-) -> None:
-    """Unblock the first of each of these lanes, which are locked, when all in it have places."""
-    fronts = [Place(lane, -1, EventId(UUID(int=0)), "") for lane in lanes]
-    if fronts and database.backend.lock_lanes is not None:
-        await transaction.execute(PLACEMENT, {"lanes": [place.of_lane for place in fronts]})
-    await after_end(transaction, database, fronts)

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, insert, inspect, select
 
 from aftercommit.errors import raise_if_any
 from aftercommit.sql import tables
-from aftercommit.sql.aggregates import ensure_usable
+from aftercommit.sql.aggregate_versions import ensure_usable
 from aftercommit.sql.database import Database
 from aftercommit.sql.exceptions import SchemaOfAnother, SchemaOutdated
 from aftercommit.sql.migrations.history import ENGINE, lacking

@@ -10,16 +10,17 @@ from typing import Protocol
 
 from anyio import CancelScope, current_time
 
-from aftercommit.claims import Claim, CommandWork, Committed, WorkItem
+from aftercommit.deliveries import Claim, CommandWork, Committed, WorkItem
 from aftercommit.envelope_factory import EnvelopeFactory
 from aftercommit.errors import CausationTooDeep
+from aftercommit.repository import is_aggregate
+from aftercommit.sql.delivery_store import SqlAlchemyDeliveryStore
 from aftercommit.sql.handler_guard import HandlerGuard
 from aftercommit.sql.inbox import record_command
 from aftercommit.sql.lanes import lock_lanes
-from aftercommit.sql.outbox import SqlAlchemyOutbox
 from aftercommit.sql.transaction import Refusals, Transaction
 from aftercommit.sql.write_line import LONG_SECONDS, Writer
-from aftercommit.unit_of_work import MAX_DEPTH, is_recorder
+from aftercommit.unit_of_work import MAX_DEPTH
 
 logger = logging.getLogger(__name__)
 
@@ -39,27 +40,27 @@ NewUnitOfWork = Callable[[Transaction], SqlAlchemyUnitOfWork]
 
 @asynccontextmanager
 async def open_unit_of_work(
-    outbox: SqlAlchemyOutbox, new_uow: NewUnitOfWork, work: WorkItem
+    delivery_store: SqlAlchemyDeliveryStore, new_uow: NewUnitOfWork, work: WorkItem
 ) -> AsyncIterator["SqlAlchemyUnitOfWorkScope"]:
     """Open the transaction of one attempt, and close it, whatever happens.
 
     :raises MessageAlreadyHandled: if the command was received and stored before
 
     >>> import anyio, functools
-    >>> from aftercommit import new_outbox, open_unit_of_work
+    >>> from aftercommit import new_delivery_store, open_unit_of_work
     >>> from shop.adapters.unit_of_work import SqlAlchemyUnitOfWork
     >>> from shop.entrypoints.app import APP
     >>> async def main():
     ...     async with APP.open(settings := APP.load({})) as application:
-    ...         outbox = new_outbox(application.database, settings)
-    ...         return functools.partial(open_unit_of_work, outbox, SqlAlchemyUnitOfWork)
+    ...         store = new_delivery_store(application.database, settings)
+    ...         return functools.partial(open_unit_of_work, store, SqlAlchemyUnitOfWork)
     >>> new_uow = anyio.run(main)  # for the message bus
     """
-    begun, database = inf, outbox.database
+    begun, database = inf, delivery_store.database
     match work:
         case Claim():
             writer = Writer.DELIVERY
-        case CommandWork(settles=None):
+        case CommandWork(completes=None):
             writer = Writer.COMMAND
         case _:
             writer = Writer.REPLY
@@ -68,7 +69,7 @@ async def open_unit_of_work(
             begun = current_time()
             if isinstance(work, CommandWork) and work.origin.id is not None:
                 await record_command(transaction, database.clock, work)
-            yield SqlAlchemyUnitOfWorkScope(new_uow, transaction, outbox, work)
+            yield SqlAlchemyUnitOfWorkScope(new_uow, transaction, delivery_store, work)
     finally:
         if database.backend.single_writer and (seconds := current_time() - begun) > LONG_SECONDS:
             text = "%s held the only write lock of the database for %.1f s"
@@ -82,17 +83,17 @@ class SqlAlchemyUnitOfWorkScope:
         self,
         new_uow: NewUnitOfWork,
         transaction: Transaction,
-        outbox: SqlAlchemyOutbox,
+        delivery_store: SqlAlchemyDeliveryStore,
         work: WorkItem,
     ) -> None:
-        self._transaction, self._outbox, self._work = transaction, outbox, work
-        self._completes = work if isinstance(work, Claim) else work.settles
+        self._transaction, self._delivery_store, self._work = transaction, delivery_store, work
+        self._completes = work if isinstance(work, Claim) else work.completes
         self._guard = transaction.guard = HandlerGuard(transaction.connection)
         self.uow = new_uow(transaction)
         transaction.refusals = self.uow.refusals
 
     async def commit(self, envelopes: EnvelopeFactory) -> Committed:
-        transaction, outbox = self._transaction, self._outbox
+        transaction, delivery_store = self._transaction, self._delivery_store
         work, completes = self._work, self._completes
         with self._guard.alone(at_rest=True):
             context = work.context
@@ -106,14 +107,14 @@ class SqlAlchemyUnitOfWorkScope:
             own = [completes.lane] if completes and completes.lane else []
             is_free = True
             if lanes or own:  # before events are stored: see `lanes.py`
-                locked = await lock_lanes(transaction, outbox.database, lanes, if_free=own)
+                locked = await lock_lanes(transaction, delivery_store.database, lanes, if_free=own)
                 is_free = bool(locked)
-            claims = [*await outbox.store(transaction, events, deliveries)]
+            claims = [*await delivery_store.store(transaction, events, deliveries)]
             if completes:
-                claims += await outbox.settle_in(transaction, completes, is_free=is_free)
+                claims += await delivery_store.complete_in(transaction, completes, is_free=is_free)
             has_effect = completes or transaction.has_written
             if has_effect and isinstance(work, CommandWork) and work.origin.id is None:
-                await record_command(transaction, outbox.database.clock, work)
+                await record_command(transaction, delivery_store.database.clock, work)
             with CancelScope(shield=True):  # nor is there a checkpoint between this and the caller
                 await transaction.commit()
         return Committed(tuple(events), tuple(claims))
@@ -123,7 +124,7 @@ def _recorded(transaction: Transaction) -> Iterator[tuple[object, str]]:
     """Take the events of the aggregates that were added or loaded, each with its subject."""
     found = list[tuple[int, object, str]]()
     for entity in transaction.seen:  # it grows on the way, also by what is reached through another
-        if is_recorder(entity):
+        if is_aggregate(entity):
             for part in entity.new_parts:
                 transaction.add(part)
             numbers = getattr(entity, "recorded_numbers", ()) or repeat(0)

@@ -7,7 +7,7 @@ from math import ceil
 import click
 import msgspec
 
-from aftercommit.claims import Failure
+from aftercommit.deliveries import Failure
 from aftercommit.envelopes import MessageOrigin
 from aftercommit.terminal.escaping import escape_controls
 from aftercommit.terminal.nonblocking_output import MAX_WAITING, drain

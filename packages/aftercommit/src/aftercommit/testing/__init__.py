@@ -31,14 +31,14 @@ from uuid import uuid4
 import anyio
 import sqlalchemy as sa
 
-from aftercommit.claims import CommandWork, Report
+from aftercommit.deliveries import CommandWork, Report
 from aftercommit.process.app import App
 from aftercommit.process.application import Application
 from aftercommit.sql import tables
 from aftercommit.sql.delivery_states import Transition, aged, replayed
 from aftercommit.sql.schema import ensure_schema
 from aftercommit.testing.killing import kill_when_it_waits as kill_when_it_waits
-from aftercommit.testing.missing import omissions as omissions
+from aftercommit.testing.omissions import omissions as omissions
 
 CLAIMED_AT_ONCE = 20
 
@@ -158,9 +158,9 @@ async def deliver_due(application: Application) -> Report:
     >>> anyio.run(main).failures
     []
     """
-    outbox, handlers = application.bus.outbox, list(application.bus.registry.events)
+    delivery_store, handlers = application.bus.delivery_store, list(application.bus.registry.events)
     report = Report()
-    while claims := await outbox.claim(CLAIMED_AT_ONCE, handlers):
+    while claims := await delivery_store.claim(CLAIMED_AT_ONCE, handlers):
         result = await application.bus.run(claims)
         report.events += result.events
         report.failures += result.failures

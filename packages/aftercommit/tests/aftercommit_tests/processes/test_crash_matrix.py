@@ -74,7 +74,7 @@ def test_a_lease_that_ends_by_time_is_taken_over(on_each: Installation) -> None:
 
 
 def test_a_frozen_worker_that_wakes_up_changes_nothing(on_each: Installation) -> None:
-    """A machine that was asleep must not settle, or fail, what others have done meanwhile."""
+    """A machine that was asleep must not complete, or fail, what others have done meanwhile."""
     on_each.succeed(*MAKE, dispatch="worker")
     bell = on_each.folder / "fifo"
     os.mkfifo(bell)  # who rings it hangs until somebody reads

@@ -16,7 +16,7 @@ from aftercommit.envelopes import Envelope, EventId, MessageContext
 from aftercommit.errors import WiringError
 from aftercommit.extensions.brokers import BrokersExtension
 from aftercommit.extensions.brokers.base import DELIVERY_LIMIT
-from aftercommit.extensions.brokers.channels import Channels
+from aftercommit.extensions.brokers.channel_names import Channels
 from aftercommit.extensions.brokers.cloud_events import CONTENT_TYPE, CloudEvent, to_cloud_event
 from aftercommit.process.app import App
 

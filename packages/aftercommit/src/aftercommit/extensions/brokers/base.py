@@ -17,14 +17,14 @@ from anyio import fail_after, get_cancelled_exc_class, move_on_after
 
 from aftercommit.envelopes import Envelope
 from aftercommit.errors import has_kind, slug_of
-from aftercommit.extensions.brokers.channels import Channels
+from aftercommit.extensions.brokers.channel_names import Channels
 from aftercommit.extensions.brokers.exceptions import (
     BrokerUnavailable,
     ConfirmTimeoutError,
     MessageRefusedError,
 )
 from aftercommit.extensions.circuit_breaker import CircuitBreaker
-from aftercommit.handler_limits import cancellation_requested
+from aftercommit.handler_isolation import cancellation_requested
 
 DELIVERY_LIMIT = 20  # of RabbitMQ, its own since version 4; a consumer that is restarted counts
 MAX_DEAD_LETTER_BYTES = 10_000  # of a dead command that the broker does not take as a whole

@@ -14,7 +14,7 @@ from aiokafka.conn import collect_hosts, create_conn  # type: ignore[import-unty
 from aftercommit.envelopes import Envelope
 from aftercommit.extensions.brokers import base
 from aftercommit.extensions.brokers.base import InboundMessage, describe
-from aftercommit.extensions.brokers.channels import Channels
+from aftercommit.extensions.brokers.channel_names import Channels
 from aftercommit.extensions.brokers.cloud_events import CONTENT_TYPE, to_cloud_event
 from aftercommit.extensions.brokers.exceptions import MissingTopic
 from aftercommit.extensions.brokers.kafka_cluster import KafkaCluster

@@ -22,7 +22,7 @@ from pamqp.common import Arguments
 from aftercommit.envelopes import Envelope
 from aftercommit.extensions.brokers import base
 from aftercommit.extensions.brokers.base import InboundMessage, describe
-from aftercommit.extensions.brokers.channels import Channels
+from aftercommit.extensions.brokers.channel_names import Channels
 from aftercommit.extensions.brokers.cloud_events import CONTENT_TYPE, to_cloud_event
 from aftercommit.extensions.brokers.exceptions import BrokerUnavailable, UndecodableMessage
 

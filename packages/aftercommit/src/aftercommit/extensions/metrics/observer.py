@@ -13,7 +13,7 @@ from time import monotonic
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics
 
-from aftercommit.claims import Claim, CommandWork
+from aftercommit.deliveries import Claim, CommandWork
 from aftercommit.errors import MessageAlreadyHandled, is_permanent, is_transient
 from aftercommit.observers import Observer, Outcome
 
@@ -61,8 +61,8 @@ class MetricsObserver(Observer):
             self._conflicts.labels(name)
 
     @contextmanager
-    def command(self, envelope: CommandWork, seconds: float) -> Iterator[None]:
-        name = envelope.type
+    def command(self, work: CommandWork, seconds: float) -> Iterator[None]:
+        name = work.type
         try:
             with self._command_seconds.labels(name).time():
                 yield
@@ -73,11 +73,9 @@ class MetricsObserver(Observer):
             raise
 
     @contextmanager
-    def attempt(self, delivery: Claim, seconds: float) -> Iterator[None]:
+    def attempt(self, claim: Claim, seconds: float) -> Iterator[None]:
         came_in_time = seconds > 0  # else it is not begun
-        with (
-            self._attempt_seconds.labels(delivery.handler).time() if came_in_time else nullcontext()
-        ):
+        with self._attempt_seconds.labels(claim.handler).time() if came_in_time else nullcontext():
             yield
 
     def finished(self, outcome: Outcome) -> None:
@@ -86,10 +84,10 @@ class MetricsObserver(Observer):
             case Outcome(CommandWork() as envelope, "succeeded"):
                 self._commands.labels(envelope.type, "done").inc()
                 self.writes.succeeded()
-            case Outcome(CommandWork(settles=None) as envelope, "conflict"):
+            case Outcome(CommandWork(completes=None) as envelope, "conflict"):
                 self._conflicts.labels(envelope.type).inc()
             case Outcome(
-                Claim(handler=handler) | CommandWork(settles=Claim(handler=handler)), "conflict"
+                Claim(handler=handler) | CommandWork(completes=Claim(handler=handler)), "conflict"
             ):
                 self._conflicts.labels(handler).inc()
             case Outcome(Claim() as delivery, "succeeded"):

@@ -14,7 +14,7 @@ from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 
 from aftercommit.sql.database import Database
 from aftercommit.sql.delivery_states import PAUSED, delivery_state
-from aftercommit.sql.outbox import claimable_here, first_of_each, handler_params
+from aftercommit.sql.delivery_store import claimable_here, first_of_each, handler_params
 from aftercommit.sql.tables import BLOCKED, CLAIMABLE, PARKED, deliveries, events, handler_pauses
 from aftercommit.sql.transaction import Transaction
 from aftercommit.terminal.escaping import escape_controls

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Depends, Path, Query, Request
 
 from aftercommit.envelopes import EventId
 from aftercommit.errors import MessageAlreadyHandled
-from aftercommit.extensions.idempotency_key import IdempotencyKey
+from aftercommit.extensions.idempotency_header import IdempotencyKey
 from aftercommit.extensions.operations import (
     causation_queries,
     delivery_admin,
@@ -25,7 +25,7 @@ from aftercommit.extensions.operations.command_history import (
 )
 from aftercommit.extensions.operations.decisions import LONGEST, Decision
 from aftercommit.extensions.operations.delivery_admin import Delivery, listed_deliveries
-from aftercommit.extensions.operations.subjects import FindSubjects
+from aftercommit.extensions.operations.finding_subjects import FindSubjects
 from aftercommit.process.application import Application
 from aftercommit.sql.inbox import record_command
 

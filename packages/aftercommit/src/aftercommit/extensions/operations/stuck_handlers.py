@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from threading import Event, Thread
 from time import monotonic
 
-from aftercommit.claims import Claim, CommandWork, WorkItem
+from aftercommit.deliveries import Claim, CommandWork, WorkItem
 from aftercommit.observers import Observer
 
 LOOK_SECONDS = 1.0
@@ -25,11 +25,11 @@ class Watchdog(Observer):
     def __init__(self) -> None:
         self._running: dict[_Watched, None] = {}
 
-    def command(self, envelope: CommandWork, seconds: float) -> "_Watched":
-        return _Watched(envelope, monotonic() + seconds, self._running)
+    def command(self, work: CommandWork, seconds: float) -> "_Watched":
+        return _Watched(work, monotonic() + seconds, self._running)
 
-    def attempt(self, delivery: Claim, seconds: float) -> "_Watched":
-        return _Watched(delivery, monotonic() + seconds, self._running)
+    def attempt(self, claim: Claim, seconds: float) -> "_Watched":
+        return _Watched(claim, monotonic() + seconds, self._running)
 
     def look(self, over: Event, every: float) -> None:
         """Name what goes on, each once, until it is over."""

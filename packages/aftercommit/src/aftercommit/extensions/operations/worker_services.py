@@ -15,7 +15,7 @@ from aftercommit.process.runtime import Service, Shutdown
 from aftercommit.settings import EngineSettings
 from aftercommit.sql.database import Database
 from aftercommit.sql.delivery_states import PAUSED
-from aftercommit.sql.outbox import claimable_here, unknown_handlers
+from aftercommit.sql.delivery_store import claimable_here, unknown_handlers
 from aftercommit.sql.tables import CLAIMABLE, deliveries, events
 from aftercommit.terminal.printing import pluralize
 

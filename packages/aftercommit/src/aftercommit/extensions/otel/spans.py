@@ -26,7 +26,7 @@ from opentelemetry.trace import (
 )
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from aftercommit.claims import Claim, CommandWork, WorkItem
+from aftercommit.deliveries import Claim, CommandWork, WorkItem
 from aftercommit.envelopes import current_traceparent
 from aftercommit.errors import DeliverySuperseded, MessageAlreadyHandled, has_kind, slug_of
 from aftercommit.observers import Observer, Operation
@@ -56,22 +56,22 @@ class Spans(Observer):
     def __init__(self, application: str, tracer: Tracer) -> None:
         self._application, self._tracer = application, tracer
 
-    def command(self, envelope: CommandWork, seconds: float) -> Operation:
-        kind = SpanKind.CONSUMER if envelope.origin.id else SpanKind.INTERNAL
-        message_id = envelope.origin.id or str(envelope.id)
+    def command(self, work: CommandWork, seconds: float) -> Operation:
+        kind = SpanKind.CONSUMER if work.origin.id else SpanKind.INTERNAL
+        message_id = work.origin.id or str(work.id)
         more = {
             "messaging.message.id": message_id,
-            f"{self._application}.source": envelope.origin.source,
+            f"{self._application}.source": work.origin.source,
         }
-        return self._process(envelope, kind, envelope.type, "process", more)
+        return self._process(work, kind, work.type, "process", more)
 
-    def attempt(self, delivery: Claim, seconds: float) -> Operation:
-        name, message_id = delivery.envelope.type, str(delivery.envelope.id)
+    def attempt(self, claim: Claim, seconds: float) -> Operation:
+        name, message_id = claim.envelope.type, str(claim.envelope.id)
         more = {
             "messaging.message.id": message_id,
-            f"{self._application}.attempt": delivery.attempt,
+            f"{self._application}.attempt": claim.attempt,
         }
-        return self._process(delivery, SpanKind.CONSUMER, name, delivery.handler, more)
+        return self._process(claim, SpanKind.CONSUMER, name, claim.handler, more)
 
     def port_call(self, port: str, method: str) -> Operation:
         kind = SpanKind.PRODUCER if method == "publish" else SpanKind.CLIENT

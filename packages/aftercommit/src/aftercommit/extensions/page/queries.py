@@ -18,7 +18,7 @@ from aftercommit.extensions.operations.delivery_admin import Which, listed_deliv
 from aftercommit.extensions.operations.handler_pauses import paused_handlers
 from aftercommit.sql.database import Database
 from aftercommit.sql.delivery_states import delivery_state, is_scheduled
-from aftercommit.sql.outbox import unknown_handlers
+from aftercommit.sql.delivery_store import unknown_handlers
 from aftercommit.sql.tables import BLOCKED, CLAIMABLE, PARKED, commands, deliveries, events
 from aftercommit.sql.transaction import Transaction
 

@@ -14,7 +14,7 @@ from aftercommit.extensions.postgresql.connections import drop
 from aftercommit.sql.backend import DatabaseBackend, error_text
 from aftercommit.sql.exceptions import ConnectionLost
 
-CONNECTIONS = 2  # one claims while another settles
+CONNECTIONS = 2  # one claims while another completes
 KEPT_SECONDS = 1.0  # without use; then the pool has to try it, as each that was idle
 
 Records = Sequence[Mapping[str, Any]]

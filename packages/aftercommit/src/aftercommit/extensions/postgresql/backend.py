@@ -14,11 +14,11 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from aftercommit.errors import ConcurrentUpdate, Defect, TransientError, Unavailable
 from aftercommit.extensions.postgresql import connections, lane_locks
+from aftercommit.extensions.postgresql.asyncpg_delivery_store import AsyncpgDeliveryStore
 from aftercommit.extensions.postgresql.autocommit import CONNECTIONS, SingleStatements
 from aftercommit.extensions.postgresql.notifications import Notifier, background_task, listen
-from aftercommit.extensions.postgresql.outbox import AsyncpgOutbox
 from aftercommit.extensions.postgresql.poolers import count_connections, sessions_are_shared
-from aftercommit.extensions.postgresql.timeouts import FINAL_SECONDS, Timeouts
+from aftercommit.extensions.postgresql.timeout_values import FINAL_SECONDS, Timeouts
 from aftercommit.sql.backend import DatabaseBackend, error_text
 from aftercommit.sql.exceptions import ConnectionLost, DatabaseUnavailable, StatementRefused
 
@@ -116,7 +116,7 @@ class PostgreSQL(DatabaseBackend):
         )
         self._statements = SingleStatements(self, engine, self.is_stale)
         if engine.dialect.driver == "asyncpg":
-            self.outbox = partial(AsyncpgOutbox, self._statements)
+            self.delivery_store = partial(AsyncpgDeliveryStore, self._statements)
         return engine
 
     @asynccontextmanager

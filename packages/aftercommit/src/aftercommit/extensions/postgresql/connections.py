@@ -15,7 +15,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 from sqlalchemy.util.concurrency import await_
 
 from aftercommit.errors import install_hint
-from aftercommit.extensions.postgresql.timeouts import Timeouts
+from aftercommit.extensions.postgresql.timeout_values import Timeouts
 from aftercommit.sql.database_url import PLACES, wrong_url
 
 logger = logging.getLogger(__name__)

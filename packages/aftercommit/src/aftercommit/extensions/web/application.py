@@ -21,7 +21,7 @@ from aftercommit.extensions.web.exceptions import (
     NotJson,
     UnknownHost,
 )
-from aftercommit.extensions.web.idempotency import receive
+from aftercommit.extensions.web.idempotent_execution import receive
 from aftercommit.extensions.web.problems import BUG, KindsAnswered, answer_error, errors
 from aftercommit.extensions.web.request_context import REQUEST_ID
 from aftercommit.extensions.web.sessions import Sessions

@@ -12,7 +12,7 @@ from typing import Any, cast
 import anyio
 from aftercommit.extensions.bounded_dispatch import BoundedDispatch
 from aftercommit.extensions.brokers.base import Broker, InboundMessage
-from aftercommit.extensions.brokers.channels import Channels
+from aftercommit.extensions.brokers.channel_names import Channels
 from aftercommit.extensions.brokers.consumer import Consumer
 from aftercommit.extensions.brokers.exceptions import BrokerUnavailable
 from aftercommit.process.runtime import Shutdown

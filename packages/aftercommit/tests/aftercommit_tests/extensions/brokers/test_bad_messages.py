@@ -10,7 +10,7 @@ import pytest
 from aftercommit.errors import Defect, InvalidPayload
 from aftercommit.extensions.brokers.base import Broker, InboundMessage
 from aftercommit.extensions.brokers.broker_factory import new_brokers
-from aftercommit.extensions.brokers.channels import Channels
+from aftercommit.extensions.brokers.channel_names import Channels
 from aftercommit.extensions.brokers.exceptions import MissingTopic
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic  # type: ignore[import-untyped]
 from aiokafka.errors import TopicAuthorizationFailedError  # type: ignore[import-untyped]

@@ -9,7 +9,7 @@ from aftercommit.envelopes import MessageOrigin
 from aftercommit.errors import ConcurrentUpdate, InvalidPayload, MessageAlreadyHandled
 from aftercommit.extensions.brokers.base import InboundMessage
 from aftercommit.extensions.brokers.broker_factory import new_brokers
-from aftercommit.extensions.brokers.channels import Channels
+from aftercommit.extensions.brokers.channel_names import Channels
 from aftercommit.extensions.brokers.cloud_events import MAX_BYTES
 from aftercommit.extensions.brokers.exceptions import BrokerUnavailable
 from aftercommit.sql.exceptions import DatabaseUnavailable

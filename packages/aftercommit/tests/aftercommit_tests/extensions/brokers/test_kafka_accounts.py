@@ -10,7 +10,7 @@ from urllib.parse import quote
 import pytest
 import trustme
 from aftercommit.extensions.brokers.broker_factory import new_brokers
-from aftercommit.extensions.brokers.channels import Channels
+from aftercommit.extensions.brokers.channel_names import Channels
 from aftercommit.extensions.brokers.exceptions import BrokerUnavailable
 from anyio import fail_after, to_thread
 from anyio.pytest_plugin import FreePortFactory

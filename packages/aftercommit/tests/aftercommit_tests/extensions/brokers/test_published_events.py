@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from aftercommit import PUBLISH, Application, Ordered, testing
-from aftercommit.claims import Report
+from aftercommit.deliveries import Report
 from aftercommit.extensions.brokers.connecting import connect_publishers
 from aftercommit.extensions.brokers.exceptions import BrokerUnavailable, ConfirmTimeoutError
 from aftercommit.extensions.brokers.settings import BrokerSettings

@@ -61,7 +61,7 @@ async def is_refused(world: World, event: Event) -> None:
 
 async def is_late(world: World, event: Event) -> None:
     await world.move_clock(POLICY.lease_seconds + 1)
-    assert await world.outbox().claim(1, ["handler"])
+    assert await world.delivery_store().claim(1, ["handler"])
 
 
 async def fails_late(world: World, event: Event) -> None:
@@ -89,8 +89,8 @@ async def test_an_attempt_is_counted_by_what_becomes_of_it(
     assert counted(counts.registry, "command_duration_seconds_count") == {("make_thing",): 1}
     assert counted(counts.registry, "attempts_total") == {("handler", outcome): 1}
     assert counted(counts.registry, "attempt_duration_seconds_count") == {("handler",): 1}
-    settled = {("handler",): 1} if outcome == "done" else {}
-    assert counted(counts.registry, "commit_to_settled_seconds_count") == settled
+    completed = {("handler",): 1} if outcome == "done" else {}
+    assert counted(counts.registry, "commit_to_settled_seconds_count") == completed
 
 
 async def test_an_attempt_that_was_cancelled_is_counted_as_handed_over(

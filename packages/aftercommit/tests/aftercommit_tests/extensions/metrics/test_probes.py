@@ -95,7 +95,7 @@ async def test_what_a_process_has_done_is_told(
     assert found["things_attempt_duration_seconds_bucket", "write_down", "+Inf"] == 1
     assert found["things_database_up",] == 1
     assert found["things_oldest_due_seconds",] == 0
-    kept = 2 if settings.database_url.startswith("postgresql") else 0  # they claim and settle
+    kept = 2 if settings.database_url.startswith("postgresql") else 0  # they claim and complete
     assert found["things_connections_in_use",] <= kept
     # one listens, one notifies, one is for last writes
     assert found["things_connections_limit",] == settings.pool_size + 3 + kept

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Mapping
 from datetime import datetime
 
 import pytest
-from aftercommit.claims import Claim
+from aftercommit.deliveries import Claim
 from aftercommit.extensions.operations.delivery_admin import Delivery, Which, listed_deliveries
 
 from aftercommit_tests.world import START, World, open_world
@@ -17,11 +17,11 @@ async def make_things(world: World, number: int) -> list[Claims]:
     return [await world.make_thing() for _ in range(number)]
 
 
-async def settle(world: World, *made: Mapping[str, Claim]) -> None:
+async def complete(world: World, *made: Mapping[str, Claim]) -> None:
     """Let the handlers have done their work."""
     for claims in made:
         for claim in claims.values():
-            await world.outbox().settle(claim)
+            await world.delivery_store().complete(claim)
 
 
 async def listed(world: World, which: Which = "outstanding") -> dict[str, Delivery]:

@@ -22,13 +22,13 @@ pytestmark = pytest.mark.anyio
 
 async def test_what_is_retried_by_a_person_starts_anew(world: World) -> None:
     """The cause is mended: all attempts are available again, to one, to a handler's, or to all."""
-    outbox, claims = world.outbox(), await world.make_thing()
+    store, claims = world.delivery_store(), await world.make_thing()
     event_id = claims["announce"].envelope.id
     for claim in claims.values():
-        await outbox.record_failure(a_failure(claim))
+        await store.record_failure(a_failure(claim))
 
     async def claimed() -> list[tuple[str, int]]:
-        return [(claim.handler, claim.attempt) for claim in await outbox.claim(10, NAMES)]
+        return [(claim.handler, claim.attempt) for claim in await store.claim(10, NAMES)]
 
     await delivery_admin.retry(world.database, event_id, "announce", MARIA)
     assert await claimed() == [("announce", 1)]
@@ -57,10 +57,10 @@ async def test_each_delivery_is_listed_where_it_belongs(world: World) -> None:
     """What is for later is no debt yet; what has failed and waits, or is paused, is one."""
     world.event_handlers = {ThingMade: [announce, look_at, polish, write_down, whisper]}
     world.wire()
-    claims, outbox = await world.make_thing(), world.outbox()
-    await outbox.record_failure(a_failure(claims["announce"], retry_in=500))
-    await outbox.record_failure(a_failure(claims["polish"]))
-    await outbox.settle(claims["whisper"])
+    claims, store = await world.make_thing(), world.delivery_store()
+    await store.record_failure(a_failure(claims["announce"], retry_in=500))
+    await store.record_failure(a_failure(claims["polish"]))
+    await store.complete(claims["whisper"])
     fresh = sa.update(tables.deliveries).values(attempts=0, owner=None)
     handler, later = tables.deliveries.c.handler, world.database.clock + 1000
     for name, due in (("look_at", world.database.clock), ("write_down", later)):
@@ -88,7 +88,7 @@ async def whisper(event: ThingMade) -> None:
 async def test_what_was_written_while_the_clock_was_ahead_is_listed(world: World) -> None:
     """With the time when it is due, for nothing else tells why no handler runs."""
     claims = await world.make_thing()
-    await world.outbox().release([*claims.values()])
+    await world.delivery_store().release([*claims.values()])
     await world.move_clock(-3600)
 
     seen = await listed(world)
@@ -99,7 +99,7 @@ async def test_what_was_written_while_the_clock_was_ahead_is_listed(world: World
         assert (row.state, seconds_since_start(row.available_at)) == ("due", 0)
     assert (command.pending, command.scheduled) == (len(claims), 0)
     await delivery_admin.retry(world.database, claims["announce"].envelope.id, "announce", MARIA)
-    [claim] = await world.outbox().claim(10, NAMES)
+    [claim] = await world.delivery_store().claim(10, NAMES)
     assert claim.handler == "announce"
 
 

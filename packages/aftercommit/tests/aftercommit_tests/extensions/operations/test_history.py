@@ -13,7 +13,7 @@ from aftercommit.sql import tables
 
 from aftercommit_tests.asked import Asked, asked_of
 from aftercommit_tests.builders import a_command, a_failure
-from aftercommit_tests.extensions.operations.conftest import settle
+from aftercommit_tests.extensions.operations.conftest import complete
 from aftercommit_tests.extensions.operations.test_traces import (
     CAUSING,
     NAME,
@@ -27,11 +27,11 @@ pytestmark = pytest.mark.anyio
 
 async def test_history_has_the_latest_commands_and_what_became_of_them(world: World) -> None:
     """The newest first, each with how much of it is done and how long that took."""
-    await settle(world, first := await world.make_thing("first"))
+    await complete(world, first := await world.make_thing("first"))
     await world.move_clock(10)
     second = await world.make_thing("second")
     await world.move_clock(3)
-    await world.outbox().record_failure(a_failure(second[NAME]))
+    await world.delivery_store().record_failure(a_failure(second[NAME]))
     of_first = tables.deliveries.c.event_id == first[NAME].envelope.id
     again = {"replay": True, "completed_at": tables.deliveries.c.completed_at + 3600}
     this = of_first & (tables.deliveries.c.handler == NAME)
@@ -47,7 +47,7 @@ async def test_history_has_the_latest_commands_and_what_became_of_them(world: Wo
     assert len([each for each in statements if each.sql != "BEGIN"]) == 3
     assert await latest_commands(world.database, limit=1) == [newest]
     await world.move_clock(-1)  # parked is an end, too, and here the last
-    await settle(world, {name: claim for name, claim in second.items() if name != NAME})
+    await complete(world, {name: claim for name, claim in second.items() if name != NAME})
     [newest] = await latest_commands(world.database, limit=1)
     assert (newest.done, newest.parked, newest.seconds) == (2, 1, 3)
 
@@ -135,16 +135,16 @@ async def test_a_command_without_events_is_in_the_history(world: World) -> None:
 
 async def test_history_knows_those_that_failed(world: World) -> None:
     """Parked, or failed and waiting, or left behind; however deep below the command."""
-    outbox, delivery = world.outbox(), tables.deliveries.c
+    store, delivery = world.delivery_store(), tables.deliveries.c
     for name in ("held", "waits", "parked", "deep", "lost"):
         await world.move_clock(1)
         claim = (await world.make_thing(name))[NAME]
         of_this = sa.update(tables.deliveries).where(delivery.event_id == claim.envelope.id)
         match name:
             case "waits":
-                await outbox.record_failure(a_failure(claim, retry_in=5))
+                await store.record_failure(a_failure(claim, retry_in=5))
             case "parked":
-                await outbox.record_failure(a_failure(claim))
+                await store.record_failure(a_failure(claim))
             case "deep":
                 caused = await cause_an_event(world, claim, "below")
                 below = sa.update(tables.deliveries).where(delivery.event_id == caused)

@@ -5,7 +5,7 @@ from dataclasses import replace
 import anyio
 import pytest
 import sqlalchemy as sa
-from aftercommit.claims import Claim
+from aftercommit.deliveries import Claim
 from aftercommit.extensions.metrics.queue_metrics import queue_metrics
 from aftercommit.extensions.operations import (
     batched_transactions,
@@ -15,10 +15,10 @@ from aftercommit.extensions.operations import (
     retention,
 )
 from aftercommit.extensions.operations.delivery_admin import listed_deliveries
+from aftercommit.extensions.operations.erasing_events import StoredEvent, end_deliveries
 from aftercommit.extensions.operations.exceptions import OrderedHandler
-from aftercommit.extensions.operations.redaction import StoredEvent, end_deliveries
-from aftercommit.sql.ordered_deliveries import mend_lanes, unblock_heads
-from aftercommit.sql.outbox import unknown_handlers
+from aftercommit.sql.delivery_store import unknown_handlers
+from aftercommit.sql.lane_unblocking import mend_lanes, unblock_heads
 from aftercommit.sql.tables import deliveries, events
 
 from aftercommit_tests.builders import MARIA, PLAIN, a_failure
@@ -47,7 +47,7 @@ async def parked(world: World) -> Claim:
     await make(world, "a1", "a2", "a3")
     [(_, head)] = await claimed(world)
     await make(world, "b1")
-    await world.outbox().record_failure(a_failure(head, ValueError()))
+    await world.delivery_store().record_failure(a_failure(head, ValueError()))
     return head
 
 
@@ -226,18 +226,18 @@ async def test_the_past_comes_before_what_waits(world: World) -> None:
 
 
 @pytest.mark.anyio
-async def test_a_settlement_that_is_made_again_passes_by_nothing_that_a_replay_has_stored(
+async def test_a_completion_that_is_made_again_passes_by_nothing_that_a_replay_has_stored(
     world: World,
 ) -> None:
     """Its first answer was lost. If it let the next one go on, a lane would have two that begin."""
     thing = await make_before(world, "a1")
     await rename(world, thing, "a2", "a3")
     [(_, running)] = await claimed(world, "ring")
-    await world.outbox().settle(running)
+    await world.delivery_store().complete(running)
     await world.move_clock(1)
 
     await replayed(world, "ring")
-    await world.outbox().settle(running)
+    await world.delivery_store().complete(running)
     await handler_pauses.resume(world.database, ["ring"], MARIA)
 
     assert [name for name, _ in await claimed(world, "ring")] == ["a1"]
@@ -249,7 +249,7 @@ async def test_a_lane_in_which_two_could_begin_is_mended(world: World) -> None:
     await make(world, "a1", "a2", "a3", "a4")
     await world.execute(sa.update(deliveries).values(blocked=False))
     [(_, a1), (_, a2), *others] = await claimed(world)
-    await world.outbox().release([a1, *(claim for _, claim in others)])
+    await world.delivery_store().release([a1, *(claim for _, claim in others)])
 
     await mend_lanes(world.database)
     await world.bus.run([a2])

@@ -60,19 +60,19 @@ async def pauses(world: World) -> Sequence[Pause]:
 async def test_what_was_paused_is_due_when_it_would_have_been(world: World) -> None:
     """Due, or only later: a pause moves no time, and shows the true one."""
     claims = await world.make_thing()
-    await world.outbox().record_failure(a_failure(claims[NAME], retry_in=500))
+    await world.delivery_store().record_failure(a_failure(claims[NAME], retry_in=500))
 
     assert await pause(world) == 1
     shown = (await listed(world))[NAME]
     assert shown.state == "paused"
     assert seconds_since_start(shown.available_at) == 500
     await world.move_clock(1000)
-    claimed = {claim.handler for claim in await world.outbox().claim(10, NAMES)}
+    claimed = {claim.handler for claim in await world.delivery_store().claim(10, NAMES)}
     assert claimed == {*NAMES} - {NAME}
 
     assert await resume(world) == 1
     assert seconds_since_start((await listed(world))[NAME].available_at) == 500
-    [claim] = await world.outbox().claim(10, [NAME])
+    [claim] = await world.delivery_store().claim(10, [NAME])
     assert claim.attempt == 2
 
 
@@ -94,10 +94,10 @@ async def test_who_has_paused_what_and_when_is_known(world: World) -> None:
 
 async def test_an_attempt_that_has_begun_during_the_pause_is_shown_as_it_is(world: World) -> None:
     """A process looks for pauses once a second; how long such an attempt took is right, too."""
-    outbox = world.outbox()
+    store = world.delivery_store()
 
     async def announced(name: str) -> Unit:
-        opened = open_unit_of_work(outbox, UnitOfWork, a_command_work())
+        opened = open_unit_of_work(store, UnitOfWork, a_command_work())
         async with (unit := Unit(opened, world.envelopes)) as uow:
             uow.things.add(a_thing(name))
         return unit
@@ -108,7 +108,7 @@ async def test_an_attempt_that_has_begun_during_the_pause_is_shown_as_it_is(worl
     [claim] = [each for each in begun.committed.claims if each.handler == NAME]
     assert (await listed(world))[NAME].state == "running"
     await world.move_clock(3)
-    await outbox.settle(claim)
+    await store.complete(claim)
 
     durations = [row.duration_seconds for row in await world.rows(*tables.deliveries.c)]
     assert [seconds for seconds in durations if seconds is not None] == [3]
@@ -119,7 +119,7 @@ async def test_many_deliveries_are_released_some_at_a_time(
 ) -> None:
     """Whoever commits one waits for the last of these transactions: that one has few to release."""
     monkeypatch.setattr(handler_pauses, "RELEASED_TOGETHER", 2)
-    await world.outbox().release([claims[NAME] for claims in await make_things(world, 5)])
+    await world.delivery_store().release([claims[NAME] for claims in await make_things(world, 5)])
     assert await pause(world) == 5
 
     with asked_of(world.database) as statements:
@@ -127,7 +127,7 @@ async def test_many_deliveries_are_released_some_at_a_time(
 
     releases = [each for each in statements if each.sql.startswith("UPDATE aftercommit_deliveries")]
     assert len(releases) == 4 + 2  # those of ordered handlers that are blocked have their own index
-    assert len(await world.outbox().claim(10, [NAME])) == 5
+    assert len(await world.delivery_store().claim(10, [NAME])) == 5
 
 
 async def test_all_names_of_a_handler_are_paused(new_world: NewWorld) -> None:
@@ -145,7 +145,7 @@ async def test_all_names_of_a_handler_are_paused(new_world: NewWorld) -> None:
 
     assert await pause(world) == 0  # of a release that knew but one of them
     assert await handler_pauses.pause(world.database, all_names(known, NAME), MARIA) == 1
-    assert await world.outbox().claim(10, [NAME, "ring"]) == []
+    assert await world.delivery_store().claim(10, [NAME, "ring"]) == []
 
 
 async def test_a_pause_of_a_handler_that_is_gone_can_be_lifted(world: World) -> None:
@@ -163,8 +163,8 @@ async def test_a_pause_of_a_handler_that_is_gone_can_be_lifted(world: World) -> 
 async def test_what_is_retried_while_its_handler_is_paused_waits_too(world: World) -> None:
     """It begins again when it is resumed; all that is not parked is left alone."""
     [parked, held] = await make_things(world, 2)
-    await world.outbox().record_failure(a_failure(parked[NAME]))
-    await world.outbox().release([held[NAME]])
+    await world.delivery_store().record_failure(a_failure(parked[NAME]))
+    await world.delivery_store().release([held[NAME]])
     await pause(world)
     key = held[NAME].envelope.id, NAME
     before = (await world.deliveries())[key]
@@ -172,9 +172,9 @@ async def test_what_is_retried_while_its_handler_is_paused_waits_too(world: Worl
     assert await delivery_admin.retry_all_parked(world.database, MARIA) == {"paused": 1}
     assert (await world.deliveries())[key] == before
     assert (await listed(world))[NAME].state == "paused"
-    assert await world.outbox().claim(10, [NAME]) == []
+    assert await world.delivery_store().claim(10, [NAME]) == []
     assert await resume(world) == 2
-    assert [claim.attempt for claim in await world.outbox().claim(10, [NAME])] == [1, 1]
+    assert [claim.attempt for claim in await world.delivery_store().claim(10, [NAME])] == [1, 1]
 
 
 @asynccontextmanager
@@ -205,7 +205,7 @@ async def test_two_people_who_resume_at_once_release_each_delivery_once(
 ) -> None:
     """The second one waits for the rows of the first: a pause must not be taken off twice."""
     world = postgres_world
-    await world.outbox().release([(await world.make_thing())[NAME]])
+    await world.delivery_store().release([(await world.make_thing())[NAME]])
     before = await world.deliveries()
     await pause(world)
 
@@ -221,9 +221,9 @@ async def test_who_resumes_finds_what_is_being_committed(postgres_world: World) 
     await pause(world)
 
     async with waited_for(world, resume) as committing:
-        await world.outbox().store(committing, *some_deliveries(NAME))
+        await world.delivery_store().store(committing, *some_deliveries(NAME))
 
-    assert len(await world.outbox().claim(10, [NAME])) == 1
+    assert len(await world.delivery_store().claim(10, [NAME])) == 1
 
 
 async def test_who_commits_while_a_handler_is_resumed_waits(postgres_world: World) -> None:
@@ -235,7 +235,7 @@ async def test_who_commits_while_a_handler_is_resumed_waits(postgres_world: Worl
         await resuming.execute(sa.delete(tables.handler_pauses))
 
     await world.end_leases()
-    assert len(await world.outbox().claim(10, [NAME])) == 1
+    assert len(await world.delivery_store().claim(10, [NAME])) == 1
 
 
 async def test_of_two_who_pause_at_once_one_is_told_that_it_is_paused(
@@ -269,7 +269,7 @@ async def test_claims_do_not_read_what_is_paused(world: World) -> None:
     await world.execute(sa.text("ANALYZE"))
 
     with asked_of(world.database) as asked:
-        assert await world.bus.outbox.claim(10, NAMES) == []
+        assert await world.bus.delivery_store.claim(10, NAMES) == []
 
     engine, explained = world.database.engine, list[str]()
     explain = {"sqlite": "EXPLAIN QUERY PLAN", "postgresql": "EXPLAIN ANALYZE"}[engine.dialect.name]

@@ -12,7 +12,7 @@ from aftercommit.extensions.operations.retention import old_events, prune
 from aftercommit.sql import tables
 
 from aftercommit_tests.builders import MARIA, a_failure
-from aftercommit_tests.extensions.operations.conftest import make_things, settle
+from aftercommit_tests.extensions.operations.conftest import complete, make_things
 from aftercommit_tests.world import World
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("small_batches")]
@@ -20,11 +20,11 @@ pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("small_batches")]
 
 async def test_what_is_young_or_still_owes_work_is_kept(world: World) -> None:
     """History may go; debts may not, nor what a person decides about. Each is looked at once."""
-    owing, parked, *settled = await make_things(world, 7)
-    await world.outbox().record_failure(a_failure(parked.pop("announce")))
-    await settle(world, parked, *settled)
+    owing, parked, *completed = await make_things(world, 7)
+    await world.delivery_store().record_failure(a_failure(parked.pop("announce")))
+    await complete(world, parked, *completed)
     await world.move_clock(100)
-    await settle(world, young := await world.make_thing())
+    await complete(world, young := await world.make_thing())
     await world.move_clock(10)
     looked_at: list[int] = []
 
@@ -39,11 +39,11 @@ async def test_what_is_young_or_still_owes_work_is_kept(world: World) -> None:
 
 async def test_what_was_done_about_an_event_goes_with_it(world: World) -> None:
     """Its deliveries, the attempts that failed, and what was decided; one of no event, in time."""
-    claims, outbox = await world.make_thing(), world.outbox()
+    claims, store = await world.make_thing(), world.delivery_store()
     await handler_pauses.pause(world.database, ["look_at"], MARIA)
-    await outbox.record_failure(a_failure(announce := claims.pop("announce"), retry_in=None))
+    await store.record_failure(a_failure(announce := claims.pop("announce"), retry_in=None))
     await delivery_admin.retry(world.database, announce.envelope.id, "announce", MARIA)
-    await settle(world, claims, {"again": (await outbox.claim(1, ["announce"]))[0]})
+    await complete(world, claims, {"again": (await store.claim(1, ["announce"]))[0]})
     assert len(await world.failures()) == 1
     await world.move_clock(10)
     await handler_pauses.resume(world.database, ["look_at"], MARIA)
@@ -59,13 +59,13 @@ async def test_what_was_done_about_an_event_goes_with_it(world: World) -> None:
 async def test_a_command_goes_after_the_last_event_of_its_trace(world: World) -> None:
     """Who looks at an event can still see what began it."""
     first, second, third = await make_things(world, 3)
-    await settle(world, first, third)
+    await complete(world, first, third)
     await world.move_clock(10)
 
     await prune(world.database, older_than=5)
     assert await world.commands() == {second["announce"].envelope.context.causation_id}
 
-    await settle(world, second)
+    await complete(world, second)
     await prune(world.database, older_than=5)
     assert await world.commands() == set()
 
@@ -93,7 +93,7 @@ async def test_pruning_passes_by_what_is_being_replayed(postgres_world: World) -
     """It neither waits for it, nor takes the event away under it."""
     world = postgres_world
     first, *_ = made = await make_things(world, 3)
-    await settle(world, *made)
+    await complete(world, *made)
     await world.move_clock(10)
     event_id = first["announce"].envelope.id
     kept = sa.select(tables.events.c.id).where(tables.events.c.id == event_id)

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 import anyio
 import pytest
 from aftercommit import IdempotencyKey
-from aftercommit.claims import Claim
+from aftercommit.deliveries import Claim
 from aftercommit.errors import Unavailable
 from aftercommit.extensions.operations import delivery_admin
 
@@ -40,7 +40,7 @@ async def rings_and(world: World, claim: Claim, then: Then | None = None) -> Non
 async def again(world: World) -> None:
     """Let another process run what is due, after a while."""
     await world.move_clock(10)
-    for claim in await world.outbox().claim(10, ["ring"]):
+    for claim in await world.delivery_store().claim(10, ["ring"]):
         await rings_and(world, claim)
 
 

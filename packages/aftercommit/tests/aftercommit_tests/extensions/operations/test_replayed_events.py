@@ -8,13 +8,13 @@ from typing import Any
 import anyio
 import pytest
 import sqlalchemy as sa
-from aftercommit.claims import Claim
+from aftercommit.deliveries import Claim
 from aftercommit.errors import InvalidValue
 from aftercommit.extensions.operations import delivery_admin, handler_pauses
 from aftercommit.extensions.operations.cli_parts import is_wanted
 from aftercommit.extensions.operations.replay import Replay, replay_of
 from aftercommit.extensions.operations.retention import prune
-from aftercommit.handler_rows import Unsubscribed
+from aftercommit.handler_entries import Unsubscribed
 from aftercommit.sql import tables
 from aftercommit.sql.database import Database
 from aftercommit.sql.exceptions import DatabaseUnavailable
@@ -22,7 +22,7 @@ from aftercommit.sql.exceptions import DatabaseUnavailable
 from aftercommit_tests.builders import MARIA, NAMES, PLAIN, a_failure
 from aftercommit_tests.command_line import CommandLine
 from aftercommit_tests.conftest import NewWorld
-from aftercommit_tests.extensions.operations.conftest import make_things, settle
+from aftercommit_tests.extensions.operations.conftest import complete, make_things
 from aftercommit_tests.things.domain import ThingMade, ThingRenamed
 from aftercommit_tests.things.handlers import look_at, write_down
 from aftercommit_tests.world import START, Deliveries, World
@@ -45,17 +45,17 @@ async def owed_to(world: World, handler: str) -> Deliveries:
 
 async def work(world: World) -> list[tuple[str, int]]:
     """Do all that is due, as a worker does; return handler and token of each."""
-    outbox, done = world.outbox(), []
-    while claims := await outbox.claim(10, [*NAMES, NEW]):
+    store, done = world.delivery_store(), []
+    while claims := await store.claim(10, [*NAMES, NEW]):
         for claim in claims:
-            await outbox.settle(claim)
+            await store.complete(claim)
             done.append((claim.handler, claim.token))
     return done
 
 
 async def test_what_a_handler_was_never_owed_is_owed(world: World) -> None:
     """It is new, and is to know what has happened before it; workers do it last."""
-    await settle(world, *await make_things(world, 3))
+    await complete(world, *await make_things(world, 3))
 
     assert await TO_A_NEW_ONE.count(world.database) == 3
     assert await run(world, TO_A_NEW_ONE) == 3
@@ -64,13 +64,13 @@ async def test_what_a_handler_was_never_owed_is_owed(world: World) -> None:
     assert {*rows} == {(event_id, NEW) for event_id in await world.event_ids()}
     for row in rows.values():
         assert (row.attempts, row.token, row.available_at, row.replay) == (0, 1, 0, True)
-    claims = await world.outbox().claim(10, [NEW])
+    claims = await world.delivery_store().claim(10, [NEW])
     assert [claim.attempt for claim in claims] == [1, 1, 1]
 
 
 async def test_events_of_the_future_are_replayed_and_due_now(world: World) -> None:
     """The clock was ahead when they were committed: they are past like all others."""
-    await settle(world, *await make_things(world, 2))
+    await complete(world, *await make_things(world, 2))
     await world.move_clock(-3600)
     new, again = (replace(each, until=START - 3600) for each in (TO_A_NEW_ONE, AGAIN))
 
@@ -99,7 +99,7 @@ async def test_what_a_handler_was_owed_once_is_not_owed_again(world: World) -> N
 async def test_again_is_what_was_done_and_nothing_else(world: World) -> None:
     """It begins anew; a person's decision stands, and what is still owed is done anyway."""
     done = await leave_one_of_each(world)
-    await settle(world, other := await world.make_thing())
+    await complete(world, other := await world.make_thing())
     is_other = tables.events.c.id == other[OLD].envelope.id
     await world.execute(sa.update(tables.events).where(is_other).values(type="thing_vanished"))
     before = await owed_to(world, OLD)
@@ -113,7 +113,7 @@ async def test_again_is_what_was_done_and_nothing_else(world: World) -> None:
     assert (again.attempts, again.token, again.available_at) == (0, done.token + 1, 0)
     assert (again.replay, again.held, again.last_error) == (True, False, None)
     assert (await world.failures())[key] == [(1, f"DatabaseUnavailable: {AWAY}")]
-    [claim] = await world.outbox().claim(10, [OLD])
+    [claim] = await world.delivery_store().claim(10, [OLD])
     assert (claim.attempt, claim.unavailable_attempts) == (1, 0)
     assert await run(world, AGAIN) == 0
 
@@ -121,11 +121,11 @@ async def test_again_is_what_was_done_and_nothing_else(world: World) -> None:
 async def leave_one_of_each(world: World) -> Claim:
     """Leave one delivery done, at the second attempt, and return it; others not done."""
     done, parked, discarded, _ = await make_things(world, 4)
-    outbox = world.outbox()
-    await outbox.record_failure(a_failure(done[OLD], AWAY, retry_in=0))
-    [claim] = await outbox.claim(10, [OLD])
-    await outbox.settle(claim)
-    await outbox.record_failure(a_failure(parked[OLD]))
+    store = world.delivery_store()
+    await store.record_failure(a_failure(done[OLD], AWAY, retry_in=0))
+    [claim] = await store.claim(10, [OLD])
+    await store.complete(claim)
+    await store.record_failure(a_failure(parked[OLD]))
     await delivery_admin.discard(world.database, discarded[OLD].envelope.id, OLD, MARIA)
     return claim
 
@@ -185,7 +185,7 @@ async def test_what_is_recorded_after_its_begin_is_no_part_of_it(world: World) -
 @pytest.mark.parametrize("replay", [TO_A_NEW_ONE, AGAIN], ids=["new", "again"])
 async def test_two_of_the_same_share_the_work(world: World, replay: Replay) -> None:
     """Each event is owed by one of them."""
-    await settle(world, *await make_things(world, 20))
+    await complete(world, *await make_things(world, 20))
     counts = []
 
     async def run_on(database: Database) -> None:
@@ -203,7 +203,7 @@ async def test_two_of_the_same_share_the_work(world: World, replay: Replay) -> N
 @pytest.mark.usefixtures("small_batches")
 async def test_replaying_and_pruning_do_not_collide(world: World) -> None:
     """Each event is owed, or gone with all that was done about it; none is owed and gone."""
-    await settle(world, *await make_things(world, 30))
+    await complete(world, *await make_things(world, 30))
     await world.move_clock(10)
 
     async with anyio.create_task_group() as group:
@@ -221,7 +221,7 @@ HANDLES_TWO = {**PLAIN, ThingMade: [look_at, Unsubscribed(write_down)], ThingRen
 async def test_a_handler_knows_the_names_it_had(new_world: NewWorld) -> None:
     """What was done under an old name is done; without a type, all types it handles are meant."""
     world = await new_world(event_handlers=HANDLES_TWO, renamed={"regard": "look_at"})
-    await settle(world, *await make_things(world, 2))
+    await complete(world, *await make_things(world, 2))
     await world.execute(sa.update(tables.deliveries).values(handler="regard"))
 
     found = replay_of(world.bus, "look_at", [], until=START)

@@ -9,16 +9,16 @@ import anyio
 import pytest
 import sqlalchemy as sa
 from aftercommit import Later
-from aftercommit.claims import Claim
 from aftercommit.codec import Codec
+from aftercommit.deliveries import Claim
 from aftercommit.envelopes import EventId
 from aftercommit.errors import InvalidValue
 from aftercommit.extensions.operations import causation_queries, delivery_admin, handler_pauses
 from aftercommit.extensions.operations.causation_queries import Traces, trace_query
 from aftercommit.extensions.operations.causation_tree import Node, summary
 from aftercommit.extensions.operations.command_history import latest_commands
+from aftercommit.extensions.operations.finding_subjects import nothing_but_ids
 from aftercommit.extensions.operations.replay import Replay
-from aftercommit.extensions.operations.subjects import nothing_but_ids
 from aftercommit.sql import tables
 from aftercommit.sql.claim_ends import LEASE_EXPIRED
 
@@ -162,16 +162,16 @@ async def test_the_whole_life_of_a_delivery_can_be_read(world: World) -> None:
     lost, due_in = await node_of(world, claim)
     assert (lost.state, lost.owner, due_in) == ("lease_expired", first.owner, -1)
 
-    outbox = world.outbox()
-    [claim] = await outbox.claim(1, [NAME])
-    await outbox.record_failure(a_failure(claim, OSError("disk full"), retry_in=5))
+    store = world.delivery_store()
+    [claim] = await store.claim(1, [NAME])
+    await store.record_failure(a_failure(claim, OSError("disk full"), retry_in=5))
     failed, due_in = await node_of(world, claim)
     assert (failed.state, failed.owner, due_in) == ("retrying", None, 5)
     assert failed.error == "OSError: disk full"
 
     await world.move_clock(6)
-    [claim] = await outbox.claim(1, [NAME])
-    await outbox.settle(claim)
+    [claim] = await store.claim(1, [NAME])
+    await store.complete(claim)
     done, due_in = await node_of(world, claim)
     assert (done.state, done.attempts, done.error, due_in) == ("done", 3, None, None)
     assert done.seconds == 0
@@ -186,11 +186,11 @@ async def test_the_whole_life_of_a_delivery_can_be_read(world: World) -> None:
 async def test_what_was_decided_about_a_handler_belongs_to_what_it_had_then(world: World) -> None:
     """In its place among the attempts: not to what was done before, or came later."""
     before, during = await world.make_thing(), await world.make_thing()
-    await world.outbox().settle(before[NAME])
+    await world.delivery_store().complete(before[NAME])
     await world.move_clock(1)
     await handler_pauses.pause(world.database, [NAME], MARIA)
     await world.move_clock(1)
-    await world.outbox().release([during[NAME]])
+    await world.delivery_store().release([during[NAME]])
     await world.move_clock(1)
     await handler_pauses.resume(world.database, [NAME], MARIA)
     await world.move_clock(1)
@@ -287,7 +287,7 @@ async def test_a_long_trace_takes_no_more_statements_than_a_short_one(world: Wor
         counts.append((len(nodes), len(asked)))
         await cause_an_event(world, claim, f"below {number}")
         await world.end_leases()
-        [claim] = await world.outbox().claim(1, [NAME])
+        [claim] = await world.delivery_store().claim(1, [NAME])
 
     assert (counts[0], counts[-1]) == ((5, 4), (25, 4))
 
@@ -320,15 +320,15 @@ async def test_nothing_that_happens_by_itself_is_left_in_a_trace_that_is_settled
     claims = await world.make_thing()
     event_id = claims[NAME].envelope.id
 
-    async def unsettled() -> dict[str, str | None]:
+    async def outstanding() -> dict[str, str | None]:
         nodes = (await trace_of(world, event_id)).nodes
         return {node.name: node.state for node in nodes if not node.is_settled}
 
-    assert await unsettled() == dict.fromkeys([*NAMES, "polish"], "running")
-    await world.outbox().record_failure(a_failure(claims["announce"]))
-    await world.outbox().settle(claims["look_at"])
+    assert await outstanding() == dict.fromkeys([*NAMES, "polish"], "running")
+    await world.delivery_store().record_failure(a_failure(claims["announce"]))
+    await world.delivery_store().complete(claims["look_at"])
     await delivery_admin.discard(world.database, event_id, "polish", MARIA)
-    await world.outbox().record_failure(a_failure(claims[NAME], retry_in=5))
-    assert await unsettled() == {NAME: "retrying"}
+    await world.delivery_store().record_failure(a_failure(claims[NAME], retry_in=5))
+    assert await outstanding() == {NAME: "retrying"}
     await handler_pauses.pause(world.database, [NAME], MARIA)
-    assert await unsettled() == {}
+    assert await outstanding() == {}

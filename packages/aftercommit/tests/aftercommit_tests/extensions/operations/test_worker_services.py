@@ -19,7 +19,7 @@ from aftercommit.sql import tables
 
 from aftercommit_tests.builders import MARIA, NAMES
 from aftercommit_tests.conftest import NewWorld
-from aftercommit_tests.extensions.operations.conftest import make_things, settle
+from aftercommit_tests.extensions.operations.conftest import complete, make_things
 from aftercommit_tests.misbehaving import on_made
 from aftercommit_tests.things.app import Settings
 from aftercommit_tests.things.handlers import look_at
@@ -57,9 +57,9 @@ async def test_a_worker_prunes_beside_its_work(
 ) -> None:
     """Where it was asked to; until it is told to stop."""
     caplog.set_level(logging.INFO)
-    await settle(world, *await make_things(world, 3))
+    await complete(world, *await make_things(world, 3))
     await world.move_clock(2 * DAY)
-    await settle(world, young := await world.make_thing())
+    await complete(world, young := await world.make_thing())
     await world.move_clock(DAY)
 
     async with serving(keeping(1.5), world.application):
@@ -138,9 +138,9 @@ async def test_what_nobody_here_can_do_is_told_once(
 
     monkeypatch.setattr(worker_services, "unclaimable_deliveries", looked)
     monkeypatch.setattr(worker_services, "WARN_SECONDS", 0.01)
-    await settle(world, await world.make_thing())
+    await complete(world, await world.make_thing())
     await world.move_clock(10**9)
-    await world.outbox().release([*(await world.make_thing()).values()])
+    await world.delivery_store().release([*(await world.make_thing()).values()])
     is_for_later = tables.deliveries.c.handler == "announce", tables.deliveries.c.owner.is_(None)
     in_days = sa.update(tables.deliveries).where(*is_for_later)
     await world.execute(in_days.values(available_at=world.database.clock + 25 * DAY))

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import cast
 
 import pytest
-from aftercommit.extensions.postgresql import timeouts
+from aftercommit.extensions.postgresql import timeout_values
 
 from aftercommit_tests.builders import on
 from aftercommit_tests.command_line import CommandLine
@@ -49,7 +49,7 @@ def command_line(
 @pytest.fixture
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a call of the driver end a second after the time limit of a handler."""
-    monkeypatch.setattr(timeouts, "RESPONSE_SECONDS", 1.0)
+    monkeypatch.setattr(timeout_values, "RESPONSE_SECONDS", 1.0)
 
 
 @pytest.fixture

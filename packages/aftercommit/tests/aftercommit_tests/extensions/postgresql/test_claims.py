@@ -1,12 +1,12 @@
-"""What claims and settles on PostgreSQL, beside the promises that all outboxes share."""
+"""What claims and completes on PostgreSQL, beside the promises that all outboxes share."""
 
 import anyio
 import pytest
 from aftercommit.extensions.postgresql import autocommit
-from aftercommit.extensions.postgresql.outbox import AsyncpgOutbox
+from aftercommit.extensions.postgresql.asyncpg_delivery_store import AsyncpgDeliveryStore
 from aftercommit.sql import tables
+from aftercommit.sql.delivery_store import SqlAlchemyDeliveryStore, new_delivery_store
 from aftercommit.sql.exceptions import ConnectionLost, DatabaseUnavailable
-from aftercommit.sql.outbox import SqlAlchemyOutbox, new_outbox
 from anyio.lowlevel import checkpoint
 from sqlalchemy import make_url
 
@@ -52,7 +52,7 @@ async def test_times_are_read_as_they_were_written_whatever_the_server_is_set_to
         first = [*(await world.make_thing()).values()]
         await world.end_leases()
 
-        claims = await world.outbox().claim(100, NAMES)
+        claims = await world.delivery_store().claim(100, NAMES)
 
         assert {claim.envelope.time for claim in claims} == {first[0].envelope.time}
         [row] = await world.rows(*tables.events.c)
@@ -60,24 +60,24 @@ async def test_times_are_read_as_they_were_written_whatever_the_server_is_set_to
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
-async def test_on_asyncpg_a_claim_and_a_settlement_are_one_statement_each(
+async def test_on_asyncpg_a_claim_and_a_completion_are_one_statement_each(
     postgres_url: str,
 ) -> None:
     """With the event, the lost lease and what is parked; another driver has the portable outbox."""
     async with open_world(postgres_url) as world:
         await world.make_thing()
-        outbox = world.outbox()
+        store = world.delivery_store()
         await world.end_leases()
 
         with asked_of(world.database, world.other_database) as asked:
-            claims = await outbox.claim(10, NAMES)
-            await outbox.settle(claims[0])
+            claims = await store.claim(10, NAMES)
+            await store.complete(claims[0])
 
         assert [each.sql.split()[0] for each in asked] == ["WITH", "WITH"]
         assert len(await world.failures()) == len(claims) == len(NAMES)
-        assert isinstance(outbox, AsyncpgOutbox)
+        assert isinstance(store, AsyncpgDeliveryStore)
     async with open_database(on("anyio", postgres_url)) as database:
-        assert type(new_outbox(database, POLICY)) is SqlAlchemyOutbox
+        assert type(new_delivery_store(database, POLICY)) is SqlAlchemyDeliveryStore
 
 
 async def test_a_connection_that_was_kept_and_lost_is_not_used_again(
@@ -85,12 +85,12 @@ async def test_a_connection_that_was_kept_and_lost_is_not_used_again(
 ) -> None:
     """A server that restarts costs what is under way, and nothing after it."""
     one, other, _ = (await world.make_thing()).values()
-    outbox = world.outbox()
-    await outbox.settle(one)
+    store = world.delivery_store()
+    await store.complete(one)
     end_connections(postgres_url)
     await checkpoint()  # the event loop sees it
 
-    await outbox.settle(other)
+    await store.complete(other)
 
     assert len(await world.finished()) == 2
 
@@ -108,15 +108,15 @@ async def test_a_connection_that_died_costs_what_it_is_asked_and_nothing_if_it_w
     one, other, _ = (await world.make_thing()).values()
     with anyio.fail_after(ENOUGH_SECONDS):
         async with open_database(url, handler_timeout=1) as database:
-            outbox = new_outbox(database, POLICY)
-            await outbox.settle(one)
+            store = new_delivery_store(database, POLICY)
+            await store.complete(one)
             proxy.freeze()
             if kept_seconds:
                 with pytest.raises(ConnectionLost, match="no answer within 2 s"):
-                    await outbox.settle(other)
+                    await store.complete(other)
             proxy.open()
 
-            await outbox.settle(other)
+            await store.complete(other)
 
     assert len(await world.finished()) == 2
 
@@ -131,15 +131,15 @@ async def test_a_server_that_falls_silent_is_given_up_whatever_it_was_asked(
     one, *_ = (await world.make_thing()).values()
     with anyio.fail_after(ENOUGH_SECONDS):
         async with open_database(url, handler_timeout=1) as database:
-            outbox = new_outbox(database, POLICY)
+            store = new_delivery_store(database, POLICY)
             await value(database)  # there is a connection in the pool
             proxy.freezes_at = word
             with pytest.raises(DatabaseUnavailable):
-                await outbox.settle(one)
+                await store.complete(one)
             assert proxy.asked_in_vain.is_set()
             proxy.freezes_at = None
             proxy.open()
 
-            await outbox.settle(one)
+            await store.complete(one)
 
     assert len(await world.finished()) == 1

@@ -5,7 +5,7 @@ from itertools import count
 
 import anyio
 import pytest
-from aftercommit.claims import IdempotencyKey
+from aftercommit.deliveries import IdempotencyKey
 from sqlalchemy import text
 
 from aftercommit_tests.builders import CommandHandlers, a_command
@@ -121,7 +121,7 @@ async def test_both_commands_of_a_deadlock_succeed(world: World) -> None:
 
 
 @pytest.mark.parametrize("state", RACES.values(), ids=RACES)
-async def test_a_conflict_of_the_settlement_repeats_no_effect(world: World, state: str) -> None:
+async def test_a_conflict_of_the_completion_repeats_no_effect(world: World, state: str) -> None:
     """Such as with an operator's decision about the same deliveries."""
     called: list[IdempotencyKey] = []
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import anyio
 import pytest
 from aftercommit import testing
-from aftercommit.extensions.postgresql import timeouts
+from aftercommit.extensions.postgresql import timeout_values
 from aftercommit.sql.database import Database
+from aftercommit.sql.delivery_store import new_delivery_store
 from aftercommit.sql.exceptions import DatabaseUnavailable
-from aftercommit.sql.outbox import new_outbox
 from anyio.pytest_plugin import FreePortFactory
 from sqlalchemy import text
 
@@ -116,21 +116,21 @@ async def test_a_server_that_takes_no_writes_any_more_is_left_at_once(
     """It answers, so nothing else would make a process look for another one."""
     primary, standby = servers
     async with open_database(url) as database:
-        outbox = new_outbox(database, POLICY)
+        store = new_delivery_store(database, POLICY)
         async with database.read_transaction() as other:
             await other.execute(text("SELECT 1"))
             await change(database, INSERT)
-        await outbox.claim(1, ["announce"])
+        await store.claim(1, ["announce"])
         await anyio.to_thread.run_sync(wait_until, lambda: _is_equal(primary, standby))
         await anyio.to_thread.run_sync(primary.set, READ_ONLY, "on")
         await anyio.to_thread.run_sync(standby.promote)
 
         with pytest.raises(DatabaseUnavailable, match="is a standby, or default_transaction_read"):
             await (
-                outbox.claim(1, ["announce"]) if writer == "a claim" else change(database, INSERT)
+                store.claim(1, ["announce"]) if writer == "a claim" else change(database, INSERT)
             )
 
-        assert await outbox.claim(1, ["announce"]) == []
+        assert await store.claim(1, ["announce"]) == []
         await change(database, INSERT)
         assert await value(database, "SELECT count(*) FROM things") == 2
 
@@ -139,7 +139,7 @@ async def test_who_only_listens_leaves_it_too(
     servers: tuple[Server, Server], url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An idle worker writes nothing, and nobody sends a notification to a standby."""
-    monkeypatch.setattr(timeouts, "RESPONSE_SECONDS", 0.5)
+    monkeypatch.setattr(timeout_values, "RESPONSE_SECONDS", 0.5)
     primary, standby = servers
     async with open_database(url, handler_timeout=1.0) as database, database.listen(lambda: None):
         await change(database, INSERT)

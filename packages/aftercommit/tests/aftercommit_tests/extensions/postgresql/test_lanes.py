@@ -16,9 +16,9 @@ from aftercommit.errors import Unavailable
 from aftercommit.process.runtime import Shutdown
 from aftercommit.process.worker import Worker
 from aftercommit.sql.database import Database
+from aftercommit.sql.delivery_store import new_delivery_store
+from aftercommit.sql.lane_unblocking import unblock_heads
 from aftercommit.sql.lanes import PARTS, lock_keys, lock_lanes
-from aftercommit.sql.ordered_deliveries import unblock_heads
-from aftercommit.sql.outbox import new_outbox
 from aftercommit.sql.tables import deliveries
 from aftercommit.sql.transaction import Transaction
 from anyio.lowlevel import checkpoint
@@ -136,7 +136,7 @@ async def test_a_process_that_ends_lets_a_lane_go_on_that_it_has_passed_by(
         database.clock = world.database.clock
         async with world.database.write_transaction() as holder:
             await lock_lanes(holder, world.database, [first.lane or ""])
-            await new_outbox(database, world.policy).settle(first)
+            await new_delivery_store(database, world.policy).complete(first)
             await holder.commit()
 
     assert [name for name, _ in await claimed(world, "ring")] == ["a2"]
@@ -247,7 +247,7 @@ async def store(transaction: Transaction, world: World, name: str) -> None:
     events, new = world.envelopes.of_events(made, context)
     lanes = [each.lane for each in new if each.lane]
     await lock_lanes(transaction, world.database, lanes)
-    await world.outbox().store(transaction, events, new)
+    await world.delivery_store().store(transaction, events, new)
 
 
 async def next_claimed(world: World, handler: str) -> str:

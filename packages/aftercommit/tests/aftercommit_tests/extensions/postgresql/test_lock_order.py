@@ -13,13 +13,17 @@ from uuid import UUID
 import anyio
 import psycopg
 import pytest
-from aftercommit.claims import Claim
+from aftercommit.deliveries import Claim
 from aftercommit.errors import DeliverySuperseded
 from aftercommit.extensions.operations import delivery_admin, handler_pauses
+from aftercommit.extensions.operations.erasing_events import (
+    StoredEvent,
+    end_deliveries,
+    redact_events,
+)
 from aftercommit.extensions.operations.exceptions import DeliveryNotFound
-from aftercommit.extensions.operations.redaction import StoredEvent, end_deliveries, redact_events
 from aftercommit.extensions.operations.replay import replay_of
-from aftercommit.handler_rows import Ordered
+from aftercommit.handler_entries import Ordered
 from aftercommit.sql import tables
 from aftercommit.sql.exceptions import DeliveryLocked
 
@@ -94,7 +98,7 @@ async def until_unlocked(last_write: Callable[[], Awaitable[object]]) -> None:
 
 
 async def release(world: World, claims: list[Claim]) -> None:
-    await until_unlocked(partial(world.outbox().release, claims))
+    await until_unlocked(partial(world.delivery_store().release, claims))
 
 
 @asynccontextmanager
@@ -126,7 +130,7 @@ async def test_a_claim_that_a_decision_has_waited_for_is_in_the_history(
 ) -> None:
     """It was made while the decision began: or its effect would be repeated without a reason."""
     claims = [(await world.make_thing())["announce"]]
-    await world.outbox().release(claims)
+    await world.delivery_store().release(claims)
 
     async with somebody_waits(postgres_url, CLAIM, decide, world, claims):
         pass
@@ -143,7 +147,7 @@ async def test_deliveries_are_locked_in_the_order_of_their_keys(
     claims = [(await world.make_thing())["announce"] for _ in range(MANY)]
     if decide is retry_all_parked:
         for claim in claims:
-            await world.outbox().record_failure(a_failure(claim))
+            await world.delivery_store().record_failure(a_failure(claim))
     change_from_outside(postgres_url, AGAINST_THE_ORDER)
 
     async with somebody_waits(postgres_url, FIRST_DELIVERY, decide, world, claims) as looking:
@@ -197,7 +201,7 @@ async def test_a_decision_waits_for_a_pause_that_ends_before_it_locks_deliveries
 ) -> None:
     """Whoever resumes a handler wants its deliveries next."""
     claims = [(await world.make_thing())["announce"]]
-    await world.outbox().record_failure(a_failure(claims[0]))
+    await world.delivery_store().record_failure(a_failure(claims[0]))
     await world.pause("announce")
     ending = "DELETE FROM aftercommit_handler_pauses"
 
@@ -208,15 +212,15 @@ async def test_a_decision_waits_for_a_pause_that_ends_before_it_locks_deliveries
 async def test_a_pause_waits_for_no_delivery(world: World, postgres_url: str) -> None:
     """What somebody else changes just then is left where it is: no worker claims it."""
     claims = [(await world.make_thing())["announce"] for _ in range(MANY)]
-    await world.outbox().release(claims)
+    await world.delivery_store().release(claims)
     with closing(psycopg.connect(postgres_url)) as person, person:
         person.execute(FIRST_DELIVERY)
         with anyio.fail_after(ENOUGH_SECONDS):
             assert await handler_pauses.pause(world.database, ["announce"], MARIA) == MANY - 1
 
-    assert await world.outbox().claim(MANY, ["announce"]) == []
+    assert await world.delivery_store().claim(MANY, ["announce"]) == []
     await world.resume("announce")
-    assert len(await world.outbox().claim(MANY, ["announce"])) == MANY
+    assert len(await world.delivery_store().claim(MANY, ["announce"])) == MANY
 
 
 async def test_what_is_locked_is_released_last_and_not_left_paused(
@@ -224,38 +228,38 @@ async def test_what_is_locked_is_released_last_and_not_left_paused(
 ) -> None:
     """Whoever resumes a handler waits for it, when nobody waits for what was resumed before."""
     claims = [(await world.make_thing())["announce"] for _ in range(MANY)]
-    await world.outbox().release(claims)
+    await world.delivery_store().release(claims)
     await world.pause("announce")
 
     async with somebody_waits(postgres_url, FIRST_DELIVERY, resume, world, claims) as looking:
         assert looking.execute(UNLOCKED).rowcount == MANY - 1
 
-    assert len(await world.outbox().claim(MANY, ["announce"])) == MANY
+    assert len(await world.delivery_store().claim(MANY, ["announce"])) == MANY
 
 
-async def test_decisions_beside_settlements_do_not_deadlock(world: World) -> None:
+async def test_decisions_beside_completions_do_not_deadlock(world: World) -> None:
     """Of ordered handlers and others, about the same deliveries, at the same time."""
     world.event_handlers = {**PLAIN, ThingMade: [Ordered(announce), look_at, write_down]}
     world.wire()
 
-    async def settled(claim: Claim) -> None:
+    async def completed(claim: Claim) -> None:
         with suppress(DeliverySuperseded):
-            await until_unlocked(partial(outbox.settle, claim))
+            await until_unlocked(partial(store.complete, claim))
 
     async def discarded(claim: Claim) -> None:
         with suppress(DeliveryNotFound):
             await discard(world, [claim])
 
     for _ in range(10):
-        outbox = world.outbox()
+        store = world.delivery_store()
         made = [await world.make_thing() for _ in range(MANY)]
         claims = [claim for of_event in made for claim in of_event.values()]
         announced = [of_event["announce"] for of_event in made]
         for of_event in made[:2]:
-            await outbox.record_failure(a_failure(of_event["look_at"]))
+            await store.record_failure(a_failure(of_event["look_at"]))
         async with anyio.create_task_group() as group:
             for claim in claims:
-                group.start_soon(settled, claim)
+                group.start_soon(completed, claim)
             group.start_soon(erase, world, announced[1:])
             group.start_soon(discarded, announced[0])
             group.start_soon(retry_all_parked, world, [])

@@ -10,13 +10,13 @@ from dataclasses import replace
 import anyio
 import psycopg
 import pytest
-from aftercommit.claims import Claim
+from aftercommit.deliveries import Claim
 from aftercommit.errors import DeliverySuperseded
-from aftercommit.handler_rows import Ordered
+from aftercommit.handler_entries import Ordered
 from aftercommit.process.runtime import Shutdown
 from aftercommit.process.worker import Worker
+from aftercommit.sql.delivery_store import SqlAlchemyDeliveryStore
 from aftercommit.sql.exceptions import DeliveryLocked
-from aftercommit.sql.outbox import SqlAlchemyOutbox
 
 from aftercommit_tests.builders import PLAIN, POLICY, a_command, a_failure
 from aftercommit_tests.extensions.postgresql.server import ENOUGH_SECONDS, change_from_outside
@@ -30,22 +30,22 @@ MANY = 5
 LOCK = "SELECT FROM aftercommit_deliveries WHERE event_id = %s AND handler = %s FOR UPDATE"
 CLAIMED_BY_ANOTHER = "UPDATE aftercommit_deliveries SET token = token + 1"
 
-Write = Callable[[SqlAlchemyOutbox, Claim], Awaitable[object]]
+Write = Callable[[SqlAlchemyDeliveryStore, Claim], Awaitable[object]]
 
 
-async def settle(outbox: SqlAlchemyOutbox, claim: Claim) -> None:
-    await outbox.settle(claim)
+async def complete(store: SqlAlchemyDeliveryStore, claim: Claim) -> None:
+    await store.complete(claim)
 
 
-async def record_failure(outbox: SqlAlchemyOutbox, claim: Claim) -> None:
-    await outbox.record_failure(a_failure(claim, retry_in=1))
+async def record_failure(store: SqlAlchemyDeliveryStore, claim: Claim) -> None:
+    await store.record_failure(a_failure(claim, retry_in=1))
 
 
-async def release(outbox: SqlAlchemyOutbox, claim: Claim) -> None:
-    await outbox.release([claim])
+async def release(store: SqlAlchemyDeliveryStore, claim: Claim) -> None:
+    await store.release([claim])
 
 
-WRITES = pytest.mark.parametrize("write", [settle, record_failure, release])
+WRITES = pytest.mark.parametrize("write", [complete, record_failure, release])
 
 
 @contextmanager
@@ -56,13 +56,15 @@ def somebody_locks(url: str, claim: Claim) -> Iterator[None]:
         yield
 
 
-async def answers_of(write: Write, outbox: SqlAlchemyOutbox, claims: list[Claim]) -> list[object]:
+async def answers_of(
+    write: Write, store: SqlAlchemyDeliveryStore, claims: list[Claim]
+) -> list[object]:
     """Write about all claims at once; return what each writer was told."""
     answers: list[object] = [None] * len(claims)
 
     async def note(number: int, claim: Claim) -> None:
         try:
-            await write(outbox, claim)
+            await write(store, claim)
         except (DeliveryLocked, DeliverySuperseded) as error:
             answers[number] = type(error)
 
@@ -78,28 +80,28 @@ async def answers_of(write: Write, outbox: SqlAlchemyOutbox, claims: list[Claim]
 async def test_a_locked_row_holds_up_the_last_write_about_no_other(
     world: World, postgres_url: str, write: Write, ordered: bool
 ) -> None:
-    """An effect that cannot be settled in its lease comes twice: once a row of psql cost eight."""
+    """An effect not completed in its lease comes twice: once a row of psql cost eight."""
     world.event_handlers = {
         **PLAIN,
         ThingMade: [Ordered(announce) if ordered else announce, look_at, write_down],
     }
     world.wire()
     claims = [(await world.make_thing())["announce"] for _ in range(MANY)]
-    before, outbox = await world.deliveries(), world.outbox()
+    before, store = await world.deliveries(), world.delivery_store()
 
     with somebody_locks(postgres_url, claims[2]):
-        answers = await answers_of(write, outbox, claims)
+        answers = await answers_of(write, store, claims)
         after = await world.deliveries()
 
     assert answers == [None, None, DeliveryLocked, None, None]
     keys = [(each.envelope.id, each.handler) for each in claims]
     changed = [key for key in keys if after.get(key) != before[key]]
     assert changed == [*keys[:2], *keys[3:]]
-    assert await answers_of(write, outbox, claims[2:3]) == [None]
+    assert await answers_of(write, store, claims[2:3]) == [None]
     assert (await world.deliveries()).get(keys[2]) != before[keys[2]]
 
 
-@pytest.mark.parametrize("write", [settle, record_failure])
+@pytest.mark.parametrize("write", [complete, record_failure])
 async def test_a_locked_row_of_another_claim_is_superseded_and_not_waited_for(
     world: World, postgres_url: str, write: Write
 ) -> None:
@@ -108,7 +110,7 @@ async def test_a_locked_row_of_another_claim_is_superseded_and_not_waited_for(
     change_from_outside(postgres_url, CLAIMED_BY_ANOTHER)
 
     with somebody_locks(postgres_url, claims[0]):
-        answers = await answers_of(write, world.outbox(), claims)
+        answers = await answers_of(write, world.delivery_store(), claims)
 
     assert answers == [DeliverySuperseded, DeliverySuperseded]
 
@@ -121,8 +123,8 @@ async def test_a_release_of_several_leaves_only_what_is_locked(
 
     with somebody_locks(postgres_url, claims[0]):
         with anyio.fail_after(ENOUGH_SECONDS), pytest.raises(DeliveryLocked):
-            await world.outbox().release(claims)
-        released = await world.outbox().claim(MANY, ["announce"])
+            await world.delivery_store().release(claims)
+        released = await world.delivery_store().claim(MANY, ["announce"])
 
     assert {each.envelope.id for each in released} == {each.envelope.id for each in claims[1:]}
 

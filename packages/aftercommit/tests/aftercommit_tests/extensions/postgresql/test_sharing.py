@@ -44,7 +44,7 @@ async def test_a_deadlock_is_a_lost_race(url: str) -> None:
 
 
 async def test_a_process_may_have_six_connections_beside_its_pool(url: str) -> None:
-    """As the pages count: to listen, to notify, to probe, for last writes, two claim and settle."""
+    """As the pages count: to listen, notify and probe, for last writes, two claim and complete."""
     async with open_things_database(url, connections=7) as database:
         pool = database.engine.pool
         assert isinstance(pool, AsyncAdaptedQueuePool)

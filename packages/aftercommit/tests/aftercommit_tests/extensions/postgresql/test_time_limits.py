@@ -8,9 +8,9 @@ import psycopg
 import pytest
 from aftercommit.extensions.postgresql.backend import StatementTimeout
 from aftercommit.extensions.postgresql.connections import server_settings
-from aftercommit.extensions.postgresql.timeouts import Timeouts
+from aftercommit.extensions.postgresql.timeout_values import Timeouts
+from aftercommit.sql.delivery_store import new_delivery_store
 from aftercommit.sql.exceptions import ConnectionLost, DatabaseUnavailable
-from aftercommit.sql.outbox import new_outbox
 from sqlalchemy import text
 
 from aftercommit_tests.builders import POLICY, a_failure
@@ -57,12 +57,12 @@ async def test_a_lock_that_somebody_else_holds_is_not_waited_for_for_ever(
     """
     claims = await world.make_thing()
     async with open_database(url, handler_timeout=1) as database:
-        outbox = new_outbox(database, POLICY)
-        settling = partial(outbox.settle, claims["announce"])
-        rescheduling = partial(outbox.record_failure, a_failure(claims["look_at"], retry_in=1))
+        store = new_delivery_store(database, POLICY)
+        completing = partial(store.complete, claims["announce"])
+        rescheduling = partial(store.record_failure, a_failure(claims["look_at"], retry_in=1))
         with psycopg.connect(postgres_url) as person:
             person.execute("SELECT * FROM aftercommit_deliveries FOR UPDATE")
-            for use in (settling, rescheduling):
+            for use in (completing, rescheduling):
                 with (
                     anyio.fail_after(ENOUGH_SECONDS),
                     pytest.raises(DatabaseUnavailable, match="somebody else holds a lock"),
@@ -70,7 +70,7 @@ async def test_a_lock_that_somebody_else_holds_is_not_waited_for_for_ever(
                     await use()
             person.rollback()
 
-        await settling()
+        await completing()
         await rescheduling()
 
     assert len(await world.finished()) == 1

@@ -9,12 +9,12 @@ import sys
 from collections.abc import Collection
 
 import uvicorn
-from aftercommit.claims import Claim
-from aftercommit.sql.outbox import SqlAlchemyOutbox
+from aftercommit.deliveries import Claim
+from aftercommit.sql.delivery_store import SqlAlchemyDeliveryStore
 
 
 async def die_if_due(
-    outbox: SqlAlchemyOutbox, limit: int, handlers: Collection[str]
+    outbox: SqlAlchemyDeliveryStore, limit: int, handlers: Collection[str]
 ) -> tuple[Claim, ...]:
     """Kill this process; not yet if nothing is due: a worker that begins to listen also claims."""
     if await outbox.seconds_until_due(handlers, scheduled=True) is None:
@@ -24,6 +24,6 @@ async def die_if_due(
 
 
 if __name__ == "__main__":
-    SqlAlchemyOutbox.claim = die_if_due  # type: ignore[method-assign, assignment]
+    SqlAlchemyDeliveryStore.claim = die_if_due  # type: ignore[method-assign, assignment]
     sys.path.insert(0, "")
     uvicorn.run("main:app", port=int(sys.argv[1]), log_level="warning")

@@ -1,4 +1,4 @@
-"""The outbox on asyncpg: it claims and settles by the statements in `outbox.sql`."""
+"""Deliveries on asyncpg: claimed and completed by statements in the file `.sql` beside."""
 
 import logging
 import re
@@ -11,11 +11,11 @@ from typing import Any
 from anyio import current_time
 from sqlalchemy import text
 
-from aftercommit.claims import Claim, DeliveryPolicy
 from aftercommit.codec import MAX_EVENT_LENGTH
+from aftercommit.deliveries import Claim, DeliveryPolicy
 from aftercommit.errors import InvalidPayload
 from aftercommit.extensions.postgresql.autocommit import Records, SingleStatements
-from aftercommit.sql import claim_ends, outbox
+from aftercommit.sql import claim_ends, delivery_store
 from aftercommit.sql.claim_ends import Batches, ClaimKey
 from aftercommit.sql.database import Database
 from aftercommit.sql.delivery_states import done
@@ -27,8 +27,8 @@ NO_TIME = InvalidPayload("an event", "its time is not within the years 1 to 9999
 logger = logging.getLogger(__name__)
 
 
-class AsyncpgOutbox(outbox.SqlAlchemyOutbox):
-    """The outbox of PostgreSQL, where most of what workers ask for is asked for in this way."""
+class AsyncpgDeliveryStore(delivery_store.SqlAlchemyDeliveryStore):
+    """The deliveries in PostgreSQL: most of what workers ask for is asked for in this way."""
 
     def __init__(
         self, statements: SingleStatements, database: Database, policy: DeliveryPolicy
@@ -46,9 +46,9 @@ class AsyncpgOutbox(outbox.SqlAlchemyOutbox):
             "max_failures": claim_ends.MAX_FAILURES,
             "max_length": MAX_EVENT_LENGTH,
             "no_time": claim_ends.describe(NO_TIME),
-            "too_long": outbox.TOO_LONG,
+            "too_long": delivery_store.TOO_LONG,
             "types": list(versions),
-            "unfinished": outbox.LAST_ATTEMPT_UNFINISHED,
+            "unfinished": delivery_store.LAST_ATTEMPT_UNFINISHED,
             "versions": list(versions.values()),
         }
 
@@ -59,18 +59,18 @@ class AsyncpgOutbox(outbox.SqlAlchemyOutbox):
         names = list(handlers)
         rows = await self._execute("claim", **asked, handlers=names, replay=False)
         rows = rows or await self._execute("claim", **asked, handlers=names, replay=True)
-        claimed = list[outbox.Claimed]()
+        claimed = list[delivery_store.Claimed]()
         for event in rows:
             delivery = {**event, "handler": event["subscriber"]}
             if event["problem"]:
-                outbox.log_parked(delivery, event["problem"])
+                delivery_store.log_parked(delivery, event["problem"])
             else:
                 claimed.append((delivery, event))
         return await self._readable(claimed, leased_at)
 
     async def _complete_all(self, claims: Sequence[ClaimKey]) -> set[ClaimKey]:
         ids, handlers, tokens = map(list, zip(*claims, strict=True))
-        rows = await self._execute("settle", event_ids=ids, handlers=handlers, tokens=tokens)
+        rows = await self._execute("complete", event_ids=ids, handlers=handlers, tokens=tokens)
         return {ClaimKey(row["event_id"], row["handler"], row["token"]) for row in rows}
 
     async def _execute(
@@ -84,7 +84,7 @@ class AsyncpgOutbox(outbox.SqlAlchemyOutbox):
         """Return a statement as asyncpg wants it, and the names of its parameters in order."""
         dialect, one = self.database.engine.dialect, STATEMENTS["due_of_one"]
         now = str(self.database.clock.compile(dialect=dialect))
-        versions = range(1, outbox.latest_version(self.database.codec) + 1)
+        versions = range(1, delivery_store.latest_version(self.database.codec) + 1)
         each = (
             one.replace(":number", str(number)).replace(":this_version", str(version))
             for number, version in product(range(1, parts + 1), versions)

@@ -7,9 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from tools import language
-from tools.api_language import Json, shape
-from tools.language import GOLDEN, STALE, STORED, GoldenFile, broken_in_store, errors_gone
+from tools import message_compatibility
+from tools.api_compatibility import Json, shape
+from tools.message_compatibility import (
+    GOLDEN,
+    STALE,
+    STORED,
+    GoldenFile,
+    broken_in_store,
+    errors_gone,
+)
 
 FIRST = next(iter(STORED.read()))  # wire name and version: those of any event
 NAME, _, VERSION = FIRST.rpartition(" ")
@@ -59,7 +66,7 @@ def test_a_message_does_not_go() -> None:
 
 def test_an_error_keeps_its_name() -> None:
     """Whoever reads dead letters goes by it."""
-    page = language.ERRORS.read_text()
+    page = message_compatibility.ERRORS.read_text()
     assert "`invalid-value`" in page
     assert errors_gone(page) == []
 
@@ -88,13 +95,13 @@ def test_a_file_is_brought_up_to_date_but_no_promise_is_overwritten(tmp_path: Pa
     stale = written("stale", lambda golden: golden.pop(FIRST))
     broken = written("broken", lambda golden: golden.update(changed(golden)))
 
-    refusal = language.write_all([stale, broken])
+    refusal = message_compatibility.write_all([stale, broken])
 
     assert str(refusal).splitlines()[0] == "nothing is written:"
     assert f"{NAME} has another shape" in str(refusal)
     assert stale.is_stale()
     assert broken.read() == changed(STORED.read())
-    assert language.write_all([stale]) is None
+    assert message_compatibility.write_all([stale]) is None
     assert stale.read() == STORED.make()
 
 
@@ -109,8 +116,8 @@ def test_an_attribute_that_nobody_needs_may_be_added() -> None:
     message["properties"]["colour"] = {}
     message["required"].append("colour")
 
-    assert list(language.broken_in_public(old, new)) == []
-    [gone] = language.broken_in_public(new, old)
-    [sentence] = language.broken_in_public(old, needed)
+    assert list(message_compatibility.broken_in_public(old, new)) == []
+    [gone] = message_compatibility.broken_in_public(new, old)
+    [sentence] = message_compatibility.broken_in_public(old, needed)
     assert "another shape" in gone
     assert "another shape" in sentence

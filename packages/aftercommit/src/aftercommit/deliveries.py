@@ -1,8 +1,8 @@
 """What happens to an event after it was stored: its deliveries and their life. Pure: no I/O.
 
 A delivery is one handler's share in one event: pending until the handler has done the work, and
-kept as history then. What comes next is decided here, and stored by `sql/outbox.py`; with asyncpg,
-`extensions/postgresql/outbox.sql` has the claim and the completion of effects.
+kept as history then. What comes next is decided here, and stored by `sql/delivery_store.py`; the
+extension `postgresql` has the claim and the completion of effects with asyncpg.
 
 Every claim has a fencing token: the row's token grows with each claim, and when one is given back
 or taken away. Every write of a claim must find it unchanged, so a late owner cannot overwrite the
@@ -34,7 +34,7 @@ IdempotencyKey = NewType("IdempotencyKey", str)
 class Claim:
     """One claim on one delivery, with its attempt from 1 and its fencing token.
 
-    As a work item, the transaction of its handler settles it.
+    As a work item, the transaction of its handler completes it.
     """
 
     envelope: Envelope
@@ -77,14 +77,14 @@ class Claim:
 class CommandWork:
     """A command and what is known about it. As a work item, its commit records it.
 
-    If the handler of a delivery has returned it, the same commit settles that delivery.
+    If the handler of a delivery has returned it, the same commit completes that delivery.
     """
 
     id: UUID
     type: str
     message: object
     origin: MessageOrigin = INTERNAL
-    settles: Claim | None = None
+    completes: Claim | None = None
 
     @property
     def name(self) -> str:
@@ -94,8 +94,8 @@ class CommandWork:
     @property
     def context(self) -> MessageContext:
         """The context of whatever is done because of this command."""
-        if self.settles:
-            return replace(self.settles.context, causation_id=self.id, handler=None)
+        if self.completes:
+            return replace(self.completes.context, causation_id=self.id, handler=None)
         first_id = self.origin.correlation_id or self.id
         parent = self.origin.traceparent
         return MessageContext(correlation_id=first_id, causation_id=self.id, traceparent=parent)
@@ -142,10 +142,10 @@ class Failure:
 
 
 class LastWrite(NamedTuple):
-    """Stores what became of claims; it `settles` one whose handler has done its work."""
+    """Stores what became of claims; it `completes` one whose handler has done its work."""
 
     write: Callable[[], Awaitable[object]]
-    settles: bool
+    completes: bool
 
 
 @dataclass(slots=True)
@@ -161,11 +161,11 @@ class Report:
     unwritten: dict[tuple[tuple[str, int], ...], LastWrite] = field(default_factory=dict)
 
     def keep(
-        self, claims: Collection[Claim], write: Callable[[], Awaitable[object]], *, settles: bool
+        self, claims: Collection[Claim], write: Callable[[], Awaitable[object]], *, completes: bool
     ) -> None:
         """Keep what was not written; of a claim the first: what has succeeded has not failed."""
         names = tuple((each.idempotency_key, each.token) for each in claims)
-        self.unwritten.setdefault(names, LastWrite(write, settles))
+        self.unwritten.setdefault(names, LastWrite(write, completes))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,9 +180,9 @@ class DeliveryPolicy:
     retry_max_seconds: float
     max_attempts: int
 
-    def lease_end(self, delivery: Claim) -> float:
+    def lease_end(self, claim: Claim) -> float:
         """Return when the lease of a claim is over, by the event loop's clock."""
-        return delivery.leased_at + self.lease_seconds
+        return claim.leased_at + self.lease_seconds
 
     @property
     def last_write_seconds(self) -> float:
@@ -195,7 +195,7 @@ class DeliveryPolicy:
         return self.lease_seconds - self.last_write_seconds - self.handler_timeout_seconds
 
     def retry_delay(
-        self, delivery: Claim, error: Exception, *, random: Callable[[], float]
+        self, claim: Claim, error: Exception, *, random: Callable[[], float]
     ) -> float | None:
         """Return the pause before the next attempt, or None if the delivery has to be parked.
 
@@ -206,9 +206,9 @@ class DeliveryPolicy:
         """
         if is_permanent(error):
             return None
-        if delivery.attempt >= self.max_attempts and not is_away(error):
+        if claim.attempt >= self.max_attempts and not is_away(error):
             return None
-        earlier = delivery.attempt - 1 + delivery.unavailable_attempts
+        earlier = claim.attempt - 1 + claim.unavailable_attempts
         exponent = min(earlier, 64)  # the longest is reached long before a float overflows
         pause = self.retry_initial_seconds * self.retry_factor**exponent
         longest = min(self.retry_max_seconds, pause)

@@ -14,8 +14,8 @@ import sqlalchemy as sa
 from sqlalchemy.orm import InstanceState, Mapper, Session, registry
 
 from aftercommit.errors import WiringError, raise_if_any
+from aftercommit.repository import Aggregate, Repository, is_aggregate
 from aftercommit.sql.exceptions import PartWithoutAggregate
-from aftercommit.unit_of_work import Recorder, Repository, is_recorder
 
 UNVERSIONED = """aggregates are mapped without a version: give the table a column
     sa.Column("version", sa.Integer, nullable=False)
@@ -87,7 +87,7 @@ class AggregateSession(Session):
         dirty = filter(self.is_modified, self.dirty)
         changed = {id(entity): entity for entity in (*self.new, *dirty, *self.deleted)}
         owned = set[int]()
-        for aggregate in list(filter(is_recorder, self)) if changed else ():
+        for aggregate in list(filter(is_aggregate, self)) if changed else ():
             whole = {id(entity) for entity in _whole(aggregate)}
             if not whole.isdisjoint(changed):
                 aggregate.version += 1  # so its row is written, unless others have written it first
@@ -97,7 +97,7 @@ class AggregateSession(Session):
         super().flush(objects)
 
 
-def _whole(aggregate: Recorder) -> Iterator[object]:
+def _whole(aggregate: Aggregate) -> Iterator[object]:
     """Yield an aggregate and its parts, and theirs; also what was removed from it."""
     yield aggregate
     yield from aggregate.new_parts
@@ -107,4 +107,4 @@ def _whole(aggregate: Recorder) -> Iterator[object]:
 
 
 def _is_aggregate(state: InstanceState[Any]) -> bool:
-    return is_recorder(state.obj())
+    return is_aggregate(state.obj())

@@ -1,6 +1,6 @@
 -- The two statements of the outbox that a busy worker executes all the time: to claim deliveries, and
 -- to mark them as done. Each is a transaction of its own, so it is one round trip to the server, where
--- the portable form (sql/outbox.py, sql/claim_ends.py) takes four and five.
+-- the portable form (sql/delivery_store.py, sql/claim_ends.py) takes four and five.
 --
 -- `:now`, the limits and what `due_of_one` is made of are put in as text, all others are parameters.
 -- `:now` is the clock that all statements go by. The limit is text because PostgreSQL keeps no plan for a
@@ -89,7 +89,7 @@ forgotten AS (  -- the last ten of an outcome are kept; this does not see the on
 SELECT claimed.*, event.*, claimed.handler AS subscriber  -- both have a handler: event's causes it
 FROM claimed LEFT JOIN aftercommit_events AS event ON event.id = claimed.event_id AND claimed.problem IS NULL
 
--- name: settle
+-- name: complete
 WITH these AS MATERIALIZED (  -- locked in the order of their keys, as by all who lock several of them
     SELECT delivery.event_id, delivery.handler
     FROM aftercommit_deliveries AS delivery

@@ -1,7 +1,7 @@
-"""The outbox: events and deliveries in the database. For the rules see `claims.py`.
+"""Events and deliveries in the database: the outbox. For the rules see `deliveries.py`.
 
 This is the way for each database and driver. With asyncpg, the claim and the completion of effects
-are single statements of their own: `extensions/postgresql/outbox.sql`.
+are single statements of their own: `extensions/postgresql/asyncpg_delivery_store.sql`.
 
 Every write of a claim filters on its fencing token. A claim goes by status, never by "later than
 the last one seen", so an event whose transaction commits late is not skipped.
@@ -17,18 +17,18 @@ import sqlalchemy as sa
 from anyio import CancelScope, current_time
 from sqlalchemy.sql.dml import ReturningUpdate
 
-from aftercommit.claims import Claim, DeliveryPolicy, Failure, NewDelivery
 from aftercommit.codec import MAX_EVENT_LENGTH, Codec
+from aftercommit.deliveries import Claim, DeliveryPolicy, Failure, NewDelivery
 from aftercommit.envelopes import Envelope
 from aftercommit.errors import DeliverySuperseded, InvalidMessage, InvalidPayload, is_away
 from aftercommit.sql import claim_ends, delivery_states
 from aftercommit.sql.claim_ends import OF_THIS_CLAIM, Batches, ClaimKey, describe
 from aftercommit.sql.database import Database
 from aftercommit.sql.delivery_states import DUE_AT, PAUSED, PAUSED_HANDLERS, is_scheduled
+from aftercommit.sql.known_pauses import PAUSES_SECONDS, KnownPauses
 from aftercommit.sql.lock_order import change_in_order
 from aftercommit.sql.new_events import FirstAttempts, NewEvents
 from aftercommit.sql.ordered_deliveries import OrderedDeliveries, claim_of_row
-from aftercommit.sql.pauses import PAUSES_SECONDS, KnownPauses
 from aftercommit.sql.tables import BLOCKED, CLAIMABLE, RAW_EVENTS, deliveries, events
 from aftercommit.sql.transaction import Transaction
 from aftercommit.sql.write_line import Writer
@@ -46,23 +46,24 @@ Which = sa.ColumnElement[bool]
 logger = logging.getLogger(__name__)
 
 
-def new_outbox(database: Database, policy: DeliveryPolicy) -> "SqlAlchemyOutbox":
-    """Return the outbox of a database: the one that fits all, or one of its own.
+def new_delivery_store(database: Database, policy: DeliveryPolicy) -> "SqlAlchemyDeliveryStore":
+    """Return what stores deliveries in a database: what fits all, or has been made for its driver.
 
     >>> import anyio
-    >>> from aftercommit import new_outbox
+    >>> from aftercommit import new_delivery_store
     >>> from shop.entrypoints.app import APP
     >>> async def main():
     ...     async with APP.open(settings := APP.load({})) as application:
-    ...         return await new_outbox(application.database, settings).claim(10, ["confirm_order"])
+    ...         store = new_delivery_store(application.database, settings)
+    ...         return await store.claim(10, ["confirm_order"])
     >>> anyio.run(main)
     []
     """
-    return (database.backend.outbox or SqlAlchemyOutbox)(database, policy)
+    return (database.backend.delivery_store or SqlAlchemyDeliveryStore)(database, policy)
 
 
-class SqlAlchemyOutbox:
-    """The outbox in a database. Its statements are made once: that costs as much as sending."""
+class SqlAlchemyDeliveryStore:
+    """The deliveries in a database. Its statements are made once: that costs as much as sending."""
 
     def __init__(self, database: Database, policy: DeliveryPolicy) -> None:
         self.database = database
@@ -113,30 +114,30 @@ class SqlAlchemyOutbox:
             transaction.notify_workers()
         return claims
 
-    async def ensure_not_paused(self, delivery: Claim) -> None:
-        if current_time() - delivery.leased_at > PAUSES_SECONDS:  # it was not read with the claim
-            await self._pauses.ensure_not_paused(delivery.handler)
+    async def ensure_not_paused(self, claim: Claim) -> None:
+        if current_time() - claim.leased_at > PAUSES_SECONDS:  # it was not read with the claim
+            await self._pauses.ensure_not_paused(claim.handler)
 
-    async def settle_in(
-        self, transaction: Transaction, delivery: Claim, *, is_free: bool = True
+    async def complete_in(
+        self, transaction: Transaction, claim: Claim, *, is_free: bool = True
     ) -> Sequence[Claim]:
-        """Mark a delivery as done, in the caller's transaction; for what it returns see `settle`.
+        """Mark a delivery as done, in the caller's transaction; for what it returns see `complete`.
 
         Its lane, if it has one, `is_free` if the caller has locked it.
 
         :raises DeliverySuperseded: if it is no longer the caller's: the caller must roll back
         """
-        if await transaction.execute_dml(self._complete_this, ClaimKey.of(delivery).params) != 1:
-            raise DeliverySuperseded(delivery.envelope.id, delivery.handler)
-        if not delivery.lane:
+        if await transaction.execute_dml(self._complete_this, ClaimKey.of(claim).params) != 1:
+            raise DeliverySuperseded(claim.envelope.id, claim.handler)
+        if not claim.lane:
             return ()
-        return await self._ordered().go_on(transaction, delivery, is_free=is_free)
+        return await self._ordered().go_on(transaction, claim, is_free=is_free)
 
-    async def settle(self, delivery: Claim, *, follow: bool = True) -> Sequence[Claim]:
-        if delivery.lane:
-            return await self._ordered().settle(delivery, follow=follow)
-        if not await self._completions.write([ClaimKey.of(delivery)]):
-            raise DeliverySuperseded(delivery.envelope.id, delivery.handler)
+    async def complete(self, claim: Claim, *, follow: bool = True) -> Sequence[Claim]:
+        if claim.lane:
+            return await self._ordered().complete(claim, follow=follow)
+        if not await self._completions.write([ClaimKey.of(claim)]):
+            raise DeliverySuperseded(claim.envelope.id, claim.handler)
         return ()
 
     async def record_failure(self, failure: Failure) -> None:

@@ -13,7 +13,7 @@ from aftercommit.codec import Codec, Upcasters
 from aftercommit.envelope_factory import EnvelopeFactory
 from aftercommit.errors import WiringError, raise_if_any
 from aftercommit.handler_binding import BoundHandler, Dependencies, bind, types_of
-from aftercommit.handler_rows import Row
+from aftercommit.handler_entries import Row
 from aftercommit.handler_table import Handlers
 from aftercommit.observers import Observer
 from aftercommit.outbox.handler_session import open_session

@@ -1,11 +1,11 @@
 """Tomorrow's version of the program: it has one more handler. Run it like today's.
 
-python -m playground.next_version worker
+python -m playground.one_more_handler worker
 """
 
 import sys
 
-from aftercommit.claims import IdempotencyKey
+from aftercommit.deliveries import IdempotencyKey
 
 from allocation.domain.events import UserRegistered
 from allocation.entrypoints.app import cli

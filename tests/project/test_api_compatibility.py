@@ -1,11 +1,11 @@
-"""The OpenAPI document: complete, and what others rely on. That it is kept: `test_language.py`."""
+"""The OpenAPI document: it is complete, and what others rely on is kept."""
 
 from copy import deepcopy
 from typing import Any
 
 import pytest
 
-from tools.api_language import broken_in_api, described
+from tools.api_compatibility import broken_in_api, described
 
 Json = dict[str, Any]
 

@@ -20,8 +20,8 @@ from aftercommit.extensions.brokers.asyncapi import published_language
 from allocation.entrypoints.app import APP
 from allocation.messages import CODEC
 from tests.project.generated import all_errors
-from tools.api_language import Json, broken_in_api, described, shape
-from tools.files import ROOT
+from tools.api_compatibility import Json, broken_in_api, described, shape
+from tools.repository import ROOT
 
 STALE = "run: make language"
 ERRORS = ROOT / "docs" / "errors.md"

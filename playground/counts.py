@@ -18,10 +18,10 @@ class Coupons:
     users: int
 
 
-async def settled_of(database: Database, handler: str) -> int:
-    """Return how many deliveries a handler has settled; none as long as there are others."""
-    unsettled = sa.func.count().filter(PENDING)
-    statement = sa.select(sa.func.count(), unsettled).where(deliveries.c.handler == handler)
+async def completed_of(database: Database, handler: str) -> int:
+    """Return how many deliveries a handler has completed; none as long as there are others."""
+    outstanding = sa.func.count().filter(PENDING)
+    statement = sa.select(sa.func.count(), outstanding).where(deliveries.c.handler == handler)
     async with database.read_transaction() as transaction:
         all_, left = tuple((await transaction.execute(statement)).one())
     return 0 if left else int(all_)

@@ -1,0 +1,248 @@
+"""The outbox for an application that opens its sessions itself: SQLAlchemy's, as it always did.
+
+    outbox = Outbox("shop", "sqlite:///shop.db", [on(OrderPlaced, reserve_stock, send_receipt)])
+
+    async with outbox.running():  # in the lifespan of the application
+        async with AsyncSession(engine) as session, session.begin():
+            session.add(order)
+            await outbox.record(session, OrderPlaced(order_id=order.id), about=order.id)
+
+What is recorded is stored in the transaction of the session, due at once and claimed by nobody: a
+worker looks for it in the database. So a savepoint, a rollback, a second commit, a cancelled
+request, or a COMMIT whose answer is lost, need no code. A commit wakes the worker of its process.
+On PostgreSQL it also notifies the workers of other processes, if its own is inside `running()`. All
+others poll once a second.
+"""
+
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from functools import partial
+from types import MappingProxyType
+from typing import Any
+from uuid import UUID
+
+import anyio
+from anyio import current_time, get_cancelled_exc_class
+from anyio.lowlevel import current_token
+from sqlalchemy import URL
+from sqlalchemy.ext.asyncio import AsyncSession, async_scoped_session
+from sqlalchemy.orm import Session, scoped_session
+
+from aftercommit.codec import Upcasters
+from aftercommit.extensions.operations import OperationsExtension
+from aftercommit.extensions.operations.finding_subjects import as_written
+from aftercommit.extensions.postgresql import PostgreSQLExtension
+from aftercommit.handler_entries import Row
+from aftercommit.handler_isolation import first_error, in_own_task
+from aftercommit.outbox.caller_session import RECORDED, CallerSessions, expect_async, expect_sync
+from aftercommit.outbox.handler_session import deliver_due
+from aftercommit.outbox.outbox_app import OutboxApp
+from aftercommit.outbox.recorded_lanes import has_stale_places
+from aftercommit.process.parts import NOTHING, Extension
+from aftercommit.process.runtime import Shutdown
+from aftercommit.process.worker import WORKER_SETTINGS, Worker
+from aftercommit.sources import SYSTEM, Sources
+
+EXTENSIONS: Sequence[Extension] = (PostgreSQLExtension(), OperationsExtension(as_written))
+
+
+class Outbox:
+    """Stores events in sessions of the application, and delivers them to their handlers.
+
+    `name` is that of the application: environment variables such as `SHOP_LOG_LEVEL` and sessions
+    of the database begin with it, and a schema belongs to one name. `SHOP_DATABASE_URL` goes before
+    `database_url`, and `settings` before other variables.
+
+    `events` are the rows of the table: what handles what. A handler that asks for `session` is
+    given an `AsyncSession`, which the engine commits together with the delivery: it takes effect
+    exactly once. One without it has its external effect at least once, with the same
+    `idempotency_key`. Objects with external effects are `ports`, and a handler asks for `session`
+    or for them. What has no effect at all is among the `values`. The sessions of handlers are made
+    by `session`: the class, or the `async_sessionmaker` of the application, without `binds`. A test
+    has `sources` of its own.
+
+    :raises WiringError: if a handler cannot work: it asks for what nobody provides, say
+
+    >>> import anyio, dataclasses
+    >>> from aftercommit import Outbox, on, sqlite
+    >>> from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
+    >>> @dataclasses.dataclass(frozen=True)
+    ... class OrderPlaced:
+    ...     order_id: int
+    >>> async def confirm(event: OrderPlaced) -> None:
+    ...     print(f"order {event.order_id} is confirmed")
+    ...     confirmed.set()
+    >>> outbox = Outbox("shop", "sqlite:///shop.db", [on(OrderPlaced, confirm)])
+    >>> confirmed = anyio.Event()
+    >>> async def main():
+    ...     engine = create_async_engine("sqlite+aiosqlite:///shop.db")
+    ...     sqlite.prepare(engine)
+    ...     async with outbox.running(), AsyncSession(engine) as session:
+    ...         await outbox.record(session, OrderPlaced(7), about=7)
+    ...         await session.commit()
+    ...         await confirmed.wait()
+    ...     await engine.dispose()
+    >>> anyio.run(main)
+    order 7 is confirmed
+    """
+
+    def __init__(
+        self,
+        name: str,
+        database_url: str | URL,
+        events: Sequence[Row[object, None]],
+        *,
+        ports: Mapping[str, Any] = NOTHING,
+        values: Mapping[str, Any] = NOTHING,
+        session: Callable[..., AsyncSession] = AsyncSession,
+        upcasters: Upcasters = MappingProxyType({}),
+        aliases: Mapping[type[Any], str] = MappingProxyType({}),
+        renamed: Mapping[str, str] = MappingProxyType({}),
+        extensions: Sequence[Extension] = EXTENSIONS,
+        sources: Sources = SYSTEM,
+        **settings: Any,
+    ) -> None:
+        self.app = OutboxApp(
+            name,
+            database_url,
+            events,
+            ports=ports,
+            values=values,
+            session=session,
+            upcasters=upcasters,
+            aliases=aliases,
+            renamed=renamed,
+            extensions=extensions,
+            sources=sources,
+            settings=settings,
+        )
+        self._wakers: list[Callable[[bool], None]] = []
+        self._sessions = CallerSessions(self.app, self._wake)
+
+    async def record(
+        self, session: AsyncSession | async_scoped_session[Any], *events: object, about: object
+    ) -> None:
+        """Store events `about` something, and a delivery to each of their handlers, in a session.
+
+        They are delivered if and when the transaction of the session is committed. In a handler, it
+        is the session that the handler was given.
+
+        An id that the database makes is there after `await session.flush()`, and not before. A
+        session of several binds stores events over the connection that writes; its commit raises a
+        WiringError if another one of its connections has written, too.
+
+        NaN and infinity are null in JSON: a field of type float refuses them, in one of type
+        `float | None` they become None.
+
+        :raises WiringError: if the table has no row for such an event, the session is one of
+            another database, or of none, or nothing of it could be rolled back (AUTOCOMMIT)
+        :raises InvalidPayload: if an event is too long, JSON cannot hold a value, or one is not of
+            the type it says; or if the event is for an ordered handler, and its key is None
+        :raises InvalidValue: if it is about None, an empty text, or what is no id
+        """
+        given = expect_async(session, "record", for_sync="record_sync")
+        await given.run_sync(self._sessions.record, events, about)
+
+    def record_sync(
+        self, session: Session | scoped_session[Any], *events: object, about: object
+    ) -> None:
+        """Do the same as `record` in a session of synchronous code."""
+        self._sessions.record(expect_sync(session, "record"), events, about)
+
+    async def once(
+        self,
+        session: AsyncSession | async_scoped_session[Any],
+        source: str,
+        message_id: str | UUID,
+    ) -> bool:
+        """Note a message in a session, and return whether it is there for the first time.
+
+        Of two at once the second waits for the transaction of the first, so its answer is right.
+        Ask before anything else is done. What is rolled back was not there. The events that are
+        recorded in the same transaction belong to it: `aftercommit trace` finds them by both texts.
+
+        :raises InvalidValue: if it has no id, or an empty one, which all such messages would share
+        """
+        given = expect_async(session, "once", for_sync="once_sync")
+        return await given.run_sync(self._sessions.once, source, message_id)
+
+    def once_sync(
+        self, session: Session | scoped_session[Any], source: str, message_id: str | UUID
+    ) -> bool:
+        """Do the same as `once` in a session of synchronous code."""
+        return self._sessions.once(expect_sync(session, "once"), source, message_id)
+
+    async def deliver(self, session: AsyncSession | async_scoped_session[Any]) -> int:
+        """Run in this session the handlers of all that is due, until nothing is; return how many.
+
+        For tests: nothing is committed, so that a fixture can roll all of it back. What a handler
+        raises is raised here. Ports have their effects.
+        """
+        given = expect_async(session, "deliver")
+        _, database = await given.run_sync(self._sessions.connection)
+        handlers = self.app.bound.events
+        return await deliver_due(given, self.app.codec(), handlers, database.clock)
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Run a worker in this process, on connections of its own, as long as the context is open.
+
+        At the end, what runs has `shutdown_grace_seconds` to finish; the rest is cancelled and
+        given back, due at once for others. A handler that catches its cancellation is waited for.
+        A database without our tables gets them. Outdated ones are refused: `aftercommit db upgrade
+        MODULE:OUTBOX` upgrades them.
+
+        :raises Unavailable: if the database cannot be used at start; later the worker waits for it
+        :raises HandlerInterrupted: if somebody cancels the tasks of the worker; so is the body
+        """
+        settings = self.app.load(WORKER_SETTINGS)
+        grace, slots = settings.shutdown_grace_seconds, settings.worker_concurrency
+        error: BaseException | None = None
+        async with self.app.open(settings) as application:
+            await application.database.check_sessions()
+            worker = Worker(application, shutdown := Shutdown(), concurrency=slots)
+
+            def wake(stale_lanes: bool) -> None:
+                if stale_lanes:
+                    worker.unblock_lanes()
+                worker.wake()
+                application.database.backend.notify_workers()
+
+            waking = _on_this_loop(wake)
+            try:
+                async with anyio.create_task_group() as group:
+                    group.start_soon(in_own_task, worker.run)
+                    self._wakers.append(waking)
+                    try:
+                        yield
+                    except get_cancelled_exc_class():
+                        raise
+                    except BaseException as raised:  # leaves as it is, through no group
+                        error = raised
+                    finally:
+                        with suppress(ValueError):  # a commit has found the event loop closed
+                            self._wakers.remove(waking)
+                        shutdown.set()
+                        group.cancel_scope.deadline = current_time() + grace
+            except BaseExceptionGroup as errors:
+                raise first_error(errors)  # noqa: B904 - it has a cause of its own
+        if error is not None:
+            raise error
+
+    def _wake(self, session: Session) -> None:
+        """Wake the workers of this process. It was committed, so whatever fails is no failure."""
+        if session.in_nested_transaction():  # a savepoint was released
+            return
+        connection = session.info.pop(RECORDED, None)
+        is_stale = connection is not None and has_stale_places(connection)
+        for wake in [*self._wakers]:
+            try:
+                wake(is_stale)
+            except RuntimeError:  # its event loop was closed, and nobody has left `running()`
+                self._wakers.remove(wake)
+
+
+def _on_this_loop(function: Callable[[bool], None]) -> Callable[[bool], None]:
+    """Return what has the function called by this event loop soon, from whatever thread."""
+    token: Any = current_token().native_token
+    return partial(getattr(token, "call_soon_threadsafe", None) or token.run_sync_soon, function)

@@ -1,0 +1,163 @@
+"""Unblocks the first of a lane: who ended what was before it had not locked the lane.
+
+Who completes a delivery whose lane somebody else has locked leaves the next one blocked. So its
+process stands in line for the lane, and unblocks that. What a process that died has left, or a
+change in SQL, a worker finds.
+"""
+
+import logging
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from functools import partial
+from uuid import UUID
+
+import sqlalchemy as sa
+from anyio import move_on_after, sleep
+
+from aftercommit.envelopes import EventId
+from aftercommit.errors import Unavailable
+from aftercommit.sql.database import Database
+from aftercommit.sql.delivery_states import blocked
+from aftercommit.sql.lanes import IN_THESE_LANES, PLACEMENT, Place, after_end, lock_lanes
+from aftercommit.sql.tables import deliveries
+from aftercommit.sql.transaction import Transaction
+
+TOGETHER = 100
+PAUSE_SECONDS = 0.5
+RETRY_SECONDS = 1.0  # if the database is away
+FINAL_SECONDS = 2.0
+
+logger = logging.getLogger(__name__)
+
+# the first of each lane, by its index: however long a lane is; and what was committed without a
+# place in it
+_STUCK = sa.text("""
+WITH RECURSIVE lanes (lane) AS (
+    SELECT min(lane) FROM aftercommit_deliveries WHERE lane IS NOT NULL AND completed_at IS NULL
+    UNION ALL
+    SELECT (
+        SELECT min(lane) FROM aftercommit_deliveries
+        WHERE lane > lanes.lane AND lane IS NOT NULL AND completed_at IS NULL
+    ) FROM lanes WHERE lanes.lane IS NOT NULL
+)
+SELECT lanes.lane FROM lanes JOIN aftercommit_deliveries AS delivery
+    ON delivery.lane = lanes.lane AND delivery.completed_at IS NULL AND delivery.blocked
+    AND delivery.position = (
+        SELECT min(position) FROM aftercommit_deliveries AS first
+        WHERE first.lane = lanes.lane AND first.completed_at IS NULL
+    )
+UNION
+SELECT lanes.lane FROM lanes WHERE EXISTS (
+    SELECT 1 FROM aftercommit_deliveries AS unplaced
+    WHERE unplaced.lane = lanes.lane AND unplaced.completed_at IS NULL
+    AND unplaced.position IS NULL
+)
+""")
+
+
+def unblock_soon(database: Database, lane: str) -> None:
+    """Unblock the first of a lane as soon as the lane is free: what was before it has ended.
+
+    If this process dies before that, a worker finds the lane: see `unblock_heads`.
+    """
+    lanes = database.passed_lanes
+    is_unblocking = bool(lanes)
+    lanes[lane] += 1
+    if not is_unblocking:
+        database.backend.start_soon(partial(_unblock_passed, database))
+
+
+async def _unblock_passed(database: Database) -> None:
+    """Unblock what is passed by, until nothing is; and once more when the database is closed."""
+    try:
+        while database.passed_lanes:
+            try:
+                if left := await _unblock_free(database):
+                    await _wait_for(database, left[0])
+            except Exception as error:  # nothing in the database may end this
+                logger.warning("lanes are not unblocked yet: %s", error)
+                await sleep(RETRY_SECONDS)
+    finally:
+        if database.passed_lanes:
+            with move_on_after(FINAL_SECONDS, shield=True), suppress(Exception):
+                await _unblock_free(database)
+
+
+async def _unblock_free(database: Database) -> Sequence[str]:
+    passed = database.passed_lanes.copy()
+    left = await _try_to_unblock(database, [*passed])
+    for lane in passed.keys() - {*left}:
+        _unblocked(database, lane, passed[lane])
+    return left
+
+
+async def _wait_for(database: Database, lane: str) -> None:
+    """Stand in line for one lane, for a moment: where many want it, it may never be free."""
+    lanes = database.passed_lanes
+    count = lanes[lane]
+    try:
+        async with database.write_transaction() as transaction:
+            await transaction.execute(database.backend.wait_shortly)
+            await lock_lanes(transaction, database, [lane])
+            await _unblock_first(transaction, database, [lane])
+            await transaction.commit()
+    except Unavailable:
+        lanes[lane] = lanes.pop(lane)  # next is the turn of others
+        await sleep(PAUSE_SECONDS)  # and of those who need a connection: there may be only one
+    else:
+        _unblocked(database, lane, count)
+
+
+def _unblocked(database: Database, lane: str, count: int) -> None:
+    """Forget a lane, unless it was passed by again meanwhile."""
+    if database.passed_lanes[lane] == count:
+        del database.passed_lanes[lane]
+
+
+async def mend_lanes(database: Database) -> None:
+    """Let each lane have one that is not blocked: its first. It reads all that waits in lanes.
+
+    A lane has two after a change in SQL, or if an older version of the engine has let them begin.
+    """
+    not_first = blocked()
+    several = sa.select(deliveries.c.lane).where(not_first.when).distinct()
+    async with database.read_transaction() as transaction:
+        found = (await transaction.execute(several)).scalars().all()
+    for start in range(0, len(found), TOGETHER):
+        some = found[start : start + TOGETHER]
+        async with database.write_transaction() as transaction:
+            await lock_lanes(transaction, database, some)
+            await transaction.execute_dml(not_first.update(IN_THESE_LANES), {"lanes": some})
+            await transaction.commit()
+    await unblock_heads(database)
+
+
+async def unblock_heads(database: Database) -> None:
+    """Unblock what is first in its lane, and blocked: somebody has passed these lanes by."""
+    async with database.read_transaction() as transaction:
+        stuck = (await transaction.execute(_STUCK)).scalars().all()
+    for lane in await _try_to_unblock(database, stuck):
+        unblock_soon(database, lane)
+
+
+async def _try_to_unblock(database: Database, lanes: Sequence[str]) -> Sequence[str]:
+    """Unblock the first of each lane; return those lanes that others have locked."""
+    left = list[str]()
+    for start in range(0, len(lanes), TOGETHER):
+        some = lanes[start : start + TOGETHER]
+        async with database.write_transaction() as transaction:
+            free = {*await lock_lanes(transaction, database, (), if_free=some)}
+            await _unblock_first(transaction, database, free)
+            await transaction.commit()
+        left += [lane for lane in some if lane not in free]
+    return left
+
+
+async def _unblock_first(
+    transaction: Transaction, database: Database, lanes: Iterable[str]
+) -> None:
+    """Unblock the first of each of these lanes, which are locked, when all in it have places."""
+    fronts = [Place(lane, -1, EventId(UUID(int=0)), "") for lane in lanes]
+    if fronts and database.backend.lock_lanes is not None:
+        await transaction.execute(PLACEMENT, {"lanes": [place.of_lane for place in fronts]})
+    await after_end(transaction, database, fronts)
