@@ -9,13 +9,13 @@ TEST := $(VENV)/installed-test
 BENCH := $(VENV)/installed-bench
 PARALLEL := -n 6 --dist load --maxschedchunk 1 --durations 10
 ENGINE := packages/aftercommit/tests/aftercommit_tests
-LONG := tests/project/playground tests/project/pages/test_playbook.py \
+LONG := checks/playground checks/pages/test_playbook.py \
   $(ENGINE)/extensions/page/processes $(ENGINE)/new_project/processes
-COPIES := tests/project/full  # tutorials and the worked use case, each in a copy of the project
-QUICK := tests/unit tests/integration tests/project/test_*.py $(ENGINE)/test_*.py
+COPIES := checks/full  # tutorials and the worked use case, each in a copy of the project
+QUICK := tests/unit tests/integration checks/test_*.py $(ENGINE)/test_*.py
 IN_PROCESS := $(QUICK) $(ENGINE)/extensions $(ENGINE)/outbox --ignore-glob="*/processes/*"
 LAYERS := tests/unit tests/integration $(ENGINE) packages/aftercommit/tests/simulation \
-  packages/sqlalchemy-anyio/tests/sqlalchemy_anyio_tests tests/e2e tests/project
+  packages/sqlalchemy-anyio/tests/sqlalchemy_anyio_tests tests/e2e checks
 INNER := 'src/allocation/domain/*,src/allocation/service_layer/*'
 UNFINISHED = || { status=$$?; [ $$status = 1 ] || { mkdir -p .pytest_cache; echo $@ >> .pytest_cache/unfinished; }; exit $$status; }
 NEW_PASSWORD := $(PYTHON) -c 'import secrets; print(secrets.token_hex(24))'
@@ -46,7 +46,7 @@ test-full: $(TEST)  ## What a release has to pass: the site, all tests in each c
 
 floors:  ## Run the tests of the layers with the lowest versions that the packages accept, on the oldest Python
 	@$(PYTHON) -m tools.floors $(VENV)-floors
-	$(VENV)-floors/bin/pytest $(PARALLEL) $(patsubst %,--ignore=%,$(LONG)) $(filter-out tests/project,$(LAYERS))
+	$(VENV)-floors/bin/pytest $(PARALLEL) $(patsubst %,--ignore=%,$(LONG)) $(filter-out checks,$(LAYERS))
 
 quick: $(TEST)  ## Lint, check types and contracts, run the unit tests and the core on SQLite
 	@$(MAKE) --no-print-directory -j 2 lint core-tests
@@ -112,7 +112,7 @@ format: $(TEST)  ## Format the code and fix what can be fixed
 language: $(TEST)  ## Format, and write what is made from messages and errors: golden files, parts of the docs
 	@$(BIN)/ruff format -q . && $(BIN)/ruff check --fix-only -q .  # lines are counted
 	@$(BIN)/python -m tools.message_compatibility
-	@$(BIN)/python -m tests.project.generated
+	@$(BIN)/python -m tools.generated
 
 migration: $(TEST)  ## Make a migration from the tables: make migration NAME="Users have a colour"
 	@$(BIN)/python -m tools.migration

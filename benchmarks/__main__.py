@@ -27,7 +27,7 @@ from benchmarks import (
 from benchmarks.measuring import Effort, Row, Topic, Unavailable, measure
 from benchmarks.performance_tables import figure, parts, ratio
 from benchmarks.results import Measured
-from tests.project import generated
+from tools import generated
 
 TOPICS: dict[str, Topic] = {  # in the order in which they are measured
     "registration": registration.on_sqlite,

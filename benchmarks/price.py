@@ -29,7 +29,7 @@ from allocation.domain.commands import AddCouponBatch
 from allocation.entrypoints.app import APP
 from benchmarks import guarantees, price_ways
 from benchmarks.application import registration
-from tests.project.generated import write_run
+from tools.generated import write_run
 from tools.repository import ROOT
 
 PAGE = ROOT / "docs" / "price.md"

@@ -19,8 +19,8 @@ from aftercommit.extensions.brokers.asyncapi import published_language
 
 from allocation.entrypoints.app import APP
 from allocation.messages import CODEC
-from tests.project.generated import all_errors
 from tools.api_compatibility import Json, broken_in_api, described, shape
+from tools.generated import all_errors
 from tools.repository import ROOT
 
 STALE = "run: make language"
@@ -127,7 +127,7 @@ def _payloads(document: Json) -> Json:
     return {name: m["payload"] for name, m in document["components"]["messages"].items()}
 
 
-STORED = GoldenFile(ROOT / "tests" / "project" / "stored_events.json", stored, broken_in_store)
+STORED = GoldenFile(ROOT / "checks" / "stored_events.json", stored, broken_in_store)
 GOLDEN = [
     STORED,
     GoldenFile(ROOT / "docs/brokers/asyncapi.json", published, broken_in_public),

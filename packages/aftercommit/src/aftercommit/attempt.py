@@ -16,7 +16,7 @@ from anyio import CancelScope, current_time, get_cancelled_exc_class, sleep
 from aftercommit import errors
 from aftercommit.deliveries import Claim, CommandWork, Committed, DeliveryPolicy, Failure, Report
 from aftercommit.envelope_factory import EnvelopeFactory
-from aftercommit.envelopes import MessageOrigin, current_context
+from aftercommit.envelopes import MessageOrigin, because_of
 from aftercommit.handler_binding import BoundHandler, BoundHandlers
 from aftercommit.handler_isolation import contain
 from aftercommit.observers import CompositeObserver, Outcome
@@ -145,15 +145,12 @@ class Executor:
         """Run the one handler of a command within its limits."""
         handler = self.registry.commands[type(command.message)]
         limit = TimeLimit(command, handler, self.policy)
-        token = current_context.set(command.context)
-        try:
+        with because_of(command.context):
             with self.instrumentation.operation(lambda o: o.command(command, limit.seconds)):
                 committed = await limit.keep(self._commit(handler, command, limit))
             logger.info("%s handled", command.name)
             self.instrumentation.finished(Outcome(command, "succeeded", committed))
-            return committed
-        finally:
-            current_context.reset(token)
+        return committed
 
     async def _record_failure(self, claim: Claim, error: Exception, report: Report) -> None:
         """Store and report that an attempt has failed, and when the next one follows."""
@@ -204,7 +201,7 @@ class Executor:
         ever; nobody learns what is returned then, so that may be another write, `if_cancelled`. The
         report has what was not written: it may be later.
         """
-        end = max(each.leased_at for each in claims) + self.policy.lease_seconds
+        end = max(map(self.policy.lease_end, claims))
         problem: Exception | None = None
 
         async def until_stored(write: Callable[[], Awaitable[T]], end: float) -> T:
@@ -255,7 +252,7 @@ class TimeLimit:
         self._name = work.handler if isinstance(work, Claim) else handler.name
         match work:
             case Claim():  # it ends before its lease, in time to store what becomes of the claim
-                self._end_by = work.leased_at + policy.lease_seconds - policy.last_write_seconds
+                self._end_by = policy.lease_end(work) - policy.last_write_seconds
                 # an external effect begins only with all of its time before it
                 self._begin_by = self._end_by - (0 if handler.is_transactional else self._seconds)
             case CommandWork(completes=None):

@@ -1,6 +1,7 @@
 """Messages on their way: what is known about each, besides what it says. Pure: no I/O."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -97,6 +98,16 @@ current_context: ContextVar[MessageContext | None] = ContextVar("current_context
 """Why the current task works. Set for each message, read by the log formatter."""
 current_traceparent: ContextVar[str | None] = ContextVar("current_traceparent", default=None)
 """Its `traceparent` for what is committed now. Set by an observer, if one makes spans."""
+
+
+@contextmanager
+def because_of(context: MessageContext) -> Iterator[None]:
+    """Let this be why the current task works."""
+    token = current_context.set(context)
+    try:
+        yield
+    finally:
+        current_context.reset(token)
 
 
 def message_types(module: object, base: type[M]) -> list[type[M]]:

@@ -8,7 +8,7 @@ A combination runs where it can matter, and `pytest --in-full` runs all there ar
   points that stand for others on Trio, too; what repeats the same code is left out;
 - the extension "postgresql" with each of its drivers on one event loop; what is about time and
   connections, with the driver for both event loops on both;
-- any other end-to-end test, and any of the project itself, on one event loop with one database;
+- any other end-to-end test, and any check of the repository, on one event loop with one database;
 - elsewhere each event loop once and each database once; without a database, one event loop.
 
 Which ones they are alternates from test to test, by its name, so that all are there in any file of
@@ -20,7 +20,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from zlib import crc32
 
-LAYERS = ("unit", "integration", "packages", "e2e", "project")
+LAYERS = ("unit", "integration", "packages", "e2e", "checks")
 BESIDE = ("unit", "integration", "packages")  # in one process, each of them short
 LONG_BEFORE = 0.8  # of the whole, the others have begun
 
@@ -50,7 +50,7 @@ IN_FULL = (
     ),
 )
 CRASHES = "crash_matrix"
-WITH_PROCESSES = ("tests/e2e/", "tests/project/", "/processes/")
+WITH_PROCESSES = ("tests/e2e/", "checks/", "/processes/")
 ON_BOTH_LOOPS = {"after the commit", "inside announce, after the effect"}
 REPEATED = [  # with RabbitMQ, too, which does not let the next one wait for the dead
     "kafka-before the command of a message",
@@ -109,11 +109,11 @@ def _rank(test: str) -> int:
 
 
 def _layer(test: str) -> str:
-    """Return the layer of a test: the packages are one by themselves."""
+    """Return the layer of a test: the packages are one by themselves, and so are the checks."""
     first, second, *_ = test.split("/")
     if "/processes/" in test or "/simulation/" in test:  # which compute, but for long
         return "e2e"
-    return first if first == "packages" else second
+    return first if first in LAYERS else second
 
 
 def _parted(test: str) -> tuple[str, Where]:

@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 
 from aftercommit.codec import Codec
 from aftercommit.deliveries import Claim, WorkItem
-from aftercommit.envelopes import current_context
+from aftercommit.envelopes import because_of
 from aftercommit.errors import WiringError
 from aftercommit.handler_binding import BoundHandler
 from aftercommit.outbox.recorded_lanes import has_recorded, take_places
@@ -141,12 +141,8 @@ async def deliver_due(
         [stored] = (await connection.execute(RAW_EVENTS, {"ids": [event_id]})).mappings()
         envelope = replace(codec.from_row(stored), position=position)
         claim = Claim(envelope=envelope, handler=handler, attempt=1, lane=lane)
-        token = current_context.set(claim.context)
-        try:
-            with kept_open(session, connection.sync_connection):
-                await handlers[handler].run(claim, SimpleNamespace(session=session))
-        finally:
-            current_context.reset(token)
+        with because_of(claim.context), kept_open(session, connection.sync_connection):
+            await handlers[handler].run(claim, SimpleNamespace(session=session))
         this = row.event_id == event_id, row.handler == handler
         # not before the handler has returned: if it raises, its delivery is due as it was
         await connection.execute(claimed(clock, "deliver_due", LEASE_SECONDS).update(*this))

@@ -1,0 +1,1 @@
+"""The checks of this repository: pages, manifests, tools and releases agree with the code."""

@@ -1,0 +1,148 @@
+"""The documentation cannot rot: its links, names, examples and orders are checked by the code."""
+
+import re
+import subprocess
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+
+from allocation.config import DAY, Settings
+from checks.tutorials import PATCH, TUTORIAL
+from tools.generated import PAGES, brought_up_to_date
+from tools.reference_pages import PROOFS, as_anchor, promises
+from tools.repository import ROOT
+
+QUOTED = re.compile(r"^<!-- from (\S+) -->\n```python\n(.*?)```", re.MULTILINE | re.DOTALL)
+
+
+def test_what_is_made_from_the_code_is_up_to_date() -> None:
+    """What the code says of itself is always right."""
+    old = [page.name for page in PAGES if page.read_text() != brought_up_to_date(page)]
+    assert old == [], "run: make language"
+
+
+def test_a_default_is_the_same_wherever_it_stands() -> None:
+    """The pages that repeat one are named here."""
+    settings = Settings()
+    lease, limit = settings.lease_seconds, settings.handler_timeout_seconds
+    reminder, expiry = settings.coupon_reminder_seconds, settings.coupon_expiry_seconds
+    said = [
+        ("README.md", f"for {lease:.0f} seconds"),
+        ("README.md", f"here {reminder / DAY:.0f} and {expiry / DAY:.0f} days"),
+        ("docs/life-of-a-delivery.md", f"{lease:.0f} seconds, by the"),
+        ("docs/guarantees.md", f"10 more ({2 * limit + 10:.0f})"),
+        ("docs/operations.md", f"`ALLOCATION_LEASE_SECONDS`, {lease:.0f} s"),
+    ]
+
+    texts = {page: " ".join((ROOT / page).read_text().split()) for page, _ in said}
+    assert [(page, text) for page, text in said if text not in texts[page]] == []
+
+
+def test_every_link_leads_to_a_file_and_a_heading() -> None:
+    """Readers follow the links into the code; without a heading, a browser shows the top."""
+    link = re.compile(r"\]\((?!https?://)([^)#]*)#?([^)]*)\)")
+    links = [(page, *found) for page in PAGES for found in link.findall(page.read_text())]
+
+    assert len(links) > 1000
+    assert [
+        f"{page.name}: {file}#{heading}"
+        for page, file, heading in links
+        for target in [page.parent / file if file else page]
+        if not target.exists() or (heading and heading not in headings(target))
+    ] == []
+
+
+@cache
+def headings(page: Path) -> list[str]:
+    """Return the headings of a page, as links name them."""
+    return list(map(as_anchor, re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)))
+
+
+def test_what_a_link_names_is_in_the_file() -> None:
+    """Readers look for it there."""
+    code = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
+    link = re.compile(r"\[`([\w.]+)`\]\(([^)#]+\.py)\)")
+    named = [
+        (page, *found) for page in PAGES for found in link.findall(code.sub("", page.read_text()))
+    ]
+
+    assert len(named) > 100
+    assert [
+        f"{page.name}: {name} in {file}"
+        for page, name, file in named
+        for part in name.split(".")
+        if not re.search(rf"\b{part}\b", (page.parent / file).read_text())
+    ] == []
+
+
+def test_what_a_page_tells_to_run_is_there() -> None:
+    """Targets of make, and modules; what they do is tested where it is."""
+    pages = [page for page in PAGES if page.name != "CHANGELOG.md"]
+    orders = [
+        order
+        for page in pages
+        for order in re.findall(
+            r"(?:`|^\$ |^ {4})(?:make|python -m) ([\w-][\w.-]*)", page.read_text(), re.MULTILINE
+        )
+    ]
+    targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+
+    assert len(orders) > 50
+    assert [each for each in orders if each not in targets and not find_spec(each)] == []
+
+
+def test_what_a_page_quotes_is_in_the_file() -> None:
+    """Readers copy it; `# …` and two blank lines stand for what is left out."""
+    quoted = [(page, *found) for page in PAGES for found in QUOTED.findall(page.read_text())]
+
+    assert len(quoted) > 15
+    assert [
+        f"{page.name}, {file}: {part}"
+        for page, file, example in quoted
+        for part in re.split("# …|\n\n\n", unindented(example))
+        if part.strip() not in unindented((page.parent / file).read_text())
+    ] == []
+
+
+def unindented(text: str) -> str:
+    return "\n".join(map(str.strip, text.splitlines()))
+
+
+def test_every_promise_has_tests_that_exist() -> None:
+    """A promise without a test is only a hope."""
+    proofs = [proof.split("::") for tests in PROOFS.values() for proof in tests]
+
+    assert {*promises()} == {*PROOFS}, "a promise without tests, or tests of none: proofs.toml"
+    assert len(proofs) > 200
+    assert all(PROOFS.values())
+    assert [
+        f"{path}::{name}"
+        for path, name in proofs
+        if not (ROOT / path).exists()
+        or not re.search(
+            rf"^(async def|def) {name}\(|^{name} = ", (ROOT / path).read_text(), re.MULTILINE
+        )
+    ] == []
+
+
+def test_a_tutorial_quotes_the_patch() -> None:
+    """A block of `py` is shown only; what it shows is what the reader has applied."""
+    quoted = re.findall(r"^```py\n(.*?)^```$", TUTORIAL.read_text(), re.MULTILINE | re.DOTALL)
+    added = "".join(re.findall(r"^\+(.*\n)", PATCH.read_text(), re.MULTILINE))
+
+    assert len(quoted) > 3
+    assert [block for block in quoted if block.rstrip() not in added] == []
+
+
+def test_the_patch_of_the_use_case_fits_the_code() -> None:
+    """If not, CONTRIBUTING.md says how to mend it: "The worked use case".
+
+    Where somebody has followed the tutorial, it is in the code, and can be taken back.
+    """
+    assert "" in (refused(), refused("--reverse")), refused()
+
+
+def refused(*options: str) -> str:
+    """Return why the patch cannot be applied, or nothing."""
+    command = ("git", "apply", "--check", *options, str(PATCH))
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True).stderr

@@ -1,0 +1,160 @@
+"""A migration is made of the tables, says what it cannot know, and only adds.
+
+Processes of the version before work on, while and after it runs: expand, then contract.
+"""
+
+import ast
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from aftercommit.sql.migrations.history import ENGINE, History
+from aftercommit.sql.tables import UtcDateTime
+from alembic.autogenerate import compare_metadata
+from sqlalchemy import (
+    Boolean,
+    CheckConstraint,
+    Column,
+    DateTime,
+    ForeignKey,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    create_engine,
+    false,
+    true,
+)
+
+from allocation.adapters.migrations import HISTORY
+from checks.later_schema import LATER
+from tools import migration
+
+RELEASED = {"aftercommit_0001", "allocation_0001"}  # what is later must leave them in use
+ONLY_ADD = {"add_column", "bulk_insert", "create_index", "create_table", "execute", "get_bind"}
+MORE = {"aftercommit_0003_ordered.py": {"drop_index"}}  # made anew; older programs do without it
+HISTORIES = pytest.mark.parametrize("history", [ENGINE, HISTORY], ids=lambda each: each.name)
+
+
+def with_columns(history: History, table: str, *columns: Column[object]) -> History:
+    """Return a history whose tables have more columns than its migrations make."""
+    tables = MetaData(naming_convention=history.metadata.naming_convention)
+    for each in history.metadata.tables.values():
+        each.to_metadata(tables)
+    for column in columns:
+        tables.tables[table].append_column(column)
+    return replace(history, metadata=tables)
+
+
+def taken_away(source: str) -> set[str]:
+    """Return which of Alembic's operations a migration uses that do more than add."""
+    calls = (node.func for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call))
+    return {
+        called.attr
+        for called in calls
+        if isinstance(called, ast.Attribute)
+        and isinstance(called.value, ast.Name)
+        and called.value.id in {"op", "batch"}
+    } - {*ONLY_ADD, "f"}  # which marks a name
+
+
+def test_a_migration_only_adds() -> None:
+    """What takes something away, when nobody needs it any more, is named here with its reason."""
+    folders = [folder for history in LATER for folder in history.folders]
+    files = [file for folder in folders for file in folder.glob("*_*.py")]
+    later = [file for file in files if not file.name.startswith(tuple(RELEASED))]
+
+    assert len(later) == len(files) - len(RELEASED)
+    assert {file.name: taken_away(file.read_text()) for file in later} == {
+        file.name: MORE.get(file.name, set()) for file in later
+    }
+    assert taken_away("def upgrade(): op.drop_column('users', 'name')") == {"drop_column"}
+
+
+def test_a_migration_is_called_after_the_newest_and_made_of_the_tables(tmp_path: Path) -> None:
+    """Nothing in it is left to be formatted, and every database understands it."""
+    history = with_columns(
+        ENGINE,
+        "aftercommit_events",
+        Column("bright", Boolean, nullable=False, server_default=true()),
+        Column("dim", Boolean, nullable=False, server_default=false()),
+        Column("seen_at", UtcDateTime),
+    )
+
+    file = migration.make("Events can shine.", history, tmp_path)
+
+    newest = ENGINE.newest
+    following = f"aftercommit_{int(newest.removeprefix('aftercommit_')[:4]) + 1:04}"
+    assert file == tmp_path / f"{following}_events_can_shine.py"
+    assert (
+        file.read_text()
+        == f'''"""Events can shine."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "{following}"
+down_revision = "{newest}"
+
+
+def upgrade() -> None:
+    op.add_column(
+        "aftercommit_events",
+        sa.Column("bright", sa.Boolean(), server_default=sa.true(), nullable=False),
+    )
+    op.add_column(
+        "aftercommit_events",
+        sa.Column("dim", sa.Boolean(), server_default=sa.false(), nullable=False),
+    )
+    op.add_column(
+        "aftercommit_events", sa.Column("seen_at", sa.DateTime(timezone=True), nullable=True)
+    )
+'''
+    )
+
+
+def test_a_migration_that_was_made_of_new_tables_only_adds(tmp_path: Path) -> None:
+    """What `make migration` writes is committed as it is, constraints and indexes with it."""
+    history = with_columns(HISTORY, "users")
+    Table(
+        "colours",
+        history.metadata,
+        Column("name", String, primary_key=True),
+        Column("user_id", ForeignKey("users.id"), index=True),
+        Column("depth", Integer, CheckConstraint("depth > 0", name="depth"), unique=True),
+    )
+
+    file = migration.make("Users have colours", history, tmp_path)
+
+    assert file is not None
+    assert taken_away(file.read_text()) == set()
+
+
+def test_a_column_that_the_rows_could_not_have_is_refused() -> None:
+    """On the empty tables of a test it would work."""
+    history = with_columns(
+        HISTORY, "users", Column("colour", String, nullable=False), Column("seen_at", DateTime)
+    )
+
+    [sentence] = migration.impossible(history)
+
+    assert sentence.startswith("users.colour must not be NULL, and has no server_default")
+
+
+@HISTORIES
+def test_only_the_tables_of_the_other_history_are_not_looked_at(history: History) -> None:
+    """In a database that has both, one would be dropped; one of its own is, when it is to go."""
+    ours = with_columns(history, next(iter(history.metadata.tables)))
+    gone = ours.metadata.sorted_tables[-1]
+    ours.metadata.remove(gone)
+    engine = create_engine("sqlite://")
+
+    with engine.connect() as connection:
+        for each in (ENGINE, HISTORY):
+            each.upgrade(connection)
+        found = compare_metadata(migration.comparing(connection, history), ours.metadata)
+    engine.dispose()
+
+    assert {(kind, of.name) for kind, of in found if kind == "remove_table"} == {
+        ("remove_table", gone.name)
+    }

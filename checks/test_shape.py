@@ -1,0 +1,31 @@
+"""The engine is read in an evening. The application may grow: by its use cases."""
+
+import subprocess
+import sys
+
+from checks import shape
+from tools.repository import ROOT
+
+TOO_LONG = "shorten it, or raise the limit in checks/shape.py"
+
+
+def test_there_is_no_more_to_read() -> None:
+    """Whoever studies it has to understand it. The limits only go down."""
+    assert shape.lines(shape.engine()) <= shape.ENGINE_LINES, TOO_LONG
+    assert shape.lines(shape.ENGINE / name for name in shape.PATH) <= shape.PATH_LINES, TOO_LONG
+
+
+def test_no_file_is_long() -> None:
+    """One subject a file; and the manual is not in README."""
+    readmes = [ROOT / "README.md", ROOT / "README.ru.md"]
+
+    assert [file for file in shape.files() if shape.lines([file]) > shape.FILE_LINES] == []
+    assert [file for file in readmes if shape.lines([file]) > shape.README_LINES] == []
+
+
+def test_no_way_through_it_is_longer() -> None:
+    """Whoever follows a message jumps from function to function: so many, and no more."""
+    counting = [sys.executable, "-m", "tools.hops"]
+    ran = subprocess.run(counting, cwd=ROOT, capture_output=True, text=True)
+
+    assert ran.returncode == 0, ran.stdout + ran.stderr

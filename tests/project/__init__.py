@@ -1,1 +1,0 @@
-"""Of the repository itself: documentation, deployment, playground, tools, and what is released."""

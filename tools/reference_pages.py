@@ -1,0 +1,129 @@
+"""Makes parts of the documentation out of the code: nothing is written twice, nothing rots.
+
+`generated.py` writes them: which test checks which promise, the commands, and the message flow.
+What a machine cannot know, such as which event a handler records, stands here.
+"""
+
+import re
+import tomllib
+from collections.abc import Callable, Iterator, Mapping
+from inspect import signature
+from typing import Any, get_type_hints
+
+import click
+from aftercommit import PUBLISH, Later
+from aftercommit.cli.command_group import GroupedCommands, LazyCommand
+from aftercommit.handler_entries import handler_name, handler_of
+
+from allocation.domain.events import Event
+from allocation.entrypoints.app import cli
+from allocation.service_layer.handlers import HANDLERS
+from tools.floors import pinned, required
+from tools.repository import ROOT
+
+PROOFS: Mapping[str, list[str]] = tomllib.loads((ROOT / "checks" / "proofs.toml").read_text())
+PROMISING = [ROOT / "docs" / name for name in ("guarantees.md", "extensions.md")]
+RECORDS = {
+    "register_user": ["UserRegistered"],
+    "import_users": ["UserRegistered"],
+    "change_email": ["EmailChanged"],
+    "record_bounce": ["EmailBounced"],
+    "redeem_coupon": ["CouponRedeemed"],
+    "allocate_welcome_coupon": ["CouponAllocated", "CouponDenied", "CouponBatchExhausted"],
+    "expire_coupon": ["CouponExpired"],
+}
+"""The events that each handler records, by way of its aggregates."""
+SENDS_EMAIL = {"user_mail", "notifications"}
+PUBLISHES = "publish_event"
+
+
+def promises() -> dict[str, str]:
+    """Return the title of each promise, and the page that makes it."""
+    return {
+        title: page.name
+        for page in PROMISING
+        for title in re.findall(r"^### (.+)$", page.read_text(), re.MULTILINE)
+    }
+
+
+def promise_tests() -> Iterator[str]:
+    """Yield each promise with a link to it, and its tests."""
+    for title, page in promises().items():
+        yield from ["", f"**[{title}]({page}#{as_anchor(title)})**", ""]
+        for proof in PROOFS.get(title, ()):
+            file, _, name = proof.partition("::")
+            yield f"- [{file.rpartition('/')[2]}](../{file}): `{name}`"
+
+
+def as_anchor(title: str) -> str:
+    """Return a heading as GitHub writes it in links."""
+    return re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-")
+
+
+def command_line() -> Iterator[str]:
+    """Yield the help of each command, as `--help` prints it."""
+    yield from _help_of(_context(cli, "allocation"))
+
+
+def _context(
+    command: click.Command, name: str, parent: click.Context | None = None
+) -> click.Context:
+    """Return the context of a call, in lines that fit a page."""
+    settings = {"terminal_width": 90, "max_content_width": 90} | dict(command.context_settings)
+    return click.Context(command, parent=parent, info_name=name, **settings)
+
+
+def _help_of(context: click.Context) -> Iterator[str]:
+    command = context.command
+    if not isinstance(command, click.Group) or isinstance(command, GroupedCommands):
+        text = "\n".join(map(str.rstrip, command.get_help(context).splitlines()))
+        yield from ["", f"## {context.command_path}", "", "```text", text, "```"]
+    if isinstance(command, click.Group):
+        for name, each in command.commands.items():
+            child = each.load() if isinstance(each, LazyCommand) else each
+            yield from _help_of(_context(child, name, context))
+
+
+def message_flow() -> Iterator[str]:
+    """Yield the diagram of what handles what, and what follows from it."""
+    of_commands = {handler_name(handler): handler for handler in HANDLERS.commands.values()}
+    yield from ["```mermaid", "flowchart LR"]
+    for command, handler in HANDLERS.commands.items():
+        yield f"    {command.__name__}[/{command.__name__}/] --> {handler_name(handler)}"
+    for event in HANDLERS.events:
+        for name, arrow in _subscribed(event):
+            yield f"    {event.__name__}([{event.__name__}]) {arrow} {name}"
+    for name, events in RECORDS.items():
+        yield f"    {name} --> {' & '.join(events)}"
+    for name, each in {**of_commands, **HANDLERS.by_name()}.items():
+        yield from _what_it_does(name, each)
+    yield f"    {PUBLISHES} -.-> others{{{{other services}}}}"
+    yield from ["    classDef once stroke-width:3px", "```"]
+
+
+def _subscribed(event: type[Event]) -> Iterator[tuple[str, str]]:
+    for each in HANDLERS.events[event]:
+        handler, arrow = handler_of(each), "-- later -->" if isinstance(each, Later) else "-->"
+        yield PUBLISHES if handler is PUBLISH else handler_name(handler), arrow
+
+
+def _what_it_does(name: str, handler: Callable[..., Any]) -> Iterator[str]:
+    asked = signature(handler).parameters.keys()
+    if "uow" in asked:
+        yield f"    class {name} once"
+    if asked & SENDS_EMAIL:
+        yield f"    {name} -.-> e_mail{{{{e-mail}}}}"
+    returned = get_type_hints(handler)["return"]  # the command that stores somebody's reply
+    for reply in set(getattr(returned, "__args__", ())) - {type(None)}:
+        yield f"    {name} -. reply .-> {reply.__name__}"
+
+
+def requirements() -> Iterator[str]:
+    """Yield a table of what our packages need of others, and in which versions."""
+    needed: dict[tuple[str, str], list[str]] = {}
+    for who, name, accepted, _ in required():
+        needed.setdefault((name, accepted), []).append(f"`{who}`")
+    yield "| package | accepted | newest tried | needed by |"
+    yield "|---|---|---|---|"
+    for (name, accepted), by in sorted(needed.items()):
+        yield f"| {name} | `{accepted}` | {pinned()[name]} | {', '.join(by)} |"
