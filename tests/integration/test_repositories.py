@@ -13,14 +13,16 @@ from allocation.domain.aggregate import Aggregate
 from allocation.domain.coupons import (
     BatchReference,
     CouponAlreadyAllocated,
+    CouponBatch,
     CouponBatchNotFound,
     CouponCode,
     CouponNotFound,
 )
+from allocation.domain.events import CouponDenied
 from allocation.domain.users import EmailAlreadyRegistered, User, UserNotFound
 from allocation.domain.values import EmailAddress
 from allocation.service_layer.unit_of_work import UnitOfWork
-from tests.builders import TODAY, a_coupon_batch, a_user, a_user_id
+from tests.builders import TODAY, a_coupon_batch, a_registration, a_user, a_user_id
 from tests.looking import count, coupons_left, rows, users
 
 pytestmark = pytest.mark.anyio
@@ -38,9 +40,15 @@ async def store(app: Application, *aggregates: Aggregate) -> None:
             uow._store.add(aggregate)
 
 
+async def available(uow: UnitOfWork) -> CouponBatch:
+    batch = await uow.coupon_batches.next_available()
+    assert batch
+    return batch
+
+
 async def allocate(app: Application, user: User, token: str = "1", *, day: int = 0) -> CouponCode:
     async with a_uow(app) as uow:
-        batch = await uow.coupon_batches.next_available()
+        batch = await available(uow)
         batch.allocate(user.id, token=token, today=TODAY + timedelta(days=day))
         return CouponCode(f"{batch.reference}-{token}")
 
@@ -184,6 +192,16 @@ async def test_no_user_can_have_two_coupons(each_app: Application) -> None:
     assert await coupons_left(each_app) == {"A": 0, "WELCOME": 10}
 
 
+async def test_without_any_batch_none_is_available_and_the_event_says_so(
+    each_app: Application,
+) -> None:
+    """Other services read what a denied coupon is about: a batch, or NONE."""
+    report = await each_app.bus.handle(a_registration())
+
+    denied = {each.subject for each in report.events if isinstance(each.event, CouponDenied)}
+    assert denied == {"NONE"}
+
+
 async def test_a_batch_that_was_changed_and_is_loaded_again_keeps_the_change(
     each_app: Application,
 ) -> None:
@@ -191,7 +209,7 @@ async def test_a_batch_that_was_changed_and_is_loaded_again_keeps_the_change(
     await store(each_app, user := a_user(), a_coupon_batch(quantity=2))
 
     async with a_uow(each_app) as uow:
-        (await uow.coupon_batches.next_available()).allocate(user.id, token="1", today=TODAY)
+        (await available(uow)).allocate(user.id, token="1", today=TODAY)
         (await uow.coupon_batches.get(WELCOME)).give_back()
 
     assert await coupons_left(each_app) == {"WELCOME": 2}
@@ -247,7 +265,7 @@ async def test_a_coupon_that_this_unit_of_work_has_given_away_is_gone(
     with pytest.raises(ZeroDivisionError):  # the users of the coupons are not there
         async with a_uow(each_app) as uow:
             for number in range(3):
-                batch = await uow.coupon_batches.next_available()
+                batch = await available(uow)
                 coupons.append(batch.allocate(a_user_id(), token=str(number), today=TODAY))
             raise ZeroDivisionError
 

@@ -53,9 +53,7 @@ APP: App[Settings] = App(
                 "List the coupon batches, and how many coupons are left."
             ),
             "allocation.entrypoints.demo:demo": "Execute some commands in a temporary database.",
-            "allocation.user_import.command_line:import_users": (
-                "Register the users of a CSV file."
-            ),
+            "allocation.entrypoints.users:import_users": ("Register the users of a CSV file."),
         },
         "Maintain": {
             "allocation.rebuild_users:rebuild_users": (

@@ -20,6 +20,7 @@ MESSAGES: dict[str, tuple[str, ...]] = {
         "[User Service]   registered {0.name} <{0.email}> as {UserRegistered.user_id}",
         "[User Service]   {0.email} was registered before; nothing to do",
     ),
+    "ImportUsers": (),  # the command says itself how many there are
     "ChangeEmail": (
         "[User Service]   e-mail address of {0.user_id} changed to {EmailChanged.new_email}",
         "[User Service]   {0.user_id} has the address {0.new_email} already; nothing to do",

@@ -30,6 +30,8 @@ NOT_DONE = "the user was erased"
 NAMES = frozenset({"name"})
 ADDRESSES = frozenset({"email", "old_email", "new_email"})
 """The fields, in events of any version, with the name or an address of the user they are about."""
+REFUSED_ROWS = '"refused":[{'
+"""What is in UsersImported if it lists refused rows: nobody can tell whom their reasons quote."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +78,8 @@ async def erase(
         email = str(_erased_email(user_id))
         texts = dict.fromkeys(NAMES, ERASED) | dict.fromkeys(ADDRESSES, email)
         await redact_events(transaction, about, texts, reason=NOT_DONE)
+        imports = await events_with(transaction, REFUSED_ROWS)
+        await redact_events(transaction, imports, {"refused": []}, reason=NOT_DONE)
         await redact_mentions(transaction, addresses)
         await transaction.commit()
     return person, discarded

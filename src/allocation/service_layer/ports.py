@@ -39,11 +39,11 @@ class CouponBatches(Repository[CouponBatch, BatchReference], ABC):
         super().__init__(store, CouponBatch, CouponBatchNotFound)
 
     @abstractmethod
-    async def next_available(self) -> CouponBatch:
+    async def next_available(self) -> CouponBatch | None:
         """Return the first batch, by reference, that has coupons left; else an exhausted one.
 
         Of the exhausted ones, it is one that has not been reported; else the one that was reported
-        last.
+        last. None if there never was a batch.
         """
 
 
