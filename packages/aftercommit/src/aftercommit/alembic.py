@@ -40,5 +40,5 @@ def upgrade_tables(connection: Connection) -> None:
     try:
         upgrade_histories(connection, [ENGINE])
     finally:
-        for proxy in outer:  # Alembic takes away what it had set up for the migration around this
-            proxy._install_proxy()
+        for proxy in outer:  # Alembic takes away what it had set up for the migration around this,
+            proxy._install_proxy()  # and has no public way to bring that back

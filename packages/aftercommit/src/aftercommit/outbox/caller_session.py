@@ -110,14 +110,14 @@ class CallerSessions:
             raise WiringError(problem, "binds") from error
         driver: Any = connection.connection
         is_autocommit = (
-            connection._is_autocommit_isolation()  # no public way costs no statement
-            or getattr(driver.dbapi_connection, "autocommit", False) is True
+            connection.dialect.detect_autocommit_setting(driver.dbapi_connection)
+            or getattr(driver.dbapi_connection, "autocommit", False) is True  # of Python 3.12
         )
-        if connection.dialect.name == "sqlite" and not is_autocommit:
-            sqlite3 = driver.driver_connection
-            if sqlite3.isolation_level is None and not sqlite3.in_transaction:
+        if is_autocommit and connection.dialect.name == "sqlite":
+            sqlite3 = driver.driver_connection  # or an application says BEGIN itself
+            if not sqlite3.in_transaction:
                 connection.exec_driver_sql("SELECT 1")  # `sqlalchemy_anyio` has deferred the BEGIN
-                is_autocommit = not sqlite3.in_transaction
+            is_autocommit = not sqlite3.in_transaction
         if is_autocommit:
             problem = (
                 "sessions that record need transactions; this one commits each statement by itself"
@@ -191,8 +191,6 @@ def _has_written(connection: sa.Connection) -> bool:
 
     Others do not say. There, to have begun is no proof: a warning has to do.
     """
-    if connection._is_autocommit_isolation():
-        return False
     if connection.dialect.name == "postgresql":
         asked = sa.select(sa.func.pg_current_xact_id_if_assigned().is_not(None))
         return bool(connection.execute(asked).scalar())
