@@ -5,7 +5,6 @@ The last tests are about what an erasure replaces around events: ids of messages
 
 from collections.abc import AsyncIterator, Collection, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -16,11 +15,9 @@ from aftercommit import Application, Envelope, MessageOrigin, testing
 from aftercommit.deliveries import Claim, Failure
 from aftercommit.extensions.operations import handler_pauses
 from aftercommit.extensions.operations.decisions import Decision
-from aftercommit.extensions.operations.erasing_events import handlers_with_effects
-from aftercommit.extensions.smtp.maildir import remove_emails
+from aftercommit.extensions.operations.erasing import Traces, erase, look_for
 from aftercommit.extensions.smtp.settings import mail_folder
 from aftercommit.sql import tables
-from anyio import to_thread
 
 from allocation.adapters import orm
 from allocation.adapters.orm import ValueObjectType
@@ -30,14 +27,12 @@ from allocation.domain.commands import RecordBounce
 from allocation.domain.events import RefusedRow, UserId, UsersImported
 from allocation.domain.users import UserNotFound
 from allocation.entrypoints.app import APP
-from allocation.erase_user.erasure import (
+from allocation.entrypoints.erase_user import (
     ADDRESSES,
     NAMES,
     NOT_DONE,
-    Person,
-    comparable,
-    erase,
-    find_person,
+    StoredUser,
+    remove_kept,
 )
 from allocation.messages import CODEC
 from allocation.service_layer.handlers import HANDLERS
@@ -122,8 +117,25 @@ async def claimed(app: Application, *handlers: str) -> Sequence[Claim]:
 
 
 async def erased(app: Application, user_id: UserId = ANNA.user_id) -> int:
-    _, discarded = await erase(app.database, user_id, handlers_with_effects(app), FOR_ANNA)
-    return discarded
+    """Erase a user, and no files; return how many deliveries were discarded."""
+    return (await erased_with(app, StoredUser(user_id)))[1]
+
+
+async def erased_with(app: Application, user: StoredUser) -> tuple[list[Traces], int]:
+    """Erase a user; return what there was when files were removed, and what was discarded."""
+    seen: list[Traces] = []
+
+    async def remove(traces: Traces) -> int:
+        seen.append(traces)
+        return 0
+
+    _, discarded = await erase(app, user, reason=NOT_DONE, decision=FOR_ANNA, remove=remove)
+    return seen, discarded
+
+
+async def found_of(app: Application, user_id: UserId = ANNA.user_id) -> Traces:
+    traces, _ = await look_for(app.database, StoredUser(user_id))
+    return traces
 
 
 async def columns_with(app: Application, texts: Collection[str]) -> dict[str, set[str]]:
@@ -145,12 +157,6 @@ def folder_of(settings: Settings) -> Path:
     folder = mail_folder(settings)
     assert folder
     return folder
-
-
-async def removed(settings: Settings, person: Person) -> int:
-    ids, to = person.event_ids, person.addresses
-    removing = partial(remove_emails, of_events=ids, to=to, comparable=comparable)
-    return await to_thread.run_sync(removing, folder_of(settings))
 
 
 async def files_with(settings: Settings, *texts: str) -> int:
@@ -175,9 +181,9 @@ async def test_neither_name_nor_address_is_left_anywhere(
     assert hers
     assert his
 
-    person = await find_person(app.database, ANNA.user_id)
+    person = await found_of(app)
     await erased(app)
-    assert await removed(each_settings, person) == hers
+    assert await remove_kept(each_settings, person) == hers
 
     assert await columns_with(app, SECRETS) == LEFT
     assert await files_with(each_settings, *SECRETS) == 0
@@ -244,9 +250,9 @@ async def test_ids_and_times_stay_and_repeating_it_changes_nothing(app: Applicat
 async def test_nothing_is_sent_to_her_any_more(app: Application, each_settings: Settings) -> None:
     """E-mails that are scheduled, parked, or failing are discarded, and say why; Ivan's are not."""
     emails = {"send_coupon_reminder", "send_change_notice", "send_welcome_email"}
-    hers = await find_person(app.database, ANNA.user_id)
+    hers, outstanding = await look_for(app.database, StoredUser(ANNA.user_id))
 
-    assert await erased(app) == hers.outstanding - 1 == len(emails)  # her coupon will expire
+    assert await erased(app) == outstanding - 1 == len(emails)  # her coupon will expire
 
     stored = await stored_deliveries(app)
     ended = {key: row for key, row in stored.items() if row.discarded_at}
@@ -303,9 +309,9 @@ async def test_a_user_who_has_her_old_address_now_is_left_alone(
     """Addresses are given to others: her e-mails are found by her events."""
     await app.bus.handle(a_registration(name="Other", email=OLD))
 
-    person = await find_person(app.database, ANNA.user_id)
+    person = await found_of(app)
     await erased(app)
-    await removed(each_settings, person)
+    await remove_kept(each_settings, person)
 
     found = await columns_with(app, [OLD.casefold()])
     assert found == LEFT | {
@@ -324,12 +330,12 @@ async def test_kept_emails_are_found_without_their_events(
     pruned = (sa.delete(each) for each in (tables.failures, tables.deliveries, tables.events))
     await change(app, *pruned)
 
-    person = await find_person(app.database, ANNA.user_id)
+    person = await found_of(app)
     another = anyio.Path(folder_of(each_settings), "new", "another")
     await another.write_text(f"To: {NEW}\n\nHello\n")
 
     hers = await files_with(each_settings, OLD.casefold(), NEW)
-    assert await removed(each_settings, person) == hers > 1
+    assert await remove_kept(each_settings, person) == hers > 1
     assert await files_with(each_settings, *SECRETS) == 0
     assert await files_with(each_settings, "ivan@example.com")
 
@@ -352,7 +358,7 @@ async def test_an_import_of_an_earlier_version_quotes_nobody_any_more(app: Appli
 async def test_a_wrong_id_is_refused(app: Application) -> None:
     """It is no silent success."""
     with pytest.raises(UserNotFound):
-        await find_person(app.database, a_user_id())
+        await found_of(app, a_user_id())
     with pytest.raises(UserNotFound):
         await erased(app, a_user_id())
 
@@ -390,14 +396,13 @@ async def test_the_sum_of_a_command_that_was_repeated_is_erased(app: Application
 
 async def test_an_erasure_says_whom_it_has_found(app: Application) -> None:
     """Not whom somebody had found before: her address and her events may be others by then."""
-    before = await find_person(app.database, ANNA.user_id)
+    before = await found_of(app)
     await app.bus.handle(a_change(ANNA, new_email="newest@example.net"))
 
-    effects = handlers_with_effects(app)
-    person, _ = await erase(app.database, ANNA.user_id, effects, FOR_ANNA)
+    [_, traces], _ = await erased_with(app, StoredUser(ANNA.user_id))
 
-    assert {*person.addresses} - {*before.addresses} == {"newest@example.net"}
-    assert {*person.event_ids} > {*before.event_ids}
+    assert {*traces.own} - {*before.own} == {"newest@example.net"}
+    assert {*traces.event_ids} > {*before.event_ids}
 
 
 @pytest.mark.parametrize("spelling", ["ÜMIT@пример.рф", "ümit@ПРИМЕР.РФ", "u\u0308mit@пример.рф"])
@@ -418,7 +423,7 @@ async def test_an_address_in_an_id_is_found_however_it_is_spelled(
 async def test_the_page_reads_again_what_was_erased(app: Application) -> None:
     """It goes by the tokens of deliveries, also of those that are done."""
     before = await stored_deliveries(app)
-    hers = await find_person(app.database, ANNA.user_id)
+    hers = await found_of(app)
 
     await erased(app)
 

@@ -17,11 +17,14 @@ if TYPE_CHECKING:
 def reporter(settings: Settings) -> Observer:
     """Return what prints on the console what happens."""
     import click
+    from aftercommit.extensions.console_reporter import ConsoleReporter
     from aftercommit.extensions.smtp.settings import mail_folder
 
-    from allocation.entrypoints.console_reporter import ConsoleReporter
+    from allocation.entrypoints.console_lines import MESSAGES
 
-    return ConsoleReporter(click.echo, mail_folder(settings))
+    folder = mail_folder(settings)
+    words = {"sent": "" if folder else " sent", "kept": f" kept in {folder}" if folder else ""}
+    return ConsoleReporter(click.echo, MESSAGES, application=APP.name, words=words)
 
 
 APP: App[Settings] = App(
@@ -56,10 +59,10 @@ APP: App[Settings] = App(
             "allocation.entrypoints.users:import_users": ("Register the users of a CSV file."),
         },
         "Maintain": {
-            "allocation.rebuild_users:rebuild_users": (
+            "allocation.entrypoints.rebuild_users:rebuild_users": (
                 "Rebuild the list of users from the stored users."
             ),
-            "allocation.erase_user.command_line:erase_user": (
+            "allocation.entrypoints.erase_user:erase_user": (
                 "Erase the name and all addresses of a user, for good."
             ),
         },

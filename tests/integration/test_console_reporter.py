@@ -1,20 +1,18 @@
-"""The lines that a person reads of what happens, also of what has no line of its own yet."""
+"""The lines that are printed of what happens, also of what has no line of its own yet."""
 
 from dataclasses import dataclass
-from string import Formatter
 
 import pytest
-from aftercommit import PUBLISH, Handlers, on
-from aftercommit.handler_entries import handler_of
+from aftercommit import Handlers, on
+from aftercommit.extensions.console_reporter import ConsoleReporter
 
 from allocation.bootstrap import bootstrap
 from allocation.config import Settings
 from allocation.domain.commands import Command, RecordBounce, RegisterUser
 from allocation.domain.events import UserId, UserRegistered
 from allocation.entrypoints.app import APP
-from allocation.entrypoints.console_reporter import MESSAGES, ConsoleReporter
+from allocation.entrypoints.console_lines import MESSAGES
 from allocation.service_layer.handlers import (
-    HANDLERS,
     record_bounce,
     refresh_user_view,
     register_user,
@@ -58,7 +56,8 @@ async def test_a_new_command_or_handler_is_printed_in_the_words_of_its_name(
 ) -> None:
     """A developer who adds a use case need not think of the output. A read model has no line."""
     lines: list[str] = []
-    reporter = ConsoleReporter(lines.append)
+    words = {"sent": " sent", "kept": ""}
+    reporter = ConsoleReporter(lines.append, MESSAGES, application=APP.name, words=words)
     command = AdoptUser(user_id=a_user_id(), name="a secret")
 
     opening = bootstrap(APP, app_settings, handlers=NEW, notifications=emails, observers=[reporter])
@@ -73,14 +72,3 @@ async def test_a_new_command_or_handler_is_printed_in_the_words_of_its_name(
     assert welcome == "[Email Service]  welcome e-mail sent to ivan@example.com"
     assert again == f"{adopted}; no event followed"
     assert "secret" not in "".join(lines)
-
-
-def test_there_are_lines_only_for_what_exists() -> None:
-    """A line under an old name would never be printed again, and nobody would notice."""
-    subscribers = [handler_of(each) for listed in HANDLERS.events.values() for each in listed]
-    names = {each.__name__ for each in subscribers if each is not PUBLISH}
-    texts = "".join(text for listed in MESSAGES.values() for text in listed)
-    filled = {name.partition(".")[0] for _, name, *_ in Formatter().parse(texts) if name}
-
-    assert filled <= {"0", "sent", "kept", *(event.__name__ for event in HANDLERS.events)}
-    assert MESSAGES.keys() <= names | {command.__name__ for command in HANDLERS.commands}
