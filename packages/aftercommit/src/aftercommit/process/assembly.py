@@ -1,12 +1,12 @@
-"""Puts an application together that has no wishes of its own: database, outbox, bus, publishers.
+"""Puts an application together: database, deliveries, bus, publishers, and what handlers ask for.
 
-One that has some does in its bootstrap what is done here.
+Its bootstrap calls this, and says which ports, queries and constants of its own there are.
 """
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 from anyio import Semaphore
 
@@ -28,49 +28,6 @@ from aftercommit.sql.unit_of_work import open_unit_of_work
 
 EffectPorts = Callable[[Database, Mapping[str, Callable[[], Any]]], Mapping[str, Any]]
 """Returns the effect ports of an application: of its database, and of what makes an extension's."""
-
-
-class Resources(NamedTuple):
-    """What the parts of an application have opened."""
-
-    database: Database
-    publishers: Mapping[str, Publisher]
-    instrumentation: CompositeObserver
-
-
-@asynccontextmanager
-async def open_resources(
-    app: App[Any],
-    settings: EngineSettings,
-    *,
-    observers: Sequence[Observer] = (),
-    sources: Sources = SYSTEM,
-) -> AsyncIterator[Resources]:
-    """Open what the parts of an application bring, and its database; close all of it at the end.
-
-    :raises InvalidValue: if a setting is not acceptable
-
-    >>> import anyio
-    >>> from aftercommit import open_resources
-    >>> from shop.entrypoints.app import APP
-    >>> async def main():
-    ...     async with open_resources(APP, APP.load({})) as (database, publishers, instrumentation):
-    ...         return database.application, [*publishers]
-    >>> anyio.run(main)
-    ('shop', [])
-    """
-    async with AsyncExitStack() as opened:
-        publishers, watching = dict[str, Publisher](), [*observers]
-        for parts in app.parts:
-            for publishing in parts.publishers:
-                publishers |= await opened.enter_async_context(publishing(settings))
-            for watch in parts.observers:
-                if observer := watch(settings):
-                    watching.append(opened.enter_context(observer))
-        instrumentation = CompositeObserver(watching)
-        database = await opened.enter_async_context(app.open_database(settings))
-        database.sources = sources
-        yield Resources(database, publishers, instrumentation)
 
 
 @asynccontextmanager
@@ -114,9 +71,10 @@ async def open_application(
     >>> anyio.run(main)
     4
     """
-    opening = open_resources(app, settings, observers=observers, sources=sources)
-    async with opening as (database, publishers, instrumentation):
-        port = instrumentation.port
+    async with AsyncExitStack() as opened:
+        publishers, instrumentation = await _open_parts(opened, app, settings, observers)
+        database = await opened.enter_async_context(app.open_database(settings))
+        database.sources, port = sources, instrumentation.port
         offered = {
             name: partial(make, settings, delivers=delivers)
             for each in app.parts
@@ -158,3 +116,17 @@ async def open_application(
         projections = [projection.__name__ for projection in table.projections]
         names = {name: name for name in table.by_name()} | dict(table.renamed)
         yield Application(bus, database, publishers, names, projections)
+
+
+async def _open_parts(
+    opened: AsyncExitStack, app: App[Any], settings: EngineSettings, observers: Sequence[Observer]
+) -> tuple[Mapping[str, Publisher], CompositeObserver]:
+    """Open the publishers and observers that the parts of an application bring."""
+    publishers, watching = dict[str, Publisher](), [*observers]
+    for parts in app.parts:
+        for publishing in parts.publishers:
+            publishers |= await opened.enter_async_context(publishing(settings))
+        for watch in parts.observers:
+            if observer := watch(settings):
+                watching.append(opened.enter_context(observer))
+    return publishers, CompositeObserver(watching)
