@@ -55,7 +55,7 @@ def detector() -> BlockBuster:
         function.can_block_in(otel, {"_tracing"})  # at the end
         brokers = "aftercommit/extensions/brokers/broker_factory.py"
         function.can_block_in(brokers, {"_new_broker"})  # imports
-        smtp = "tests/integration/smtp/"
+        smtp = "aftercommit_tests/extensions/smtp/"
         function.can_block_in(f"{smtp}hostile.py", {"misbehaving"})  # starts threads
         function.can_block_in(f"{smtp}sending.py", {"keeping"})
         web = "aftercommit/extensions/web/application.py"

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from aftercommit_tests.extensions.smtp.sending import keeping
 
 from checks.mail_server import MailServer
 from checks.processes import Application
@@ -14,7 +15,6 @@ from tests.conftest import (  # noqa: F401
     postgres_copy,
     program,
 )
-from tests.integration.smtp.sending import keeping
 
 
 @pytest.fixture

@@ -16,10 +16,11 @@ import yaml
 from aftercommit.cli.command_group import LazyCommand
 from aftercommit.extensions.brokers.settings import BrokerSettings
 from aftercommit.extensions.metrics.metrics_server import NOT_FOUND
+from aftercommit.extensions.smtp.settings import SmtpSettings
+from aftercommit.extensions.smtp.smtp_url import SmtpServer
 from aftercommit.extensions.web.settings import WebSettings
 from click.testing import CliRunner
 
-from allocation.adapters.smtp.smtp_url import SmtpServer
 from allocation.config import Settings
 from allocation.entrypoints.app import APP, cli
 from tools.repository import ROOT
@@ -179,7 +180,7 @@ def test_the_urls_lead_to_services_of_the_file(secrets: dict[str, str], tmp_path
     assert settings.of(BrokerSettings).broker_urls == (
         f"amqp://{account['default_user']}:{account['default_pass']}@rabbitmq:5672/"
     )
-    assert SmtpServer.from_url(str(settings.mail_url)).host in SERVICES
+    assert SmtpServer.from_url(str(settings.of(SmtpSettings).mail_url)).host in SERVICES
 
 
 def test_the_server_is_asked_where_it_listens(secrets: dict[str, str], tmp_path: Path) -> None:

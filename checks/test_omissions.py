@@ -13,7 +13,7 @@ from sqlalchemy.orm import Mapper
 from allocation.adapters.orm import mapping, start_mappers
 from allocation.domain import commands, events
 from allocation.domain.aggregate import Aggregate
-from allocation.domain.commands import Command, RecordBounce
+from allocation.domain.commands import Command, ImportUsers, RecordBounce
 from allocation.domain.events import CouponDenied, Event
 from allocation.entrypoints import users
 from allocation.entrypoints.app import cli
@@ -21,8 +21,6 @@ from allocation.entrypoints.http import routes
 from allocation.messages import ACCEPTED_FROM_BROKERS
 from allocation.service_layer.handlers import HANDLERS as TABLE
 from allocation.service_layer.handlers import refresh_user_view
-from allocation.service_layer.unit_of_work import EventOfMany
-from allocation.user_import.model import ImportUsers
 from tests.builders import a_coupon, a_coupon_batch, a_user
 
 SOURCE = "src/allocation"
@@ -30,7 +28,6 @@ COMMANDS, EVENTS = message_types(commands, Command), message_types(events, Event
 RETURNED = {RecordBounce}  # by handlers, and offered to nobody
 OFFERED = [each for each in COMMANDS if each not in RETURNED]
 NOT_LISTED: list[type[Event]] = [CouponDenied]  # it names a user; the list shows nothing of it
-NOT_STORED: list[type[Aggregate]] = [EventOfMany]  # it stands for others, which are
 SECRET = "code"  # of a coupon: it is money
 
 
@@ -73,12 +70,12 @@ def test_every_command_has_a_handler() -> None:
 
 
 def test_every_command_can_be_given_on_the_command_line() -> None:
-    """Or only those with a message broker could use it. The rows of an import come from a file."""
+    """Or only those with a message broker could use it."""
     assert [
         f"{command.__name__} cannot be given on the command line: write a function in"
         f" {SOURCE}/entrypoints/users.py"
         for command in OFFERED
-        if command not in {ImportUsers, *classes_in(users)}
+        if command not in classes_in(users)
     ] == []
     assert [
         f"{name} is not listed: write its line in `commands` of {SOURCE}/entrypoints/app.py"
@@ -128,7 +125,7 @@ def test_every_column_of_an_aggregate_is_filled() -> None:
 def test_every_aggregate_and_every_part_of_one_is_looked_at() -> None:
     """A developer who adds one, and forgets a column, has forgotten this list, too."""
     start_mappers()
-    looked_at = {*NOT_STORED, *map(type, stored())}
+    looked_at = {*map(type, stored())}
     assert [
         f"{type_.__name__} has no line in stored() of checks/test_omissions.py: add one, or"
         " its attributes without a column would be forgotten"

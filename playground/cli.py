@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import click
 from aftercommit.cli.command_line import CommandLine
+from aftercommit.extensions.smtp.settings import SmtpSettings
 from aftercommit.extensions.web.application import web_application
 from aftercommit.extensions.web.authentication import operator
 from aftercommit.extensions.web.server import web_service
@@ -41,7 +42,8 @@ def playground(cli: CommandLine[Settings], port: int | None, no_browser: bool) -
             "instance_name": "page",
         }
         settings = cli.load_settings(log_level="warning", **grounds.SETTINGS, **own)
-        settings = replace(settings, of_extensions=(settings.of(WebSettings),))  # no broker
+        wanted = (settings.of(WebSettings), settings.of(SmtpSettings))  # no broker
+        settings = replace(settings, of_extensions=wanted)
         play = playing(settings, sandbox, browser=not no_browser)
         cli.run_services(settings, play, delivers=False)
 

@@ -3,12 +3,17 @@
 from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
-from allocation.domain.commands import AddCouponBatch, ChangeEmail, RedeemCoupon, RegisterUser
+from allocation.domain.commands import (
+    AddCouponBatch,
+    ChangeEmail,
+    ImportUsers,
+    RedeemCoupon,
+    RegisterUser,
+)
 from allocation.domain.coupons import BatchReference, Coupon, CouponBatch, CouponCode, Quantity
 from allocation.domain.events import UserId
 from allocation.domain.users import User
 from allocation.domain.values import EmailAddress, PersonName
-from allocation.user_import.model import ImportedRow, ImportUsers
 
 TODAY = datetime(2026, 1, 1, tzinfo=UTC).date()
 
@@ -49,9 +54,5 @@ def a_redemption(code: str, redemption_id: UUID | None = None) -> RedeemCoupon:
 
 
 def an_import(*rows: tuple[str, str]) -> ImportUsers:
-    """Make the command of a file with these names and addresses below its header."""
-    imported = (
-        ImportedRow(line=line, user_id=a_user_id(), name=name, email=email)
-        for line, (name, email) in enumerate(rows, 2)
-    )
-    return ImportUsers(import_id=uuid4(), rows=tuple(imported))
+    """Make the command of a list with these names and addresses."""
+    return ImportUsers(users=tuple(a_registration(name=name, email=email) for name, email in rows))

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 from aftercommit import Application, testing
+from aftercommit.extensions.smtp.settings import SmtpSettings
 
 from allocation.bootstrap import bootstrap
 from allocation.config import Settings
@@ -59,7 +60,8 @@ def each_settings(
     request: pytest.FixtureRequest, app_settings: Settings, tmp_path: Path
 ) -> Settings:
     """Settings for each kind of database; e-mails are kept in a folder."""
-    settings = replace(app_settings, mail_url=f"maildir:{tmp_path / 'mail'}")
+    of_mail = SmtpSettings(mail_url=f"maildir:{tmp_path / 'mail'}")
+    settings = replace(app_settings, of_extensions=(of_mail,))
     if request.param == "sqlite":
         return settings
     return replace(settings, database_url=request.getfixturevalue("postgres_copy"))

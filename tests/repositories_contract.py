@@ -15,6 +15,7 @@ import pytest
 from allocation.domain.aggregate import Aggregate
 from allocation.domain.coupons import (
     BatchReference,
+    CouponBatch,
     CouponBatchNotFound,
     CouponCode,
     CouponNotFound,
@@ -58,9 +59,15 @@ async def store(stored: Stored, *aggregates: Aggregate) -> None:
             uow._store.add(aggregate)
 
 
+async def available(uow: UnitOfWork) -> CouponBatch:
+    batch = await uow.coupon_batches.next_available()
+    assert batch
+    return batch
+
+
 async def allocate(stored: Stored, user: User, token: str, *, day: int = 0) -> CouponCode:
     async with stored.unit_of_work() as uow:
-        batch = await uow.coupon_batches.next_available()
+        batch = await available(uow)
         batch.allocate(user.id, token=token, today=TODAY + timedelta(days=day))
         return CouponCode(f"{batch.reference}-{token}")
 
@@ -123,6 +130,7 @@ class RepositoriesContract:
         async with stored.unit_of_work() as uow:
             assert await uow.users.find(a_user_id()) is None
             assert await uow.coupon_batches.find(WELCOME) is None
+            assert await uow.coupon_batches.next_available() is None
             with pytest.raises(UserNotFound):
                 await uow.users.get(a_user_id())
             with pytest.raises(CouponBatchNotFound, match="WELCOME"):
@@ -167,7 +175,7 @@ class RepositoriesContract:
         await store(stored, user := a_user(), a_coupon_batch(quantity=2))
 
         async with stored.unit_of_work() as uow:
-            (await uow.coupon_batches.next_available()).allocate(user.id, token="1", today=TODAY)
+            (await available(uow)).allocate(user.id, token="1", today=TODAY)
             (await uow.coupon_batches.get(WELCOME)).give_back()
 
         async with stored.unit_of_work() as uow:
@@ -183,7 +191,7 @@ class RepositoriesContract:
         coupons = []
         async with stored.unit_of_work() as uow:
             for n, user in enumerate(customers):
-                batch = await uow.coupon_batches.next_available()
+                batch = await available(uow)
                 coupons.append(batch.allocate(user.id, token=str(n), today=TODAY))
 
         assert [coupon is not None for coupon in coupons] == [True, True, False]

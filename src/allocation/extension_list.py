@@ -11,6 +11,7 @@ from aftercommit.extensions.operations import OperationsExtension, SubjectQuery
 from aftercommit.extensions.otel import OtelExtension
 from aftercommit.extensions.page import PageExtension
 from aftercommit.extensions.postgresql import PostgreSQLExtension
+from aftercommit.extensions.smtp import SmtpExtension
 from aftercommit.extensions.web import WebExtension
 
 from allocation.domain.values import EmailAddress
@@ -28,6 +29,7 @@ def find_subjects(email: str) -> SubjectQuery:
 
 EXTENSIONS = (
     PostgreSQLExtension(),
+    SmtpExtension("notifications"),
     BrokersExtension("allocation.messages"),
     OperationsExtension(find_subjects, form={"format": "idn-email"}),
     MetricsExtension(),

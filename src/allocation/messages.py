@@ -8,7 +8,6 @@ from uuid import UUID
 from aftercommit import Codec, message_types
 
 from allocation.domain import commands, events
-from allocation.user_import.model import UsersImported
 
 UPCASTERS = {
     # the worked example: version 1 had no name
@@ -31,9 +30,11 @@ def describe(event: events.Event) -> str:
     return " ".join(form.format(found[name]) for name, form in DESCRIBED.items() if name in found)
 
 
-EVENTS = [*message_types(events, events.Event), UsersImported]
 CODEC: Codec[events.Event] = Codec(
-    source="/allocation", events=EVENTS, upcasters=UPCASTERS, describe=describe
+    source="/allocation",
+    events=message_types(events, events.Event),
+    upcasters=UPCASTERS,
+    describe=describe,
 )
 
 ACCEPTED_FROM_BROKERS: tuple[type[commands.Command], ...] = (

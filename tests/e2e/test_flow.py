@@ -13,8 +13,8 @@ from pathlib import Path
 
 import httpx
 import pytest
+from aftercommit_tests.extensions.smtp.hostile import endless, misbehaving, scripted, silent
 
-from tests.integration.smtp.hostile import endless, misbehaving, scripted, silent
 from tests.programs import LIMIT_SECONDS, Program, stop, wait_for_line, wait_until
 
 ROOT = Path(__file__).parents[2]

@@ -15,20 +15,25 @@ from aftercommit import Application, Envelope, MessageOrigin, testing
 from aftercommit.deliveries import Claim, Failure
 from aftercommit.extensions.operations import handler_pauses
 from aftercommit.extensions.operations.decisions import Decision
-from aftercommit.extensions.operations.erasing_events import handlers_with_effects
+from aftercommit.extensions.operations.erasing import Traces, erase, look_for
+from aftercommit.extensions.smtp.settings import mail_folder
 from aftercommit.sql import tables
-from anyio import to_thread
 
 from allocation.adapters import orm
 from allocation.adapters.orm import ValueObjectType
 from allocation.bootstrap import bootstrap
 from allocation.config import Settings
 from allocation.domain.commands import RecordBounce
-from allocation.domain.events import UserId
+from allocation.domain.events import RefusedRow, UserId, UsersImported
 from allocation.domain.users import UserNotFound
 from allocation.entrypoints.app import APP
-from allocation.erase_user.erasure import ADDRESSES, NAMES, NOT_DONE, Person, erase, find_person
-from allocation.erase_user.kept_emails import remove_emails
+from allocation.entrypoints.erase_user import (
+    ADDRESSES,
+    NAMES,
+    NOT_DONE,
+    StoredUser,
+    remove_kept,
+)
 from allocation.messages import CODEC
 from allocation.service_layer.handlers import HANDLERS
 from tests.builders import a_batch, a_change, a_registration, a_user_id
@@ -112,8 +117,25 @@ async def claimed(app: Application, *handlers: str) -> Sequence[Claim]:
 
 
 async def erased(app: Application, user_id: UserId = ANNA.user_id) -> int:
-    _, discarded = await erase(app.database, user_id, handlers_with_effects(app), FOR_ANNA)
-    return discarded
+    """Erase a user, and no files; return how many deliveries were discarded."""
+    return (await erased_with(app, StoredUser(user_id)))[1]
+
+
+async def erased_with(app: Application, user: StoredUser) -> tuple[list[Traces], int]:
+    """Erase a user; return what there was when files were removed, and what was discarded."""
+    seen: list[Traces] = []
+
+    async def remove(traces: Traces) -> int:
+        seen.append(traces)
+        return 0
+
+    _, discarded = await erase(app, user, reason=NOT_DONE, decision=FOR_ANNA, remove=remove)
+    return seen, discarded
+
+
+async def found_of(app: Application, user_id: UserId = ANNA.user_id) -> Traces:
+    traces, _ = await look_for(app.database, StoredUser(user_id))
+    return traces
 
 
 async def columns_with(app: Application, texts: Collection[str]) -> dict[str, set[str]]:
@@ -130,13 +152,16 @@ async def columns_with(app: Application, texts: Collection[str]) -> dict[str, se
     return found
 
 
-async def removed(settings: Settings, person: Person) -> int:
-    return await to_thread.run_sync(remove_emails, Path(str(settings.mail_folder)), person)
+def folder_of(settings: Settings) -> Path:
+    """Return where e-mails are kept."""
+    folder = mail_folder(settings)
+    assert folder
+    return folder
 
 
 async def files_with(settings: Settings, *texts: str) -> int:
     """Count the kept e-mails with one of the texts in it."""
-    files = [file async for file in anyio.Path(str(settings.mail_folder)).glob("*/*")]
+    files = [file async for file in anyio.Path(folder_of(settings)).glob("*/*")]
     kept = [(await file.read_text("utf-8")).casefold() for file in files]
     return sum(any(text in email for text in texts) for email in kept)
 
@@ -156,9 +181,9 @@ async def test_neither_name_nor_address_is_left_anywhere(
     assert hers
     assert his
 
-    person = await find_person(app.database, ANNA.user_id)
+    person = await found_of(app)
     await erased(app)
-    assert await removed(each_settings, person) == hers
+    assert await remove_kept(each_settings, person) == hers
 
     assert await columns_with(app, SECRETS) == LEFT
     assert await files_with(each_settings, *SECRETS) == 0
@@ -193,7 +218,7 @@ def _is_text(column: sa.Column[Any]) -> bool:
 
 
 def test_every_text_in_an_event_was_looked_at() -> None:
-    """A new field is erased, or is not about a person: an import names its lines only."""
+    """A new field is erased, or is not about a person; that of an import is a list."""
     texts = {
         name
         for event in CODEC.events.values()
@@ -225,9 +250,9 @@ async def test_ids_and_times_stay_and_repeating_it_changes_nothing(app: Applicat
 async def test_nothing_is_sent_to_her_any_more(app: Application, each_settings: Settings) -> None:
     """E-mails that are scheduled, parked, or failing are discarded, and say why; Ivan's are not."""
     emails = {"send_coupon_reminder", "send_change_notice", "send_welcome_email"}
-    hers = await find_person(app.database, ANNA.user_id)
+    hers, outstanding = await look_for(app.database, StoredUser(ANNA.user_id))
 
-    assert await erased(app) == hers.outstanding - 1 == len(emails)  # her coupon will expire
+    assert await erased(app) == outstanding - 1 == len(emails)  # her coupon will expire
 
     stored = await stored_deliveries(app)
     ended = {key: row for key, row in stored.items() if row.discarded_at}
@@ -284,9 +309,9 @@ async def test_a_user_who_has_her_old_address_now_is_left_alone(
     """Addresses are given to others: her e-mails are found by her events."""
     await app.bus.handle(a_registration(name="Other", email=OLD))
 
-    person = await find_person(app.database, ANNA.user_id)
+    person = await found_of(app)
     await erased(app)
-    await removed(each_settings, person)
+    await remove_kept(each_settings, person)
 
     found = await columns_with(app, [OLD.casefold()])
     assert found == LEFT | {
@@ -305,20 +330,35 @@ async def test_kept_emails_are_found_without_their_events(
     pruned = (sa.delete(each) for each in (tables.failures, tables.deliveries, tables.events))
     await change(app, *pruned)
 
-    person = await find_person(app.database, ANNA.user_id)
-    another = anyio.Path(str(each_settings.mail_folder), "new", "another")
+    person = await found_of(app)
+    another = anyio.Path(folder_of(each_settings), "new", "another")
     await another.write_text(f"To: {NEW}\n\nHello\n")
 
     hers = await files_with(each_settings, OLD.casefold(), NEW)
-    assert await removed(each_settings, person) == hers > 1
+    assert await remove_kept(each_settings, person) == hers > 1
     assert await files_with(each_settings, *SECRETS) == 0
     assert await files_with(each_settings, "ivan@example.com")
+
+
+async def test_an_import_of_an_earlier_version_quotes_nobody_any_more(app: Application) -> None:
+    """It lists the rows that were refused, and nobody can tell whom their reasons are about."""
+    reason = f"e-mail address '{OLD} {NEW}' is not of the form name@example.com"
+    refused = (RefusedRow(line=7, reason=reason),)
+    event = UsersImported(import_id=(of := a_user_id()), registered=2, refused=refused)
+    async with testing.unit_of_work(app) as uow:
+        uow.record(event, subject=of)
+
+    await erased(app)
+
+    data = sa.select(tables.events.c.data).where(tables.events.c.subject == str(of))
+    [(text,)] = await rows(app, data)
+    assert CODEC.read("users_imported", 1, text, UsersImported) == replace(event, refused=())
 
 
 async def test_a_wrong_id_is_refused(app: Application) -> None:
     """It is no silent success."""
     with pytest.raises(UserNotFound):
-        await find_person(app.database, a_user_id())
+        await found_of(app, a_user_id())
     with pytest.raises(UserNotFound):
         await erased(app, a_user_id())
 
@@ -356,14 +396,13 @@ async def test_the_sum_of_a_command_that_was_repeated_is_erased(app: Application
 
 async def test_an_erasure_says_whom_it_has_found(app: Application) -> None:
     """Not whom somebody had found before: her address and her events may be others by then."""
-    before = await find_person(app.database, ANNA.user_id)
+    before = await found_of(app)
     await app.bus.handle(a_change(ANNA, new_email="newest@example.net"))
 
-    effects = handlers_with_effects(app)
-    person, _ = await erase(app.database, ANNA.user_id, effects, FOR_ANNA)
+    [_, traces], _ = await erased_with(app, StoredUser(ANNA.user_id))
 
-    assert {*person.addresses} - {*before.addresses} == {"newest@example.net"}
-    assert {*person.event_ids} > {*before.event_ids}
+    assert {*traces.own} - {*before.own} == {"newest@example.net"}
+    assert {*traces.event_ids} > {*before.event_ids}
 
 
 @pytest.mark.parametrize("spelling", ["ÜMIT@пример.рф", "ümit@ПРИМЕР.РФ", "u\u0308mit@пример.рф"])
@@ -384,7 +423,7 @@ async def test_an_address_in_an_id_is_found_however_it_is_spelled(
 async def test_the_page_reads_again_what_was_erased(app: Application) -> None:
     """It goes by the tokens of deliveries, also of those that are done."""
     before = await stored_deliveries(app)
-    hers = await find_person(app.database, ANNA.user_id)
+    hers = await found_of(app)
 
     await erased(app)
 

@@ -10,7 +10,7 @@ from aftercommit.extensions.operations.retention import prune
 
 from allocation.adapters import orm
 from allocation.domain.events import UserId
-from allocation.rebuild_users import rebuild
+from allocation.entrypoints.rebuild_users import rebuild
 from tests.builders import a_batch, a_change, a_registration
 from tests.looking import change, rows
 

@@ -10,10 +10,11 @@ from allocation import views
 from allocation.adapters import orm
 from allocation.domain.aggregate import Aggregate
 from allocation.domain.coupons import CouponAlreadyAllocated, CouponCode
+from allocation.domain.events import CouponDenied
 from allocation.domain.users import EmailAlreadyRegistered, User, UserNotFound
 from allocation.domain.values import EmailAddress
 from allocation.service_layer.unit_of_work import UnitOfWork
-from tests.builders import TODAY, a_coupon_batch, a_user, a_user_id
+from tests.builders import TODAY, a_coupon_batch, a_registration, a_user, a_user_id
 from tests.looking import coupons_left, rows
 
 pytestmark = pytest.mark.anyio
@@ -32,6 +33,7 @@ async def store(app: Application, *aggregates: Aggregate) -> None:
 async def allocate(app: Application, user: User, token: str = "1") -> CouponCode:
     async with a_uow(app) as uow:
         batch = await uow.coupon_batches.next_available()
+        assert batch
         batch.allocate(user.id, token=token, today=TODAY)
         return CouponCode(f"{batch.reference}-{token}")
 
@@ -91,6 +93,16 @@ async def test_no_user_can_have_two_coupons(each_app: Application) -> None:
         await allocate(each_app, user, "2")
 
     assert await coupons_left(each_app) == {"A": 0, "WELCOME": 10}
+
+
+async def test_without_any_batch_none_is_available_and_the_event_says_so(
+    each_app: Application,
+) -> None:
+    """Other services read what a denied coupon is about: a batch, or NONE."""
+    report = await each_app.bus.handle(a_registration())
+
+    denied = {each.subject for each in report.events if isinstance(each.event, CouponDenied)}
+    assert denied == {"NONE"}
 
 
 async def test_queries_find_whom_to_write_to(each_app: Application) -> None:

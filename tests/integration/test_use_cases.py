@@ -5,6 +5,7 @@ The bus and the database are the real ones; only the e-mails are not sent.
 
 import pytest
 from aftercommit import Application, testing
+from aftercommit.extensions.smtp.exceptions import AddressUndeliverable
 
 from allocation.adapters import orm
 from allocation.domain.coupons import (
@@ -14,7 +15,6 @@ from allocation.domain.coupons import (
 )
 from allocation.domain.events import CouponDenied, EmailBounced, EmailChanged, UserRegistered
 from allocation.domain.users import EmailAlreadyRegistered, UserAlreadyRegistered
-from allocation.service_layer.ports import AddressUndeliverable
 from tests.builders import a_batch, a_change, a_redemption, a_registration
 from tests.email_senders import RecordingEmailSender
 from tests.looking import code_of, count, coupons_left, rows, types, users

@@ -32,15 +32,11 @@ class MemoryCouponBatches(CouponBatches):
 
     _store: MemoryStore
 
-    async def next_available(self) -> CouponBatch:
+    async def next_available(self) -> CouponBatch | None:
         all_batches = self._store.load_all(CouponBatch, lambda batch: True)
         if available := [batch for batch in all_batches if batch.remaining]:
             return min(available, key=lambda batch: str(batch.reference))
-        return max(all_batches, key=_last_reported, default=None) or self._none()
-
-    def _none(self) -> CouponBatch:
-        self._store.seen.append(none := CouponBatch.empty())
-        return none
+        return max(all_batches, key=_last_reported, default=None)
 
 
 def _last_reported(batch: CouponBatch) -> tuple[bool, date]:

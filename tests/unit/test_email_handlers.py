@@ -2,7 +2,9 @@
 
 import pytest
 from aftercommit import IdempotencyKey
+from aftercommit.extensions.smtp.exceptions import AddressUndeliverable
 
+from allocation.adapters.user_mailer import BounceReportingMailer
 from allocation.domain.commands import RecordBounce
 from allocation.domain.events import (
     CouponAllocated,
@@ -19,8 +21,7 @@ from allocation.service_layer.handlers import (
     send_coupon_reminder,
     send_welcome_email,
 )
-from allocation.service_layer.ports import AddressUndeliverable
-from allocation.service_layer.user_mailer import UserMailer
+from allocation.service_layer.ports import UserMailer
 from tests.builders import a_user_id
 from tests.email_senders import RecordingEmailSender
 
@@ -41,7 +42,7 @@ def mailing(emails: Emails, *undeliverable: str) -> UserMailer:
     async def is_undeliverable(address: str) -> bool:
         return address in undeliverable
 
-    return UserMailer(emails, is_undeliverable)
+    return BounceReportingMailer(emails, is_undeliverable)
 
 
 async def find_contact(user_id: UserId) -> str:

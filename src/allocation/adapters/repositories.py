@@ -40,22 +40,18 @@ class SqlAlchemyCouponBatches(CouponBatches):
         await self._write_changes()
         return await self._store.load(_one_batch(), {"reference": reference})
 
-    async def next_available(self) -> CouponBatch:
+    async def next_available(self) -> CouponBatch | None:
         await self._write_changes()
         load = self._store.load
         batch = await load(_first_available())
         while batch is None and (await self._store.execute(_IS_ANY_AVAILABLE)).scalar_one():
             batch = await load(_first_available())  # somebody took the last one while we waited
-        return batch or await load(_first_unreported()) or self._none()
+        return batch or await load(_first_unreported())
 
     async def _write_changes(self) -> None:
         """Let the queries, which load what is stored, see what this unit of work has changed."""
         if self._store.seen:
             await self._store.flush()
-
-    def _none(self) -> CouponBatch:
-        self._store.seen.append(none := CouponBatch.empty())
-        return none
 
 
 _IS_ANY_AVAILABLE = sa.select(sa.exists().where(orm.coupon_batches.c.remaining > 0))

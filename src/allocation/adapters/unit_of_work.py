@@ -7,7 +7,7 @@ from aftercommit import Refusals, Transaction
 from allocation.adapters import repositories
 from allocation.domain.coupons import Coupon, CouponAlreadyAllocated
 from allocation.domain.users import EmailAlreadyRegistered, User
-from allocation.service_layer.unit_of_work import EventOfMany, UnitOfWork
+from allocation.service_layer.unit_of_work import UnitOfWork
 
 
 class SqlAlchemyUnitOfWork(UnitOfWork):
@@ -34,9 +34,8 @@ class SqlAlchemyUnitOfWork(UnitOfWork):
         since it finds the address known.
         """
         meanings: dict[str, Exception] = {}
-        of_many = any(isinstance(entity, EventOfMany) for entity in seen)
         match [entity for entity in seen if isinstance(entity, User)]:
-            case [user] if not of_many:
+            case [user]:
                 meanings["uq_users_email_key"] = EmailAlreadyRegistered(user.email)
         match [entity for entity in seen if isinstance(entity, Coupon)]:
             case [coupon]:

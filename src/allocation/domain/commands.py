@@ -27,6 +27,16 @@ class RegisterUser(Command):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ImportUsers(Command):
+    """Register all users of a list, or nobody. A user is recognized by the address.
+
+    So repeating an import, with other ids, changes nothing.
+    """
+
+    users: tuple[RegisterUser, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ChangeEmail(Command):
     """Give a user another e-mail address."""
 

@@ -117,11 +117,6 @@ class CouponBatch(Aggregate):
         """Make a new batch, of which nothing is allocated yet."""
         return cls(reference, quantity.value)
 
-    @classmethod
-    def empty(cls) -> "CouponBatch":
-        """Make the batch to allocate from when there never was one: it refuses everybody."""
-        return cls(BatchReference("NONE"), 0)
-
     @property
     def subject(self) -> str:
         return str(self.reference)
@@ -158,10 +153,10 @@ class CouponBatch(Aggregate):
         self.remaining += 1
 
     def _refuse(self, user_id: UserId, today: date) -> None:
-        """Record CouponDenied and, once a day of a batch that there is, CouponBatchExhausted."""
+        """Record CouponDenied and, once a day, CouponBatchExhausted."""
         self.record(events.CouponDenied(user_id=user_id))
         last = self.exhaustion_notified_on
-        if self.quantity and (last is None or last < today):
+        if last is None or last < today:
             self.exhaustion_notified_on = today
             self.record(events.CouponBatchExhausted(batch_reference=str(self.reference)))
 

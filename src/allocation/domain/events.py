@@ -27,6 +27,23 @@ class UserRegistered(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RefusedRow:
+    """A row of a list of users that registered nobody, and why."""
+
+    line: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UsersImported(Event):
+    """Some users of a list were registered. Nobody records it any more; stored ones are read."""
+
+    import_id: UUID
+    registered: int
+    refused: tuple[RefusedRow, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EmailChanged(Event):
     """A user has another e-mail address now."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING
 
 from aftercommit import App, command_line
@@ -14,22 +13,18 @@ if TYPE_CHECKING:
 
     from allocation.config import Settings
 
-logger = logging.getLogger(__name__)
-
-
-def warn_operators(settings: Settings, *, delivers: bool) -> None:
-    """Log where e-mails stay, if they are to be sent and are not."""
-    if delivers and settings.mail_folder:
-        logger.warning("e-mails are not sent, but kept in %s", settings.mail_folder)
-
 
 def reporter(settings: Settings) -> Observer:
     """Return what prints on the console what happens."""
     import click
+    from aftercommit.extensions.console_reporter import ConsoleReporter
+    from aftercommit.extensions.smtp.settings import mail_folder
 
-    from allocation.entrypoints.console_reporter import ConsoleReporter
+    from allocation.entrypoints.console_lines import MESSAGES
 
-    return ConsoleReporter(click.echo, settings.mail_folder)
+    folder = mail_folder(settings)
+    words = {"sent": "" if folder else " sent", "kept": f" kept in {folder}" if folder else ""}
+    return ConsoleReporter(click.echo, MESSAGES, application=APP.name, words=words)
 
 
 APP: App[Settings] = App(
@@ -42,13 +37,8 @@ APP: App[Settings] = App(
     open="allocation.bootstrap:bootstrap",
     database_url="sqlite:///allocation.db",
     reporter=reporter,
-    warn_operators=warn_operators,
     extensions=EXTENSIONS,
     page_scripts=["/register-form.js"],
-    options={
-        "--mail-url": "Where e-mails go: maildir:FOLDER or smtp://user:password@host:port or"
-        " smtps://user:password@host:port. Default: allocation-mail, beside the SQLite file"
-    },
     commands={
         "Use": {
             "allocation.entrypoints.users:register_user": (
@@ -66,15 +56,13 @@ APP: App[Settings] = App(
                 "List the coupon batches, and how many coupons are left."
             ),
             "allocation.entrypoints.demo:demo": "Execute some commands in a temporary database.",
-            "allocation.user_import.command_line:import_users": (
-                "Register the users of a CSV file."
-            ),
+            "allocation.entrypoints.users:import_users": ("Register the users of a CSV file."),
         },
         "Maintain": {
-            "allocation.rebuild_users:rebuild_users": (
+            "allocation.entrypoints.rebuild_users:rebuild_users": (
                 "Rebuild the list of users from the stored users."
             ),
-            "allocation.erase_user.command_line:erase_user": (
+            "allocation.entrypoints.erase_user:erase_user": (
                 "Erase the name and all addresses of a user, for good."
             ),
         },

@@ -1,6 +1,5 @@
 """The first thing to run: some commands, in a database of their own."""
 
-from dataclasses import replace
 from tempfile import TemporaryDirectory
 from uuid import uuid4
 
@@ -21,9 +20,11 @@ def demo(cli: CommandLine[Settings]) -> None:
     Show what happens, and remove the database.
     """
     with TemporaryDirectory(prefix="allocation-demo-") as folder:
-        url = f"sqlite:///{folder}/demo.db"
-        settings = replace(cli.load_settings(), database_url=url, mail_url=None)
-        cli.run(settings, _run_demo, delivers=True)
+        own = {
+            "database_url": f"sqlite:///{folder}/demo.db",
+            "mail_url": f"maildir:{folder}/demo-mail",
+        }
+        cli.run(cli.load_settings(**own), _run_demo, delivers=True)
 
 
 async def _run_demo(application: Application) -> None:

@@ -1,22 +1,30 @@
 """The commands about users and their coupons: what the application is for."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from uuid import UUID, uuid4
 
 import click
 from aftercommit import Application, CommandLine, CommitOutcomeUnknown, ConnectionLost
+from aftercommit.extensions.operations.importing import import_csv
 from aftercommit.terminal.escaping import escape_controls
 from aftercommit.terminal.printing import json_line, print_all
 
 from allocation import views
 from allocation.adapters.orm import UserRow
 from allocation.config import Settings
-from allocation.domain.commands import AddCouponBatch, ChangeEmail, RedeemCoupon, RegisterUser
+from allocation.domain.commands import (
+    AddCouponBatch,
+    ChangeEmail,
+    ImportUsers,
+    RedeemCoupon,
+    RegisterUser,
+)
 from allocation.domain.coupons import BatchReference, CouponCode, Quantity
-from allocation.domain.events import UserId
+from allocation.domain.events import UserId, UserRegistered
 from allocation.domain.values import EmailAddress, PersonName
 
 commands = click.Group()
@@ -40,6 +48,39 @@ def register_user(cli: CommandLine[Settings], name: str, email: str, user_id: UU
     )
     with _with_repeat_hint(f"--user-id {command.user_id}"):
         cli.handle(command)
+
+
+@commands.command()
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option(
+    "--dispatch",
+    type=click.Choice(["inline", "worker"]),
+    help="Who runs the handlers of the events: this command, or workers. Default: worker",
+)
+@click.pass_obj
+def import_users(cli: CommandLine[Settings], file: Path, dispatch: str | None) -> None:
+    """Register the users of a CSV file.
+
+    It has the columns name,email. Running the command again imports only what is missing.
+    """
+    import_csv(
+        cli,
+        file,
+        columns=["name", "email"],
+        read=_registration,
+        command=lambda users: ImportUsers(users=tuple(users)),
+        imported=UserRegistered,
+        dispatch=dispatch,
+    )
+
+
+def _registration(cells: Mapping[str, str]) -> RegisterUser:
+    """Return the command for a row of a list of users. The id is new: nobody could take it before.
+
+    :raises InvalidInput: if the name or the address is not acceptable
+    """
+    name, email = PersonName(cells["name"]).value, EmailAddress(cells["email"]).value
+    return RegisterUser(user_id=UserId(uuid4()), name=name, email=email)
 
 
 @commands.command()

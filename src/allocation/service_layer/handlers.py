@@ -21,11 +21,15 @@ from allocation.domain.coupons import BatchReference, CouponBatch, CouponCode, Q
 from allocation.domain.users import User
 from allocation.domain.values import EmailAddress, PersonName
 from allocation.service_layer import emails
-from allocation.service_layer.ports import EmailSender, FindContact, FindCouponHolder
+from allocation.service_layer.ports import (
+    EmailSender,
+    FindContact,
+    FindCouponHolder,
+    UserMailer,
+)
 from allocation.service_layer.unit_of_work import UnitOfWork
-from allocation.service_layer.user_mailer import UserMailer
-from allocation.user_import.handler import import_users
-from allocation.user_import.model import ImportUsers, UsersImported
+
+NO_BATCH = "NONE"  # what a denied coupon is about, where there never was a batch
 
 
 async def register_user(command: commands.RegisterUser, uow: UnitOfWork) -> None:
@@ -36,6 +40,19 @@ async def register_user(command: commands.RegisterUser, uow: UnitOfWork) -> None
         uow.users.add(User.register(command.user_id, name, email))
     else:
         user.ensure_same_registration(name, email)
+
+
+async def import_users(command: commands.ImportUsers, uow: UnitOfWork) -> None:
+    """Register all users of a list, or nobody; those who exist with the same name stay as is."""
+    listed = [(row.user_id, PersonName(row.name), EmailAddress(row.email)) for row in command.users]
+    listed.sort(key=lambda row: row[-1].key)  # an order in which no two imports block each other
+    users = {**await uow.users.find_by_email([email for *_, email in listed])}
+    for user_id, name, email in listed:
+        if email in users:
+            users[email].ensure_same_registration(name, email)
+        else:
+            users[email] = User.register(user_id, name, email)
+            uow.users.add(users[email])
 
 
 async def change_email(command: commands.ChangeEmail, uow: UnitOfWork) -> None:
@@ -87,7 +104,10 @@ async def allocate_welcome_coupon(
 ) -> None:
     """Give the new user a coupon, if one is left."""
     batch = await uow.coupon_batches.next_available()
-    batch.allocate(event.user_id, token=new_token(), today=now().date())
+    if batch is None:
+        uow.record(events.CouponDenied(user_id=event.user_id), subject=NO_BATCH)
+    else:
+        batch.allocate(event.user_id, token=new_token(), today=now().date())
 
 
 async def refresh_user_view(
@@ -161,7 +181,7 @@ async def notify_marketing(
 HANDLERS: Handlers[commands.Command, events.Event] = Handlers(
     commands=[
         on(commands.RegisterUser, register_user),
-        on(ImportUsers, import_users),
+        on(commands.ImportUsers, import_users),
         on(commands.ChangeEmail, change_email),
         on(commands.RecordBounce, record_bounce),
         on(commands.AddCouponBatch, add_coupon_batch),
@@ -176,7 +196,7 @@ HANDLERS: Handlers[commands.Command, events.Event] = Handlers(
             refresh_user_view,
             Ordered(PUBLISH),
         ),
-        on(UsersImported),
+        on(events.UsersImported),
         on(events.EmailChanged, send_change_notice, refresh_user_view, Ordered(PUBLISH)),
         on(events.EmailBounced, refresh_user_view, Ordered(PUBLISH)),
         # a coupon's code is money: not public

@@ -8,8 +8,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Protocol
 
-from aftercommit import AggregateStore, IdempotencyKey, Refused, Repository
+from aftercommit import AggregateStore, IdempotencyKey, Repository
 
+from allocation.domain.commands import RecordBounce
 from allocation.domain.coupons import BatchReference, CouponBatch, CouponBatchNotFound
 from allocation.domain.events import UserId
 from allocation.domain.users import User, UserNotFound
@@ -38,11 +39,11 @@ class CouponBatches(Repository[CouponBatch, BatchReference], ABC):
         super().__init__(store, CouponBatch, CouponBatchNotFound)
 
     @abstractmethod
-    async def next_available(self) -> CouponBatch:
+    async def next_available(self) -> CouponBatch | None:
         """Return the first batch, by reference, that has coupons left; else an exhausted one.
 
         Of the exhausted ones, it is one that has not been reported; else the one that was reported
-        last.
+        last. None if there never was a batch.
         """
 
 
@@ -70,19 +71,27 @@ class EmailSender(Protocol):
         """Hand the e-mail to a mail server. A repetition carries the same key.
 
         :raises Unavailable: only if the server is away: that is tried again until it is back
-        :raises AddressUndeliverable: if there is no such address
+        :raises Refused: if it will never accept the e-mail, as if there is no such address
         :raises Exception: whatever else went wrong; the delivery is tried again, and parked then
         """
 
 
-class AddressUndeliverable(Refused):
-    """The mail server says that there is no such e-mail address, so nothing can ever be sent to it.
+class UserMailer(Protocol):
+    """E-mail to users, and what a mail server answers.
 
-    Raised by `EmailSender.send`.
+    A handler has to *return* what `send` returns: `await user_mail.send(…)` alone would lose the
+    answer. So it is annotated with `RecordBounce | None`: a test sees to that, and mypy to the
+    `return`.
     """
 
-    def __init__(self) -> None:
-        super().__init__("the mail server says that there is no such e-mail address")
+    async def send(
+        self, email: Email, user_id: UserId, idempotency_key: IdempotencyKey
+    ) -> RecordBounce | None:
+        """Send an e-mail; if there is no such address, return what the handler has to return.
+
+        If that is known already, or can be seen, nothing is sent. For what is raised otherwise, see
+        `EmailSender`.
+        """
 
 
 FindContact = Callable[[UserId], Awaitable[str]]

@@ -5,23 +5,9 @@ The engine opens the transaction for each attempt, and commits it when the handl
 
 from aftercommit import AggregateStore, Repository
 
-from allocation.domain.aggregate import Aggregate
 from allocation.domain.coupons import Coupon, CouponNotFound
 from allocation.domain.events import Event
 from allocation.service_layer import ports
-
-
-class EventOfMany(Aggregate):
-    """Stands for the aggregates that one event is about, and is not stored itself."""
-
-    def __init__(self, event: Event, subject: object) -> None:
-        self._subject = str(subject)
-        self.record(event)
-
-    @property
-    def subject(self) -> str:
-        """What the event is about."""
-        return self._subject
 
 
 class UnitOfWork:
@@ -44,5 +30,5 @@ class UnitOfWork:
         self.user_view = user_view
 
     def record(self, event: Event, *, subject: object) -> None:
-        """Record an event about many aggregates, of which none can record it."""
-        self._store.seen.append(EventOfMany(event, subject))
+        """Record an event that no aggregate can record; `subject` is what it is about."""
+        self._store.record(event, subject=subject)

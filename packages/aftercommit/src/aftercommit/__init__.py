@@ -30,7 +30,7 @@ _NAMES = {
     "process.app": ["App"],
     "cli.command_line": ["CommandLine"],
     "process.application": ["Application"],
-    "process.assembly": ["open_application", "open_resources"],
+    "process.assembly": ["open_application"],
     "cli.command_group": ["command_line"],
     "process.parts": ["Extension", "Parts"],
     "settings": ["EngineSettings", "Seconds"],

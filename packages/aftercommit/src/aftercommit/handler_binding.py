@@ -53,10 +53,8 @@ class Dependencies:
     :raises WiringError: if a name is given twice, or if a constant may have an effect
 
     >>> from aftercommit import Dependencies
-    >>> from shop.adapters.maildir import MaildirEmailSender
-    >>> from pathlib import Path
     >>> dependencies = Dependencies(
-    ...     effect_ports={"emails": MaildirEmailSender(Path("mails"))},
+    ...     effect_ports={"emails": None},  # not here: handlers that ask for it do not run
     ...     queries={},
     ...     constants={"shop_name": "Lamps and more"},
     ... )

@@ -57,6 +57,9 @@ class AggregateStore(Protocol):
     def add(self, entity: object) -> None:
         """Store a new object with the commit."""
 
+    def record(self, event: object, *, subject: object) -> None:
+        """Store an event that no aggregate has, with the commit; `subject` is what it is about."""
+
     async def get(self, entity: type[T], key: object) -> T | None:
         """Return the object with this key, or None."""
 

@@ -32,7 +32,7 @@ IN_FULL = (
     "aftercommit_tests/new_project/processes/test_next_version",
     "aftercommit_tests/test_transactions",
     "aftercommit_tests/test_sqlite",
-    "tests/integration/smtp/test_sessions",
+    "aftercommit_tests/extensions/smtp/test_sessions",
     "packages/sqlalchemy-anyio/",
     *(
         f"aftercommit_tests/test_{subject}."

@@ -8,7 +8,7 @@ from aftercommit import AggregateStore
 from aftercommit.testing import MemoryStore
 
 from aftercommit_tests.builders import a_thing, a_thing_id
-from aftercommit_tests.things.domain import Thing, ThingMade, ThingPolished
+from aftercommit_tests.things.domain import Thing, ThingBroken, ThingMade, ThingPolished
 from aftercommit_tests.world import World
 
 NewStore = Callable[[], AbstractAsyncContextManager[AggregateStore]]
@@ -97,15 +97,17 @@ class TestInDatabase(StoreContract):
 
 
 def test_the_events_are_those_that_a_commit_would_store() -> None:
-    """Of what was seen, and of what was made through it; what is stored has had its commit."""
+    """Of none, of what was seen, and of what was made through it; what is stored was committed."""
     lamp, chair = a_thing("lamp"), a_thing("chair")
     lamp.new_parts = [chair, object()]
     store = MemoryStore({Thing: "id"}, lamp)
 
     [found] = store.load_all(Thing, lambda thing: thing.name == "lamp")
     found.polish()
+    store.record(broken := ThingBroken(thing_id=a_thing_id()), subject="nobody")
 
     assert store.pull_events() == [
+        broken,
         ThingPolished(thing_id=lamp.id, name="lamp"),
         ThingMade(thing_id=chair.id, name="chair"),
     ]

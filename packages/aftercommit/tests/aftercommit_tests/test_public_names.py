@@ -61,7 +61,6 @@ PUBLIC = {
     "new_delivery_store",
     "on",
     "open_application",
-    "open_resources",
     "open_unit_of_work",
 }
 

@@ -83,6 +83,17 @@ async def test_the_event_of_an_aggregate_behind_another_one_is_stored(world: Wor
     assert await world.things() == ["lamp"]
 
 
+async def test_an_event_that_no_aggregate_has_is_stored_too(world: World) -> None:
+    """Such as one about what is not there; it says itself what it is about."""
+    async with (unit := world.a_uow()) as uow:
+        uow.things.add(thing := a_thing("lamp"))
+        uow.transaction.record(ThingRenamed(thing_id=thing.id, name="chair"), subject=thing.id)
+
+    recorded = [(type(each.event), each.subject) for each in unit.committed.events]
+    assert recorded == [(ThingRenamed, str(thing.id)), (ThingMade, str(thing.id))]
+    assert await world.event_ids() == {each.id for each in unit.committed.events}
+
+
 @pytest.mark.parametrize("is_cancelled", [False, True])
 async def test_an_error_rolls_back(world: World, is_cancelled: bool) -> None:
     """Half a change is worse than none. No lock and no connection is held after a cancellation."""

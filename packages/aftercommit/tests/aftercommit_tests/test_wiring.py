@@ -1,7 +1,7 @@
 """The wiring: mistakes in it show when the program starts, not when a message arrives."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from operator import attrgetter
@@ -16,7 +16,10 @@ from aftercommit.handler_binding import PER_ATTEMPT, BoundHandler, Dependencies,
 from aftercommit.handler_entries import PUBLISH, Handler, Later, Ordered, Row, Unsubscribed, on
 from aftercommit.handler_table import Handlers
 from aftercommit.process.assembly import open_application
+from aftercommit.process.parts import Extension, Parts
 from aftercommit.repository import Repository
+from aftercommit.settings import EngineSettings
+from aftercommit.sql.database import Database
 from aftercommit.sql.transaction import Transaction
 
 from aftercommit_tests.builders import PLAIN, a_claim, a_command, an_envelope, table
@@ -360,6 +363,61 @@ async def test_a_unit_of_work_with_which_nobody_can_work_is_a_mistake_at_start(
     with pytest.raises(WiringError, match=complaint):
         async with open_application(APP, settings, new_uow, effect_ports={"bell": RecordingBell()}):
             pass
+
+
+class Ringing(Extension):
+    """It brings a bell, for who delivers."""
+
+    def __init__(self) -> None:
+        self.bells: list[RecordingBell] = []
+
+    def parts(self) -> Parts:
+        return Parts(name="ringing", ports={"bell": self._new_bell})
+
+    def _new_bell(self, settings: EngineSettings, *, delivers: bool) -> RecordingBell | None:
+        self.bells += [RecordingBell()] if delivers else []
+        return self.bells[-1] if delivers else None
+
+
+@pytest.fixture
+def ringing(database_url: str) -> tuple[Ringing, Callable[..., Any]]:
+    """An extension that brings a port, and what opens an application that has it."""
+    start_mappers()
+    extension, settings = Ringing(), Settings(database_url=database_url)
+    app = APP.with_parts(extensions=[*APP.extensions, extension])
+    return extension, partial(open_application, app, settings, UnitOfWork)
+
+
+async def test_handlers_may_ask_for_the_port_of_an_extension(
+    ringing: tuple[Ringing, Callable[..., Any]],
+) -> None:
+    """An entry in the list of extensions is all; who does not deliver has none."""
+    extension, opening = ringing
+    async with opening() as application:
+        report = await application.bus.handle(a_command("lamp"))
+    async with opening(delivers=False) as looking:
+        able = set(looking.bus.registry.events)
+
+    assert report.failures == []
+    assert [text for bell in extension.bells for text in bell.texts] == ["lamp", "lamp shines"]
+    assert able.isdisjoint({"announce", "praise"})
+
+
+async def test_an_application_puts_its_own_port_in_the_place_of_an_extensions_or_around_it(
+    ringing: tuple[Ringing, Callable[..., Any]],
+) -> None:
+    """A test has a double, which needs no settings; another port may be made out of it."""
+    extension, opening = ringing
+    async with opening(effect_ports={"bell": RecordingBell()}):
+        assert extension.bells == []
+
+    def around(database: Database, offered: Mapping[str, Callable[[], Any]]) -> dict[str, Any]:
+        return {"bell": offered["bell"]()}
+
+    async with opening(effect_ports=around) as application:
+        await application.bus.handle(a_command("lamp"))
+    [bell] = extension.bells
+    assert bell.texts == ["lamp", "lamp shines"]
 
 
 async def test_each_broker_is_a_handler_of_its_own(new_world: NewWorld) -> None:

@@ -1,12 +1,12 @@
-"""Puts an application together that has no wishes of its own: database, outbox, bus, publishers.
+"""Puts an application together: database, deliveries, bus, publishers, and what handlers ask for.
 
-One that has some does in its bootstrap what is done here.
+Its bootstrap calls this, and says which ports, queries and constants of its own there are.
 """
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 from anyio import Semaphore
 
@@ -26,48 +26,8 @@ from aftercommit.sql.delivery_store import new_delivery_store
 from aftercommit.sql.schema import ensure_schema
 from aftercommit.sql.unit_of_work import open_unit_of_work
 
-
-class Resources(NamedTuple):
-    """What the parts of an application have opened."""
-
-    database: Database
-    publishers: Mapping[str, Publisher]
-    instrumentation: CompositeObserver
-
-
-@asynccontextmanager
-async def open_resources(
-    app: App[Any],
-    settings: EngineSettings,
-    *,
-    observers: Sequence[Observer] = (),
-    sources: Sources = SYSTEM,
-) -> AsyncIterator[Resources]:
-    """Open what the parts of an application bring, and its database; close all of it at the end.
-
-    :raises InvalidValue: if a setting is not acceptable
-
-    >>> import anyio
-    >>> from aftercommit import open_resources
-    >>> from shop.entrypoints.app import APP
-    >>> async def main():
-    ...     async with open_resources(APP, APP.load({})) as (database, publishers, instrumentation):
-    ...         return database.application, [*publishers]
-    >>> anyio.run(main)
-    ('shop', [])
-    """
-    async with AsyncExitStack() as opened:
-        publishers, watching = dict[str, Publisher](), [*observers]
-        for parts in app.parts:
-            for publishing in parts.publishers:
-                publishers |= await opened.enter_async_context(publishing(settings))
-            for watch in parts.observers:
-                if observer := watch(settings):
-                    watching.append(opened.enter_context(observer))
-        instrumentation = CompositeObserver(watching)
-        database = await opened.enter_async_context(app.open_database(settings))
-        database.sources = sources
-        yield Resources(database, publishers, instrumentation)
+EffectPorts = Callable[[Database, Mapping[str, Callable[[], Any]]], Mapping[str, Any]]
+"""Returns the effect ports of an application: of its database, and of what makes an extension's."""
 
 
 @asynccontextmanager
@@ -77,10 +37,11 @@ async def open_application(
     new_uow: Callable[..., Any],
     *,
     handlers: Handlers[Any, Any] | None = None,
-    effect_ports: Mapping[str, Any] = NOTHING,
+    effect_ports: Mapping[str, Any] | EffectPorts = NOTHING,
     queries: Mapping[str, Callable[..., Any]] = NOTHING,
     constants: Mapping[str, Any] = NOTHING,
     observers: Sequence[Observer] = (),
+    delivers: bool = True,
     open_uow: Callable[..., AbstractAsyncContextManager[Any]] = open_unit_of_work,
     transaction: str = "uow",
     beside_others: bool = False,
@@ -89,39 +50,44 @@ async def open_application(
     """Open everything the settings ask for, and close it at the end, also when cancelled.
 
     `new_uow` makes the unit of work of a transaction. For what handlers may ask see
-    `Dependencies`; each query is given the database first. For `beside_others` see `ensure_schema`.
-    A test has `sources` of its own.
+    `Dependencies`; each query is given the database first. Effect ports go before those of
+    extensions that have the same name. For `beside_others` see `ensure_schema`. A test has
+    `sources` of its own.
 
     :raises InvalidValue: if a setting is not acceptable
     :raises WiringError: if a handler cannot work: it asks for what nobody provides, say
     :raises Unavailable: if the database cannot be used as it is
 
-    >>> import anyio, pathlib
+    >>> import anyio
     >>> from aftercommit import open_application
     >>> from shop import views
-    >>> from shop.adapters.maildir import MaildirEmailSender
     >>> from shop.adapters.unit_of_work import SqlAlchemyUnitOfWork
     >>> from shop.entrypoints.app import APP
-    >>> ports = {"emails": MaildirEmailSender(pathlib.Path("mails"))}
     >>> queries = {"is_cancelled": views.is_cancelled}
     >>> async def main():
-    ...     opening = open_application(
-    ...         APP, APP.load({}), SqlAlchemyUnitOfWork, effect_ports=ports, queries=queries
-    ...     )
-    ...     async with opening as application:
-    ...         return len(application.handlers)
+    ...     settings = APP.load({})
+    ...     async with open_application(APP, settings, SqlAlchemyUnitOfWork, queries=queries) as it:
+    ...         return len(it.handlers)
     >>> anyio.run(main)
     4
     """
-    opening = open_resources(app, settings, observers=observers, sources=sources)
-    async with opening as (database, publishers, instrumentation):
-        port = instrumentation.port
+    async with AsyncExitStack() as opened:
+        publishers, instrumentation = await _open_parts(opened, app, settings, observers)
+        database = await opened.enter_async_context(app.open_database(settings))
+        database.sources, port = sources, instrumentation.port
+        offered = {
+            name: partial(make, settings, delivers=delivers)
+            for each in app.parts
+            for name, make in each.ports.items()
+        }
+        own = effect_ports(database, offered) if callable(effect_ports) else effect_ports
+        ports = {name: make() for name, make in offered.items() if name not in own} | {**own}
         to_publish = {name: port(name, publisher) for name, publisher in publishers.items()}
         table = (handlers or app.handlers()).publishing_to(to_publish)
         dependencies = Dependencies(
             effect_ports={
                 name: None if value is None else port(name, value)  # what is empty is not false
-                for name, value in effect_ports.items()
+                for name, value in ports.items()
             },
             queries={name: partial(query, database) for name, query in queries.items()},
             constants=constants,
@@ -150,3 +116,17 @@ async def open_application(
         projections = [projection.__name__ for projection in table.projections]
         names = {name: name for name in table.by_name()} | dict(table.renamed)
         yield Application(bus, database, publishers, names, projections)
+
+
+async def _open_parts(
+    opened: AsyncExitStack, app: App[Any], settings: EngineSettings, observers: Sequence[Observer]
+) -> tuple[Mapping[str, Publisher], CompositeObserver]:
+    """Open the publishers and observers that the parts of an application bring."""
+    publishers, watching = dict[str, Publisher](), [*observers]
+    for parts in app.parts:
+        for publishing in parts.publishers:
+            publishers |= await opened.enter_async_context(publishing(settings))
+        for watch in parts.observers:
+            if observer := watch(settings):
+                watching.append(opened.enter_context(observer))
+    return publishers, CompositeObserver(watching)

@@ -64,6 +64,11 @@ class Parts:
     log_formats: Mapping[str, Callable[[], logging.Formatter]] = field(default_factory=dict)
     databases: Mapping[str, Callable[[], type[DatabaseBackend]]] = field(default_factory=dict)
     """By the scheme of their URLs."""
+    ports: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
+    """Ports with an external effect, by the name by which handlers ask for one.
+
+    `make(settings, delivers=…)` makes it, or returns None; `delivers` says if handlers run here.
+    """
     publishers: Sequence[
         Callable[[EngineSettings], AbstractAsyncContextManager[Mapping[str, Publisher]]]
     ] = ()

@@ -59,6 +59,7 @@ class Transaction:
         self.guard: HandlerGuard | None = None  # of the handler that uses the connection
         self.new_id = new_id  # for rows that the engine or an application adds
         self.seen: list[object] = []  # was added or loaded; the session forgets what is unchanged
+        self.recorded: list[tuple[object, str]] = []  # events that no aggregate has, and subjects
         self.has_written = False
         self.refusals: Callable[[Sequence[object]], Refusals] = lambda seen: {}
         self._backend, self._no_timeout = backend, False
@@ -81,6 +82,10 @@ class Transaction:
         """Store a new entity with the commit."""
         self._objects().add(entity)
         self.seen.append(entity)
+
+    def record(self, event: object, *, subject: object) -> None:
+        """Store an event that no aggregate has, with the commit; `subject` is what it is about."""
+        self.recorded.append((event, str(subject)))
 
     def notify_workers(self) -> None:
         """Let workers know, when this is committed, that deliveries are due."""

@@ -121,8 +121,8 @@ class SqlAlchemyUnitOfWorkScope:
 
 
 def _recorded(transaction: Transaction) -> Iterator[tuple[object, str]]:
-    """Take the events of the aggregates that were added or loaded, each with its subject."""
-    found = list[tuple[int, object, str]]()
+    """Take what was recorded, also by the aggregates added or loaded, each with its subject."""
+    found = [(0, event, subject) for event, subject in transaction.recorded]
     for entity in transaction.seen:  # it grows on the way, also by what is reached through another
         if is_aggregate(entity):
             for part in entity.new_parts:

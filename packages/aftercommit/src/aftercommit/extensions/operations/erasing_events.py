@@ -107,9 +107,9 @@ def _of(some: Iterable[StoredEvent]) -> sa.ColumnElement[bool]:
 
 
 async def redact_events(
-    transaction: Transaction, some: Sequence[StoredEvent], texts: Mapping[str, str], *, reason: str
+    transaction: Transaction, some: Sequence[StoredEvent], texts: Mapping[str, Any], *, reason: str
 ) -> None:
-    """Replace fields of events by these texts, and all that may quote what the fields have said.
+    """Replace fields of events by these values, and all that may quote what the fields have said.
 
     These are errors of handlers, except `reason`, and sums over what commands have said: those that
     have caused the events, and all of which there is no event. Nobody can tell what these were
@@ -131,7 +131,7 @@ async def redact_events(
     await transaction.execute_dml(these.values(fingerprint=None))
 
 
-async def _redact(transaction: Transaction, event: StoredEvent, texts: Mapping[str, str]) -> None:
+async def _redact(transaction: Transaction, event: StoredEvent, texts: Mapping[str, Any]) -> None:
     data = {name: texts.get(name, value) for name, value in event.fields.items()}
     if data != event.fields:  # so that the page reads it again
         await transaction.execute_dml(event_redacted().update(deliveries.c.event_id == event.id))

@@ -25,7 +25,8 @@ TOKEN = "the-token-of-the-operator"
 async def client(app: App[Any], settings: EngineSettings) -> AsyncIterator[httpx.AsyncClient]:
     """Anybody, who asks the service. What a request causes is left to workers."""
     web = WebSettings(operator_token=TOKEN)
-    settings = replace(settings, dispatch="worker", of_extensions=(web,))
+    of_extensions = (web, *settings.of_extensions)  # the first of a class counts
+    settings = replace(settings, dispatch="worker", of_extensions=of_extensions)
     async with (
         app.open(settings) as application,
         http_client(app, settings, application) as client,

@@ -9,8 +9,8 @@ from aftercommit_tests.new_project.processes import run
 
 HANDLERS = "service_layer/handlers.py"
 ORDERS, ORM = "domain/orders.py", "adapters/orm.py"
-SEND = 'await emails.send(event.email, "Your order"'
-TO_ANOTHER = 'await emails.send("a@b.c", "", "", idempotency_key=idempotency_key)'
+SEND = "await emails.send(email,"
+TO_ANOTHER = 'await emails.send(Email("a@b.c", "", ""), idempotency_key=idempotency_key)'
 
 MISTAKES = {
     # this one stands for all that `testing.omissions` finds: see test_omissions.py

@@ -10,6 +10,7 @@ from aftercommit import App, Application, IdempotencyKey
 from shop.bootstrap import bootstrap
 from shop.config import Settings
 from shop.entrypoints.app import APP
+from shop.service_layer.handlers import Email
 
 
 @dataclass
@@ -20,14 +21,12 @@ class SentEmails:
     recipients: dict[IdempotencyKey, str] = field(default_factory=dict)
     failure: Exception | None = None
 
-    async def send(
-        self, recipient: str, subject: str, text: str, *, idempotency_key: IdempotencyKey
-    ) -> None:
+    async def send(self, email: Email, *, idempotency_key: IdempotencyKey) -> None:
         if self.failure:
             raise self.failure
-        if self.recipients.setdefault(idempotency_key, recipient) != recipient:
+        if self.recipients.setdefault(idempotency_key, email.recipient) != email.recipient:
             raise AssertionError("one key, two recipients: record an event for each of them")
-        self.subjects.append(subject)
+        self.subjects.append(email.subject)
 
 
 @pytest.fixture(scope="session")
@@ -37,9 +36,15 @@ def app() -> App[Settings]:
 
 
 @pytest.fixture
-def settings(database_url: str, tmp_path: Path) -> Settings:
+def mail(tmp_path: Path) -> Path:
+    """A folder for e-mails; it is not there yet."""
+    return tmp_path / "mail"
+
+
+@pytest.fixture
+def settings(database_url: str, mail: Path) -> Settings:
     """Settings for a new database of each kind."""
-    return Settings(database_url=database_url, mail_folder=str(tmp_path / "mail"))
+    return APP.load({"database_url": database_url, "mail_url": f"maildir:{mail}"})
 
 
 @pytest.fixture

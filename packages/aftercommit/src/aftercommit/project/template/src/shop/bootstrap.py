@@ -2,13 +2,11 @@
 
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
-from pathlib import Path
 from typing import Any
 
 from aftercommit import App, Application, Codec, Observer, message_types, open_application
 
 from shop import views
-from shop.adapters.maildir import MaildirEmailSender
 from shop.adapters.orm import start_mappers
 from shop.adapters.unit_of_work import SqlAlchemyUnitOfWork
 from shop.config import Settings
@@ -30,6 +28,8 @@ def bootstrap(
 ) -> AbstractAsyncContextManager[Application]:
     """Open everything the settings ask for, and close it at the end.
 
+    Handlers that ask for `emails` get what the extension brings, unless a test has its own.
+
     :raises InvalidValue: if a setting is not acceptable
     :raises Unavailable: if the database cannot be used as it is
     """
@@ -38,7 +38,8 @@ def bootstrap(
         app,
         settings,
         SqlAlchemyUnitOfWork,
-        effect_ports={"emails": emails or MaildirEmailSender(Path(settings.mail_folder))},
+        effect_ports={"emails": emails} if emails else {},
         queries={"is_cancelled": views.is_cancelled},
         observers=observers,
+        delivers=delivers,
     )

@@ -1,6 +1,6 @@
-"""The settings beside those of the engine.
+"""The settings beside those of the engine and its extensions.
 
-Each is an environment variable, such as SHOP_MAIL_FOLDER.
+Each is an environment variable, such as SHOP_DATABASE_URL.
 """
 
 from dataclasses import dataclass
@@ -16,4 +16,3 @@ class Settings(EngineSettings):
     application: ClassVar[str] = "shop"
 
     database_url: str = "sqlite:///shop.db"
-    mail_folder: str = "shop-mail"

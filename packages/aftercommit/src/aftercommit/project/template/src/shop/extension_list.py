@@ -5,10 +5,12 @@ from aftercommit.extensions.metrics import MetricsExtension
 from aftercommit.extensions.operations import OperationsExtension
 from aftercommit.extensions.page import PageExtension
 from aftercommit.extensions.postgresql import PostgreSQLExtension
+from aftercommit.extensions.smtp import SmtpExtension
 from aftercommit.extensions.web import WebExtension
 
 EXTENSIONS = [
     PostgreSQLExtension(),
+    SmtpExtension("emails"),
     OperationsExtension(),
     BrokersExtension("shop.entrypoints.messages"),
     MetricsExtension(),

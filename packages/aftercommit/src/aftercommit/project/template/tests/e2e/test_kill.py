@@ -12,6 +12,7 @@ SETTINGS = "SHOP_"  # those of a developer are none of a test
 QUICK = {
     "SHOP_LEASE_SECONDS": "3",
     "SHOP_HANDLER_TIMEOUT_SECONDS": "2.5",
+    "SHOP_MAIL_URL": "maildir:mail",
 }
 LIMIT_SECONDS = 60
 
@@ -41,4 +42,4 @@ def test_what_a_dead_process_has_left_is_done_by_a_worker(
             assert worker.wait(LIMIT_SECONDS) == 0
 
         assert connection.execute(counted).fetchall() == [(1,)]
-    assert [*tmp_path.glob("shop-mail/new/*")] != []
+    assert [*tmp_path.glob("mail/new/*")] != []

@@ -1,7 +1,6 @@
 """The service on each database."""
 
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from pathlib import Path
 from uuid import UUID, uuid4
 
@@ -72,11 +71,10 @@ async def test_two_who_cancel_an_order_cancel_it_once(application: Application) 
     assert await views.statistics(application.database) == {"placed": 1, "cancelled": 1}
 
 
-async def test_a_broken_mail_folder_fails_e_mails_alone(settings: Settings, tmp_path: Path) -> None:
+async def test_a_broken_mail_folder_fails_e_mails_alone(settings: Settings, mail: Path) -> None:
     """Who looks after the service needs its commands then."""
-    await anyio.Path(tmp_path / "file").write_text("no folder")
-    broken = replace(settings, mail_folder=str(tmp_path / "file" / "mail"))
-    async with bootstrap(APP, broken) as application:
+    await anyio.Path(mail).write_text("no folder")
+    async with bootstrap(APP, settings) as application:
         command = PlaceOrder(order_id=uuid4(), email="ivan@example.com", articles={"lamp": 1})
         report = await application.bus.handle(command)
 
@@ -84,13 +82,11 @@ async def test_a_broken_mail_folder_fails_e_mails_alone(settings: Settings, tmp_
         assert await views.orders(application.database) != []
 
 
-async def test_an_order_is_confirmed_by_an_email(
-    application: Application, settings: Settings
-) -> None:
+async def test_an_order_is_confirmed_by_an_email(application: Application, mail: Path) -> None:
     """The folder stands for a mail server, and has what was sent."""
     await place(application, lamp=2)
 
-    folder = anyio.Path(settings.mail_folder)
+    folder = anyio.Path(mail)
     [file] = [each async for each in folder.glob("new/*")]
     assert "To: ivan@example.com" in (await file.read_text()).splitlines()
     modes = [(await each.stat()).st_mode & 0o777 for each in (folder, file)]

@@ -6,6 +6,7 @@ what has to look something up for its effect asks for a query, such as `is_cance
 """
 
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Protocol
 from uuid import UUID
@@ -26,12 +27,19 @@ FEEDBACK_AFTER = timedelta(days=14)
 IsCancelled = Callable[[UUID], Awaitable[bool]]
 
 
+@dataclass(frozen=True)
+class Email:
+    """An e-mail to one recipient."""
+
+    recipient: str
+    subject: str
+    text: str
+
+
 class EmailSender(Protocol):
     """Sends e-mails. An effect outside: no rollback takes it back."""
 
-    async def send(
-        self, recipient: str, subject: str, text: str, *, idempotency_key: IdempotencyKey
-    ) -> None:
+    async def send(self, email: Email, *, idempotency_key: IdempotencyKey) -> None:
         """Return when the e-mail is on its way. With the same key it is the same e-mail."""
 
 
@@ -64,7 +72,8 @@ async def confirm_order(
 ) -> None:
     """Tell who ordered that it has arrived."""
     text = f"Thank you for your order of {event.pieces} pieces.\n"
-    await emails.send(event.email, "Your order", text, idempotency_key=idempotency_key)
+    email = Email(event.email, "Your order", text)
+    await emails.send(email, idempotency_key=idempotency_key)
 
 
 async def ask_for_feedback(
@@ -76,8 +85,8 @@ async def ask_for_feedback(
     """Ask how it was, after some time, unless the order was cancelled meanwhile."""
     if await is_cancelled(event.order_id):
         return
-    text = "How do you like what you ordered?\n"
-    await emails.send(event.email, "How was it?", text, idempotency_key=idempotency_key)
+    email = Email(event.email, "How was it?", "How do you like what you ordered?\n")
+    await emails.send(email, idempotency_key=idempotency_key)
 
 
 HANDLERS: Handlers[Command, Event] = Handlers(

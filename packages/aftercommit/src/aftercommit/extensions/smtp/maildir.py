@@ -4,29 +4,36 @@ It is a Maildir (https://cr.yp.to/proto/maildir.html): mail programs can open it
 """
 
 import os
+from collections.abc import Callable, Collection
 from email import policy
+from email.parser import BytesHeaderParser
+from functools import partial
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 
-from aftercommit import IdempotencyKey
 from anyio import to_thread
 
-from allocation.adapters.mime import compose, safe_key
-from allocation.service_layer.emails import Email
+from aftercommit.deliveries import IdempotencyKey
+from aftercommit.extensions.smtp.mime import Email, compose, safe_key
+
+ID = 36  # characters of the id of an event, with which an idempotency key begins
+
+_HEADERS = BytesHeaderParser(policy=policy.default.clone(utf8=True))
 
 
 class MaildirEmailSender:
     """Keeps each e-mail once, however often it comes. The first one makes the folder."""
 
-    def __init__(self, folder: Path, *, sender: str) -> None:
-        self._folder, self._sender = folder, sender
+    def __init__(self, folder: Path, *, sender: str, application: str) -> None:
+        self._folder = folder
+        self._compose = partial(compose, sender=sender, application=application)
 
     async def send(self, email: Email, *, idempotency_key: IdempotencyKey) -> None:
         """Return when the e-mail is on the disk.
 
         :raises OSError: if the folder cannot be made or written to
         """
-        message = compose(email, sender=self._sender, idempotency_key=idempotency_key)
+        message = self._compose(email, idempotency_key=idempotency_key)
         text = message.as_bytes(policy=policy.default.clone(utf8=True))
         await to_thread.run_sync(self._deliver_to_maildir, safe_key(idempotency_key), text)
 
@@ -41,6 +48,35 @@ class MaildirEmailSender:
             os.fsync(file.fileno())
         os.replace(file.name, self._folder / "new" / name)  # a repetition takes its own place
         _fsync_dir(self._folder / "new")
+
+
+def remove_emails(
+    folder: Path,
+    *,
+    of_events: Collection[str],
+    to: Collection[str],
+    comparable: Callable[[str], str] = str,
+) -> int:
+    """Remove the e-mails that are kept of these events, or to these addresses; return how many.
+
+    So an application erases a person. `comparable` returns the form in which addresses compare. A
+    folder that is not there has none.
+    """
+    kept = [file for part in ("tmp", "new", "cur") for file in (folder / part).glob("*")]
+    found = [
+        file for file in kept if file.name[:ID] in of_events or comparable(_recipient(file)) in to
+    ]
+    for file in found:
+        file.unlink(missing_ok=True)
+    return len(found)
+
+
+def _recipient(file: Path) -> str:
+    try:
+        with file.open("rb") as opened:
+            return str(_HEADERS.parse(opened)["To"])
+    except FileNotFoundError:  # read or removed by somebody just now
+        return ""
 
 
 def _fsync_dir(folder: Path) -> None:

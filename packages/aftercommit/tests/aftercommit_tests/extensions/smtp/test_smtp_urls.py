@@ -4,8 +4,7 @@ import traceback
 
 import pytest
 from aftercommit import InvalidValue
-
-from allocation.adapters.smtp.smtp_url import SmtpServer
+from aftercommit.extensions.smtp.smtp_url import SmtpServer
 
 HOST = "mail.example.com"
 ACCEPTED = {

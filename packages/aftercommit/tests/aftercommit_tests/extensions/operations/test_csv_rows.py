@@ -4,10 +4,9 @@ import tracemalloc
 from pathlib import Path
 
 import pytest
+from aftercommit.extensions.operations.csv_rows import MAX_LENGTH, read_rows
 
-from allocation.user_import.model import RefusedRow
-from allocation.user_import.users_csv import MAX_LENGTH, read_rows
-
+COLUMNS = ["name", "email"]
 Seen = tuple[int, str | dict[str, str]]
 IVAN = {"name": "Иван", "email": "i@example.com"}
 
@@ -22,13 +21,8 @@ def rows_of(file: Path, *lines: str, newline: str = "\n") -> list[Seen]:
     """Write lines after the header, and return the cells of each row, or why there are none."""
     text = newline.join(["name,email", *lines, ""])
     file.write_text(text, encoding="utf-8", newline="")
-    with read_rows(file, advance=lambda count: None) as rows:
-        return [
-            (row.line, row.reason)
-            if isinstance(row, RefusedRow)
-            else (row.line, {"name": row.name, "email": row.email})
-            for row in rows
-        ]
+    with read_rows(file, COLUMNS, advance=lambda count: None) as rows:
+        return [(row.line, row.problem or {**row.cells}) for row in rows]
 
 
 @pytest.mark.parametrize("newline", ["\n", "\r\n", "\r"])
@@ -77,7 +71,7 @@ def test_a_file_without_a_line_break_is_read_in_constant_memory(file: Path) -> N
     sizes: list[int] = []
 
     tracemalloc.start()
-    with read_rows(file, advance=sizes.append) as rows:
+    with read_rows(file, COLUMNS, advance=sizes.append) as rows:
         [row] = rows
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()

@@ -4,15 +4,14 @@ from collections.abc import Callable
 from functools import partial
 from math import inf
 
-from aftercommit import IdempotencyKey
-from aftercommit.extensions.circuit_breaker import CircuitBreaker
 from anyio import CapacityLimiter, fail_after, to_thread
 
-from allocation.adapters.mime import compose
-from allocation.adapters.smtp.exceptions import MailServerUnavailable, translate_error
-from allocation.adapters.smtp.session import SmtpSession
-from allocation.adapters.smtp.smtp_url import SmtpServer
-from allocation.service_layer.emails import Email
+from aftercommit.deliveries import IdempotencyKey
+from aftercommit.extensions.circuit_breaker import CircuitBreaker
+from aftercommit.extensions.smtp.exceptions import MailServerUnavailable, translate_error
+from aftercommit.extensions.smtp.mime import Email, compose
+from aftercommit.extensions.smtp.session import SmtpSession
+from aftercommit.extensions.smtp.smtp_url import SmtpServer
 
 TIMEOUT_SECONDS = 10  # for one e-mail, from looking up the name to the last reply
 MAX_CONNECTIONS = 100
@@ -25,9 +24,15 @@ class SmtpEmailSender:
     """
 
     def __init__(
-        self, server: SmtpServer, *, sender: str, timeout: float = TIMEOUT_SECONDS
+        self,
+        server: SmtpServer,
+        *,
+        sender: str,
+        application: str,
+        timeout: float = TIMEOUT_SECONDS,
     ) -> None:
         self._server, self._sender, self._timeout = server, sender, timeout
+        self._compose = partial(compose, sender=sender, application=application)
         self._connections = CapacityLimiter(MAX_CONNECTIONS)
         self._threads = CapacityLimiter(inf)  # one that was given up ends soon
         self._circuit_breaker = CircuitBreaker(
@@ -44,7 +49,7 @@ class SmtpEmailSender:
         :raises TimeoutError: if the session takes too long
         :raises smtplib.SMTPException: if the server does not accept the e-mail now
         """
-        message = compose(email, sender=self._sender, idempotency_key=idempotency_key)
+        message = self._compose(email, idempotency_key=idempotency_key)
         session = SmtpSession(self._server, self._timeout)
         talk = partial(session.deliver, message, self._sender, email.recipient)
         async with self._connections:  # the wait for one is not the server's

@@ -9,9 +9,9 @@ from pathlib import Path
 import anyio
 import pytest
 from aftercommit import IdempotencyKey
+from aftercommit.extensions.smtp.maildir import MaildirEmailSender
 
-from allocation.adapters.maildir import MaildirEmailSender
-from allocation.service_layer.emails import Email
+from aftercommit_tests.extensions.smtp.sending import APPLICATION, SENDER, Email
 
 EVENT_ID = "6f1d2c3b-0000-4000-8000-000000000001"
 KEY = IdempotencyKey(f"{EVENT_ID}:send_letter")
@@ -22,12 +22,12 @@ EMAIL = Email(recipient="иван@пример.рф", subject="A letter, Ива�
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Where e-mails are kept; it is not there yet."""
-    return tmp_path / "allocation-mail"
+    return tmp_path / "shop-mail"
 
 
 def send(folder: Path, *keys: IdempotencyKey, backend: str) -> None:
     """Send the same e-mail with each of these keys, all at once."""
-    sender = MaildirEmailSender(folder, sender="shop@example.com")
+    sender = MaildirEmailSender(folder, sender=SENDER, application=APPLICATION)
 
     async def send_one(key: IdempotencyKey) -> None:
         await sender.send(EMAIL, idempotency_key=key)
@@ -59,7 +59,7 @@ def test_a_kept_email_can_be_read_by_a_mail_program(
     assert (kept["From"], kept["To"]) == ("shop@example.com", "иван@пример.рф")
     assert kept["Subject"] == "A letter, Иван"
     assert kept["Date"].datetime
-    assert str(kept["Message-ID"]).strip() == f"<{EVENT_ID}.send_letter@allocation>"
+    assert str(kept["Message-ID"]).strip() == f"<{EVENT_ID}.send_letter@shop>"
     assert kept.get_content() == "Hello Иван,\n\nhunter2\n"
     assert "hunter2" not in caplog.text
 
@@ -101,7 +101,7 @@ def test_only_the_owner_can_look_into_the_folder(folder: Path, backend: str) -> 
     send(folder, KEY, backend=backend)
 
     modes = {path.name: path.stat().st_mode & 0o777 for path in (folder, *folder.iterdir())}
-    assert modes == dict.fromkeys(("allocation-mail", "tmp", "new", "cur"), 0o700)
+    assert modes == dict.fromkeys(("shop-mail", "tmp", "new", "cur"), 0o700)
     [file] = (folder / "new").iterdir()
     assert file.stat().st_mode & 0o777 == 0o600
 

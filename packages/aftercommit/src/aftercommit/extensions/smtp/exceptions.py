@@ -3,13 +3,21 @@
 import re
 import smtplib
 
-from aftercommit import Refused, Unavailable
-
-from allocation.service_layer.ports import AddressUndeliverable
+from aftercommit.errors import Refused, Unavailable
 
 CLOSING = 421  # RFC 5321: the server closes the connection, whatever was asked
 NEED_A_LOGIN = {530, 534, 535, 538}  # RFC 4954: the operator can fix that, the e-mail is fine
 NO_SUCH_ADDRESS = re.compile(r"5\.1\.[1236]\b")  # RFC 3463: mailbox, domain, syntax, moved away
+
+
+class AddressUndeliverable(Refused):
+    """The mail server says that there is no such e-mail address, so nothing can ever be sent to it.
+
+    A handler may catch it, and return a command that stores this.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("the mail server says that there is no such e-mail address")
 
 
 class EmailRefused(Refused):

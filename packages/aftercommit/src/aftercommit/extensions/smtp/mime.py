@@ -2,20 +2,34 @@
 
 from email.message import EmailMessage
 from email.utils import localtime
+from typing import Protocol
 
-from aftercommit import IdempotencyKey
-
-from allocation.service_layer.emails import Email
+from aftercommit.deliveries import IdempotencyKey
 
 
-def compose(email: Email, *, sender: str, idempotency_key: IdempotencyKey) -> EmailMessage:
+class Email(Protocol):
+    """One e-mail to one recipient, as plain text: any object with these attributes."""
+
+    @property
+    def recipient(self) -> str: ...
+
+    @property
+    def subject(self) -> str: ...
+
+    @property
+    def text(self) -> str: ...
+
+
+def compose(
+    email: Email, *, sender: str, idempotency_key: IdempotencyKey, application: str
+) -> EmailMessage:
     """Return the message. Its Message-ID is made from the key: mail systems drop repetitions."""
     message = EmailMessage()
     message["From"] = sender
     message["To"] = email.recipient
     message["Date"] = localtime()
     message["Subject"] = email.subject
-    message["Message-ID"] = f"<{safe_key(idempotency_key)}@allocation>"
+    message["Message-ID"] = f"<{safe_key(idempotency_key)}@{application}>"
     message.set_content(email.text)
     return message
 

@@ -8,24 +8,35 @@ from email.message import EmailMessage
 from typing import Any
 
 from aftercommit import IdempotencyKey
+from aftercommit.extensions.smtp.smtp_sender import SmtpEmailSender
+from aftercommit.extensions.smtp.smtp_url import SmtpServer
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, Envelope, Session
-
-from allocation.adapters.smtp.email_sender import SmtpEmailSender
-from allocation.adapters.smtp.smtp_url import SmtpServer
-from allocation.service_layer.emails import Email
 
 Send = Callable[..., Coroutine[Any, Any, None]]
 
 LIMIT_SECONDS = 180
-SENDER = "shop@example.com"
+APPLICATION, SENDER = "shop", "shop@example.com"
 KEY = IdempotencyKey("6f1d2c3b-0000-4000-8000-000000000001:send_welcome_email")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Email:
+    """An e-mail as an application has it."""
+
+    recipient: str
+    subject: str
+    text: str
+
+
 AN_EMAIL = Email(recipient="ivan@example.com", subject="Welcome", text="Hello\n")
 
 
 def sending_to(url: str, *, sender: str = SENDER, timeout: float = LIMIT_SECONDS) -> Send:
     """Return a function that sends an e-mail to this server."""
-    email_sender = SmtpEmailSender(SmtpServer.from_url(url), sender=sender, timeout=timeout)
+    email_sender = SmtpEmailSender(
+        SmtpServer.from_url(url), sender=sender, application=APPLICATION, timeout=timeout
+    )
 
     async def send(email: Email = AN_EMAIL, key: IdempotencyKey = KEY) -> None:
         await email_sender.send(email, idempotency_key=key)

@@ -8,15 +8,14 @@ from socket import AF_INET, SOCK_STREAM, socket
 
 import pytest
 from aftercommit import Unavailable
+from aftercommit.extensions.smtp import smtp_sender
+from aftercommit.extensions.smtp.exceptions import AddressUndeliverable, MailServerUnavailable
+from aftercommit.extensions.smtp.session import SmtpSession
+from aftercommit.extensions.smtp.smtp_url import SmtpServer
 from anyio import create_task_group, fail_after, to_thread
 from anyio.lowlevel import checkpoint
 
-from allocation.adapters.smtp import email_sender
-from allocation.adapters.smtp.exceptions import MailServerUnavailable
-from allocation.adapters.smtp.session import SmtpSession
-from allocation.adapters.smtp.smtp_url import SmtpServer
-from allocation.service_layer.ports import AddressUndeliverable
-from tests.integration.smtp.hostile import (
+from aftercommit_tests.extensions.smtp.hostile import (
     Behaviour,
     HostileServer,
     dripping_tls,
@@ -29,7 +28,14 @@ from tests.integration.smtp.hostile import (
     threads_in,
     unreachable,
 )
-from tests.integration.smtp.sending import LIMIT_SECONDS, SENDER, Mailbox, Send, keeping, sending_to
+from aftercommit_tests.extensions.smtp.sending import (
+    LIMIT_SECONDS,
+    SENDER,
+    Mailbox,
+    Send,
+    keeping,
+    sending_to,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -85,7 +91,9 @@ def stuck_at_every_stage(timeout: float) -> Iterator[tuple[list[HostileServer], 
 
 
 def nothing_is_left_of(servers: list[HostileServer]) -> bool:
-    return not any(server.open for server in servers) and not threads_in("smtp/session.py")
+    return not any(server.open for server in servers) and not threads_in(
+        "extensions/smtp/session.py"
+    )
 
 
 async def test_no_server_holds_an_email_longer_than_the_limit() -> None:
@@ -151,7 +159,7 @@ async def test_the_wait_for_a_connection_does_not_count_as_time_of_the_server(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """It answers each e-mail in time; others only have to wait for one another."""
-    monkeypatch.setattr(email_sender, "MAX_CONNECTIONS", 1)
+    monkeypatch.setattr(smtp_sender, "MAX_CONNECTIONS", 1)
 
     def slow(server: HostileServer, client: socket) -> None:
         server.over.wait(0.6)

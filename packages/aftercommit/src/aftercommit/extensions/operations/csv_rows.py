@@ -1,41 +1,46 @@
-"""Reads the rows of a CSV file, in constant memory, whatever is in it. For the import only."""
+"""Reads the rows of a CSV file, in constant memory, whatever is in it. For an import."""
 
 import csv
 import io
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from select import select
-from typing import Any
-from uuid import uuid4
+from typing import Any, NamedTuple
 
-from aftercommit import InvalidValue
-from aftercommit.extensions.operations.batched_transactions import Advance
 from anyio import from_thread
 
-from allocation.domain.events import UserId
-from allocation.user_import.model import ImportedRow, RefusedRow
+from aftercommit.errors import InvalidValue
+from aftercommit.extensions.operations.batched_transactions import Advance
 
-COLUMNS = {"name", "email"}
 MAX_LENGTH = 10_000  # of a row, in characters
 MAX_LINES = 10  # of a row: a quoted cell may have a few line breaks in it
 POLL_SECONDS = 0.1
 
-Row = ImportedRow | RefusedRow
+
+class Row(NamedTuple):
+    """A row, and the line on which it starts: its cells by column, or the problem with it."""
+
+    line: int
+    cells: Mapping[str, str]
+    problem: str = ""
 
 
 @contextmanager
-def read_rows(path: Path, *, advance: Advance) -> Iterator[Iterator[Row]]:
+def read_rows(path: Path, columns: Collection[str], *, advance: Advance) -> Iterator[Iterator[Row]]:
     """Open a CSV file whose rows are read as they are taken; `advance` is called with the bytes.
 
-    UTF-8, with or without a byte order mark. A row that cannot be read is refused; reading goes on
-    with its next line. Rows are taken in a worker thread, which can be cancelled.
+    UTF-8, with or without a byte order mark; its first line names these columns, and perhaps
+    others. Of a row that cannot be read, the problem is given; reading goes on with its next line.
+    Rows are taken in a worker thread, which can be cancelled.
+
+    :raises InvalidValue: when the first row is taken, if the first line lacks a column
     """
     raw = _Cancellable(path)
     raw.advance = advance
     buffered = io.BufferedReader(raw)
     with io.TextIOWrapper(buffered, encoding="utf-8-sig", errors="surrogateescape") as text:
-        yield _rows(text)
+        yield _rows(text, columns)
 
 
 class _Cancellable(io.FileIO):
@@ -52,26 +57,23 @@ class _Cancellable(io.FileIO):
         return count
 
 
-def _rows(text: io.TextIOWrapper) -> Iterator[Row]:
+def _rows(text: io.TextIOWrapper, columns: Collection[str]) -> Iterator[Row]:
     found = _numbered_rows(text)
-    header = _header(next(found, (1, ""))[1])
+    header = _header(next(found, (1, ""))[1], columns)
     for line, row in found:
         if isinstance(row, str):
-            yield RefusedRow(line=line, reason=f"row {row}")
+            yield Row(line, {}, f"row {row}")
         elif row:
             cells = dict(zip(header, row, strict=False))
-            if cells.keys() >= COLUMNS:
-                of_user = {name: cells[name] for name in COLUMNS}
-                yield ImportedRow(line=line, user_id=UserId(uuid4()), **of_user)
-            else:
-                yield RefusedRow(line=line, reason="row has too few cells")
+            is_whole = cells.keys() >= {*columns}
+            yield Row(line, cells) if is_whole else Row(line, {}, "row has too few cells")
 
 
-def _header(row: list[str] | str) -> list[str]:
+def _header(row: list[str] | str, columns: Collection[str]) -> list[str]:
     header = [] if isinstance(row, str) else [cell.strip().lower() for cell in row]
-    for column in sorted(COLUMNS):
+    for column in columns:
         if column not in header:
-            raise InvalidValue("the first line", "does not name the columns name,email")
+            raise InvalidValue("the first line", f"does not name the columns {','.join(columns)}")
         if header.count(column) > 1:
             raise InvalidValue("the first line", f"names the column {column} more than once")
     return header

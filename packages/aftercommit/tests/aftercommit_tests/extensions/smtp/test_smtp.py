@@ -14,12 +14,22 @@ from typing import Any
 import pytest
 import trustme
 from aftercommit import IdempotencyKey, Refused
+from aftercommit.extensions.smtp.exceptions import (
+    AddressUndeliverable,
+    EmailRefused,
+    MailServerUnavailable,
+)
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
-from allocation.adapters.smtp.exceptions import EmailRefused, MailServerUnavailable
-from allocation.service_layer.ports import AddressUndeliverable
-from tests.integration.smtp.hostile import misbehaving, scripted
-from tests.integration.smtp.sending import AN_EMAIL, KEY, SENDER, Mailbox, keeping, sending_to
+from aftercommit_tests.extensions.smtp.hostile import misbehaving, scripted
+from aftercommit_tests.extensions.smtp.sending import (
+    AN_EMAIL,
+    KEY,
+    SENDER,
+    Mailbox,
+    keeping,
+    sending_to,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -68,7 +78,7 @@ async def test_a_repeated_email_has_the_same_message_id_and_another_one_has_not(
 
     ids = [str(email["Message-ID"]).strip() for email in mailbox.emails]
     names = ("send_welcome_email", "send_welcome_email", "send_coupon_email")
-    assert ids == [f"<{event_id}.{name}@allocation>" for name in names]
+    assert ids == [f"<{event_id}.{name}@shop>" for name in names]
 
 
 async def test_a_server_without_international_addresses_gets_no_mangled_one(

@@ -12,7 +12,7 @@ from contextlib import closing, suppress
 from email.message import EmailMessage
 from typing import BinaryIO
 
-from allocation.adapters.smtp.smtp_url import SmtpServer
+from aftercommit.extensions.smtp.smtp_url import SmtpServer
 
 READY = 220
 MAX_REPLY_BYTES = 100_000  # of all replies in a session; a dozen lines are usual

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from ipaddress import ip_address
 from urllib.parse import unquote
 
-from aftercommit import InvalidValue
+from aftercommit.errors import InvalidValue
 
 # a request for TLS that is misspelt must not end as a password in clear text
 URL = re.compile(

@@ -1,1 +1,0 @@
-"""E-mail by a mail server, one session for each."""

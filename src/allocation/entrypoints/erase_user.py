@@ -1,0 +1,139 @@
+"""The command `erase-user`: where the name and the addresses of a user are stored.
+
+The address becomes one that nothing is sent to, so what happens later to this user has no effect
+outside either.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from functools import partial
+from uuid import UUID
+
+import click
+import sqlalchemy as sa
+from aftercommit import CommandLine, Transaction
+from aftercommit.extensions.operations.cli_parts import decided, is_wanted
+from aftercommit.extensions.operations.decisions import Decision
+from aftercommit.extensions.operations.erasing import Traces, erase, look_for
+from aftercommit.extensions.operations.erasing_events import (
+    ERASED,
+    StoredEvent,
+    events_with,
+    redact_events,
+)
+from aftercommit.extensions.smtp.maildir import remove_emails
+from aftercommit.extensions.smtp.settings import mail_folder
+from aftercommit.terminal.printing import pluralize
+from anyio import to_thread
+
+from allocation.adapters.orm import registration_log, user_view, users
+from allocation.config import Settings
+from allocation.domain.error_kinds import InvalidValue
+from allocation.domain.events import UserId
+from allocation.domain.users import UserNotFound
+from allocation.domain.values import EmailAddress, PersonName
+
+NOT_DONE = "the user was erased"
+NAMES = frozenset({"name"})
+ADDRESSES = frozenset({"email", "old_email", "new_email"})
+"""The fields, in events of any version, with the name or an address of the user they are about."""
+REFUSED_ROWS = '"refused":[{'
+"""What is in UsersImported if it lists refused rows: nobody can tell whom their reasons quote."""
+
+
+@click.command()
+@click.argument("user_id", type=click.UUID)
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@decided
+@click.pass_obj
+def erase_user(cli: CommandLine[Settings], user_id: UUID, yes: bool, decision: Decision) -> None:
+    """Erase the name and all addresses of a user, for good.
+
+    They are erased from the database and from the folder of e-mails that are kept; what happened,
+    and when, stays. E-mails that are still to be sent are discarded. Logs, backups, e-mails that
+    were sent and other services keep what they have. Running the command again does no harm.
+    """
+    settings, user = cli.load_settings(), StoredUser(UserId(user_id))
+    traces, count = cli.run(settings, lambda a: look_for(a.database, user))
+    outstanding = pluralize(count, "outstanding delivery", "outstanding deliveries")
+    events = pluralize(len(traces.events), "event", "events")
+    click.echo(f"user {user_id}: {events}, {outstanding}; this cannot be undone")
+    if is_wanted(1, yes=yes):
+        remove = partial(remove_kept, settings)
+        erasing = partial(erase, person=user, reason=NOT_DONE, decision=decision, remove=remove)
+        kept, discarded = cli.run(settings, erasing)
+        emails = pluralize(kept, "kept e-mail", "kept e-mails")
+        click.echo(f"erased, with {emails}; {pluralize(discarded)} discarded")
+
+
+async def remove_kept(settings: Settings, traces: Traces) -> int:
+    """Remove the e-mails to a user that are kept in a folder; return how many there were."""
+    if (folder := mail_folder(settings)) is None:
+        return 0
+    ids, to = traces.event_ids, traces.own
+    removing = partial(remove_emails, folder, of_events=ids, to=to, comparable=comparable)
+    return await to_thread.run_sync(removing)
+
+
+def comparable(address: str) -> str:
+    """Return the form in which addresses compare, also of what is none."""
+    try:
+        return EmailAddress(address).key
+    except InvalidValue:
+        return address
+
+
+class StoredUser:
+    """What is stored of a user, wherever this application stores it; see `erasing.Person`."""
+
+    def __init__(self, user_id: UserId) -> None:
+        self._id, self._name = user_id, PersonName(ERASED)
+        self._email = EmailAddress(f"{user_id}@{ERASED}.invalid")  # RFC 2606: nobody gets it
+
+    @property
+    def fields(self) -> Mapping[str, str]:
+        """What the events say from now on."""
+        return dict.fromkeys(NAMES, ERASED) | dict.fromkeys(ADDRESSES, str(self._email))
+
+    async def find(self, transaction: Transaction, *, lock: bool = False) -> Traces:
+        """Return what is stored: all addresses, and events, also those of a batch about the user.
+
+        :raises UserNotFound: if there is no such user
+        """
+        present = sa.select(_EMAIL).where(users.c.id == self._id)
+        row = (await transaction.execute(present.with_for_update() if lock else present)).first()
+        if row is None:
+            raise UserNotFound(self._id)
+        this = str(self._id)
+        found = await events_with(transaction, this)
+        about = [each for each in found if this in (each.subject, each.fields.get("user_id"))]
+        addresses = {row[0], *await self._former_addresses(transaction, about)}
+        had = set(map(comparable, addresses))
+        taken = sa.select(users.c.email_key).where(users.c.email_key.in_(had))
+        others = await transaction.execute(taken.where(users.c.id != self._id))
+        return Traces(about, addresses, had.difference(others.scalars()))
+
+    async def _former_addresses(
+        self, transaction: Transaction, about: Sequence[StoredEvent]
+    ) -> Collection[str]:
+        logged = sa.select(registration_log.c.email).where(registration_log.c.user_id == self._id)
+        fields = (field for event in about for field in event.fields.items())
+        told = {str(text) for name, text in fields if name in ADDRESSES}
+        return told.union((await transaction.execute(logged)).scalars())
+
+    async def overwrite(self, transaction: Transaction) -> None:
+        """Overwrite name and address in all tables, and what earlier imports quote of anybody."""
+        key = f"{ERASED} {self._id}"  # no address has this key, so nobody could have registered it
+        named = {"name": self._name, "email": self._email, "email_undeliverable": True}
+        shown = {"name": ERASED, "email": str(self._email), "email_undeliverable": True}
+        user = sa.update(users).where(users.c.id == self._id)
+        view = sa.update(user_view).where(user_view.c.user_id == self._id)
+        log = sa.update(registration_log).where(registration_log.c.user_id == self._id)
+        version = users.c.version + 1
+        await transaction.execute_dml(user.values(email_key=key, version=version, **named))
+        await transaction.execute_dml(view.values(**shown))
+        await transaction.execute_dml(log.values(email=str(self._email)))
+        imports = await events_with(transaction, REFUSED_ROWS)
+        await redact_events(transaction, imports, {"refused": []}, reason=NOT_DONE)
+
+
+_EMAIL = sa.type_coerce(users.c.email, sa.String)

@@ -1,1 +1,0 @@
-"""The erasure of a user, for good: from the tables, from events, and from e-mails that are kept."""
