@@ -3,6 +3,7 @@
 The limits stand here, once; `test_shape.py` compares.
 """
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -14,6 +15,9 @@ ENGINE_LINES = 8350  # without extensions: what is read in an evening; 369 are e
 PATH_LINES = 1466  # the way of a delivery through it: what is read in an hour; 45 are examples
 FILE_LINES = 350  # the life of a delivery, and what is done with it, are one file each
 README_LINES = 200
+
+LAYERS = ("unit", "integration", "e2e")
+"""Of the application's tests."""
 
 PATH = [
     "unit_of_work.py",
@@ -42,6 +46,12 @@ def files(*folders: Path) -> list[Path]:
     """Return the files of Python in some folders, or in all of ours, and below them."""
     folders = folders or (ROOT / "src", *ROOT.glob("packages/*/src"))
     return sorted(file for folder in folders for file in folder.rglob("*.py"))
+
+
+def test_functions(folder: Path) -> int:
+    """Return how many functions that are tests stand in the files of a folder."""
+    written = "".join(file.read_text() for file in files(folder))
+    return len(re.findall(r"^ *(?:async )?def test_", written, re.MULTILINE))
 
 
 def lines(some: Iterable[Path]) -> int:

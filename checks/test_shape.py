@@ -23,6 +23,15 @@ def test_no_file_is_long() -> None:
     assert [file for file in readmes if shape.lines([file]) > shape.README_LINES] == []
 
 
+def test_the_tests_of_the_application_are_a_pyramid() -> None:
+    """People copy it: three layers, and from layer to layer there are fewer tests."""
+    tests = ROOT / "tests"
+    counted = {layer: shape.test_functions(tests / layer) for layer in shape.LAYERS}
+
+    assert {each.parent.name for each in tests.glob("*/*.py")} == {*shape.LAYERS}
+    assert [*counted] == sorted(counted, key=lambda layer: -counted[layer]), counted
+
+
 def test_no_way_through_it_is_longer() -> None:
     """Whoever follows a message jumps from function to function: so many, and no more."""
     counting = [sys.executable, "-m", "tools.hops"]

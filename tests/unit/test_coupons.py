@@ -10,9 +10,10 @@ from allocation.domain.coupons import (
     CouponAlreadyAllocated,
     CouponAlreadyRedeemed,
     CouponBatchIsFull,
+    CouponIsExpired,
     CouponNotFound,
 )
-from allocation.domain.events import CouponAllocated, CouponDenied, CouponRedeemed
+from allocation.domain.events import CouponAllocated, CouponDenied, CouponExpired, CouponRedeemed
 from tests.builders import TODAY, a_coupon, a_coupon_batch, a_redemption, a_user_id
 
 
@@ -77,6 +78,29 @@ def test_a_coupon_is_redeemed_once() -> None:
         CouponRedeemed(
             redemption_id=redemption_id, user_id=coupon.user_id, batch_reference="WELCOME"
         ),
+    )
+
+
+def test_a_coupon_that_has_expired_is_not_redeemed() -> None:
+    """Its place may be somebody else's by then."""
+    coupon = a_coupon()
+    coupon.expire()
+
+    with pytest.raises(CouponIsExpired):
+        coupon.redeem(uuid4())
+
+    assert (coupon.state, coupon.redemption_id) == ("expired", None)
+
+
+def test_a_coupon_expires_once() -> None:
+    """Each time, a place would go back to the batch."""
+    coupon = a_coupon()
+
+    for _ in range(2):
+        coupon.expire()
+
+    assert coupon.pull_events() == (
+        CouponExpired(user_id=coupon.user_id, batch_reference="WELCOME"),
     )
 
 

@@ -9,7 +9,7 @@ from uuid import uuid4
 import pytest
 
 from allocation.domain.aggregate import Aggregate
-from allocation.domain.commands import ChangeEmail, RecordBounce
+from allocation.domain.commands import ChangeEmail, ImportUsers, RecordBounce
 from allocation.domain.coupons import (
     Coupon,
     CouponAlreadyRedeemed,
@@ -38,6 +38,7 @@ from allocation.service_layer.handlers import (
     change_email,
     expire_coupon,
     give_coupon_back,
+    import_users,
     log_registration,
     record_bounce,
     redeem_coupon,
@@ -124,6 +125,48 @@ async def test_an_unusable_value_registers_nobody(name: str, email: str) -> None
         await register_user(a_registration(name=name, email=email), uow := a_uow())
 
     assert uow.store.seen == []
+
+
+async def test_all_users_of_a_list_are_registered() -> None:
+    """In the order of their addresses, so that no two imports wait for each other."""
+    rows = a_registration(email="olga@example.com"), a_registration(email="ivan@example.com")
+
+    await import_users(ImportUsers(users=rows), uow := a_uow())
+
+    assert [event.email for event in uow.store.pull_events()] == [
+        "ivan@example.com",
+        "olga@example.com",
+    ]
+
+
+async def test_a_list_with_an_unusable_row_registers_nobody() -> None:
+    """Whoever has sent it sends it again without that row."""
+    rows = a_registration(email="ivan@example.com"), a_registration(email="olga")
+
+    with pytest.raises(InvalidValue):
+        await import_users(ImportUsers(users=rows), uow := a_uow())
+
+    assert uow.store.seen == []
+
+
+async def test_a_user_is_in_a_list_twice_and_registered_once() -> None:
+    """Lists are made by people. The address tells, in any spelling."""
+    known = a_user(name="Иван", email="ivan@example.com")
+    rows = [a_registration(name="Иван", email="IVAN@example.com")]
+    rows += [a_registration(name="Olga", email="olga@example.com") for _ in range(2)]
+
+    await import_users(ImportUsers(users=tuple(rows)), uow := a_uow(known))
+
+    assert [event.user_id for event in uow.store.pull_events()] == [rows[1].user_id]
+
+
+async def test_a_known_address_with_another_name_is_refused() -> None:
+    """It is another person, or a mistake."""
+    known = a_user(name="Иван", email="ivan@example.com")
+    rows = (a_registration(name="Olga", email="ivan@example.com"),)
+
+    with pytest.raises(UserAlreadyRegistered):
+        await import_users(ImportUsers(users=rows), a_uow(known))
 
 
 async def test_an_address_is_changed() -> None:
