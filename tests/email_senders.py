@@ -1,4 +1,4 @@
-"""The only double of these tests: e-mail is an effect outside, all else is the real thing."""
+"""A double for e-mail, which is an external effect: tests of use cases have no other."""
 
 from dataclasses import dataclass, field
 
