@@ -60,16 +60,16 @@ EndAll = Callable[[Sequence[ClaimKey]], Awaitable[Collection[ClaimKey]]]
 """Ends those of these claims whose rows are not locked; returns those that it has hit."""
 Fate = Literal["hit", "superseded", "locked"]
 
-Outcome = Literal["failed", "released", "interrupted", "lease_expired", "superseded"]
+ClaimEnd = Literal["failed", "released", "interrupted", "lease_expired", "superseded"]
 """How a claim ended. A handler that was interrupted may have had its effect.
 
-A claim was superseded if a person took the delivery away from the process that ran it.
+`superseded` is a public word for one that was revoked: an operator took the delivery away.
 """
 
 MAX_FAILURES = 10
 MAX_ERROR_LENGTH = 2000  # characters of an error that are kept
 LEASE_EXPIRED = "it had not finished when its lease ended"
-REASONS: Mapping[Outcome, str] = {
+REASONS: Mapping[ClaimEnd, str] = {
     "released": "its process gave it back before it had an effect",
     "interrupted": "its process was stopped while it ran: its effect may have happened",
     "lease_expired": LEASE_EXPIRED,
@@ -95,7 +95,7 @@ class Batches:
         self,
         database: Database,
         end: Transition,
-        outcome: Outcome | None = None,
+        outcome: ClaimEnd | None = None,
         *,
         end_all: EndAll | None = None,
     ) -> None:
@@ -194,7 +194,7 @@ def expired(row: sa.RowMapping) -> dict[str, Any]:
 async def record(
     transaction: Transaction,
     now: sa.ColumnElement[float],
-    outcome: Outcome,
+    outcome: ClaimEnd,
     ended: Sequence[Mapping[str, Any]],
 ) -> None:
     """Record, in the caller's transaction, how these claims have ended."""

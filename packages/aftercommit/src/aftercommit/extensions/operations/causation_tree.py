@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from aftercommit.codec import Codec
 from aftercommit.extensions.operations.decisions import What
-from aftercommit.sql.claim_ends import Outcome
+from aftercommit.sql.claim_ends import ClaimEnd
 
 Kind = Literal["command", "event", "delivery"]
 State = Literal[
@@ -46,7 +46,7 @@ class HistoryEntry:
     `by` is the process or the person. Only a claim has an attempt, and a fencing token.
     """
 
-    what: Outcome | What
+    what: ClaimEnd | What
     recorded_at: datetime
     by: str | None
     why: str | None

@@ -69,7 +69,7 @@ class Decision:
             await transaction.execute(new, rows)
 
 
-async def take_over(
+async def revoke_claims(
     transaction: Transaction, database: Database, *which: sa.ColumnElement[bool]
 ) -> Sequence[Place]:
     """Lock these deliveries, and record that processes lose those that they run, or ran last.
@@ -78,12 +78,12 @@ async def take_over(
     those are that are outstanding, and in lanes.
     """
     places = await lock_deliveries(transaction, database, *which)
-    row, now, outcome = deliveries.c, database.clock, "superseded"
+    row, now = deliveries.c, database.clock
     is_over = row.available_at <= now
     columns = {
         **{column.name: column for column in CLAIM_COLUMNS},
         **{"attempt": row.attempts, "owner": row.owner, "failed_at": now},
-        "outcome": sa.case((is_over, "lease_expired"), else_=outcome),
+        "outcome": sa.case((is_over, "lease_expired"), else_="superseded"),
         "error": sa.case((is_over, REASONS["lease_expired"]), else_=REASONS["superseded"]),
     }
     running = sa.select(*columns.values()).where(*which, revoked(now).when)

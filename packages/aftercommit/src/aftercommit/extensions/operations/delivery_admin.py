@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from aftercommit.codec import Codec
 from aftercommit.envelopes import EventId
 from aftercommit.extensions.operations.causation_tree import HistoryEntry, State, summary
-from aftercommit.extensions.operations.decisions import Decision, What, take_over
+from aftercommit.extensions.operations.decisions import Decision, What, revoke_claims
 from aftercommit.extensions.operations.delivery_history import read_history
 from aftercommit.extensions.operations.exceptions import DeliveryNotFound, HandlerNotFound
 from aftercommit.extensions.operations.times import in_utc
@@ -210,7 +210,7 @@ async def _decide(
     :raises DeliveryNotFound: if it is not outstanding
     """
     this = delivery_key == key
-    places = await take_over(transaction, database, this)
+    places = await revoke_claims(transaction, database, this)
     changed = change.update(this).returning(READINESS)
     if (row := (await transaction.execute(changed)).one_or_none()) is None:
         raise DeliveryNotFound(*key)

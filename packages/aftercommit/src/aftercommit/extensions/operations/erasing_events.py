@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from aftercommit.codec import decode
 from aftercommit.envelopes import EventId
 from aftercommit.errors import InvalidPayload
-from aftercommit.extensions.operations.decisions import Decision, take_over
+from aftercommit.extensions.operations.decisions import Decision, revoke_claims
 from aftercommit.process.application import Application
 from aftercommit.sql.database import Database
 from aftercommit.sql.delivery_states import discarded, event_redacted, redacted, revoked
@@ -91,7 +91,7 @@ async def end_deliveries(
     in_order = these.order_by(events.c.recorded_at, events.c.id)
     # retention locks them, and some may be gone; a replay would add deliveries
     locked = (await transaction.execute(in_order.with_for_update(key_share=True))).scalars().all()
-    places = await take_over(transaction, database, _of(of))
+    places = await revoke_claims(transaction, database, _of(of))
     await decision.store(transaction, database, "erase", [(each, None) for each in locked])
     end = discarded(database.clock, last_error=reason)
     count = await transaction.execute_dml(end.update(_of(of), deliveries.c.handler.in_(discard)))

@@ -22,6 +22,8 @@ from aftercommit.terminal.nonblocking_output import MAX_WAITING, drain, drawing
 from aftercommit.terminal.printing import json_line
 
 POLL_SECONDS = 0.5  # no process notifies that it has settled
+# how an attempt has ended, in the words of the glossary
+SHOWN_AS: Mapping[str, str] = {"lease_expired": "failed", "superseded": "revoked"}
 
 Changes = Callable[[Traces], Iterable[str | bytes]]
 """Draws traces, or returns the lines in which they have changed since the last call."""
@@ -161,7 +163,7 @@ def entry_line(entry: HistoryEntry, *, known: str | None = None) -> str:
     why, time = "" if entry.why == known else _reason(entry.why), f"{entry.recorded_at:%F %T}Z"
     if entry.attempt is None:
         return f"{entry.what} {time}, by {entry.by}{why}"
-    ended = "failed" if entry.what == "lease_expired" else entry.what
+    ended = SHOWN_AS.get(entry.what, entry.what)
     return f"attempt {entry.attempt} {ended} {time}, token {entry.token}{_by(entry.by)}{why}"
 
 
