@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from aftercommit.project import OPTIONS, new_project
 
+from aftercommit_tests.extensions.smtp.sending import Mailbox, keeping
 from aftercommit_tests.new_project.processes import run
 from aftercommit_tests.warm import ROOT
 
@@ -21,6 +22,25 @@ def test_its_types_and_tests_are_right_with_each_option(options: list[str], tmp_
     for command in (["mypy", "--cache-dir", cache], pytest):
         ran = run(tmp_path / "kiosk", "-m", *command)
         assert ran.returncode == 0, ran.stdout + ran.stderr
+
+
+def test_it_sends_real_mail_as_soon_as_a_mail_server_is_named(
+    tmp_path: Path, free_tcp_port: int
+) -> None:
+    """There is nothing to write for it: an entry in its list of extensions brings the port."""
+    new_project(tmp_path / "kiosk", [])
+    of_mail = {"KIOSK_MAIL_FROM": "kiosk@example.com"}
+    of_mail["KIOSK_MAIL_URL"] = f"smtp://127.0.0.1:{free_tcp_port}"
+    mailbox = Mailbox()
+
+    with keeping(mailbox, free_tcp_port):
+        order = ("-m", "kiosk", "place-order", "ivan@example.com", "lamp=2")
+        ran = run(tmp_path / "kiosk", *order, **of_mail)
+
+    assert ran.returncode == 0, ran.stderr
+    [received] = mailbox.emails
+    assert (received["From"], received["Subject"]) == ("kiosk@example.com", "Your order")
+    assert str(received["Message-ID"]).strip().endswith(".confirm_order@kiosk>")
 
 
 README_IS_RIGHT = """
