@@ -93,7 +93,7 @@ unit: $(TEST)  ## Run the unit tests only
 	$(BIN)/pytest tests/unit
 
 application: $(TEST)  ## Run the application's own tests, in each layer: less than a minute
-	$(BIN)/pytest -q -n 4 --dist load --maxschedchunk 1 tests/unit tests/integration tests/e2e
+	$(BIN)/pytest -q -n 3 --dist load --maxschedchunk 1 tests/unit tests/integration tests/e2e
 
 simulate: $(TEST)  ## Run the engine in simulated worlds, with faults by seed: make simulate SEED=17, or SEEDS=1000
 	@PYTHONPATH=packages/aftercommit/tests $(BIN)/python -m simulation \
