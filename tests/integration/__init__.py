@@ -1,1 +1,1 @@
-"""Integration tests: each adapter against the real thing; the fakes pass the same suites."""
+"""Integration tests: use cases on the real bus, and each adapter against the real thing."""
