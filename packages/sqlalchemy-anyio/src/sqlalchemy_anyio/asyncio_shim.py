@@ -10,6 +10,7 @@ So the modules that do this get something else by the name of `asyncio`. On asyn
 had from it is asyncio's own. On Trio, those three names are not.
 """
 
+import sys
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
@@ -24,7 +25,8 @@ T = TypeVar("T")
 
 def install_shim() -> None:
     """Do the above. Doing it again changes nothing."""
-    for module in (base, engine, session, concurrency):
+    of_locks = sys.modules[concurrency.AsyncAdaptedLock.__module__]
+    for module in (base, engine, session, of_locks):
         if "asyncio" in vars(module):  # which of them it is depends on the version
             vars(module)["asyncio"] = SHIM
 

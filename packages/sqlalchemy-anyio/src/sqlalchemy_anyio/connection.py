@@ -16,7 +16,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from sqlalchemy import AdaptedConnection
-from sqlalchemy.util.concurrency import await_
+from sqlalchemy.util.concurrency import await_only as await_
 
 from sqlalchemy_anyio.cursors import StreamingCursor, ThreadedCursor
 from sqlalchemy_anyio.thread_calls import CallRunner, ThreadCall, start_thread

@@ -12,7 +12,8 @@ import anyio
 from anyio import WouldBlock, move_on_after
 from sqlalchemy import AsyncAdaptedQueuePool, StaticPool
 from sqlalchemy.pool import ConnectionPoolEntry
-from sqlalchemy.util.concurrency import AsyncAdaptedLock, await_
+from sqlalchemy.util.concurrency import AsyncAdaptedLock
+from sqlalchemy.util.concurrency import await_only as await_
 from sqlalchemy.util.queue import Empty, Full, QueueCommon
 
 

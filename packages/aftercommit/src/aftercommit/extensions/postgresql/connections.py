@@ -12,7 +12,7 @@ from sqlalchemy.engine import Dialect
 from sqlalchemy.exc import InvalidatePoolError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
-from sqlalchemy.util.concurrency import await_
+from sqlalchemy.util.concurrency import await_only as await_
 
 from aftercommit.errors import install_hint
 from aftercommit.extensions.postgresql.timeout_values import Timeouts
