@@ -30,9 +30,9 @@ def a_coupon_batch(*, quantity: int = 10, reference: str = "WELCOME") -> CouponB
     return CouponBatch.full(BatchReference(reference), Quantity(quantity))
 
 
-def a_coupon(*, code: str = "WELCOME-x7") -> Coupon:
+def a_coupon(*, code: str = "WELCOME-x7", user_id: UserId | None = None) -> Coupon:
     reference, _, _ = code.partition("-")
-    return Coupon(a_user_id(), CouponCode(code), BatchReference(reference))
+    return Coupon(user_id or a_user_id(), CouponCode(code), BatchReference(reference))
 
 
 def a_registration(

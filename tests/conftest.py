@@ -17,6 +17,8 @@ from tests.commands import Shell
 from tests.email_senders import RecordingEmailSender
 from tests.programs import Program
 
+pytest.register_assert_rewrite("tests.repositories_contract")
+
 
 @pytest.fixture
 def emails() -> RecordingEmailSender:

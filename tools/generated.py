@@ -23,7 +23,11 @@ from allocation.domain.error_kinds import InvalidInput, RuleViolation
 from tools import reference_pages
 from tools.repository import ROOT
 
-PAGES = [page for folder in ("", "docs/**/", "packages/*/") for page in ROOT.glob(f"{folder}*.md")]
+PAGES = [
+    page
+    for folder in ("", "docs/**/", "packages/*/", "tests/")
+    for page in ROOT.glob(f"{folder}*.md")
+]
 
 PART = re.compile(r"(<!-- (?:generated|measured): (\w+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 

@@ -1,7 +1,6 @@
-"""What the repositories, the registration log and the read model promise, on each database."""
+"""What only a database promises of users and coupons; the rest is in `RepositoriesContract`."""
 
 from contextlib import AbstractAsyncContextManager
-from datetime import timedelta
 from uuid import uuid4
 
 import pytest
@@ -10,24 +9,16 @@ from aftercommit import Application, testing
 from allocation import views
 from allocation.adapters import orm
 from allocation.domain.aggregate import Aggregate
-from allocation.domain.coupons import (
-    BatchReference,
-    CouponAlreadyAllocated,
-    CouponBatch,
-    CouponBatchNotFound,
-    CouponCode,
-    CouponNotFound,
-)
+from allocation.domain.coupons import CouponAlreadyAllocated, CouponCode
 from allocation.domain.events import CouponDenied
 from allocation.domain.users import EmailAlreadyRegistered, User, UserNotFound
 from allocation.domain.values import EmailAddress
 from allocation.service_layer.unit_of_work import UnitOfWork
 from tests.builders import TODAY, a_coupon_batch, a_registration, a_user, a_user_id
-from tests.looking import count, coupons_left, rows, users
+from tests.looking import coupons_left, rows
+from tests.repositories_contract import available
 
 pytestmark = pytest.mark.anyio
-
-WELCOME = BatchReference("WELCOME")
 
 
 def a_uow(app: Application) -> AbstractAsyncContextManager[UnitOfWork]:
@@ -40,16 +31,10 @@ async def store(app: Application, *aggregates: Aggregate) -> None:
             uow._store.add(aggregate)
 
 
-async def available(uow: UnitOfWork) -> CouponBatch:
-    batch = await uow.coupon_batches.next_available()
-    assert batch
-    return batch
-
-
-async def allocate(app: Application, user: User, token: str = "1", *, day: int = 0) -> CouponCode:
+async def allocate(app: Application, user: User, token: str = "1") -> CouponCode:
     async with a_uow(app) as uow:
         batch = await available(uow)
-        batch.allocate(user.id, token=token, today=TODAY + timedelta(days=day))
+        batch.allocate(user.id, token=token, today=TODAY)
         return CouponCode(f"{batch.reference}-{token}")
 
 
@@ -60,54 +45,6 @@ async def refresh(app: Application, user: User) -> None:
 
 async def stored_emails(app: Application) -> list[str]:
     return sorted(str(row.email) for row in await rows(app, orm.users.select()))
-
-
-async def test_a_user_that_was_stored_comes_back(each_app: Application) -> None:
-    """Mapping must not lose or change anything."""
-    user = a_user(name="Иван", email="Ivan@Example.com")
-    await store(each_app, user)
-
-    async with a_uow(each_app) as uow:
-        loaded = await uow.users.get(user.id)
-        found = await uow.users.find_by_email(
-            [EmailAddress("IVAN@example.com"), EmailAddress("nobody@example.com")]
-        )
-
-    assert (loaded.id, loaded.name, str(loaded.email)) == (user.id, user.name, "Ivan@Example.com")
-    assert (loaded.version, loaded.email_undeliverable) == (1, False)
-    assert found == {user.email: loaded}
-
-
-async def test_a_coupon_is_found_by_its_code_and_keeps_what_became_of_it(
-    each_app: Application,
-) -> None:
-    """At the till, the code is all that is known."""
-    user, redemption_id = a_user(), uuid4()
-    await store(each_app, user, a_coupon_batch(quantity=7))
-    code = await allocate(each_app, user)
-
-    async with a_uow(each_app) as uow:
-        (await uow.coupons.get(code)).redeem(redemption_id)
-
-    async with a_uow(each_app) as uow:
-        coupon = await uow.coupons.get(code)
-        batch = await uow.coupon_batches.get(WELCOME)
-    assert (coupon.user_id, coupon.code, coupon.batch_reference) == (user.id, code, WELCOME)
-    assert (coupon.state, coupon.redemption_id, coupon.version) == ("redeemed", redemption_id, 2)
-    assert (batch.quantity, batch.remaining, batch.new_parts) == (7, 6, ())
-
-
-async def test_an_aggregate_that_is_not_there_is_not_found(each_app: Application) -> None:
-    """`find` returns None, `get` raises: the name says which."""
-    async with a_uow(each_app) as uow:
-        assert await uow.users.find(a_user_id()) is None
-        assert await uow.coupon_batches.find(WELCOME) is None
-        with pytest.raises(UserNotFound):
-            await uow.users.get(a_user_id())
-        with pytest.raises(CouponBatchNotFound, match="WELCOME"):
-            await uow.coupon_batches.get(WELCOME)
-        with pytest.raises(CouponNotFound):
-            await uow.coupons.get(CouponCode("WELCOME-2"))
 
 
 @pytest.mark.parametrize(
@@ -146,40 +83,6 @@ async def test_a_changed_address_is_unique_too_and_another_spelling_is_stored(
     assert await stored_emails(each_app) == ["ivan@example.com", "maria@example.com"]
 
 
-async def test_coupons_come_from_the_first_batch_that_has_some(each_app: Application) -> None:
-    """The order of batches is a promise, so that marketing can plan."""
-    customers = [a_user(email=f"user{n}@example.com") for n in range(4)]
-    batches = [a_coupon_batch(quantity=1, reference="B"), a_coupon_batch(quantity=2, reference="A")]
-    await store(each_app, *customers, *batches)
-
-    codes = [await allocate(each_app, user, str(n)) for n, user in enumerate(customers)]
-
-    assert [code.value for code in codes[:3]] == ["A-0", "A-1", "B-2"]
-    assert await coupons_left(each_app) == {"A": 0, "B": 0}
-    assert await count(each_app, orm.coupons) == 3
-
-
-async def test_exhausted_batches_are_reported_each_once_and_then_one_of_them_once_a_day(
-    each_app: Application,
-) -> None:
-    """Marketing reads that there is nothing left, and is not flooded with it."""
-    customers = [a_user(email=f"user{n}@example.com") for n in range(6)]
-    batches = [a_coupon_batch(quantity=1, reference=reference) for reference in "AB"]
-    await store(each_app, *customers, *batches)
-
-    reported = []
-    for n, user in enumerate(customers):
-        await allocate(each_app, user, str(n), day=n // 5)
-        found = await rows(each_app, orm.coupon_batches.select())
-        reported.append({row.reference.value: row.exhaustion_notified_on for row in found})
-
-    tomorrow = TODAY + timedelta(days=1)
-    assert reported[1] == {"A": None, "B": None}
-    assert list(reported[2].values()).count(TODAY) == 1
-    assert reported[3] == reported[4] == {"A": TODAY, "B": TODAY}
-    assert sorted(map(str, reported[5].values())) == [str(TODAY), str(tomorrow)]
-
-
 async def test_no_user_can_have_two_coupons(each_app: Application) -> None:
     """Whatever the handlers do, and whichever batch it is from: no retry may help."""
     await store(each_app, user := a_user(), a_coupon_batch(quantity=1, reference="A"))
@@ -200,37 +103,6 @@ async def test_without_any_batch_none_is_available_and_the_event_says_so(
 
     denied = {each.subject for each in report.events if isinstance(each.event, CouponDenied)}
     assert denied == {"NONE"}
-
-
-async def test_a_batch_that_was_changed_and_is_loaded_again_keeps_the_change(
-    each_app: Application,
-) -> None:
-    """What is loaded is what is stored, so what is changed is stored first."""
-    await store(each_app, user := a_user(), a_coupon_batch(quantity=2))
-
-    async with a_uow(each_app) as uow:
-        (await available(uow)).allocate(user.id, token="1", today=TODAY)
-        (await uow.coupon_batches.get(WELCOME)).give_back()
-
-    assert await coupons_left(each_app) == {"WELCOME": 2}
-
-
-async def test_the_read_model_follows_the_aggregates(each_app: Application) -> None:
-    """It is made from what is stored, so the order of events does not matter."""
-    user = a_user(name="Иван", email="old@example.com")
-    await store(each_app, user, a_coupon_batch())
-    await refresh(each_app, user)
-    before = (await users(each_app))["old@example.com"]
-    assert (before.user_id, before.name, before.coupon_code) == (user.id, "Иван", None)
-
-    await allocate(each_app, user, "1")
-    async with a_uow(each_app) as uow:
-        await uow.user_view.refresh(user.id)  # sees also what this unit of work changes after it
-        (await uow.users.get(user.id)).change_email(EmailAddress("new@example.com"))
-
-    after = (await users(each_app))["new@example.com"]
-    assert (after.name, after.coupon_code, after.coupon_state) == ("Иван", "WELCOME-1", "allocated")
-    assert len(await users(each_app)) == 1
 
 
 async def test_queries_find_whom_to_write_to(each_app: Application) -> None:
@@ -255,18 +127,16 @@ async def test_queries_find_whom_to_write_to(each_app: Application) -> None:
         await views.find_contact(database, a_user_id())
 
 
-async def test_a_coupon_that_this_unit_of_work_has_given_away_is_gone(
-    each_app: Application,
-) -> None:
-    """The row is read anew under its lock; what is not written yet must not be forgotten."""
-    await store(each_app, a_coupon_batch(quantity=2))
+async def test_each_change_of_an_aggregate_raises_its_version(each_app: Application) -> None:
+    """So two who have read the same cannot both change it."""
+    user = a_user(email="old@example.com")
+    await store(each_app, user)
 
-    coupons = []
-    with pytest.raises(ZeroDivisionError):  # the users of the coupons are not there
+    versions = []
+    for email in ("old@example.com", "new@example.com"):
         async with a_uow(each_app) as uow:
-            for number in range(3):
-                batch = await available(uow)
-                coupons.append(batch.allocate(a_user_id(), token=str(number), today=TODAY))
-            raise ZeroDivisionError
+            (await uow.users.get(user.id)).change_email(EmailAddress(email))
+        async with a_uow(each_app) as uow:
+            versions.append((await uow.users.get(user.id)).version)
 
-    assert [coupon is not None for coupon in coupons] == [True, True, False]
+    assert versions == [1, 2]

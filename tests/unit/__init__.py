@@ -1,1 +1,1 @@
-"""Unit tests: domain and handlers, on fakes, on asyncio and Trio. No I/O."""
+"""Unit tests: the domain, and handlers called directly, without a database or a file."""

@@ -30,7 +30,7 @@ def test_no_user_is_given_two_coupons() -> None:
 @given(quantity=st.integers(1, 20), requests=st.integers(0, 40))
 @example(quantity=1, requests=2)
 @example(quantity=20, requests=20)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40, deadline=None, database=None)
 def test_never_more_coupons_than_the_quantity_are_given_and_nobody_is_forgotten(
     quantity: int, requests: int
 ) -> None:

@@ -1,4 +1,4 @@
-"""What the e-mails say. Whom they reach, and when: `test_handlers.py`."""
+"""What the e-mails say. Whom they reach, and when: `test_email_handlers.py`."""
 
 import pytest
 

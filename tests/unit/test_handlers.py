@@ -1,246 +1,365 @@
-"""The use cases: send a command to the bus, and look at what came out of it.
+"""The handlers of users and coupons, called directly: what they change, and what they record.
 
-The bus and the database are the real ones; only the e-mails are not sent.
+What follows from a command, on the bus and a database: `tests/integration/test_use_cases.py`.
 """
 
-import pytest
-from aftercommit import Application, testing
-from aftercommit.extensions.smtp.exceptions import AddressUndeliverable
+from datetime import UTC, date, datetime
+from uuid import uuid4
 
-from allocation.adapters import orm
+import pytest
+
+from allocation.domain.aggregate import Aggregate
+from allocation.domain.commands import ChangeEmail, RecordBounce
 from allocation.domain.coupons import (
-    CouponAlreadyAllocated,
+    Coupon,
+    CouponAlreadyRedeemed,
+    CouponBatch,
     CouponBatchAlreadyAdded,
+    CouponBatchIsFull,
+    CouponBatchNotFound,
     CouponIsExpired,
+    CouponNotFound,
 )
-from allocation.domain.events import CouponDenied, EmailBounced, EmailChanged, UserRegistered
-from allocation.domain.users import EmailAlreadyRegistered, UserAlreadyRegistered
-from tests.builders import a_batch, a_change, a_redemption, a_registration
-from tests.email_senders import RecordingEmailSender
-from tests.looking import code_of, count, coupons_left, rows, types, users
+from allocation.domain.error_kinds import InvalidValue
+from allocation.domain.events import (
+    CouponAllocated,
+    CouponBatchExhausted,
+    CouponDenied,
+    CouponExpired,
+    CouponRedeemed,
+    EmailBounced,
+    EmailChanged,
+    UserRegistered,
+)
+from allocation.domain.users import User, UserAlreadyRegistered, UserNotFound
+from allocation.service_layer.handlers import (
+    add_coupon_batch,
+    allocate_welcome_coupon,
+    change_email,
+    expire_coupon,
+    give_coupon_back,
+    log_registration,
+    record_bounce,
+    redeem_coupon,
+    refresh_user_view,
+    register_user,
+)
+from allocation.service_layer.unit_of_work import UnitOfWork
+from tests.builders import (
+    TODAY,
+    a_batch,
+    a_coupon,
+    a_coupon_batch,
+    a_redemption,
+    a_registration,
+    a_user,
+    a_user_id,
+)
+from tests.unit.memory import MemoryUnitOfWork
 
 pytestmark = pytest.mark.anyio
 
-Emails = RecordingEmailSender
-WELCOME, COUPON = "Welcome", "Your welcome coupon"
-REMINDER, CHANGED = "Your welcome coupon expires soon", "Your e-mail address was changed"
-EXHAUSTED = "Out of welcome coupons"
+
+def a_uow(*stored: Aggregate) -> MemoryUnitOfWork:
+    """Return a unit of work that finds these aggregates."""
+    return MemoryUnitOfWork(*stored)
 
 
-async def test_a_new_user_is_welcomed_logged_and_listed(app: Application, emails: Emails) -> None:
-    """The main job. What has to happen later, is stored with it."""
-    user = a_registration(name="Иван", email="ivan@example.com")
+def registered() -> UserRegistered:
+    return UserRegistered(user_id=a_user_id(), name="Иван", email="ivan@example.com")
 
-    report = await app.bus.handle(user)
 
-    assert report.failures == []
-    assert types(report.events) == {UserRegistered, CouponDenied}  # there is no batch
-    assert emails.subjects_to("ivan@example.com") == [WELCOME]
-    log = orm.registration_log.select()
-    assert [(row.user_id, row.email) for row in await rows(app, log)] == [
-        (user.user_id, "ivan@example.com")
+def allocated(coupon: Coupon) -> CouponAllocated:
+    code = coupon.code.value
+    return CouponAllocated(user_id=coupon.user_id, batch_reference="WELCOME", code=code)
+
+
+async def allocate(event: UserRegistered, uow: UnitOfWork, *, today: date = TODAY) -> None:
+    now = datetime(today.year, today.month, today.day, 12, tzinfo=UTC)
+    await allocate_welcome_coupon(event, uow, lambda: "x7", lambda: now)
+
+
+async def test_a_user_is_registered() -> None:
+    """The event says all that those who act on it need."""
+    command = a_registration(name="Иван", email="ivan@example.com")
+
+    await register_user(command, uow := a_uow())
+
+    [user] = uow.store.seen
+    assert isinstance(user, User)
+    assert (user.id, str(user.name), str(user.email)) == (
+        command.user_id,
+        "Иван",
+        "ivan@example.com",
+    )
+    assert uow.store.pull_events() == [
+        UserRegistered(user_id=command.user_id, name="Иван", email="ivan@example.com")
     ]
-    listed = (await users(app))["ivan@example.com"]
-    assert (listed.user_id, listed.name, listed.coupon_code) == (user.user_id, "Иван", None)
 
 
-async def test_a_new_user_is_sent_a_coupon(app: Application, emails: Emails) -> None:
-    """And it is in the list of users."""
-    await app.bus.handle(a_batch(quantity=1))
-
-    await app.bus.handle(a_registration(email="ivan@example.com"))
-
-    assert emails.subjects_to("ivan@example.com") == [WELCOME, COUPON]
-    code = await code_of(app, "ivan@example.com")
-    assert code.startswith("WELCOME-")
-    [email] = [email for email in emails.sent if email.subject == COUPON]
-    assert code in email.text
-
-
-async def test_repeating_a_registration_changes_nothing(app: Application, emails: Emails) -> None:
+async def test_a_repeated_registration_records_nothing() -> None:
     """A caller that saw no answer can safely ask again."""
-    registration = a_registration()
-    await app.bus.handle(registration)
-    sent = list(emails.sent)
+    user = a_user(name="Иван", email="ivan@example.com")
+    again = a_registration(user_id=user.id, name="Иван", email="IVAN@example.com")
 
-    report = await app.bus.handle(registration)
+    await register_user(again, uow := a_uow(user))
 
-    assert report.events == []
-    assert emails.sent == sent
+    assert (uow.store.seen, uow.store.pull_events()) == ([user], [])
 
 
-async def test_a_registration_that_clashes_with_another_is_refused(app: Application) -> None:
-    """One id for two people, or one address for two: somebody else, or a mistake."""
-    ivan = a_registration(name="Иван", email="ivan@example.com")
-    await app.bus.handle(ivan)
+async def test_an_id_of_somebody_else_registers_nobody() -> None:
+    """It is a mistake of the caller, who would think that Мария is registered."""
+    user = a_user(name="Иван")
 
-    with pytest.raises(UserAlreadyRegistered, match=str(ivan.user_id)):
-        await app.bus.handle(a_registration(name="Мария", user_id=ivan.user_id))
-    with pytest.raises(EmailAlreadyRegistered, match="IVAN"):
-        await app.bus.handle(a_registration(email="IVAN@example.com"))
+    with pytest.raises(UserAlreadyRegistered):
+        await register_user(a_registration(user_id=user.id, name="Мария"), uow := a_uow(user))
 
-    assert [user.name for user in (await users(app)).values()] == ["Иван"]
+    assert uow.store.pull_events() == []
 
 
-async def test_without_coupons_marketing_is_notified(app: Application, emails: Emails) -> None:
-    """Once, and the users are registered all the same."""
-    await app.bus.handle(a_batch(quantity=1))
+@pytest.mark.parametrize(("name", "email"), [("", "ivan@example.com"), ("Иван", "ivan")])
+async def test_an_unusable_value_registers_nobody(name: str, email: str) -> None:
+    """Before anything is loaded."""
+    with pytest.raises(InvalidValue):
+        await register_user(a_registration(name=name, email=email), uow := a_uow())
 
-    for name in ("first", "second", "third"):
-        report = await app.bus.handle(a_registration(email=f"{name}@example.com"))
-        assert report.failures == []
-
-    assert await count(app, orm.coupons) == 1
-    assert emails.subjects_to("marketing@example.com") == [EXHAUSTED]
-    assert emails.subjects_to("third@example.com") == [WELCOME]
+    assert uow.store.seen == []
 
 
-async def test_an_event_that_comes_twice_costs_no_second_coupon(app: Application) -> None:
-    """The repetition is refused for good, so nobody retries it."""
-    await app.bus.handle(a_batch(quantity=7))
-    await app.bus.handle(a_registration())
+async def test_an_address_is_changed() -> None:
+    """The event has both, for the old one is warned."""
+    user = a_user(email="old@example.com")
+    command = ChangeEmail(user_id=user.id, new_email="new@example.com")
 
-    await testing.replay(app, "allocate_welcome_coupon")
-    report = await testing.deliver_due(app)
+    await change_email(command, uow := a_uow(user))
 
-    [failure] = report.failures
-    assert (type(failure.error), failure.retry_in) == (CouponAlreadyAllocated, None)
-    assert await coupons_left(app) == {"WELCOME": 6}
+    assert str(user.email) == "new@example.com"
+    assert uow.store.pull_events() == [
+        EmailChanged(user_id=user.id, old_email="old@example.com", new_email="new@example.com")
+    ]
 
 
-async def test_repeating_a_batch_adds_no_coupons(app: Application) -> None:
+async def test_only_the_address_of_a_user_can_be_changed() -> None:
+    """A wrong id is refused, and the caller is told."""
+    command = ChangeEmail(user_id=a_user_id(), new_email="new@example.com")
+
+    with pytest.raises(UserNotFound, match=str(command.user_id)):
+        await change_email(command, a_uow(a_user()))
+
+
+async def test_an_address_that_does_not_exist_is_marked() -> None:
+    """Nobody writes to it again."""
+    user = a_user(email="ivan@example.com")
+
+    await record_bounce(RecordBounce(user_id=user.id, email="ivan@example.com"), uow := a_uow(user))
+
+    assert user.email_undeliverable
+    assert uow.store.pull_events() == [EmailBounced(user_id=user.id, email="ivan@example.com")]
+
+
+async def test_a_bounce_of_an_address_that_the_user_has_left_marks_nothing() -> None:
+    """The new one may well exist."""
+    user = a_user(email="new@example.com")
+
+    await record_bounce(RecordBounce(user_id=user.id, email="old@example.com"), uow := a_uow(user))
+
+    assert (user.email_undeliverable, uow.store.pull_events()) == (False, [])
+
+
+async def test_a_registration_is_logged() -> None:
+    """With the address that was registered, whatever it is by then."""
+    event = registered()
+
+    await log_registration(event, uow := a_uow())
+
+    assert uow.log.lines == [(event.user_id, "ivan@example.com")]
+
+
+async def test_a_batch_of_coupons_is_added() -> None:
+    """All of its coupons are left."""
+    await add_coupon_batch(a_batch(reference="SPRING", quantity=5), uow := a_uow())
+
+    [batch] = uow.store.seen
+    assert isinstance(batch, CouponBatch)
+    assert (str(batch.reference), batch.quantity, batch.remaining) == ("SPRING", 5, 5)
+
+
+async def test_a_repeated_batch_adds_no_coupons() -> None:
     """A repeated command must not print money."""
-    for command in (a_batch(quantity=5), a_registration(), a_batch(quantity=5)):
-        await app.bus.handle(command)
-    for quantity in (4, 6):
-        with pytest.raises(CouponBatchAlreadyAdded, match="quantity 5"):
-            await app.bus.handle(a_batch(quantity=quantity))
+    batch = a_coupon_batch(quantity=5)
+    batch.allocate(a_user_id(), token="x7", today=TODAY)
 
-    assert await coupons_left(app) == {"WELCOME": 4}
+    await add_coupon_batch(a_batch(quantity=5), a_uow(batch))
 
-
-async def test_a_changed_address_is_announced_to_the_old_one(
-    app: Application, emails: Emails
-) -> None:
-    """An owner who has lost the account must hear of it."""
-    user = a_registration(email="old@example.com")
-    await app.bus.handle(user)
-
-    await app.bus.handle(a_change(user, new_email="new@example.com"))
-
-    assert emails.subjects_to("old@example.com") == [WELCOME, CHANGED]
-    assert (await users(app)).keys() == {"new@example.com"}
+    assert (batch.quantity, batch.remaining) == (5, 4)
 
 
-async def test_a_coupon_goes_to_the_address_that_the_user_has_by_then(
-    app: Application, emails: Emails
-) -> None:
-    """A retry may come after the user has moved."""
-    await app.bus.handle(a_batch())
-    user = a_registration(email="old@example.com")
-    emails.errors["old@example.com"] = OSError("mailbox full")
-    report = await app.bus.handle(user)
-    assert {failure.delivery.handler for failure in report.failures} == {
-        "send_welcome_email",
-        "send_coupon_email",
-    }
-
-    await app.bus.handle(a_change(user, new_email="new@example.com"))
-    await testing.let_time_pass(app, minutes=1)
-    await testing.deliver_due(app)
-
-    assert emails.subjects_to("new@example.com") == [COUPON]
+async def test_a_batch_of_another_quantity_is_refused() -> None:
+    """Its sender would think that there are as many."""
+    with pytest.raises(CouponBatchAlreadyAdded, match="quantity 5"):
+        await add_coupon_batch(a_batch(quantity=6), a_uow(a_coupon_batch(quantity=5)))
 
 
-async def test_users_are_reminded_of_their_coupon_before_it_expires(
-    app: Application, emails: Emails
-) -> None:
-    """After 25 days, at the address they have then; it expires after 30 days."""
-    user = a_registration(email="old@example.com")
-    for command in (a_batch(quantity=1), user, a_change(user, new_email="new@example.com")):
-        await app.bus.handle(command)
-    code = await code_of(app, "new@example.com")
+async def test_a_new_user_gets_a_coupon() -> None:
+    """The coupon is made through its batch, and stored with it."""
+    event, batch = registered(), a_coupon_batch(quantity=2)
 
-    await testing.let_time_pass(app, days=24.9)
-    assert (await testing.deliver_due(app)).events == []
-    assert emails.subjects_to("new@example.com") == []
-    await testing.let_time_pass(app, days=0.2)
-    await testing.deliver_due(app)
-    assert emails.subjects_to("new@example.com") == [REMINDER]
+    await allocate(event, uow := a_uow(batch))
 
-    await testing.let_time_pass(app, days=5)
-    await testing.deliver_due(app)
+    [coupon] = batch.new_parts
+    assert (coupon.user_id, coupon.code.value) == (event.user_id, "WELCOME-x7")
+    assert batch.remaining == 1
+    assert uow.store.pull_events() == [allocated(coupon)]
 
-    assert (await users(app))["new@example.com"].coupon_state == "expired"
+
+async def test_a_coupon_is_of_the_first_batch_that_has_one() -> None:
+    """Batches are used up one after the other."""
+    batches = [a_coupon_batch(quantity=1, reference=reference) for reference in ("B", "A")]
+
+    await allocate(registered(), a_uow(*batches))
+
+    assert [batch.remaining for batch in batches] == [1, 0]
+
+
+async def test_who_comes_too_late_gets_none_and_marketing_is_told_once_a_day() -> None:
+    """By an event, which has a handler of its own."""
+    batch = a_coupon_batch(quantity=1)
+    batch.allocate(a_user_id(), token="x6", today=TODAY)
+    late, later, tomorrow = registered(), registered(), registered()
+
+    recorded = []
+    for event, day in ((late, TODAY), (later, TODAY), (tomorrow, date(2026, 1, 2))):
+        await allocate(event, uow := a_uow(batch), today=day)
+        recorded.append(uow.store.pull_events())
+
+    exhausted = CouponBatchExhausted(batch_reference="WELCOME")
+    assert recorded == [
+        [CouponDenied(user_id=late.user_id), exhausted],
+        [CouponDenied(user_id=later.user_id)],
+        [CouponDenied(user_id=tomorrow.user_id), exhausted],
+    ]
+
+
+async def test_without_any_batch_there_is_no_coupon() -> None:
+    """There is nothing that marketing could have run out of."""
+    event = registered()
+
+    await allocate(event, uow := a_uow())
+
+    assert uow.store.pull_events() == [CouponDenied(user_id=event.user_id)]
+
+
+async def test_a_coupon_is_redeemed() -> None:
+    """Other services read that it was, and not its code."""
+    coupon, redemption_id = a_coupon(), uuid4()
+
+    await redeem_coupon(a_redemption(coupon.code.value, redemption_id), uow := a_uow(coupon))
+
+    assert coupon.state == "redeemed"
+    assert uow.store.pull_events() == [
+        CouponRedeemed(
+            redemption_id=redemption_id, user_id=coupon.user_id, batch_reference="WELCOME"
+        )
+    ]
+
+
+async def test_a_repeated_redemption_records_nothing() -> None:
+    """A till that got no answer asks again."""
+    coupon = a_coupon()
+    coupon.redeem(redemption_id := uuid4())
+
+    await redeem_coupon(a_redemption(coupon.code.value, redemption_id), uow := a_uow(coupon))
+
+    assert uow.store.pull_events() == []
+
+
+async def test_a_coupon_is_not_redeemed_twice() -> None:
+    """It costs money each time."""
+    coupon = a_coupon()
+    coupon.redeem(uuid4())
+
+    with pytest.raises(CouponAlreadyRedeemed):
+        await redeem_coupon(a_redemption(coupon.code.value), a_uow(coupon))
+
+
+async def test_an_unknown_code_redeems_nothing() -> None:
+    """A slip of the finger is nearly a code, so the refusal does not repeat it."""
+    with pytest.raises(CouponNotFound) as refusal:
+        await redeem_coupon(a_redemption("WELCOME-x8"), a_uow(a_coupon(code="WELCOME-x7")))
+
+    assert "x8" not in str(refusal.value)
+
+
+async def test_a_coupon_expires() -> None:
+    """It cannot be redeemed any more, and its place is given back by another handler."""
+    coupon = a_coupon()
+
+    await expire_coupon(allocated(coupon), uow := a_uow(coupon))
+
+    assert uow.store.pull_events() == [
+        CouponExpired(user_id=coupon.user_id, batch_reference="WELCOME")
+    ]
     with pytest.raises(CouponIsExpired):
-        await app.bus.handle(a_redemption(code))
+        await redeem_coupon(a_redemption(coupon.code.value), uow)
 
 
-async def test_an_expired_coupon_makes_room_for_somebody_else(app: Application) -> None:
-    """It goes back to its batch, once."""
-    await app.bus.handle(a_batch(quantity=1))
-    await app.bus.handle(a_registration(email="first@example.com"))
-    await testing.let_time_pass(app, days=30)
-    await testing.deliver_due(app)
-    await testing.replay(app, "expire_coupon")
-    assert (await testing.deliver_due(app)).events == []
-    assert await coupons_left(app) == {"WELCOME": 1}
+async def test_a_redeemed_coupon_does_not_expire() -> None:
+    """Its place would be given away a second time."""
+    coupon = a_coupon()
+    coupon.redeem(uuid4())
 
-    await app.bus.handle(a_registration(email="second@example.com"))
+    await expire_coupon(allocated(coupon), uow := a_uow(coupon))
 
-    assert (await users(app))["second@example.com"].coupon_state == "allocated"
+    assert (coupon.state, uow.store.pull_events()) == ("redeemed", [])
 
 
-async def test_a_redeemed_coupon_is_neither_reminded_of_nor_expires(
-    app: Application, emails: Emails
-) -> None:
-    """When both are due, the world is another one than when they were planned."""
-    await app.bus.handle(a_batch(quantity=1))
-    await app.bus.handle(a_registration(email="ivan@example.com"))
-    await app.bus.handle(a_redemption(await code_of(app, "ivan@example.com")))
+async def test_the_place_of_an_expired_coupon_goes_back_to_its_batch() -> None:
+    """And to no other."""
+    batch, other = a_coupon_batch(quantity=1), a_coupon_batch(quantity=1, reference="A")
+    coupon = batch.allocate(a_user_id(), token="x7", today=TODAY)
+    assert coupon
+    expired = CouponExpired(user_id=coupon.user_id, batch_reference="WELCOME")
 
-    await testing.let_time_pass(app, days=30)
-    report = await testing.deliver_due(app)
+    await give_coupon_back(expired, a_uow(batch, other))
 
-    assert (report.failures, report.events) == ([], [])
-    assert emails.subjects_to("ivan@example.com") == [WELCOME, COUPON]
-    assert await coupons_left(app) == {"WELCOME": 0}
-    assert (await users(app))["ivan@example.com"].coupon_state == "redeemed"
+    assert (batch.remaining, other.remaining) == (1, 1)
 
 
-async def test_an_address_that_does_not_exist_is_recorded_and_not_written_to_again(
-    app: Application, emails: Emails
-) -> None:
-    """The server's answer is stored; the next e-mail asks first."""
-    emails.errors["ivan@example.com"] = AddressUndeliverable()
-    report = await app.bus.handle(a_registration(email="ivan@example.com"))
-    assert report.failures == []
-    assert {UserRegistered, EmailBounced} <= types(report.events)
-    assert (await users(app))["ivan@example.com"].email_undeliverable
+async def test_no_place_is_given_back_to_a_full_batch() -> None:
+    """There would be one coupon more than marketing has ordered."""
+    expired = CouponExpired(user_id=a_user_id(), batch_reference="WELCOME")
 
-    emails.errors.clear()
-    await testing.replay(app, "send_welcome_email")
-    again = await testing.deliver_due(app)
-
-    assert (again.events, again.failures, emails.sent) == ([], [], [])
+    with pytest.raises(CouponBatchIsFull):
+        await give_coupon_back(expired, a_uow(a_coupon_batch()))
 
 
-async def test_no_email_is_sent_where_no_server_can_be(app: Application, emails: Emails) -> None:
-    """An erased user has such an address, and so may a stranger: no server has to be asked."""
-    report = await app.bus.handle(a_registration(email="ivan@erased.INVALID"))
+async def test_a_place_of_an_unknown_batch_is_refused() -> None:
+    """It would be lost silently."""
+    expired = CouponExpired(user_id=a_user_id(), batch_reference="SPRING")
 
-    assert (report.failures, emails.keys) == ([], [])
-    assert (await users(app))["ivan@erased.INVALID"].email_undeliverable
+    with pytest.raises(CouponBatchNotFound, match="SPRING"):
+        await give_coupon_back(expired, a_uow(a_coupon_batch()))
 
 
-async def test_another_address_is_written_to(app: Application, emails: Emails) -> None:
-    """The change clears the mark; a notice to the old address, which bounces, sets none."""
-    emails.errors["old@example.com"] = AddressUndeliverable()
-    user = a_registration(email="old@example.com")
-    await app.bus.handle(user)
+async def test_the_list_of_users_shows_a_user_as_it_is_now() -> None:
+    """Whichever event comes first, and however old it is."""
+    user, other = a_user(name="Иван", email="now@example.com"), a_user(email="olga@example.com")
+    old = UserRegistered(user_id=user.id, name="Иван", email="then@example.com")
 
-    report = await app.bus.handle(a_change(user, new_email="new@example.com"))
+    await refresh_user_view(old, uow := a_uow(user, other))
 
-    assert report.failures == []
-    assert types(report.events) == {EmailChanged}
-    assert not (await users(app))["new@example.com"].email_undeliverable
+    assert uow.list.rows() == {user.id: ("Иван", "now@example.com", False, None, None)}
+
+
+async def test_the_list_of_users_shows_their_coupons() -> None:
+    """And what has become of them."""
+    user = a_user(name="Иван", email="ivan@example.com")
+    coupon = a_coupon(code="WELCOME-x7", user_id=user.id)
+    coupon.redeem(redemption_id := uuid4())
+    event = CouponRedeemed(redemption_id=redemption_id, user_id=user.id, batch_reference="WELCOME")
+
+    await refresh_user_view(event, uow := a_uow(user, coupon))
+
+    assert uow.list.rows() == {
+        user.id: ("Иван", "ivan@example.com", False, "WELCOME-x7", "redeemed")
+    }

@@ -4,17 +4,14 @@ import json
 from typing import Any
 
 import pytest
-from aftercommit import Application, Envelope
 from aftercommit.extensions.brokers.asyncapi import published_language
-from aftercommit.extensions.brokers.cloud_events import to_cloud_event
 from jsonschema import Draft202012Validator
 
-from allocation.domain.commands import RecordBounce
 from allocation.domain.events import CouponAllocated, UserRegistered
 from allocation.entrypoints.app import APP
 from allocation.messages import ACCEPTED_FROM_BROKERS, CODEC, describe
 from allocation.service_layer.handlers import HANDLERS
-from tests.builders import a_batch, a_change, a_redemption, a_registration, a_user_id
+from tests.builders import a_user_id
 
 ACCEPTED = {CODEC.name_of(each): each for each in ACCEPTED_FROM_BROKERS}
 PUBLIC = {CODEC.name_of(each): each for each in HANDLERS.public_events}
@@ -64,39 +61,3 @@ def test_every_public_event_and_every_accepted_command_is_in_it(document: dict[s
     assert {"coupon_allocated", "users_imported", "redeem_coupon"}.isdisjoint(messages)
     for message in messages.values():
         Draft202012Validator(message["payload"]).validate(message["examples"][0]["payload"])
-
-
-async def events_of_each_type(app: Application) -> list[Envelope]:
-    """Return at least one of each public event, as it really comes about."""
-    user, events = a_registration(), list[Envelope]()
-    for command in (
-        a_batch(quantity=1),
-        user,
-        a_registration(email="too-late@example.com"),
-        a_change(user, new_email="ivan@example.org"),
-        RecordBounce(user_id=user.user_id, email="ivan@example.org"),
-    ):
-        events += (await app.bus.handle(command)).events
-    [code] = [each.event.code for each in events if isinstance(each.event, CouponAllocated)]
-    events += (await app.bus.handle(a_redemption(code))).events
-    return [envelope for envelope in events if envelope.type in PUBLIC]
-
-
-@pytest.mark.anyio
-async def test_the_subject_in_an_example_is_what_is_really_sent(
-    app: Application, document: dict[str, Any]
-) -> None:
-    """Others choose by it what they read; on Kafka, it is the key."""
-    sent = [json.loads(to_cloud_event(each)) for each in await events_of_each_type(app)]
-
-    examples = document["components"]["messages"]
-    assert {message["type"] for message in sent} <= PUBLIC.keys()
-    assert len(sent) > 5
-    for message in sent:
-        [example] = examples[message["type"]]["examples"]
-        assert about(example["payload"]) == about(message)
-
-
-def about(message: Any) -> str:
-    """Return the subject of a message, and whether it is the user in it, whose id is random."""
-    return "the user" if message["subject"] == message["data"]["user_id"] else message["subject"]

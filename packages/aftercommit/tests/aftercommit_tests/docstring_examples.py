@@ -14,11 +14,14 @@ from itertools import pairwise
 from pathlib import Path
 from pkgutil import iter_modules
 from tempfile import TemporaryDirectory
+from typing import TypeVar
 
 import aftercommit
 from aftercommit import alembic, extensions, sqlite, testing
-from aftercommit.testing import killing, omissions
 
+OF_THE_TEST_KIT = [
+    f"aftercommit.testing.{each}" for each in ("killing", "memory_store", "no_io", "omissions")
+]
 PACKAGES = [each.name for each in iter_modules(extensions.__path__) if each.ispkg]
 
 
@@ -27,9 +30,11 @@ def public() -> Iterator[tuple[str, str]]:
     names = vars(aftercommit)
     yield from ((f"aftercommit.{names['_HOMES'][name]}", name) for name in names["__all__"])
     yield from ((alembic.__name__, name) for name in alembic.__all__)
-    for module in (sqlite, testing, killing, omissions):
-        made_here = {k for k, v in vars(module).items() if inspect.getmodule(v) is module}
-        yield from ((module.__name__, name) for name in sorted(made_here) if name[0] != "_")
+    for module in (sqlite, testing, *map(import_module, OF_THE_TEST_KIT)):
+        made_here = {k: v for k, v in vars(module).items() if inspect.getmodule(v) is module}
+        for name, value in sorted(made_here.items()):
+            if name[0] != "_" and not isinstance(value, TypeVar):
+                yield module.__name__, name
     for package in PACKAGES:
         module = import_module(f"aftercommit.extensions.{package}")
         [name] = [each for each in vars(module) if each.lower() == f"{package}extension"]

@@ -43,7 +43,7 @@ def test_a_mistake_is_found_by_the_tests_of_the_project(mistake: str, tmp_path: 
     assert right in text
     file.write_text(text.replace(right, wrong, 1))
 
-    pytest = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/unit/test_handlers.py")
+    pytest = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/integration/test_use_cases.py")
     ran = run(tmp_path / "kiosk", *pytest)
 
     assert ran.returncode != 0

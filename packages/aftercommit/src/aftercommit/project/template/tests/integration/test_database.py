@@ -6,13 +6,15 @@ from uuid import UUID, uuid4
 
 import anyio
 import pytest
-from aftercommit import Application
+from aftercommit import Application, testing
 
 from shop import views
 from shop.bootstrap import bootstrap
 from shop.config import Settings
 from shop.domain.messages import CancelOrder, PlaceOrder
 from shop.entrypoints.app import APP
+
+from tests.statistics_contract import count_some
 
 pytestmark = pytest.mark.anyio
 
@@ -37,6 +39,16 @@ async def test_an_order_is_loaded_with_its_lines(application: Application) -> No
     order_id = await place(application, lamp=2, chair=4)
 
     assert (await views.order(application.database, order_id)).pieces == 6
+
+
+async def test_statistics_in_a_database_count_as_those_in_memory_do(
+    application: Application,
+) -> None:
+    """Unit tests rely on it."""
+    async with testing.unit_of_work(application) as uow:
+        expected = await count_some(uow.statistics)
+
+    assert await views.statistics(application.database) == expected
 
 
 async def test_many_orders_at_once_are_all_counted(application: Application) -> None:

@@ -1,117 +1,146 @@
-"""The use cases, through the bus: send a command, look at what came of it."""
+"""The handlers, called directly: what they change, and what they record.
+
+What follows from a command, on the bus and a database: `tests/integration/test_use_cases.py`.
+"""
 
 from uuid import UUID, uuid4
 
 import pytest
-from aftercommit import Application, testing
+from aftercommit import IdempotencyKey
 
-from shop import views
-from shop.adapters.orm import mapping
-from shop.domain import messages
-from shop.domain.messages import CancelOrder, PlaceOrder
-from shop.domain.orders import OrderIdTaken, OrderNotFound, TooManyPieces
-from shop.service_layer import handlers
+from shop.domain.messages import (
+    CancelOrder,
+    OrderCancelled,
+    OrderPlaced,
+    PlaceOrder,
+)
+from shop.domain.orders import (
+    Order,
+    OrderIdTaken,
+    OrderNotFound,
+    TooManyPieces,
+)
+from shop.service_layer.handlers import (
+    ask_for_feedback,
+    cancel_order,
+    confirm_order,
+    count_cancellation,
+    count_order,
+    place_order,
+)
 
 from tests.conftest import SentEmails
+from tests.statistics_contract import count_some
+from tests.unit.memory import MemoryStatistics, MemoryUnitOfWork
 
 pytestmark = pytest.mark.anyio
 
+KEY = IdempotencyKey("of this delivery")
+EMAIL = "ivan@example.com"
+
 
 def a_command(order_id: UUID | None = None, pieces: int = 2) -> PlaceOrder:
-    articles = {"lamp": pieces}
-    return PlaceOrder(order_id=order_id or uuid4(), email="ivan@example.com", articles=articles)
+    return PlaceOrder(order_id=order_id or uuid4(), email=EMAIL, articles={"lamp": pieces})
 
 
-async def test_an_order_is_stored_counted_and_confirmed(
-    application: Application, emails: SentEmails
-) -> None:
-    """The main job."""
-    report = await application.bus.handle(command := a_command())
-
-    assert report.failures == []
-    [row] = await views.orders(application.database)
-    assert (row.order_id, row.pieces) == (command.order_id, 2)
-    assert await views.statistics(application.database) == {"placed": 1, "cancelled": 0}
-    assert emails.subjects == ["Your order"]
+def an_order() -> Order:
+    return Order.place(uuid4(), EMAIL, {"lamp": 2})
 
 
-async def test_an_order_that_comes_again_changes_nothing(
-    application: Application, emails: SentEmails
-) -> None:
+def placed(order: Order) -> OrderPlaced:
+    return OrderPlaced(order_id=order.id, email=EMAIL, pieces=order.pieces)
+
+
+def cancelled(order: Order) -> OrderCancelled:
+    return OrderCancelled(order_id=order.id, email=EMAIL)
+
+
+async def test_an_order_is_placed() -> None:
+    """And says so: others act on it."""
+    await place_order(command := a_command(), uow := MemoryUnitOfWork())
+
+    [order] = uow.store.seen
+    assert isinstance(order, Order)
+    assert (order.id, order.articles) == (command.order_id, {"lamp": 2})
+    assert uow.store.pull_events() == [placed(order)]
+
+
+async def test_an_order_that_comes_again_changes_nothing() -> None:
     """Who got no answer may repeat it."""
-    command = a_command()
+    order = an_order()
 
-    await application.bus.handle(command)
-    await application.bus.handle(command)
+    await place_order(a_command(order.id), uow := MemoryUnitOfWork(order))
 
-    assert emails.subjects == ["Your order"]
+    assert uow.store.pull_events() == []
 
 
-async def test_another_order_with_the_same_id_is_refused(application: Application) -> None:
+async def test_another_order_with_the_same_id_is_refused() -> None:
     """Its sender would think that it is placed."""
-    await application.bus.handle(command := a_command())
+    order = an_order()
 
     with pytest.raises(OrderIdTaken):
-        await application.bus.handle(a_command(command.order_id, pieces=3))
+        await place_order(a_command(order.id, pieces=3), MemoryUnitOfWork(order))
 
 
-async def test_an_order_that_is_too_large_is_refused(application: Application) -> None:
-    """And nothing is stored."""
+async def test_an_order_that_is_too_large_is_refused() -> None:
+    """Nothing is added."""
     with pytest.raises(TooManyPieces):
-        await application.bus.handle(a_command(pieces=101))
+        await place_order(a_command(pieces=101), uow := MemoryUnitOfWork())
 
-    assert await views.orders(application.database) == []
-
-
-async def test_an_order_can_be_cancelled(application: Application) -> None:
-    """It is counted, too."""
-    await application.bus.handle(command := a_command())
-
-    await application.bus.handle(CancelOrder(order_id=command.order_id))
-
-    assert (await views.order(application.database, command.order_id)).is_cancelled
-    assert await views.statistics(application.database) == {"placed": 1, "cancelled": 1}
+    assert uow.store.seen == []
 
 
-async def test_only_an_order_can_be_cancelled(application: Application) -> None:
+async def test_an_order_is_cancelled() -> None:
+    """Once: a repetition says nothing new."""
+    order = an_order()
+    uow = MemoryUnitOfWork(order)
+
+    for _ in range(2):
+        await cancel_order(CancelOrder(order_id=order.id), uow)
+
+    assert order.is_cancelled
+    assert uow.store.pull_events() == [cancelled(order)]
+
+
+async def test_only_an_order_can_be_cancelled() -> None:
     """A wrong id is refused."""
     with pytest.raises(OrderNotFound):
-        await application.bus.handle(CancelOrder(order_id=uuid4()))
+        await cancel_order(CancelOrder(order_id=uuid4()), MemoryUnitOfWork(an_order()))
 
 
-async def test_feedback_is_asked_for_after_two_weeks(
-    application: Application, emails: SentEmails
+async def test_orders_are_counted() -> None:
+    """Also what became of them."""
+    order, uow = an_order(), MemoryUnitOfWork()
+
+    await count_order(placed(order), uow)
+    await count_cancellation(cancelled(order), uow)
+
+    assert uow.counted.numbers == {"placed": 1, "cancelled": 1}
+
+
+async def test_statistics_in_memory_count_as_those_in_a_database_do() -> None:
+    """Or the test before would prove nothing. `test_database.py` has the other half."""
+    statistics = MemoryStatistics()
+
+    assert await count_some(statistics) == statistics.numbers
+
+
+async def test_an_order_is_confirmed(emails: SentEmails) -> None:
+    """With the key of this delivery, so that a mail server can recognize a repetition."""
+    await confirm_order(placed(an_order()), emails, KEY)
+
+    assert (emails.subjects, emails.recipients) == (["Your order"], {KEY: EMAIL})
+
+
+@pytest.mark.parametrize(("is_cancelled", "subjects"), [(False, ["How was it?"]), (True, [])])
+async def test_feedback_is_asked_for_what_was_not_cancelled(
+    is_cancelled: bool, subjects: list[str], emails: SentEmails
 ) -> None:
-    """Not before, and not for what was cancelled."""
-    await application.bus.handle(a_command())
-    await application.bus.handle(cancelled := a_command())
-    await application.bus.handle(CancelOrder(order_id=cancelled.order_id))
-    await testing.let_time_pass(application, days=13)
-    await testing.deliver_due(application)
-    assert emails.subjects == ["Your order"] * 2
+    """The order is looked up when it is time."""
 
-    await testing.let_time_pass(application, days=1)
-    await testing.deliver_due(application)
+    async def look_up(order_id: UUID) -> bool:
+        return is_cancelled
 
-    assert emails.subjects == ["Your order", "Your order", "How was it?"]
+    await ask_for_feedback(placed(an_order()), emails, look_up, KEY)
 
-
-async def test_a_confirmation_that_fails_is_sent_later(
-    application: Application, emails: SentEmails
-) -> None:
-    """The order is there all the same."""
-    emails.failure = ConnectionError("the mail server is away")
-    report = await application.bus.handle(a_command())
-    assert [failure.delivery.handler for failure in report.failures] == ["confirm_order"]
-
-    emails.failure = None
-    await testing.let_time_pass(application, minutes=1)
-    await testing.deliver_due(application)
-
-    assert emails.subjects == ["Your order"]
-
-
-async def test_nothing_is_forgotten(application: Application) -> None:
-    """A message or a handler without a row, an attribute without a column, a migration."""
-    found = await testing.omissions(application, mapping, handlers, messages)
-    assert not found, "\n".join(found)
+    assert emails.subjects == subjects

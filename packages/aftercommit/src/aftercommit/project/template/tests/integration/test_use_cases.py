@@ -1,0 +1,81 @@
+"""The use cases, on the bus and a database: send a command, look at all that came of it."""
+
+from uuid import uuid4
+
+import pytest
+from aftercommit import Application, testing
+
+from shop import views
+from shop.adapters.orm import mapping
+from shop.domain import messages
+from shop.domain.messages import CancelOrder, PlaceOrder
+from shop.service_layer import handlers
+
+from tests.conftest import SentEmails
+
+pytestmark = pytest.mark.anyio
+
+
+def a_command() -> PlaceOrder:
+    return PlaceOrder(order_id=uuid4(), email="ivan@example.com", articles={"lamp": 2})
+
+
+async def test_an_order_is_stored_counted_and_confirmed(
+    application: Application, emails: SentEmails
+) -> None:
+    """The main job."""
+    report = await application.bus.handle(command := a_command())
+
+    assert report.failures == []
+    [row] = await views.orders(application.database)
+    assert (row.order_id, row.pieces) == (command.order_id, 2)
+    assert await views.statistics(application.database) == {"placed": 1, "cancelled": 0}
+    assert emails.subjects == ["Your order"]
+
+
+async def test_an_order_can_be_cancelled(application: Application) -> None:
+    """It is counted, too."""
+    await application.bus.handle(command := a_command())
+
+    await application.bus.handle(CancelOrder(order_id=command.order_id))
+
+    assert (await views.order(application.database, command.order_id)).is_cancelled
+    assert await views.statistics(application.database) == {"placed": 1, "cancelled": 1}
+
+
+async def test_feedback_is_asked_for_after_two_weeks(
+    application: Application, emails: SentEmails
+) -> None:
+    """Not before, and not for what was cancelled."""
+    await application.bus.handle(a_command())
+    await application.bus.handle(cancelled := a_command())
+    await application.bus.handle(CancelOrder(order_id=cancelled.order_id))
+    await testing.let_time_pass(application, days=13)
+    await testing.deliver_due(application)
+    assert emails.subjects == ["Your order"] * 2
+
+    await testing.let_time_pass(application, days=1)
+    await testing.deliver_due(application)
+
+    assert emails.subjects == ["Your order", "Your order", "How was it?"]
+
+
+async def test_a_confirmation_that_fails_is_sent_later(
+    application: Application, emails: SentEmails
+) -> None:
+    """The order is there all the same."""
+    emails.failure = ConnectionError("the mail server is away")
+    report = await application.bus.handle(a_command())
+    assert [failure.delivery.handler for failure in report.failures] == ["confirm_order"]
+
+    emails.failure = None
+    await testing.let_time_pass(application, minutes=1)
+    await testing.deliver_due(application)
+
+    assert emails.subjects == ["Your order"]
+
+
+async def test_nothing_is_forgotten(application: Application) -> None:
+    """A message or a handler without a row, an attribute without a column, a migration."""
+    found = await testing.omissions(application, mapping, handlers, messages)
+    assert not found, "\n".join(found)

@@ -1,0 +1,26 @@
+"""The unit of work in memory, for tests that call a handler directly."""
+
+from collections import Counter
+
+from aftercommit.testing import MemoryStore
+
+from shop.domain.orders import Order
+from shop.service_layer.unit_of_work import UnitOfWork
+
+
+class MemoryStatistics:
+    """The statistics, a dictionary. They promise what the table does: see `count_some`."""
+
+    def __init__(self) -> None:
+        self.numbers = Counter[str]()
+
+    async def count(self, *, placed: int = 0, cancelled: int = 0) -> None:
+        self.numbers.update(placed=placed, cancelled=cancelled)
+
+
+class MemoryUnitOfWork(UnitOfWork):
+    """What a handler may change, among the orders that it is made with."""
+
+    def __init__(self, *stored: Order) -> None:
+        self.store, self.counted = MemoryStore({Order: "id"}, *stored), MemoryStatistics()
+        super().__init__(self.store, self.counted)

@@ -1,0 +1,50 @@
+"""Refuses databases, files, connections and processes, so that a unit test stays one."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+
+REFUSED = {"open", "sqlite3.connect", "socket.connect", "subprocess.Popen"}  # events for auditing
+SOURCES = (".py", ".pyc")  # what is imported, or shown in a traceback
+
+_opened = set[object]()
+"""The contexts that are open now, in any thread."""
+
+
+@contextmanager
+def no_io() -> Iterator[None]:
+    """Refuse to open a file, a SQLite database, a connection or a process within the context.
+
+    Python modules can be imported all the same. Use it in a fixture of all your unit tests:
+
+        @pytest.fixture(autouse=True)
+        def no_io() -> Iterator[None]:
+            with testing.no_io():
+                yield
+
+    :raises AssertionError: where something is opened
+
+    >>> from aftercommit import testing
+    >>> with testing.no_io():
+    ...     open("orders.csv")
+    Traceback (most recent call last):
+    AssertionError: a unit test has no I/O: open orders.csv
+    """
+    _listen()
+    _opened.add(this := object())
+    try:
+        yield
+    finally:
+        _opened.remove(this)
+
+
+@cache
+def _listen() -> None:
+    """Hear of what is opened, from now on: such a hook cannot be removed."""
+    sys.addaudithook(_refuse)
+
+
+def _refuse(event: str, arguments: tuple[object, ...]) -> None:
+    if _opened and event in REFUSED and not str(arguments[0]).endswith(SOURCES):
+        raise AssertionError(f"a unit test has no I/O: {event} {arguments[0]}")

@@ -1,0 +1,92 @@
+"""The application's unit of work in memory, for tests that call a handler directly.
+
+Its repositories keep the promises of those on a database: both pass `RepositoriesContract`.
+"""
+
+from collections.abc import Collection, Mapping
+from datetime import date
+
+from aftercommit.testing import MemoryStore
+
+from allocation.domain.coupons import Coupon, CouponBatch
+from allocation.domain.events import UserId
+from allocation.domain.users import User
+from allocation.domain.values import EmailAddress
+from allocation.service_layer.ports import CouponBatches, Users
+from allocation.service_layer.unit_of_work import UnitOfWork
+from tests.repositories_contract import ListedUser
+
+
+class MemoryUsers(Users):
+    """The users."""
+
+    _store: MemoryStore
+
+    async def find_by_email(self, emails: Collection[EmailAddress]) -> Mapping[EmailAddress, User]:
+        found = self._store.load_all(User, lambda user: user.email in emails)
+        return {user.email: user for user in found}
+
+
+class MemoryCouponBatches(CouponBatches):
+    """The coupon batches."""
+
+    _store: MemoryStore
+
+    async def next_available(self) -> CouponBatch | None:
+        all_batches = self._store.load_all(CouponBatch, lambda batch: True)
+        if available := [batch for batch in all_batches if batch.remaining]:
+            return min(available, key=lambda batch: str(batch.reference))
+        return max(all_batches, key=_last_reported, default=None)
+
+
+def _last_reported(batch: CouponBatch) -> tuple[bool, date]:
+    """Order exhausted batches: one that was never reported is the last."""
+    day = batch.exhaustion_notified_on
+    return day is None, day or date.min
+
+
+class MemoryRegistrationLog:
+    """The registration log, a list."""
+
+    def __init__(self) -> None:
+        self.lines: list[tuple[UserId, str]] = []
+
+    async def append(self, user_id: UserId, email: str) -> None:
+        self.lines.append((user_id, email))
+
+
+class MemoryUserProjection:
+    """The read model: the rows are made when somebody looks, from what the aggregates are then."""
+
+    def __init__(self, store: MemoryStore) -> None:
+        self._store, self._stale = store, set[UserId]()
+
+    async def refresh(self, user_id: UserId) -> None:
+        self._stale.add(user_id)
+
+    def rows(self) -> dict[UserId, ListedUser]:
+        """Return the rows of the users that were refreshed."""
+        users = self._store.load_all(User, lambda user: user.id in self._stale)
+        coupons = {each.user_id: each for each in self._store.load_all(Coupon, lambda _: True)}
+        return {user.id: _row(user, coupons.get(user.id)) for user in users}
+
+
+def _row(user: User, coupon: Coupon | None) -> ListedUser:
+    name, email, undeliverable = str(user.name), str(user.email), user.email_undeliverable
+    code, state = (coupon.code.value, coupon.state) if coupon else (None, None)
+    return ListedUser(name, email, undeliverable, code, state)
+
+
+class MemoryUnitOfWork(UnitOfWork):
+    """What a handler may change, among the aggregates that it is made with."""
+
+    def __init__(self, *stored: object) -> None:
+        self.store = MemoryStore({User: "id", CouponBatch: "reference", Coupon: "code"}, *stored)
+        self.log, self.list = MemoryRegistrationLog(), MemoryUserProjection(self.store)
+        super().__init__(
+            self.store,
+            users=MemoryUsers(self.store),
+            coupon_batches=MemoryCouponBatches(self.store),
+            registration_log=self.log,
+            user_view=self.list,
+        )
