@@ -48,7 +48,7 @@ def files(*folders: Path) -> list[Path]:
     return sorted(file for folder in folders for file in folder.rglob("*.py"))
 
 
-def test_functions(folder: Path) -> int:
+def count_of_tests(folder: Path) -> int:
     """Return how many functions that are tests stand in the files of a folder."""
     written = "".join(file.read_text() for file in files(folder))
     return len(re.findall(r"^ *(?:async )?def test_", written, re.MULTILINE))

@@ -26,7 +26,7 @@ def test_no_file_is_long() -> None:
 def test_the_tests_of_the_application_are_a_pyramid() -> None:
     """People copy it: three layers, and from layer to layer there are fewer tests."""
     tests = ROOT / "tests"
-    counted = {layer: shape.test_functions(tests / layer) for layer in shape.LAYERS}
+    counted = {layer: shape.count_of_tests(tests / layer) for layer in shape.LAYERS}
 
     assert {each.parent.name for each in tests.glob("*/*.py")} == {*shape.LAYERS}
     assert [*counted] == sorted(counted, key=lambda layer: -counted[layer]), counted

@@ -16,6 +16,7 @@ from allocation.domain.values import EmailAddress
 from allocation.service_layer.unit_of_work import UnitOfWork
 from tests.builders import TODAY, a_coupon_batch, a_registration, a_user, a_user_id
 from tests.looking import coupons_left, rows
+from tests.repositories_contract import available
 
 pytestmark = pytest.mark.anyio
 
@@ -32,8 +33,7 @@ async def store(app: Application, *aggregates: Aggregate) -> None:
 
 async def allocate(app: Application, user: User, token: str = "1") -> CouponCode:
     async with a_uow(app) as uow:
-        batch = await uow.coupon_batches.next_available()
-        assert batch
+        batch = await available(uow)
         batch.allocate(user.id, token=token, today=TODAY)
         return CouponCode(f"{batch.reference}-{token}")
 

@@ -21,7 +21,6 @@ from allocation.service_layer.handlers import (
     send_coupon_reminder,
     send_welcome_email,
 )
-from allocation.service_layer.ports import UserMailer
 from tests.builders import a_user_id
 from tests.email_senders import RecordingEmailSender
 
@@ -36,7 +35,7 @@ ALLOCATED = CouponAllocated(user_id=IVAN, batch_reference="WELCOME", code="WELCO
 CHANGED = EmailChanged(user_id=IVAN, old_email="old@example.com", new_email="new@example.com")
 
 
-def mailing(emails: Emails, *undeliverable: str) -> UserMailer:
+def mailing(emails: Emails, *undeliverable: str) -> BounceReportingMailer:
     """Return the mailer of the application; some addresses are known not to exist."""
 
     async def is_undeliverable(address: str) -> bool:

@@ -31,7 +31,7 @@ class MemoryStore:
 
     def __init__(self, keys: Mapping[type, str], *stored: object) -> None:
         self.seen: list[object] = []
-        self._recorded: list[object] = []
+        self._recorded = list[Any]()
         self._keys, self._stored = keys, stored
         for each in filter(is_aggregate, stored):
             each.pull_events()
@@ -41,7 +41,7 @@ class MemoryStore:
         self.seen.append(entity)
 
     def record(self, event: object, *, subject: object) -> None:
-        """Keep an event that no aggregate has."""
+        """Keep an event that no aggregate has; `pull_events` returns it."""
         self._recorded.append(event)
 
     async def get(self, entity: type[T], key: object) -> T | None:
@@ -56,8 +56,8 @@ class MemoryStore:
         return found
 
     def pull_events(self) -> list[Any]:
-        """Return the events that a commit would store: also of what was seen, and its new parts."""
+        """Return the events that a commit would store: of what was seen, and of its new parts."""
         parts = [part for each in filter(is_aggregate, self.seen) for part in each.new_parts]
         whole = filter(is_aggregate, [*self.seen, *parts])
         recorded, self._recorded = self._recorded, []
-        return [*recorded, *(event for each in whole for event in each.pull_events())]
+        return recorded + [event for each in whole for event in each.pull_events()]
