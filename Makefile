@@ -118,7 +118,7 @@ migration: $(TEST)  ## Make a migration from the tables: make migration NAME="Us
 	@$(BIN)/python -m tools.migration
 
 new: $(TEST)  ## Make a project on the engine: make new DIR=../shop OPTIONS="--http --brokers"
-	@$(BIN)/python -m tools.new $(DIR) $(OPTIONS)
+	@$(BIN)/python -m tools.new_project $(DIR) $(OPTIONS)
 
 bench: $(BENCH)  ## Measure in minutes, beside peers, and write docs/performance.md
 	@$(BIN)/python -m benchmarks $(TOPICS)

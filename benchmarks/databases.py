@@ -21,7 +21,7 @@ from aftercommit.sql.database import Database
 from psycopg.sql import SQL, Identifier
 from sqlalchemy import make_url, text
 
-from benchmarks.application import COUPONS, opened, settings_for
+from benchmarks.measured_application import COUPONS, opened, settings_for
 
 ROOT = Path(__file__).parents[1]
 

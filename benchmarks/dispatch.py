@@ -10,11 +10,11 @@ from functools import partial
 from typing import Any
 
 import anyio
-from aftercommit.deliveries import Claim, Failure
+from aftercommit.claims import Claim, Failure
 
 from allocation.domain.events import Event, UserRegistered
-from benchmarks.application import handled_by, opened, rate, registration, settings_for
 from benchmarks.databases import new_file
+from benchmarks.measured_application import handled_by, opened, rate, registration, settings_for
 from benchmarks.measuring import Contest, Effort, Way
 
 NEVER = {"lease_seconds": 10**6, "handler_timeout_seconds": 10**5}

@@ -14,8 +14,8 @@ from statistics import median
 import anyio
 from aftercommit.process.application import Application
 
-from benchmarks.application import COUPONS, opened, registration, settings_for
 from benchmarks.databases import EMPTY, store
+from benchmarks.measured_application import COUPONS, opened, registration, settings_for
 from benchmarks.measuring import Contest, Effort, Way
 
 FEW = 1_000

@@ -15,9 +15,9 @@ import anyio
 from anyio.abc import SocketStream
 from sqlalchemy import Engine, NullPool, create_engine, text
 
-from benchmarks.application import WARM_UP, process
 from benchmarks.databases import Place, new_database, new_url
-from benchmarks.due_work import LIMIT_SECONDS, LOOK_SECONDS
+from benchmarks.job_backlog import LIMIT_SECONDS, LOOK_SECONDS
+from benchmarks.measured_application import WARM_UP, process
 from benchmarks.measuring import Contest, Effort, Way
 
 CONNECTIONS = 20

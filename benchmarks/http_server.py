@@ -13,7 +13,7 @@ from uuid import UUID
 
 import anyio
 import uvicorn
-from aftercommit.cli.command_line import CommandLine
+from aftercommit.cli.command_context import CommandLine
 from aftercommit.extensions.web.application import web_application
 from aftercommit.extensions.web.server import open_listener, web_service
 from aftercommit.extensions.web.settings import WebSettings
@@ -21,8 +21,8 @@ from fastapi import BackgroundTasks, FastAPI, Response
 from pydantic import BaseModel, Field
 
 from allocation.entrypoints.app import APP
-from benchmarks.application import WITHOUT_MAIL, settings_for
-from benchmarks.registration_by_hand import by_sqlalchemy
+from benchmarks.measured_application import WITHOUT_MAIL, settings_for
+from benchmarks.registration_on_drivers import by_sqlalchemy
 
 MANY = 1000  # so that nothing is left to workers: the other way does not know any
 

@@ -17,13 +17,15 @@ from itertools import islice
 from statistics import median
 
 import anyio
-from aftercommit.cli.command_line import CommandLine
+from aftercommit.cli.command_context import CommandLine
 from aftercommit.process.worker import worker_service
 from anyio import to_thread
 
 from allocation.domain.events import Event, UserRegistered
 from allocation.service_layer.ports import EmailSender
-from benchmarks.application import (
+from benchmarks.databases import new_database
+from benchmarks.job_backlog import LIMIT_SECONDS, connected, until_not
+from benchmarks.measured_application import (
     WITHOUT_MAIL,
     handled_by,
     opened,
@@ -31,8 +33,6 @@ from benchmarks.application import (
     registration,
     settings_for,
 )
-from benchmarks.databases import new_database
-from benchmarks.due_work import LIMIT_SECONDS, connected, until_not
 from benchmarks.measuring import Contest, Effort, Way
 
 PAUSE_SECONDS = 0.1  # the worker sleeps when the next one comes, and a process may notify again

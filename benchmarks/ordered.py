@@ -14,15 +14,15 @@ from itertools import count
 import anyio
 from aftercommit import Envelope, Ordered
 from aftercommit.process.application import Application
-from aftercommit.process.runtime import Shutdown
+from aftercommit.process.running_services import Shutdown
 from aftercommit.process.worker import Worker
 
 from allocation.domain.events import UserRegistered
 from allocation.service_layer.handlers import HANDLERS as TABLE
-from benchmarks.application import handled_by, opened, registration, settings_for
 from benchmarks.databases import EMPTY
-from benchmarks.due_work import UNORDERED, store_due
 from benchmarks.flat_growth import medians
+from benchmarks.job_backlog import UNORDERED, store_due
+from benchmarks.measured_application import handled_by, opened, registration, settings_for
 from benchmarks.measuring import Contest, Effort, Way
 
 WAITING, CLAIMABLE, ROW = 100_000, 4_000, 100

@@ -11,7 +11,7 @@ from typing import Any
 
 import asyncpg
 
-from benchmarks.due_work import Queue, Tally, connected
+from benchmarks.job_backlog import Queue, Tally, connected
 
 POOL = 10
 

@@ -27,8 +27,8 @@ from sqlalchemy import event
 from allocation.config import Settings
 from allocation.domain.commands import AddCouponBatch
 from allocation.entrypoints.app import APP
-from benchmarks import guarantees, price_ways
-from benchmarks.application import registration
+from benchmarks import guarantee_costs, price_ways
+from benchmarks.measured_application import registration
 from tools.generated import write_run
 from tools.repository import ROOT
 
@@ -152,7 +152,7 @@ def measured_with(how: str) -> list[str]:
 if __name__ == "__main__":
     with TemporaryDirectory(dir=".", prefix=".benchmarks-") as folder:  # a disk, not memory
         write_run("price", table(costs(Path(folder))), PAGE)
-        alone = guarantees.table(Path(folder), REPEATS)
+        alone = guarantee_costs.table(Path(folder), REPEATS)
         write_run("alone", [*alone, *measured_with(f"the median of {REPEATS} times")], PAGE)
         if missing := [way.what for way in price_ways.WAYS if not way.is_there]:
             sys.exit(f"{', '.join(missing)} cannot be tried; run: make .venv/installed-bench")

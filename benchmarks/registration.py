@@ -10,10 +10,10 @@ from functools import partial
 
 import anyio
 
-from benchmarks.application import opened, rate, registration, settings_for
 from benchmarks.databases import Place, new_database, new_url
+from benchmarks.measured_application import opened, rate, registration, settings_for
 from benchmarks.measuring import Contest, Effort, Way
-from benchmarks.registration_by_hand import by_asyncpg, by_sqlalchemy, by_sqlite3
+from benchmarks.registration_on_drivers import by_asyncpg, by_sqlalchemy, by_sqlite3
 from benchmarks.registration_sql import Work
 
 UNIT = "registrations/s"

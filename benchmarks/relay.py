@@ -24,8 +24,8 @@ from aio_pika.abc import AbstractExchange
 from anyio import create_task_group
 
 from allocation.domain.events import UserRegistered
-from benchmarks.application import handled_by, settings_for
-from benchmarks.due_work import EVENT, filled, make_due, rate_by_the_database
+from benchmarks.job_backlog import EVENT, filled, make_due, rate_by_the_database
+from benchmarks.measured_application import handled_by, settings_for
 from benchmarks.measuring import Contest, Effort, Unavailable, Way
 from benchmarks.worker import work
 

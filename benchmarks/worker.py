@@ -16,7 +16,7 @@ from uuid import UUID
 import anyio
 import asyncpg
 from aftercommit.handler_entries import Handler
-from aftercommit.process.runtime import Shutdown
+from aftercommit.process.running_services import Shutdown
 from aftercommit.process.worker import Worker
 from anyio import create_task_group
 
@@ -24,11 +24,11 @@ from allocation.config import Settings
 from allocation.domain.events import Event, UserRegistered
 from allocation.service_layer.ports import EmailSender
 from allocation.service_layer.unit_of_work import UnitOfWork
-from benchmarks.application import handled_by, opened, settings_for
-from benchmarks.due_work import Queue, Tally, connected, filled, jobs_per_second, make_due
+from benchmarks.job_backlog import Queue, Tally, connected, filled, jobs_per_second, make_due
+from benchmarks.measured_application import handled_by, opened, settings_for
 from benchmarks.measuring import Contest, Effort, Way
 from benchmarks.other_job_queues import PEERS
-from benchmarks.registration_by_hand import numbered
+from benchmarks.registration_on_drivers import numbered
 from benchmarks.registration_sql import statements
 
 UNIT = "deliveries/s"

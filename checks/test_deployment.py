@@ -15,7 +15,7 @@ import pytest
 import yaml
 from aftercommit.cli.command_group import LazyCommand
 from aftercommit.extensions.brokers.settings import BrokerSettings
-from aftercommit.extensions.metrics.metrics_server import NOT_FOUND
+from aftercommit.extensions.metrics.monitoring_server import NOT_FOUND
 from aftercommit.extensions.smtp.settings import SmtpSettings
 from aftercommit.extensions.smtp.smtp_url import SmtpServer
 from aftercommit.extensions.web.settings import WebSettings

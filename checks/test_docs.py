@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from allocation.config import DAY, Settings
-from checks.tutorials import PATCH, TUTORIAL
+from checks.tutorial_commands import PATCH, TUTORIAL
 from tools.generated import PAGES, brought_up_to_date
 from tools.reference_pages import PROOFS, as_anchor, promises
 from tools.repository import ROOT

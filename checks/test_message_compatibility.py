@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from tools import message_compatibility
-from tools.api_compatibility import Json, shape
 from tools.message_compatibility import (
     GOLDEN,
     STALE,
@@ -17,6 +16,7 @@ from tools.message_compatibility import (
     broken_in_store,
     errors_gone,
 )
+from tools.openapi_compatibility import Json, shape
 
 FIRST = next(iter(STORED.read()))  # wire name and version: those of any event
 NAME, _, VERSION = FIRST.rpartition(" ")

@@ -13,8 +13,8 @@ import pytest
 from aftercommit.extensions.operations.causation_tree import Node
 from anyio import to_thread
 
-from playground import guarantee_page
-from playground.experiment_record import ExperimentRun
+from playground import proof_page
+from playground.experiment_run import ExperimentRun
 from playground.experiments import EXPERIMENTS, Experiment
 from playground.mail import Received, mail_server
 from tools.reference_pages import PROOFS
@@ -50,7 +50,7 @@ def test_an_experiment_shows_a_promise_and_its_proof(experiment: Experiment) -> 
     """They are those of the documentation, and stand on a page of their own."""
     test = experiment.proof.partition("::")[2]
 
-    page = anyio.run(guarantee_page.page, experiment)
+    page = anyio.run(proof_page.page, experiment)
 
     promise, proof = re.findall("<pre>(.*?)</pre>", page, re.DOTALL)
     assert "*Not" in promise

@@ -13,11 +13,11 @@ from itertools import count
 from aftercommit.extensions.operations.causation_tree import Node
 
 from playground import counts
-from playground.experiment_record import LOOK_SECONDS, ExperimentRun, process_of
-from playground.load_client import Registered
+from playground.experiment_run import LOOK_SECONDS, ExperimentRun, process_of
 from playground.one_more_handler import SUBJECT, announce_newsletter
 from playground.playground import Playground, is_email_handler, wait_for
 from playground.processes import NEXT, Child
+from playground.registration_client import Registered
 
 WELCOME = "send_welcome_email"
 NEW_HANDLER = announce_newsletter.__name__

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import anyio
-from aftercommit.extensions.operations.causation_queries import read_traces
 from aftercommit.extensions.operations.causation_tree import Node
+from aftercommit.extensions.operations.trace_queries import read_traces
 from aftercommit.process.application import Application
 from aftercommit.sql.exceptions import DatabaseLocked
 from anyio import CancelScope, fail_after
@@ -15,10 +15,10 @@ from anyio import CancelScope, fail_after
 from allocation.config import Settings
 from playground import counts
 from playground.fault_proxy import FaultProxy
-from playground.load_client import Registered, RegistrationClient
 from playground.mail import Mailboxes, mail_server
 from playground.processes import COMMANDS, CURRENT, Child
 from playground.reaper import Sandbox
+from playground.registration_client import Registered, RegistrationClient
 
 T = TypeVar("T")
 

@@ -15,8 +15,8 @@ from fastapi import APIRouter, HTTPException, Path, Request
 from fastapi.responses import FileResponse, HTMLResponse
 from pydantic import BaseModel, Field
 
-from playground import fault_proxy, guarantee_page
-from playground.experiment_record import ExperimentRun
+from playground import fault_proxy, proof_page
+from playground.experiment_run import ExperimentRun
 from playground.experiments import EXPERIMENTS, carry_out
 from playground.playground import Playground
 from playground.processes import COMMANDS
@@ -178,7 +178,7 @@ async def begin(name: ExperimentName, request: Request) -> None:
 @router.get("/experiments/{name}")
 async def proof(name: ExperimentName) -> HTMLResponse:
     """Show the promise of an experiment as it is documented, and the test that proves it."""
-    return HTMLResponse(await guarantee_page.page(EXPERIMENTS[name]))
+    return HTMLResponse(await proof_page.page(EXPERIMENTS[name]))
 
 
 @router.get("/{name}")

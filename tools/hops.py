@@ -40,8 +40,8 @@ class Limit(NamedTuple):
 
 LIMITS = {
     "a command, from the bus to its COMMIT": Limit(87, 32),
-    "an attempt with an effect": Limit(42, 14),
-    "an attempt with session": Limit(61, 18),
+    "an attempt with an effect": Limit(42, 15),
+    "an attempt with session": Limit(61, 19),
     "outbox.record": Limit(15, 6),
 }
 COMMAND, EFFECT, SESSION, RECORD = LIMITS

@@ -19,8 +19,8 @@ from aftercommit.extensions.brokers.asyncapi import published_language
 
 from allocation.entrypoints.app import APP
 from allocation.messages import CODEC
-from tools.api_compatibility import Json, broken_in_api, described, shape
 from tools.generated import all_errors
+from tools.openapi_compatibility import Json, broken_in_api, described, shape
 from tools.repository import ROOT
 
 STALE = "run: make language"

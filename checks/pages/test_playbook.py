@@ -19,7 +19,7 @@ import pytest
 from aftercommit_tests.extensions.brokers.fixtures import tansu
 from aftercommit_tests.processes import LIMIT_SECONDS, a_free_port, asked, freeze, owed, wait_until
 
-from checks.consoles import Command, commands, shows
+from checks.console_blocks import Command, commands, shows
 from checks.mail_server import MailServer
 from checks.processes import Application
 from tools.repository import ROOT

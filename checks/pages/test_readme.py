@@ -13,9 +13,9 @@ import pytest
 from aftercommit_tests.environments import build_wheels, make_environment
 from aftercommit_tests.processes import TIMEOUT_SECONDS, stat_of, wait_until
 
-from checks.consoles import Command, commands, shows
-from checks.copies import copy_project
+from checks.console_blocks import Command, commands, shows
 from checks.processes import Application
+from checks.project_copy import copy_project
 from tools.repository import ROOT
 
 SHORT_LEASE = {"lease_seconds": "10", "handler_timeout_seconds": "9"}  # README says 30 seconds

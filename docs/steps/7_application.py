@@ -19,7 +19,7 @@ from uuid import uuid4
 import anyio
 from aftercommit import Application, MessageOrigin
 from aftercommit.errors import MessageAlreadyHandled
-from aftercommit.process.runtime import Shutdown
+from aftercommit.process.running_services import Shutdown
 from aftercommit.process.worker import Worker
 from sqlalchemy import event
 

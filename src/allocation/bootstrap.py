@@ -13,9 +13,9 @@ from typing import Any
 from aftercommit import App, Application, Database, Handlers, Observer, open_application
 
 from allocation import views
+from allocation.adapters.bounce_reporting_mailer import BounceReportingMailer
 from allocation.adapters.orm import start_mappers
 from allocation.adapters.unit_of_work import SqlAlchemyUnitOfWork
-from allocation.adapters.user_mailer import BounceReportingMailer
 from allocation.config import Settings
 from allocation.service_layer.ports import EmailSender
 

@@ -11,7 +11,7 @@ from allocation.config import Settings
 from allocation.domain.commands import Command, RecordBounce, RegisterUser
 from allocation.domain.events import UserId, UserRegistered
 from allocation.entrypoints.app import APP
-from allocation.entrypoints.console_lines import MESSAGES
+from allocation.entrypoints.console_texts import MESSAGES
 from allocation.service_layer.handlers import (
     record_bounce,
     refresh_user_view,

@@ -12,10 +12,10 @@ import anyio
 import pytest
 import sqlalchemy as sa
 from aftercommit import Application, Envelope, MessageOrigin, testing
-from aftercommit.deliveries import Claim, Failure
+from aftercommit.claims import Claim, Failure
 from aftercommit.extensions.operations import handler_pauses
 from aftercommit.extensions.operations.decisions import Decision
-from aftercommit.extensions.operations.erasing import Traces, erase, look_for
+from aftercommit.extensions.operations.erasing_persons import Traces, erase, look_for
 from aftercommit.extensions.smtp.settings import mail_folder
 from aftercommit.sql import tables
 

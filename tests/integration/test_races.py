@@ -8,7 +8,7 @@ from typing import Any
 import anyio
 import pytest
 from aftercommit import Application, testing
-from aftercommit.deliveries import Report
+from aftercommit.claims import Report
 
 from allocation.adapters import orm
 from allocation.bootstrap import bootstrap

@@ -4,7 +4,7 @@ import pytest
 from aftercommit import IdempotencyKey
 from aftercommit.extensions.smtp.exceptions import AddressUndeliverable
 
-from allocation.adapters.user_mailer import BounceReportingMailer
+from allocation.adapters.bounce_reporting_mailer import BounceReportingMailer
 from allocation.domain.commands import RecordBounce
 from allocation.domain.events import (
     CouponAllocated,

@@ -20,7 +20,7 @@ def reporter(settings: Settings) -> Observer:
     from aftercommit.extensions.console_reporter import ConsoleReporter
     from aftercommit.extensions.smtp.settings import mail_folder
 
-    from allocation.entrypoints.console_lines import MESSAGES
+    from allocation.entrypoints.console_texts import MESSAGES
 
     folder = mail_folder(settings)
     words = {"sent": "" if folder else " sent", "kept": f" kept in {folder}" if folder else ""}
@@ -41,22 +41,22 @@ APP: App[Settings] = App(
     page_scripts=["/register-form.js"],
     commands={
         "Use": {
-            "allocation.entrypoints.users:register_user": (
+            "allocation.entrypoints.commands:register_user": (
                 "Register a user; a welcome e-mail and a coupon follow."
             ),
-            "allocation.entrypoints.users:change_email": (
+            "allocation.entrypoints.commands:change_email": (
                 "Change a user's e-mail address, and notify the old one."
             ),
-            "allocation.entrypoints.users:add_coupon_batch": (
+            "allocation.entrypoints.commands:add_coupon_batch": (
                 "Make QUANTITY more welcome coupons available."
             ),
-            "allocation.entrypoints.users:redeem_coupon": "Redeem the coupon with CODE.",
-            "allocation.entrypoints.users:users": "List all users with their coupons.",
-            "allocation.entrypoints.users:coupon_batches": (
+            "allocation.entrypoints.commands:redeem_coupon": "Redeem the coupon with CODE.",
+            "allocation.entrypoints.commands:users": "List all users with their coupons.",
+            "allocation.entrypoints.commands:coupon_batches": (
                 "List the coupon batches, and how many coupons are left."
             ),
             "allocation.entrypoints.demo:demo": "Execute some commands in a temporary database.",
-            "allocation.entrypoints.users:import_users": ("Register the users of a CSV file."),
+            "allocation.entrypoints.commands:import_users": ("Register the users of a CSV file."),
         },
         "Maintain": {
             "allocation.entrypoints.rebuild_users:rebuild_users": (

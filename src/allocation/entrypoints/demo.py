@@ -9,7 +9,7 @@ from aftercommit import Application, CommandLine
 from allocation.config import Settings
 from allocation.domain.commands import AddCouponBatch, Command, RegisterUser
 from allocation.domain.events import UserId
-from allocation.entrypoints.users import list_users
+from allocation.entrypoints.commands import list_users
 
 
 @click.command()

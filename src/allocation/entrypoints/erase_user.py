@@ -13,13 +13,13 @@ import sqlalchemy as sa
 from aftercommit import CommandLine, Transaction
 from aftercommit.extensions.operations.cli_parts import decided, is_wanted
 from aftercommit.extensions.operations.decisions import Decision
-from aftercommit.extensions.operations.erasing import Traces, erase, look_for
 from aftercommit.extensions.operations.erasing_events import (
     ERASED,
     StoredEvent,
     events_with,
     redact_events,
 )
+from aftercommit.extensions.operations.erasing_persons import Traces, erase, look_for
 from aftercommit.extensions.smtp.maildir import remove_emails
 from aftercommit.extensions.smtp.settings import mail_folder
 from aftercommit.terminal.printing import pluralize

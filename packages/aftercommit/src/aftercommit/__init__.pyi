@@ -1,10 +1,11 @@
 """The public names of the engine. What is not here, or in an extension, may change."""
 
 from .bus import MessageBus as MessageBus
+from .claims import IdempotencyKey as IdempotencyKey
+from .cli.command_context import CommandLine as CommandLine
 from .cli.command_group import command_line as command_line
-from .cli.command_line import CommandLine as CommandLine
+from .clock_and_ids import Sources as Sources
 from .codec import Codec as Codec
-from .deliveries import IdempotencyKey as IdempotencyKey
 from .envelope_factory import EnvelopeFactory as EnvelopeFactory
 from .envelopes import Envelope as Envelope
 from .envelopes import MessageOrigin as MessageOrigin
@@ -36,16 +37,15 @@ from .repository import AggregateStore as AggregateStore
 from .repository import Repository as Repository
 from .settings import EngineSettings as EngineSettings
 from .settings import Seconds as Seconds
-from .sources import Sources as Sources
 from .sql.aggregate_versions import ensure_versions as ensure_versions
 from .sql.database import Database as Database
 from .sql.delivery_store import new_delivery_store as new_delivery_store
 from .sql.exceptions import CommitOutcomeUnknown as CommitOutcomeUnknown
 from .sql.exceptions import ConnectionLost as ConnectionLost
 from .sql.migrations.history import History as History
-from .sql.schema import ensure_schema as ensure_schema
+from .sql.schema_check import ensure_schema as ensure_schema
 from .sql.tables import NAMING_CONVENTION as NAMING_CONVENTION
 from .sql.tables import UtcDateTime as UtcDateTime
 from .sql.transaction import Refusals as Refusals
 from .sql.transaction import Transaction as Transaction
-from .sql.unit_of_work import open_unit_of_work as open_unit_of_work
+from .sql.unit_of_work_scope import open_unit_of_work as open_unit_of_work

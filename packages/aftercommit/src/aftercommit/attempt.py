@@ -14,14 +14,15 @@ from typing import TypeVar
 from anyio import CancelScope, current_time, get_cancelled_exc_class, sleep
 
 from aftercommit import errors
-from aftercommit.deliveries import Claim, CommandWork, Committed, DeliveryPolicy, Failure, Report
+from aftercommit.claims import Claim, CommandWork, Committed, Failure, Report
+from aftercommit.delivery_policy import DeliveryPolicy
 from aftercommit.envelope_factory import EnvelopeFactory
-from aftercommit.envelopes import MessageOrigin, because_of
+from aftercommit.envelopes import MessageOrigin, current_context
 from aftercommit.handler_binding import BoundHandler, BoundHandlers
-from aftercommit.handler_isolation import contain
+from aftercommit.handler_errors import contain
 from aftercommit.observers import CompositeObserver, Outcome
 from aftercommit.ports import DeliveryStore
-from aftercommit.unit_of_work import UnitOfWorkFactory
+from aftercommit.unit_of_work_scope import UnitOfWorkFactory
 
 CONFLICT_PAUSE = 0.02  # seconds, at most, before a handler runs again whose data others changed
 LONGEST_CONFLICT_PAUSE = 1.0  # after more conflicts
@@ -145,12 +146,15 @@ class Executor:
         """Run the one handler of a command within its limits."""
         handler = self.registry.commands[type(command.message)]
         limit = TimeLimit(command, handler, self.policy)
-        with because_of(command.context):
+        token = current_context.set(command.context)
+        try:
             with self.instrumentation.operation(lambda o: o.command(command, limit.seconds)):
                 committed = await limit.keep(self._commit(handler, command, limit))
             logger.info("%s handled", command.name)
             self.instrumentation.finished(Outcome(command, "succeeded", committed))
-        return committed
+            return committed
+        finally:
+            current_context.reset(token)
 
     async def _record_failure(self, claim: Claim, error: Exception, report: Report) -> None:
         """Store and report that an attempt has failed, and when the next one follows."""
@@ -201,7 +205,7 @@ class Executor:
         ever; nobody learns what is returned then, so that may be another write, `if_cancelled`. The
         report has what was not written: it may be later.
         """
-        end = max(map(self.policy.lease_end, claims))
+        end = max(each.leased_at for each in claims) + self.policy.lease_seconds
         problem: Exception | None = None
 
         async def until_stored(write: Callable[[], Awaitable[T]], end: float) -> T:
@@ -252,7 +256,7 @@ class TimeLimit:
         self._name = work.handler if isinstance(work, Claim) else handler.name
         match work:
             case Claim():  # it ends before its lease, in time to store what becomes of the claim
-                self._end_by = policy.lease_end(work) - policy.last_write_seconds
+                self._end_by = work.leased_at + policy.lease_seconds - policy.last_write_seconds
                 # an external effect begins only with all of its time before it
                 self._begin_by = self._end_by - (0 if handler.is_transactional else self._seconds)
             case CommandWork(completes=None):

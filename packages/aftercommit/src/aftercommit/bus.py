@@ -14,10 +14,10 @@ from anyio import CancelScope, Semaphore, create_task_group, get_cancelled_exc_c
 from anyio.abc import TaskGroup
 
 from aftercommit.attempt import Executor
-from aftercommit.deliveries import Claim, Committed, Failure, Report
-from aftercommit.envelopes import INTERNAL, MessageOrigin, because_of
+from aftercommit.claims import Claim, Committed, Failure, Report
+from aftercommit.envelopes import INTERNAL, MessageOrigin, current_context
 from aftercommit.errors import LeaseExpired
-from aftercommit.handler_isolation import in_own_task
+from aftercommit.handler_errors import in_own_task
 
 logger = logging.getLogger(__name__)
 
@@ -94,10 +94,11 @@ class MessageBus(Executor):
             if not has_slot and not await self._take_slot(deque(claims), report):
                 return ()
             [claim] = claims
+            token = current_context.set(claim.context)
             try:
-                with because_of(claim.context):
-                    claims = await self.attempt(claim, report)
+                claims = await self.attempt(claim, report)
             finally:
+                current_context.reset(token)
                 self.slots.release()
             has_slot = False
         if group and claims:

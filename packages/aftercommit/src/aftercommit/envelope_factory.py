@@ -6,8 +6,8 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from aftercommit.claims import Claim, CommandWork, NewDelivery
 from aftercommit.codec import Codec
-from aftercommit.deliveries import Claim, CommandWork, NewDelivery
 from aftercommit.envelopes import (
     Envelope,
     EventId,

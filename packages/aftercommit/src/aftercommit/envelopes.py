@@ -1,7 +1,6 @@
 """Messages on their way: what is known about each, besides what it says. Pure: no I/O."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -100,22 +99,12 @@ current_traceparent: ContextVar[str | None] = ContextVar("current_traceparent", 
 """Its `traceparent` for what is committed now. Set by an observer, if one makes spans."""
 
 
-@contextmanager
-def because_of(context: MessageContext) -> Iterator[None]:
-    """Let this be why the current task works."""
-    token = current_context.set(context)
-    try:
-        yield
-    finally:
-        current_context.reset(token)
-
-
 def message_types(module: object, base: type[M]) -> list[type[M]]:
     """Return the types of messages that a module defines, or imports.
 
     >>> from aftercommit import message_types
-    >>> from shop.domain import aggregate, messages
-    >>> print(*(each.__name__ for each in message_types(messages, aggregate.Event)))
+    >>> from shop.domain import bases, messages
+    >>> print(*(each.__name__ for each in message_types(messages, bases.Event)))
     OrderPlaced OrderCancelled
     """
     types = [member for member in vars(module).values() if isinstance(member, type)]

@@ -11,10 +11,10 @@ from inspect import getmembers_static, iscoroutinefunction, signature, unwrap
 from types import NoneType, SimpleNamespace, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
-from aftercommit.deliveries import WorkItem
+from aftercommit.claims import WorkItem
 from aftercommit.errors import UnexpectedAnswer, WiringError, raise_if_any
 from aftercommit.handler_entries import Handler, handler_name, handler_of
-from aftercommit.handler_isolation import contain
+from aftercommit.handler_errors import contain
 from aftercommit.handler_table import Handlers
 
 PER_ATTEMPT: Mapping[str, Callable[[Any, Any], Any]] = {

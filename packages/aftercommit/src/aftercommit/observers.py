@@ -12,7 +12,7 @@ from functools import partial
 from inspect import iscoroutinefunction
 from typing import Any, Literal
 
-from aftercommit.deliveries import Claim, CommandWork, Committed, WorkItem
+from aftercommit.claims import Claim, CommandWork, Committed, WorkItem
 
 Status = Literal["succeeded", "retried", "parked", "handed over", "lease lost", "conflict"]
 Operation = AbstractContextManager[object]

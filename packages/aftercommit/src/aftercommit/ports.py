@@ -6,7 +6,7 @@ Every asynchronous method raises Unavailable when its resource is away, and lets
 from collections.abc import Collection, Sequence
 from typing import Protocol
 
-from aftercommit.deliveries import Claim, Failure
+from aftercommit.claims import Claim, Failure
 from aftercommit.envelopes import Envelope
 
 

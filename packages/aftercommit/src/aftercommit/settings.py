@@ -14,7 +14,7 @@ from typing import Annotated, Any, ClassVar, Literal, TypeVar, get_args
 import msgspec
 from msgspec import Meta
 
-from aftercommit.deliveries import DeliveryPolicy
+from aftercommit.delivery_policy import DeliveryPolicy
 from aftercommit.errors import InvalidValue, WiringError
 from aftercommit.secret_text import SecretText
 

@@ -9,7 +9,8 @@ from types import MappingProxyType
 from typing import Any
 from uuid import UUID, uuid4
 
-from aftercommit.deliveries import Claim, CommandWork, DeliveryPolicy, Failure, NewDelivery
+from aftercommit.claims import Claim, CommandWork, Failure, NewDelivery
+from aftercommit.delivery_policy import DeliveryPolicy
 from aftercommit.envelope_factory import EnvelopeFactory
 from aftercommit.envelopes import INTERNAL, Envelope, EventId, MessageContext, MessageOrigin
 from aftercommit.extensions.brokers import cloud_events

@@ -15,15 +15,15 @@ from pkgutil import resolve_name
 from typing import Any, Literal
 
 from aftercommit.bus import MessageBus
-from aftercommit.deliveries import CommandWork
+from aftercommit.claims import CommandWork
 from aftercommit.sql.delivery_store import SqlAlchemyDeliveryStore
-from aftercommit.sql.unit_of_work import SqlAlchemyUnitOfWorkScope
+from aftercommit.sql.unit_of_work_scope import SqlAlchemyUnitOfWorkScope
 
 from aftercommit_tests.things.app import cli
 from aftercommit_tests.things.bell import FileBell
 
 BROKER = "aftercommit.extensions.brokers.base:Broker"
-CONSUMER = "aftercommit.extensions.brokers.consumer"
+CONSUMER = "aftercommit.extensions.brokers.command_consumer"
 
 ending = signal.SIGKILL  # freezing.py says otherwise
 

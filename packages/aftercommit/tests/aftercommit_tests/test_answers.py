@@ -7,7 +7,7 @@ from dataclasses import replace
 import anyio
 import pytest
 from aftercommit.attempt import CONFLICT_PAUSE
-from aftercommit.deliveries import IdempotencyKey
+from aftercommit.claims import IdempotencyKey
 from aftercommit.errors import ConcurrentUpdate, UnexpectedAnswer
 from aftercommit.sql.tables import commands
 

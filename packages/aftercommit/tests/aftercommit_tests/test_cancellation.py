@@ -8,7 +8,7 @@ from functools import partial
 
 import anyio
 import pytest
-from aftercommit.deliveries import Claim
+from aftercommit.claims import Claim
 from aftercommit.errors import NotCompleted
 from aftercommit.observers import Observer
 from anyio.abc import TaskStatus

@@ -6,7 +6,7 @@ from itertools import count
 
 import anyio
 import pytest
-from aftercommit.deliveries import Claim
+from aftercommit.claims import Claim
 from aftercommit.envelopes import EventId
 from aftercommit.errors import DeliverySuperseded
 from aftercommit.sql import tables

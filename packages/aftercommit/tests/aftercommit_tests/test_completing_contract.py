@@ -2,7 +2,7 @@
 
 import anyio
 import pytest
-from aftercommit.deliveries import Claim
+from aftercommit.claims import Claim
 from aftercommit.errors import DeliverySuperseded
 from aftercommit.sql.claim_ends import BATCH_SIZE
 from aftercommit.sql.delivery_store import new_delivery_store

@@ -6,11 +6,11 @@ from typing import Any
 
 import anyio
 import pytest
-from aftercommit.deliveries import IdempotencyKey
+from aftercommit.claims import IdempotencyKey
 from aftercommit.errors import LeaseExpired
 from aftercommit.handler_entries import Handler, Unsubscribed
 from aftercommit.observers import Observer, Outcome
-from aftercommit.process.runtime import Shutdown
+from aftercommit.process.running_services import Shutdown
 from aftercommit.process.worker import Worker
 from anyio.lowlevel import checkpoint
 

@@ -10,7 +10,7 @@ import anyio
 import pytest
 from aftercommit.envelopes import MessageOrigin
 from aftercommit.errors import HandlerTimeout, NotBegun, TransientError
-from aftercommit.process.runtime import Shutdown
+from aftercommit.process.running_services import Shutdown
 from aftercommit.process.worker import Worker
 from aftercommit.sql.inbox import record_command
 

@@ -11,7 +11,7 @@ from typing import Any, Self
 
 import anyio
 import pytest
-from aftercommit.deliveries import Claim, CommandWork
+from aftercommit.claims import Claim, CommandWork
 from aftercommit.errors import ConcurrentUpdate, HandlerTimeout, LeaseExpired
 from aftercommit.handler_entries import Handler
 from aftercommit.observers import CompositeObserver, Observer, Outcome

@@ -10,7 +10,7 @@ from traceback import walk_stack
 
 import anyio
 import pytest
-from aftercommit.deliveries import Claim, IdempotencyKey
+from aftercommit.claims import Claim, IdempotencyKey
 from aftercommit.envelopes import Envelope
 from aftercommit.errors import DeliverySuperseded
 from aftercommit.handler_entries import Ordered

@@ -4,7 +4,7 @@ from dataclasses import replace
 from functools import partial
 
 import pytest
-from aftercommit.deliveries import DeliveryPolicy
+from aftercommit.delivery_policy import DeliveryPolicy
 from aftercommit.errors import HandlerTimeout, LeaseExpired, Unavailable
 from hypothesis import example, given, settings
 from hypothesis import strategies as st

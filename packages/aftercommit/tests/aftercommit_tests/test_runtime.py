@@ -5,7 +5,7 @@ import signal
 
 import anyio
 import pytest
-from aftercommit.process.runtime import run
+from aftercommit.process.running_services import run
 from aftercommit.settings import EVENT_LOOPS
 from aftercommit.sql.exceptions import DatabaseUnavailable
 

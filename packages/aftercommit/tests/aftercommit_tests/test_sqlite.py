@@ -155,7 +155,7 @@ async def test_a_handler_that_holds_the_only_write_lock_for_long_is_named(
     new_world: NewWorld, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """All other writers wait for it, and nobody would know for whom."""
-    monkeypatch.setattr("aftercommit.sql.unit_of_work.LONG_SECONDS", 0.0)
+    monkeypatch.setattr("aftercommit.sql.unit_of_work_scope.LONG_SECONDS", 0.0)
     world = await new_world()
     async with world.a_uow() as uow:
         uow.write("lamp")

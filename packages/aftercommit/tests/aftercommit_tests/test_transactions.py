@@ -10,7 +10,7 @@ from uuid import uuid4
 
 import anyio
 import pytest
-from aftercommit.deliveries import Committed
+from aftercommit.claims import Committed
 from aftercommit.errors import TransientError, WiringError
 from aftercommit.sql.exceptions import StatementRefused
 from aftercommit.sql.transaction import Transaction

@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import anyio
 import pytest
-from aftercommit.deliveries import Committed
+from aftercommit.claims import Committed
 from aftercommit.envelopes import INTERNAL, MessageOrigin
 from aftercommit.errors import (
     ConcurrentUpdate,

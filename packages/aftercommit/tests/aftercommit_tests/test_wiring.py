@@ -9,7 +9,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from aftercommit.deliveries import IdempotencyKey
+from aftercommit.claims import IdempotencyKey
 from aftercommit.envelopes import Envelope, Subscription
 from aftercommit.errors import WiringError
 from aftercommit.handler_binding import PER_ATTEMPT, BoundHandler, Dependencies, bind

@@ -5,10 +5,10 @@ from dataclasses import replace
 
 import anyio
 import pytest
-from aftercommit.deliveries import Claim, Failure, IdempotencyKey
+from aftercommit.claims import Claim, Failure, IdempotencyKey
 from aftercommit.errors import TransientError
 from aftercommit.handler_entries import Ordered
-from aftercommit.process.runtime import Shutdown
+from aftercommit.process.running_services import Shutdown
 from aftercommit.process.worker import Worker
 from aftercommit.sql.tables import deliveries
 from sqlalchemy import select

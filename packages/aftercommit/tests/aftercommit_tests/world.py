@@ -13,7 +13,8 @@ from typing import Any
 from uuid import UUID
 
 from aftercommit.bus import MessageBus
-from aftercommit.deliveries import Claim, Committed, DeliveryPolicy, WorkItem
+from aftercommit.claims import Claim, Committed, WorkItem
+from aftercommit.delivery_policy import DeliveryPolicy
 from aftercommit.envelope_factory import EnvelopeFactory
 from aftercommit.envelopes import INTERNAL, EventId, MessageOrigin
 from aftercommit.extensions.operations import handler_pauses
@@ -23,7 +24,7 @@ from aftercommit.process.application import Application
 from aftercommit.sql import tables
 from aftercommit.sql.database import Database
 from aftercommit.sql.delivery_store import SqlAlchemyDeliveryStore, new_delivery_store
-from aftercommit.sql.unit_of_work import SqlAlchemyUnitOfWorkScope, open_unit_of_work
+from aftercommit.sql.unit_of_work_scope import SqlAlchemyUnitOfWorkScope, open_unit_of_work
 from anyio import Semaphore
 from sqlalchemy import (
     Column,

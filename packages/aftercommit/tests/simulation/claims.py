@@ -14,7 +14,7 @@ from math import inf
 from typing import TYPE_CHECKING
 
 from aftercommit import Outcome
-from aftercommit.deliveries import Claim as Delivery
+from aftercommit.claims import Claim as Delivery
 
 from simulation.rows import Row
 from simulation.world import Process

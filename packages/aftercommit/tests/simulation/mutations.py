@@ -46,7 +46,7 @@ MUTATIONS = (
     ),
     Mutation(
         "a claim on the next one of a lane leaves the token as it is",
-        "sql/ordered_deliveries.py",
+        "sql/ordered_completion.py",
         "claim = claimed(now, database.process, policy.lease_seconds)\n",
         "claim = claimed(now, database.process, policy.lease_seconds)\n"
         "        claim.values['token'] = row.token\n",
@@ -143,19 +143,19 @@ MUTATIONS = (
     ),
     Mutation(
         "what is only unavailable is parked by counting",
-        "deliveries.py",
+        "delivery_policy.py",
         "self.max_attempts and not is_away(error)",
         "self.max_attempts",
     ),
     Mutation(
         "what fails is parked one attempt too late",
-        "deliveries.py",
+        "delivery_policy.py",
         "claim.attempt >= self.max_attempts",
         "claim.attempt > self.max_attempts",
     ),
     Mutation(
         "what is refused for ever is tried again",
-        "deliveries.py",
+        "delivery_policy.py",
         "if is_permanent(error)",
         "if False",
     ),
@@ -179,7 +179,7 @@ MUTATIONS = (
     ),
     Mutation(
         "each attempt has an idempotency key of its own",
-        "deliveries.py",
+        "claims.py",
         'f"{self.envelope.id}:{self.handler}")',
         'f"{self.envelope.id}:{self.handler}:{self.attempt}")',
     ),
@@ -242,7 +242,7 @@ MUTATIONS = (
     ),
     Mutation(
         "of a claim it is the last of its last writes that is made up for, and not the first",
-        "deliveries.py",
+        "claims.py",
         "self.unwritten.setdefault(names, LastWrite(write, completes))",
         "self.unwritten[names] = LastWrite(write, completes)",
     ),
@@ -334,14 +334,14 @@ MUTATIONS = (
     ),
     Mutation(
         "a process forgets what it has claimed with its commit",
-        "sql/unit_of_work.py",
+        "sql/unit_of_work_scope.py",
         "return Committed(tuple(events), tuple(claims))",
         "return Committed(tuple(events))",
     ),
     # one transaction: all of it, or nothing
     Mutation(
         "a commit that has failed counts as made",
-        "sql/unit_of_work.py",
+        "sql/unit_of_work_scope.py",
         "                await transaction.commit()\n",
         "                try:\n"
         "                    await transaction.commit()\n"
@@ -350,12 +350,12 @@ MUTATIONS = (
     ),
     Mutation(
         "a delivery is completed after its transaction, in one of its own",
-        "sql/unit_of_work.py",
+        "sql/unit_of_work_scope.py",
         "claims += await delivery_store.complete_in(transaction, completes, is_free=is_free)",
         "pass",
         also=[
             Change(
-                "sql/unit_of_work.py",
+                "sql/unit_of_work_scope.py",
                 "                await transaction.commit()\n",
                 "                await transaction.commit()\n"
                 "            if completes:\n"
@@ -367,7 +367,7 @@ MUTATIONS = (
     ),
     Mutation(
         "a command that comes again is executed again",
-        "sql/unit_of_work.py",
+        "sql/unit_of_work_scope.py",
         "if isinstance(work, CommandWork) and work.origin.id is not None:",
         "if False:",
     ),
@@ -393,7 +393,7 @@ MUTATIONS = (
     ),
     Mutation(
         "a unit of work stores one of its events, and not the others",
-        "sql/unit_of_work.py",
+        "sql/unit_of_work_scope.py",
         "            claims = [*await delivery_store.store(transaction, events, deliveries)]\n",
         "            its = [each for each in deliveries if each.envelope in events[:1]]\n"
         "            claims = [*await delivery_store.store(transaction, events[:1], its)]\n",
@@ -657,13 +657,13 @@ MUTATIONS = (
     ),
     Mutation(
         "a handler without a transaction does not let its lane go on",
-        "sql/ordered_deliveries.py",
+        "sql/ordered_completion.py",
         "if completed.is_new:",
         "if False:",
     ),
     Mutation(
         "a completion that is made again unblocks the next one again",
-        "sql/ordered_deliveries.py",
+        "sql/ordered_completion.py",
         "if completed.is_new:",
         "if True:",
     ),
@@ -681,7 +681,7 @@ MUTATIONS = (
     ),
     Mutation(
         "a process goes on in a lane before its next one is due",
-        "sql/ordered_deliveries.py",
+        "sql/ordered_completion.py",
         "claim = claimed(now, database.process, policy.lease_seconds)\n",
         "claim = claimed(now, database.process, policy.lease_seconds)\n"
         "        claim.when = sa.and_(row.parked_at.is_(None), ~row.blocked)\n",
@@ -730,7 +730,7 @@ MUTATIONS = (
     ),
     Mutation(
         "a handler that exits ends its process",
-        "handler_isolation.py",
+        "handler_errors.py",
         "raise HandlerInterrupted(handler, first) from error",
         "raise first",
     ),
@@ -761,28 +761,28 @@ MUTATIONS = (
     # PostgreSQL: what locks keep in order
     Mutation(
         "events are stored in lanes that are not locked",
-        "sql/unit_of_work.py",
+        "sql/unit_of_work_scope.py",
         "locked = await lock_lanes(transaction, delivery_store.database, lanes, if_free=own)",
         "locked = await lock_lanes(transaction, delivery_store.database, [], if_free=own)",
         database="postgresql",
     ),
     Mutation(
         "who completes takes its lane for free",
-        "sql/ordered_deliveries.py",
+        "sql/ordered_completion.py",
         "        if not is_free:\n",
         "        if False:\n",
         database="postgresql",
     ),
     Mutation(
         "who completes waits for its lane",
-        "sql/ordered_deliveries.py",
+        "sql/ordered_completion.py",
         "await lock_lanes(transaction, self._database, (), if_free=lane)",
         "await lock_lanes(transaction, self._database, lane, if_free=lane)",
         database="postgresql",
     ),
     Mutation(
         "a lane that was not free when a delivery was completed stands still",
-        "sql/ordered_deliveries.py",
+        "sql/ordered_completion.py",
         'transaction.afterwards(partial(unblock_soon, self._database, ended.lane or ""))',
         "pass",
         database="postgresql",
@@ -796,21 +796,21 @@ MUTATIONS = (
     ),
     Mutation(
         "what a session records in lanes gets no places with the commit",
-        "outbox/recorded_lanes.py",
+        "outbox/lanes_at_commit.py",
         'event.listen(connection, "commit", take_places)',
         "pass",
         database="postgresql",
     ),
     Mutation(
         "what a session records in lanes gets its places at once",
-        "outbox/recorded_lanes.py",
+        "outbox/lanes_at_commit.py",
         "waiting.update(lanes)\n",
         "waiting.update(lanes)\n    take_places(connection)\n",
         database="postgresql",
     ),
     Mutation(
         "a session takes places in lanes that are not locked",
-        "outbox/recorded_lanes.py",
+        "outbox/lanes_at_commit.py",
         '    connection.execute(lock, {"keys": lock_keys(lanes)})\n',
         "",
         database="postgresql",

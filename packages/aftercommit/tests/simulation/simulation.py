@@ -20,9 +20,9 @@ from aftercommit import (
     Outcome,
     open_application,
 )
+from aftercommit.clock_and_ids import Sources
 from aftercommit.errors import ConcurrentUpdate, MessageAlreadyHandled, TransientError
 from aftercommit.process.worker import Worker
-from aftercommit.sources import Sources
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from aftercommit.cli.command_line import CommandLine
+from aftercommit.cli.command_context import CommandLine
 from aftercommit.cli.error_handling import ErrorHandlingGroup
 from aftercommit.errors import InvalidValue, WiringError, install_hint
 from aftercommit.process.app import App

@@ -11,17 +11,17 @@ import anyio
 import click
 import sqlalchemy as sa
 
+from aftercommit.cli.command_context import Cli
 from aftercommit.cli.command_group import LazyCommand
-from aftercommit.cli.command_line import Cli
 from aftercommit.errors import InvalidValue, Unavailable
-from aftercommit.process.runtime import run
+from aftercommit.process.running_services import run
 from aftercommit.process.worker import WORKER_SETTINGS, worker_service
 from aftercommit.settings import EngineSettings
 from aftercommit.sql.database import Database
 from aftercommit.sql.database_url import parse_url
 from aftercommit.sql.delivery_store import unknown_handlers
 from aftercommit.sql.exceptions import DatabaseUnavailable
-from aftercommit.sql.schema import check_schema, upgrade_schema
+from aftercommit.sql.schema_check import check_schema, upgrade_schema
 from aftercommit.sql.tables import CLAIMABLE, PARKED, deliveries
 
 # later attempts, and the order of what is shown, go by the database's clock

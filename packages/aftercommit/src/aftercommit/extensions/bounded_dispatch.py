@@ -6,7 +6,7 @@ Any extension may import this.
 import logging
 
 from aftercommit.bus import MessageBus
-from aftercommit.deliveries import Committed
+from aftercommit.claims import Committed
 
 logger = logging.getLogger(__name__)
 

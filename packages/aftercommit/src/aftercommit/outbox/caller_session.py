@@ -11,16 +11,16 @@ from sqlalchemy.exc import UnboundExecutionError
 from sqlalchemy.ext.asyncio import AsyncSession, async_scoped_session
 from sqlalchemy.orm import Session, SessionTransaction, scoped_session
 
+from aftercommit.claims import NewDelivery
 from aftercommit.codec import Data
-from aftercommit.deliveries import NewDelivery
 from aftercommit.envelopes import MessageContext, current_context
 from aftercommit.errors import CausationTooDeep, InvalidValue, WiringError
 from aftercommit.outbox.caller_database import CallerDatabase, check_engine, known_database
 from aftercommit.outbox.handler_session import WRITE, refuse_commit
+from aftercommit.outbox.lanes_at_commit import place_at_commit
 from aftercommit.outbox.outbox_app import OutboxApp
-from aftercommit.outbox.recorded_lanes import place_at_commit
 from aftercommit.sql.database_url import shown
-from aftercommit.unit_of_work import MAX_DEPTH
+from aftercommit.unit_of_work_scope import MAX_DEPTH
 
 logger = logging.getLogger(__name__)
 

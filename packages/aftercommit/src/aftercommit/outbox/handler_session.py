@@ -16,12 +16,12 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
+from aftercommit.claims import Claim, WorkItem
 from aftercommit.codec import Codec
-from aftercommit.deliveries import Claim, WorkItem
-from aftercommit.envelopes import because_of
+from aftercommit.envelopes import current_context
 from aftercommit.errors import WiringError
 from aftercommit.handler_binding import BoundHandler
-from aftercommit.outbox.recorded_lanes import has_recorded, take_places
+from aftercommit.outbox.lanes_at_commit import has_recorded, take_places
 from aftercommit.sql.database_url import shown
 from aftercommit.sql.delivery_states import claimed, done
 from aftercommit.sql.delivery_store import SqlAlchemyDeliveryStore, first_of_each, handler_params
@@ -29,7 +29,7 @@ from aftercommit.sql.handler_guard import ENDED, INSTEAD, SAVEPOINTS, in_transac
 from aftercommit.sql.lanes import Place, unblocking
 from aftercommit.sql.tables import RAW_EVENTS, deliveries, events
 from aftercommit.sql.transaction import Refusals, Transaction
-from aftercommit.sql.unit_of_work import SqlAlchemyUnitOfWorkScope, open_unit_of_work
+from aftercommit.sql.unit_of_work_scope import SqlAlchemyUnitOfWorkScope, open_unit_of_work
 
 LEASE_SECONDS = 30.0  # of a claim in a test
 WRITE = sa.update(events)  # what routing sessions look at: they read over another connection
@@ -141,8 +141,12 @@ async def deliver_due(
         [stored] = (await connection.execute(RAW_EVENTS, {"ids": [event_id]})).mappings()
         envelope = replace(codec.from_row(stored), position=position)
         claim = Claim(envelope=envelope, handler=handler, attempt=1, lane=lane)
-        with because_of(claim.context), kept_open(session, connection.sync_connection):
-            await handlers[handler].run(claim, SimpleNamespace(session=session))
+        token = current_context.set(claim.context)
+        try:
+            with kept_open(session, connection.sync_connection):
+                await handlers[handler].run(claim, SimpleNamespace(session=session))
+        finally:
+            current_context.reset(token)
         this = row.event_id == event_id, row.handler == handler
         # not before the handler has returned: if it raises, its delivery is due as it was
         await connection.execute(claimed(clock, "deliver_due", LEASE_SECONDS).update(*this))

@@ -28,20 +28,20 @@ from sqlalchemy import URL
 from sqlalchemy.ext.asyncio import AsyncSession, async_scoped_session
 from sqlalchemy.orm import Session, scoped_session
 
+from aftercommit.clock_and_ids import SYSTEM, Sources
 from aftercommit.codec import Upcasters
 from aftercommit.extensions.operations import OperationsExtension
-from aftercommit.extensions.operations.finding_subjects import as_written
+from aftercommit.extensions.operations.subject_queries import as_written
 from aftercommit.extensions.postgresql import PostgreSQLExtension
 from aftercommit.handler_entries import Row
-from aftercommit.handler_isolation import first_error, in_own_task
+from aftercommit.handler_errors import first_error, in_own_task
 from aftercommit.outbox.caller_session import RECORDED, CallerSessions, expect_async, expect_sync
 from aftercommit.outbox.handler_session import deliver_due
+from aftercommit.outbox.lanes_at_commit import has_stale_places
 from aftercommit.outbox.outbox_app import OutboxApp
-from aftercommit.outbox.recorded_lanes import has_stale_places
 from aftercommit.process.parts import NOTHING, Extension
-from aftercommit.process.runtime import Shutdown
+from aftercommit.process.running_services import Shutdown
 from aftercommit.process.worker import WORKER_SETTINGS, Worker
-from aftercommit.sources import SYSTEM, Sources
 
 EXTENSIONS: Sequence[Extension] = (PostgreSQLExtension(), OperationsExtension(as_written))
 

@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import URL
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from aftercommit.clock_and_ids import Sources
 from aftercommit.codec import Codec, Upcasters
 from aftercommit.envelope_factory import EnvelopeFactory
 from aftercommit.errors import WiringError, raise_if_any
@@ -23,7 +24,6 @@ from aftercommit.process.assembly import open_application
 from aftercommit.process.parts import Extension
 from aftercommit.secret_text import SecretText
 from aftercommit.settings import EngineSettings
-from aftercommit.sources import Sources
 from aftercommit.sql.database_url import parse_url
 
 OF_ANOTHER_KIND = """handlers ask for a session of another class than {0}, which they are given. If

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from aftercommit.observers import Observer
     from aftercommit.ports import Publisher
     from aftercommit.process.application import Application
-    from aftercommit.process.runtime import Service
+    from aftercommit.process.running_services import Service
     from aftercommit.settings import EngineSettings
     from aftercommit.sql.database import Database
     from aftercommit.sql.migrations.history import History

@@ -11,6 +11,7 @@ from typing import Any
 from anyio import Semaphore
 
 from aftercommit.bus import MessageBus
+from aftercommit.clock_and_ids import SYSTEM, Sources
 from aftercommit.envelope_factory import EnvelopeFactory
 from aftercommit.handler_binding import Dependencies, bind
 from aftercommit.handler_table import Handlers
@@ -20,11 +21,10 @@ from aftercommit.process.app import App
 from aftercommit.process.application import Application
 from aftercommit.process.parts import NOTHING
 from aftercommit.settings import EngineSettings
-from aftercommit.sources import SYSTEM, Sources
 from aftercommit.sql.database import Database
 from aftercommit.sql.delivery_store import new_delivery_store
-from aftercommit.sql.schema import ensure_schema
-from aftercommit.sql.unit_of_work import open_unit_of_work
+from aftercommit.sql.schema_check import ensure_schema
+from aftercommit.sql.unit_of_work_scope import open_unit_of_work
 
 EffectPorts = Callable[[Database, Mapping[str, Callable[[], Any]]], Mapping[str, Any]]
 """Returns the effect ports of an application: of its database, and of what makes an extension's."""

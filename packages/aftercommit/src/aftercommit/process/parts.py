@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from aftercommit.ports import Publisher
     from aftercommit.process.application import Application
     from aftercommit.process.logging_setup import Formatters
-    from aftercommit.process.runtime import Service, Shutdown
+    from aftercommit.process.running_services import Service, Shutdown
     from aftercommit.settings import EngineSettings, EnvLookup
     from aftercommit.sql.backend import DatabaseBackend
     from aftercommit.sql.database import Backends

@@ -10,11 +10,11 @@ from anyio import create_task_group, current_time, get_cancelled_exc_class, slee
 from anyio.abc import TaskGroup
 from anyio.lowlevel import checkpoint
 
-from aftercommit.deliveries import Claim, LastWrite, Report
+from aftercommit.claims import Claim, LastWrite, Report
 from aftercommit.errors import ConcurrentUpdate, TransientError
-from aftercommit.handler_isolation import cancellation_requested, contain, in_own_task
+from aftercommit.handler_errors import cancellation_requested, contain, in_own_task
 from aftercommit.process.application import Application
-from aftercommit.process.runtime import Service, Shutdown, Wakeup
+from aftercommit.process.running_services import Service, Shutdown, Wakeup
 from aftercommit.settings import EngineSettings
 from aftercommit.sql.exceptions import DeliveryLocked
 from aftercommit.sql.lane_unblocking import mend_lanes, unblock_heads

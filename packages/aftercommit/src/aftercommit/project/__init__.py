@@ -26,7 +26,7 @@ OPTIONS: dict[str, tuple[set[str], str]] = {
         r"WebExtension|PageExtension|MetricsExtension|\[page,web\]|httpx|web\.fixtures",
     ),
     "--brokers": (
-        {"src/shop/entrypoints/messages.py", "tests/unit/test_messages.py"},
+        {"src/shop/entrypoints/broker_messages.py", "tests/unit/test_message_examples.py"},
         r"BrokersExtension|\[brokers\]",
     ),
 }

@@ -37,7 +37,7 @@ def ensure_versions(mapping: registry) -> None:
     >>> import sqlalchemy as sa
     >>> from sqlalchemy.orm import registry
     >>> from aftercommit import ensure_versions
-    >>> from shop.domain.aggregate import Aggregate
+    >>> from shop.domain.bases import Aggregate
     >>> class Cart(Aggregate):
     ...     pass
     >>> columns = sa.Column("id", sa.Uuid, primary_key=True), sa.Column("version", sa.Integer)

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from anyio import Event
 from anyio.lowlevel import checkpoint
 
-from aftercommit.deliveries import Claim
+from aftercommit.claims import Claim
 from aftercommit.envelopes import EventId
 from aftercommit.errors import DeliverySuperseded
 from aftercommit.sql.database import Database

@@ -24,9 +24,9 @@ from anyio import CancelScope, Semaphore, sleep
 from anyio.lowlevel import current_token
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from aftercommit.clock_and_ids import SYSTEM
 from aftercommit.codec import Codec
 from aftercommit.errors import TransientError
-from aftercommit.sources import SYSTEM
 from aftercommit.sql.backend import DatabaseBackend
 from aftercommit.sql.database_url import parse_url, wrong_url
 from aftercommit.sql.exceptions import DatabaseLocked

@@ -1,4 +1,4 @@
-"""Events and deliveries in the database: the outbox. For the rules see `deliveries.py`.
+"""Events and deliveries in the database: the outbox. For the rules see `claims.py`.
 
 This is the way for each database and driver. With asyncpg, the claim and the completion of effects
 are single statements of their own: `extensions/postgresql/asyncpg_delivery_store.sql`.
@@ -17,8 +17,9 @@ import sqlalchemy as sa
 from anyio import CancelScope, current_time
 from sqlalchemy.sql.dml import ReturningUpdate
 
+from aftercommit.claims import Claim, Failure, NewDelivery
 from aftercommit.codec import MAX_EVENT_LENGTH, Codec
-from aftercommit.deliveries import Claim, DeliveryPolicy, Failure, NewDelivery
+from aftercommit.delivery_policy import DeliveryPolicy
 from aftercommit.envelopes import Envelope
 from aftercommit.errors import DeliverySuperseded, InvalidMessage, InvalidPayload, is_away
 from aftercommit.sql import claim_ends, delivery_states
@@ -28,7 +29,7 @@ from aftercommit.sql.delivery_states import DUE_AT, PAUSED, PAUSED_HANDLERS, is_
 from aftercommit.sql.known_pauses import PAUSES_SECONDS, KnownPauses
 from aftercommit.sql.lock_order import change_in_order
 from aftercommit.sql.new_events import FirstAttempts, NewEvents
-from aftercommit.sql.ordered_deliveries import OrderedDeliveries, claim_of_row
+from aftercommit.sql.ordered_completion import OrderedDeliveries, claim_of_row
 from aftercommit.sql.tables import BLOCKED, CLAIMABLE, RAW_EVENTS, deliveries, events
 from aftercommit.sql.transaction import Transaction
 from aftercommit.sql.write_line import Writer

@@ -7,7 +7,7 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
-from aftercommit.deliveries import CommandWork
+from aftercommit.claims import CommandWork
 from aftercommit.errors import MessageAlreadyHandled
 from aftercommit.sql.database import Database
 from aftercommit.sql.tables import commands

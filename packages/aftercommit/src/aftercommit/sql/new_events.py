@@ -4,7 +4,7 @@ Two ways lead here. A unit of work is short, and has locked the lanes of what it
 of the application may last, and locks rows of its own after it has recorded something. So for a
 session nothing is claimed, and no pause is locked, nor a lane where others write at the same time.
 Whoever claims leaves out what is paused; lanes are locked right before the COMMIT, by
-`outbox/recorded_lanes.py`.
+`outbox/lanes_at_commit.py`.
 """
 
 from collections.abc import Collection, Sequence
@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 from sqlalchemy.sql.dml import ReturningInsert
 
-from aftercommit.deliveries import Claim, NewDelivery
+from aftercommit.claims import Claim, NewDelivery
 from aftercommit.sql import delivery_states
 from aftercommit.sql.backend import DatabaseBackend
 from aftercommit.sql.claim_ends import ClaimKey

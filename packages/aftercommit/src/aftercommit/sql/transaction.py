@@ -26,7 +26,7 @@ Refusals = Mapping[str, Exception]
 """What a violated constraint means, by its name.
 
 >>> from aftercommit import Refusals
->>> from shop.domain.aggregate import RuleViolation
+>>> from shop.domain.bases import RuleViolation
 >>> class UnitOfWork:
 ...     def refusals(self, seen) -> Refusals:
 ...         return {"uq_orders_number": RuleViolation("there is an order of this number")}

@@ -1,4 +1,4 @@
-"""What every command does: opens an application as its options say, and prints what came of it."""
+"""What commands print: rows as lines of JSON, and what is left to be done."""
 
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Mapping
@@ -7,7 +7,7 @@ from math import ceil
 import click
 import msgspec
 
-from aftercommit.deliveries import Failure
+from aftercommit.claims import Failure
 from aftercommit.envelopes import MessageOrigin
 from aftercommit.terminal.escaping import escape_controls
 from aftercommit.terminal.nonblocking_output import MAX_WAITING, drain

@@ -13,8 +13,8 @@ import sqlalchemy as sa
 from aftercommit import Later, Ordered, Outbox, on
 from aftercommit.errors import CausationTooDeep, HandlerInterrupted, WiringError
 from aftercommit.extensions.operations import handler_pauses
-from aftercommit.extensions.operations.causation_queries import find_traces, message_query
 from aftercommit.extensions.operations.delivery_admin import listed_deliveries
+from aftercommit.extensions.operations.trace_queries import find_traces, message_query
 from aftercommit.process import worker
 from aftercommit.sql import tables
 from anyio import to_thread

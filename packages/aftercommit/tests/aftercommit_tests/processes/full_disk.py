@@ -13,7 +13,7 @@ import anyio
 import click
 import sqlalchemy as sa
 from aftercommit.process.application import Application
-from aftercommit.process.runtime import Shutdown
+from aftercommit.process.running_services import Shutdown
 from aftercommit.process.worker import Worker
 from aftercommit.sql import tables
 from aftercommit.sql.delivery_states import is_scheduled

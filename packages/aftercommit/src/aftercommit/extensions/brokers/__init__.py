@@ -12,7 +12,7 @@ from aftercommit.process.parts import Extension, Parts
 if TYPE_CHECKING:
     from aftercommit.extensions.brokers.settings import BrokerSettings
     from aftercommit.ports import Publisher
-    from aftercommit.process.runtime import Service
+    from aftercommit.process.running_services import Service
     from aftercommit.settings import EngineSettings
 
 
@@ -26,7 +26,7 @@ class BrokersExtension(Extension):
     nothing comes in.
 
     >>> from aftercommit.extensions.brokers import BrokersExtension
-    >>> [*BrokersExtension("shop.entrypoints.messages").parts().options]
+    >>> [*BrokersExtension("shop.entrypoints.broker_messages").parts().options]
     ['--broker-urls']
     """
 
@@ -94,6 +94,6 @@ def _publishers(settings: EngineSettings) -> AbstractAsyncContextManager[Mapping
 def _services(settings: EngineSettings) -> Sequence[Service]:
     if not _wanted(settings).urls:
         return ()
-    from aftercommit.extensions.brokers.connecting import connect_publishers
+    from aftercommit.extensions.brokers.connect_at_start import connect_publishers
 
     return [connect_publishers]

@@ -16,7 +16,7 @@ from aftercommit.errors import install_hint
 from aftercommit.extensions.brokers.base import Broker
 from aftercommit.extensions.brokers.certificates import FILES, invalid_url, tls_context
 from aftercommit.extensions.brokers.channel_names import Channels
-from aftercommit.extensions.brokers.kafka_cluster import KafkaCluster
+from aftercommit.extensions.brokers.kafka_url import KafkaCluster
 from aftercommit.extensions.brokers.settings import BrokerSettings
 from aftercommit.settings import EngineSettings
 

@@ -2,11 +2,11 @@
 
 import click
 
-from aftercommit.cli.command_line import Cli
+from aftercommit.cli.command_context import Cli
 from aftercommit.extensions.brokers import BrokersExtension
 from aftercommit.extensions.brokers.asyncapi import published_language
-from aftercommit.extensions.brokers.consumer import consumer_service
-from aftercommit.process import runtime
+from aftercommit.extensions.brokers.command_consumer import consumer_service
+from aftercommit.process import running_services
 from aftercommit.process.worker import WORKER_SETTINGS, worker_service
 from aftercommit.terminal.nonblocking_output import drain
 
@@ -56,4 +56,4 @@ def asyncapi(cli: Cli) -> None:
     It is JSON, and describes what is published and what is consumed.
     """
     click.echo(published_language(cli.app))
-    runtime.run(drain, event_loop="asyncio")
+    running_services.run(drain, event_loop="asyncio")

@@ -17,8 +17,8 @@ from aftercommit.extensions.brokers.base import InboundMessage, describe
 from aftercommit.extensions.brokers.channel_names import Channels
 from aftercommit.extensions.brokers.cloud_events import CONTENT_TYPE, to_cloud_event
 from aftercommit.extensions.brokers.exceptions import MissingTopic
-from aftercommit.extensions.brokers.kafka_cluster import KafkaCluster
 from aftercommit.extensions.brokers.kafka_decompression import limit_decompression
+from aftercommit.extensions.brokers.kafka_url import KafkaCluster
 
 UNDECODABLE = (UnicodeDecodeError, errors.CorruptRecordException, errors.UnsupportedCodecError)
 PROBE_SECONDS = 1.0  # for a partition, which may have nothing new

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from aftercommit.extensions.metrics.settings import MetricsSettings
     from aftercommit.observers import Observer
     from aftercommit.process.application import Application
-    from aftercommit.process.runtime import Shutdown
+    from aftercommit.process.running_services import Shutdown
     from aftercommit.settings import EngineSettings
 
 NAME = "metrics"
@@ -65,6 +65,6 @@ def _lifespan(
 ) -> AbstractAsyncContextManager[None]:
     if _wanted(settings).metrics_port is None:
         return nullcontext()
-    from aftercommit.extensions.metrics.metrics_server import serving_metrics
+    from aftercommit.extensions.metrics.monitoring_server import serving_metrics
 
     return serving_metrics(settings, application, stop)

@@ -13,7 +13,7 @@ from time import monotonic
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics
 
-from aftercommit.deliveries import Claim, CommandWork
+from aftercommit.claims import Claim, CommandWork
 from aftercommit.errors import MessageAlreadyHandled, is_permanent, is_transient
 from aftercommit.observers import Observer, Outcome
 

@@ -21,7 +21,7 @@ from aftercommit.extensions.metrics.observer import MetricsObserver
 from aftercommit.extensions.metrics.queue_metrics import gauge, queue_metrics, readiness_error
 from aftercommit.extensions.metrics.settings import MetricsSettings
 from aftercommit.process.application import Application
-from aftercommit.process.runtime import Shutdown
+from aftercommit.process.running_services import Shutdown
 from aftercommit.settings import EngineSettings
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4

@@ -14,8 +14,8 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from aftercommit.errors import InvalidValue, install_hint
-from aftercommit.extensions.operations.finding_subjects import FindSubjects, nothing_but_ids
-from aftercommit.extensions.operations.finding_subjects import SubjectQuery as SubjectQuery
+from aftercommit.extensions.operations.subject_queries import FindSubjects, nothing_but_ids
+from aftercommit.extensions.operations.subject_queries import SubjectQuery as SubjectQuery
 from aftercommit.process.parts import Extension, Parts
 
 if TYPE_CHECKING:
@@ -25,16 +25,16 @@ if TYPE_CHECKING:
 
     from aftercommit.observers import Observer
     from aftercommit.process.application import Application
-    from aftercommit.process.runtime import Service, Shutdown
+    from aftercommit.process.running_services import Service, Shutdown
     from aftercommit.settings import EngineSettings, EnvLookup
 
 NAME = "operations"
 COMMANDS = {
     "Inspect": {
-        "aftercommit.extensions.operations.cli:history": (
+        "aftercommit.extensions.operations.cli_history:history": (
             "List the latest commands, and how far each has come."
         ),
-        "aftercommit.extensions.operations.cli:trace": (
+        "aftercommit.extensions.operations.cli_history:trace": (
             "Show everything that a command has caused."
         ),
         "aftercommit.extensions.operations.cli_deliveries:deliveries": (
@@ -42,7 +42,7 @@ COMMANDS = {
         ),
     },
     "Maintain": {
-        "aftercommit.extensions.operations.cli:events": "Prune the history of events.",
+        "aftercommit.extensions.operations.cli_history:events": "Prune the history of events.",
     },
 }
 
@@ -50,7 +50,7 @@ COMMANDS = {
 class OperationsExtension(Extension):
     """What it brings to the program.
 
-    For `find_subjects` see `finding_subjects.py`. `form` is the JSON Schema of the texts that it
+    For `find_subjects` see `subject_queries.py`. `form` is the JSON Schema of the texts that it
     takes, for the description of the HTTP interface.
 
     >>> from aftercommit.extensions.operations import OperationsExtension

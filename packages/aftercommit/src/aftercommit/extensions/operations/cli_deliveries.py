@@ -11,7 +11,7 @@ import msgspec
 import sqlalchemy as sa
 from rich.cells import cell_len
 
-from aftercommit.cli.command_line import Cli
+from aftercommit.cli.command_context import Cli
 from aftercommit.envelopes import EventId
 from aftercommit.extensions.operations import cli_handlers, delivery_admin
 from aftercommit.extensions.operations.cli_parts import (

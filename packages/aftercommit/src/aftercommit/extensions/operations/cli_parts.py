@@ -11,7 +11,7 @@ from typing import Any, Concatenate, ParamSpec
 
 import click
 
-from aftercommit.cli.command_line import Cli
+from aftercommit.cli.command_context import Cli
 from aftercommit.extensions.operations.batched_transactions import Advance
 from aftercommit.extensions.operations.decisions import LONGEST, Decision
 from aftercommit.process.application import Application

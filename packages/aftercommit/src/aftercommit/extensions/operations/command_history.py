@@ -9,8 +9,8 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from aftercommit.extensions.operations.causation_queries import read_traces
 from aftercommit.extensions.operations.causation_tree import Node
+from aftercommit.extensions.operations.trace_queries import read_traces
 from aftercommit.sql.database import Database
 from aftercommit.sql.tables import CLAIMABLE, PARKED, commands, deliveries, events
 

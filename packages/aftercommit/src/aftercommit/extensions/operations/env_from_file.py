@@ -1,4 +1,4 @@
-"""EngineSettings in files, as Docker's secrets are: so passwords need not be in the environment."""
+"""Settings in files, as Docker's secrets are: so passwords need not be in the environment."""
 
 from pathlib import Path
 

@@ -15,7 +15,7 @@ from typing import Any, Generic, TypeVar
 import click
 from anyio import to_thread
 
-from aftercommit.cli.command_line import Cli
+from aftercommit.cli.command_context import Cli
 from aftercommit.cli.error_handling import REFUSED
 from aftercommit.envelopes import MessageOrigin
 from aftercommit.errors import is_permanent

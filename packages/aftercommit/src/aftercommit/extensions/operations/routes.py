@@ -13,9 +13,9 @@ from aftercommit.envelopes import EventId
 from aftercommit.errors import MessageAlreadyHandled
 from aftercommit.extensions.idempotency_header import IdempotencyKey
 from aftercommit.extensions.operations import (
-    causation_queries,
     delivery_admin,
     handler_pauses,
+    trace_queries,
 )
 from aftercommit.extensions.operations.causation_tree import Node
 from aftercommit.extensions.operations.command_history import (
@@ -25,7 +25,7 @@ from aftercommit.extensions.operations.command_history import (
 )
 from aftercommit.extensions.operations.decisions import LONGEST, Decision
 from aftercommit.extensions.operations.delivery_admin import Delivery, listed_deliveries
-from aftercommit.extensions.operations.finding_subjects import FindSubjects
+from aftercommit.extensions.operations.subject_queries import FindSubjects
 from aftercommit.process.application import Application
 from aftercommit.sql.inbox import record_command
 
@@ -75,8 +75,8 @@ def routes(find_subjects: FindSubjects, form: Mapping[str, Any]) -> APIRouter:
     @every.get("/traces/{about:path}", responses=NOT_FOUND)
     async def trace(about: Annotated[str, of_about], running: Running) -> list[Node]:
         """Show what something has caused, and what became of it: the newest 100 traces it is in."""
-        query = causation_queries.trace_query(about, find_subjects)
-        found = await causation_queries.find_traces(running.database, query)
+        query = trace_queries.trace_query(about, find_subjects)
+        found = await trace_queries.find_traces(running.database, query)
         return [*found.nodes]
 
     return every

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from threading import Event, Thread
 from time import monotonic
 
-from aftercommit.deliveries import Claim, CommandWork, WorkItem
+from aftercommit.claims import Claim, CommandWork, WorkItem
 from aftercommit.observers import Observer
 
 LOOK_SECONDS = 1.0

@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager, suppress
 
 from anyio import create_task_group, sleep
 
-from aftercommit.process.runtime import Shutdown
+from aftercommit.process.running_services import Shutdown
 
 STDERR = 2
 

@@ -12,10 +12,10 @@ from rich.live import Live
 from rich.text import Text
 from rich.tree import Tree
 
-from aftercommit.extensions.operations import causation_queries
-from aftercommit.extensions.operations.causation_queries import MIN_PREFIX, TraceQuery, Traces
+from aftercommit.extensions.operations import trace_queries
 from aftercommit.extensions.operations.causation_tree import HistoryEntry, Node
 from aftercommit.extensions.operations.times import format_duration
+from aftercommit.extensions.operations.trace_queries import MIN_PREFIX, TraceQuery, Traces
 from aftercommit.sql.database import Database
 from aftercommit.terminal.escaping import escape_controls
 from aftercommit.terminal.nonblocking_output import MAX_WAITING, drain, drawing
@@ -37,7 +37,7 @@ async def show(
     :raises TraceNotFound: if there is none
     """
     while True:
-        found = await causation_queries.find_traces(database, query)
+        found = await trace_queries.find_traces(database, query)
         await print_each(changes(found))
         if not follow or all(node.is_settled for node in found.nodes):
             return found.is_whole

@@ -11,7 +11,7 @@ from anyio import CancelScope, create_task_group, sleep
 from aftercommit.extensions.operations.retention import prune
 from aftercommit.extensions.operations.settings import OperationsSettings
 from aftercommit.process.application import Application
-from aftercommit.process.runtime import Service, Shutdown
+from aftercommit.process.running_services import Service, Shutdown
 from aftercommit.settings import EngineSettings
 from aftercommit.sql.database import Database
 from aftercommit.sql.delivery_states import PAUSED

@@ -26,7 +26,7 @@ from opentelemetry.trace import (
 )
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from aftercommit.deliveries import Claim, CommandWork, WorkItem
+from aftercommit.claims import Claim, CommandWork, WorkItem
 from aftercommit.envelopes import current_traceparent
 from aftercommit.errors import DeliverySuperseded, MessageAlreadyHandled, has_kind, slug_of
 from aftercommit.observers import Observer, Operation

@@ -21,11 +21,11 @@ from anyio import CancelScope, Event, create_task_group, current_time, move_on_a
 from anyio.abc import TaskGroup
 
 from aftercommit.errors import TransientError
-from aftercommit.extensions.operations.causation_queries import Traces
+from aftercommit.extensions.operations.trace_queries import Traces
 from aftercommit.extensions.page import queries
 from aftercommit.extensions.page.queries import Fingerprint, is_settled
 from aftercommit.process.application import Application
-from aftercommit.process.runtime import Shutdown, Wakeup
+from aftercommit.process.running_services import Shutdown, Wakeup
 from aftercommit.sql.transaction import Transaction
 
 MAX_TRACES = 1000  # that are stored, and shown: the newest

@@ -11,8 +11,9 @@ from typing import Any
 from anyio import current_time
 from sqlalchemy import text
 
+from aftercommit.claims import Claim
 from aftercommit.codec import MAX_EVENT_LENGTH
-from aftercommit.deliveries import Claim, DeliveryPolicy
+from aftercommit.delivery_policy import DeliveryPolicy
 from aftercommit.errors import InvalidPayload
 from aftercommit.extensions.postgresql.autocommit import Records, SingleStatements
 from aftercommit.sql import claim_ends, delivery_store

@@ -13,7 +13,7 @@ from tempfile import NamedTemporaryFile
 
 from anyio import to_thread
 
-from aftercommit.deliveries import IdempotencyKey
+from aftercommit.claims import IdempotencyKey
 from aftercommit.extensions.smtp.mime import Email, compose, safe_key
 
 ID = 36  # characters of the id of an event, with which an idempotency key begins

@@ -4,7 +4,7 @@ from email.message import EmailMessage
 from email.utils import localtime
 from typing import Protocol
 
-from aftercommit.deliveries import IdempotencyKey
+from aftercommit.claims import IdempotencyKey
 
 
 class Email(Protocol):

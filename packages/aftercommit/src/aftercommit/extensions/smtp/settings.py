@@ -1,4 +1,4 @@
-"""The settings of the extension. Read with the others: see `config.py`."""
+"""The settings of the extension. Read with the others: see `aftercommit.settings`."""
 
 import re
 from dataclasses import dataclass, field

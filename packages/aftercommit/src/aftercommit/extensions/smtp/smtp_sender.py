@@ -6,7 +6,7 @@ from math import inf
 
 from anyio import CapacityLimiter, fail_after, to_thread
 
-from aftercommit.deliveries import IdempotencyKey
+from aftercommit.claims import IdempotencyKey
 from aftercommit.extensions.circuit_breaker import CircuitBreaker
 from aftercommit.extensions.smtp.exceptions import MailServerUnavailable, translate_error
 from aftercommit.extensions.smtp.mime import Email, compose

@@ -15,6 +15,7 @@ from starlette.routing import Match
 from aftercommit.extensions.web import WebExtension, documentation, health
 from aftercommit.extensions.web.authentication import operator
 from aftercommit.extensions.web.body_limit import BodyLimit
+from aftercommit.extensions.web.browser_sessions import Sessions
 from aftercommit.extensions.web.exceptions import (
     InvalidRequest,
     NotAuthenticated,
@@ -24,7 +25,6 @@ from aftercommit.extensions.web.exceptions import (
 from aftercommit.extensions.web.idempotent_execution import receive
 from aftercommit.extensions.web.problems import BUG, KindsAnswered, answer_error, errors
 from aftercommit.extensions.web.request_context import REQUEST_ID
-from aftercommit.extensions.web.sessions import Sessions
 from aftercommit.extensions.web.settings import WebSettings
 from aftercommit.process.app import App
 from aftercommit.sql.exceptions import DatabaseUnavailable

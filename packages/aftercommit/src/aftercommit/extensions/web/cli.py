@@ -2,7 +2,7 @@
 
 import click
 
-from aftercommit.cli.command_line import Cli
+from aftercommit.cli.command_context import Cli
 from aftercommit.extensions.web.application import web_application
 from aftercommit.extensions.web.server import web_service
 from aftercommit.extensions.web.settings import WebSettings

@@ -11,10 +11,10 @@ from anyio.abc import TaskGroup
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from aftercommit.envelopes import MessageContext, because_of
+from aftercommit.envelopes import MessageContext, current_context
 from aftercommit.extensions.bounded_dispatch import BoundedDispatch
 from aftercommit.extensions.web.request_context import REQUEST_ID, RequestContext, context_of
-from aftercommit.handler_isolation import in_own_task
+from aftercommit.handler_errors import in_own_task
 
 SECURITY = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; connect-src 'self';"
@@ -59,9 +59,12 @@ class DispatchAfterResponse:
                 logger.info("%s %r: %d", scope["method"], scope["path"], message["status"])
             await send(message)
 
+        token = current_context.set(MessageContext(correlation_id=id_, causation_id=id_))
         try:
-            with because_of(MessageContext(correlation_id=id_, causation_id=id_)):
+            try:
                 await self._app(inner, receive, send_completed)
+            finally:
+                current_context.reset(token)
         except Exception:
             logger.exception("a request failed")
         finally:

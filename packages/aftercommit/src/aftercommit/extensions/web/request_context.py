@@ -7,7 +7,7 @@ from uuid import UUID, uuid4, uuid5
 from starlette.datastructures import Headers
 from starlette.requests import HTTPConnection
 
-from aftercommit.deliveries import Committed
+from aftercommit.claims import Committed
 
 NAMESPACE = UUID("0d2ef6ff-9f53-4f0b-8c5e-6f6f2f6a4f1e")  # of the ids that are made of others' ids
 REQUEST_ID = "X-Request-ID"

@@ -23,7 +23,7 @@ from aftercommit.extensions.web.dispatch_after_response import DispatchAfterResp
 from aftercommit.extensions.web.exceptions import CannotListen
 from aftercommit.extensions.web.settings import WebSettings
 from aftercommit.process.application import Application
-from aftercommit.process.runtime import Service, Shutdown
+from aftercommit.process.running_services import Service, Shutdown
 from aftercommit.settings import EngineSettings
 
 HEAD_BYTES = 16384  # of a request that has not arrived whole

@@ -13,9 +13,9 @@ import anyio
 from aftercommit.extensions.bounded_dispatch import BoundedDispatch
 from aftercommit.extensions.brokers.base import Broker, InboundMessage
 from aftercommit.extensions.brokers.channel_names import Channels
-from aftercommit.extensions.brokers.consumer import Consumer
+from aftercommit.extensions.brokers.command_consumer import Consumer
 from aftercommit.extensions.brokers.exceptions import BrokerUnavailable
-from aftercommit.process.runtime import Shutdown
+from aftercommit.process.running_services import Shutdown
 from aftercommit.sql import inbox
 from anyio import create_memory_object_stream
 

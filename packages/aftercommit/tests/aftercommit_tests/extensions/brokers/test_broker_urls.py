@@ -9,7 +9,7 @@ from aftercommit.errors import InvalidValue
 from aftercommit.extensions.brokers.broker_factory import new_brokers, publishing
 from aftercommit.extensions.brokers.channel_names import Channels
 from aftercommit.extensions.brokers.exceptions import BrokerUnavailable
-from aftercommit.extensions.brokers.kafka_cluster import KafkaCluster
+from aftercommit.extensions.brokers.kafka_url import KafkaCluster
 from aftercommit.extensions.brokers.settings import BrokerSettings
 from anyio import fail_after, to_thread
 from cryptography.hazmat.primitives.asymmetric import ec

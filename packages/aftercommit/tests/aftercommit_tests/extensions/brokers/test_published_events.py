@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 from aftercommit import PUBLISH, Application, Ordered, testing
-from aftercommit.deliveries import Report
-from aftercommit.extensions.brokers.connecting import connect_publishers
+from aftercommit.claims import Report
+from aftercommit.extensions.brokers.connect_at_start import connect_publishers
 from aftercommit.extensions.brokers.exceptions import BrokerUnavailable, ConfirmTimeoutError
 from aftercommit.extensions.brokers.settings import BrokerSettings
-from aftercommit.process.runtime import Shutdown
+from aftercommit.process.running_services import Shutdown
 from anyio import create_task_group, fail_after, sleep, to_thread
 from cloudevents.core.base import BaseCloudEvent
 from cloudevents.core.bindings.kafka import KafkaMessage, from_kafka_event

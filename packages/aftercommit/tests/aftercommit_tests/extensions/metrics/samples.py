@@ -2,7 +2,7 @@
 
 from aftercommit.extensions.metrics.process_health import Probes
 from aftercommit.process.application import Application
-from aftercommit.process.runtime import Shutdown
+from aftercommit.process.running_services import Shutdown
 from anyio import to_thread
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families

@@ -17,7 +17,7 @@ from aftercommit.extensions.metrics import process_health
 from aftercommit.extensions.metrics.process_health import STALE_SECONDS, TEXT_SECONDS, Probes
 from aftercommit.extensions.metrics.settings import MetricsSettings
 from aftercommit.process.application import Application
-from aftercommit.process.runtime import Shutdown
+from aftercommit.process.running_services import Shutdown
 from aftercommit.sql import tables
 from aftercommit.sql.exceptions import DatabaseUnavailable
 from anyio import to_thread

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Mapping
 from datetime import datetime
 
 import pytest
-from aftercommit.deliveries import Claim
+from aftercommit.claims import Claim
 from aftercommit.extensions.operations.delivery_admin import Delivery, Which, listed_deliveries
 
 from aftercommit_tests.world import START, World, open_world

@@ -5,7 +5,7 @@ import re
 from typing import Any
 
 import pytest
-from aftercommit.extensions.operations import causation_queries
+from aftercommit.extensions.operations import trace_queries
 
 from aftercommit_tests.command_line import CommandLine
 
@@ -151,7 +151,7 @@ def test_a_trace_that_is_too_long_says_so(
     command_line.shows("make-thing", "lamp")
     whole = command_line.run("trace", "lamp")
 
-    monkeypatch.setattr(causation_queries, "MAX_ROWS", 3)
+    monkeypatch.setattr(trace_queries, "MAX_ROWS", 3)
     cut = command_line.run("trace", "lamp", "--json")
 
     assert (whole.stderr, cut.returncode) == ("", 0)

@@ -5,7 +5,7 @@ from dataclasses import replace
 import anyio
 import pytest
 import sqlalchemy as sa
-from aftercommit.deliveries import Claim
+from aftercommit.claims import Claim
 from aftercommit.extensions.metrics.queue_metrics import queue_metrics
 from aftercommit.extensions.operations import (
     batched_transactions,

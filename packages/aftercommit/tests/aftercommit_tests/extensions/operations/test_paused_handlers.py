@@ -16,7 +16,7 @@ from aftercommit.extensions.operations.exceptions import HandlerNotFound
 from aftercommit.extensions.operations.handler_pauses import Pause, paused_names
 from aftercommit.sql import tables
 from aftercommit.sql.transaction import Transaction
-from aftercommit.sql.unit_of_work import open_unit_of_work
+from aftercommit.sql.unit_of_work_scope import open_unit_of_work
 
 from aftercommit_tests.asked import asked_of
 from aftercommit_tests.builders import (

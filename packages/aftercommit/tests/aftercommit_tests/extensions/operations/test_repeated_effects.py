@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 import anyio
 import pytest
 from aftercommit import IdempotencyKey
-from aftercommit.deliveries import Claim
+from aftercommit.claims import Claim
 from aftercommit.errors import Unavailable
 from aftercommit.extensions.operations import delivery_admin
 

@@ -8,7 +8,7 @@ from typing import Any
 import anyio
 import pytest
 import sqlalchemy as sa
-from aftercommit.deliveries import Claim
+from aftercommit.claims import Claim
 from aftercommit.errors import InvalidValue
 from aftercommit.extensions.operations import delivery_admin, handler_pauses
 from aftercommit.extensions.operations.cli_parts import is_wanted

@@ -9,16 +9,16 @@ import anyio
 import pytest
 import sqlalchemy as sa
 from aftercommit import Later
+from aftercommit.claims import Claim
 from aftercommit.codec import Codec
-from aftercommit.deliveries import Claim
 from aftercommit.envelopes import EventId
 from aftercommit.errors import InvalidValue
-from aftercommit.extensions.operations import causation_queries, delivery_admin, handler_pauses
-from aftercommit.extensions.operations.causation_queries import Traces, trace_query
+from aftercommit.extensions.operations import delivery_admin, handler_pauses, trace_queries
 from aftercommit.extensions.operations.causation_tree import Node, summary
 from aftercommit.extensions.operations.command_history import latest_commands
-from aftercommit.extensions.operations.finding_subjects import nothing_but_ids
 from aftercommit.extensions.operations.replay import Replay
+from aftercommit.extensions.operations.subject_queries import nothing_but_ids
+from aftercommit.extensions.operations.trace_queries import Traces, trace_query
 from aftercommit.sql import tables
 from aftercommit.sql.claim_ends import LEASE_EXPIRED
 
@@ -55,7 +55,7 @@ query = partial(trace_query, find_subjects=find_subjects)
 
 
 async def trace_of(world: World, about: object) -> Traces:
-    return await causation_queries.find_traces(world.database, query(str(about)))
+    return await trace_queries.find_traces(world.database, query(str(about)))
 
 
 async def node_of(world: World, claim: Claim) -> tuple[Node, float | None]:
@@ -296,7 +296,7 @@ async def test_of_many_traces_the_newest_are_shown(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Something may have been here for years."""
-    monkeypatch.setattr(causation_queries, "MAX_TRACES", 2)
+    monkeypatch.setattr(trace_queries, "MAX_TRACES", 2)
     commands = []
     for _ in range(3):
         await world.move_clock(1)

@@ -14,7 +14,7 @@ from aftercommit.extensions.operations import handler_pauses, worker_services
 from aftercommit.extensions.operations.settings import OperationsSettings
 from aftercommit.extensions.operations.worker_services import unclaimable_deliveries
 from aftercommit.process.application import Application
-from aftercommit.process.runtime import Shutdown
+from aftercommit.process.running_services import Shutdown
 from aftercommit.sql import tables
 
 from aftercommit_tests.builders import MARIA, NAMES

@@ -5,7 +5,7 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
-from aftercommit.deliveries import Claim
+from aftercommit.claims import Claim
 from aftercommit.envelopes import MessageOrigin, current_traceparent
 from aftercommit.errors import MessageAlreadyHandled, slug_of
 from aftercommit.extensions.otel.spans import Spans

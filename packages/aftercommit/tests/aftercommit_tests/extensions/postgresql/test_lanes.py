@@ -13,7 +13,7 @@ import pytest
 import sqlalchemy as sa
 from aftercommit.envelopes import MessageContext
 from aftercommit.errors import Unavailable
-from aftercommit.process.runtime import Shutdown
+from aftercommit.process.running_services import Shutdown
 from aftercommit.process.worker import Worker
 from aftercommit.sql.database import Database
 from aftercommit.sql.delivery_store import new_delivery_store

@@ -13,7 +13,7 @@ from uuid import UUID
 import anyio
 import psycopg
 import pytest
-from aftercommit.deliveries import Claim
+from aftercommit.claims import Claim
 from aftercommit.errors import DeliverySuperseded
 from aftercommit.extensions.operations import delivery_admin, handler_pauses
 from aftercommit.extensions.operations.erasing_events import (

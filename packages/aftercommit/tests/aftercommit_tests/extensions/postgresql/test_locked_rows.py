@@ -10,10 +10,10 @@ from dataclasses import replace
 import anyio
 import psycopg
 import pytest
-from aftercommit.deliveries import Claim
+from aftercommit.claims import Claim
 from aftercommit.errors import DeliverySuperseded
 from aftercommit.handler_entries import Ordered
-from aftercommit.process.runtime import Shutdown
+from aftercommit.process.running_services import Shutdown
 from aftercommit.process.worker import Worker
 from aftercommit.sql.delivery_store import SqlAlchemyDeliveryStore
 from aftercommit.sql.exceptions import DeliveryLocked

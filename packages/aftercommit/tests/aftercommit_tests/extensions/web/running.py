@@ -15,7 +15,7 @@ from aftercommit.extensions.web.settings import WebSettings
 from aftercommit.observers import Observer
 from aftercommit.process.app import App
 from aftercommit.process.application import Application
-from aftercommit.process.runtime import Shutdown
+from aftercommit.process.running_services import Shutdown
 from aftercommit.settings import EngineSettings
 from aftercommit.sql.database import Database
 from anyio import create_task_group

@@ -8,7 +8,7 @@ import anyio
 import httpx
 import pytest
 from aftercommit.extensions.web.server import TICK_SECONDS, web_service
-from aftercommit.process.runtime import Shutdown
+from aftercommit.process.running_services import Shutdown
 from fastapi import FastAPI
 
 from aftercommit_tests.extensions.web.running import Web

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Collection
 
 import uvicorn
-from aftercommit.deliveries import Claim
+from aftercommit.claims import Claim
 from aftercommit.sql.delivery_store import SqlAlchemyDeliveryStore
 
 

@@ -6,7 +6,7 @@ python -m aftercommit_tests.extensions.postgresql.processes.skewed SECONDS ARGUM
 import sys
 from datetime import datetime, timedelta, tzinfo
 
-from aftercommit import sources
+from aftercommit import clock_and_ids
 
 from aftercommit_tests.things.app import cli
 
@@ -21,6 +21,6 @@ class WrongClock(datetime):
         return super().now(tz) + timedelta(seconds=float(seconds))
 
 
-assert vars(sources)["datetime"] is datetime  # or nothing would be wrong
-vars(sources)["datetime"] = WrongClock
+assert vars(clock_and_ids)["datetime"] is datetime  # or nothing would be wrong
+vars(clock_and_ids)["datetime"] = WrongClock
 cli(arguments)

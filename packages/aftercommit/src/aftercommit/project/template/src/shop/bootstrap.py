@@ -11,7 +11,7 @@ from shop.adapters.orm import start_mappers
 from shop.adapters.unit_of_work import SqlAlchemyUnitOfWork
 from shop.config import Settings
 from shop.domain import messages
-from shop.domain.aggregate import Event
+from shop.domain.bases import Event
 from shop.service_layer.handlers import EmailSender
 
 EVENTS = message_types(messages, Event)

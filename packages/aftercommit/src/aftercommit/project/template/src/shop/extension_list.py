@@ -12,7 +12,7 @@ EXTENSIONS = [
     PostgreSQLExtension(),
     SmtpExtension("emails"),
     OperationsExtension(),
-    BrokersExtension("shop.entrypoints.messages"),
+    BrokersExtension("shop.entrypoints.broker_messages"),
     MetricsExtension(),
     WebExtension("shop.entrypoints.http"),
     PageExtension(),

@@ -4,7 +4,7 @@ from uuid import uuid4
 
 import pytest
 
-from shop.domain.aggregate import InvalidInput
+from shop.domain.bases import InvalidInput
 from shop.domain.messages import OrderCancelled, OrderPlaced
 from shop.domain.orders import MOST_PIECES, Order, TooManyPieces
 

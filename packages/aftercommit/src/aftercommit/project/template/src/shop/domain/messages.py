@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from uuid import UUID
 
-from shop.domain.aggregate import Command, Event
+from shop.domain.bases import Command, Event
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,7 +2,7 @@
 
 from uuid import UUID, uuid4
 
-from shop.domain.aggregate import Aggregate, InvalidInput, RuleViolation
+from shop.domain.bases import Aggregate, InvalidInput, RuleViolation
 from shop.domain.messages import OrderCancelled, OrderPlaced
 from shop.domain.values import Article, EmailAddress
 

@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from unicodedata import category
 
-from shop.domain.aggregate import InvalidInput
+from shop.domain.bases import InvalidInput
 
 MAX_EMAIL_LENGTH = 254  # RFC 5321
 MAX_ARTICLE_LENGTH = 100

@@ -13,7 +13,7 @@ from uuid import UUID
 
 from aftercommit import PUBLISH, Handlers, IdempotencyKey, Later, on
 
-from shop.domain.aggregate import Command, Event
+from shop.domain.bases import Command, Event
 from shop.domain.messages import (
     CancelOrder,
     OrderCancelled,

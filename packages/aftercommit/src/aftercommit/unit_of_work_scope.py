@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
 
-from aftercommit.deliveries import Committed, WorkItem
+from aftercommit.claims import Committed, WorkItem
 from aftercommit.envelope_factory import EnvelopeFactory
 
 MAX_DEPTH = 100  # events that may cause each other in a row: more are taken for a cycle
@@ -24,8 +24,8 @@ class UnitOfWorkScope(Protocol):
     happens exactly once. A command from outside that came without an id, and changed nothing, is
     not recorded. One that a handler has returned is always recorded: it completes a delivery.
 
-    There is one implementation, in `sql/unit_of_work.py`. This protocol is what an attempt needs of
-    it: so what is decided about attempts is read, and imported, without SQLAlchemy.
+    There is one implementation, in `sql/unit_of_work_scope.py`. This protocol is what an attempt
+    needs of it: so what is decided about attempts is read, and imported, without SQLAlchemy.
     """
 
     @property

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from anyio import CancelScope, current_time
 
-from aftercommit.deliveries import Claim, CommandWork, Committed, WorkItem
+from aftercommit.claims import Claim, CommandWork, Committed, WorkItem
 from aftercommit.envelope_factory import EnvelopeFactory
 from aftercommit.errors import CausationTooDeep
 from aftercommit.repository import is_aggregate
@@ -20,7 +20,7 @@ from aftercommit.sql.inbox import record_command
 from aftercommit.sql.lanes import lock_lanes
 from aftercommit.sql.transaction import Refusals, Transaction
 from aftercommit.sql.write_line import LONG_SECONDS, Writer
-from aftercommit.unit_of_work import MAX_DEPTH
+from aftercommit.unit_of_work_scope import MAX_DEPTH
 
 logger = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ from allocation.domain import commands, events
 from allocation.domain.aggregate import Aggregate
 from allocation.domain.commands import Command, ImportUsers, RecordBounce
 from allocation.domain.events import CouponDenied, Event
-from allocation.entrypoints import users
+from allocation.entrypoints import commands as entrypoint
 from allocation.entrypoints.app import cli
 from allocation.entrypoints.http import routes
 from allocation.messages import ACCEPTED_FROM_BROKERS
@@ -51,7 +51,7 @@ def test_what_changes_a_user_or_a_coupon_refreshes_the_list() -> None:
     assert [
         f"{event.__name__} has a user_id, and refresh_user_view is not among its handlers in"
         f" HANDLERS of {SOURCE}/service_layer/handlers.py: add it, or write the event into"
-        " NOT_LISTED of checks/test_omissions.py, if the list of users shows nothing of it"
+        " NOT_LISTED of checks/test_complete_use_cases.py, if the list of users shows nothing of it"
         for event in EVENTS
         if "user_id" in _fields(event)
         if event not in NOT_LISTED
@@ -75,11 +75,11 @@ def test_every_command_can_be_given_on_the_command_line() -> None:
         f"{command.__name__} cannot be given on the command line: write a function in"
         f" {SOURCE}/entrypoints/users.py"
         for command in OFFERED
-        if command not in classes_in(users)
+        if command not in classes_in(entrypoint)
     ] == []
     assert [
         f"{name} is not listed: write its line in `commands` of {SOURCE}/entrypoints/app.py"
-        for name in users.commands.commands.keys() - cli.commands.keys()
+        for name in entrypoint.commands.commands.keys() - cli.commands.keys()
     ] == []
 
 
@@ -90,7 +90,9 @@ def test_every_offered_command_can_be_given_over_http() -> None:
 
 def test_commands_that_only_handlers_return_are_offered_nowhere() -> None:
     """Anybody could mark the address of somebody else as undeliverable."""
-    assert RETURNED.isdisjoint({*classes_in(users), *classes_in(routes), *ACCEPTED_FROM_BROKERS})
+    assert RETURNED.isdisjoint(
+        {*classes_in(entrypoint), *classes_in(routes), *ACCEPTED_FROM_BROKERS}
+    )
 
 
 def test_every_attribute_of_an_aggregate_has_a_column() -> None:
@@ -127,8 +129,8 @@ def test_every_aggregate_and_every_part_of_one_is_looked_at() -> None:
     start_mappers()
     looked_at = {*map(type, stored())}
     assert [
-        f"{type_.__name__} has no line in stored() of checks/test_omissions.py: add one, or"
-        " its attributes without a column would be forgotten"
+        f"{type_.__name__} has no line in stored() of checks/test_complete_use_cases.py: add one,"
+        " or its attributes without a column would be forgotten"
         for type_ in (*_aggregates(), *(mapper.class_ for mapper in mapping.mappers))
         if type_ not in looked_at
     ] == []

@@ -21,7 +21,7 @@ from aftercommit.errors import Unavailable
 from aftercommit.extensions.metrics.process_health import CONTENT_TYPE, Probes, probing
 from aftercommit.extensions.metrics.settings import MetricsSettings
 from aftercommit.process.application import Application
-from aftercommit.process.runtime import Shutdown
+from aftercommit.process.running_services import Shutdown
 from aftercommit.settings import EngineSettings
 
 MAX_CONNECTIONS = 20

@@ -17,7 +17,7 @@ from anyio import Event, create_task_group, move_on_after
 from anyio.abc import TaskGroup
 
 from aftercommit.bus import MessageBus
-from aftercommit.deliveries import Committed
+from aftercommit.claims import Committed
 from aftercommit.envelopes import MessageOrigin
 from aftercommit.errors import MessageAlreadyHandled, is_permanent, is_transient, kind_of
 from aftercommit.extensions.bounded_dispatch import BoundedDispatch
@@ -30,9 +30,9 @@ from aftercommit.extensions.brokers.base import (
 from aftercommit.extensions.brokers.cloud_events import from_cloud_event
 from aftercommit.extensions.brokers.exceptions import BrokerUnavailable, MessageIdReused
 from aftercommit.extensions.brokers.settings import BrokerSettings
-from aftercommit.handler_isolation import first_error, in_own_task
+from aftercommit.handler_errors import first_error, in_own_task
 from aftercommit.process.application import Application
-from aftercommit.process.runtime import Service, Shutdown
+from aftercommit.process.running_services import Service, Shutdown
 from aftercommit.settings import EngineSettings
 from aftercommit.sql import inbox
 from aftercommit.sql.inbox import AcceptedCommand

@@ -9,14 +9,14 @@ import logging
 from anyio import create_task_group, sleep
 
 from aftercommit.extensions.brokers.base import Broker
-from aftercommit.extensions.brokers.consumer import (
+from aftercommit.extensions.brokers.command_consumer import (
     FIRST_PAUSE_SECONDS,
     LONGEST_PAUSE_SECONDS,
     cancel_on_shutdown,
 )
 from aftercommit.extensions.brokers.exceptions import BrokerUnavailable
 from aftercommit.process.application import Application
-from aftercommit.process.runtime import Shutdown
+from aftercommit.process.running_services import Shutdown
 
 logger = logging.getLogger(__name__)
 

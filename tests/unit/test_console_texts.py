@@ -5,7 +5,7 @@ from string import Formatter
 from aftercommit import PUBLISH
 from aftercommit.handler_entries import handler_of
 
-from allocation.entrypoints.console_lines import MESSAGES
+from allocation.entrypoints.console_texts import MESSAGES
 from allocation.service_layer.handlers import HANDLERS
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-from shop.domain.aggregate import Command
+from shop.domain.bases import Command
 from shop.domain.messages import CancelOrder, PlaceOrder
 
 ORDER = UUID("7d3c1a52-6c0e-4a55-8a1b-0c9a3f8d2e11")

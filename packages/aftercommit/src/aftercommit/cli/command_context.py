@@ -12,7 +12,7 @@ from aftercommit.process.app import App
 
 if TYPE_CHECKING:
     from aftercommit.process.application import Application
-    from aftercommit.process.runtime import Service
+    from aftercommit.process.running_services import Service
     from aftercommit.settings import EngineSettings
 
 S = TypeVar("S", bound="EngineSettings")
@@ -62,7 +62,7 @@ class CommandLine(Generic[S]):
 
         :raises KeyboardInterrupt: after SIGINT, when the cancelled work has left everything tidy
         """
-        from aftercommit.process.runtime import run
+        from aftercommit.process.running_services import run
 
         observers = [self.app.reporter(settings)] if report else []
         opening = self.app.open(settings, observers=observers, delivers=delivers)
@@ -74,12 +74,12 @@ class CommandLine(Generic[S]):
         return run(main, event_loop=settings.event_loop)
 
     def run_services(self, settings: S, *services: Service, delivers: bool = True) -> None:
-        """Run services as `runtime.run_services` does. The console reports on them."""
-        from aftercommit.process import runtime
+        """Run services as `running_services.run_services` does. The console reports on them."""
+        from aftercommit.process import running_services
 
         self.app.warn_operators(settings, delivers=delivers)
         observers = [self.app.reporter(settings)]
-        runtime.run_services(
+        running_services.run_services(
             self.app.open(settings, observers=observers, delivers=delivers),
             services,
             [partial(each, settings) for parts in self.app.parts for each in parts.lifespans],

@@ -9,7 +9,7 @@ import pytest
 from aftercommit_tests.extensions.web.processes.serving import serving
 from aftercommit_tests.processes import owed, wait_until
 
-from checks.consoles import commands, shows
+from checks.console_blocks import commands, shows
 from checks.processes import Application
 from tools.repository import ROOT
 

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from checks.consoles import Command, commands
+from checks.console_blocks import Command, commands
 
 DOCS = Path(__file__).parents[1] / "docs"
 TUTORIAL = DOCS / "tutorial.md"

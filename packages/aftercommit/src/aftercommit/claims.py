@@ -1,8 +1,7 @@
-"""What happens to an event after it was stored: its deliveries and their life. Pure: no I/O.
+"""What a process has to do, and what came of it: claims on deliveries, commands. Pure: no I/O.
 
 A delivery is one handler's share in one event: pending until the handler has done the work, and
-kept as history then. What comes next is decided here, and stored by `sql/delivery_store.py`; the
-extension `postgresql` has the claim and the completion of effects with asyncpg.
+kept as history then. Claims are made, and ended, in `sql/delivery_store.py`.
 
 Every claim has a fencing token: the row's token grows with each claim, and when one is given back
 or taken away. Every write of a claim must find it unchanged, so a late owner cannot overwrite the
@@ -13,11 +12,10 @@ the attempt number, which can start again.
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, field, replace
 from math import inf
-from typing import Literal, NamedTuple, NewType
+from typing import NamedTuple, NewType
 from uuid import UUID
 
 from aftercommit.envelopes import INTERNAL, Envelope, MessageContext, MessageOrigin
-from aftercommit.errors import is_away, is_permanent
 
 IdempotencyKey = NewType("IdempotencyKey", str)
 """The same for every attempt of a delivery, so that the outside can recognize a repetition.
@@ -166,50 +164,3 @@ class Report:
         """Keep what was not written; of a claim the first: what has succeeded has not failed."""
         names = tuple((each.idempotency_key, each.token) for each in claims)
         self.unwritten.setdefault(names, LastWrite(write, completes))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeliveryPolicy:
-    """How long an attempt may take, and when the next one follows: a part of the settings."""
-
-    dispatch: Literal["inline", "worker"]  # who makes the first attempts, and holds their lease
-    lease_seconds: float
-    handler_timeout_seconds: float
-    retry_initial_seconds: float
-    retry_factor: float
-    retry_max_seconds: float
-    max_attempts: int
-
-    def lease_end(self, claim: Claim) -> float:
-        """Return when the lease of a claim is over, by the event loop's clock."""
-        return claim.leased_at + self.lease_seconds
-
-    @property
-    def last_write_seconds(self) -> float:
-        """How much of a lease is kept to store what became of the attempt."""
-        return (self.lease_seconds - self.handler_timeout_seconds) / 5
-
-    @property
-    def begin_seconds(self) -> float:
-        """How late in its lease a handler without a transaction may begin: it has time to end."""
-        return self.lease_seconds - self.last_write_seconds - self.handler_timeout_seconds
-
-    def retry_delay(
-        self, claim: Claim, error: Exception, *, random: Callable[[], float]
-    ) -> float | None:
-        """Return the pause before the next attempt, or None if the delivery has to be parked.
-
-        It grows exponentially up to a longest; jitter draws it from its upper half, so that
-        deliveries that failed together do not come back together ("equal jitter", AWS Architecture
-        Blog, *Exponential Backoff And Jitter*). `random` draws from 0 to 1. An attempt that failed
-        because a resource is away makes the pause longer, but counts for nothing else.
-        """
-        if is_permanent(error):
-            return None
-        if claim.attempt >= self.max_attempts and not is_away(error):
-            return None
-        earlier = claim.attempt - 1 + claim.unavailable_attempts
-        exponent = min(earlier, 64)  # the longest is reached long before a float overflows
-        pause = self.retry_initial_seconds * self.retry_factor**exponent
-        longest = min(self.retry_max_seconds, pause)
-        return longest * (1 + random()) / 2

@@ -14,8 +14,8 @@ import anyio
 import asyncpg
 from aftercommit.sql.database import Database
 
-from benchmarks.application import opened, settings_for
 from benchmarks.databases import Prepare, new_database, store, with_schema
+from benchmarks.measured_application import opened, settings_for
 
 NO_OP = "no_op"
 EVENT = '{"user_id":"7d3c1a52-6c0e-4a55-8a1b-0c9a3f8d2e11","name":"Иван","email":"i@example.com"}'

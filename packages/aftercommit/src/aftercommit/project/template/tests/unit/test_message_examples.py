@@ -6,7 +6,7 @@ from aftercommit.extensions.brokers.asyncapi import published_language
 
 from shop.bootstrap import CODEC
 from shop.entrypoints.app import APP
-from shop.entrypoints.messages import ACCEPTED_FROM_BROKERS
+from shop.entrypoints.broker_messages import ACCEPTED_FROM_BROKERS
 
 
 def test_every_message_has_an_example() -> None:

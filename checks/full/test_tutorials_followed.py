@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from checks.consoles import shows
-from checks.copies import copy_project
-from checks.tutorials import BY_HAND, PATCH, TUTORIAL, tutorial
+from checks.console_blocks import shows
+from checks.project_copy import copy_project
+from checks.tutorial_commands import BY_HAND, PATCH, TUTORIAL, tutorial
 from tools.repository import ROOT
 
 MYPY_CACHE = ".mypy_cache"

@@ -9,8 +9,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from aftercommit.extensions.metrics import metrics_server
-from aftercommit.extensions.metrics.metrics_server import MetricsServer
+from aftercommit.extensions.metrics import monitoring_server
+from aftercommit.extensions.metrics.monitoring_server import MetricsServer
 from aftercommit.extensions.metrics.settings import MetricsSettings
 
 from aftercommit_tests.things.app import APP
@@ -92,9 +92,9 @@ def test_a_request_is_answered_by_its_path(
 
 def test_a_newcomer_is_answered_however_many_say_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """A probe that is turned away restarts the process; of the silent ones the oldest goes."""
-    monkeypatch.setattr(metrics_server._Handler, "timeout", 10 * LIMIT_SECONDS)
+    monkeypatch.setattr(monitoring_server._Handler, "timeout", 10 * LIMIT_SECONDS)
     with serving() as port:
-        silent = [connected(port) for _ in range(3 * metrics_server.MAX_CONNECTIONS)]
+        silent = [connected(port) for _ in range(3 * monitoring_server.MAX_CONNECTIONS)]
 
         assert answer(port, "GET /healthz HTTP/1.1").endswith("alive\n")
         assert to_the_end(silent[0]) == ""
@@ -104,7 +104,7 @@ def test_a_newcomer_is_answered_however_many_say_nothing(monkeypatch: pytest.Mon
 
 def test_silence_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     """The thread of a client that sends half a request is free again."""
-    monkeypatch.setattr(metrics_server._Handler, "timeout", 0.01)
+    monkeypatch.setattr(monitoring_server._Handler, "timeout", 0.01)
     with serving() as port, closing(connected(port)) as client:
         client.sendall(b"GET /hea")
 
@@ -113,7 +113,7 @@ def test_silence_ends(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_too_many_open_files_end_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is tried again, and not a thousand times a second."""
-    monkeypatch.setattr(metrics_server, "RELISTEN_SECONDS", 0.0)
+    monkeypatch.setattr(monitoring_server, "RELISTEN_SECONDS", 0.0)
     accept, failures = ThreadingHTTPServer.get_request, [24] * 3
 
     def fails_at_first(self: MetricsServer) -> tuple[socket.socket, Any]:

@@ -1,6 +1,6 @@
 """Runs the steps in docs/steps, and writes what they print into the page that tells of them.
 
-    python -m tools.steps
+    python -m tools.docs_steps
 
 It takes some minutes, for the shortest time of several runs counts. A test runs each step once,
 and compares all but the time.

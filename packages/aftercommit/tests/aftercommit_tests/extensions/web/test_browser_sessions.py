@@ -5,7 +5,7 @@ from time import time
 import httpx
 import pytest
 from aftercommit.extensions.page.routes import router
-from aftercommit.extensions.web import sessions
+from aftercommit.extensions.web import browser_sessions
 from fastapi.routing import APIRoute
 
 from aftercommit_tests.extensions.web.running import OPERATOR, TOKEN, Web
@@ -107,7 +107,7 @@ async def test_a_session_ends_after_half_a_day(web: Web, monkeypatch: pytest.Mon
     await logged_in(web)
 
     for hours, is_in in ((11, True), (13, False)):
-        monkeypatch.setattr(sessions, "time", lambda hours=hours: time() + hours * HOUR)
+        monkeypatch.setattr(browser_sessions, "time", lambda hours=hours: time() + hours * HOUR)
         assert await has_session(web) == is_in
 
 
@@ -127,7 +127,7 @@ async def test_whoever_logs_out_is_out_and_so_is_a_copy_of_the_cookie(web: Web) 
 async def test_no_other_cookie_opens_anything(web: Web) -> None:
     """None that was made up, or whose end was put off.
 
-    Another token ends all sessions, at all processes: what to do when a cookie was stolen.
+    Another token ends all browser_sessions, at all processes: what to do when a cookie was stolen.
     """
     cookie = (await logged_in(web)).cookies[NAME]
     expires, nonce, signature = cookie.split(".")
@@ -136,6 +136,6 @@ async def test_no_other_cookie_opens_anything(web: Web) -> None:
         assert not await has_session(web, other), other
     assert await has_session(web, cookie)
 
-    web.app.state.sessions = sessions.Sessions("an0ther-t0ken-of-the-operator")
+    web.app.state.sessions = browser_sessions.Sessions("an0ther-t0ken-of-the-operator")
 
     assert not await has_session(web, cookie)

@@ -8,7 +8,8 @@ from typing import Any
 import sqlalchemy as sa
 from anyio import current_time
 
-from aftercommit.deliveries import Claim, DeliveryPolicy
+from aftercommit.claims import Claim
+from aftercommit.delivery_policy import DeliveryPolicy
 from aftercommit.envelopes import Envelope, EventId
 from aftercommit.errors import InvalidMessage
 from aftercommit.sql.claim_ends import (

@@ -6,14 +6,9 @@ import click
 from rich.table import Table
 from rich.text import Text
 
-from aftercommit.cli.command_line import Cli
-from aftercommit.extensions.operations import OperationsExtension, causation_queries
+from aftercommit.cli.command_context import Cli
+from aftercommit.extensions.operations import OperationsExtension, trace_queries
 from aftercommit.extensions.operations.batched_transactions import count_rows
-from aftercommit.extensions.operations.causation_queries import (
-    TraceQuery,
-    message_query,
-    trace_query,
-)
 from aftercommit.extensions.operations.cli_parts import (
     NamedCommand,
     as_json,
@@ -36,6 +31,11 @@ from aftercommit.extensions.operations.trace_display import (
     print_each,
     short_id,
     show,
+)
+from aftercommit.extensions.operations.trace_queries import (
+    TraceQuery,
+    message_query,
+    trace_query,
 )
 from aftercommit.process.application import Application
 from aftercommit.terminal.escaping import escape_controls
@@ -110,7 +110,7 @@ async def trace(application: Application, query: TraceQuery, as_json: bool, foll
     with display(as_json=as_json) as changes:
         is_whole = await show(application.database, query, changes, follow=follow)
     if not is_whole:
-        most = f"{causation_queries.MAX_ROWS:,}"
+        most = f"{trace_queries.MAX_ROWS:,}"
         click.echo(f"not all is shown: there are more than {most} attempts or commands", err=True)
     await drain()
 

@@ -21,7 +21,7 @@ from aftercommit.extensions.metrics.process_health import Probes
 from aftercommit.extensions.metrics.settings import MetricsSettings
 from aftercommit.extensions.operations.decisions import Decision
 from aftercommit.extensions.operations.handler_pauses import pause
-from aftercommit.process.runtime import Shutdown
+from aftercommit.process.running_services import Shutdown
 from anyio import to_thread
 from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tools.api_compatibility import broken_in_api, described
+from tools.openapi_compatibility import broken_in_api, described
 
 Json = dict[str, Any]
 
