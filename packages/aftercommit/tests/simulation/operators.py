@@ -34,7 +34,7 @@ class Operator:
     """Decides one thing, about what is there at that moment."""
 
     def __init__(self, world: World, ledger: Ledger, what: Request, names: Sequence[str]) -> None:
-        self._world, self._ledger, self.what = world, ledger, what
+        self._world, self._ledger, self.what, self._names = world, ledger, what, names
         random = world.random
         self._handler = random.choice(names)
         if ledger.paused and what == "resume":
@@ -85,6 +85,9 @@ class Operator:
         name, bus = self._handler, application.bus
         if name not in bus.registry.events or bus.registry.events[name].name != name:
             return
+        other = shop.OTHER_NAMES.get(name)
+        if other in self._names and other not in bus.registry.events:
+            return  # an old process does not know what is done by the new name, and would repeat it
         again = self._world.chance(0.5)
         is_careful = self._world.chance(0.7)  # as the documentation says of ordered handlers
         how = ", again" if again else ", while it is paused" if is_careful else ""

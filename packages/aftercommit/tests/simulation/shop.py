@@ -219,7 +219,9 @@ class Behaviour:
                 seconds = world.random.uniform(0, CONTENTION)
             else:
                 seconds = 0.0
-            self._contended[key] = world.now + seconds
+            self._contended[key] = until = world.now + seconds
+            process = this_process()
+            process.occupied_until = max(process.occupied_until, until)
         if world.now < self._contended[key]:
             raise ConcurrentUpdate
 
