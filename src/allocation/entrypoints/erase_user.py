@@ -83,7 +83,7 @@ def comparable(address: str) -> str:
 
 
 class StoredUser:
-    """What is stored of a user, wherever this application stores it; see `erasing_persons.Person`."""
+    """What is stored of a user, wherever that is; see `erasing_persons.Person`."""
 
     def __init__(self, user_id: UserId) -> None:
         self._id, self._name = user_id, PersonName(ERASED)

@@ -37,10 +37,15 @@ UNIX_EPOCH = 2440587.5  # as SQLite's `julianday` counts days
 DAY = 86400.0
 
 
+BY_AN_ERROR = "INSERT OR ROLLBACK INTO orders SELECT * FROM orders"  # each of them is there
+
+
 class SQLiteServer:
     """A file, as far as it can break as a whole; and what the world itself reads in it."""
 
     shows_each_commit = True
+    ends: Sequence[str] = ("COMMIT", BY_AN_ERROR)
+    """Statements by which a handler can end its transaction."""
 
     def __init__(self, world: World, file: Path) -> None:
         self._world, self._file = world, file

@@ -167,6 +167,7 @@ class PostgreSQLServer:
     """The server in one world, as far as it can break; and what the world itself reads in it."""
 
     shows_each_commit = False
+    ends: Sequence[str] = ("COMMIT", "ROLLBACK")
 
     def __init__(self, world: World, its: Database) -> None:
         self._world, self._control, self.sessions = world, its.control, its.sessions

@@ -16,7 +16,7 @@ from aftercommit.envelopes import EventId
 from aftercommit.extensions.operations import delivery_admin, handler_pauses, retention
 from aftercommit.extensions.operations.exceptions import DeliveryNotFound, OrderedHandler
 
-from simulation import shop
+from simulation import driver, shop
 from simulation.faults import Fault
 from simulation.operators import DECISION, Operator, replay
 from simulation.plan import Plan
@@ -182,7 +182,7 @@ def a_handler_commits(simulation: Simulation) -> None:
 
 def a_handler_rolls_back_by_an_error(simulation: Simulation) -> None:
     """What it does then would be in no transaction, and is refused."""
-    simulation.behaviour.ends.append(shop.ENDS[-1])
+    simulation.behaviour.ends.append(driver.BY_AN_ERROR)
     _misbehaves(simulation)
 
 

@@ -153,9 +153,15 @@ class Behaviour:
     """What handlers do besides their work, and who is told."""
 
     def __init__(
-        self, ledger: Ledger, *, misbehaving: float, unavailable: float, slowness: float
+        self,
+        ledger: Ledger,
+        *,
+        misbehaving: float,
+        unavailable: float,
+        slowness: float,
+        ending: Sequence[str],
     ) -> None:
-        self.ledger, self._misbehaving = ledger, misbehaving
+        self.ledger, self._misbehaving, self._ending = ledger, misbehaving, ending
         self.outside_world = OutsideWorld(ledger, unavailable, slowness)
         self.planned = deque[str]()  # how handlers misbehave next; an empty text: not at all
         self.ends = deque[str]()  # by what the next handlers end their transactions
@@ -199,7 +205,7 @@ class Behaviour:
         """End a transaction in SQL, perhaps, as no handler may: by a COMMIT, or by an error."""
         random = self.ledger.world.random
         if self.ends or self.ledger.faults.happens(self._misbehaving / 5):
-            sql = self.ends.popleft() if self.ends else random.choice(ENDS)
+            sql = self.ends.popleft() if self.ends else random.choice(self._ending)
             if not sql:
                 return
             self.ledger.world.story.tell(this_process(), f"  a handler executes {sql}")
@@ -226,10 +232,6 @@ class Behaviour:
             raise ConcurrentUpdate
 
 
-ENDS = [
-    "COMMIT",
-    "INSERT OR ROLLBACK INTO orders SELECT * FROM orders",  # each of them is there
-]
 ERRORS: Mapping[str, Callable[[], BaseException]] = {
     "bug": partial(RuntimeError, "a bug"),
     "stray": partial(RuntimeError, "a bug, beside a task that goes on"),

@@ -52,6 +52,7 @@ class SimulatedServer(Server, Reader, Protocol):
 
     url: str
     extensions: Sequence[Extension]  # that an application needs to use it
+    ends: Sequence[str]  # statements by which a handler can end its transaction
 
     def new_engine(self) -> AsyncEngine:
         """Return an engine as an application has one of its own."""
@@ -111,6 +112,7 @@ class Simulation:
             misbehaving=plan.misbehaving,
             unavailable=plan.unavailable,
             slowness=plan.slowness,
+            ending=server.ends,
         )
         ids = Random(f"ids {plan.seed}")
         self._sources = Sources(
