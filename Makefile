@@ -9,7 +9,7 @@ TEST := $(VENV)/installed-test
 BENCH := $(VENV)/installed-bench
 PARALLEL := -n 6 --dist load --maxschedchunk 1 --durations 10
 ENGINE := packages/aftercommit/tests/aftercommit_tests
-LONG := checks/playground checks/pages/test_playbook.py \
+LONG := checks/playground checks/pages/test_runbook.py \
   $(ENGINE)/extensions/page/processes $(ENGINE)/new_project/processes
 COPIES := checks/full  # tutorials and the worked use case, each in a copy of the project
 QUICK := tests/unit tests/integration checks/test_*.py $(ENGINE)/test_*.py

@@ -16,7 +16,7 @@ from anyio.abc import SocketStream
 from sqlalchemy import Engine, NullPool, create_engine, text
 
 from benchmarks.databases import Place, new_database, new_url
-from benchmarks.job_backlog import LIMIT_SECONDS, LOOK_SECONDS
+from benchmarks.due_jobs import LIMIT_SECONDS, LOOK_SECONDS
 from benchmarks.measured_application import WARM_UP, process
 from benchmarks.measuring import Contest, Effort, Way
 

@@ -22,7 +22,7 @@ from pydantic import BaseModel, Field
 
 from allocation.entrypoints.app import APP
 from benchmarks.measured_application import WITHOUT_MAIL, settings_for
-from benchmarks.registration_on_drivers import by_sqlalchemy
+from benchmarks.registration_by_hand import by_sqlalchemy
 
 MANY = 1000  # so that nothing is left to workers: the other way does not know any
 

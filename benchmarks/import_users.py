@@ -12,8 +12,14 @@ from uuid import uuid4
 
 from benchmarks.databases import new_file
 from benchmarks.measuring import Contest, Effort, Way
-from benchmarks.registration_on_drivers import sqlite_connection
-from benchmarks.registration_sql import OF_REGISTERED, Values, delivery_rows, event_row, statements
+from benchmarks.registration_by_hand import sqlite_connection
+from benchmarks.registration_by_hand_statements import (
+    OF_REGISTERED,
+    Values,
+    delivery_rows,
+    event_row,
+    statements,
+)
 
 USERS = 20_000
 TO_A_TRANSACTION = 100

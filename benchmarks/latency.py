@@ -24,7 +24,7 @@ from anyio import to_thread
 from allocation.domain.events import Event, UserRegistered
 from allocation.service_layer.ports import EmailSender
 from benchmarks.databases import new_database
-from benchmarks.job_backlog import LIMIT_SECONDS, connected, until_not
+from benchmarks.due_jobs import LIMIT_SECONDS, connected, until_not
 from benchmarks.measured_application import (
     WITHOUT_MAIL,
     handled_by,

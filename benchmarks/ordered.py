@@ -20,8 +20,8 @@ from aftercommit.process.worker import Worker
 from allocation.domain.events import UserRegistered
 from allocation.service_layer.handlers import HANDLERS as TABLE
 from benchmarks.databases import EMPTY
+from benchmarks.due_jobs import UNORDERED, store_due
 from benchmarks.flat_growth import medians
-from benchmarks.job_backlog import UNORDERED, store_due
 from benchmarks.measured_application import handled_by, opened, registration, settings_for
 from benchmarks.measuring import Contest, Effort, Way
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import asyncpg
 
-from benchmarks.job_backlog import Queue, Tally, connected
+from benchmarks.due_jobs import Queue, Tally, connected
 
 POOL = 10
 

@@ -13,8 +13,8 @@ import anyio
 from benchmarks.databases import Place, new_database, new_url
 from benchmarks.measured_application import opened, rate, registration, settings_for
 from benchmarks.measuring import Contest, Effort, Way
-from benchmarks.registration_on_drivers import by_asyncpg, by_sqlalchemy, by_sqlite3
-from benchmarks.registration_sql import Work
+from benchmarks.registration_by_hand import by_asyncpg, by_sqlalchemy, by_sqlite3
+from benchmarks.registration_by_hand_statements import Work
 
 UNIT = "registrations/s"
 BY_HAND = "by hand on SQLAlchemy"

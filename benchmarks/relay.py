@@ -24,7 +24,7 @@ from aio_pika.abc import AbstractExchange
 from anyio import create_task_group
 
 from allocation.domain.events import UserRegistered
-from benchmarks.job_backlog import EVENT, filled, make_due, rate_by_the_database
+from benchmarks.due_jobs import EVENT, filled, make_due, rate_by_the_database
 from benchmarks.measured_application import handled_by, settings_for
 from benchmarks.measuring import Contest, Effort, Unavailable, Way
 from benchmarks.worker import work

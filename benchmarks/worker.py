@@ -24,12 +24,12 @@ from allocation.config import Settings
 from allocation.domain.events import Event, UserRegistered
 from allocation.service_layer.ports import EmailSender
 from allocation.service_layer.unit_of_work import UnitOfWork
-from benchmarks.job_backlog import Queue, Tally, connected, filled, jobs_per_second, make_due
+from benchmarks.due_jobs import Queue, Tally, connected, filled, jobs_per_second, make_due
 from benchmarks.measured_application import handled_by, opened, settings_for
 from benchmarks.measuring import Contest, Effort, Way
 from benchmarks.other_job_queues import PEERS
-from benchmarks.registration_on_drivers import numbered
-from benchmarks.registration_sql import statements
+from benchmarks.registration_by_hand import numbered
+from benchmarks.registration_by_hand_statements import statements
 
 UNIT = "deliveries/s"
 RAW_AT_A_TIME = 10

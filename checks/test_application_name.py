@@ -12,7 +12,7 @@ from aftercommit.errors import WiringError
 
 from allocation.config import Settings
 from allocation.entrypoints.app import APP
-from checks.shape import ENGINE
+from checks.code_size import ENGINE
 
 EXAMPLE = re.compile(r"^ *(>>>|\.\.\.).*", re.MULTILINE)  # in a docstring: it has an application
 OF_THE_APPLICATION = re.compile(

@@ -27,7 +27,7 @@ from sqlalchemy import (
 )
 
 from allocation.adapters.migrations import HISTORY
-from checks.later_schema import LATER
+from checks.next_version import LATER
 from tools import migration
 
 RELEASED = {"aftercommit_0001", "allocation_0001"}  # what is later must leave them in use

@@ -12,7 +12,7 @@ from itertools import count
 
 from aftercommit.extensions.operations.causation_tree import Node
 
-from playground import counts
+from playground import verdict_counts
 from playground.experiment_run import LOOK_SECONDS, ExperimentRun, process_of
 from playground.one_more_handler import SUBJECT, announce_newsletter
 from playground.playground import Playground, is_email_handler, wait_for
@@ -121,12 +121,12 @@ async def never_one_coupon_too_many(play: Playground, run: ExperimentRun) -> Non
     """A hundred at once want one of ten coupons."""
     await run.step("coupons")
     left = await play.fill_up_coupons(f"TEN-{next(_numbers)}")
-    before = await counts.count_coupons(play.application.database)
+    before = await verdict_counts.count_coupons(play.application.database)
     await run.step("register")
     users = await play.registrations.register_many(MANY)
     await run.step("complete")
     await _until_all(play, users, lambda row: row.is_settled)
-    after = await counts.count_coupons(play.application.database)
+    after = await verdict_counts.count_coupons(play.application.database)
     got = after.allocated - before.allocated
     emails = sum(len(play.mailboxes.to(user.email, "Your welcome coupon")) for user in users)
     run.check("allocated", is_so=got == min(left, MANY), count=got, left=after.remaining)
@@ -140,14 +140,14 @@ async def a_handler_added_later(play: Playground, run: ExperimentRun) -> None:
     await run.step("register")
     users = await _register(play, run, 3)
     await _until_all(play, users, lambda row: row.is_settled)
-    past = await counts.count_events(database, "user_registered")
+    past = await verdict_counts.count_events(database, "user_registered")
     await run.step("replace")
     await play.replace(NEXT)
     await run.step("replay")
     options = ("--allow-side-effects", "--yes")
     await play.run("deliveries", "replay", NEW_HANDLER, *options, version=NEXT)
     await run.step("work")
-    filled = await wait_for(lambda: counts.completed_of(database, NEW_HANDLER))
+    filled = await wait_for(lambda: verdict_counts.completed_of(database, NEW_HANDLER))
     run.check("backfilled", is_so=filled >= past, count=filled, past=past)
     arrived = [each for each in play.mailboxes.received if not each.is_repeated]
     got = Counter(each.recipient for each in arrived if each.subject == SUBJECT)

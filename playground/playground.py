@@ -13,7 +13,7 @@ from aftercommit.sql.exceptions import DatabaseLocked
 from anyio import CancelScope, fail_after
 
 from allocation.config import Settings
-from playground import counts
+from playground import verdict_counts
 from playground.fault_proxy import FaultProxy
 from playground.mail import Mailboxes, mail_server
 from playground.processes import COMMANDS, CURRENT, Child
@@ -87,7 +87,7 @@ class Playground:
 
     async def fill_up_coupons(self, name: str) -> int:
         """See to it that COUPONS are left, or more if there were; return how many are."""
-        left = (await counts.count_coupons(self.application.database)).remaining
+        left = (await verdict_counts.count_coupons(self.application.database)).remaining
         if left < COUPONS:
             batch = {"reference": name, "quantity": COUPONS - left}
             await self.registrations.post("/coupon-batches", batch)

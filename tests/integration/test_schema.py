@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from aftercommit.sql.database import Database
 from aftercommit.sql.migrations.history import ENGINE
-from aftercommit.sql.schema_check import ensure_schema, upgrade_schema
+from aftercommit.sql.schema import ensure_schema, upgrade_schema
 from aftercommit.sql.transaction import Transaction
 from alembic.autogenerate import compare_metadata
 from sqlalchemy import Connection, text

@@ -40,7 +40,7 @@ _NAMES = {
     "sql.exceptions": ["CommitOutcomeUnknown", "ConnectionLost"],
     "sql.migrations.history": ["History"],
     "sql.delivery_store": ["new_delivery_store"],
-    "sql.schema_check": ["ensure_schema"],
+    "sql.schema": ["ensure_schema"],
     "sql.tables": ["NAMING_CONVENTION", "UtcDateTime"],
     "sql.transaction": ["Refusals", "Transaction"],
     "sql.unit_of_work_scope": ["open_unit_of_work"],

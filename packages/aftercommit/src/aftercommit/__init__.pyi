@@ -43,7 +43,7 @@ from .sql.delivery_store import new_delivery_store as new_delivery_store
 from .sql.exceptions import CommitOutcomeUnknown as CommitOutcomeUnknown
 from .sql.exceptions import ConnectionLost as ConnectionLost
 from .sql.migrations.history import History as History
-from .sql.schema_check import ensure_schema as ensure_schema
+from .sql.schema import ensure_schema as ensure_schema
 from .sql.tables import NAMING_CONVENTION as NAMING_CONVENTION
 from .sql.tables import UtcDateTime as UtcDateTime
 from .sql.transaction import Refusals as Refusals

@@ -19,7 +19,7 @@ from aftercommit.delivery_policy import DeliveryPolicy
 from aftercommit.envelope_factory import EnvelopeFactory
 from aftercommit.envelopes import MessageOrigin, current_context
 from aftercommit.handler_binding import BoundHandler, BoundHandlers
-from aftercommit.handler_errors import contain
+from aftercommit.handler_containment import contain
 from aftercommit.observers import CompositeObserver, Outcome
 from aftercommit.ports import DeliveryStore
 from aftercommit.unit_of_work_scope import UnitOfWorkFactory

@@ -17,7 +17,7 @@ from aftercommit.attempt import Executor
 from aftercommit.claims import Claim, Committed, Failure, Report
 from aftercommit.envelopes import INTERNAL, MessageOrigin, current_context
 from aftercommit.errors import LeaseExpired
-from aftercommit.handler_errors import in_own_task
+from aftercommit.handler_containment import in_own_task
 
 logger = logging.getLogger(__name__)
 

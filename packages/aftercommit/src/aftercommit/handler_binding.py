@@ -13,8 +13,8 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from aftercommit.claims import WorkItem
 from aftercommit.errors import UnexpectedAnswer, WiringError, raise_if_any
+from aftercommit.handler_containment import contain
 from aftercommit.handler_entries import Handler, handler_name, handler_of
-from aftercommit.handler_errors import contain
 from aftercommit.handler_table import Handlers
 
 PER_ATTEMPT: Mapping[str, Callable[[Any, Any], Any]] = {

@@ -24,7 +24,7 @@ from aftercommit.sql.exceptions import (
 )
 from aftercommit.sql.inbox import record_command
 from aftercommit.sql.migrations.history import ENGINE, PREFIX, History
-from aftercommit.sql.schema_check import check_schema, ensure_schema, upgrade_schema
+from aftercommit.sql.schema import check_schema, ensure_schema, upgrade_schema
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory

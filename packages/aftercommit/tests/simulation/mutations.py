@@ -730,7 +730,7 @@ MUTATIONS = (
     ),
     Mutation(
         "a handler that exits ends its process",
-        "handler_errors.py",
+        "handler_containment.py",
         "raise HandlerInterrupted(handler, first) from error",
         "raise first",
     ),

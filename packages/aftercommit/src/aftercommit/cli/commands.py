@@ -21,7 +21,7 @@ from aftercommit.sql.database import Database
 from aftercommit.sql.database_url import parse_url
 from aftercommit.sql.delivery_store import unknown_handlers
 from aftercommit.sql.exceptions import DatabaseUnavailable
-from aftercommit.sql.schema_check import check_schema, upgrade_schema
+from aftercommit.sql.schema import check_schema, upgrade_schema
 from aftercommit.sql.tables import CLAIMABLE, PARKED, deliveries
 
 # later attempts, and the order of what is shown, go by the database's clock

@@ -16,7 +16,7 @@ from aftercommit.outbox.outbox_app import OutboxApp
 from aftercommit.sql.database_url import parse_url, shown
 from aftercommit.sql.exceptions import DatabaseUnavailable
 from aftercommit.sql.new_events import NewEvents
-from aftercommit.sql.schema_check import owner_of
+from aftercommit.sql.schema import owner_of
 from aftercommit.sql.sqlite import SQLite
 from aftercommit.sql.tables import commands, events
 

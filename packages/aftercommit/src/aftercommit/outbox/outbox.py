@@ -33,8 +33,8 @@ from aftercommit.codec import Upcasters
 from aftercommit.extensions.operations import OperationsExtension
 from aftercommit.extensions.operations.subject_queries import as_written
 from aftercommit.extensions.postgresql import PostgreSQLExtension
+from aftercommit.handler_containment import first_error, in_own_task
 from aftercommit.handler_entries import Row
-from aftercommit.handler_errors import first_error, in_own_task
 from aftercommit.outbox.caller_session import RECORDED, CallerSessions, expect_async, expect_sync
 from aftercommit.outbox.handler_session import deliver_due
 from aftercommit.outbox.lanes_at_commit import has_stale_places

@@ -23,7 +23,7 @@ from aftercommit.process.parts import NOTHING
 from aftercommit.settings import EngineSettings
 from aftercommit.sql.database import Database
 from aftercommit.sql.delivery_store import new_delivery_store
-from aftercommit.sql.schema_check import ensure_schema
+from aftercommit.sql.schema import ensure_schema
 from aftercommit.sql.unit_of_work_scope import open_unit_of_work
 
 EffectPorts = Callable[[Database, Mapping[str, Callable[[], Any]]], Mapping[str, Any]]

@@ -11,7 +11,7 @@ import anyio
 from anyio import CancelScope, move_on_after
 
 from aftercommit.errors import InvalidValue, install_hint
-from aftercommit.handler_errors import first_error, in_own_task
+from aftercommit.handler_containment import first_error, in_own_task
 from aftercommit.process.application import Application
 from aftercommit.process.signals import stop_signals
 

@@ -12,7 +12,7 @@ from anyio.lowlevel import checkpoint
 
 from aftercommit.claims import Claim, LastWrite, Report
 from aftercommit.errors import ConcurrentUpdate, TransientError
-from aftercommit.handler_errors import cancellation_requested, contain, in_own_task
+from aftercommit.handler_containment import cancellation_requested, contain, in_own_task
 from aftercommit.process.application import Application
 from aftercommit.process.running_services import Service, Shutdown, Wakeup
 from aftercommit.settings import EngineSettings

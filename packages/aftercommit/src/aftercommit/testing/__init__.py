@@ -37,11 +37,11 @@ from aftercommit.process.app import App
 from aftercommit.process.application import Application
 from aftercommit.sql import tables
 from aftercommit.sql.delivery_states import Transition, aged, replayed
-from aftercommit.sql.schema_check import ensure_schema
+from aftercommit.sql.schema import ensure_schema
 from aftercommit.testing.killing import kill_when_it_waits as kill_when_it_waits
-from aftercommit.testing.memory_store import MemoryStore as MemoryStore
-from aftercommit.testing.missing_parts import omissions as omissions
+from aftercommit.testing.memory_aggregates import MemoryStore as MemoryStore
 from aftercommit.testing.no_io import no_io as no_io
+from aftercommit.testing.omissions import omissions as omissions
 
 CLAIMED_AT_ONCE = 20
 

@@ -24,7 +24,7 @@ from aftercommit.extensions.brokers.exceptions import (
     MessageRefusedError,
 )
 from aftercommit.extensions.circuit_breaker import CircuitBreaker
-from aftercommit.handler_errors import cancellation_requested
+from aftercommit.handler_containment import cancellation_requested
 
 DELIVERY_LIMIT = 20  # of RabbitMQ, its own since version 4; a consumer that is restarted counts
 MAX_DEAD_LETTER_BYTES = 10_000  # of a dead command that the broker does not take as a whole

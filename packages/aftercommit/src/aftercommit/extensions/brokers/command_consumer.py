@@ -30,7 +30,7 @@ from aftercommit.extensions.brokers.base import (
 from aftercommit.extensions.brokers.cloud_events import from_cloud_event
 from aftercommit.extensions.brokers.exceptions import BrokerUnavailable, MessageIdReused
 from aftercommit.extensions.brokers.settings import BrokerSettings
-from aftercommit.handler_errors import first_error, in_own_task
+from aftercommit.handler_containment import first_error, in_own_task
 from aftercommit.process.application import Application
 from aftercommit.process.running_services import Service, Shutdown
 from aftercommit.settings import EngineSettings

@@ -80,7 +80,7 @@ class OperationsExtension(Extension):
 
 
 def _env_lookup(lookup: EnvLookup) -> EnvLookup:
-    from aftercommit.extensions.operations.env_from_file import env_from_file
+    from aftercommit.extensions.operations.secret_files import env_from_file
 
     return env_from_file(lookup)
 

@@ -4,8 +4,8 @@ import click
 
 from aftercommit.extensions.operations import delivery_admin, handler_pauses
 from aftercommit.extensions.operations.cli_parts import as_json, decided, handler, with_application
-from aftercommit.extensions.operations.command_history import MAX_ROWS
 from aftercommit.extensions.operations.decisions import Decision, latest_decisions
+from aftercommit.extensions.operations.latest_commands import MAX_ROWS
 from aftercommit.extensions.operations.replay import count_left
 from aftercommit.process.application import Application
 from aftercommit.terminal.escaping import escape_controls

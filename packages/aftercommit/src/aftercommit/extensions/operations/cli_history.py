@@ -16,13 +16,13 @@ from aftercommit.extensions.operations.cli_parts import (
     progress,
     with_application,
 )
-from aftercommit.extensions.operations.command_history import (
+from aftercommit.extensions.operations.decisions import Decision
+from aftercommit.extensions.operations.latest_commands import (
     COUNTED,
     MAX_ROWS,
     AcceptedCommand,
     latest_commands,
 )
-from aftercommit.extensions.operations.decisions import Decision
 from aftercommit.extensions.operations.retention import old_events, prune
 from aftercommit.extensions.operations.times import duration, format_duration
 from aftercommit.extensions.operations.trace_display import (

@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from aftercommit.envelopes import MessageContext, current_context
 from aftercommit.extensions.bounded_dispatch import BoundedDispatch
 from aftercommit.extensions.web.request_context import REQUEST_ID, RequestContext, context_of
-from aftercommit.handler_errors import in_own_task
+from aftercommit.handler_containment import in_own_task
 
 SECURITY = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; connect-src 'self';"

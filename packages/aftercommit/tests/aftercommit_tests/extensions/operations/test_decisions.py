@@ -5,8 +5,8 @@ import re
 import pytest
 import sqlalchemy as sa
 from aftercommit.extensions.operations import delivery_admin, handler_pauses
-from aftercommit.extensions.operations.command_history import latest_commands
 from aftercommit.extensions.operations.exceptions import DeliveryNotFound
+from aftercommit.extensions.operations.latest_commands import latest_commands
 from aftercommit.sql import tables
 
 from aftercommit_tests.asked import asked_of

@@ -8,7 +8,7 @@ from aftercommit.codec import Codec
 from aftercommit.envelopes import MessageOrigin
 from aftercommit.extensions.operations import causation_tree
 from aftercommit.extensions.operations.causation_tree import summary
-from aftercommit.extensions.operations.command_history import latest_commands
+from aftercommit.extensions.operations.latest_commands import latest_commands
 from aftercommit.sql import tables
 
 from aftercommit_tests.asked import Asked, asked_of

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from aftercommit.errors import InvalidValue
-from aftercommit.extensions.operations.env_from_file import env_from_file
+from aftercommit.extensions.operations.secret_files import env_from_file
 from aftercommit.extensions.operations.settings import OperationsSettings
 from aftercommit.settings import load
 

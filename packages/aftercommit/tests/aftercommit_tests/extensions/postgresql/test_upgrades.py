@@ -12,7 +12,7 @@ from aftercommit.sql.database import Database
 from aftercommit.sql.exceptions import DatabaseUnavailable
 from aftercommit.sql.migrations.history import ENGINE, History
 from aftercommit.sql.migrations.upgrade import upgrade_histories
-from aftercommit.sql.schema_check import ensure_schema, upgrade_schema
+from aftercommit.sql.schema import ensure_schema, upgrade_schema
 from aftercommit.sql.transaction import Transaction
 from anyio.lowlevel import checkpoint
 from sqlalchemy import Column, Connection, MetaData, Table, Text, create_engine, make_url, text

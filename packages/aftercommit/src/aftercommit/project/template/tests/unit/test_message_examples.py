@@ -10,7 +10,7 @@ from shop.entrypoints.broker_messages import ACCEPTED_FROM_BROKERS
 
 
 def test_every_message_has_an_example() -> None:
-    """A field without one is named: give it a value in `entrypoints/messages.py`."""
+    """A field without one is named: give it a value in `entrypoints/broker_messages.py`."""
     document = json.loads(published_language(APP))
 
     public = (*APP.handlers().public_events, *ACCEPTED_FROM_BROKERS)

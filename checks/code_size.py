@@ -1,6 +1,6 @@
 """Measures the source: how much there is to read, and how long files are.
 
-The limits stand here, once; `test_shape.py` compares.
+The limits stand here, once; `test_code_size.py` compares.
 """
 
 import re

@@ -17,7 +17,13 @@ import asyncpg
 from sqlalchemy import Connection, event, text
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from benchmarks.registration_sql import Execute, Registration, Values, new_hex, statements
+from benchmarks.registration_by_hand_statements import (
+    Execute,
+    Registration,
+    Values,
+    new_hex,
+    statements,
+)
 
 POOL = 10
 PRAGMAS = ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON")

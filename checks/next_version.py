@@ -1,6 +1,6 @@
 """One more revision of the application's history beside that of the engine, which only tests have.
 
-    python -m checks.later_schema ARGUMENTS…
+    python -m checks.next_version ARGUMENTS…
 
 runs the application as its next version, which needs these revisions.
 """

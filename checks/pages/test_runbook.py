@@ -114,7 +114,7 @@ def a_stranger(application: Application, mail: MailServer) -> Scenario:
 
 def an_old_schema(application: Application, mail: MailServer) -> Scenario:
     application.run("db", "upgrade")
-    application.module = "checks.later_schema"
+    application.module = "checks.next_version"
     yield {}
 
 
