@@ -303,7 +303,7 @@ class Ledger:
     def _check_claims(self, before: Row, row: Row) -> None:
         """Check the end of a claim: another one, a release, or its last attempt."""
         name, now = self.name(row.key), self.world.wall_clock
-        if not before.owner or row.token == before.token:
+        if not before.owner or not before.is_open or row.token == before.token:
             return
         is_quiet = self.faults.clock_is_steady(self.world.now)
         if row.owner:
