@@ -56,7 +56,7 @@ APP: App[Settings] = App(
                 "List the coupon batches, and how many coupons are left."
             ),
             "allocation.entrypoints.demo:demo": "Execute some commands in a temporary database.",
-            "allocation.entrypoints.commands:import_users": ("Register the users of a CSV file."),
+            "allocation.entrypoints.commands:import_users": "Register the users of a CSV file.",
         },
         "Maintain": {
             "allocation.entrypoints.rebuild_users:rebuild_users": (
