@@ -73,7 +73,7 @@ def test_every_command_can_be_given_on_the_command_line() -> None:
     """Or only those with a message broker could use it."""
     assert [
         f"{command.__name__} cannot be given on the command line: write a function in"
-        f" {SOURCE}/entrypoints/users.py"
+        f" {SOURCE}/entrypoints/commands.py"
         for command in OFFERED
         if command not in classes_in(entrypoint)
     ] == []

@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from allocation.config import DAY, Settings
+from checks.code_size import files
 from checks.tutorial_commands import PATCH, TUTORIAL
 from tools.generated import PAGES, brought_up_to_date
 from tools.reference_pages import PROOFS, as_anchor, promises
@@ -56,6 +57,25 @@ def test_every_link_leads_to_a_file_and_a_heading() -> None:
 def headings(page: Path) -> list[str]:
     """Return the headings of a page, as links name them."""
     return list(map(as_anchor, re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)))
+
+
+def test_a_file_that_code_names_is_there() -> None:
+    """Docstrings and messages send readers to other files, by names that nobody imports."""
+    there = [file.as_posix() for file in ROOT.rglob("*.py") if ".venv" not in file.parts]
+    name = re.compile(r"`([\w/]+\.py)`|\{SOURCE\}/([\w/]+\.py)")
+    sources = files(*(ROOT / each for each in ("src", "packages", "checks", "tests")))
+    named = [
+        (source, first or second)
+        for source in sources
+        for first, second in name.findall(source.read_text())
+    ]
+
+    assert len(named) > 50
+    assert [
+        f"{source.name}: {file}"
+        for source, file in named
+        if not any(each.endswith(f"/{file}") for each in there)
+    ] == []
 
 
 def test_what_a_link_names_is_in_the_file() -> None:

@@ -27,7 +27,7 @@ NOW = "julianday('now') * 86400"  # the database's clock, in seconds
 PENDING = "SELECT rowid FROM deliveries WHERE pending"
 CLAIM = f"""UPDATE deliveries SET token = token + 1, available_at = {NOW} + 0.2
 WHERE pending AND available_at <= {NOW} RETURNING rowid, email, token"""
-SETTLE = "UPDATE deliveries SET pending = FALSE WHERE rowid = ? AND token = ? AND pending"
+COMPLETE = "UPDATE deliveries SET pending = FALSE WHERE rowid = ? AND token = ? AND pending"
 signals = sys.argv[3:]
 Way = Callable[[Connection, int, str, int], Awaitable[None]]
 
@@ -36,14 +36,14 @@ async def do_then_complete(database: Connection, row: int, email: str, token: in
     await allocate_coupon(database, email)
     await database.commit()
     perhaps("SIGKILL")
-    await database.execute(SETTLE, [row, token])
+    await database.execute(COMPLETE, [row, token])
     await database.commit()
 
 
 async def do_and_complete(database: Connection, row: int, email: str, token: int) -> None:
     await allocate_coupon(database, email)
     perhaps("SIGKILL")
-    if (await database.execute(SETTLE, [row, token])).rowcount == 1:
+    if (await database.execute(COMPLETE, [row, token])).rowcount == 1:
         await database.commit()
     else:
         await database.rollback()

@@ -125,7 +125,7 @@ async def test_a_failure_is_stored_also_when_it_is_the_answer_to_a_cancellation(
     assert row.available_at < POLICY.lease_seconds
 
 
-async def test_work_that_is_done_is_settled_also_when_cancelled_just_then(
+async def test_work_that_is_done_is_completed_also_when_cancelled_just_then(
     new_world: NewWorld,
 ) -> None:
     """Otherwise the e-mail would be sent twice."""

@@ -17,7 +17,7 @@ from aftercommit_tests.world import World
 pytestmark = pytest.mark.anyio
 
 
-async def test_what_is_settled_is_history(world: World) -> None:
+async def test_what_is_completed_is_history(world: World) -> None:
     """It is not owed any more, but it can be seen that it was, and at which attempt it was done.
 
     The first answer may have been cancelled: the second must not call the claim another's.

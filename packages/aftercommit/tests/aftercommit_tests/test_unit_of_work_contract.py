@@ -150,7 +150,7 @@ async def test_an_event_over_a_megabyte_is_refused_by_the_commit(world: World) -
     assert await world.things() == []
 
 
-async def test_a_delivery_is_settled_with_the_commit_of_its_handler(world: World) -> None:
+async def test_a_delivery_is_completed_with_the_commit_of_its_handler(world: World) -> None:
     """One transaction for effect and completion is what makes the effect happen exactly once."""
     claim = (await world.make_thing())["write_down"]
 

@@ -460,7 +460,7 @@ def two_of_a_lane_are_done_at_the_same_time(simulation: Simulation) -> None:
     simulation.drain(3)
 
 
-def a_replay_comes_before_a_delivery_is_settled_again(simulation: Simulation) -> None:
+def a_replay_comes_before_a_delivery_is_completed_again(simulation: Simulation) -> None:
     """The lane has gone on when its COMMIT was made, and does not go on once more."""
     operator = _orders_before_and_after_a_handler_is_new(simulation)
     [web] = simulation.up("web")
@@ -482,7 +482,7 @@ def a_replay_is_for_a_handler_that_is_new(simulation: Simulation) -> None:
     simulation.drain(1)
 
 
-def a_replay_does_again_what_is_settled_again(simulation: Simulation) -> None:
+def a_replay_does_again_what_is_completed_again(simulation: Simulation) -> None:
     """What the process completes is what it has done, and not what is to be done once more."""
     operator, web = started(simulation, "operator"), started(simulation, "web")
     simulation.ask(web, 1)
@@ -610,7 +610,7 @@ SCHEDULES: Sequence[tuple[Plan, Callable[[Simulation], None]]] = [
         a_replay_is_for_a_handler_that_is_new,
     ),
     (NEW_HANDLER, a_replay_comes_while_a_delivery_runs),
-    (NEW_HANDLER, a_replay_comes_before_a_delivery_is_settled_again),
+    (NEW_HANDLER, a_replay_comes_before_a_delivery_is_completed_again),
     (NEW_HANDLER, two_of_a_lane_are_done_at_the_same_time),
     (QUIET, an_order_comes_while_a_handler_is_resumed),
 ]
@@ -620,7 +620,7 @@ SCHEDULES: Sequence[tuple[Plan, Callable[[Simulation], None]]] = [
 ON_SQLITE: Sequence[tuple[Plan, Callable[[Simulation], None]]] = [
     (ONE_EFFECT, a_completion_is_answered_by_an_error),
     (ONE_EFFECT, a_client_goes_while_the_database_is_locked),
-    (ONE_EFFECT, a_replay_does_again_what_is_settled_again),
+    (ONE_EFFECT, a_replay_does_again_what_is_completed_again),
 ]
 
 

@@ -81,21 +81,21 @@ class MetricsObserver(Observer):
     def finished(self, outcome: Outcome) -> None:
         """Count what became of it. A command is done with its commit, not when its handler ends."""
         match outcome:
-            case Outcome(CommandWork() as envelope, "succeeded"):
-                self._commands.labels(envelope.type, "done").inc()
+            case Outcome(CommandWork() as work, "succeeded"):
+                self._commands.labels(work.type, "done").inc()
                 self.writes.succeeded()
-            case Outcome(CommandWork(completes=None) as envelope, "conflict"):
-                self._conflicts.labels(envelope.type).inc()
+            case Outcome(CommandWork(completes=None) as work, "conflict"):
+                self._conflicts.labels(work.type).inc()
             case Outcome(
                 Claim(handler=handler) | CommandWork(completes=Claim(handler=handler)), "conflict"
             ):
                 self._conflicts.labels(handler).inc()
-            case Outcome(Claim() as delivery, "succeeded"):
-                self._attempts.labels(delivery.handler, "done").inc()
+            case Outcome(Claim() as claim, "succeeded"):
+                self._attempts.labels(claim.handler, "done").inc()
                 self.writes.succeeded()
                 # two clocks, if another machine has committed it
-                since_commit = (datetime.now(UTC) - delivery.envelope.time).total_seconds()
-                self._settled.labels(delivery.handler).observe(max(0.0, since_commit))
+                since_commit = (datetime.now(UTC) - claim.envelope.time).total_seconds()
+                self._settled.labels(claim.handler).observe(max(0.0, since_commit))
             case Outcome(work, status):
                 self._attempts.labels(work.name, status.replace(" ", "_")).inc()
 

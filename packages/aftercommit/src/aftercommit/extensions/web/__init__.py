@@ -1,6 +1,6 @@
 """The extension web: an application over HTTP. The routes are its own.
 
-Read `endpoints.py` first, which has what they need. Then read `idempotency.py`, and
+Read `endpoints.py` first, which has what they need. Then read `idempotent_execution.py`, and
 `dispatch_after_response.py` for what follows.
 """
 
