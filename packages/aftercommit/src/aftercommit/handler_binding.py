@@ -119,15 +119,18 @@ class BoundHandler:
         :raises HandlerInterrupted: if it tried to end the process, or made a cancellation up
         :raises UnexpectedAnswer: if it has returned what its annotation does not say
         """
-        made = {name: make(work, uow) for name, make in self._made.items()}
         try:
-            answer = await self.handler(work.message, **self._given, **made)
+            answer = await self.handler(work.message, **self.given(work, uow))
         except BaseException as error:
             contain(error, self.name)
             raise
         if type(answer) not in self._returns:
             raise UnexpectedAnswer(self.name, answer)
         return answer
+
+    def given(self, work: WorkItem, uow: object) -> dict[str, Any]:
+        """Return what it is given for one attempt, by name."""
+        return self._given | {name: make(work, uow) for name, make in self._made.items()}
 
 
 class ByType(dict[type[Any], BoundHandler]):

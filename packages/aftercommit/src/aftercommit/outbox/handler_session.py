@@ -1,13 +1,12 @@
 """The session of a handler: that of the application, in the transaction of the engine.
 
-Or, in tests, of the application's: `deliver_due`.
+Or, in tests, in a transaction of the application: `DueInSession`.
 """
 
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from functools import partial
-from types import SimpleNamespace
 from typing import Any
 
 import sqlalchemy as sa
@@ -35,6 +34,7 @@ LEASE_SECONDS = 30.0  # of a claim in a test
 WRITE = sa.update(events)  # what routing sessions look at: they read over another connection
 
 Bind = Engine | Connection
+Clock = sa.ColumnElement[float]
 NOT_IN_HANDLERS = {
     "rollback": "what they did is rolled back if they raise",
     "close": "it is closed when they have returned",
@@ -69,13 +69,13 @@ class SessionUnitOfWork:
 
     def __init__(self, new_session: Callable[..., AsyncSession], transaction: Transaction) -> None:
         self.session = new_session(bind=transaction.connection)
-        sync = self.session.sync_session
+        sync = self.session.sync_session  # that of handlers made with `def`
         connection = transaction.connection.sync_connection
         sync.get_bind = partial(_only, connection, sync.get_bind)  # type: ignore[method-assign]
         sync.twophase = False  # it takes part in a transaction, and does not make one
         if not sync.autobegin:
             sync.begin()
-        _refuse_ends(self.session)
+        _refuse_ends(sync)
         self._transaction = transaction
 
     async def before_commit(self) -> None:
@@ -90,71 +90,78 @@ class SessionUnitOfWork:
         return {}
 
 
-def _refuse_ends(session: AsyncSession) -> None:
-    """Refuse whatever ends the transaction of a session."""
+def _refuse_ends(session: Session) -> None:
+    """Refuse whatever ends the transaction of a session, also by the `AsyncSession` around it."""
     for name, instead in NOT_IN_HANDLERS.items():
         setattr(session, name, partial(_refuse, f"session.{name}()", instead))
-    event.listen(session.sync_session, "before_commit", refuse_commit)
+    event.listen(session, "before_commit", refuse_commit)
 
 
 @contextmanager
-def kept_open(session: AsyncSession, connection: Connection | None) -> Iterator[None]:
+def kept_open(session: Session, connection: Connection) -> Iterator[None]:
     """Refuse whatever ends the transaction of a session, while its handlers run in it.
 
     :raises WiringError: at its end, if the transaction was ended all the same
     """
-    begun = connection and connection.get_transaction()
-    driver = connection and connection.connection.driver_connection
+    begun, driver = connection.get_transaction(), connection.connection.driver_connection
     was_in_transaction = in_transaction(driver)
     _refuse_ends(session)
     event.listen(connection, "commit", _refuse_commit_of)
     try:
         yield
         has_ended = was_in_transaction and not in_transaction(driver)
-        if connection and (connection.get_transaction() is not begun or has_ended):
+        if connection.get_transaction() is not begun or has_ended:
             raise WiringError(ENDED, SAVEPOINTS)
     finally:
         event.remove(connection, "commit", _refuse_commit_of)
-        event.remove(session.sync_session, "before_commit", refuse_commit)
+        event.remove(session, "before_commit", refuse_commit)
         for name in NOT_IN_HANDLERS:
             delattr(session, name)
 
 
-async def deliver_due(
-    session: AsyncSession,
-    codec: Codec[Any],
-    handlers: Mapping[str, BoundHandler],
-    clock: sa.ColumnElement[float],
-) -> int:
-    """Run in this session the handlers of all that is due, until nothing is; return how many."""
-    connection, count = await session.connection(bind_arguments={"clause": WRITE}), 0
-    row = deliveries.c
-    key = row.event_id, row.handler, row.lane, row.position, row.available_at
-    firsts = first_of_each(codec, len(handlers), False, *key, which=row.available_at <= clock)
-    first = sa.union_all(*firsts).order_by("available_at").limit(1)
-    while True:
-        await connection.run_sync(take_places)
-        found = (await connection.execute(first, handler_params(handlers))).first()
+class DueInSession:
+    """What is due in a session of an application: each `take` is followed by a `complete`."""
+
+    def __init__(
+        self, session: Session, codec: Codec[Any], handlers: Mapping[str, BoundHandler], clock: Clock
+    ) -> None:
+        self.session, self._codec, self._handlers = session, codec, handlers
+        self.connection = session.connection(bind_arguments={"clause": WRITE})
+        self._clock, row = clock, deliveries.c
+        key = row.event_id, row.handler, row.lane, row.position, row.available_at
+        firsts = first_of_each(codec, len(handlers), False, *key, which=row.available_at <= clock)
+        self._first = sa.union_all(*firsts).order_by("available_at").limit(1)
+
+    def take(self) -> Claim | None:
+        """Return what is due next; None if nothing is."""
+        take_places(self.connection)
+        found = self.connection.execute(self._first, handler_params(self._handlers)).first()
         if found is None:
-            return count
+            return None
         event_id, handler, lane, position, _ = found
-        [stored] = (await connection.execute(RAW_EVENTS, {"ids": [event_id]})).mappings()
-        envelope = replace(codec.from_row(stored), position=position)
-        claim = Claim(envelope=envelope, handler=handler, attempt=1, lane=lane)
+        [stored] = self.connection.execute(RAW_EVENTS, {"ids": [event_id]}).mappings()
+        envelope = replace(self._codec.from_row(stored), position=position)
+        return Claim(envelope=envelope, handler=handler, attempt=1, lane=lane)
+
+    @contextmanager
+    def attempt(self, claim: Claim) -> Iterator[BoundHandler]:
+        """Return the handler, which can end neither the transaction nor the session meanwhile."""
         token = current_context.set(claim.context)
         try:
-            with kept_open(session, connection.sync_connection):
-                await handlers[handler].run(claim, SimpleNamespace(session=session))
+            with kept_open(self.session, self.connection):
+                yield self._handlers[claim.handler]
         finally:
             current_context.reset(token)
-        this = row.event_id == event_id, row.handler == handler
-        # not before the handler has returned: if it raises, its delivery is due as it was
-        await connection.execute(claimed(clock, "deliver_due", LEASE_SECONDS).update(*this))
-        await connection.execute(done(clock, LEASE_SECONDS).update(*this))
-        if lane:
-            place = Place(lane, position, event_id, handler)
-            await connection.execute(unblocking(clock), place._asdict())
-        count += 1
+
+    def complete(self, claim: Claim) -> None:
+        """Mark a delivery as done. If its handler has raised, it is due as it was."""
+        clock, row, event_id = self._clock, deliveries.c, claim.envelope.id
+        this = row.event_id == event_id, row.handler == claim.handler
+        self.connection.execute(claimed(clock, "deliver_due", LEASE_SECONDS).update(*this))
+        self.connection.execute(done(clock, LEASE_SECONDS).update(*this))
+        if claim.lane:
+            place = Place(claim.lane, claim.envelope.position, event_id, claim.handler)
+            self.connection.execute(unblocking(clock), place._asdict())
 
 
 def refuse_commit(session: Session) -> None:
@@ -181,5 +188,5 @@ def _only(
     return found
 
 
-async def _refuse(call: str, instead: str) -> None:
+def _refuse(call: str, instead: str) -> None:
     raise WiringError(f"leave it out of handlers: {instead}", call)

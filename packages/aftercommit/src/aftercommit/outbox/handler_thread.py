@@ -1,0 +1,275 @@
+"""Handlers that are made with `def`: each attempt runs in a thread of its own, with a `Session`.
+
+That is the session of the delivery. Whatever it would wait for, SQLAlchemy gives to the parent of
+its greenlet, as in `AsyncSession.run_sync`; here the thread hands it to the task of the attempt,
+which awaits it on the event loop. So all statements go over the connection of the delivery, within
+its limits, and the engine knows nothing of threads: for it, the handler is an `async` one.
+
+A thread cannot be cancelled. If its attempt ends first, the transaction is rolled back, its next
+statement raises an error, and whatever else the thread does, it may do to its end.
+"""
+
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from contextvars import copy_context
+from dataclasses import replace
+from functools import partial, wraps
+from inspect import (
+    isasyncgenfunction,
+    iscoroutinefunction,
+    isfunction,
+    isgeneratorfunction,
+    ismethod,
+    unwrap,
+)
+from queue import SimpleQueue
+from threading import Thread
+from types import SimpleNamespace
+from typing import Any
+
+import anyio
+from anyio.lowlevel import current_token
+from greenlet import getcurrent, greenlet
+from sqlalchemy import Connection, event
+from sqlalchemy.engine import ExceptionContext
+from sqlalchemy.exc import ResourceClosedError
+from sqlalchemy.orm import Session
+
+from aftercommit.claims import Claim
+from aftercommit.envelopes import current_context
+from aftercommit.errors import UnexpectedAnswer, Unavailable, WiringError
+from aftercommit.handler_binding import BoundHandler
+from aftercommit.handler_entries import Row, handler_of
+from aftercommit.sql.backend import error_text
+from aftercommit.sql.exceptions import ConnectionLost
+from aftercommit.sql.handler_guard import OPTION, HandlerGuard
+
+MAX_ABANDONED = 20  # threads of a process that go on after their attempts; then none is begun
+TOO_LATE = "the attempt of this handler has ended before it, and its transaction was rolled back"
+
+AWAITS_SESSION = (
+    "deliver_sync has a Session, which handlers made with `async def` cannot await. Make them with "
+    "`def`, or deliver with `await outbox.deliver(…)` in an AsyncSession"
+)
+
+logger = logging.getLogger(__name__)
+
+_abandoned = set[Thread]()  # of this process; those of a parent that was forked are not alive
+
+
+class ThreadsHang(Unavailable):
+    """Too many handlers go on in their threads after their time: no other one is begun."""
+
+    def __init__(self, handler: str, hanging: Sequence[str]) -> None:
+        names = ", ".join(sorted({*hanging}))
+        super().__init__(
+            f"{handler} was not begun: {len(hanging)} threads of handlers go on after their time, "
+            f"of {names}. Give a time-out to what they wait for, and restart this process"
+        )
+
+
+def with_threads(rows: Sequence[Row[Any, Any]]) -> list[Row[Any, Any]]:
+    """Return the rows of a table with `async` handlers in the place of those made with `def`."""
+    made = dict[Any, Any]()
+
+    def changed(subscriber: Any) -> Any:
+        handler = handler_of(subscriber)
+        if not is_synchronous(handler):
+            return subscriber
+        asynchronous = made.setdefault(handler, in_thread(handler))
+        return asynchronous if handler is subscriber else replace(subscriber, handler=asynchronous)
+
+    return [
+        replace(row, handlers=tuple(map(changed, row.handlers))) if isinstance(row, Row) else row
+        for row in rows
+    ]
+
+
+def is_synchronous(handler: object) -> bool:
+    """Tell whether this is a function made with `def`, and what it does is done when it returns."""
+    later = iscoroutinefunction, isgeneratorfunction, isasyncgenfunction
+    inner: Any = unwrap(handler) if callable(handler) else handler  # of a decorator
+    is_function = isfunction(handler) or ismethod(handler)
+    return is_function and not any(of(each) for of in later for each in (handler, inner))
+
+
+def in_thread(handler: Callable[..., object]) -> Callable[..., Awaitable[object]]:
+    """Return an `async` handler that runs this one in a thread, with what it is given."""
+
+    @wraps(handler)
+    async def run(message: object, /, **given: Any) -> object:
+        guard = None
+        if (session := given.get("session")) is not None:
+            given["session"] = session.sync_session
+            guard = _guard_of(session.sync_session.bind)
+        call = partial(copy_context().run, handler, message, **given)
+        return await HandlerThread(handler.__name__, call, guard).run()
+
+    vars(run)["synchronous"] = handler
+    return run
+
+
+def synchronous_of(handler: Any) -> Callable[..., object] | None:
+    """Return the function that such an `async` handler runs; None if it is no such one."""
+    found: Callable[..., object] | None = getattr(handler, "synchronous", None)
+    return found
+
+
+def run_here(handler: BoundHandler, claim: Claim, session: Session) -> None:
+    """Run a handler in a session of synchronous code; one that awaits, on an event loop.
+
+    :raises WiringError: if that one asks for a session
+    """
+    if synchronous := synchronous_of(handler.handler):
+        given = handler.given(claim, SimpleNamespace(session=session))
+        if (answer := synchronous(claim.message, **given)) is not None:
+            raise UnexpectedAnswer(handler.name, answer)
+    elif handler.is_transactional:
+        raise WiringError(AWAITS_SESSION, handler.name)
+    else:
+
+        async def run() -> None:
+            current_context.set(claim.context)
+            await handler.run(claim, None)
+
+        with ThreadPoolExecutor(1) as executor:  # an event loop may run here already
+            executor.submit(anyio.run, run).result()
+
+
+def soon_in_this_loop() -> Callable[[Callable[[], object]], object]:
+    """Return what has a function called soon by the event loop of this task, from any thread."""
+    token: Any = current_token().native_token
+    soon: Callable[[Callable[[], object]], object]
+    soon = getattr(token, "call_soon_threadsafe", None) or token.run_sync_soon
+    return soon
+
+
+class HandlerThread:
+    """One attempt in a thread. The thread and the task of the attempt run by turns.
+
+    A daemon, and no executor's: one that never ends must not keep its process.
+    """
+
+    def __init__(self, name: str, call: Callable[[], object], guard: HandlerGuard | None) -> None:
+        self._name, self._call, self._guard = name, call, guard
+        self._soon, self._posted = soon_in_this_loop(), anyio.Event()
+        self._asked: Awaitable[Any] | None = None
+        self._replies = SimpleQueue[tuple[Any, Exception | None] | None]()  # None: too late
+        self._outcome: tuple[Any, BaseException | None] | None = None
+        self._is_abandoned = False
+        self._thread = Thread(target=self._work, name=f"aftercommit {name}", daemon=True)
+
+    async def run(self) -> object:
+        """Return what the handler returns, or raise what it raises.
+
+        :raises ThreadsHang: if too many threads of this process are abandoned; it has not begun
+        """
+        if len(hanging := _hanging()) >= MAX_ABANDONED:
+            raise ThreadsHang(self._name, hanging)
+        self._thread.start()
+        try:
+            while self._outcome is None:
+                await self._posted.wait()
+                self._posted = anyio.Event()
+                if asked := self._asked:
+                    self._asked = None
+                    self._replies.put(await _settled(asked))
+        finally:
+            if self._outcome is None:
+                self._abandon()
+        value, error = self._outcome
+        try:
+            if error is not None:
+                raise error
+            return value
+        finally:
+            del error, self._outcome  # or the error would keep itself
+
+    def _abandon(self) -> None:
+        self._is_abandoned = True
+        self._replies.put(None)
+        if self._guard:  # what the thread has begun with this connection may not be over
+            self._guard.is_reusable = False
+        _abandoned.add(self._thread)
+        logger.warning(
+            "%s goes on in its thread, although its attempt has ended. It changes nothing in the "
+            "database from now on; its external effects may overlap with those of the next attempt "
+            "(threads that go on: %d; from %d on, no handler made with `def` is begun)",
+            self._name,
+            len(_hanging()),
+            MAX_ABANDONED,
+        )
+
+    def _work(self) -> None:
+        """Run the handler, in the thread."""
+        handler = _HandlerGreenlet(self._call)
+        try:
+            asked = handler.switch()
+            while not handler.dead:
+                value, error = self._ask(asked)
+                asked = handler.switch(value) if error is None else handler.throw(error)
+            self._outcome = asked, None
+        except BaseException as error:
+            self._outcome = None, error
+        if self._is_abandoned:
+            logger.info("%s has ended in its thread, too late", self._name)
+        self._post()
+
+    def _ask(self, awaitable: Any) -> tuple[Any, Exception | None]:
+        """Have the task await something that SQLAlchemy would; return its value or its error."""
+        self._asked = awaitable
+        self._post()
+        if reply := self._replies.get():
+            return reply
+        self._replies.put(None)  # for the next one
+        with suppress(AttributeError, RuntimeError):  # it is no coroutine, or was begun
+            awaitable.close()
+        return None, ResourceClosedError(TOO_LATE)
+
+    def _post(self) -> None:
+        with suppress(RuntimeError):  # the event loop has ended, and no task waits
+            self._soon(self._posted.set)
+
+
+class _HandlerGreenlet(greenlet):
+    """One whose parent SQLAlchemy gives what it would await."""
+
+    __sqlalchemy_greenlet_provider__ = True
+
+
+def _hanging() -> list[str]:
+    """Return the handlers of the threads that go on after their attempts."""
+    _abandoned.intersection_update([*filter(Thread.is_alive, _abandoned)])
+    return [thread.name.removeprefix("aftercommit ") for thread in _abandoned]
+
+
+async def _settled(awaitable: Awaitable[Any]) -> tuple[Any, Exception | None]:
+    try:
+        return await awaitable, None
+    except Exception as error:
+        return None, error
+
+
+def _guard_of(connection: Any) -> HandlerGuard | None:
+    """Return the guard of the connection of a delivery; in tests, there is none.
+
+    Its engine is told, once, to leave the end of connections to the event loop.
+    """
+    if not isinstance(connection, Connection):
+        return None
+    guard: HandlerGuard | None = connection.get_execution_options().get(OPTION)
+    if guard and not event.contains(connection.engine, "handle_error", _leave_it_to_the_loop):
+        event.listen(connection.engine, "handle_error", _leave_it_to_the_loop)
+    return guard
+
+
+def _leave_it_to_the_loop(context: ExceptionContext) -> Exception | None:
+    """Do not let SQLAlchemy close a connection that is lost: drivers do that in the event loop."""
+    if not (context.is_disconnect and isinstance(getcurrent(), _HandlerGreenlet)):
+        return None
+    context.is_disconnect = False
+    if guard := context.connection and context.connection.get_execution_options().get(OPTION):
+        guard.is_reusable = False
+    return ConnectionLost(error_text(context.original_exception))
