@@ -31,6 +31,10 @@ Handler = Callable[Concatenate[T, ...], Awaitable[A | None]]
 """Handles a T, and may return a command, an A. Further parameters: see `Dependencies`."""
 
 
+DefHandler = Callable[Concatenate[T, ...], None]
+"""Handles a T in a session of synchronous code, in a thread: only an `Outbox` has such handlers."""
+
+
 class Publish:
     """Stands for a handler for each message broker, which publishes the event there.
 
@@ -65,7 +69,7 @@ class Later(Generic[M_contra, A_co]):
     {'ask_for_feedback': Subscription(delay=604800.0, lane=None, key=None)}
     """
 
-    handler: Handler[M_contra, A_co]
+    handler: Handler[M_contra, A_co] | DefHandler[M_contra]
     after: timedelta | Callable[[Any], float]
 
     def __post_init__(self) -> None:
@@ -88,7 +92,7 @@ class Ordered(Generic[M_contra, A_co]):
     >>> row = on(OrderPlaced, Ordered(PUBLISH), key=lambda event: event.email)
     """
 
-    handler: Handler[M_contra, A_co] | Publish
+    handler: Handler[M_contra, A_co] | DefHandler[M_contra] | Publish
     lane: str | None = None
 
 
@@ -105,7 +109,7 @@ class Unsubscribed(Generic[M_contra, A_co]):
     (['print_label'], {})
     """
 
-    handler: Handler[M_contra, A_co]
+    handler: Handler[M_contra, A_co] | DefHandler[M_contra]
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +123,12 @@ class Row(Generic[M_co, A_co]):
 
 def on(
     message: type[M],
-    *handlers: Handler[M, A] | Later[M, A] | Ordered[M, A] | Unsubscribed[M, A] | Publish,
+    *handlers: Handler[M, A]
+    | DefHandler[M]
+    | Later[M, A]
+    | Ordered[M, A]
+    | Unsubscribed[M, A]
+    | Publish,
     key: Callable[[M], object] | None = None,
 ) -> Row[M, A]:
     """Return a row of the table: a command has one handler, an event any number of them.

@@ -24,7 +24,13 @@ from aftercommit.outbox.lanes_at_commit import has_recorded, take_places
 from aftercommit.sql.database_url import shown
 from aftercommit.sql.delivery_states import claimed, done
 from aftercommit.sql.delivery_store import SqlAlchemyDeliveryStore, first_of_each, handler_params
-from aftercommit.sql.handler_guard import ENDED, INSTEAD, SAVEPOINTS, in_transaction
+from aftercommit.sql.handler_guard import (
+    ENDED,
+    INSTEAD,
+    SAVEPOINTS,
+    HandlerGuard,
+    in_transaction,
+)
 from aftercommit.sql.lanes import Place, unblocking
 from aftercommit.sql.tables import RAW_EVENTS, deliveries, events
 from aftercommit.sql.transaction import Refusals, Transaction
@@ -71,7 +77,8 @@ class SessionUnitOfWork:
         self.session = new_session(bind=transaction.connection)
         sync = self.session.sync_session  # that of handlers made with `def`
         connection = transaction.connection.sync_connection
-        sync.get_bind = partial(_only, connection, sync.get_bind)  # type: ignore[method-assign]
+        only = partial(_only, transaction.guard, connection, sync.get_bind)
+        sync.get_bind = only  # type: ignore[method-assign]
         sync.twophase = False  # it takes part in a transaction, and does not make one
         if not sync.autobegin:
             sync.begin()
@@ -123,7 +130,11 @@ class DueInSession:
     """What is due in a session of an application: each `take` is followed by a `complete`."""
 
     def __init__(
-        self, session: Session, codec: Codec[Any], handlers: Mapping[str, BoundHandler], clock: Clock
+        self,
+        session: Session,
+        codec: Codec[Any],
+        handlers: Mapping[str, BoundHandler],
+        clock: Clock,
     ) -> None:
         self.session, self._codec, self._handlers = session, codec, handlers
         self.connection = session.connection(bind_arguments={"clause": WRITE})
@@ -159,8 +170,8 @@ class DueInSession:
         this = row.event_id == event_id, row.handler == claim.handler
         self.connection.execute(claimed(clock, "deliver_due", LEASE_SECONDS).update(*this))
         self.connection.execute(done(clock, LEASE_SECONDS).update(*this))
-        if claim.lane:
-            place = Place(claim.lane, claim.envelope.position, event_id, claim.handler)
+        if claim.lane and (position := claim.envelope.position) is not None:
+            place = Place(claim.lane, position, event_id, claim.handler)
             self.connection.execute(unblocking(clock), place._asdict())
 
 
@@ -179,9 +190,15 @@ def _refuse_commit_of(connection: Connection) -> None:
 
 
 def _only(
-    ours: Connection | None, get_bind: Callable[..., Bind], *args: Any, **options: Any
+    guard: HandlerGuard | None,
+    ours: Connection | None,
+    get_bind: Callable[..., Bind],
+    *args: Any,
+    **options: Any,
 ) -> Bind:
     """Return the connection of the delivery; another one would be committed by nobody."""
+    if guard:  # before a driver makes a cursor, which nobody would wait for
+        guard.ensure_open()
     if (found := get_bind(*args, **options)) is not ours:
         problem = "the sessions of handlers have one connection, so make them without binds, for"
         raise WiringError(problem, shown(found.engine.url))

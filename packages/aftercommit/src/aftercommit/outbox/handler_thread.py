@@ -30,18 +30,20 @@ from types import SimpleNamespace
 from typing import Any
 
 import anyio
+from anyio import CancelScope
 from anyio.lowlevel import current_token
-from greenlet import getcurrent, greenlet
+from greenlet import getcurrent, greenlet  # type: ignore[import-untyped]
 from sqlalchemy import Connection, event
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import ResourceClosedError
 from sqlalchemy.orm import Session
+from sqlalchemy.util.concurrency import greenlet_spawn
 
 from aftercommit.claims import Claim
 from aftercommit.envelopes import current_context
-from aftercommit.errors import UnexpectedAnswer, Unavailable, WiringError
+from aftercommit.errors import Unavailable, UnexpectedAnswer, WiringError
 from aftercommit.handler_binding import BoundHandler
-from aftercommit.handler_entries import Row, handler_of
+from aftercommit.handler_entries import PUBLISH, Row, handler_of
 from aftercommit.sql.backend import error_text
 from aftercommit.sql.exceptions import ConnectionLost
 from aftercommit.sql.handler_guard import OPTION, HandlerGuard
@@ -52,6 +54,11 @@ TOO_LATE = "the attempt of this handler has ended before it, and its transaction
 AWAITS_SESSION = (
     "deliver_sync has a Session, which handlers made with `async def` cannot await. Make them with "
     "`def`, or deliver with `await outbox.deliver(…)` in an AsyncSession"
+)
+
+NO_FUNCTION = (
+    "handlers are functions with a name, made with `def` or `async def`. A generator is none, nor "
+    "is a `def` that a decorator has put around an `async def`. These are none"
 )
 
 logger = logging.getLogger(__name__)
@@ -71,28 +78,26 @@ class ThreadsHang(Unavailable):
 
 
 def with_threads(rows: Sequence[Row[Any, Any]]) -> list[Row[Any, Any]]:
-    """Return the rows of a table with `async` handlers in the place of those made with `def`."""
+    """Return the rows of a table with `async` handlers in the place of those made with `def`.
+
+    :raises WiringError: for what is no handler
+    """
     made = dict[Any, Any]()
 
     def changed(subscriber: Any) -> Any:
         handler = handler_of(subscriber)
-        if not is_synchronous(handler):
+        if handler is PUBLISH or iscoroutinefunction(handler):
             return subscriber
+        if not _is_function(handler):
+            raise WiringError(NO_FUNCTION, repr(handler))
         asynchronous = made.setdefault(handler, in_thread(handler))
         return asynchronous if handler is subscriber else replace(subscriber, handler=asynchronous)
 
+    given: Sequence[Any] = rows
     return [
         replace(row, handlers=tuple(map(changed, row.handlers))) if isinstance(row, Row) else row
-        for row in rows
+        for row in given
     ]
-
-
-def is_synchronous(handler: object) -> bool:
-    """Tell whether this is a function made with `def`, and what it does is done when it returns."""
-    later = iscoroutinefunction, isgeneratorfunction, isasyncgenfunction
-    inner: Any = unwrap(handler) if callable(handler) else handler  # of a decorator
-    is_function = isfunction(handler) or ismethod(handler)
-    return is_function and not any(of(each) for of in later for each in (handler, inner))
 
 
 def in_thread(handler: Callable[..., object]) -> Callable[..., Awaitable[object]]:
@@ -100,12 +105,12 @@ def in_thread(handler: Callable[..., object]) -> Callable[..., Awaitable[object]
 
     @wraps(handler)
     async def run(message: object, /, **given: Any) -> object:
-        guard = None
+        connection = None
         if (session := given.get("session")) is not None:
             given["session"] = session.sync_session
-            guard = _guard_of(session.sync_session.bind)
+            connection = _of_delivery(session.sync_session.bind)
         call = partial(copy_context().run, handler, message, **given)
-        return await HandlerThread(handler.__name__, call, guard).run()
+        return await HandlerThread(handler.__name__, call, connection).run()
 
     vars(run)["synchronous"] = handler
     return run
@@ -152,8 +157,10 @@ class HandlerThread:
     A daemon, and no executor's: one that never ends must not keep its process.
     """
 
-    def __init__(self, name: str, call: Callable[[], object], guard: HandlerGuard | None) -> None:
-        self._name, self._call, self._guard = name, call, guard
+    def __init__(
+        self, name: str, call: Callable[[], object], connection: Connection | None
+    ) -> None:
+        self._name, self._call, self._connection = name, call, connection
         self._soon, self._posted = soon_in_this_loop(), anyio.Event()
         self._asked: Awaitable[Any] | None = None
         self._replies = SimpleQueue[tuple[Any, Exception | None] | None]()  # None: too late
@@ -179,6 +186,8 @@ class HandlerThread:
         finally:
             if self._outcome is None:
                 self._abandon()
+                if self._connection:
+                    await _roll_back(self._connection)
         value, error = self._outcome
         try:
             if error is not None:
@@ -190,8 +199,6 @@ class HandlerThread:
     def _abandon(self) -> None:
         self._is_abandoned = True
         self._replies.put(None)
-        if self._guard:  # what the thread has begun with this connection may not be over
-            self._guard.is_reusable = False
         _abandoned.add(self._thread)
         logger.warning(
             "%s goes on in its thread, although its attempt has ended. It changes nothing in the "
@@ -214,6 +221,7 @@ class HandlerThread:
         except BaseException as error:
             self._outcome = None, error
         if self._is_abandoned:
+            self._outcome = None, None  # or the error would keep itself
             logger.info("%s has ended in its thread, too late", self._name)
         self._post()
 
@@ -226,17 +234,26 @@ class HandlerThread:
         self._replies.put(None)  # for the next one
         with suppress(AttributeError, RuntimeError):  # it is no coroutine, or was begun
             awaitable.close()
-        return None, ResourceClosedError(TOO_LATE)
+        is_tidying = getattr(awaitable, "__name__", "") == "close"  # a cursor, after an error
+        return None, None if is_tidying else ResourceClosedError(TOO_LATE)
 
     def _post(self) -> None:
         with suppress(RuntimeError):  # the event loop has ended, and no task waits
             self._soon(self._posted.set)
 
 
-class _HandlerGreenlet(greenlet):
+class _HandlerGreenlet(greenlet):  # type: ignore[misc]
     """One whose parent SQLAlchemy gives what it would await."""
 
     __sqlalchemy_greenlet_provider__ = True
+
+
+def _is_function(handler: Any) -> bool:
+    """Tell whether this is a function with a name, whose work is done when it returns."""
+    if not (isfunction(handler) or ismethod(handler)) or not handler.__name__.isidentifier():
+        return False
+    later = iscoroutinefunction, isgeneratorfunction, isasyncgenfunction
+    return not any(of(each) for of in later for each in (handler, unwrap(handler)))
 
 
 def _hanging() -> list[str]:
@@ -252,17 +269,35 @@ async def _settled(awaitable: Awaitable[Any]) -> tuple[Any, Exception | None]:
         return None, error
 
 
-def _guard_of(connection: Any) -> HandlerGuard | None:
-    """Return the guard of the connection of a delivery; in tests, there is none.
+def _of_delivery(connection: Any) -> Connection | None:
+    """Return the connection if it is that of a delivery, and not of a test.
 
     Its engine is told, once, to leave the end of connections to the event loop.
     """
-    if not isinstance(connection, Connection):
+    if not (isinstance(connection, Connection) and _guard_of(connection)):
         return None
-    guard: HandlerGuard | None = connection.get_execution_options().get(OPTION)
-    if guard and not event.contains(connection.engine, "handle_error", _leave_it_to_the_loop):
+    if not event.contains(connection.engine, "handle_error", _leave_it_to_the_loop):
         event.listen(connection.engine, "handle_error", _leave_it_to_the_loop)
+    return connection
+
+
+def _guard_of(connection: Connection) -> HandlerGuard | None:
+    guard: HandlerGuard | None = connection.get_execution_options().get(OPTION)
     return guard
+
+
+async def _roll_back(connection: Connection) -> None:
+    """Roll back what a thread has begun that goes on; the connection is not used again.
+
+    It is hung up on, which is enough for PostgreSQL. SQLite would keep the transaction, and the one
+    lock to write, as long as the thread keeps a cursor.
+    """
+    if guard := _guard_of(connection):
+        guard.is_reusable = False
+    if connection.dialect.name == "sqlite":
+        driver: Any = connection.connection.dbapi_connection
+        with CancelScope(shield=True), suppress(Exception):
+            await greenlet_spawn(driver.rollback)
 
 
 def _leave_it_to_the_loop(context: ExceptionContext) -> Exception | None:
@@ -270,6 +305,6 @@ def _leave_it_to_the_loop(context: ExceptionContext) -> Exception | None:
     if not (context.is_disconnect and isinstance(getcurrent(), _HandlerGreenlet)):
         return None
     context.is_disconnect = False
-    if guard := context.connection and context.connection.get_execution_options().get(OPTION):
+    if guard := context.connection and _guard_of(context.connection):
         guard.is_reusable = False
     return ConnectionLost(error_text(context.original_exception))

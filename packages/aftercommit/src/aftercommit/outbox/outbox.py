@@ -149,7 +149,7 @@ class Outbox:
             the type it says; or if the event is for an ordered handler, and its key is None
         :raises InvalidValue: if it is about None, an empty text, or what is no id
         """
-        given = expect_async(session, "record", for_sync="record_sync")
+        given = expect_async(session, "record")
         await given.run_sync(self._sessions.record, events, about)
 
     def record_sync(
@@ -172,7 +172,7 @@ class Outbox:
 
         :raises InvalidValue: if it has no id, or an empty one, which all such messages would share
         """
-        given = expect_async(session, "once", for_sync="once_sync")
+        given = expect_async(session, "once")
         return await given.run_sync(self._sessions.once, source, message_id)
 
     def once_sync(
@@ -187,7 +187,7 @@ class Outbox:
         For tests: nothing is committed, so that a fixture can roll all of it back. What a handler
         raises is raised here. Ports have their effects. Handlers made with `def` run in threads.
         """
-        given, count = expect_async(session, "deliver", for_sync="deliver_sync"), 0
+        given, count = expect_async(session, "deliver"), 0
         due = await given.run_sync(self._due)
         while claim := await given.run_sync(lambda _: due.take()):
             with due.attempt(claim) as handler:

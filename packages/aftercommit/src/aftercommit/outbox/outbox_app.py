@@ -29,9 +29,11 @@ from aftercommit.secret_text import SecretText
 from aftercommit.settings import EngineSettings
 from aftercommit.sql.database_url import parse_url
 
-OF_ANOTHER_KIND = """handlers ask for a session of another class than they are given. Those made with
-`async def` are given {0}, those made with `def` {1}: annotate that, or make the handler the other
-way. If it is a class of your own, give the outbox a `session` that makes it. They are"""
+OF_ANOTHER_KIND = (
+    "handlers ask for a session of another class than they are given. Those made with `async def` "
+    "are given {0}, those made with `def` {1}: annotate that, or make the handler in the other "
+    "way. If it is a class of your own, give the outbox a `session` that makes it. They are"
+)
 CANNOT_AWAIT = "is made with `def`, so it cannot await, and would lose what it asks for"
 
 DRIVERS = {"anyio", "asyncpg"}  # in a URL, these are meant for the worker as well

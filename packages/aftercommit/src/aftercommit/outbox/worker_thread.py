@@ -28,6 +28,7 @@ class WorkerThread:
     ) -> None:
         self._running, self._event_loop = running, event_loop
         self._starting, self._thread = Lock(), Thread()
+        self._stop_soon: Callable[[], object] = int
 
     def start(self) -> Future[None]:
         """Start it; the future has a result when it works, or the error because of which not."""
