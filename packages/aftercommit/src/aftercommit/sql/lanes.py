@@ -45,7 +45,7 @@ _lanes: sa.BindParameter[Any] = sa.bindparam("lanes", expanding=True)
 IN_THESE_LANES = deliveries.c.lane.in_(_lanes)
 
 
-class Place(NamedTuple):
+class LanePosition(NamedTuple):
     """A row of a lane that has ended: the parameters of `unblocking`."""
 
     of_lane: str
@@ -106,7 +106,7 @@ def _placement() -> ReturningUpdate[str, bool]:
 
 
 def unblocking(now: Now) -> sa.Update:
-    """Return the statement that unblocks the first row after one that has ended, at a `Place`.
+    """Return the statement that unblocks the first row after one that has ended.
 
     Unless that one was blocked itself: a replay has stored others before it while it ran. What
     ended is not looked at, for an index keeps such rows as long as somebody might see them.
@@ -156,16 +156,18 @@ async def lock_lanes(
 
 async def before_end(
     transaction: Transaction, database: Database, *which: sa.ColumnElement[bool]
-) -> Sequence[Place]:
+) -> Sequence[LanePosition]:
     """Lock the lanes of rows that are about to end; return where these rows are."""
     row = deliveries.c
     places = sa.select(row.lane, row.position, row.event_id, row.handler).where(IN_LANE, *which)
     found = (await transaction.execute(places)).all()
     await lock_lanes(transaction, database, [each.lane for each in found])
-    return [Place._make(each) for each in found]
+    return [LanePosition._make(each) for each in found]
 
 
-async def after_end(transaction: Transaction, database: Database, places: Sequence[Place]) -> None:
+async def after_end(
+    transaction: Transaction, database: Database, places: Sequence[LanePosition]
+) -> None:
     """Unblock what comes after rows that have ended."""
     unblock = unblocking(database.clock)
     for each in places:

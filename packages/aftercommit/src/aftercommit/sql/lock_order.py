@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from aftercommit.sql.database import Database
 from aftercommit.sql.delivery_states import PAUSED_HANDLERS, Transition
-from aftercommit.sql.lanes import Place, before_end
+from aftercommit.sql.lanes import LanePosition, before_end
 from aftercommit.sql.tables import deliveries, handler_pauses
 from aftercommit.sql.transaction import Transaction
 
@@ -27,7 +27,7 @@ _PAUSES = PAUSED_HANDLERS.order_by(handler_pauses.c.handler).with_for_update(
 
 async def lock_lanes_and_pauses(
     transaction: Transaction, database: Database, *which: sa.ColumnElement[bool]
-) -> Sequence[Place]:
+) -> Sequence[LanePosition]:
     """Lock what is locked before these deliveries; return where those of lanes are."""
     places = await before_end(transaction, database, *which)
     await transaction.execute(_PAUSES)
@@ -36,7 +36,7 @@ async def lock_lanes_and_pauses(
 
 async def lock_deliveries(
     transaction: Transaction, database: Database, *which: sa.ColumnElement[bool]
-) -> Sequence[Place]:
+) -> Sequence[LanePosition]:
     """Wait for all who change these deliveries, or claim them; then they wait for this commit.
 
     Return where those are that are outstanding, and in lanes.

@@ -51,7 +51,7 @@ class InboundMessage:
     reject: Callable[[], Awaitable[None]] | None = None
 
 
-class Connection(Protocol):
+class BrokerConnection(Protocol):
     """A connection to publish with, not yet open. `loss` is why it was lost, if that is known."""
 
     loss: BaseException | None
@@ -69,7 +69,7 @@ class Connection(Protocol):
         """Send a dead command to its queue, made if it is gone; return when it is confirmed."""
 
 
-class PublisherConnection:
+class SharedConnection:
     """The connection in use, if there is one: shared by all tasks, so their confirms overlap.
 
     What a library does with messages in flight while it reconnects is hard to know (decision 9). So
@@ -83,9 +83,9 @@ class PublisherConnection:
         away = partial(BrokerUnavailable, broker.kind)
         self._breaker = CircuitBreaker(away, outages=(BrokerUnavailable, ConfirmTimeoutError))
         self._opening = anyio.Lock()
-        self._connection: Connection | None = None
+        self._connection: BrokerConnection | None = None
 
-    async def send(self, deliver: Callable[[Connection], Awaitable[None]]) -> None:
+    async def send(self, deliver: Callable[[BrokerConnection], Awaitable[None]]) -> None:
         """Deliver a message, and return when the broker has confirmed it.
 
         :raises MessageRefusedError: if the broker refuses this message
@@ -105,7 +105,7 @@ class PublisherConnection:
         if self._connection is not None:
             await close_best_effort(self._connection.close)
 
-    async def _open(self) -> Connection:
+    async def _open(self) -> BrokerConnection:
         connection = self._broker.new_connection()
         try:
             with fail_after(CONNECT_TIMEOUT):
@@ -118,7 +118,7 @@ class PublisherConnection:
         return connection
 
     async def _deliver(
-        self, deliver: Callable[[Connection], Awaitable[None]], connection: Connection
+        self, deliver: Callable[[BrokerConnection], Awaitable[None]], connection: BrokerConnection
     ) -> None:
         try:
             with fail_after(CONFIRM_TIMEOUT):
@@ -139,7 +139,7 @@ class Broker(ABC):
 
     def __init__(self, channels: Channels) -> None:
         self.channels = channels
-        self._events, self._dead_letters = PublisherConnection(self), PublisherConnection(self)
+        self._events, self._dead_letters = SharedConnection(self), SharedConnection(self)
         self._dead_lettering = anyio.Lock()
 
     async def publish(self, envelope: Envelope) -> None:
@@ -195,7 +195,7 @@ class Broker(ABC):
         return BrokerUnavailable(self.kind, describe(error))
 
     @abstractmethod
-    def new_connection(self) -> Connection:
+    def new_connection(self) -> BrokerConnection:
         """Return a connection to publish with, not yet open."""
 
     @abstractmethod
@@ -234,7 +234,7 @@ def describe(error: BaseException) -> str:
     return text or type(error).__name__
 
 
-async def _send_nothing(connection: Connection) -> None:
+async def _send_nothing(connection: BrokerConnection) -> None:
     """Be satisfied with a connection."""
 
 

@@ -57,7 +57,7 @@ UNDECODABLE = (
 logger = logging.getLogger(__name__)
 
 
-class Connection(aio_pika.Connection):
+class RabbitMQConnection(aio_pika.Connection):
     """A connection that stays lost when it is lost, and knows why."""
 
     def __init__(self, urls: Sequence[str], channels: Channels) -> None:
@@ -195,7 +195,7 @@ class RabbitMQ(base.Broker):
             await base.close_best_effort(connection.close)
 
     async def _until_lost(
-        self, received: AbstractQueueIterator, connection: Connection, prefetch: int
+        self, received: AbstractQueueIterator, connection: RabbitMQConnection, prefetch: int
     ) -> AsyncIterator[InboundMessage]:
         taken = 0
         async for message in received:
@@ -213,8 +213,8 @@ class RabbitMQ(base.Broker):
             raise UndecodableMessage(self.kind, problem) from loss
         raise BrokerUnavailable(self.kind, describe(loss)) from loss
 
-    def new_connection(self) -> Connection:
-        return Connection(self._urls, self.channels)
+    def new_connection(self) -> RabbitMQConnection:
+        return RabbitMQConnection(self._urls, self.channels)
 
 
 def _as_one(refusals: Mapping[str, Exception]) -> Exception:

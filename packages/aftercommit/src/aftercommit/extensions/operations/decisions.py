@@ -18,7 +18,7 @@ from aftercommit.extensions.operations.times import in_utc
 from aftercommit.sql.claim_ends import CLAIM_COLUMNS, REASONS
 from aftercommit.sql.database import Database
 from aftercommit.sql.delivery_states import revoked
-from aftercommit.sql.lanes import Place
+from aftercommit.sql.lanes import LanePosition
 from aftercommit.sql.lock_order import lock_deliveries
 from aftercommit.sql.tables import decisions, deliveries, failures
 from aftercommit.sql.transaction import Transaction
@@ -71,7 +71,7 @@ class Decision:
 
 async def revoke_claims(
     transaction: Transaction, database: Database, *which: sa.ColumnElement[bool]
-) -> Sequence[Place]:
+) -> Sequence[LanePosition]:
     """Lock these deliveries, and record that processes lose those that they run, or ran last.
 
     All are locked, also those that nobody runs: one that is claimed until then is run. Return where
