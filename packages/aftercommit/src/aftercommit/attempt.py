@@ -256,7 +256,7 @@ class TimeLimit:
         self._name = work.handler if isinstance(work, Claim) else handler.name
         match work:
             case Claim():  # it ends before its lease, in time to store what becomes of the claim
-                self._end_by = work.leased_at + policy.lease_seconds - policy.last_write_seconds
+                self._end_by = work.leased_at + policy.begin_seconds + self._seconds
                 # an external effect begins only with all of its time before it
                 self._begin_by = self._end_by - (0 if handler.is_transactional else self._seconds)
             case CommandWork(completes=None):

@@ -25,14 +25,12 @@ class DeliveryPolicy:
         return claim.leased_at + self.lease_seconds
 
     @property
-    def last_write_seconds(self) -> float:
-        """How much of a lease is kept to store what became of the attempt."""
-        return (self.lease_seconds - self.handler_timeout_seconds) / 5
-
-    @property
     def begin_seconds(self) -> float:
-        """How late in its lease a handler without a transaction may begin: it has time to end."""
-        return self.lease_seconds - self.last_write_seconds - self.handler_timeout_seconds
+        """How late in its lease a handler without a transaction may begin: it has time to end.
+
+        A fifth of what its time limit leaves is kept to store what became of the attempt.
+        """
+        return (self.lease_seconds - self.handler_timeout_seconds) * 4 / 5
 
     def retry_delay(
         self, claim: Claim, error: Exception, *, random: Callable[[], float]

@@ -831,7 +831,7 @@ MUTATIONS = (
     ),
     Mutation(
         "an operator decides about deliveries that are not locked",
-        "sql/lock_order.py",
+        "extensions/operations/decisions.py",
         "    await transaction.execute(in_order(*which))\n    return places",
         "    return places",
         database="postgresql",

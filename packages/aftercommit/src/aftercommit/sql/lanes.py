@@ -23,7 +23,6 @@ COMMIT. What is committed without that, below SQLAlchemy, gets its places from a
 from collections.abc import Collection, Iterable, Sequence
 from hashlib import blake2b
 from typing import Any, NamedTuple
-from uuid import UUID
 from zlib import crc32
 
 import sqlalchemy as sa
@@ -32,7 +31,7 @@ from sqlalchemy.sql.dml import ReturningUpdate
 from aftercommit.envelopes import EventId
 from aftercommit.sql.database import Database
 from aftercommit.sql.delivery_states import UNPLACED, Now, placed, unblocked
-from aftercommit.sql.tables import FINISHED, IN_LANE, deliveries, events
+from aftercommit.sql.tables import deliveries, events
 from aftercommit.sql.transaction import Transaction
 
 PARTS = 1024
@@ -154,17 +153,6 @@ async def lock_lanes(
     return got
 
 
-async def before_end(
-    transaction: Transaction, database: Database, *which: sa.ColumnElement[bool]
-) -> Sequence[LanePosition]:
-    """Lock the lanes of rows that are about to end; return where these rows are."""
-    row = deliveries.c
-    places = sa.select(row.lane, row.position, row.event_id, row.handler).where(IN_LANE, *which)
-    found = (await transaction.execute(places)).all()
-    await lock_lanes(transaction, database, [each.lane for each in found])
-    return [LanePosition._make(each) for each in found]
-
-
 async def after_end(
     transaction: Transaction, database: Database, places: Sequence[LanePosition]
 ) -> None:
@@ -174,13 +162,3 @@ async def after_end(
         await transaction.execute_dml(unblock, each._asdict())
     if places:
         transaction.notify_workers()
-
-
-def blocked_by() -> sa.ScalarSelect[UUID]:
-    """Return the event of the delivery that a blocked one waits for: the first of its lane."""
-    first, row = deliveries.alias(), deliveries.c
-    found = sa.select(first.c.event_id).where(
-        *(row.blocked, ~FINISHED, first.c.lane == row.lane, first.c.completed_at.is_(None)),
-        first.c.position < row.position,
-    )
-    return found.order_by(first.c.position).limit(1).correlate(deliveries).scalar_subquery()
