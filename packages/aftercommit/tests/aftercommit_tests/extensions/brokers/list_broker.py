@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import anyio
 from aftercommit.extensions.bounded_dispatch import BoundedDispatch
-from aftercommit.extensions.brokers.base import Broker, InboundMessage
+from aftercommit.extensions.brokers.base import Broker, ReceivedMessage
 from aftercommit.extensions.brokers.channel_names import Channels
 from aftercommit.extensions.brokers.command_consumer import Consumer
 from aftercommit.extensions.brokers.exceptions import BrokerUnavailable
@@ -66,15 +66,15 @@ class ListBroker:
             await self.acks()
 
     @asynccontextmanager
-    async def consume(self, prefetch: int) -> AsyncIterator[AsyncGenerator[InboundMessage]]:
+    async def consume(self, prefetch: int) -> AsyncIterator[AsyncGenerator[ReceivedMessage]]:
         if self.is_away:
             raise ConnectionError("it is away")
         self.opened += 1
         yield self._messages()
 
-    async def _messages(self) -> AsyncGenerator[InboundMessage]:
+    async def _messages(self) -> AsyncGenerator[ReceivedMessage]:
         while (body := await self._receive.receive()) != CUT:
-            yield InboundMessage(body=body, headers={}, ack=partial(self._ack, body))
+            yield ReceivedMessage(body=body, headers={}, ack=partial(self._ack, body))
         raise ConnectionError("it was cut")
 
     async def _ack(self, body: bytes) -> None:
@@ -83,7 +83,7 @@ class ListBroker:
         self.acknowledged.append(body)
         self._acks.send_nowait(None)
 
-    async def dead_letter(self, message: InboundMessage, error: Exception) -> None:
+    async def dead_letter(self, message: ReceivedMessage, error: Exception) -> None:
         if self.dead_lettering_fails:
             self.dead_lettering_fails -= 1
             raise BrokerUnavailable(self.kind, "it is away")

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from aftercommit.errors import Defect, InvalidPayload
-from aftercommit.extensions.brokers.base import Broker, InboundMessage
+from aftercommit.extensions.brokers.base import Broker, ReceivedMessage
 from aftercommit.extensions.brokers.broker_factory import new_brokers
 from aftercommit.extensions.brokers.channel_names import Channels
 from aftercommit.extensions.brokers.exceptions import MissingTopic
@@ -81,11 +81,11 @@ async def test_what_cannot_be_dead_lettered_yet_is_kept_and_disturbs_nobody(
     }
 
 
-def a_dead_message(body: bytes, headers: dict[str, Any] | None = None) -> InboundMessage:
+def a_dead_message(body: bytes, headers: dict[str, Any] | None = None) -> ReceivedMessage:
     async def ack() -> None:
         pytest.fail("only the consumer acknowledges")
 
-    return InboundMessage(body=body, headers=headers or {}, ack=ack)
+    return ReceivedMessage(body=body, headers=headers or {}, ack=ack)
 
 
 async def test_a_dead_letter_that_is_refused_hurts_no_event(rabbitmq: RabbitOutside) -> None:
@@ -199,9 +199,9 @@ async def test_a_classic_queue_of_dead_letters_is_used_reported_and_moved(
     }
 
 
-async def consumed(broker: Broker, count: int) -> list[InboundMessage]:
+async def consumed(broker: Broker, count: int) -> list[ReceivedMessage]:
     """Return so many messages, which are acknowledged one by one."""
-    seen = list[InboundMessage]()
+    seen = list[ReceivedMessage]()
     with fail_after(60):
         async with broker.consume(1) as messages:
             for _ in range(count):

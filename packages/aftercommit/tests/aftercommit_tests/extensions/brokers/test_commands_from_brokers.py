@@ -7,7 +7,7 @@ import anyio.lowlevel
 import pytest
 from aftercommit.envelopes import MessageOrigin
 from aftercommit.errors import ConcurrentUpdate, InvalidPayload, MessageAlreadyHandled
-from aftercommit.extensions.brokers.base import InboundMessage
+from aftercommit.extensions.brokers.base import ReceivedMessage
 from aftercommit.extensions.brokers.broker_factory import new_brokers
 from aftercommit.extensions.brokers.channel_names import Channels
 from aftercommit.extensions.brokers.cloud_events import MAX_BYTES
@@ -134,7 +134,7 @@ async def test_no_more_messages_come_than_may_be_in_flight(outside: Outside) -> 
     (broker,) = new_brokers([outside.url], THINGS).values()
     await to_thread.run_sync(outside.send, *[a_message(message_id=f"m{n}") for n in range(5)])
     in_flight = {"rabbitmq": 2, "kafka": 1}[outside.kind]
-    put, taken = create_memory_object_stream[InboundMessage](5)
+    put, taken = create_memory_object_stream[ReceivedMessage](5)
 
     async with put, taken, broker.consume(2) as messages, create_task_group() as group:
 

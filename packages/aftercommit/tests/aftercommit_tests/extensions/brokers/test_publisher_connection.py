@@ -11,7 +11,7 @@ from aftercommit.envelopes import Envelope
 from aftercommit.extensions.brokers.base import (
     Broker,
     Connection,
-    InboundMessage,
+    ReceivedMessage,
     PublisherConnection,
 )
 from aftercommit.extensions.brokers.exceptions import (
@@ -51,7 +51,7 @@ class FakeConnection:
 
     async def publish(self, envelope: Envelope) -> None: ...
 
-    async def dead_letter(self, dead: InboundMessage) -> None: ...
+    async def dead_letter(self, dead: ReceivedMessage) -> None: ...
 
 
 class FakeServer(Broker):
