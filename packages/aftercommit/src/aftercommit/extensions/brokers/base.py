@@ -172,19 +172,19 @@ class Broker(ABC):
         header = self.channels.header
         reason = {header("error"): slug, header("reason"): _one_line(error)}
         dead = replace(message, headers={**message.headers, **reason})
+
+        async def send(what: ReceivedMessage) -> None:
+            await self._dead_letters.send(lambda connection: connection.dead_letter(what, to))
+
         async with self._dead_lettering:
             try:
                 try:
-                    await self._dead_letters.send(
-                        lambda connection: connection.dead_letter(dead, to)
-                    )
+                    await send(dead)
                 except MessageRefusedError as refusal:
                     reason[header("cut")] = f"{len(dead.body)} bytes; {_one_line(refusal)}"
                     body = dead.body[:MAX_DEAD_LETTER_BYTES]
                     cut = replace(dead, body=body, headers=reason, properties={})
-                    await self._dead_letters.send(
-                        lambda connection: connection.dead_letter(cut, to)
-                    )
+                    await send(cut)
             except OSError as failure:
                 raise BrokerUnavailable(self.kind, describe(failure)) from failure
 

@@ -22,7 +22,13 @@ from aftercommit.bus import MessageBus
 from aftercommit.claims import Committed
 from aftercommit.codec import Codec
 from aftercommit.envelopes import MessageOrigin
-from aftercommit.errors import MessageAlreadyHandled, is_permanent, is_transient, kind_of
+from aftercommit.errors import (
+    MessageAlreadyHandled,
+    is_permanent,
+    is_transient,
+    kind_of,
+    raise_if_any,
+)
 from aftercommit.extensions.bounded_dispatch import BoundedDispatch
 from aftercommit.extensions.brokers import BrokersExtension
 from aftercommit.extensions.brokers.base import (
@@ -74,6 +80,7 @@ def consumer_service(settings: EngineSettings, extension: BrokersExtension) -> S
     """Return the service, for what an application accepts, and for its subscriptions.
 
     :raises InvalidValue: if there is no broker
+    :raises WiringError: at its start, if a translation returns what no handler handles
     """
     of_brokers = settings.of(BrokerSettings)
     if not of_brokers.urls:
@@ -82,6 +89,11 @@ def consumer_service(settings: EngineSettings, extension: BrokersExtension) -> S
     async def consume(application: Application, stop: Shutdown) -> None:
         codec, database = application.database.codec, application.database
         by_name = {codec.name_of(each): each for each in extension.accepted}
+        translated = {command for each in extension.subscriptions for command in each.commands()}
+        unhandled = translated - application.bus.registry.commands.keys()
+        raise_if_any(
+            "translations return what has no handler", [each.__name__ for each in unhandled]
+        )
         intakes = [
             Intake(inlet=each.inlet(settings.application), read=each.read, source=each.source)
             for each in extension.subscriptions

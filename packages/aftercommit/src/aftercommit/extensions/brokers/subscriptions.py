@@ -8,10 +8,10 @@ others call things.
 import builtins
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass, replace
+from dataclasses import KW_ONLY, dataclass, field, replace
 from hashlib import sha256
 from inspect import iscoroutinefunction
-from types import MappingProxyType, NoneType
+from types import NoneType
 from typing import Any, TypeVar, get_args
 
 import msgspec
@@ -28,7 +28,6 @@ from aftercommit.extensions.brokers.cloud_events import (
 )
 from aftercommit.extensions.brokers.exceptions import MessageTooLarge
 from aftercommit.handler_binding import types_of
-from aftercommit.handler_entries import handler_name
 
 M = TypeVar("M")
 
@@ -71,7 +70,7 @@ class Inbound:
     """
 
     body: bytes
-    headers: Mapping[str, str] = MappingProxyType({})
+    headers: Mapping[str, str] = field(default_factory=dict)
     key: str | None = None
     content_type: str | None = None
     id: str | None = None
@@ -161,7 +160,7 @@ class Subscription:
             raise WiringError("`start` is earliest or latest, in the subscription", self.name)
         if iscoroutinefunction(self.translate):
             problem = "a translation is a plain function (def), which waits for nothing, unlike"
-            raise WiringError(problem, handler_name(self.translate))
+            raise WiringError(problem, _name_of(self.translate))
 
     @property
     def source(self) -> str:
@@ -184,10 +183,10 @@ class Subscription:
             said = types_of(self.translate, "return", NoneType) - {NoneType}
         except Exception as error:
             problem = f"the return type cannot be read ({error})"
-            raise WiringError(problem, handler_name(self.translate)) from error
+            raise WiringError(problem, _name_of(self.translate)) from error
         if not said or not all(isinstance(each, type) for each in said):
             problem = "a translation says which commands it returns, `-> RegisterUser | None`, in"
-            raise WiringError(problem, handler_name(self.translate))
+            raise WiringError(problem, _name_of(self.translate))
         return said
 
     def inlet(self, application: str) -> Inlet:
@@ -247,7 +246,7 @@ def inbound(received: ReceivedMessage) -> Inbound:
         return replace(
             message, id=event.id, source=event.source, type=event.type, subject=event.subject
         )
-    said = {each[1].lower(): headers[each[0]] for each in map(BINARY.fullmatch, headers) if each}
+    said = _in_binary_mode(headers)
     return replace(
         message,
         id=said.get("id", message.id),
@@ -259,10 +258,20 @@ def inbound(received: ReceivedMessage) -> Inbound:
 
 def _traceparent(message: Inbound) -> str | None:
     """Return the span of another service in which it was published, if it says a valid one."""
-    event = message.structured()
+    if event := message.structured():
+        return well_formed_traceparent(event.traceparent)
     headers = {name.lower(): value for name, value in message.headers.items()}
-    said = (event and event.traceparent) or headers.get("traceparent")
-    return well_formed_traceparent(said or headers.get("ce_traceparent"))
+    said = _in_binary_mode(headers).get("traceparent", headers.get("traceparent"))
+    return well_formed_traceparent(said)
+
+
+def _in_binary_mode(headers: Mapping[str, str]) -> Mapping[str, str]:
+    """Return the attributes of a CloudEvent that are headers."""
+    return {each[1].lower(): headers[each[0]] for each in map(BINARY.fullmatch, headers) if each}
+
+
+def _name_of(translate: Translation) -> str:
+    return getattr(translate, "__name__", repr(translate))
 
 
 def _text(value: object) -> str:

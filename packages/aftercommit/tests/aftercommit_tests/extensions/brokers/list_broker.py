@@ -11,10 +11,11 @@ from typing import Any, cast
 
 import anyio
 from aftercommit.extensions.bounded_dispatch import BoundedDispatch
-from aftercommit.extensions.brokers.base import Broker, ReceivedMessage
-from aftercommit.extensions.brokers.channel_names import Channels
-from aftercommit.extensions.brokers.command_consumer import Consumer
+from aftercommit.extensions.brokers.base import Broker, ReceivedMessage, Report
+from aftercommit.extensions.brokers.channel_names import Channels, Inlet
+from aftercommit.extensions.brokers.command_consumer import Consumer, Intake
 from aftercommit.extensions.brokers.exceptions import BrokerUnavailable
+from aftercommit.extensions.brokers.paused_sources import PausedSources
 from aftercommit.process.running_services import Shutdown
 from aftercommit.sql import inbox
 from anyio import create_memory_object_stream
@@ -46,6 +47,9 @@ class ListBroker:
         self._send, self._receive = create_memory_object_stream[bytes](1000)
         self._acks, self._next_ack = create_memory_object_stream[None](1000)
 
+    def feeds(self, inlet: Inlet) -> bool:
+        return True
+
     def put(self, *bodies: bytes) -> None:
         for body in bodies:
             self._send.send_nowait(body)
@@ -66,7 +70,9 @@ class ListBroker:
             await self.acks()
 
     @asynccontextmanager
-    async def consume(self, prefetch: int) -> AsyncIterator[AsyncGenerator[ReceivedMessage]]:
+    async def consume(
+        self, inlet: Inlet, prefetch: int, report: Report
+    ) -> AsyncIterator[AsyncGenerator[ReceivedMessage]]:
         if self.is_away:
             raise ConnectionError("it is away")
         self.opened += 1
@@ -83,7 +89,7 @@ class ListBroker:
         self.acknowledged.append(body)
         self._acks.send_nowait(None)
 
-    async def dead_letter(self, message: ReceivedMessage, error: Exception) -> None:
+    async def dead_letter(self, message: ReceivedMessage, error: Exception, to: str) -> None:
         if self.dead_lettering_fails:
             self.dead_lettering_fails -= 1
             raise BrokerUnavailable(self.kind, "it is away")
@@ -123,11 +129,13 @@ async def consuming(
     stop = Shutdown()
     consumer = Consumer(
         world.bus,
-        from_cloud_event,
+        [Intake(inlet=broker.channels.inlet, read=lambda message: from_cloud_event(message.body))],
         partial(inbox.accepted_command, world.database),
         BoundedDispatch(world.bus, 20),
         stop,
         {} if readiness_problems is None else readiness_problems,
+        {},
+        PausedSources(world.database),
         prefetch=5,
         max_attempts=3,
         first_pause=0.0,
