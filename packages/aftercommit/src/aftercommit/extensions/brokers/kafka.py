@@ -85,6 +85,7 @@ class Kafka(base.Broker):
     ) -> AsyncIterator[AsyncIterator[ReceivedMessage]]:
         limit_decompression()
         await self._ensure_topics(inlet)
+        report(None)
         consumer = AIOKafkaConsumer(
             inlet.topic,
             bootstrap_servers=self._cluster.servers,

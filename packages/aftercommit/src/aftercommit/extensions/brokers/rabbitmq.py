@@ -11,7 +11,7 @@ after such an end messages are taken one by one, until as many as usual have gon
 
 import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 
 import aio_pika
@@ -208,22 +208,22 @@ class RabbitMQ(base.Broker):
         self, inlet: Inlet, prefetch: int, report: base.Report
     ) -> AsyncIterator[AsyncIterator[ReceivedMessage]]:
         connection, queue = self.new_connection(), str(inlet.queue)
-        try:
+        async with AsyncExitStack() as closing:
+            closing.push_async_callback(base.close_best_effort, connection.close)
             await connection.start()
             if difference := await connection.declare(inlet.dead_letters, DEAD_LETTER_QUEUE):
                 logger.warning(OTHER_DEAD_LETTERS, inlet.dead_letters, difference)
-            connection.moves_dead_letters = not await connection.declare(queue, _arguments(inlet))
+            connection.moves_dead_letters = not await connection.declare(
+                queue, dict(arguments_of(inlet))
+            )
             if not connection.moves_dead_letters:
                 logger.warning(OTHER_QUEUE, queue)
             at_a_time = 1 if queue in self._serial_mode or inlet.in_order else prefetch
-            async with anyio.create_task_group() as group:
-                if inlet.exchange is not None:
-                    group.start_soon(_keep_bound, connection, inlet, report)
-                received = await connection.receive(queue, at_a_time)
-                yield self._until_lost(received, connection, inlet, prefetch)
-                group.cancel_scope.cancel()
-        finally:
-            await base.close_best_effort(connection.close)
+            if inlet.exchange is not None:  # in a task that no scope of the caller's ends
+                binding = connection.loop.create_task(_keep_bound(connection, inlet, report))
+                closing.callback(binding.cancel)
+            received = await connection.receive(queue, at_a_time)
+            yield self._until_lost(received, connection, inlet, prefetch)
 
     async def _until_lost(
         self,
@@ -259,10 +259,10 @@ def _as_one(refusals: Mapping[str, Exception]) -> Exception:
     return ConnectionError("; ".join(f"{at}: {describe(why)}" for at, why in refusals.items()))
 
 
-def _arguments(inlet: Inlet) -> Arguments:
+def arguments_of(inlet: Inlet) -> Mapping[str, str | int]:
     """Return what the queue of an inlet is declared with."""
     of_kind = QUEUE_OF_COMMANDS if inlet.exchange is None else QUORUM_QUEUE
-    in_order: dict[str, bool] = {"x-single-active-consumer": True} if inlet.in_order else {}
+    in_order: dict[str, int] = {"x-single-active-consumer": True} if inlet.in_order else {}
     return {**of_kind, **in_order, "x-dead-letter-routing-key": inlet.dead_letters}
 
 

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any, cast
 
 import anyio
+from aftercommit.envelopes import MessageOrigin
 from aftercommit.extensions.bounded_dispatch import BoundedDispatch
 from aftercommit.extensions.brokers.base import Broker, ReceivedMessage, Report
 from aftercommit.extensions.brokers.channel_names import Channels, Inlet
@@ -118,23 +119,32 @@ class Failing:
         return {"command_handlers": {**HANDLERS.commands, MakeThing: self.make_thing}}
 
 
+def read_command(message: ReceivedMessage) -> tuple[object, MessageOrigin]:
+    """Return a command in our own format."""
+    return from_cloud_event(message.body)
+
+
 @asynccontextmanager
 async def consuming(
-    broker: ListBroker,
+    broker: ListBroker | Broker,
     world: World,
-    *,
+    *intakes: Intake,
     readiness_problems: dict[object, str] | None = None,
+    degradations: dict[object, str] | None = None,
 ) -> AsyncIterator[Shutdown]:
-    """Run a consumer beside the test, in 60 s at most; it is stopped with the context."""
+    """Run a consumer beside the test, in 60 s at most; it is stopped with the context.
+
+    Without any intakes, it takes commands.
+    """
     stop = Shutdown()
     consumer = Consumer(
         world.bus,
-        [Intake(inlet=broker.channels.inlet, read=lambda message: from_cloud_event(message.body))],
+        intakes or [Intake(inlet=broker.channels.inlet, read=read_command)],
         partial(inbox.accepted_command, world.database),
         BoundedDispatch(world.bus, 20),
         stop,
         {} if readiness_problems is None else readiness_problems,
-        {},
+        {} if degradations is None else degradations,
         PausedSources(world.database),
         prefetch=5,
         max_attempts=3,
