@@ -11,9 +11,11 @@ from aftercommit.envelopes import Envelope
 from aftercommit.extensions.brokers.base import (
     Broker,
     BrokerConnection,
-    InboundMessage,
+    ReceivedMessage,
+    Report,
     SharedConnection,
 )
+from aftercommit.extensions.brokers.channel_names import Inlet
 from aftercommit.extensions.brokers.exceptions import (
     BrokerUnavailable,
     ConfirmTimeoutError,
@@ -51,7 +53,7 @@ class FakeConnection:
 
     async def publish(self, envelope: Envelope) -> None: ...
 
-    async def dead_letter(self, dead: InboundMessage) -> None: ...
+    async def dead_letter(self, dead: ReceivedMessage, to: str) -> None: ...
 
 
 class FakeServer(Broker):
@@ -70,11 +72,14 @@ class FakeServer(Broker):
         """How often each connection was closed."""
         return [connection.closed for connection in self.made]
 
+    def feeds(self, inlet: Inlet) -> NoReturn:
+        raise NotImplementedError
+
     def new_connection(self) -> FakeConnection:
         self.made.append(FakeConnection(self.failure))
         return self.made[-1]
 
-    def consume(self, prefetch: int) -> NoReturn:
+    def consume(self, inlet: Inlet, prefetch: int, report: Report) -> NoReturn:
         raise NotImplementedError
 
 
