@@ -31,7 +31,7 @@ from aftercommit.sql.handler_guard import (
     HandlerGuard,
     in_transaction,
 )
-from aftercommit.sql.lanes import Place, unblocking
+from aftercommit.sql.lanes import LanePosition, unblocking
 from aftercommit.sql.tables import RAW_EVENTS, deliveries, events
 from aftercommit.sql.transaction import Refusals, Transaction
 from aftercommit.sql.unit_of_work_scope import SqlAlchemyUnitOfWorkScope, open_unit_of_work
@@ -171,7 +171,7 @@ class DueInSession:
         self.connection.execute(claimed(clock, "deliver_due", LEASE_SECONDS).update(*this))
         self.connection.execute(done(clock, LEASE_SECONDS).update(*this))
         if claim.lane and (position := claim.envelope.position) is not None:
-            place = Place(claim.lane, position, event_id, claim.handler)
+            place = LanePosition(claim.lane, position, event_id, claim.handler)
             self.connection.execute(unblocking(clock), place._asdict())
 
 

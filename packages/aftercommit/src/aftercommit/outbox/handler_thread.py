@@ -43,7 +43,7 @@ from aftercommit.claims import Claim
 from aftercommit.envelopes import current_context
 from aftercommit.errors import Unavailable, UnexpectedAnswer, WiringError
 from aftercommit.handler_binding import BoundHandler
-from aftercommit.handler_entries import PUBLISH, Row, handler_of
+from aftercommit.handler_entries import PUBLISH, Entry, handler_of
 from aftercommit.sql.backend import error_text
 from aftercommit.sql.exceptions import ConnectionLost
 from aftercommit.sql.handler_guard import OPTION, HandlerGuard
@@ -77,8 +77,8 @@ class ThreadsHang(Unavailable):
         )
 
 
-def with_threads(rows: Sequence[Row[Any, Any]]) -> list[Row[Any, Any]]:
-    """Return the rows of a table with `async` handlers in the place of those made with `def`.
+def with_threads(entries: Sequence[Entry[Any, Any]]) -> list[Entry[Any, Any]]:
+    """Return the entries of a table with `async` handlers in the place of those made with `def`.
 
     :raises WiringError: for what is no handler
     """
@@ -86,17 +86,19 @@ def with_threads(rows: Sequence[Row[Any, Any]]) -> list[Row[Any, Any]]:
 
     def changed(subscriber: Any) -> Any:
         handler = handler_of(subscriber)
-        if handler is PUBLISH or iscoroutinefunction(handler):
-            return subscriber
+        if handler is PUBLISH or iscoroutinefunction(handler) or handler_of(handler) is not handler:
+            return subscriber  # the last is two of Later, Ordered and Unsubscribed
         if not _is_function(handler):
             raise WiringError(NO_FUNCTION, repr(handler))
         asynchronous = made.setdefault(handler, in_thread(handler))
         return asynchronous if handler is subscriber else replace(subscriber, handler=asynchronous)
 
-    given: Sequence[Any] = rows
+    given: Sequence[Any] = entries
     return [
-        replace(row, handlers=tuple(map(changed, row.handlers))) if isinstance(row, Row) else row
-        for row in given
+        replace(entry, handlers=tuple(map(changed, entry.handlers)))
+        if isinstance(entry, Entry)
+        else entry
+        for entry in given
     ]
 
 
