@@ -81,4 +81,6 @@ def check_engine(connection: sa.Connection, app: OutboxApp) -> None:
 def _place(url: sa.URL) -> tuple[str, str]:
     """Return the kind of a database, and its name; a server may have many addresses."""
     kind, name = url.get_backend_name(), url.database or ""
+    if kind == "sqlite" and (name in ("", ":memory:") or "memory" in url.query.values()):
+        return kind, ":memory:"  # of a test, which delivers in the same session
     return kind, os.path.realpath(name.removeprefix("file:")) if kind == "sqlite" else name

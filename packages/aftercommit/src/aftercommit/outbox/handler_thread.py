@@ -130,8 +130,9 @@ def run_here(handler: BoundHandler, claim: Claim, session: Session) -> None:
     :raises WiringError: if that one asks for a session
     """
     if synchronous := synchronous_of(handler.handler):
-        given = handler.given(claim, SimpleNamespace(session=session))
-        if (answer := synchronous(claim.message, **given)) is not None:
+        uow = SimpleNamespace(session=session)
+        made = {name: make(claim, uow) for name, make in handler.made.items()}
+        if (answer := synchronous(claim.message, **handler.given, **made)) is not None:
             raise UnexpectedAnswer(handler.name, answer)
     elif handler.is_transactional:
         raise WiringError(AWAITS_SESSION, handler.name)

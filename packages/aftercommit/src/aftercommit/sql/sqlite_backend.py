@@ -24,6 +24,7 @@ BUSY_SECONDS = "10"  # for other processes; `?timeout=` in the URL says otherwis
 MAX_LOG_BYTES = 2**24  # while somebody reads, the log grows; then it shrinks to this
 PRAGMAS = ("synchronous = FULL", "foreign_keys = ON", f"journal_size_limit = {MAX_LOG_BYTES}")
 OPTIONS = {"mode", "timeout", "uri"}
+IN_MEMORY = "in memory, a worker would find another database: a test can `deliver` without one"
 UNSUITABLE = {"SQLITE_CONSTRAINT_CHECK", "SQLITE_CONSTRAINT_NOTNULL"}
 PERMANENT = {"SQLITE_ERROR", "SQLITE_TOOBIG", "SQLITE_MISMATCH", "SQLITE_RANGE"}  # SQL, or data
 
@@ -48,7 +49,7 @@ class SQLite(DatabaseBackend):
         if url.host or url.username or url.password:
             raise wrong_url(f"is not of the form {self.url_example}")
         if ":memory:" in name or "memory" in url.query.values():
-            raise wrong_url("names no file; an in-memory database is not supported")
+            raise wrong_url(f"names no file; {IN_MEMORY}")
         if "mode" in url.query and "uri" not in url.query:
             raise wrong_url("has a mode, which needs file:FILE and uri=true")
         if url.query.keys() - OPTIONS:

@@ -7,6 +7,7 @@ import os
 import signal
 from contextlib import ExitStack
 from importlib import import_module
+from typing import Any
 
 from aftercommit.claims import Claim
 from aftercommit.process.worker import Worker
@@ -29,7 +30,7 @@ async def die_if_due(worker: Worker) -> tuple[Claim, ...]:
 
 def post_worker_init(worker: object) -> None:
     """Let it die where it would begin with what follows."""
-    main = import_module("main")
+    main: Any = import_module("main")
     if hasattr(main, "follow_up"):
         main.follow_up = die
     else:
