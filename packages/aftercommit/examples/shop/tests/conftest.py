@@ -46,10 +46,7 @@ async def client(session: AsyncSession) -> AsyncIterator[AsyncClient]:
         await outbox.deliver(session)
 
     main.app.dependency_overrides[main.get_session] = lambda: session
-    hooks = {"response": [deliver]}
-    transport = ASGITransport(main.app)
-    async with AsyncClient(
-        transport=transport, base_url="http://shop", event_hooks=hooks
-    ) as client:
+    options = {"transport": ASGITransport(main.app), "base_url": "http://shop"}
+    async with AsyncClient(**options, event_hooks={"response": [deliver]}) as client:
         yield client
     main.app.dependency_overrides.clear()

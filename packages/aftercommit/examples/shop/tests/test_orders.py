@@ -27,9 +27,8 @@ async def test_an_order_is_stored_and_followed(
 
 
 @pytest.mark.anyio
-async def test_a_lifespan_starts_no_worker(
-    outbox_engine: AsyncEngine, outbox_without_worker
-) -> None:
+@pytest.mark.usefixtures("outbox_without_worker")
+async def test_a_lifespan_starts_no_worker(outbox_engine: AsyncEngine) -> None:
     async with main.app.router.lifespan_context(main.app), outbox_engine.connect() as connection:
         tables = await connection.run_sync(lambda sync: inspect(sync).get_table_names())
 
