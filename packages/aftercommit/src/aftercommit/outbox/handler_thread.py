@@ -235,8 +235,7 @@ class HandlerThread:
         if reply := self._replies.get():
             return reply
         self._replies.put(None)  # for the next one
-        with suppress(AttributeError, RuntimeError):  # it is no coroutine, or was begun
-            awaitable.close()
+        _discard(awaitable)
         is_tidying = getattr(awaitable, "__name__", "") == "close"  # a cursor, after an error
         return None, None if is_tidying else ResourceClosedError(TOO_LATE)
 
@@ -257,6 +256,15 @@ def _is_function(handler: Any) -> bool:
         return False
     later = iscoroutinefunction, isgeneratorfunction, isasyncgenfunction
     return not any(of(each) for of in later for each in (handler, unwrap(handler)))
+
+
+def _discard(awaitable: Any) -> None:
+    """Close what nobody will await, or Python would warn of it; aiosqlite has one in another."""
+    frame = getattr(awaitable, "cr_frame", None)
+    inner: Any = getattr(frame and frame.f_locals.get("self"), "_coro", None)
+    for each in (awaitable, inner):
+        with suppress(AttributeError, RuntimeError):  # it is no coroutine, or was begun
+            each.close()
 
 
 def _hanging() -> list[str]:
