@@ -55,7 +55,7 @@ class ReceivedMessage:
     reject: Callable[[], Awaitable[None]] | None = None
 
 
-class Connection(Protocol):
+class BrokerConnection(Protocol):
     """A connection to publish with, not yet open. `loss` is why it was lost, if that is known."""
 
     loss: BaseException | None
@@ -73,7 +73,7 @@ class Connection(Protocol):
         """Send a dead message to this queue, made if it is gone; return when it is confirmed."""
 
 
-class PublisherConnection:
+class SharedConnection:
     """The connection in use, if there is one: shared by all tasks, so their confirms overlap.
 
     What a library does with messages in flight while it reconnects is hard to know (decision 9). So
@@ -87,9 +87,9 @@ class PublisherConnection:
         away = partial(BrokerUnavailable, broker.kind)
         self._breaker = CircuitBreaker(away, outages=(BrokerUnavailable, ConfirmTimeoutError))
         self._opening = anyio.Lock()
-        self._connection: Connection | None = None
+        self._connection: BrokerConnection | None = None
 
-    async def send(self, deliver: Callable[[Connection], Awaitable[None]]) -> None:
+    async def send(self, deliver: Callable[[BrokerConnection], Awaitable[None]]) -> None:
         """Deliver a message, and return when the broker has confirmed it.
 
         :raises MessageRefusedError: if the broker refuses this message
@@ -109,7 +109,7 @@ class PublisherConnection:
         if self._connection is not None:
             await close_best_effort(self._connection.close)
 
-    async def _open(self) -> Connection:
+    async def _open(self) -> BrokerConnection:
         connection = self._broker.new_connection()
         try:
             with fail_after(CONNECT_TIMEOUT):
@@ -122,7 +122,7 @@ class PublisherConnection:
         return connection
 
     async def _deliver(
-        self, deliver: Callable[[Connection], Awaitable[None]], connection: Connection
+        self, deliver: Callable[[BrokerConnection], Awaitable[None]], connection: BrokerConnection
     ) -> None:
         try:
             with fail_after(CONFIRM_TIMEOUT):
@@ -143,7 +143,7 @@ class Broker(ABC):
 
     def __init__(self, channels: Channels) -> None:
         self.channels = channels
-        self._events, self._dead_letters = PublisherConnection(self), PublisherConnection(self)
+        self._events, self._dead_letters = SharedConnection(self), SharedConnection(self)
         self._dead_lettering = anyio.Lock()
 
     async def publish(self, envelope: Envelope) -> None:
@@ -203,7 +203,7 @@ class Broker(ABC):
         return BrokerUnavailable(self.kind, describe(error))
 
     @abstractmethod
-    def new_connection(self) -> Connection:
+    def new_connection(self) -> BrokerConnection:
         """Return a connection to publish with, not yet open."""
 
     @abstractmethod
@@ -251,7 +251,7 @@ def describe(error: BaseException) -> str:
     return text or type(error).__name__
 
 
-async def _send_nothing(connection: Connection) -> None:
+async def _send_nothing(connection: BrokerConnection) -> None:
     """Be satisfied with a connection."""
 
 

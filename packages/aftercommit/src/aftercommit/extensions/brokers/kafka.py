@@ -28,7 +28,7 @@ ACCOUNT_REFUSED = "it refuses the user or the password in the URL"
 """The end of SCRAM with an error (RFC 5802, "e=…"), which the library takes for a KeyError."""
 
 
-class Connection(AIOKafkaProducer):  # type: ignore[misc]
+class KafkaConnection(AIOKafkaProducer):  # type: ignore[misc]
     """A connection to publish with; the library restores what it loses."""
 
     loss: BaseException | None = None
@@ -136,8 +136,8 @@ class Kafka(base.Broker):
                 f" ({errors.for_code(code)(*reason)}): create it, or nothing is consumed",
             )
 
-    def new_connection(self) -> Connection:
-        return Connection(
+    def new_connection(self) -> KafkaConnection:
+        return KafkaConnection(
             self._cluster,
             self.channels,
             acks="all",

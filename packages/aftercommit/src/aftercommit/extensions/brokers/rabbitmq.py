@@ -67,7 +67,7 @@ UNDECODABLE = (
 logger = logging.getLogger(__name__)
 
 
-class Connection(aio_pika.Connection):
+class RabbitMQConnection(aio_pika.Connection):
     """A connection that stays lost when it is lost, and knows why."""
 
     def __init__(self, urls: Sequence[str], channels: Channels) -> None:
@@ -228,7 +228,7 @@ class RabbitMQ(base.Broker):
     async def _until_lost(
         self,
         received: AbstractQueueIterator,
-        connection: Connection,
+        connection: RabbitMQConnection,
         inlet: Inlet,
         prefetch: int,
     ) -> AsyncIterator[ReceivedMessage]:
@@ -248,8 +248,8 @@ class RabbitMQ(base.Broker):
             raise UndecodableMessage(self.kind, problem) from loss
         raise BrokerUnavailable(self.kind, describe(loss)) from loss
 
-    def new_connection(self) -> Connection:
-        return Connection(self._urls, self.channels)
+    def new_connection(self) -> RabbitMQConnection:
+        return RabbitMQConnection(self._urls, self.channels)
 
 
 def _as_one(refusals: Mapping[str, Exception]) -> Exception:
@@ -266,7 +266,7 @@ def arguments_of(inlet: Inlet) -> Mapping[str, str | int]:
     return {**of_kind, **in_order, "x-dead-letter-routing-key": inlet.dead_letters}
 
 
-async def _keep_bound(connection: Connection, inlet: Inlet, report: base.Report) -> None:
+async def _keep_bound(connection: RabbitMQConnection, inlet: Inlet, report: base.Report) -> None:
     """Bind the queue of an inlet to the exchange of others, again and again."""
     queue, exchange = str(inlet.queue), str(inlet.exchange)
     with suppress(Exception):  # the connection was lost: whoever consumes from it says so
