@@ -29,6 +29,7 @@ from aftercommit.sql.handler_guard import ENDED, INSTEAD, SAVEPOINTS, in_transac
 from aftercommit.sql.lanes import Place, unblocking
 from aftercommit.sql.tables import RAW_EVENTS, deliveries, events
 from aftercommit.sql.transaction import Refusals, Transaction
+from aftercommit.sql.translated_schemas import translate_for_handler
 from aftercommit.sql.unit_of_work_scope import SqlAlchemyUnitOfWorkScope, open_unit_of_work
 
 LEASE_SECONDS = 30.0  # of a claim in a test
@@ -77,11 +78,13 @@ class SessionUnitOfWork:
             sync.begin()
         _refuse_ends(self.session)
         self._transaction = transaction
+        translate_for_handler(transaction.connection)
 
     async def before_commit(self) -> None:
         """Write what the handler has changed."""
         await self.session.flush()
         connection = self._transaction.connection.sync_connection
+        translate_for_handler(self._transaction.connection, is_over=True)
         if connection and has_recorded(connection):
             await self._transaction.run_sync(take_places)
 

@@ -15,11 +15,12 @@ others poll once a second.
 """
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, nullcontext, suppress
 from functools import partial
 from types import MappingProxyType
 from typing import Any
 from uuid import UUID
+from warnings import warn
 
 import anyio
 from anyio import current_time, get_cancelled_exc_class
@@ -30,18 +31,23 @@ from sqlalchemy.orm import Session, scoped_session
 
 from aftercommit.clock_and_ids import SYSTEM, Sources
 from aftercommit.codec import Upcasters
+from aftercommit.errors import WiringError
 from aftercommit.extensions.operations import OperationsExtension
 from aftercommit.extensions.operations.subject_queries import as_written
 from aftercommit.extensions.postgresql import PostgreSQLExtension
 from aftercommit.handler_containment import first_error, in_own_task
 from aftercommit.handler_entries import Row
 from aftercommit.outbox.caller_session import RECORDED, CallerSessions, expect_async, expect_sync
+from aftercommit.outbox.given_engine import KINDS, EngineSource
+from aftercommit.outbox.handler_context import NewContext
 from aftercommit.outbox.handler_session import deliver_due
 from aftercommit.outbox.lanes_at_commit import has_stale_places
 from aftercommit.outbox.outbox_app import OutboxApp
 from aftercommit.process.parts import NOTHING, Extension
 from aftercommit.process.running_services import Shutdown
 from aftercommit.process.worker import WORKER_SETTINGS, Worker
+
+OLD_PARAMETER = "the parameter database_url of Outbox is deprecated: its name is engine"
 
 EXTENSIONS: Sequence[Extension] = (PostgreSQLExtension(), OperationsExtension(as_written))
 
@@ -89,9 +95,11 @@ class Outbox:
     def __init__(
         self,
         name: str,
-        database_url: str | URL,
-        events: Sequence[Row[object, None]],
+        engine: EngineSource | None = None,
+        events: Sequence[Row[object, None]] | None = None,
         *,
+        database_url: str | URL | None = None,
+        context: NewContext = nullcontext,
         ports: Mapping[str, Any] = NOTHING,
         values: Mapping[str, Any] = NOTHING,
         session: Callable[..., AsyncSession] = AsyncSession,
@@ -102,10 +110,18 @@ class Outbox:
         sources: Sources = SYSTEM,
         **settings: Any,
     ) -> None:
+        if database_url is not None:
+            if engine is not None:
+                raise WiringError("give an outbox one of these, not both", "engine", "database_url")
+            warn(OLD_PARAMETER, DeprecationWarning, stacklevel=2)
+            engine = database_url
+        if engine is None:
+            raise WiringError(f"there is no outbox without its `engine`, {KINDS}", repr(name))
         self.app = OutboxApp(
             name,
-            database_url,
-            events,
+            engine,
+            events or (),
+            context=context,
             ports=ports,
             values=values,
             session=session,
