@@ -19,8 +19,8 @@ from aftercommit.outbox.caller_database import CallerDatabase, check_engine, kno
 from aftercommit.outbox.handler_session import WRITE, refuse_commit
 from aftercommit.outbox.lanes_at_commit import place_at_commit
 from aftercommit.outbox.outbox_app import OutboxApp
+from aftercommit.outbox.translated_schemas import untranslated
 from aftercommit.sql.database_url import shown
-from aftercommit.sql.translated_schemas import untranslated
 from aftercommit.unit_of_work_scope import MAX_DEPTH
 
 logger = logging.getLogger(__name__)

@@ -22,6 +22,7 @@ from aftercommit.envelopes import current_context
 from aftercommit.errors import WiringError
 from aftercommit.handler_binding import BoundHandler
 from aftercommit.outbox.lanes_at_commit import has_recorded, take_places
+from aftercommit.outbox.translated_schemas import translate_for_handler
 from aftercommit.sql.database_url import shown
 from aftercommit.sql.delivery_states import claimed, done
 from aftercommit.sql.delivery_store import SqlAlchemyDeliveryStore, first_of_each, handler_params
@@ -29,7 +30,6 @@ from aftercommit.sql.handler_guard import ENDED, INSTEAD, SAVEPOINTS, in_transac
 from aftercommit.sql.lanes import Place, unblocking
 from aftercommit.sql.tables import RAW_EVENTS, deliveries, events
 from aftercommit.sql.transaction import Refusals, Transaction
-from aftercommit.sql.translated_schemas import translate_for_handler
 from aftercommit.sql.unit_of_work_scope import SqlAlchemyUnitOfWorkScope, open_unit_of_work
 
 LEASE_SECONDS = 30.0  # of a claim in a test

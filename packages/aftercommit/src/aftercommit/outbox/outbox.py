@@ -38,7 +38,7 @@ from aftercommit.extensions.postgresql import PostgreSQLExtension
 from aftercommit.handler_containment import first_error, in_own_task
 from aftercommit.handler_entries import Row
 from aftercommit.outbox.caller_session import RECORDED, CallerSessions, expect_async, expect_sync
-from aftercommit.outbox.given_engine import KINDS, EngineSource
+from aftercommit.outbox.engine_of_application import KINDS, EngineSource
 from aftercommit.outbox.handler_context import NewContext
 from aftercommit.outbox.handler_session import deliver_due
 from aftercommit.outbox.lanes_at_commit import has_stale_places

@@ -18,7 +18,7 @@ from aftercommit.handler_binding import BoundHandler, Dependencies, bind, types_
 from aftercommit.handler_entries import Row
 from aftercommit.handler_table import Handlers
 from aftercommit.observers import Observer
-from aftercommit.outbox.given_engine import (
+from aftercommit.outbox.engine_of_application import (
     EngineSource,
     ensure_same_place,
     find_engine,

@@ -20,7 +20,7 @@ from sqlalchemy.sql import Executable
 
 from aftercommit.errors import ConcurrentUpdate, TransientError
 from aftercommit.sql.exceptions import ConnectionLost, DatabaseUnavailable, StatementRefused
-from aftercommit.sql.own_pool import NOT_GIVEN, GivenEngine
+from aftercommit.sql.given_engine import NOT_GIVEN, GivenEngine
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")

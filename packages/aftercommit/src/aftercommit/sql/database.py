@@ -30,9 +30,9 @@ from aftercommit.errors import TransientError
 from aftercommit.sql.backend import DatabaseBackend
 from aftercommit.sql.database_url import parse_url, wrong_url
 from aftercommit.sql.exceptions import DatabaseLocked
+from aftercommit.sql.given_engine import NOT_GIVEN, GivenEngine
 from aftercommit.sql.handler_guard import install_guards
 from aftercommit.sql.migrations.history import ENGINE, History
-from aftercommit.sql.own_pool import NOT_GIVEN, GivenEngine
 from aftercommit.sql.sqlite import SQLite
 from aftercommit.sql.tables import deliveries
 from aftercommit.sql.transaction import Transaction

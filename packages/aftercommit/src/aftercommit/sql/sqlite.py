@@ -20,7 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from aftercommit.sql.backend import DatabaseBackend, error_text
 from aftercommit.sql.database_url import wrong_url
 from aftercommit.sql.exceptions import DatabaseLocked, StatementRefused
-from aftercommit.sql.own_pool import NOT_GIVEN, GivenEngine
+from aftercommit.sql.given_engine import NOT_GIVEN, GivenEngine
 
 BUSY_SECONDS = "10"  # for other processes; `?timeout=` in the URL says otherwise
 MAX_LOG_BYTES = 2**24  # while somebody reads, the log grows; then it shrinks to this

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from aftercommit import IdempotencyKey, Ordered, Outbox, on
 from aftercommit.errors import InvalidValue, WiringError
 from aftercommit.extensions.postgresql import backend
-from aftercommit.outbox.given_engine import EngineSource
+from aftercommit.outbox.engine_of_application import EngineSource
 from aftercommit.sqlite import prepare
 from anyio import to_thread
 from sqlalchemy import event, make_url

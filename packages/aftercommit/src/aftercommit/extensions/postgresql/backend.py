@@ -22,7 +22,7 @@ from aftercommit.extensions.postgresql.timeout_values import FINAL_SECONDS, Time
 from aftercommit.sql.backend import DatabaseBackend, error_text
 from aftercommit.sql.database_url import PLACES
 from aftercommit.sql.exceptions import ConnectionLost, DatabaseUnavailable, StatementRefused
-from aftercommit.sql.own_pool import NOT_GIVEN, GivenEngine
+from aftercommit.sql.given_engine import NOT_GIVEN, GivenEngine
 
 # SQLSTATE, or its class: https://www.postgresql.org/docs/current/errcodes-appendix.html
 RACES = {"40001", "40P01"}  # a failed serialization, a deadlock

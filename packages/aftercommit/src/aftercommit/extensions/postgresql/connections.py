@@ -17,7 +17,7 @@ from sqlalchemy.util.concurrency import await_only as await_
 from aftercommit.errors import install_hint
 from aftercommit.extensions.postgresql.timeout_values import Timeouts
 from aftercommit.sql.database_url import PLACES, wrong_url
-from aftercommit.sql.own_pool import GivenEngine
+from aftercommit.sql.given_engine import GivenEngine
 
 logger = logging.getLogger(__name__)
 

@@ -5,31 +5,19 @@ Whatever decides how a statement is written and what it means is that of the app
 and their number are ours. So no request waits for a handler, and no handler for a request.
 """
 
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from collections.abc import Iterator
+from typing import Any
 
 from sqlalchemy import Engine, event
 from sqlalchemy.engine.events import ConnectionEvents
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine
 
-from aftercommit.sql.translated_schemas import for_handlers
+from aftercommit.outbox.translated_schemas import for_handlers
 
 WITH_RESULT = ("before_execute", "before_cursor_execute")
 """Events of which SQLAlchemy keeps a function that returns something, whatever was given."""
 NOT_COPIED = ("sqlalchemy.engine.default.", "aftercommit.")
 """What listens for an execution option, and what we do: each engine has its own of these."""
-
-
-class GivenEngine(NamedTuple):
-    """How the engine of a database is made, if the application has given one; else by the URL."""
-
-    create: Callable[..., AsyncEngine] = create_async_engine
-    connects: bool = False  # as the one that was given does, whatever the URL is
-    driver: str = ""  # what `check` says of it
-    beside: str = ""  # and of the connections of the application
-
-
-NOT_GIVEN = GivenEngine()
 
 
 def with_own_pool(theirs: Engine, url: object, *, pool_size: int, **_: Any) -> AsyncEngine:

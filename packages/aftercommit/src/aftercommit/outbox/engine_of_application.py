@@ -1,7 +1,7 @@
 """The engine that an application gives to its outbox, and what the worker has of it.
 
 An asynchronous engine whose driver works on this event loop is the model of the worker's own: see
-`sql/own_pool.py`. From any other, such as a synchronous one, come the URL, the execution options,
+`own_pool.py`. From any other, such as a synchronous one, come the URL, the execution options,
 the serializers of JSON, and what listens to transactions and statements. What else it has, its
 connections could not be without, and another driver cannot have it: that is refused.
 """
@@ -19,17 +19,17 @@ from sqlalchemy.pool import NullPool
 from sqlalchemy.pool.events import PoolEvents
 
 from aftercommit.errors import InvalidValue, WiringError
-from aftercommit.sql.backend import DatabaseBackend
-from aftercommit.sql.database import usable_drivers
-from aftercommit.sql.database_url import PLACES, parse_url, shown
-from aftercommit.sql.own_pool import (
-    GivenEngine,
+from aftercommit.outbox.own_pool import (
     copy_listeners,
     listeners_of,
     name_of,
     own_options,
     with_own_pool,
 )
+from aftercommit.sql.backend import DatabaseBackend
+from aftercommit.sql.database import usable_drivers
+from aftercommit.sql.database_url import PLACES, parse_url, shown
+from aftercommit.sql.given_engine import GivenEngine
 
 EngineOrUrl = AsyncEngine | Engine | URL | str
 EngineSource = EngineOrUrl | Callable[[], EngineOrUrl]
