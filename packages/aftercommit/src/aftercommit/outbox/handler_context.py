@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, event
 
 from aftercommit.errors import WiringError
-from aftercommit.handler_entries import Row, handler_of
+from aftercommit.handler_entries import Entry, handler_of
 
 NewContext = Callable[[], AbstractContextManager[Any]]
 
@@ -24,9 +24,9 @@ SECOND = (
 _with_session: ContextVar[str | None] = ContextVar("with_session", default=None)
 
 
-def in_context(row: Row[Any, Any], context: NewContext) -> Row[Any, Any]:
-    """Return a row whose handlers run in a context of the application, a new one each time."""
-    return replace(row, handlers=tuple(_subscriber(each, context) for each in row.handlers))
+def in_context(entry: Entry[Any, Any], context: NewContext) -> Entry[Any, Any]:
+    """Return an entry whose handlers run in a context of the application, a new one each time."""
+    return replace(entry, handlers=tuple(_subscriber(each, context) for each in entry.handlers))
 
 
 def _subscriber(subscriber: Any, context: NewContext) -> Any:
