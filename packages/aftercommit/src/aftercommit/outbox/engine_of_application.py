@@ -7,7 +7,7 @@ connections could not be without, and another driver cannot have it: that is ref
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from threading import get_ident
 from typing import Any
@@ -41,7 +41,9 @@ NOT_THEIRS = ("sqlalchemy.", "aftercommit.", "opentelemetry.")
 """Listeners in these packages set up nothing that an application relies on."""
 
 
-def find_engine(source: EngineSource, context: Callable[[], AbstractContextManager[Any]]) -> Any:
+def find_engine(
+    source: EngineSource, context: Callable[[], AbstractContextManager[Any]] = nullcontext
+) -> Any:
     """Return the engine that is given, as it is now, or the text of a URL.
 
     :raises InvalidValue: if a function has to return it, and raises, or returns something else
@@ -101,20 +103,21 @@ def given_engine(
 
     :raises InvalidValue: if it has what another driver could not have
     """
-    name, (_, drivers) = engine.dialect.driver, usable_drivers(backend)
+    theirs = f"{engine.dialect.name}+{engine.dialect.driver}"
+    _, drivers = usable_drivers(backend)
     beside = f", besides {_most(engine)} of the application's own engine"
-    if engine.dialect.is_async and name in drivers:
-        driver = f", over {name}, as the application does"
+    if engine.dialect.is_async and engine.dialect.driver in drivers:
+        driver = f", over {theirs}, as the application does"
         return url, GivenEngine(
             create=partial(with_own_pool, engine), connects=True, driver=driver, beside=beside
         )
-    driver = drivers[0]
-    used = f"{driver} (of the extra {backend.extra})" if backend.extra else driver
-    problem = f"is one of {name}; the worker uses {used}"
+    wanted = f"{url.get_backend_name()}+{drivers[0]}"
+    used = f"{wanted} (of the extra {backend.extra})" if backend.extra else wanted
+    problem = f"is one of {theirs}; the worker uses {used}"
     if refused := [*_only_theirs(engine)]:
         listening = f"{problem}, and cannot have {', '.join(refused)}"
         raise InvalidValue(WHAT, f"{listening}{INSTEAD}")
-    url = url.set(drivername=f"{url.get_backend_name()}+{driver}")
+    url = url.set(drivername=wanted)
     for argument, value in _connect_args(engine).items():
         if argument in backend.ignored_arguments:
             continue
@@ -125,7 +128,7 @@ def given_engine(
             url = url.set(**place)
         else:
             url = url.update_query_dict({argument: str(value)})
-    over = f", over {used}; the application has {name}"
+    over = f", over {used}; the application has {theirs}"
     return url, GivenEngine(create=partial(_create, engine), driver=over, beside=beside)
 
 

@@ -24,39 +24,48 @@ SECOND = (
 _with_session: ContextVar[str | None] = ContextVar("with_session", default=None)
 
 
-def in_context(entry: Entry[Any, Any], context: NewContext) -> Entry[Any, Any]:
-    """Return an entry whose handlers run in a context of the application, a new one each time."""
-    return replace(entry, handlers=tuple(_subscriber(each, context) for each in entry.handlers))
+def in_context(
+    entry: Entry[Any, Any], context: NewContext, find_engine: Callable[[], object]
+) -> Entry[Any, Any]:
+    """Return an entry whose handlers run in a context of the application, a new one each time.
+
+    Those that are given a session cannot connect by the engine that is found in the context.
+    """
+
+    def changed(subscriber: Any) -> Any:
+        return _subscriber(subscriber, context, find_engine)
+
+    return replace(entry, handlers=tuple(map(changed, entry.handlers)))
 
 
-def _subscriber(subscriber: Any, context: NewContext) -> Any:
+def _subscriber(subscriber: Any, context: NewContext, find_engine: Callable[[], object]) -> Any:
     handler = handler_of(subscriber)
     if not iscoroutinefunction(handler):  # PUBLISH, or what is refused
         return subscriber
-    name = handler.__name__ if "session" in signature(handler).parameters else None
+    has_session = "session" in signature(handler).parameters
 
     @wraps(handler)
     async def handle(*args: Any, **kwargs: Any) -> Any:
-        with _entered(context, name):
-            return await handler(*args, **kwargs)
+        with context():
+            if not has_session:
+                return await handler(*args, **kwargs)
+            with _alone(handler.__name__, find_engine()):
+                return await handler(*args, **kwargs)
 
     return handle if subscriber is handler else replace(subscriber, handler=handle)
 
 
 @contextmanager
-def _entered(context: NewContext, name: str | None) -> Iterator[None]:
+def _alone(name: str, engine: object) -> Iterator[None]:
+    """Let a handler connect by no engine of synchronous code."""
+    is_synchronous = isinstance(engine, Engine) and not engine.dialect.is_async
+    if is_synchronous and not event.contains(engine, "engine_connect", _refuse):
+        event.listen(engine, "engine_connect", _refuse)
     token = _with_session.set(name)
     try:
-        with context():
-            yield
+        yield
     finally:
         _with_session.reset(token)
-
-
-def refuse_second_sessions(engine: Engine) -> None:
-    """Let handlers that are given a session connect by this engine no more: it would be lost."""
-    if not event.contains(engine, "engine_connect", _refuse):
-        event.listen(engine, "engine_connect", _refuse)
 
 
 def _refuse(connection: Connection) -> None:

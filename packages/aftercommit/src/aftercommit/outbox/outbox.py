@@ -142,7 +142,7 @@ class Outbox:
         self.app = OutboxApp(
             name,
             engine,
-            events or (),
+            events,
             context=context,
             ports=ports,
             values=values,

@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import fields, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 from sqlalchemy import Engine
@@ -25,7 +25,7 @@ from aftercommit.outbox.engine_of_application import (
     given_engine,
     url_of,
 )
-from aftercommit.outbox.handler_context import NewContext, in_context, refuse_second_sessions
+from aftercommit.outbox.handler_context import NewContext, in_context
 from aftercommit.outbox.handler_session import open_session
 from aftercommit.process.app import App
 from aftercommit.process.application import Application
@@ -50,7 +50,7 @@ class OutboxApp(App[EngineSettings]):
         self,
         name: str,
         engine: EngineSource,
-        events: Sequence[Entry[object, None]],
+        events: Sequence[Entry[object, None]] | None,
         *,
         context: NewContext,
         ports: Mapping[str, Any],
@@ -72,7 +72,8 @@ class OutboxApp(App[EngineSettings]):
         default = known if isinstance(known, str) else SecretText("the engine of the outbox")
         is_apart = isinstance(known, str) or (known and known.dialect.is_async)
         if context is not nullcontext or not is_apart:
-            events = [in_context(entry, context) for entry in events]
+            find = partial(find_engine, engine)  # within the context
+            events = [in_context(entry, context, find) for entry in events]
         self.sources, own = sources, {"application": name, "__slots__": ()}
         kind: type[EngineSettings] = type("Settings", (EngineSettings,), own)
         self.session, self.ports, self.values = session, ports, values
@@ -145,8 +146,6 @@ class OutboxApp(App[EngineSettings]):
         url = parse_url(settings.database_url)
         backend = find_backend(url.get_backend_name(), self.parts.database_backends())
         url, like = given_engine(engine, url, backend)
-        if not engine.dialect.is_async:
-            refuse_second_sessions(engine)
         text = url.render_as_string(hide_password=False)
         return super().open_database(replace(settings, database_url=text), given=like)
 

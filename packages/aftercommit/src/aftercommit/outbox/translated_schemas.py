@@ -29,13 +29,13 @@ def translate_for_handler(connection: AsyncConnection, *, is_over: bool = False)
 
 
 @contextmanager
-def untranslated(connection: Connection) -> Iterator[None]:
+def untranslated(connection: Connection | None) -> Iterator[None]:
     """Translate nothing within the body."""
-    names = connection.get_execution_options().get(MAP)
-    if names:
+    names = connection and connection.get_execution_options().get(MAP)
+    if connection and names:
         connection.execution_options(**{MAP: None})
     try:
         yield
     finally:
-        if names:
+        if connection and names:
             connection.execution_options(**{MAP: names})

@@ -14,7 +14,7 @@ import pytest
 import sqlalchemy as sa
 from aftercommit import IdempotencyKey, Ordered, Outbox, on
 from aftercommit.errors import InvalidValue, WiringError
-from aftercommit.extensions.postgresql import backend
+from aftercommit.extensions.postgresql import backend  # noqa: F401 - beside the event loop
 from aftercommit.outbox.engine_of_application import EngineSource
 from aftercommit.sqlite import prepare
 from anyio import to_thread
@@ -32,8 +32,6 @@ from sqlalchemy.orm import (
 from aftercommit_tests.outbox.orders import until
 
 pytestmark = pytest.mark.anyio
-
-assert backend  # is imported beside the event loop
 
 ASYNC_DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg"}
 DRIVERS = {"sqlite": "sqlite", "postgresql": "postgresql+psycopg"}
@@ -186,6 +184,29 @@ async def test_handlers_have_the_serializer_of_the_engine(empty_url: str, kind: 
     ]
 
 
+@pytest.mark.parametrize("anyio_backend", ["trio"])
+@pytest.mark.parametrize("driver", ["sync", "anyio"])
+async def test_an_engine_works_on_each_event_loop(
+    empty_url: str, anyio_backend: str, driver: str
+) -> None:
+    """By a driver for it; or it has one, which is used as it is."""
+    await to_thread.run_sync(make_tables, empty_url)
+    if driver == "sync":
+        engine = await made(empty_url, is_async=False)
+    else:
+        kind = make_url(empty_url).get_backend_name()
+        named = make_url(empty_url).set(drivername=f"{kind}+anyio")
+        create = partial(create_async_engine, named, json_serializer=dumps)
+        engine = await to_thread.run_sync(create)
+        if kind == "sqlite":
+            listening_to_begin(engine.sync_engine, [])
+    prepare(engine)
+    async with closing(engine):
+        await delivered(engine, Outbox("shop", engine, [on(Ordering, take_note)]), 1)
+
+    assert await shown(empty_url) == [(1,)]
+
+
 async def test_a_function_is_called_anew_so_that_a_test_can_patch_the_engine(tmp_path: Any) -> None:
     """Not when the outbox is made, since the module of the engine may be imported later."""
     urls = [f"sqlite:///{tmp_path}/{name}.db" for name in ("one", "two")]
@@ -269,7 +290,7 @@ async def test_what_listens_to_connections_sets_those_of_handlers_up(tmp_path: A
 
 
 TENANT = sa.MetaData(schema="tenant")
-TENANT_NOTES = sa.Table("notes", TENANT, *(each._copy() for each in Note.__table__.columns))  # type: ignore[attr-defined]
+TENANT_NOTES = sa.Table("notes", TENANT, *(each._copy() for each in Note.__table__.columns))
 
 
 def make_tenant(url: str) -> None:
@@ -300,6 +321,12 @@ async def test_schemas_are_translated_for_handlers_and_not_for_our_tables(
     outbox = Outbox("shop", engine, [on(Ordering, Ordered(note)), on(Noted, Ordered(look))])
     async with closing(engine):
         await delivered(engine, outbox, 1, 2)
+
+        if is_async:  # in a session of a test
+            async with AsyncSession(engine) as session:
+                await outbox.record(session, Ordering(3), about=3)
+                assert await outbox.deliver(session) == 2
+                assert (await session.get_one(Note, 3)).level == "looked"
 
     columns = TENANT_NOTES.c.number, TENANT_NOTES.c.level
     assert await shown(empty_postgres_url, *columns) == [(1, "looked"), (2, "looked")]
@@ -498,10 +525,8 @@ def with_listener(name: str) -> Any:
 
 PG = "postgresql+psycopg://localhost/shop"
 REFUSED: dict[str, Callable[[], Any]] = {
-    r"one of psycopg; the worker uses asyncpg \(of the extra postgresql\), and cannot have a"
-    r" listener to connect \(.*test_given_engines\.hook\); give the outbox an AsyncEngine": partial(
-        with_listener, "connect"
-    ),
+    r"\+psycopg; the worker uses postgresql\+asyncpg \(of the extra postgresql\), and cannot have a "
+    r"listener to connect \(.*test_given_engines\.hook\); give": partial(with_listener, "connect"),
     "a listener to do_connect": partial(with_listener, "do_connect"),
     r"a creator \(.*hook\)": lambda: sa.create_engine(PG, creator=hook),
     "whose connect_args have no prepare_threshold": lambda: sa.create_engine(

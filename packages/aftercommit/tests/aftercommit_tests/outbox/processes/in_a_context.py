@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -92,7 +93,7 @@ def confirmed(line: str) -> None:
 
 
 ENTRIES = [on(OrderPlaced, reserve, confirm)]
-SHORT = {"lease_seconds": 3.0, "handler_timeout_seconds": 2.0}
+SHORT: dict[str, Any] = {"lease_seconds": 3.0, "handler_timeout_seconds": 2.0}
 outbox = Outbox("shop", current_engine, ENTRIES, context=app_context, **SHORT)
 outside = Outbox("shop", current_engine, ENTRIES)
 

@@ -14,8 +14,8 @@ from sqlalchemy import make_url
 from aftercommit_tests.warm import SOURCES
 
 MODULE = "aftercommit_tests.outbox.processes.in_a_context"
-USED = {"sqlite": "over aiosqlite; the application has pysqlite"}
-USED["postgresql"] = "over asyncpg (of the extra postgresql); the application has psycopg"
+USED = {"sqlite": "over sqlite+aiosqlite; the application has sqlite+pysqlite"}
+USED["postgresql"] = "over postgresql+asyncpg (of the extra postgresql)"
 
 
 class Application:
