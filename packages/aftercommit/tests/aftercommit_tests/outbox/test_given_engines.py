@@ -525,7 +525,7 @@ def with_listener(name: str) -> Any:
 
 PG = "postgresql+psycopg://localhost/shop"
 REFUSED: dict[str, Callable[[], Any]] = {
-    r"\+psycopg; the worker uses postgresql\+asyncpg \(of the extra postgresql\), and cannot have a "
+    r"psycopg; the worker uses postgresql\+asyncpg \(of the extra postgresql\), and cannot have a "
     r"listener to connect \(.*test_given_engines\.hook\); give": partial(with_listener, "connect"),
     "a listener to do_connect": partial(with_listener, "do_connect"),
     r"a creator \(.*hook\)": lambda: sa.create_engine(PG, creator=hook),
