@@ -139,10 +139,11 @@ class Outbox:
             engine = database_url
         if engine is None:
             raise WiringError(f"there is no outbox without its `engine`, {KINDS}", repr(name))
+        entries: Any = events  # which is None if it was forgotten: that is no list
         self.app = OutboxApp(
             name,
             engine,
-            events,
+            entries,
             context=context,
             ports=ports,
             values=values,

@@ -50,7 +50,7 @@ class OutboxApp(App[EngineSettings]):
         self,
         name: str,
         engine: EngineSource,
-        events: Sequence[Entry[object, None]] | None,
+        events: Sequence[Entry[object, None]],
         *,
         context: NewContext,
         ports: Mapping[str, Any],
