@@ -125,8 +125,8 @@ def test_dead_letters_that_are_refused_hold_up_no_good_message(
 @pytest.mark.parametrize(
     "point",
     [
-        quickly("before the command of a message"),
-        quickly("in the commit of its command"),
+        quickly("in the command of a message"),
+        quickly("in the commit"),
         "before the acknowledgement",
         quickly("after the acknowledgement"),
     ],

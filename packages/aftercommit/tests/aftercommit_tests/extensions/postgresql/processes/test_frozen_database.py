@@ -75,8 +75,7 @@ def test_a_frozen_process_holds_others_up_only_until_the_server_ends_its_transac
     things: Installation,
 ) -> None:
     """It was stopped when it had written, as one is whose host has lost its power."""
-    freezing = "aftercommit_tests.extensions.postgresql.processes.freezing"
-    module = (freezing, "in the commit of write_down")
+    module = (things.crashing, "--freeze", "in the commit of write_down")
     things.succeed("make-things", "2")
     with things.running("worker", module=module) as frozen:
         wait_until(lambda: stat_of(frozen.pid)[0] == "T")
