@@ -45,7 +45,7 @@ class _Watching:
         self._before, self._after = before, after
         self._asked: defaultdict[int, list[str]] = defaultdict(list)  # by the driver's connection
         self._committed: list[Sequence[str]] = []
-        self._originals = DefaultDialect.do_commit, DefaultDialect.do_rollback
+        self._originals: Any = DefaultDialect.do_commit, DefaultDialect.do_rollback
         self._fetch = asyncpg.Connection.fetch
 
     def _of(self, connection: Any) -> list[str]:
