@@ -39,7 +39,7 @@ from aftercommit_tests.things.handlers import CODEC
 from aftercommit_tests.things.storage import UnitOfWork
 from aftercommit_tests.world import Unit, World
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.on("asyncio-postgres", "trio-sqlite")]
 
 NAME = "announce"
 
