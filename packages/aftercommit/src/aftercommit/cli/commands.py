@@ -141,7 +141,11 @@ async def _found(cli: Cli, settings: EngineSettings) -> AsyncIterator[tuple[str,
         yield "writes", "are accepted"
         async with cli.app.open(settings, delivers=False) as application:  # connects to no broker
             known = application.handlers
+            subscriptions = application.checked_subscriptions()
         yield "handlers", f"{len(known)} of events, bound to what they ask for"
+        for each in subscriptions:
+            commands = sorted(command.__name__ for command in each.commands())
+            yield "subscription", f"{each.source}: {each.origin}; becomes {' or '.join(commands)}"
         if abs(ahead) > MOST_SKEW_SECONDS:
             raise Unavailable(
                 f"the clock of the database is {ahead:+.0f} s off this machine's; have both set,"

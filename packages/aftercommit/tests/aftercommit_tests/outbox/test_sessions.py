@@ -36,7 +36,7 @@ from aftercommit_tests.outbox.orders import (
 )
 from aftercommit_tests.proxy import postgres_behind_a_proxy
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.on("asyncio-postgres", "trio-sqlite")]
 
 
 @pytest.fixture
