@@ -21,7 +21,7 @@ from aftercommit.sql.database import Database
 from aftercommit.sql.database_url import parse_url
 from aftercommit.sql.delivery_store import unknown_handlers
 from aftercommit.sql.exceptions import DatabaseUnavailable
-from aftercommit.sql.schema import check_schema, upgrade_schema
+from aftercommit.sql.schema import check_schema, upgrade_schema, upgrade_script
 from aftercommit.sql.tables import CLAIMABLE, PARKED, deliveries
 
 # later attempts, and the order of what is shown, go by the database's clock
@@ -57,18 +57,21 @@ def db() -> None:
 
 
 @db.command()
+@click.option("--sql", is_flag=True, help="Print the statements for that, and execute none.")
 @click.pass_obj
-def upgrade(cli: Cli) -> None:
+def upgrade(cli: Cli, sql: bool) -> None:
     """Bring the database schema up to date."""
     settings = cli.load_settings()
 
-    async def work() -> list[str]:
+    async def work() -> str:
         async with cli.app.open_database(settings) as database:
+            if sql:
+                return await upgrade_script(database)
             await upgrade_schema(database)
-            return await check_schema(database)
+            revisions = " and ".join(await check_schema(database))
+            return f"the database schema is up to date (revision {revisions})"
 
-    revisions = run(work, event_loop=settings.event_loop)
-    click.echo(f"the database schema is up to date (revision {' and '.join(revisions)})")
+    click.echo(run(work, event_loop=settings.event_loop))
 
 
 @click.command()
