@@ -20,7 +20,7 @@ from aftercommit.outbox.handler_session import WRITE, refuse_commit
 from aftercommit.outbox.lanes_at_commit import place_at_commit
 from aftercommit.outbox.outbox_app import OutboxApp
 from aftercommit.sql.database_url import shown
-from aftercommit.unit_of_work_scope import MAX_DEPTH
+from aftercommit.sql.unit_of_work_scope import MAX_DEPTH
 
 logger = logging.getLogger(__name__)
 
