@@ -120,3 +120,26 @@ UnitOfWorkFactory = Callable[[WorkItem], AbstractAsyncContextManager[UnitOfWorkS
 
 :raises MessageAlreadyHandled: if the command was received and stored before
 """
+
+
+class InboundSource(Protocol):
+    """What another service publishes, and the function that turns it into a command of ours."""
+
+    @property
+    def name(self) -> str:
+        """What it is called."""
+
+    @property
+    def source(self) -> str:
+        """Where its commands come from, among the origins of commands and among the pauses."""
+
+    @property
+    def origin(self) -> str:
+        """Where the other service publishes it, for people."""
+
+    @property
+    def translate(self) -> Callable[..., Any]:
+        """The function."""
+
+    def commands(self) -> Collection[type[Any]]:
+        """Return the commands that it may become."""

@@ -136,7 +136,7 @@ class App(Generic[S]):
         """Return the migrations of its tables; None if it sees to its tables by itself."""
         return resolve(self._history)
 
-    def open_database(self, settings: S) -> AbstractAsyncContextManager[Database]:
+    def open_database(self, settings: S, **given: Any) -> AbstractAsyncContextManager[Database]:
         """Open the database alone."""
         from aftercommit.sql.database import Database
 
@@ -150,6 +150,7 @@ class App(Generic[S]):
             connections=settings.pool_size,
             handler_timeout=settings.handler_timeout_seconds,
             instance_name=settings.instance_name,
+            **given,
         ).opened()
 
     def settings(self) -> type[S]:

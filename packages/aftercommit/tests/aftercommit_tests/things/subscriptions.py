@@ -32,5 +32,6 @@ SUBSCRIPTIONS = [
         exchange="catalogue.events",
         routing_keys=["item.listed", "item.relisted"],
         topic="catalogue",
+        relies_on=Item,
     ),
 ]

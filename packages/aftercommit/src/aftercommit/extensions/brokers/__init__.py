@@ -90,6 +90,7 @@ class BrokersExtension(Extension):
             },
             settings="aftercommit.extensions.brokers.settings:BrokerSettings",
             publishers=[_publishers],
+            subscriptions=lambda: self.subscriptions,
             services=[_services],
         )
 

@@ -79,7 +79,7 @@ def test_the_keyboard_is_enough(server: Server, page: Page) -> None:
     expect(page.locator("#handler-map .box").first).to_be_visible()
     tab_until(page, "box")
     page.keyboard.press("Enter")
-    expect(page.get_by_role("dialog")).to_contain_text("Make a thing, unless it is there.")
+    expect(page.get_by_role("dialog")).to_contain_text("Make a thing of each item of theirs")
     page.keyboard.press("Escape")
     expect(page.get_by_role("dialog")).to_be_hidden()
     expect(page.locator("#handler-map .box").first).to_be_focused()
