@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+import click
+
 from aftercommit.errors import WiringError
 from aftercommit.process.app import App
 
@@ -88,17 +90,41 @@ class CommandLine(Generic[S]):
             event_loop=settings.event_loop,
         )
 
-    def handle(self, command: object) -> None:
-        """Execute a command, run what follows if this process is to, and report what is pending."""
+    def handle(self, command: object, *, repeat_with: str | None = None) -> None:
+        """Execute a command, run what follows if this process is to, and report what is pending.
+
+        After an error that leaves open what was stored, a note says how the command is repeated
+        without doing it twice: `repeat_with` an option, such as "--user-id …".
+        """
+        from aftercommit.sql.exceptions import CommitOutcomeUnknown, ConnectionLost
         from aftercommit.terminal.printing import CLI, pending
 
         settings = self.load_settings()
-        report = self.run(
-            settings,
-            lambda application: application.bus.handle(command, CLI),
-            delivers=settings.dispatch == "inline",
-        )
-        self.app.show_pending(pending(report.failures))
+        try:
+            report = self.run(
+                settings,
+                lambda application: application.bus.handle(command, CLI),
+                delivers=settings.dispatch == "inline",
+            )
+        except (CommitOutcomeUnknown, ConnectionLost, KeyboardInterrupt) as error:
+            if repeat_with:
+                error.add_note(f"repeat it with {repeat_with}")
+            raise
+        self.show_pending(pending(report.failures))
+
+    def show_pending(self, found: Mapping[tuple[str, str], int]) -> None:
+        """Print what will be retried and what is parked, and what to do about it, on stderr."""
+        from aftercommit.terminal.printing import PARKED, RETRIED, pluralize
+
+        command = self.app.program or self.app.name
+        inspecting = (name for each in self.app.parts for name in each.commands.get("Inspect", ()))
+        can_look = any(str(name).endswith(":deliveries") for name in inspecting)
+        look = f'see "{command} deliveries list"' if can_look else "not retried"
+        for fate, advice in ((RETRIED, f'run "{command} worker"'), (PARKED, look)):
+            handlers = {name: count for (each, name), count in found.items() if each == fate}
+            if handlers:
+                count = pluralize(sum(handlers.values()))
+                click.echo(f"{count} {fate}: {', '.join(handlers)}; {advice}", err=True)
 
 
 Cli = CommandLine[Any]

@@ -21,6 +21,7 @@ from aftercommit.envelopes import current_context
 from aftercommit.errors import WiringError
 from aftercommit.handler_binding import BoundHandler
 from aftercommit.outbox.lanes_at_commit import has_recorded, take_places
+from aftercommit.outbox.translated_schemas import translate_for_handler, untranslated
 from aftercommit.sql.database_url import shown
 from aftercommit.sql.delivery_states import claimed, done
 from aftercommit.sql.delivery_store import SqlAlchemyDeliveryStore, first_of_each, handler_params
@@ -84,11 +85,13 @@ class SessionUnitOfWork:
             sync.begin()
         _refuse_ends(sync)
         self._transaction = transaction
+        translate_for_handler(transaction.connection)
 
     async def before_commit(self) -> None:
         """Write what the handler has changed."""
         await self.session.flush()
         connection = self._transaction.connection.sync_connection
+        translate_for_handler(self._transaction.connection, is_over=True)
         if connection and has_recorded(connection):
             await self._transaction.run_sync(take_places)
 
@@ -146,11 +149,13 @@ class DueInSession:
     def take(self) -> Claim | None:
         """Return what is due next; None if nothing is."""
         take_places(self.connection)
-        found = self.connection.execute(self._first, handler_params(self._handlers)).first()
+        with untranslated(self.connection):
+            found = self.connection.execute(self._first, handler_params(self._handlers)).first()
         if found is None:
             return None
         event_id, handler, lane, position, _ = found
-        [stored] = self.connection.execute(RAW_EVENTS, {"ids": [event_id]}).mappings()
+        with untranslated(self.connection):
+            [stored] = self.connection.execute(RAW_EVENTS, {"ids": [event_id]}).mappings()
         envelope = replace(self._codec.from_row(stored), position=position)
         return Claim(envelope=envelope, handler=handler, attempt=1, lane=lane)
 
@@ -168,11 +173,12 @@ class DueInSession:
         """Mark a delivery as done. If its handler has raised, it is due as it was."""
         clock, row, event_id = self._clock, deliveries.c, claim.envelope.id
         this = row.event_id == event_id, row.handler == claim.handler
-        self.connection.execute(claimed(clock, "deliver_due", LEASE_SECONDS).update(*this))
-        self.connection.execute(done(clock, LEASE_SECONDS).update(*this))
-        if claim.lane and (position := claim.envelope.position) is not None:
-            place = LanePosition(claim.lane, position, event_id, claim.handler)
-            self.connection.execute(unblocking(clock), place._asdict())
+        with untranslated(self.connection):
+            self.connection.execute(claimed(clock, "deliver_due", LEASE_SECONDS).update(*this))
+            self.connection.execute(done(clock, LEASE_SECONDS).update(*this))
+            if claim.lane and (position := claim.envelope.position) is not None:
+                place = LanePosition(claim.lane, position, event_id, claim.handler)
+                self.connection.execute(unblocking(clock), place._asdict())
 
 
 def refuse_commit(session: Session) -> None:

@@ -13,7 +13,7 @@ from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass, field
 from importlib import import_module
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from aftercommit.errors import WiringError
 
@@ -23,13 +23,15 @@ if TYPE_CHECKING:
     from fastapi import APIRouter
 
     from aftercommit.observers import Observer
-    from aftercommit.ports import Publisher
+    from aftercommit.ports import InboundSource, Publisher
     from aftercommit.process.application import Application
     from aftercommit.process.logging_setup import Formatters
     from aftercommit.process.running_services import Service, Shutdown
     from aftercommit.settings import EngineSettings, EnvLookup
     from aftercommit.sql.backend import DatabaseBackend
     from aftercommit.sql.database import Backends
+
+T = TypeVar("T")
 
 NOTHING: Mapping[Any, Any] = MappingProxyType({})
 GROUPS = ("Use", "Run", "Inspect", "Maintain")
@@ -73,6 +75,8 @@ class Parts:
         Callable[[EngineSettings], AbstractAsyncContextManager[Mapping[str, Publisher]]]
     ] = ()
     """Each opens some, by name."""
+    subscriptions: Callable[[], Sequence[InboundSource]] | None = None
+    """Returns what of other services becomes a command."""
     observers: Sequence[Callable[[EngineSettings], AbstractContextManager[Observer] | None]] = ()
     """Each returns a context manager of an observer, open as long as the program works, or None."""
     services: Sequence[Callable[[EngineSettings], Sequence[Service]]] = ()
@@ -140,12 +144,16 @@ class AllParts(tuple[Parts, ...]):
             lookup = each.env_lookup(lookup) if each.env_lookup else lookup
         return lookup
 
+    def subscriptions(self) -> Sequence[InboundSource]:
+        """Return what of other services becomes a command."""
+        return [one for each in self if each.subscriptions for one in each.subscriptions()]
+
     def services(self, settings: EngineSettings) -> Sequence[Service]:
         """Return all services that run beside a worker."""
         return [one for each in self for find in each.services for one in find(settings)]
 
 
-def resolve(part: Any) -> Any:
+def resolve(part: str | T) -> T:
     """Return a part; if it says where that is, as "module:NAME", import it from there.
 
     :raises WiringError: if the module has no such name
@@ -154,7 +162,7 @@ def resolve(part: Any) -> Any:
     if not isinstance(part, str):
         return part
     module, _, name = part.partition(":")
-    found = vars(import_module(module))
+    found: dict[str, Any] = vars(import_module(module))
     if name not in found:
         raise WiringError("an application lists a part that is not there", part)
-    return found[name]
+    return cast("T", found[name])
