@@ -26,7 +26,7 @@ BUSY_SECONDS = "10"  # for other processes; `?timeout=` in the URL says otherwis
 MAX_LOG_BYTES = 2**24  # while somebody reads, the log grows; then it shrinks to this
 PRAGMAS = ("synchronous = FULL", "foreign_keys = ON", f"journal_size_limit = {MAX_LOG_BYTES}")
 OPTIONS = {"mode", "timeout", "uri"}
-IN_MEMORY = "in memory, a worker would find another database: a test can `deliver` without one"
+IN_MEMORY = "an in-memory database is not supported by workers; a test can `deliver` without one"
 UNSUITABLE = {"SQLITE_CONSTRAINT_CHECK", "SQLITE_CONSTRAINT_NOTNULL"}
 PERMANENT = {"SQLITE_ERROR", "SQLITE_TOOBIG", "SQLITE_MISMATCH", "SQLITE_RANGE"}  # SQL, or data
 

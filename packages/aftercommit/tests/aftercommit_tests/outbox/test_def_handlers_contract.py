@@ -33,7 +33,7 @@ from aftercommit_tests.outbox.orders import (
     until,
 )
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.everywhere]
 
 QUICK: dict[str, Any] = {"retry_initial_seconds": 0.01, "retry_max_seconds": 0.01}
 SHORT: dict[str, Any] = {"handler_timeout_seconds": 0.5}

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from threading import Event
 from time import monotonic, sleep
@@ -12,7 +13,8 @@ import anyio.lowlevel
 import pytest
 import sqlalchemy as sa
 from aftercommit import Ordered, Outbox, on
-from aftercommit.errors import Unavailable, UnexpectedAnswer, WiringError
+from aftercommit.alembic import upgrade_tables
+from aftercommit.errors import InvalidValue, Unavailable, UnexpectedAnswer, WiringError
 from aftercommit.process.worker import Worker
 from aftercommit.sql import tables
 from aftercommit.sqlite import prepare
@@ -250,3 +252,76 @@ def test_a_worker_whose_event_loop_has_ended_gets_a_successor(
         until_done(sessions)
 
     assert reserved(sessions) == [1]
+
+
+@pytest.mark.parametrize("given", ["an engine", "sqlite://", "sqlite:///:memory:"])
+def test_a_database_in_memory_is_for_tests_that_deliver(given: str) -> None:
+    """A worker has connections of its own, so it would see another one: that is refused."""
+    engine = sa.create_engine("sqlite://", poolclass=sa.StaticPool)
+    prepare(engine)
+    source: Any = engine if given == "an engine" else given
+    outbox = Outbox("shop", source, [on(OrderPlaced, reserve, confirm)])
+    with engine.begin() as connection:
+        Base.metadata.create_all(connection)
+        upgrade_tables(connection)
+
+    with Session(engine) as session:
+        order(outbox, session, 1)
+        assert outbox.deliver_sync(session) == 2
+        assert session.get_one(Order, 1).reserved == 1
+    with pytest.raises((InvalidValue, WiringError), match="in-memory"), outbox.running_sync():
+        raise AssertionError("it does not run")
+    engine.dispose()
+
+
+def test_handlers_run_in_the_context_of_the_application(empty_url: str, sessions: Sessions) -> None:
+    """A new one each time, in their thread; it is not in the way of others."""
+    depth: ContextVar[int] = ContextVar("depth", default=0)
+    seen = list[int]()
+
+    @contextmanager
+    def context() -> Iterator[None]:
+        token = depth.set(depth.get() + 1)
+        yield
+        depth.reset(token)
+
+    def look(event: OrderPlaced, session: Session) -> None:
+        reserve(event, session)
+        seen.append(depth.get())
+
+    def look_outside(event: OrderPlaced) -> None:
+        seen.append(depth.get())
+
+    outbox = an_outbox(empty_url, look, look_outside, context=context)
+    with outbox.running_sync():
+        with sessions.begin() as session:
+            order(outbox, session, 1)
+        until_done(sessions)
+    with sessions() as session:
+        order(outbox, session, 2)
+        assert outbox.deliver_sync(session) == 2
+
+    assert seen == [1, 1, 1, 1]
+
+
+def test_a_handler_writes_in_no_session_but_its_own(empty_url: str, sessions: Sessions) -> None:
+    """As one of a registry would be: what it writes is not committed with the delivery."""
+    engine, registry = sessions.kw["bind"], scoped_session(sessions)
+    problems = list[str]()
+
+    def uses_another(event: OrderPlaced, session: Session) -> None:
+        try:
+            registry.get_one(Order, event.order_id)
+        except WiringError as error:
+            problems.append(str(error))
+        reserve(event, session)
+
+    outbox = Outbox("shop", engine, [on(OrderPlaced, uses_another)])
+    with outbox.running_sync():
+        with sessions.begin() as session:
+            order(outbox, session, 1)
+        until_done(sessions)
+
+    assert reserved(sessions) == [1]
+    assert len(problems) == 1
+    assert "has connected by the engine of the application" in problems[0]
