@@ -103,7 +103,9 @@ class OutboxApp(App[EngineSettings]):
         dependencies = Dependencies(effect_ports=ports, queries={}, constants=values)
         self.bound = bind(table, dependencies, transaction="session")
         made = self.session(bind=None)
-        kinds = type(made).__name__, type(made.sync_session).__name__
+        kinds = [
+            f"{kind.__module__}.{kind.__name__}" for kind in map(type, (made, made.sync_session))
+        ]
         wrong = [each.name for each in self.bound.events.values() if not _suits(each, made)]
         raise_if_any(OF_ANOTHER_KIND.format(*kinds), wrong)
         for each in self.bound.events.values():

@@ -487,10 +487,10 @@ WRONG: dict[str, Any] = {
     r"JSON cannot hold.*Priced \(Order\)": lambda: [on(Priced)],
     r"an event is a dataclass, and this is none: Order": lambda: [on(Order)],  # type: ignore[type-var]
     "what nobody provides.*idempotency_key, session.*mailer": lambda: [on(OrderPlaced, unknown)],
-    "another class than they are given.*`async def` are given AsyncSession.*synchronous": lambda: [
+    "another class than they are given.*`async def` are given sqlalchemy.*synchronous": lambda: [
         on(OrderPlaced, synchronous)
     ],
-    "another class than they are given.*with `def` Session.*: asynchronous$": lambda: [
+    "another class than they are given.*with `def` sqlalchemy.*Session.*: asynchronous$": lambda: [
         on(OrderPlaced, asynchronous)
     ],
     "asynchronous_port is made with `def`, so it cannot await.*: bell": lambda: [
