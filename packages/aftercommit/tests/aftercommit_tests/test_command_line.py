@@ -48,7 +48,7 @@ def test_no_command_hides_another() -> None:
 @pytest.mark.parametrize(
     ("commands", "problem"),
     [
-        ({"Maintain": {"aftercommit.cli.commands:check": "Check it."}}, "one name: check"),
+        ({"Maintain": {"aftercommit.cli.commands:db": "Upgrade it."}}, "one name: db"),
         ({"Tools": {"aftercommit_tests.things.app:cli": "Do it."}}, "there is no: Tools"),
     ],
 )

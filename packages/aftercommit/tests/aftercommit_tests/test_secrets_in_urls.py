@@ -182,7 +182,8 @@ SOURCE = Path(aftercommit.__file__).parent
 PRINTS = {"str", "repr", "format", "print", "echo", "debug", "info", "warning", "error"}
 RENDER = {  # for a driver, or a URL that cannot be shown
     *("sql/database_url.py", "extensions/postgresql/connections.py", "outbox/outbox_app.py"),
-    *("extensions/brokers/rabbitmq.py", "testing/__init__.py", "cli/commands.py"),
+    *("extensions/brokers/rabbitmq.py", "testing/__init__.py"),
+    "extensions/operations/cli_check.py",
 }
 
 

@@ -17,7 +17,7 @@ from aftercommit.extensions.operations import (
 from aftercommit.extensions.operations.delivery_admin import listed_deliveries
 from aftercommit.extensions.operations.erasing_events import StoredEvent, end_deliveries
 from aftercommit.extensions.operations.exceptions import OrderedHandler
-from aftercommit.sql.delivery_store import unknown_handlers
+from aftercommit.extensions.operations.unknown_names import unknown_handlers
 from aftercommit.sql.lane_unblocking import mend_lanes, unblock_heads
 from aftercommit.sql.tables import deliveries, events
 
