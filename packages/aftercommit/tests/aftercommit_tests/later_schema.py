@@ -10,7 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import click
-from aftercommit.sql.migrations.history import ENGINE, History
+from aftercommit import History
+from aftercommit.sql.migrations.history import ENGINE
 
 from aftercommit_tests.things.storage import HISTORY
 

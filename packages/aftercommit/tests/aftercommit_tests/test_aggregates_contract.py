@@ -6,8 +6,8 @@ from typing import Any
 import anyio
 import pytest
 import sqlalchemy as sa
+from aftercommit import ensure_versions
 from aftercommit.errors import ConcurrentUpdate, WiringError
-from aftercommit.sql.aggregate_versions import ensure_versions
 from aftercommit.sql.exceptions import PartWithoutAggregate
 from anyio.lowlevel import checkpoint
 from sqlalchemy.orm import registry

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import anyio
 import pytest
+from aftercommit import IdempotencyKey
 from aftercommit.attempt import CONFLICT_DELAY
-from aftercommit.claims import IdempotencyKey
 from aftercommit.errors import ConcurrentUpdate, UnexpectedAnswer
 from aftercommit.sql.tables import commands
 

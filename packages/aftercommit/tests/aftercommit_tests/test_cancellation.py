@@ -8,9 +8,9 @@ from functools import partial
 
 import anyio
 import pytest
+from aftercommit import Observer
 from aftercommit.claims import Claim
 from aftercommit.errors import NotCompleted
-from aftercommit.observers import Observer
 from anyio.abc import TaskStatus
 from anyio.lowlevel import checkpoint
 from sqlalchemy import text

@@ -3,7 +3,8 @@
 from uuid import uuid4
 
 import pytest
-from aftercommit.envelopes import MessageContext, MessageOrigin, current_context
+from aftercommit import MessageOrigin
+from aftercommit.envelopes import MessageContext, current_context
 from aftercommit.errors import CausationTooDeep
 from aftercommit.unit_of_work_scope import MAX_DEPTH
 

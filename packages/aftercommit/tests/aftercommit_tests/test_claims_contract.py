@@ -6,12 +6,11 @@ from itertools import count
 
 import anyio
 import pytest
+from aftercommit import Database, new_delivery_store
 from aftercommit.claims import Claim
 from aftercommit.envelopes import EventId
 from aftercommit.errors import DeliverySuperseded
 from aftercommit.sql import tables
-from aftercommit.sql.database import Database
-from aftercommit.sql.delivery_store import new_delivery_store
 from aftercommit.sql.exceptions import DatabaseUnavailable
 from anyio.lowlevel import checkpoint
 from sqlalchemy import delete, event, update

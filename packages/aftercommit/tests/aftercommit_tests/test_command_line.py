@@ -2,8 +2,8 @@
 
 import click
 import pytest
-from aftercommit.cli.command_context import CommandLine
-from aftercommit.cli.command_group import OF_ALL, LazyCommand, command_line
+from aftercommit import CommandLine, command_line
+from aftercommit.cli.command_group import OF_ALL, LazyCommand
 from aftercommit.errors import WiringError
 from click.testing import CliRunner
 

@@ -2,10 +2,10 @@
 
 import anyio
 import pytest
+from aftercommit import new_delivery_store
 from aftercommit.claims import Claim
 from aftercommit.errors import DeliverySuperseded
 from aftercommit.sql.claim_ends import BATCH_SIZE
-from aftercommit.sql.delivery_store import new_delivery_store
 from aftercommit.sql.exceptions import StatementRefused
 from anyio.lowlevel import checkpoint
 from sqlalchemy import text

@@ -5,9 +5,9 @@ from math import inf
 
 import anyio
 import pytest
+from aftercommit import Observer, Outcome
 from aftercommit.attempt import CONFLICT_DELAY
 from aftercommit.errors import ConcurrentUpdate
-from aftercommit.observers import Observer, Outcome
 from aftercommit.sql.tables import events
 
 from aftercommit_tests.builders import POLICY, CommandHandlers, a_command

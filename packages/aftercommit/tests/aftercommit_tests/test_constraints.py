@@ -6,8 +6,8 @@ from uuid import uuid4
 
 import pytest
 import sqlalchemy as sa
+from aftercommit import Database
 from aftercommit.errors import ConcurrentUpdate
-from aftercommit.sql.database import Database
 from aftercommit.sql.exceptions import StatementRefused
 from sqlalchemy.orm import registry
 

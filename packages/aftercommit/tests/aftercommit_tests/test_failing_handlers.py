@@ -5,7 +5,8 @@ from dataclasses import replace
 
 import anyio
 import pytest
-from aftercommit.errors import Defect, HandlerInterrupted, InvalidValue
+from aftercommit import InvalidValue
+from aftercommit.errors import Defect, HandlerInterrupted
 from aftercommit.handler_entries import Handler
 from sqlalchemy import text
 

@@ -6,10 +6,9 @@ from typing import Any
 
 import anyio
 import pytest
-from aftercommit.claims import IdempotencyKey
+from aftercommit import IdempotencyKey, Observer, Outcome, Unsubscribed
 from aftercommit.errors import LeaseExpired
-from aftercommit.handler_entries import Handler, Unsubscribed
-from aftercommit.observers import Observer, Outcome
+from aftercommit.handler_entries import Handler
 from aftercommit.process.running_services import Shutdown
 from aftercommit.process.worker import Worker
 from anyio.lowlevel import checkpoint

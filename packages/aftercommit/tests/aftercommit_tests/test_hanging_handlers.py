@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import anyio
 import pytest
-from aftercommit.envelopes import MessageOrigin
+from aftercommit import MessageOrigin
 from aftercommit.errors import HandlerTimeout, NotBegun, TransientError
 from aftercommit.process.running_services import Shutdown
 from aftercommit.process.worker import Worker

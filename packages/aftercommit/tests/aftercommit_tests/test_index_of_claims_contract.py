@@ -3,8 +3,8 @@
 import re
 
 import pytest
+from aftercommit import new_delivery_store
 from aftercommit.sql import tables
-from aftercommit.sql.delivery_store import new_delivery_store
 from sqlalchemy import inspect, text, update
 
 from aftercommit_tests.asked import asked_of

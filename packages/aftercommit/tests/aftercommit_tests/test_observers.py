@@ -11,10 +11,10 @@ from typing import Any, Self
 
 import anyio
 import pytest
+from aftercommit import CompositeObserver, Observer, Outcome
 from aftercommit.claims import Claim, CommandWork
 from aftercommit.errors import ConcurrentUpdate, HandlerTimeout, LeaseExpired
 from aftercommit.handler_entries import Handler
-from aftercommit.observers import CompositeObserver, Observer, Outcome
 from anyio.lowlevel import checkpoint
 
 from aftercommit_tests.builders import NAMES, POLICY, a_claim, a_command, a_thing_id

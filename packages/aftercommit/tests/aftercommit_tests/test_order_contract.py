@@ -10,10 +10,9 @@ from traceback import walk_stack
 
 import anyio
 import pytest
-from aftercommit.claims import Claim, IdempotencyKey
-from aftercommit.envelopes import Envelope
+from aftercommit import Envelope, IdempotencyKey, Ordered
+from aftercommit.claims import Claim
 from aftercommit.errors import DeliverySuperseded
-from aftercommit.handler_entries import Ordered
 
 from aftercommit_tests.asked import counting
 from aftercommit_tests.builders import PLAIN, POLICY, a_command, a_failure, a_thing

@@ -4,8 +4,9 @@ from dataclasses import replace
 from functools import partial
 
 import pytest
+from aftercommit import Unavailable
 from aftercommit.delivery_policy import DeliveryPolicy
-from aftercommit.errors import HandlerTimeout, LeaseExpired, Unavailable
+from aftercommit.errors import HandlerTimeout, LeaseExpired
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 

@@ -9,14 +9,11 @@ from uuid import uuid4
 
 import anyio
 import pytest
+from aftercommit import Codec, Database, History, MessageOrigin, ensure_schema, new_delivery_store
 from aftercommit.alembic import upgrade_tables
-from aftercommit.codec import Codec
-from aftercommit.envelopes import MessageOrigin
 from aftercommit.errors import MessageAlreadyHandled, WiringError
 from aftercommit.extensions.metrics.queue_metrics import is_outdated
 from aftercommit.sql.claim_ends import LEASE_EXPIRED
-from aftercommit.sql.database import Database
-from aftercommit.sql.delivery_store import new_delivery_store
 from aftercommit.sql.exceptions import (
     DatabaseUnavailable,
     SchemaOfAnother,
@@ -24,8 +21,8 @@ from aftercommit.sql.exceptions import (
     SchemaTooNew,
 )
 from aftercommit.sql.inbox import record_command
-from aftercommit.sql.migrations.history import ENGINE, PREFIX, History
-from aftercommit.sql.schema import check_schema, ensure_schema, upgrade_schema
+from aftercommit.sql.migrations.history import ENGINE, PREFIX
+from aftercommit.sql.schema import check_schema, upgrade_schema
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory

@@ -10,11 +10,10 @@ from pathlib import Path
 import aftercommit
 import anyio
 import pytest
-from aftercommit.cli.command_group import command_line as cli_of
-from aftercommit.errors import InvalidValue
+from aftercommit import InvalidValue, Outbox
+from aftercommit import command_line as cli_of
 from aftercommit.extensions.brokers.broker_factory import new_brokers
 from aftercommit.extensions.brokers.channel_names import Channels
-from aftercommit.outbox.outbox import Outbox
 from aftercommit.secret_text import SecretText, without_secrets
 from aftercommit.sql.database import backend_for
 from aftercommit.sql.database_url import parse_url, shown

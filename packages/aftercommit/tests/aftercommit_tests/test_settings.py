@@ -6,8 +6,9 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import pytest
-from aftercommit.errors import InvalidValue, WiringError
-from aftercommit.settings import EVENT_LOOPS, EngineSettings, load
+from aftercommit import EngineSettings, InvalidValue
+from aftercommit.errors import WiringError
+from aftercommit.settings import EVENT_LOOPS, load
 
 from aftercommit_tests.things.app import APP, Settings
 

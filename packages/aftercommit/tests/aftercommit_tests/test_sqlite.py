@@ -7,8 +7,7 @@ from unittest.mock import Mock
 
 import anyio
 import pytest
-from aftercommit.errors import InvalidValue
-from aftercommit.sql.database import Database
+from aftercommit import Database, InvalidValue
 from aftercommit.sql.exceptions import DatabaseUnavailable
 from aftercommit.sql.sqlite_backend import set_up
 from anyio import to_thread

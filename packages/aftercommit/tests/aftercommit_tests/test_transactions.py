@@ -10,10 +10,10 @@ from uuid import uuid4
 
 import anyio
 import pytest
+from aftercommit import Transaction
 from aftercommit.claims import Committed
 from aftercommit.errors import TransientError, WiringError
 from aftercommit.sql.exceptions import StatementRefused
-from aftercommit.sql.transaction import Transaction
 from anyio.abc import TaskStatus
 from anyio.lowlevel import checkpoint
 from sqlalchemy import event, insert, select, text

@@ -8,8 +8,9 @@ from uuid import uuid4
 
 import anyio
 import pytest
+from aftercommit import MessageOrigin
 from aftercommit.claims import Committed
-from aftercommit.envelopes import INTERNAL, MessageOrigin
+from aftercommit.envelopes import INTERNAL
 from aftercommit.errors import (
     ConcurrentUpdate,
     DeliverySuperseded,

@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import anyio
 import pytest
-from aftercommit.claims import Claim, Failure, IdempotencyKey
+from aftercommit import IdempotencyKey, Ordered
+from aftercommit.claims import Claim, Failure
 from aftercommit.errors import TransientError
-from aftercommit.handler_entries import Ordered
 from aftercommit.process.running_services import Shutdown
 from aftercommit.process.worker import Worker
 from aftercommit.sql.tables import deliveries

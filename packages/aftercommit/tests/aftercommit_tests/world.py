@@ -12,19 +12,26 @@ from itertools import cycle
 from typing import Any
 from uuid import UUID
 
-from aftercommit.bus import MessageBus
+from aftercommit import (
+    Application,
+    CompositeObserver,
+    Database,
+    Dependencies,
+    EnvelopeFactory,
+    MessageBus,
+    MessageOrigin,
+    Observer,
+    bind,
+    new_delivery_store,
+    open_unit_of_work,
+)
 from aftercommit.claims import Claim, Committed, WorkItem
 from aftercommit.delivery_policy import DeliveryPolicy
-from aftercommit.envelope_factory import EnvelopeFactory
-from aftercommit.envelopes import INTERNAL, EventId, MessageOrigin
+from aftercommit.envelopes import INTERNAL, EventId
 from aftercommit.extensions.operations import handler_pauses
-from aftercommit.handler_binding import Dependencies, bind
-from aftercommit.observers import CompositeObserver, Observer
-from aftercommit.process.application import Application
 from aftercommit.sql import tables
-from aftercommit.sql.database import Database
-from aftercommit.sql.delivery_store import SqlAlchemyDeliveryStore, new_delivery_store
-from aftercommit.sql.unit_of_work_scope import SqlAlchemyUnitOfWorkScope, open_unit_of_work
+from aftercommit.sql.delivery_store import SqlAlchemyDeliveryStore
+from aftercommit.sql.unit_of_work_scope import SqlAlchemyUnitOfWorkScope
 from anyio import Semaphore
 from sqlalchemy import (
     Column,

@@ -28,11 +28,13 @@ from aftercommit import (
     Later,
     Ordered,
     Outbox,
+    Refused,
     Repository,
     Transaction,
+    Unavailable,
     on,
 )
-from aftercommit.errors import ConcurrentUpdate, Refused, Unavailable
+from aftercommit.errors import ConcurrentUpdate
 from aftercommit.handler_entries import handler_of
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import registry

@@ -2,7 +2,7 @@
 
 import anyio
 import pytest
-from aftercommit.errors import Unavailable
+from aftercommit import Unavailable
 from aftercommit.extensions import circuit_breaker
 from aftercommit.extensions.circuit_breaker import CircuitBreaker
 from anyio import CancelScope, Event, create_task_group

@@ -12,7 +12,7 @@ from typing import Any
 import anyio
 import click
 import sqlalchemy as sa
-from aftercommit.process.application import Application
+from aftercommit import Application
 from aftercommit.process.running_services import Shutdown
 from aftercommit.process.worker import Worker
 from aftercommit.sql import tables

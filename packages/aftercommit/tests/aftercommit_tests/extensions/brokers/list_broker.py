@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any, cast
 
 import anyio
-from aftercommit.envelopes import MessageOrigin
+from aftercommit import MessageOrigin
 from aftercommit.extensions.bounded_dispatch import BoundedDispatch
 from aftercommit.extensions.brokers.base import Broker, ReceivedMessage, Report
 from aftercommit.extensions.brokers.channel_names import Channels, Inlet

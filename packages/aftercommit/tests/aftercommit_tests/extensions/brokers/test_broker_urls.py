@@ -5,7 +5,7 @@ from urllib.parse import urlsplit
 
 import pytest
 import trustme
-from aftercommit.errors import InvalidValue
+from aftercommit import InvalidValue
 from aftercommit.extensions.brokers.broker_factory import new_brokers, publishing
 from aftercommit.extensions.brokers.channel_names import Channels
 from aftercommit.extensions.brokers.exceptions import BrokerUnavailable

@@ -5,7 +5,7 @@ from dataclasses import replace
 from uuid import uuid4
 
 import pytest
-from aftercommit.envelopes import MessageOrigin
+from aftercommit import MessageOrigin
 from aftercommit.errors import InvalidPayload, WiringError
 from aftercommit.extensions.brokers.asyncapi import example_of, published_language
 from aftercommit.extensions.brokers.cloud_events import MAX_MESSAGE_BYTES, to_cloud_event

@@ -5,7 +5,7 @@ import random
 import anyio
 import anyio.lowlevel
 import pytest
-from aftercommit.envelopes import MessageOrigin
+from aftercommit import MessageOrigin
 from aftercommit.errors import ConcurrentUpdate, InvalidPayload, MessageAlreadyHandled
 from aftercommit.extensions.brokers.base import ReceivedMessage
 from aftercommit.extensions.brokers.broker_factory import new_brokers

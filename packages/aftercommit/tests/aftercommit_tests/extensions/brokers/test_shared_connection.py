@@ -7,7 +7,7 @@ from typing import NoReturn
 
 import anyio
 import pytest
-from aftercommit.envelopes import Envelope
+from aftercommit import Envelope
 from aftercommit.extensions.brokers.base import (
     Broker,
     BrokerConnection,

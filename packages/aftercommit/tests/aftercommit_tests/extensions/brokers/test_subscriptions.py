@@ -8,8 +8,7 @@ from typing import Any, cast
 import jsonschema
 import msgspec
 import pytest
-from aftercommit import testing
-from aftercommit.envelopes import MessageOrigin
+from aftercommit import MessageOrigin, testing
 from aftercommit.errors import InvalidPayload, MessageAlreadyHandled, WiringError
 from aftercommit.extensions.brokers import BrokersExtension
 from aftercommit.extensions.brokers.asyncapi import published_language

@@ -1,7 +1,7 @@
 """What Prometheus would store of what a process tells."""
 
+from aftercommit import Application
 from aftercommit.extensions.metrics.process_health import Probes
-from aftercommit.process.application import Application
 from aftercommit.process.running_services import Shutdown
 from anyio import to_thread
 from prometheus_client import CollectorRegistry

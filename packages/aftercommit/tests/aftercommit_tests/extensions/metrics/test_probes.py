@@ -11,12 +11,10 @@ from platform import python_version
 import anyio
 import pytest
 import sqlalchemy as sa
-from aftercommit import History
-from aftercommit.errors import InvalidValue
+from aftercommit import Application, History, InvalidValue
 from aftercommit.extensions.metrics import process_health
 from aftercommit.extensions.metrics.process_health import STALE_SECONDS, TEXT_SECONDS, Probes
 from aftercommit.extensions.metrics.settings import MetricsSettings
-from aftercommit.process.application import Application
 from aftercommit.process.running_services import Shutdown
 from aftercommit.sql import tables
 from aftercommit.sql.exceptions import DatabaseUnavailable

@@ -4,8 +4,7 @@ from functools import partial
 
 import pytest
 import sqlalchemy as sa
-from aftercommit.codec import Codec
-from aftercommit.envelopes import MessageOrigin
+from aftercommit import Codec, MessageOrigin
 from aftercommit.extensions.operations import causation_tree
 from aftercommit.extensions.operations.causation_tree import summary
 from aftercommit.extensions.operations.latest_commands import latest_commands

@@ -9,14 +9,13 @@ from uuid import uuid4
 import anyio
 import pytest
 import sqlalchemy as sa
+from aftercommit import Transaction, open_unit_of_work
 from aftercommit.extensions.operations import delivery_admin, handler_pauses
 from aftercommit.extensions.operations.decisions import LONGEST, Decision, latest_decisions
 from aftercommit.extensions.operations.delivery_admin import all_names
 from aftercommit.extensions.operations.exceptions import HandlerNotFound
 from aftercommit.extensions.operations.handler_pauses import Pause, paused_names
 from aftercommit.sql import tables
-from aftercommit.sql.transaction import Transaction
-from aftercommit.sql.unit_of_work_scope import open_unit_of_work
 
 from aftercommit_tests.asked import asked_of
 from aftercommit_tests.builders import (

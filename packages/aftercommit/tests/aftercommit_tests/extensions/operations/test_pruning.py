@@ -3,7 +3,7 @@
 import anyio
 import pytest
 import sqlalchemy as sa
-from aftercommit.envelopes import MessageOrigin
+from aftercommit import MessageOrigin
 from aftercommit.errors import MessageAlreadyHandled
 from aftercommit.extensions.operations import delivery_admin, handler_pauses
 from aftercommit.extensions.operations.batched_transactions import count_rows

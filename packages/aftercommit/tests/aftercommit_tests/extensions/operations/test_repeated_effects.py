@@ -7,9 +7,8 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import anyio
 import pytest
-from aftercommit import IdempotencyKey
+from aftercommit import IdempotencyKey, Unavailable
 from aftercommit.claims import Claim
-from aftercommit.errors import Unavailable
 from aftercommit.extensions.operations import delivery_admin
 
 from aftercommit_tests.builders import MARIA

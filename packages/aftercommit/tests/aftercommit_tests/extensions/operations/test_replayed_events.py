@@ -8,15 +8,13 @@ from typing import Any
 import anyio
 import pytest
 import sqlalchemy as sa
+from aftercommit import Database, InvalidValue, Unsubscribed
 from aftercommit.claims import Claim
-from aftercommit.errors import InvalidValue
 from aftercommit.extensions.operations import delivery_admin, handler_pauses
 from aftercommit.extensions.operations.cli_parts import is_wanted
 from aftercommit.extensions.operations.replay import Replay, replay_of
 from aftercommit.extensions.operations.retention import prune
-from aftercommit.handler_entries import Unsubscribed
 from aftercommit.sql import tables
-from aftercommit.sql.database import Database
 from aftercommit.sql.exceptions import DatabaseUnavailable
 
 from aftercommit_tests.builders import MARIA, NAMES, PLAIN, a_failure

@@ -4,7 +4,7 @@ import traceback
 from pathlib import Path
 
 import pytest
-from aftercommit.errors import InvalidValue
+from aftercommit import InvalidValue
 from aftercommit.extensions.operations.secret_files import env_from_file
 from aftercommit.extensions.operations.settings import OperationsSettings
 from aftercommit.settings import load

@@ -8,11 +8,9 @@ from uuid import uuid4
 import anyio
 import pytest
 import sqlalchemy as sa
-from aftercommit import Later
+from aftercommit import Codec, InvalidValue, Later
 from aftercommit.claims import Claim
-from aftercommit.codec import Codec
 from aftercommit.envelopes import EventId
-from aftercommit.errors import InvalidValue
 from aftercommit.extensions.operations import delivery_admin, handler_pauses, trace_queries
 from aftercommit.extensions.operations.causation_tree import Node, summary
 from aftercommit.extensions.operations.finding_subjects import nothing_but_ids

@@ -10,10 +10,10 @@ from typing import Any
 import anyio
 import pytest
 import sqlalchemy as sa
+from aftercommit import Application
 from aftercommit.extensions.operations import handler_pauses, worker_services
 from aftercommit.extensions.operations.settings import OperationsSettings
 from aftercommit.extensions.operations.worker_services import unclaimable_deliveries
-from aftercommit.process.application import Application
 from aftercommit.process.running_services import Shutdown
 from aftercommit.sql import tables
 

@@ -5,8 +5,9 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
+from aftercommit import MessageOrigin
 from aftercommit.claims import Claim
-from aftercommit.envelopes import MessageOrigin, current_traceparent
+from aftercommit.envelopes import current_traceparent
 from aftercommit.errors import MessageAlreadyHandled, slug_of
 from aftercommit.extensions.otel.spans import Spans
 from opentelemetry import trace

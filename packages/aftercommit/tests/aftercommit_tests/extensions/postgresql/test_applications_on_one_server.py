@@ -2,8 +2,8 @@
 
 import anyio
 import pytest
+from aftercommit import ensure_schema
 from aftercommit.sql.exceptions import DatabaseUnavailable
-from aftercommit.sql.schema import ensure_schema
 from sqlalchemy import make_url, text
 
 from aftercommit_tests.builders import on

@@ -2,11 +2,12 @@
 
 import anyio
 import pytest
+from aftercommit import ConnectionLost, new_delivery_store
 from aftercommit.extensions.postgresql import autocommit
 from aftercommit.extensions.postgresql.asyncpg_delivery_store import AsyncpgDeliveryStore
 from aftercommit.sql import tables
-from aftercommit.sql.delivery_store import SqlAlchemyDeliveryStore, new_delivery_store
-from aftercommit.sql.exceptions import ConnectionLost, DatabaseUnavailable
+from aftercommit.sql.delivery_store import SqlAlchemyDeliveryStore
+from aftercommit.sql.exceptions import DatabaseUnavailable
 from anyio.lowlevel import checkpoint
 from sqlalchemy import make_url
 

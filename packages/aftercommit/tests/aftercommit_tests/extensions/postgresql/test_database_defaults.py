@@ -4,8 +4,8 @@ import logging
 from collections.abc import AsyncIterator
 
 import pytest
+from aftercommit import ensure_schema
 from aftercommit.sql.exceptions import DatabaseUnavailable
-from aftercommit.sql.schema import ensure_schema
 from sqlalchemy import make_url, text
 
 from aftercommit_tests.builders import PLAIN, a_thing

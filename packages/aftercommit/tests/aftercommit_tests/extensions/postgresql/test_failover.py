@@ -6,10 +6,8 @@ from pathlib import Path
 
 import anyio
 import pytest
-from aftercommit import testing
+from aftercommit import Database, new_delivery_store, testing
 from aftercommit.extensions.postgresql import timeout_values
-from aftercommit.sql.database import Database
-from aftercommit.sql.delivery_store import new_delivery_store
 from aftercommit.sql.exceptions import DatabaseUnavailable
 from anyio.pytest_plugin import FreePortFactory
 from sqlalchemy import text

@@ -11,16 +11,13 @@ import anyio
 import psycopg
 import pytest
 import sqlalchemy as sa
+from aftercommit import Database, Transaction, Unavailable, new_delivery_store
 from aftercommit.envelopes import MessageContext
-from aftercommit.errors import Unavailable
 from aftercommit.process.running_services import Shutdown
 from aftercommit.process.worker import Worker
-from aftercommit.sql.database import Database
-from aftercommit.sql.delivery_store import new_delivery_store
 from aftercommit.sql.lane_unblocking import unblock_heads
 from aftercommit.sql.lanes import PARTS, lock_keys, lock_lanes
 from aftercommit.sql.tables import deliveries
-from aftercommit.sql.transaction import Transaction
 from anyio.lowlevel import checkpoint
 from sqlalchemy import text
 

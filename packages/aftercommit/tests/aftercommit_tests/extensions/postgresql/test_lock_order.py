@@ -13,6 +13,7 @@ from uuid import UUID
 import anyio
 import psycopg
 import pytest
+from aftercommit import Ordered
 from aftercommit.claims import Claim
 from aftercommit.errors import DeliverySuperseded
 from aftercommit.extensions.operations import delivery_admin, handler_pauses
@@ -23,7 +24,6 @@ from aftercommit.extensions.operations.erasing_events import (
 )
 from aftercommit.extensions.operations.exceptions import DeliveryNotFound
 from aftercommit.extensions.operations.replay import replay_of
-from aftercommit.handler_entries import Ordered
 from aftercommit.sql import tables
 from aftercommit.sql.exceptions import DeliveryLocked
 

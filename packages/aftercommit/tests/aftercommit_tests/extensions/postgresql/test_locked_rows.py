@@ -10,9 +10,9 @@ from dataclasses import replace
 import anyio
 import psycopg
 import pytest
+from aftercommit import Ordered
 from aftercommit.claims import Claim
 from aftercommit.errors import DeliverySuperseded
-from aftercommit.handler_entries import Ordered
 from aftercommit.process.running_services import Shutdown
 from aftercommit.process.worker import Worker
 from aftercommit.sql.delivery_store import SqlAlchemyDeliveryStore

@@ -5,9 +5,9 @@ from collections.abc import Awaitable, Callable
 
 import anyio
 import pytest
+from aftercommit import CommitOutcomeUnknown, ConnectionLost, Transaction
 from aftercommit.sql.database import backend_for
-from aftercommit.sql.exceptions import CommitOutcomeUnknown, ConnectionLost, DatabaseUnavailable
-from aftercommit.sql.transaction import Transaction
+from aftercommit.sql.exceptions import DatabaseUnavailable
 from anyio.lowlevel import checkpoint
 from sqlalchemy import make_url, text
 

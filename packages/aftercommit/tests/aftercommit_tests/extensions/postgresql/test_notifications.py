@@ -5,8 +5,8 @@ from functools import partial
 
 import anyio
 import pytest
+from aftercommit import Database
 from aftercommit.extensions.postgresql.notifications import PAUSE_SECONDS
-from aftercommit.sql.database import Database
 from anyio import to_thread
 from sqlalchemy import text
 

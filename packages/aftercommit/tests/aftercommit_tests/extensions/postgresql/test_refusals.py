@@ -1,7 +1,7 @@
 """What PostgreSQL does not accept, and what its URLs can say."""
 
 import pytest
-from aftercommit.errors import InvalidValue
+from aftercommit import InvalidValue
 from aftercommit.extensions.postgresql.backend import PermissionDenied
 from aftercommit.sql.database_url import parse_url
 from aftercommit.sql.exceptions import DatabaseUnavailable, StatementRefused

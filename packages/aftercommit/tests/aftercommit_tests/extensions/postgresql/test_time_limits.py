@@ -6,11 +6,11 @@ from functools import partial
 import anyio
 import psycopg
 import pytest
+from aftercommit import ConnectionLost, new_delivery_store
 from aftercommit.extensions.postgresql.backend import StatementTimeout
 from aftercommit.extensions.postgresql.connections import server_settings
 from aftercommit.extensions.postgresql.timeout_values import Timeouts
-from aftercommit.sql.delivery_store import new_delivery_store
-from aftercommit.sql.exceptions import ConnectionLost, DatabaseUnavailable
+from aftercommit.sql.exceptions import DatabaseUnavailable
 from sqlalchemy import text
 
 from aftercommit_tests.builders import POLICY, a_failure

@@ -6,14 +6,13 @@ from pathlib import Path
 
 import anyio
 import pytest
+from aftercommit import Database, History, Transaction, ensure_schema
 from aftercommit.alembic import upgrade_tables
 from aftercommit.extensions.postgresql.backend import UnsuitableDatabase
-from aftercommit.sql.database import Database
 from aftercommit.sql.exceptions import DatabaseUnavailable
-from aftercommit.sql.migrations.history import ENGINE, History
+from aftercommit.sql.migrations.history import ENGINE
 from aftercommit.sql.migrations.upgrade import upgrade_histories
-from aftercommit.sql.schema import ensure_schema, upgrade_schema
-from aftercommit.sql.transaction import Transaction
+from aftercommit.sql.schema import upgrade_schema
 from anyio.lowlevel import checkpoint
 from sqlalchemy import Column, Connection, MetaData, Table, Text, create_engine, make_url, text
 

@@ -5,8 +5,8 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import pytest
-from aftercommit import App, Application
-from aftercommit.errors import Unavailable, UnexpectedAnswer
+from aftercommit import App, Application, Unavailable
+from aftercommit.errors import UnexpectedAnswer
 from aftercommit.extensions.web.problems import status_of
 from aftercommit.sql.exceptions import DatabaseUnavailable
 

@@ -4,7 +4,7 @@ import socket
 import sys
 
 import pytest
-from aftercommit.errors import InvalidValue
+from aftercommit import InvalidValue
 from aftercommit.extensions.web.server import open_listener
 from aftercommit.extensions.web.settings import WebSettings
 from click.testing import CliRunner
