@@ -10,13 +10,21 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from aftercommit import Envelope, EnvelopeFactory, Handlers, MessageOrigin
-from aftercommit.claims import Claim, CommandWork, Failure, NewDelivery
-from aftercommit.delivery_policy import DeliveryPolicy
-from aftercommit.envelopes import INTERNAL, EventId, MessageContext
-from aftercommit.extensions.brokers import cloud_events
 from aftercommit.extensions.operations.decisions import Decision
-from aftercommit.handler_entries import Entry, Handler
 
+from aftercommit_tests.inside.brokers import cloud_events
+from aftercommit_tests.inside.claims import (
+    INTERNAL,
+    Claim,
+    CommandWork,
+    DeliveryPolicy,
+    Entry,
+    EventId,
+    Failure,
+    Handler,
+    MessageContext,
+    NewDelivery,
+)
 from aftercommit_tests.things.app import Settings
 from aftercommit_tests.things.domain import (
     Club,

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import click
 from aftercommit import History
-from aftercommit.sql.migrations.history import ENGINE
 
+from aftercommit_tests.inside.stored import ENGINE
 from aftercommit_tests.things.storage import HISTORY
 
 FOLDER = Path(__file__).parent / "later_migrations"

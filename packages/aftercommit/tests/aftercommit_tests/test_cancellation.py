@@ -9,7 +9,6 @@ from functools import partial
 import anyio
 import pytest
 from aftercommit import Observer
-from aftercommit.claims import Claim
 from aftercommit.errors import NotCompleted
 from anyio.abc import TaskStatus
 from anyio.lowlevel import checkpoint
@@ -17,6 +16,7 @@ from sqlalchemy import text
 
 from aftercommit_tests.builders import POLICY, a_command
 from aftercommit_tests.conftest import NewWorld
+from aftercommit_tests.inside.claims import Claim
 from aftercommit_tests.misbehaving import LIMIT_SECONDS, on_made
 from aftercommit_tests.things.domain import Event
 from aftercommit_tests.world import StoredDelivery, World

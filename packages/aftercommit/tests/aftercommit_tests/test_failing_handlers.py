@@ -7,11 +7,11 @@ import anyio
 import pytest
 from aftercommit import InvalidValue
 from aftercommit.errors import Defect, HandlerInterrupted
-from aftercommit.handler_entries import Handler
 from sqlalchemy import text
 
 from aftercommit_tests.builders import POLICY, a_command
 from aftercommit_tests.conftest import NewWorld
+from aftercommit_tests.inside.claims import Handler
 from aftercommit_tests.misbehaving import on_made, raising, works
 from aftercommit_tests.things.domain import Event, ThingMade
 from aftercommit_tests.things.storage import UnitOfWork

@@ -11,11 +11,11 @@ from traceback import walk_stack
 import anyio
 import pytest
 from aftercommit import Envelope, IdempotencyKey, Ordered
-from aftercommit.claims import Claim
 from aftercommit.errors import DeliverySuperseded
 
 from aftercommit_tests.asked import counting
 from aftercommit_tests.builders import PLAIN, POLICY, a_command, a_failure, a_thing
+from aftercommit_tests.inside.claims import Claim
 from aftercommit_tests.misbehaving import LIMIT_SECONDS
 from aftercommit_tests.things.bell import Bell
 from aftercommit_tests.things.domain import RenameThing, ThingId, ThingMade, ThingRenamed

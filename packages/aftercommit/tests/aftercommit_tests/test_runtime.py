@@ -6,8 +6,9 @@ import signal
 import anyio
 import pytest
 from aftercommit.process.running_services import run
-from aftercommit.settings import EVENT_LOOPS
-from aftercommit.sql.exceptions import DatabaseUnavailable
+
+from aftercommit_tests.inside.errors import DatabaseUnavailable
+from aftercommit_tests.inside.settings import EVENT_LOOPS
 
 
 @pytest.mark.parametrize("backend", EVENT_LOOPS)

@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 import pytest
 from aftercommit import EngineSettings, InvalidValue
 from aftercommit.errors import WiringError
-from aftercommit.settings import EVENT_LOOPS, load
 
+from aftercommit_tests.inside.settings import EVENT_LOOPS, load
 from aftercommit_tests.things.app import APP, Settings
 
 LOG_FORMAT = APP.parts.log_formats[-1]  # as EVENT_LOOPS[-1]: of an extension, as a rule

@@ -8,12 +8,12 @@ from unittest.mock import Mock
 import anyio
 import pytest
 from aftercommit import Database, InvalidValue
-from aftercommit.sql.exceptions import DatabaseUnavailable
 from aftercommit.sql.sqlite_backend import set_up
 from anyio import to_thread
 from sqlalchemy import text
 
 from aftercommit_tests.conftest import NewWorld
+from aftercommit_tests.inside.errors import DatabaseUnavailable
 from aftercommit_tests.things.app import open_things_database as open_database
 
 pytestmark = [pytest.mark.anyio, pytest.mark.everywhere]

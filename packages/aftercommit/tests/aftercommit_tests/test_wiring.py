@@ -28,13 +28,11 @@ from aftercommit import (
     on,
     open_application,
 )
-from aftercommit.envelopes import Subscription
 from aftercommit.errors import WiringError
-from aftercommit.handler_binding import PER_ATTEMPT, BoundHandler
-from aftercommit.handler_entries import Entry, Handler
 
 from aftercommit_tests.builders import PLAIN, a_claim, a_command, an_envelope, table
 from aftercommit_tests.conftest import NewWorld
+from aftercommit_tests.inside.claims import PER_ATTEMPT, BoundHandler, Entry, Handler, Subscription
 from aftercommit_tests.misbehaving import on_made
 from aftercommit_tests.things.app import APP, Settings
 from aftercommit_tests.things.bell import RecordingBell

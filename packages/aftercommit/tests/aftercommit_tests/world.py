@@ -25,13 +25,6 @@ from aftercommit import (
     new_delivery_store,
     open_unit_of_work,
 )
-from aftercommit.claims import Claim, Committed, WorkItem
-from aftercommit.delivery_policy import DeliveryPolicy
-from aftercommit.envelopes import INTERNAL, EventId
-from aftercommit.extensions.operations import handler_pauses
-from aftercommit.sql import tables
-from aftercommit.sql.delivery_store import SqlAlchemyDeliveryStore
-from aftercommit.sql.unit_of_work_scope import SqlAlchemyUnitOfWorkScope
 from anyio import Semaphore
 from sqlalchemy import (
     Column,
@@ -60,6 +53,18 @@ from aftercommit_tests.builders import (
     an_envelope_factory,
     table,
 )
+from aftercommit_tests.inside.claims import (
+    INTERNAL,
+    Claim,
+    Committed,
+    DeliveryPolicy,
+    EventId,
+    SqlAlchemyDeliveryStore,
+    SqlAlchemyUnitOfWorkScope,
+    WorkItem,
+)
+from aftercommit_tests.inside.operations import handler_pauses
+from aftercommit_tests.inside.stored import tables
 from aftercommit_tests.things import storage
 from aftercommit_tests.things.app import open_things_database
 from aftercommit_tests.things.bell import RecordingBell

@@ -35,7 +35,7 @@ from aftercommit import (
     on,
 )
 from aftercommit.errors import ConcurrentUpdate
-from aftercommit.handler_entries import handler_of
+from aftercommit_tests.inside.claims import handler_of
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import registry
 

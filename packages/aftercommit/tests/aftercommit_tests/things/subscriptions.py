@@ -3,8 +3,7 @@
 from dataclasses import dataclass
 from uuid import UUID
 
-from aftercommit.extensions.brokers.subscriptions import Inbound, Subscription
-
+from aftercommit_tests.inside.brokers import Inbound, Subscription
 from aftercommit_tests.things.domain import MakeThing, ThingId
 
 

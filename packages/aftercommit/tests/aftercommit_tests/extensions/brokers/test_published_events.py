@@ -7,10 +7,6 @@ from typing import Any
 
 import pytest
 from aftercommit import PUBLISH, Application, Ordered, testing
-from aftercommit.claims import Report
-from aftercommit.extensions.brokers.connect_at_start import connect_publishers
-from aftercommit.extensions.brokers.exceptions import BrokerUnavailable, ConfirmTimeoutError
-from aftercommit.extensions.brokers.settings import BrokerSettings
 from aftercommit.process.running_services import Shutdown
 from anyio import create_task_group, fail_after, sleep, to_thread
 from cloudevents.core.base import BaseCloudEvent
@@ -18,6 +14,10 @@ from cloudevents.core.bindings.kafka import KafkaMessage, from_kafka_event
 
 from aftercommit_tests.builders import PLAIN, Keys, a_command, table
 from aftercommit_tests.extensions.brokers.outside import Outside, RabbitOutside, Seen
+from aftercommit_tests.inside.brokers import connect_publishers
+from aftercommit_tests.inside.claims import Report
+from aftercommit_tests.inside.errors import BrokerUnavailable, ConfirmTimeoutError
+from aftercommit_tests.inside.settings import BrokerSettings
 from aftercommit_tests.processes import LIMIT_SECONDS, wait_until
 from aftercommit_tests.proxy import Proxy
 from aftercommit_tests.things.app import Settings, bootstrap

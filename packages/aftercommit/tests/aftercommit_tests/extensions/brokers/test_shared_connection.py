@@ -8,21 +8,22 @@ from typing import NoReturn
 import anyio
 import pytest
 from aftercommit import Envelope
-from aftercommit.extensions.brokers.base import (
+from anyio import CancelScope, Event, create_task_group
+from anyio.lowlevel import checkpoint
+
+from aftercommit_tests.inside.brokers import (
     Broker,
     BrokerConnection,
+    Inlet,
     ReceivedMessage,
     Report,
     SharedConnection,
 )
-from aftercommit.extensions.brokers.channel_names import Inlet
-from aftercommit.extensions.brokers.exceptions import (
+from aftercommit_tests.inside.errors import (
     BrokerUnavailable,
     ConfirmTimeoutError,
     MessageRefusedError,
 )
-from anyio import CancelScope, Event, create_task_group
-from anyio.lowlevel import checkpoint
 
 pytestmark = pytest.mark.anyio
 

@@ -14,15 +14,15 @@ import sqlalchemy as sa
 from aftercommit import Application, History, InvalidValue
 from aftercommit.extensions.metrics import process_health
 from aftercommit.extensions.metrics.process_health import STALE_SECONDS, TEXT_SECONDS, Probes
-from aftercommit.extensions.metrics.settings import MetricsSettings
 from aftercommit.process.running_services import Shutdown
-from aftercommit.sql import tables
-from aftercommit.sql.exceptions import DatabaseUnavailable
 from anyio import to_thread
 from sqlalchemy import Executable
 
 from aftercommit_tests.builders import a_command
 from aftercommit_tests.extensions.metrics.samples import MAX_LAG_SECONDS, metrics_of, samples
+from aftercommit_tests.inside.errors import DatabaseUnavailable
+from aftercommit_tests.inside.settings import MetricsSettings
+from aftercommit_tests.inside.stored import tables
 from aftercommit_tests.later_schema import LATER
 from aftercommit_tests.things.app import Settings, bootstrap
 

@@ -4,9 +4,9 @@ from collections.abc import AsyncIterator, Mapping
 from datetime import datetime
 
 import pytest
-from aftercommit.claims import Claim
-from aftercommit.extensions.operations.delivery_admin import Delivery, Which, listed_deliveries
 
+from aftercommit_tests.inside.claims import Claim
+from aftercommit_tests.inside.operations import Delivery, Which, listed_deliveries
 from aftercommit_tests.world import START, World, open_world
 
 Claims = dict[str, Claim]

@@ -5,9 +5,6 @@ import pytest
 from aftercommit import ConnectionLost, new_delivery_store
 from aftercommit.extensions.postgresql import autocommit
 from aftercommit.extensions.postgresql.asyncpg_delivery_store import AsyncpgDeliveryStore
-from aftercommit.sql import tables
-from aftercommit.sql.delivery_store import SqlAlchemyDeliveryStore
-from aftercommit.sql.exceptions import DatabaseUnavailable
 from anyio.lowlevel import checkpoint
 from sqlalchemy import make_url
 
@@ -19,6 +16,9 @@ from aftercommit_tests.extensions.postgresql.server import (
     end_connections,
     value,
 )
+from aftercommit_tests.inside.claims import SqlAlchemyDeliveryStore
+from aftercommit_tests.inside.errors import DatabaseUnavailable
+from aftercommit_tests.inside.stored import tables
 from aftercommit_tests.proxy import Proxy
 from aftercommit_tests.test_unreadable_events_contract import OF_SOME, assert_parked_alone
 from aftercommit_tests.things.app import open_things_database as open_database

@@ -2,12 +2,11 @@
 
 import pytest
 from aftercommit import InvalidValue
-from aftercommit.extensions.postgresql.backend import PermissionDenied
-from aftercommit.sql.database_url import parse_url
-from aftercommit.sql.exceptions import DatabaseUnavailable, StatementRefused
 from sqlalchemy import text
 
 from aftercommit_tests.extensions.postgresql.server import value
+from aftercommit_tests.inside.errors import DatabaseUnavailable, PermissionDenied, StatementRefused
+from aftercommit_tests.inside.stored import parse_url
 from aftercommit_tests.proxy import Proxy
 from aftercommit_tests.things.app import open_things_database as open_database
 

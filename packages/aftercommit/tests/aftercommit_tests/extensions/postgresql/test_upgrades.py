@@ -8,11 +8,6 @@ import anyio
 import pytest
 from aftercommit import Database, History, Transaction, ensure_schema
 from aftercommit.alembic import upgrade_tables
-from aftercommit.extensions.postgresql.backend import UnsuitableDatabase
-from aftercommit.sql.exceptions import DatabaseUnavailable
-from aftercommit.sql.migrations.history import ENGINE
-from aftercommit.sql.migrations.upgrade import upgrade_histories
-from aftercommit.sql.schema import upgrade_schema
 from anyio.lowlevel import checkpoint
 from sqlalchemy import Column, Connection, MetaData, Table, Text, create_engine, make_url, text
 
@@ -20,6 +15,8 @@ from aftercommit_tests.extensions.postgresql.server import (
     ENOUGH_SECONDS,
     change_from_outside,
 )
+from aftercommit_tests.inside.errors import DatabaseUnavailable, UnsuitableDatabase
+from aftercommit_tests.inside.stored import ENGINE, upgrade_histories, upgrade_schema
 from aftercommit_tests.later_schema import LATER
 from aftercommit_tests.things.app import open_things_database as open_database
 
