@@ -5,9 +5,9 @@ import signal
 
 import anyio
 import pytest
-from aftercommit.process.running_services import run
 
 from aftercommit_tests.inside.errors import DatabaseUnavailable
+from aftercommit_tests.inside.process import run
 from aftercommit_tests.inside.settings import EVENT_LOOPS
 
 

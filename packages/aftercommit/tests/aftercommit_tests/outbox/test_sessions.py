@@ -12,7 +12,6 @@ import pytest
 import sqlalchemy as sa
 from aftercommit import Later, Ordered, Outbox, on
 from aftercommit.errors import CausationTooDeep, HandlerInterrupted, WiringError
-from aftercommit.process import worker
 from anyio import to_thread
 from sqlalchemy import make_url
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
@@ -25,6 +24,7 @@ from aftercommit_tests.inside.operations import (
     listed_deliveries,
     message_query,
 )
+from aftercommit_tests.inside.process import worker
 from aftercommit_tests.inside.stored import tables
 from aftercommit_tests.misbehaving import LIMIT_SECONDS
 from aftercommit_tests.outbox.orders import (

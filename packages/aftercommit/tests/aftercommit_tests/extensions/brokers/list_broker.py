@@ -11,7 +11,6 @@ from typing import Any, cast
 
 import anyio
 from aftercommit import MessageOrigin
-from aftercommit.extensions.bounded_dispatch import BoundedDispatch
 from aftercommit.process.running_services import Shutdown
 from anyio import create_memory_object_stream
 
@@ -28,6 +27,7 @@ from aftercommit_tests.inside.brokers import (
 )
 from aftercommit_tests.inside.errors import BrokerUnavailable
 from aftercommit_tests.inside.stored import inbox
+from aftercommit_tests.inside.web import BoundedDispatch
 from aftercommit_tests.things.domain import MakeThing
 from aftercommit_tests.things.handlers import HANDLERS, make_thing
 from aftercommit_tests.things.storage import UnitOfWork

@@ -17,6 +17,7 @@ from aftercommit_tests.extensions.brokers.outside import Outside, RabbitOutside,
 from aftercommit_tests.inside.brokers import connect_publishers
 from aftercommit_tests.inside.claims import Report
 from aftercommit_tests.inside.errors import BrokerUnavailable, ConfirmTimeoutError
+from aftercommit_tests.inside.process import circuit_breaker
 from aftercommit_tests.inside.settings import BrokerSettings
 from aftercommit_tests.processes import LIMIT_SECONDS, wait_until
 from aftercommit_tests.proxy import Proxy
@@ -177,7 +178,7 @@ async def test_a_broker_that_does_not_answer_is_given_up_in_seconds(
     sqlite_url: str, proxied: tuple[str, Proxy, Outside], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Before its handler's time is over. And while it is known to be silent, nobody asks it."""
-    monkeypatch.setattr("aftercommit.extensions.circuit_breaker.PAUSE_SECONDS", 1000)
+    monkeypatch.setattr(circuit_breaker, "PAUSE_SECONDS", 1000)
     url, proxy, _ = proxied
     async with opened(sqlite_url, url) as application:
         await application.bus.handle(a_command())

@@ -24,6 +24,7 @@ from aftercommit_tests.inside.errors import (
     ConfirmTimeoutError,
     MessageRefusedError,
 )
+from aftercommit_tests.inside.process import circuit_breaker
 
 pytestmark = pytest.mark.anyio
 
@@ -125,7 +126,7 @@ async def test_after_a_failure_others_begin_on_a_new_connection(
     closed: list[int],
 ) -> None:
     """The old one may be broken; it is closed with all that is in flight on it."""
-    monkeypatch.setattr("aftercommit.extensions.circuit_breaker.PAUSE_SECONDS", 0)
+    monkeypatch.setattr(circuit_breaker, "PAUSE_SECONDS", 0)
     with pytest.raises(told):
         await publisher.send(failing(error))
 

@@ -3,8 +3,6 @@
 import anyio
 import pytest
 from aftercommit import ConnectionLost, new_delivery_store
-from aftercommit.extensions.postgresql import autocommit
-from aftercommit.extensions.postgresql.asyncpg_delivery_store import AsyncpgDeliveryStore
 from anyio.lowlevel import checkpoint
 from sqlalchemy import make_url
 
@@ -18,6 +16,7 @@ from aftercommit_tests.extensions.postgresql.server import (
 )
 from aftercommit_tests.inside.claims import SqlAlchemyDeliveryStore
 from aftercommit_tests.inside.errors import DatabaseUnavailable
+from aftercommit_tests.inside.postgresql import AsyncpgDeliveryStore, autocommit
 from aftercommit_tests.inside.stored import tables
 from aftercommit_tests.proxy import Proxy
 from aftercommit_tests.test_unreadable_events_contract import OF_SOME, assert_parked_alone

@@ -7,7 +7,6 @@ from pathlib import Path
 import anyio
 import pytest
 from aftercommit import Database, new_delivery_store, testing
-from aftercommit.extensions.postgresql import timeout_values
 from anyio.pytest_plugin import FreePortFactory
 from sqlalchemy import text
 
@@ -21,6 +20,7 @@ from aftercommit_tests.extensions.postgresql.server import (
 )
 from aftercommit_tests.extensions.postgresql.standby import Server, primary_and_standby
 from aftercommit_tests.inside.errors import DatabaseUnavailable
+from aftercommit_tests.inside.postgresql import timeout_values
 from aftercommit_tests.processes import wait_until
 from aftercommit_tests.things.app import APP
 from aftercommit_tests.things.app import open_things_database as open_database

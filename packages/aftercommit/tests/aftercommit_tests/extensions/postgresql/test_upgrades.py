@@ -16,7 +16,7 @@ from aftercommit_tests.extensions.postgresql.server import (
     change_from_outside,
 )
 from aftercommit_tests.inside.errors import DatabaseUnavailable, UnsuitableDatabase
-from aftercommit_tests.inside.stored import ENGINE, upgrade_histories, upgrade_schema
+from aftercommit_tests.inside.stored import ENGINE, upgrade, upgrade_histories, upgrade_schema
 from aftercommit_tests.later_schema import LATER
 from aftercommit_tests.things.app import open_things_database as open_database
 
@@ -142,7 +142,7 @@ async def test_an_upgrade_gives_up_if_a_table_stays_locked(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Others wait behind it each time it tries; and its user is told what to look for."""
-    monkeypatch.setattr("aftercommit.sql.migrations.upgrade.WAITS", [0.05, 0.1])
+    monkeypatch.setattr(upgrade, "WAITS", [0.05, 0.1])
     async with open_database(url) as database:
         database.histories = LATER
         async with database.write_transaction() as holder:

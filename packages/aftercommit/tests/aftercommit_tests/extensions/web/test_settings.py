@@ -5,10 +5,10 @@ import sys
 
 import pytest
 from aftercommit import InvalidValue
-from aftercommit.extensions.web.server import open_listener
 from aftercommit.extensions.web.settings import WebSettings
 from click.testing import CliRunner
 
+from aftercommit_tests.inside.web import open_listener
 from aftercommit_tests.things.app import APP, cli
 
 
