@@ -82,9 +82,9 @@ def _ours(module: str) -> bool:
 def _modules_in_strings(tree: ast.Module) -> Iterator[str]:
     """Yield the names of modules in strings, such as those whose functions a test would replace."""
     for node in ast.walk(tree):
-        if isinstance(node, ast.Constant) and isinstance(node.value, str):
-            if A_MODULE.fullmatch(node.value) and _is_a_module(node.value):
-                yield node.value
+        text = node.value if isinstance(node, ast.Constant) else None
+        if isinstance(text, str) and A_MODULE.fullmatch(text) and _is_a_module(text):
+            yield text
 
 
 def _is_a_module(name: str) -> bool:
