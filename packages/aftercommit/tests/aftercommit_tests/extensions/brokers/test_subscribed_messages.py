@@ -34,8 +34,8 @@ from aftercommit_tests.inside.brokers import (
 )
 from aftercommit_tests.inside.brokers import rabbitmq as broker_of_rabbitmq
 from aftercommit_tests.inside.errors import DatabaseUnavailable
+from aftercommit_tests.things.broker_messages import SUBSCRIPTIONS, Item
 from aftercommit_tests.things.domain import MakeThing, ThingId
-from aftercommit_tests.things.subscriptions import SUBSCRIPTIONS, Item
 from aftercommit_tests.world import World
 
 pytestmark = pytest.mark.anyio
