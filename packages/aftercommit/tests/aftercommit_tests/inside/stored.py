@@ -1,13 +1,18 @@
 """What is stored: the tables of docs/tables.md, their history, and their states."""
 
 from aftercommit.sql import inbox as inbox
+from aftercommit.sql import known_pauses as known_pauses
 from aftercommit.sql import tables as tables
 from aftercommit.sql import unit_of_work_scope as unit_of_work_scope
+from aftercommit.sql import writer_queue as writer_queue
 from aftercommit.sql.claim_ends import BATCH_SIZE as BATCH_SIZE
 from aftercommit.sql.claim_ends import LEASE_EXPIRED as LEASE_EXPIRED
+from aftercommit.sql.claim_ends import Batches as Batches
+from aftercommit.sql.claim_ends import ClaimKey as ClaimKey
 from aftercommit.sql.database import backend_for as backend_for
 from aftercommit.sql.database_url import parse_url as parse_url
 from aftercommit.sql.database_url import shown as shown
+from aftercommit.sql.delivery_states import done as done
 from aftercommit.sql.delivery_states import is_scheduled as is_scheduled
 from aftercommit.sql.inbox import record_command as record_command
 from aftercommit.sql.lane_unblocking import mend_lanes as mend_lanes
