@@ -15,6 +15,7 @@ from aftercommit.extensions.postgresql.backend import UnsuitableDatabase as Unsu
 from aftercommit.extensions.smtp.exceptions import EmailRefused as EmailRefused
 from aftercommit.extensions.smtp.exceptions import MailServerUnavailable as MailServerUnavailable
 from aftercommit.sql.exceptions import DatabaseUnavailable as DatabaseUnavailable
+from aftercommit.sql.exceptions import DeliveriesOutstanding as DeliveriesOutstanding
 from aftercommit.sql.exceptions import DeliveryLocked as DeliveryLocked
 from aftercommit.sql.exceptions import PartWithoutAggregate as PartWithoutAggregate
 from aftercommit.sql.exceptions import SchemaOfAnother as SchemaOfAnother

@@ -4,5 +4,5 @@ from aftercommit.extensions.brokers.settings import BrokerSettings as BrokerSett
 from aftercommit.extensions.metrics.settings import MetricsSettings as MetricsSettings
 from aftercommit.extensions.operations.settings import OperationsSettings as OperationsSettings
 from aftercommit.extensions.smtp.settings import SmtpSettings as SmtpSettings
-from aftercommit.settings import EVENT_LOOPS as EVENT_LOOPS
+from aftercommit.settings import EventLoop as EventLoop
 from aftercommit.settings import load as load
