@@ -4,10 +4,9 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from aftercommit.sql.database import Database
+from aftercommit import Database, Transaction, ensure_schema
 from aftercommit.sql.migrations.history import ENGINE
-from aftercommit.sql.schema import ensure_schema, upgrade_schema
-from aftercommit.sql.transaction import Transaction
+from aftercommit.sql.schema import upgrade_schema
 from alembic.autogenerate import compare_metadata
 from sqlalchemy import Connection, text
 
@@ -19,7 +18,7 @@ from allocation.entrypoints.app import APP
 from tests.builders import a_user
 from tools.migration import comparing
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.on("asyncio-postgres", "trio-sqlite")]
 
 USER = "'7d3c1a526c0e4a558a1b0c9a3f8d2e11', 'Иван', 'a@b.c', 'a@b.c', 1"
 

@@ -4,8 +4,8 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from aftercommit import Later
 from aftercommit.errors import HandlerPaused
-from aftercommit.handler_entries import Later
 from anyio import current_time
 
 from aftercommit_tests.builders import NAMES, a_failure, an_envelope_factory
@@ -13,7 +13,7 @@ from aftercommit_tests.things.domain import ThingMade
 from aftercommit_tests.things.handlers import announce, look_at, write_down
 from aftercommit_tests.world import World
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.everywhere]
 
 
 @pytest.fixture

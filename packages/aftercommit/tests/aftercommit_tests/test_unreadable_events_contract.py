@@ -3,14 +3,14 @@
 from typing import Any
 
 import pytest
-from aftercommit.sql import tables
 from sqlalchemy import literal_column, update
 
 from aftercommit_tests.builders import NAMES
+from aftercommit_tests.inside.stored import tables
 from aftercommit_tests.things.handlers import CODEC
 from aftercommit_tests.world import World
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.everywhere]
 
 OF_THIS = "InvalidPayload: invalid payload of thing_made"
 OF_SOME = "InvalidPayload: invalid payload of an event"

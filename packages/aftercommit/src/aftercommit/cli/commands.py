@@ -5,7 +5,7 @@ import click
 from aftercommit.cli.command_context import Cli
 from aftercommit.process.running_services import run
 from aftercommit.process.worker import WORKER_SETTINGS, worker_service
-from aftercommit.sql.schema import check_schema, upgrade_schema
+from aftercommit.sql.schema import check_schema, upgrade_schema, upgrade_script
 
 
 @click.command()
@@ -37,15 +37,18 @@ def db() -> None:
 
 
 @db.command()
+@click.option("--sql", is_flag=True, help="Print the statements for that, and execute none.")
 @click.pass_obj
-def upgrade(cli: Cli) -> None:
+def upgrade(cli: Cli, sql: bool) -> None:
     """Bring the database schema up to date."""
     settings = cli.load_settings()
 
-    async def work() -> list[str]:
+    async def work() -> str:
         async with cli.app.open_database(settings) as database:
+            if sql:
+                return await upgrade_script(database)
             await upgrade_schema(database)
-            return await check_schema(database)
+            revisions = " and ".join(await check_schema(database))
+            return f"the database schema is up to date (revision {revisions})"
 
-    revisions = run(work, event_loop=settings.event_loop)
-    click.echo(f"the database schema is up to date (revision {' and '.join(revisions)})")
+    click.echo(run(work, event_loop=settings.event_loop))

@@ -12,15 +12,15 @@ from typing import Any
 import anyio
 import pytest
 from aftercommit.errors import WiringError
-from aftercommit.sql import tables
 from anyio.lowlevel import checkpoint
 from sqlalchemy import text, update
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
+from aftercommit_tests.inside.stored import tables
 from aftercommit_tests.outbox.orders import Order, OrderPlaced, Shop, open_shop, reserve, until
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.everywhere]
 
 QUICK: dict[str, Any] = {"retry_initial_seconds": 0.01, "retry_max_seconds": 0.01}
 LEFT_BEHIND = 100  # what a task adds that a handler has left behind

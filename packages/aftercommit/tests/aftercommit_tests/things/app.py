@@ -17,6 +17,7 @@ from aftercommit import (
     EngineSettings,
     Handlers,
     Observer,
+    Sources,
     command_line,
     open_application,
 )
@@ -38,6 +39,8 @@ from aftercommit_tests.things.domain import (
 from aftercommit_tests.things.handlers import CODEC, HANDLERS
 from aftercommit_tests.things.storage import HISTORY, UnitOfWork, find_thing, start_mappers
 
+SYSTEM = Sources()
+
 
 def find_subjects(name: str) -> SubjectQuery:
     """Return the query for the thing that has this name.
@@ -51,10 +54,7 @@ def find_subjects(name: str) -> SubjectQuery:
 
 EXTENSIONS = (
     PostgreSQLExtension(),
-    BrokersExtension(
-        "aftercommit_tests.things.messages",
-        subscriptions="aftercommit_tests.things.subscriptions:SUBSCRIPTIONS",
-    ),
+    BrokersExtension("aftercommit_tests.things.broker_messages"),
     OperationsExtension(find_subjects),
     MetricsExtension(),
     OtelExtension(),
@@ -85,6 +85,7 @@ def bootstrap(
     handlers: Handlers[Any, Any] = HANDLERS,
     bell: Bell | None = None,
     observers: Sequence[Observer] = (),
+    sources: Sources = SYSTEM,
 ) -> AbstractAsyncContextManager[Application]:
     """Open everything the settings ask for, and close it at the end."""
     start_mappers()
@@ -95,6 +96,7 @@ def bootstrap(
         handlers=handlers,
         effect_ports={"bell": bell or FileBell(Path(settings.bell_file))},
         observers=observers,
+        sources=sources,
     )
 
 
@@ -105,11 +107,7 @@ def bootstrap(
 def make_thing(cli: CommandLine[Settings], name: str, thing_id: UUID | None) -> None:
     """Make a thing called NAME."""
     made = MakeThing(thing_id=ThingId(thing_id or uuid4()), name=name)
-    try:
-        cli.handle(made)
-    except KeyboardInterrupt as error:
-        error.add_note(f"repeat it with --thing-id {made.thing_id}")
-        raise
+    cli.handle(made, repeat_with=f"--thing-id {made.thing_id}")
     click.echo(f"made {name}: {made.thing_id}")
 
 

@@ -1,27 +1,26 @@
 """What other services publish becomes a command: how a message is read, and what it is known by."""
 
 import json
+import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any, cast
 
 import jsonschema
 import msgspec
 import pytest
-from aftercommit import testing
-from aftercommit.envelopes import MessageOrigin
+from aftercommit import MessageOrigin, testing
 from aftercommit.errors import InvalidPayload, MessageAlreadyHandled, WiringError
 from aftercommit.extensions.brokers import BrokersExtension
 from aftercommit.extensions.brokers.asyncapi import published_language
-from aftercommit.extensions.brokers.base import ReceivedMessage
-from aftercommit.extensions.brokers.exceptions import MessageTooLarge
-from aftercommit.extensions.brokers.subscriptions import Inbound, Subscription
 
 from aftercommit_tests.conftest import NewWorld
+from aftercommit_tests.inside.brokers import Inbound, ReceivedMessage, Subscription
+from aftercommit_tests.inside.errors import MessageTooLarge
 from aftercommit_tests.things.app import APP
+from aftercommit_tests.things.broker_messages import LAMP, SUBSCRIPTIONS, Item, item_listed
 from aftercommit_tests.things.domain import MakeThing, ThingId
-from aftercommit_tests.things.messages import LAMP
-from aftercommit_tests.things.subscriptions import SUBSCRIPTIONS, Item, item_listed
 
 pytestmark = pytest.mark.anyio
 
@@ -189,13 +188,12 @@ def test_what_cannot_work_is_refused_at_start(made: Any, problem: str) -> None:
         made()
 
 
-ROWS: list[Subscription] = []
-
-
 def extension_of(*rows: Subscription) -> BrokersExtension:
     """Return an extension with these subscriptions."""
-    ROWS[:] = rows
-    return BrokersExtension(subscriptions=f"{__name__}:ROWS")
+    module: Any = ModuleType("messages_of_a_test")
+    module.SUBSCRIPTIONS = rows
+    sys.modules[module.__name__] = module
+    return BrokersExtension(module.__name__)
 
 
 def origin_of(subscription: Subscription, message: ReceivedMessage) -> Any:

@@ -4,15 +4,11 @@ from functools import partial
 
 import pytest
 import sqlalchemy as sa
-from aftercommit.codec import Codec
-from aftercommit.envelopes import MessageOrigin
-from aftercommit.extensions.operations import causation_tree
-from aftercommit.extensions.operations.causation_tree import summary
-from aftercommit.extensions.operations.latest_commands import latest_commands
-from aftercommit.sql import tables
+from aftercommit import Codec, MessageOrigin
 
-from aftercommit_tests.asked import Asked, asked_of
+from aftercommit_tests.asked import asked_of
 from aftercommit_tests.builders import a_command, a_failure
+from aftercommit_tests.driver_calls import Call
 from aftercommit_tests.extensions.operations.conftest import complete
 from aftercommit_tests.extensions.operations.test_traces import (
     CAUSING,
@@ -20,6 +16,8 @@ from aftercommit_tests.extensions.operations.test_traces import (
     cause_an_event,
     trace_of,
 )
+from aftercommit_tests.inside.operations import causation_tree, latest_commands, summary
+from aftercommit_tests.inside.stored import tables
 from aftercommit_tests.world import World
 
 pytestmark = pytest.mark.anyio
@@ -76,7 +74,7 @@ async def test_the_history_reads_what_its_commands_have_caused_however_long_thei
     assert (newest.about, newest.pending) == ("thing 4", 5)
 
 
-def plan_of(connection: sa.Connection, asked: Asked) -> list[str]:
+def plan_of(connection: sa.Connection, asked: Call) -> list[str]:
     """Return how SQLite would look for what was asked."""
     rows = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {asked.sql}", asked.values)
     return [row[-1] for row in rows]

@@ -1,5 +1,6 @@
 """What an operator decides on the page: each decision after a question."""
 
+import pytest
 from playwright.sync_api import Page, expect
 
 from aftercommit_tests.extensions.page.processes.browser import confirm, row
@@ -7,6 +8,7 @@ from aftercommit_tests.extensions.web.processes.serving import Server
 from aftercommit_tests.processes import Installation
 
 
+@pytest.mark.on("sqlite")
 def test_what_is_outstanding_is_discarded_all_that_is_shown(
     installation: Installation, server: Server, page: Page
 ) -> None:
@@ -47,6 +49,7 @@ def test_what_is_outstanding_is_discarded_all_that_is_shown(
     expect(items).to_have_count(0)
 
 
+@pytest.mark.on("postgres")
 def test_a_handler_is_paused_and_resumed(
     installation: Installation, server: Server, page: Page
 ) -> None:
