@@ -6,8 +6,8 @@ the serializers of JSON, and what listens to transactions and statements. What e
 connections could not be without, and another driver cannot have it: that is refused.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import partial
 from threading import get_ident
 from typing import Any
@@ -168,24 +168,20 @@ def _only_theirs(engine: Engine) -> Iterator[str]:
             yield f"a listener to {name} ({name_of(function)})"
 
 
-class _Found(Exception):  # noqa: N818 - it is no error
-    pass
-
-
 def _connect_args(engine: Engine) -> dict[str, Any]:
     """Return the arguments of an engine's connections that its URL does not say."""
-    this_thread = get_ident()
+    this_thread, arguments = get_ident(), dict[str, Any]()
 
-    def find(dialect: object, record: object, args: object, found: dict[str, Any]) -> None:
+    def find(dialect: object, record: object, args: object, found: Mapping[str, Any]) -> None:
         if get_ident() == this_thread:  # and not one that serves a request
-            raise _Found(found)
+            arguments.update(found)
+            raise LookupError("found, so that nothing is connected")
 
-    event.listen(engine, "do_connect", find, insert=True)
+    event.listen(engine, "do_connect", find)
     try:
-        engine.pool.recreate().connect()
-    except _Found as found:
-        _, of_url = engine.dialect.create_connect_args(engine.url)
-        return {name: each for name, each in found.args[0].items() if of_url.get(name) != each}
+        with suppress(LookupError):
+            engine.pool.recreate().connect()
     finally:
         event.remove(engine, "do_connect", find)
-    raise AssertionError("SQLAlchemy connects without do_connect")
+    _, of_url = engine.dialect.create_connect_args(engine.url)
+    return {name: each for name, each in arguments.items() if of_url.get(name) != each}

@@ -31,7 +31,7 @@ from sqlalchemy.orm import (
 
 from aftercommit_tests.outbox.orders import until
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.everywhere]
 
 ASYNC_DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg"}
 DRIVERS = {"sqlite": "sqlite", "postgresql": "postgresql+psycopg"}
