@@ -4,12 +4,13 @@ from dataclasses import replace
 from functools import partial
 
 import pytest
-from aftercommit.delivery_policy import DeliveryPolicy
-from aftercommit.errors import HandlerTimeout, LeaseExpired, Unavailable
+from aftercommit import Unavailable
+from aftercommit.errors import HandlerTimeout, LeaseExpired
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from aftercommit_tests.builders import POLICY, a_claim
+from aftercommit_tests.inside.claims import DeliveryPolicy
 from aftercommit_tests.transitions import TRANSITIONS, State, Step
 
 TEMPORARY = OSError("the mail server is down")
@@ -89,7 +90,9 @@ def test_a_resource_that_is_away_is_never_parked_by_counting() -> None:
     assert last == POLICY.retry_max_seconds
 
 
-@pytest.mark.parametrize("error", [HandlerTimeout("h", 1.0), LeaseExpired("h"), TimeoutError()])
+@pytest.mark.parametrize(
+    "error", [HandlerTimeout("h", 1.0), LeaseExpired("h", "e"), TimeoutError()]
+)
 def test_what_may_be_the_fault_of_the_handler_counts(error: Exception) -> None:
     """A handler that is always too slow would otherwise be tried for ever."""
     assert delay(error=error, attempt=POLICY.max_attempts) is None
