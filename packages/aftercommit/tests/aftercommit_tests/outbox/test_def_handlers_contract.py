@@ -15,13 +15,13 @@ from typing import Any
 import pytest
 from aftercommit import IdempotencyKey, Ordered
 from aftercommit.errors import WiringError
-from aftercommit.outbox import handler_thread
-from aftercommit.sql import tables
 from sqlalchemy import text, update
 from sqlalchemy.exc import ResourceClosedError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session, sessionmaker
 
+from aftercommit_tests.inside.process import handler_thread
+from aftercommit_tests.inside.stored import tables
 from aftercommit_tests.misbehaving import LIMIT_SECONDS
 from aftercommit_tests.outbox.orders import (
     Order,

@@ -15,12 +15,12 @@ import sqlalchemy as sa
 from aftercommit import Ordered, Outbox, on
 from aftercommit.alembic import upgrade_tables
 from aftercommit.errors import InvalidValue, Unavailable, UnexpectedAnswer, WiringError
-from aftercommit.process.worker import Worker
-from aftercommit.sql import tables
 from aftercommit.sqlite import prepare
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session, scoped_session, sessionmaker
 
+from aftercommit_tests.inside.process import worker as workers
+from aftercommit_tests.inside.stored import tables
 from aftercommit_tests.misbehaving import LIMIT_SECONDS
 from aftercommit_tests.outbox.orders import Base, Order, OrderPlaced, StockReserved
 
@@ -234,16 +234,16 @@ def test_a_worker_whose_event_loop_has_ended_gets_a_successor(
     empty_url: str, sessions: Sessions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With the next commit: nobody else would notice that nothing is delivered any more."""
-    outbox, runs = an_outbox(empty_url, reserve), list[Worker]()
-    run = Worker.run
+    outbox, runs = an_outbox(empty_url, reserve), list[Any]()
+    run = workers.Worker.run
 
-    async def fail_first(worker: Worker, **options: Any) -> None:
+    async def fail_first(worker: Any, **options: Any) -> None:
         runs.append(worker)
         if len(runs) == 1:
             raise SystemExit(1)
         await run(worker, **options)
 
-    monkeypatch.setattr(Worker, "run", fail_first)
+    monkeypatch.setattr(workers.Worker, "run", fail_first)
     with outbox.running_sync():
         [thread] = outbox._threads
         thread._thread.join(LIMIT_SECONDS)

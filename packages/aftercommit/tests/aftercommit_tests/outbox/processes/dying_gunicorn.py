@@ -9,8 +9,8 @@ from contextlib import ExitStack
 from importlib import import_module
 from typing import Any
 
-from aftercommit.claims import Claim
-from aftercommit.process.worker import Worker
+from aftercommit_tests.inside.claims import Claim
+from aftercommit_tests.inside.process import worker as workers
 
 running = ExitStack()
 
@@ -21,7 +21,7 @@ def die(*_: object) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-async def die_if_due(worker: Worker) -> tuple[Claim, ...]:
+async def die_if_due(worker: Any) -> tuple[Claim, ...]:
     """Not yet if nothing is due: a worker that begins to listen also claims."""
     if await worker._store.seconds_until_due(worker._handlers, scheduled=True) is not None:
         die()
@@ -34,5 +34,5 @@ def post_worker_init(worker: object) -> None:
     if hasattr(main, "follow_up"):
         main.follow_up = die
     else:
-        Worker._claim = die_if_due  # type: ignore[method-assign, assignment]
+        workers.Worker._claim = die_if_due  # type: ignore[method-assign, assignment]
         running.enter_context(main.outbox.running_sync())

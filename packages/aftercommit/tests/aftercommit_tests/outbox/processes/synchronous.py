@@ -12,10 +12,10 @@ from contextlib import ExitStack
 
 import sqlalchemy as sa
 from aftercommit import Outbox, on
-from aftercommit.sql import tables
 from aftercommit.sqlite import prepare
 from sqlalchemy.orm import Session
 
+from aftercommit_tests.inside.stored import tables
 from aftercommit_tests.outbox.orders import Base, Order, OrderPlaced
 
 URL = os.environ["SHOP_DATABASE_URL"]

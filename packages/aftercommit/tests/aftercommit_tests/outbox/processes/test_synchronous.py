@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from aftercommit.sql import tables
 
+from aftercommit_tests.inside.stored import tables
 from aftercommit_tests.outbox.orders import Order
 from aftercommit_tests.warm import SOURCES
 
