@@ -7,7 +7,7 @@ A combination runs where it can matter, and `pytest --in-full` runs all there ar
 - kills on asyncio with each database, since a kill gives no event loop a chance to do anything;
   points that stand for others on Trio, too; what repeats the same code is left out;
 - the extension "postgresql" with each of its drivers on one event loop; what is about time and
-  connections, with the driver for both event loops on both;
+  connections, with the driver for both event loops on both, but not in threads on asyncio;
 - any other end-to-end test, and any check of the repository, on one event loop with one database;
 - elsewhere each event loop once and each database once; without a database, one event loop.
 
@@ -66,7 +66,8 @@ PAIRED = (
 )
 
 OF_POSTGRESQL = "aftercommit_tests/extensions/postgresql/test_"
-ALSO_THERE = "asyncio-anyio"  # a driver for both event loops, and the one that has another
+ALSO_THERE = "asyncio-psycopg"  # the driver that is there on both event loops
+IN_THREADS = "asyncio-anyio"  # the same in threads, as on Trio
 ABOUT_CONNECTIONS = ("claims", "lost_connections", "notifications", "sharing", "time_limits")
 
 Where = tuple[str | None, str | None]
@@ -138,7 +139,7 @@ def _chosen(name: str, group: Mapping[str, Where]) -> set[str]:
 
 def _is_repeated_there(test: str) -> bool:
     file = test.partition(OF_POSTGRESQL)[2].partition(".py")[0]
-    return ALSO_THERE in test and file not in ABOUT_CONNECTIONS
+    return IN_THREADS in test or (ALSO_THERE in test and file not in ABOUT_CONNECTIONS)
 
 
 def _is_killed(name: str, where: Where) -> bool:

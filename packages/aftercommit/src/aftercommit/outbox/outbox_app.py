@@ -30,7 +30,7 @@ OF_ANOTHER_KIND = """handlers ask for a session of another class than {0}, which
 you have written Session, write AsyncSession, and await what it does. If it is a class of your own,
 give the outbox a `session` that makes it. They are"""
 
-DRIVERS = {"anyio", "asyncpg"}  # in a URL, these are meant for the worker as well
+DRIVERS = {"anyio", "asyncpg", "psycopg"}  # in a URL, these are meant for the worker as well
 
 
 class OutboxApp(App[EngineSettings]):

@@ -204,12 +204,13 @@ def backend_for(url: str, backends: Backends, handler_timeout: float) -> Databas
     found = backends.get(scheme)
     backend = SQLite if scheme == "sqlite" else found and found()
     is_asyncio = hasattr(current_token().native_token, "call_soon_threadsafe")
-    drivers = [backend.asyncio_driver, "anyio"] if backend and is_asyncio else ["anyio"]
     if backend is None:
         raise wrong_url(f"is of no database of these: {', '.join(('sqlite', *backends))}")
-    if (driver or "anyio") not in drivers:
+    drivers = backend.asyncio_drivers if is_asyncio else backend.trio_drivers
+    if driver and driver not in drivers:
+        named = driver if driver in backend.asyncio_drivers else "a driver"  # which may be a secret
         here = " and ".join(f"{scheme}+{each}" for each in drivers)
         where = "asyncio" if is_asyncio else "trio"
-        raise wrong_url(f"names a driver that is not supported on {where}, unlike {here}")
-    with_driver = parsed.set(drivername=f"{scheme}+{driver or drivers[0]}")
-    return backend(with_driver, handler_timeout=handler_timeout)
+        raise wrong_url(f"names {named}, which is not supported on {where}, unlike {here}")
+    dialect = driver or next(iter(drivers)) if is_asyncio else "anyio"
+    return backend(parsed.set(drivername=f"{scheme}+{dialect}"), handler_timeout=handler_timeout)

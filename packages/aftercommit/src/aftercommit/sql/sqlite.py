@@ -16,7 +16,7 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from aftercommit.sql.backend import DatabaseBackend, error_text
+from aftercommit.sql.backend import DatabaseBackend, error_text, importing
 from aftercommit.sql.database_url import wrong_url
 from aftercommit.sql.exceptions import DatabaseLocked, StatementRefused
 
@@ -32,7 +32,7 @@ class SQLite(DatabaseBackend):
     """A file, which has to stay where it is as long as a process uses it."""
 
     url_example = "sqlite:///FILE"
-    asyncio_driver = "aiosqlite"
+    asyncio_drivers: ClassVar = {"aiosqlite": "sqlite", "anyio": "trio"}
     clock = "((julianday('now') - 2440587.5) * 86400.0)"
     single_writer = True
     # as a trigger does it for older programs, which costs more: see the migration
@@ -61,7 +61,8 @@ class SQLite(DatabaseBackend):
 
     def new_engine(self, application: str, process: str, **options: Any) -> AsyncEngine:
         url = self._url.set(query={"timeout": BUSY_SECONDS, **self._url.query})
-        engine = create_async_engine(url, connect_args={"factory": self._open}, **options)
+        with importing(url.get_driver_name(), self.asyncio_drivers):
+            engine = create_async_engine(url, connect_args={"factory": self._open}, **options)
         event.listen(engine.sync_engine, "connect", set_up)
         event.listen(engine.sync_engine, "begin", begin)
         return engine

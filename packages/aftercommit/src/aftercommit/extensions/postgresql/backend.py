@@ -87,7 +87,8 @@ class StatementTimeout(TransientError):  # noqa: N818 - the name is the fact
 class PostgreSQL(DatabaseBackend):
     """A server, which may be silent for ever, or refuse, or restart at any time."""
 
-    asyncio_driver = "asyncpg"
+    asyncio_drivers = connections.DRIVERS
+    trio_drivers = ("psycopg", "anyio")
     # not clock_timestamp(), which may change within a statement, so that no index can be used
     clock = "extract(epoch FROM statement_timestamp())::double precision"
     no_statement_timeout = text(  # but locks come soon or never, and a process that lives goes on

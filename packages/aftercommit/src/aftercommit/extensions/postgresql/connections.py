@@ -14,12 +14,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from sqlalchemy.pool import ConnectionPoolEntry
 from sqlalchemy.util.concurrency import await_only as await_
 
-from aftercommit.errors import install_hint
 from aftercommit.extensions.postgresql.timeout_values import Timeouts
+from aftercommit.sql.backend import importing
 from aftercommit.sql.database_url import PLACES, wrong_url
 
 logger = logging.getLogger(__name__)
 
+DRIVERS = {"asyncpg": "postgresql", "psycopg": "psycopg", "anyio": "trio"}
+"""On asyncio, and the extras that bring them; `anyio` is psycopg in threads."""
 MADE_AT = "made at"  # of a connection: the event loop's time when it was first used
 NOT_ANSWERED = (
     "a connection was accepted, but not answered within %g s: "
@@ -85,12 +87,9 @@ def new_engine(
     :raises ValueError: if an option in the URL has a wrong value
     """
     _check(url)
-    address, arguments = _connect_args(url, timeouts)
-    try:
+    with importing(url.get_driver_name(), DRIVERS):
+        address, arguments = _connect_args(url, timeouts)
         engine = create_async_engine(address, connect_args=arguments, **options)
-    except ImportError as error:  # psycopg without libpq has no name
-        problem = f"needs {error.name or 'libpq'}; {install_hint('postgresql')}"
-        raise wrong_url(problem) from None
     name = session_prefix(application) + str(url.query.get("application_name", process))
     settings = {"application_name": name, **SESSION, **server_settings(timeouts)}
     setting_up = partial(_set_up, settings, timeouts.connect)
@@ -135,14 +134,21 @@ def _check(url: URL) -> None:
 def _connect_args(url: URL, timeouts: Timeouts) -> tuple[URL, dict[str, Any]]:
     seconds = int(str(url.query.get("connect_timeout", 0))) or timeouts.connect
     address = URL.create(url.drivername)  # of the engine, which shows it: it has no secret to show
-    if url.get_driver_name() != "asyncpg":
-        _, known = url.get_dialect()().create_connect_args(url)
+    driver = url.get_driver_name()
+    if driver != "asyncpg":
+        dialect = url.set(drivername="postgresql+psycopg").get_dialect()
+        _, known = dialect().create_connect_args(url)
         if hosts := known.get("host"):
             known["host"] = re.sub(r"[][]", "", hosts)  # of IPv6, which libpq writes without them
-        return address, {**known, "connect_timeout": int(seconds), "abandonable": True}
+        known["connect_timeout"] = int(seconds)
+        if driver == "anyio":
+            return address, {**known, "abandonable": True}
+        from aftercommit.extensions.postgresql.psycopg_connection import PsycopgConnection
+
+        return address, {**known, "async_creator_fn": PsycopgConnection.connect}
     if url.query.get("channel_binding") == "require":
         problem = "requires channel_binding, which asyncpg cannot do: leave it out, or begin with"
-        raise wrong_url(f"{problem} postgresql+anyio://, which uses psycopg")
+        raise wrong_url(f"{problem} postgresql+psycopg://")
     known_here = url.difference_update_query(["connect_timeout", "channel_binding"])
     dsn = known_here.set(drivername="postgresql").render_as_string(hide_password=False)
     return address, {"dsn": dsn, "timeout": seconds}  # it knows libpq's names only in one
@@ -200,7 +206,7 @@ def _try_out(
 def _hang_up(connection: Any, _: object = None) -> None:
     """Do not say good-bye to a server that may never answer."""
     driver = connection.driver_connection
-    if not hasattr(driver, "fileno"):
+    if hasattr(driver, "terminate"):  # in a thread, none has it: the dialect sees to that
         driver.terminate()
 
 
