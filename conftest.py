@@ -50,7 +50,7 @@ def detector() -> BlockBuster:
         )
         function.can_block_in("sql/migrations/upgrade.py", {"upgrade_histories"})
         function.can_block_in("aftercommit/sql/database.py", {"backend_for"})
-        function.can_block_in("aftercommit/sql/sqlite.py", {"new_engine"})
+        function.can_block_in("aftercommit/sql/sqlite_backend.py", {"new_engine"})
         otel = "aftercommit/extensions/otel/spans.py"
         function.can_block_in(otel, {"_tracing"})  # at the end
         brokers = "aftercommit/extensions/brokers/broker_factory.py"

@@ -30,7 +30,7 @@ def find_subjects(email: str) -> SubjectQuery:
 EXTENSIONS = (
     PostgreSQLExtension(),
     SmtpExtension("notifications"),
-    BrokersExtension("allocation.messages"),
+    BrokersExtension("allocation.message_contract"),
     OperationsExtension(find_subjects, form={"format": "idn-email"}),
     MetricsExtension(),
     OtelExtension(),

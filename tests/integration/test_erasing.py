@@ -34,7 +34,7 @@ from allocation.entrypoints.erase_user import (
     StoredUser,
     remove_kept,
 )
-from allocation.messages import CODEC
+from allocation.message_contract import CODEC
 from allocation.service_layer.handlers import HANDLERS
 from tests.builders import a_batch, a_change, a_registration, a_user_id
 from tests.email_senders import RecordingEmailSender

@@ -11,7 +11,7 @@ from aftercommit.extensions.brokers.cloud_events import to_cloud_event
 from allocation.domain.commands import RecordBounce
 from allocation.domain.events import CouponAllocated
 from allocation.entrypoints.app import APP
-from allocation.messages import CODEC
+from allocation.message_contract import CODEC
 from allocation.service_layer.handlers import HANDLERS
 from tests.builders import a_batch, a_change, a_redemption, a_registration
 

@@ -9,7 +9,7 @@ from jsonschema import Draft202012Validator
 
 from allocation.domain.events import CouponAllocated, UserRegistered
 from allocation.entrypoints.app import APP
-from allocation.messages import ACCEPTED_FROM_BROKERS, CODEC, describe
+from allocation.message_contract import ACCEPTED_FROM_BROKERS, CODEC, describe
 from allocation.service_layer.handlers import HANDLERS
 from tests.builders import a_user_id
 

@@ -31,7 +31,7 @@ APP: App[Settings] = App(
     "allocation",
     summary="Register users, and give each of them a welcome e-mail and a coupon.",
     handlers="allocation.service_layer.handlers:HANDLERS",
-    codec="allocation.messages:CODEC",
+    codec="allocation.message_contract:CODEC",
     history="allocation.adapters.migrations:HISTORY",
     settings="allocation.config:Settings",
     open="allocation.bootstrap:bootstrap",

@@ -30,7 +30,7 @@ _NAMES = {
     "process.app": ["App"],
     "cli.command_context": ["CommandLine"],
     "process.application": ["Application"],
-    "process.assembly": ["open_application"],
+    "process.open_application": ["open_application"],
     "cli.command_group": ["command_line"],
     "process.parts": ["Extension", "Parts"],
     "settings": ["EngineSettings", "Seconds"],

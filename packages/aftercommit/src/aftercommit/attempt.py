@@ -24,10 +24,10 @@ from aftercommit.observers import CompositeObserver, Outcome
 from aftercommit.ports import DeliveryStore
 from aftercommit.unit_of_work_scope import UnitOfWorkFactory
 
-CONFLICT_PAUSE = 0.02  # seconds, at most, before a handler runs again whose data others changed
-LONGEST_CONFLICT_PAUSE = 1.0  # after more conflicts
+CONFLICT_DELAY = 0.02  # seconds, at most, before a handler runs again whose data others changed
+LONGEST_CONFLICT_DELAY = 1.0  # after more conflicts
 FINAL_WRITE_TIMEOUT = 2  # seconds to store what became of a cancelled delivery
-FINAL_WRITE_PAUSE = 0.5  # before it is tried again, if the database is away, or after a conflict
+FINAL_WRITE_DELAY = 0.5  # before it is tried again, if the database is away, or after a conflict
 
 T = TypeVar("T")
 
@@ -105,13 +105,13 @@ class Executor:
     ) -> Committed:
         """Run a handler in a fresh unit of work, and again while others change what it has read.
 
-        Between two runs it has no transaction, so others can finish theirs. The pause doubles up to
+        Between two runs it has no transaction, so others can finish theirs. The delay doubles up to
         a longest, and all of it is drawn at random, so that those who met do not meet again ("full
         jitter", AWS Architecture Blog, *Exponential Backoff And Jitter*).
 
-        :raises ConcurrentUpdate: if the time limit leaves no time for another pause
+        :raises ConcurrentUpdate: if the time limit leaves no time for another delay
         """
-        longest = CONFLICT_PAUSE
+        longest = CONFLICT_DELAY
         while True:
             try:
                 async with self.new_uow(work) as scope:
@@ -121,12 +121,12 @@ class Executor:
                     await handler.run(work, scope.uow)
                     return await scope.commit(self.envelopes)
             except errors.ConcurrentUpdate:
-                pause = longest * self.random()
-                if not limit.allows_another_run(pause):
+                delay = longest * self.random()
+                if not limit.allows_another_run(delay):
                     raise
             self.instrumentation.finished(Outcome(work, "conflict"))
-            await sleep(pause)
-            longest = min(2 * longest, LONGEST_CONFLICT_PAUSE)
+            await sleep(delay)
+            longest = min(2 * longest, LONGEST_CONFLICT_DELAY)
 
     async def _store_answer(self, answer: object, claim: Claim) -> Committed:
         """Execute the command that a handler has returned; its commit completes the delivery.
@@ -158,8 +158,8 @@ class Executor:
 
     async def _record_failure(self, claim: Claim, error: Exception, report: Report) -> None:
         """Store and report that an attempt has failed, and when the next one follows."""
-        pause = self.policy.retry_delay(claim, error, random=self.random)
-        failure = Failure(delivery=claim, error=error, retry_in=pause)
+        delay = self.policy.retry_delay(claim, error, random=self.random)
+        failure = Failure(delivery=claim, error=error, retry_in=delay)
         try:
             write = partial(self.delivery_store.record_failure, failure)
             await self._last_write(write, [claim], report)
@@ -169,11 +169,11 @@ class Executor:
             return
         except Exception as problem:  # the row is as it was: it falls due when the lease ends
             logger.error("the next failure could not be stored: %s", problem)
-            failure = replace(failure, retry_in=(pause := self.policy.lease_seconds))
-        fate = "parked" if pause is None else f"next attempt in {pause:.3g} s"
+            failure = replace(failure, retry_in=(delay := self.policy.lease_seconds))
+        fate = "parked" if delay is None else f"next attempt in {delay:.3g} s"
         trace = error if logger.isEnabledFor(logging.DEBUG) else None
         logger.warning("%s; %s", failure, fate, exc_info=trace)
-        self.instrumentation.finished(Outcome(claim, "parked" if pause is None else "retried"))
+        self.instrumentation.finished(Outcome(claim, "parked" if delay is None else "retried"))
         report.failures.append(failure)
 
     async def release(
@@ -216,9 +216,9 @@ class Executor:
                 except (errors.TransientError, errors.ConcurrentUpdate) as error:
                     problem = error
                     may_heal = isinstance(error, errors.ConcurrentUpdate) or errors.is_away(error)
-                    if not may_heal or current_time() + FINAL_WRITE_PAUSE >= end:
+                    if not may_heal or current_time() + FINAL_WRITE_DELAY >= end:
                         raise
-                await sleep(FINAL_WRITE_PAUSE)
+                await sleep(FINAL_WRITE_DELAY)
 
         try:
             with CancelScope(deadline=max(end, current_time() + FINAL_WRITE_TIMEOUT)):
@@ -256,7 +256,7 @@ class TimeLimit:
         self._name = work.handler if isinstance(work, Claim) else handler.name
         match work:
             case Claim():  # it ends before its lease, in time to store what becomes of the claim
-                self._end_by = work.leased_at + policy.lease_seconds - policy.last_write_seconds
+                self._end_by = work.leased_at + policy.begin_seconds + self._seconds
                 # an external effect begins only with all of its time before it
                 self._begin_by = self._end_by - (0 if handler.is_transactional else self._seconds)
             case CommandWork(completes=None):
@@ -290,10 +290,10 @@ class TimeLimit:
             self._is_short = self._end_by < now + self._seconds
             self._scope.deadline = min(now + self._seconds, self._end_by)
 
-    def allows_another_run(self, pause: float) -> bool:
-        """Tell whether one can begin after a pause of so many seconds; until then, it waits."""
+    def allows_another_run(self, delay: float) -> bool:
+        """Tell whether one can begin after a delay of so many seconds; until then, it waits."""
         end = self._begin_by if self._is_anew else self._scope.deadline
-        self._waits = current_time() + pause < end
+        self._waits = current_time() + delay < end
         if self._waits and self._is_anew:
             self.has_begun, self._scope.deadline = False, end
         return self._waits

@@ -25,24 +25,22 @@ class DeliveryPolicy:
         return claim.leased_at + self.lease_seconds
 
     @property
-    def last_write_seconds(self) -> float:
-        """How much of a lease is kept to store what became of the attempt."""
-        return (self.lease_seconds - self.handler_timeout_seconds) / 5
-
-    @property
     def begin_seconds(self) -> float:
-        """How late in its lease a handler without a transaction may begin: it has time to end."""
-        return self.lease_seconds - self.last_write_seconds - self.handler_timeout_seconds
+        """How late in its lease a handler without a transaction may begin: it has time to end.
+
+        A fifth of what its time limit leaves is kept to store what became of the attempt.
+        """
+        return (self.lease_seconds - self.handler_timeout_seconds) * 4 / 5
 
     def retry_delay(
         self, claim: Claim, error: Exception, *, random: Callable[[], float]
     ) -> float | None:
-        """Return the pause before the next attempt, or None if the delivery has to be parked.
+        """Return the delay before the next attempt, or None if the delivery has to be parked.
 
         It grows exponentially up to a longest; jitter draws it from its upper half, so that
         deliveries that failed together do not come back together ("equal jitter", AWS Architecture
         Blog, *Exponential Backoff And Jitter*). `random` draws from 0 to 1. An attempt that failed
-        because a resource is away makes the pause longer, but counts for nothing else.
+        because a resource is away makes the delay longer, but counts for nothing else.
         """
         if is_permanent(error):
             return None
@@ -50,6 +48,6 @@ class DeliveryPolicy:
             return None
         earlier = claim.attempt - 1 + claim.unavailable_attempts
         exponent = min(earlier, 64)  # the longest is reached long before a float overflows
-        pause = self.retry_initial_seconds * self.retry_factor**exponent
-        longest = min(self.retry_max_seconds, pause)
+        delay = self.retry_initial_seconds * self.retry_factor**exponent
+        longest = min(self.retry_max_seconds, delay)
         return longest * (1 + random()) / 2

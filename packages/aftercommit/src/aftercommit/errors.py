@@ -72,7 +72,7 @@ class TransientError(Error):
 class Unavailable(TransientError):
     """A resource this service needs is not available: it refuses, or the connection is lost.
 
-    Handlers are tried again until it is back, with pauses up to the longest. A port of your own
+    Handlers are tried again until it is back, with delays up to the longest. A port of your own
     raises this; an error of another kind counts as an attempt, and is parked in the end.
 
     >>> from aftercommit import Unavailable

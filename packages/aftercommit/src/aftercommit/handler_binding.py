@@ -134,7 +134,7 @@ class ByType(dict[type[Any], BoundHandler]):
     """The handlers of commands by type."""
 
     def __missing__(self, command: type[Any]) -> BoundHandler:
-        raise WiringError("commands without a row in the table of handlers", command.__name__)
+        raise WiringError("commands without an entry in the table of handlers", command.__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,9 +163,9 @@ def bind(
     """
     commands, renamed = handlers.commands, handlers.renamed
     handlers.ensure_lanes()
-    rows = [*((c, [h]) for c, h in commands.items()), *handlers.events.items()]
-    misplaced = [_misplaced(row, each) for row, listed in rows for each in listed]
-    raise_if_any("handlers of another message than that of their row", [*filter(None, misplaced)])
+    entries = [*((c, [h]) for c, h in commands.items()), *handlers.events.items()]
+    misplaced = [_misplaced(entry, each) for entry, listed in entries for each in listed]
+    raise_if_any("handlers of another message than that of their entry", [*filter(None, misplaced)])
     of_commands = {c: BoundHandler(h, dependencies, [transaction]) for c, h in commands.items()}
     without_uow = [handler.name for handler in of_commands.values() if not handler.is_transactional]
     raise_if_any("handlers of commands that do not ask for uow", without_uow)

@@ -1,4 +1,4 @@
-"""The rows of the table of handlers: a message, and what handles it. A type checker judges them."""
+"""Entries of the table of handlers: a message, and what handles it. A type checker judges them."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from aftercommit.errors import WiringError
 class Message(Protocol):
     """A dataclass, which the base of all commands or events is not.
 
-    So a type checker takes the type of a row from its message, and not from the base.
+    So a type checker takes the type of an entry from its message, and not from the base.
     """
 
     __dataclass_fields__: ClassVar[dict[str, Any]]
@@ -60,8 +60,8 @@ class Later(Generic[M_contra, A_co]):
     >>> from shop.domain.messages import OrderPlaced
     >>> async def ask_for_feedback(event: OrderPlaced) -> None:
     ...     print("How was it?")
-    >>> row = on(OrderPlaced, Later(ask_for_feedback, after=timedelta(days=7)))
-    >>> Handlers(commands=[], events=[row]).subscriptions(None)[OrderPlaced]
+    >>> entry = on(OrderPlaced, Later(ask_for_feedback, after=timedelta(days=7)))
+    >>> Handlers(commands=[], events=[entry]).subscriptions(None)[OrderPlaced]
     {'ask_for_feedback': Subscription(delay=604800.0, lane=None, key=None)}
     """
 
@@ -80,12 +80,12 @@ class Ordered(Generic[M_contra, A_co]):
     """A handler that takes the events of one key one by one, in the order of their commits.
 
     An attempt begins only if all that was committed before it, of the same handler and key, is done
-    or discarded. The key is what the row of the event says, or else what the event is about. `lane`
+    or discarded. The key is what its entry says, or else what the event is about. `lane`
     is the name that the handler had when it became ordered, if it was renamed since.
 
     >>> from aftercommit import PUBLISH, Ordered, on
     >>> from shop.domain.messages import OrderPlaced
-    >>> row = on(OrderPlaced, Ordered(PUBLISH), key=lambda event: event.email)
+    >>> entry = on(OrderPlaced, Ordered(PUBLISH), key=lambda event: event.email)
     """
 
     handler: Handler[M_contra, A_co] | Publish
@@ -109,7 +109,7 @@ class Unsubscribed(Generic[M_contra, A_co]):
 
 
 @dataclass(frozen=True, slots=True)
-class Row(Generic[M_co, A_co]):
+class Entry(Generic[M_co, A_co]):
     """A message and its handlers, which may return an A."""
 
     message: type[M_co]
@@ -121,8 +121,8 @@ def on(
     message: type[M],
     *handlers: Handler[M, A] | Later[M, A] | Ordered[M, A] | Unsubscribed[M, A] | Publish,
     key: Callable[[M], object] | None = None,
-) -> Row[M, A]:
-    """Return a row of the table: a command has one handler, an event any number of them.
+) -> Entry[M, A]:
+    """Return an entry of the table: a command has one handler, an event any number of them.
 
     By its `key` an event is ordered, here and in Kafka; by default, it is what the event is about.
     It should be an id: it is stored beside the event, and not erased with it.
@@ -130,10 +130,10 @@ def on(
     >>> from aftercommit import on
     >>> from shop.domain.messages import OrderPlaced
     >>> from shop.service_layer.handlers import confirm_order, count_order
-    >>> row = on(OrderPlaced, count_order, confirm_order)
+    >>> entry = on(OrderPlaced, count_order, confirm_order)
     """
     if not isinstance(message, type):
-        raise WiringError("a row begins with the class of a message, and this is", repr(message))
+        raise WiringError("an entry begins with the class of a message, and this is", repr(message))
     given: Sequence[Any] = handlers
     if lists := [repr(each) for each in given if isinstance(each, Sequence)]:
         problem = f"say on({message.__name__}, first, second), without brackets around handlers"
@@ -142,7 +142,7 @@ def on(
     if given_key is not None and (not callable(given_key) or iscoroutinefunction(given_key)):
         problem = f"the key of {message.__name__} is a function of the event, made with `def`"
         raise WiringError(f"{problem}; this is none", repr(key))
-    return Row(message, handlers, key)
+    return Entry(message, handlers, key)
 
 
 def handler_of(subscriber: Any) -> Any:

@@ -15,10 +15,10 @@ from aftercommit.envelopes import Envelope, Subscription
 from aftercommit.errors import WiringError, raise_if_any
 from aftercommit.handler_entries import (
     PUBLISH,
+    Entry,
     Handler,
     Later,
     Ordered,
-    Row,
     Unsubscribed,
     handler_name,
     handler_of,
@@ -36,8 +36,8 @@ class Handlers(Generic[C_co, E_co]):
     doing it again does no harm. `renamed` has the old names of handlers, and what each is called
     now: for deliveries that were stored before.
 
-    :raises WiringError: if one is no row, a message has two, a command has not one handler, or what
-        publishes is for later or unsubscribed
+    :raises WiringError: if one is no entry, a message has two, a command has not one handler, or
+        what publishes is for later or unsubscribed
 
     >>> from aftercommit import Handlers, on
     >>> from shop.domain.messages import OrderPlaced, PlaceOrder
@@ -52,20 +52,22 @@ class Handlers(Generic[C_co, E_co]):
     def __init__(
         self,
         *,
-        commands: Sequence[Row[C_co, None]],
-        events: Sequence[Row[E_co, C_co]],
+        commands: Sequence[Entry[C_co, None]],
+        events: Sequence[Entry[E_co, C_co]],
         projections: Collection[Handler[Any, Any]] = (),
         renamed: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
-        rows: Sequence[Any] = (*commands, *events)
-        strange = [repr(row) for row in rows if not isinstance(row, Row)]
-        raise_if_any("rows of the table are made by on(Message, handler); these are none", strange)
-        messages = Counter(row.message for row in rows)
+        entries: Sequence[Any] = (*commands, *events)
+        strange = [repr(entry) for entry in entries if not isinstance(entry, Entry)]
+        raise_if_any(
+            "entries of the table are made by on(Message, handler); these are none", strange
+        )
+        messages = Counter(entry.message for entry in entries)
         twice = [message.__name__ for message, count in messages.items() if count > 1]
-        raise_if_any("messages with two rows", twice)
-        many = [row.message.__name__ for row in commands if len(row.handlers) != 1]
+        raise_if_any("messages with two entries", twice)
+        many = [entry.message.__name__ for entry in commands if len(entry.handlers) != 1]
         raise_if_any("commands that have not one handler", many)
-        every: Sequence[Any] = [each for row in events for each in row.handlers]
+        every: Sequence[Any] = [each for entry in events for each in entry.handlers]
         published = [each for each in every if handler_of(each) is PUBLISH]
         wrong = [repr(each) for each in published if isinstance(each, Later | Unsubscribed)]
         raise_if_any("PUBLISH can be Ordered, and neither Later nor Unsubscribed", wrong)

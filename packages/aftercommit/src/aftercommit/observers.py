@@ -15,6 +15,7 @@ from typing import Any, Literal
 from aftercommit.claims import Claim, CommandWork, Committed, WorkItem
 
 Status = Literal["succeeded", "retried", "parked", "handed over", "lease lost", "conflict"]
+MessageOutcome = Literal["executed", "repeated", "ignored", "dead"]
 Operation = AbstractContextManager[object]
 
 logger = logging.getLogger(__name__)
@@ -72,6 +73,12 @@ class Observer:
     def finished(self, outcome: Outcome) -> None:
         """See what became of a work item, after its operation has ended."""
 
+    def message(self, source: str, outcome: MessageOutcome) -> None:
+        """See what became of a message from a broker: of "commands", or of a subscription.
+
+        One that comes again since its acknowledgement was lost is seen again.
+        """
+
 
 class CompositeObserver:
     """Several observers as one that never fails.
@@ -123,6 +130,14 @@ class CompositeObserver:
         for observer in self.observers:
             try:
                 observer.finished(outcome)
+            except BaseException as problem:
+                _log(problem)
+
+    def message(self, source: str, outcome: MessageOutcome) -> None:
+        """Report what became of a message to each."""
+        for observer in self.observers:
+            try:
+                observer.message(source, outcome)
             except BaseException as problem:
                 _log(problem)
 

@@ -7,7 +7,7 @@ prepare(engine)
 from sqlalchemy import Connection, Engine, event
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from aftercommit.sql.sqlite import begin, set_up
+from aftercommit.sql.sqlite_backend import begin, set_up
 
 
 def prepare(engine: AsyncEngine | Engine) -> None:

@@ -15,7 +15,7 @@ from aftercommit.envelope_factory import EnvelopeFactory
 from aftercommit.envelopes import INTERNAL, Envelope, EventId, MessageContext, MessageOrigin
 from aftercommit.extensions.brokers import cloud_events
 from aftercommit.extensions.operations.decisions import Decision
-from aftercommit.handler_entries import Handler, Row
+from aftercommit.handler_entries import Entry, Handler
 from aftercommit.handler_table import Handlers
 
 from aftercommit_tests.things.app import Settings
@@ -72,8 +72,12 @@ def table(
     keys: Keys = MappingProxyType({}),
 ) -> Handlers[Command, Event]:
     """Return the table that says the same as these."""
-    rows: list[Row[Event, Command]] = [Row(e, (*its,), keys.get(e)) for e, its in events.items()]
-    of_commands: list[Row[Command, None]] = [Row(c, (handler,)) for c, handler in commands.items()]
+    rows: list[Entry[Event, Command]] = [
+        Entry(e, (*its,), keys.get(e)) for e, its in events.items()
+    ]
+    of_commands: list[Entry[Command, None]] = [
+        Entry(c, (handler,)) for c, handler in commands.items()
+    ]
     return Handlers(commands=of_commands, events=rows, renamed=renamed)
 
 

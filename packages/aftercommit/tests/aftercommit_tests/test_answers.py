@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import anyio
 import pytest
-from aftercommit.attempt import CONFLICT_PAUSE
+from aftercommit.attempt import CONFLICT_DELAY
 from aftercommit.claims import IdempotencyKey
 from aftercommit.errors import ConcurrentUpdate, UnexpectedAnswer
 from aftercommit.sql.tables import commands
@@ -122,7 +122,7 @@ async def test_an_answer_may_take_longer_than_a_handler_as_long_as_the_lease_hol
 
     policy = replace(POLICY, handler_timeout_seconds=60.0, lease_seconds=120.0)
     longer = 1.5 * policy.handler_timeout_seconds  # and shorter than the lease
-    draws = iter([0.0, longer / (2 * CONFLICT_PAUSE)])
+    draws = iter([0.0, longer / (2 * CONFLICT_DELAY)])
     world = await new_world(
         event_handlers=asking(ANSWER, called.append),
         command_handlers={**HANDLERS.commands, RenameThing: store},

@@ -5,7 +5,7 @@ from math import inf
 
 import anyio
 import pytest
-from aftercommit.attempt import CONFLICT_PAUSE
+from aftercommit.attempt import CONFLICT_DELAY
 from aftercommit.errors import ConcurrentUpdate
 from aftercommit.observers import Observer, Outcome
 from aftercommit.sql.tables import events
@@ -77,7 +77,7 @@ async def test_who_pauses_after_a_conflict_is_in_nobodys_way(new_world: NewWorld
         command_handlers=losing(1, units),
         policy=PATIENT,
         observers=[conflicts],
-        random=lambda: 2 * LIMIT_SECONDS / CONFLICT_PAUSE,
+        random=lambda: 2 * LIMIT_SECONDS / CONFLICT_DELAY,
     )
 
     with anyio.fail_after(LIMIT_SECONDS):

@@ -63,7 +63,7 @@ async def test_rows_columns_and_migrations_are_missed(sqlite_url: str) -> None:
         "Box.colour has no column",
         "SellThing has no row in the table of more",
         "Shelf.things has no column",
-        "polish_all is in no row of the table of more",
+        "polish_all is in no entry of the table of more",
         "write a migration",
     ]
     assert "Column('colour', VARCHAR(), table=<things>)" in found[-1]

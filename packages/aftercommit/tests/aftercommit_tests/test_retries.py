@@ -15,7 +15,7 @@ from aftercommit_tests.transitions import TRANSITIONS, State, Step
 TEMPORARY = OSError("the mail server is down")
 
 
-def pause(
+def delay(
     policy: DeliveryPolicy = POLICY,
     error: Exception = TEMPORARY,
     *,
@@ -23,7 +23,7 @@ def pause(
     attempt: int = 1,
     times_away: int = 0,
 ) -> float | None:
-    """Return the pause before the next attempt of a delivery."""
+    """Return the delay before the next attempt of a delivery."""
     claim = replace(a_claim(attempt=attempt), unavailable_attempts=times_away)
     return policy.retry_delay(claim, error, random=lambda: draw)
 
@@ -33,7 +33,7 @@ def test_the_pause_grows_up_to_the_cap_until_no_attempt_is_left() -> None:
 
     README, docs/operations.md and settings.py say that all takes 1¾ to 3½ hours: to a quarter.
     """
-    shortest, longest = ([pause(draw=d, attempt=n) for n in range(1, 11)] for d in (0.0, 1.0))
+    shortest, longest = ([delay(draw=d, attempt=n) for n in range(1, 11)] for d in (0.0, 1.0))
 
     assert longest == [1, 4, 16, 64, 256, 1024, 3600, 3600, 3600, None]
     hours = [sum(filter(None, each)) / 3600 for each in (shortest, longest)]
@@ -67,12 +67,12 @@ def test_jitter_draws_each_pause_from_its_upper_half_below_the_cap(
     Deliveries that failed together would otherwise come back together, and fail again. After the
     last attempt, there is none, also if the operator lowers the limit below what was tried.
     """
-    found, longest = pause(policy, draw=draw, attempt=attempt), pause(policy, attempt=attempt)
+    found, longest = delay(policy, draw=draw, attempt=attempt), delay(policy, attempt=attempt)
 
     if attempt >= policy.max_attempts:
         assert found is longest is None
         return
-    before = pause(policy, attempt=max(attempt - 1, 1))
+    before = delay(policy, attempt=max(attempt - 1, 1))
     assert before is not None
     assert longest is not None
     assert before <= longest  # more often failed, less asked
@@ -82,7 +82,7 @@ def test_jitter_draws_each_pause_from_its_upper_half_below_the_cap(
 
 def test_a_resource_that_is_away_is_never_parked_by_counting() -> None:
     """A mail server that is away over a weekend must not leave thousands for a person."""
-    away = partial(pause, error=Unavailable("connection refused"))
+    away = partial(delay, error=Unavailable("connection refused"))
 
     assert [away(times_away=times) for times in range(4)] == [1.0, 4.0, 16.0, 64.0]
     last = away(attempt=POLICY.max_attempts, times_away=10_000)
@@ -92,7 +92,7 @@ def test_a_resource_that_is_away_is_never_parked_by_counting() -> None:
 @pytest.mark.parametrize("error", [HandlerTimeout("h", 1.0), LeaseExpired("h"), TimeoutError()])
 def test_what_may_be_the_fault_of_the_handler_counts(error: Exception) -> None:
     """A handler that is always too slow would otherwise be tried for ever."""
-    assert pause(error=error, attempt=POLICY.max_attempts) is None
+    assert delay(error=error, attempt=POLICY.max_attempts) is None
 
 
 def reachable_from(start: State) -> set[State]:

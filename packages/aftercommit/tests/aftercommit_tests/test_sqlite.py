@@ -10,7 +10,7 @@ import pytest
 from aftercommit.errors import InvalidValue
 from aftercommit.sql.database import Database
 from aftercommit.sql.exceptions import DatabaseUnavailable
-from aftercommit.sql.sqlite import set_up
+from aftercommit.sql.sqlite_backend import set_up
 from anyio import to_thread
 from sqlalchemy import text
 

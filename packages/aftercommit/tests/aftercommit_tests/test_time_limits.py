@@ -83,7 +83,7 @@ async def test_who_is_stopped_by_the_end_of_its_lease_is_not_at_fault(new_world:
     """It waited for others before; nothing of it is stored, and the attempt does not count."""
     world = await new_world(event_handlers=on_made(writes_and_hangs), policy=PATIENT)
     [claim] = await world.made()
-    latest = PATIENT.lease_seconds - PATIENT.last_write_seconds
+    latest = PATIENT.begin_seconds + PATIENT.handler_timeout_seconds
     late = replace(claim, leased_at=anyio.current_time() - latest + 0.2)
 
     with anyio.fail_after(LIMIT_SECONDS):

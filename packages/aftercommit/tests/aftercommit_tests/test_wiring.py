@@ -13,9 +13,9 @@ from aftercommit.claims import IdempotencyKey
 from aftercommit.envelopes import Envelope, Subscription
 from aftercommit.errors import WiringError
 from aftercommit.handler_binding import PER_ATTEMPT, BoundHandler, Dependencies, bind
-from aftercommit.handler_entries import PUBLISH, Handler, Later, Ordered, Row, Unsubscribed, on
+from aftercommit.handler_entries import PUBLISH, Entry, Handler, Later, Ordered, Unsubscribed, on
 from aftercommit.handler_table import Handlers
-from aftercommit.process.assembly import open_application
+from aftercommit.process.open_application import open_application
 from aftercommit.process.parts import Extension, Parts
 from aftercommit.repository import Repository
 from aftercommit.settings import EngineSettings
@@ -204,20 +204,20 @@ def test_uow_and_an_effect_outside_do_not_go_together(handler: Handler[Event, Co
 
 
 @pytest.mark.parametrize(
-    ("rows", "complaint"),
+    ("entries", "complaint"),
     [
         ([on(MakeThing, make_thing, make_thing)], "commands that have not one handler: MakeThing"),
-        ([on(MakeThing, make_thing)] * 2, "messages with two rows: MakeThing"),
+        ([on(MakeThing, make_thing)] * 2, "messages with two entries: MakeThing"),
         # who is to blame comes from sets: in order, one mistake has one message
         ([on(RenameThing), on(MakeThing)], "commands .*: MakeThing, RenameThing"),
     ],
 )
-def test_a_command_has_one_row_and_one_handler(
-    rows: list[Row[Command, None]], complaint: str
+def test_a_command_has_one_entry_and_one_handler(
+    entries: list[Entry[Command, None]], complaint: str
 ) -> None:
     """Nobody else would notice before the first user tries."""
     with pytest.raises(WiringError, match=f"^{complaint}$"):
-        Handlers(commands=rows, events=[])
+        Handlers(commands=entries, events=[])
 
 
 @pytest.mark.parametrize(

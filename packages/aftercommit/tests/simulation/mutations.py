@@ -452,10 +452,10 @@ MUTATIONS = (
     Mutation(
         "a reply that meets a conflict is given up",
         "attempt.py",
-        "                if not limit.allows_another_run(pause):",
+        "                if not limit.allows_another_run(delay):",
         "                if not isinstance(work, Claim) and work.completes:\n"
         "                    raise\n"
-        "                if not limit.allows_another_run(pause):",
+        "                if not limit.allows_another_run(delay):",
         also=[
             Change(
                 "attempt.py",
@@ -479,7 +479,7 @@ MUTATIONS = (
     Mutation(
         "a handler that meets a conflict has failed",
         "attempt.py",
-        "if not limit.allows_another_run(pause):",
+        "if not limit.allows_another_run(delay):",
         "if True:",
     ),
     # pauses
@@ -831,7 +831,7 @@ MUTATIONS = (
     ),
     Mutation(
         "an operator decides about deliveries that are not locked",
-        "sql/lock_order.py",
+        "extensions/operations/decisions.py",
         "    await transaction.execute(in_order(*which))\n    return places",
         "    return places",
         database="postgresql",

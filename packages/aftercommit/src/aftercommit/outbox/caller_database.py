@@ -17,7 +17,7 @@ from aftercommit.sql.database_url import parse_url, shown
 from aftercommit.sql.exceptions import DatabaseUnavailable
 from aftercommit.sql.new_events import NewEvents
 from aftercommit.sql.schema import owner_of
-from aftercommit.sql.sqlite import SQLite
+from aftercommit.sql.sqlite_backend import SQLite
 from aftercommit.sql.tables import commands, events
 
 logger = logging.getLogger(__name__)

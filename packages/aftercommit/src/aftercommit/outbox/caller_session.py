@@ -68,7 +68,7 @@ class CallerSessions:
             problem = "record takes events one by one, as in OrderPlaced(7), and not"
             raise WiringError(problem, *strange)
         if unknown := [each.__name__ for each in types if each not in envelopes.subscriptions]:
-            problem = f"events without a row: say on({', '.join(unknown)}, …) in the outbox"
+            problem = f"events without an entry: say on({', '.join(unknown)}, …) in the outbox"
             raise WiringError(problem, *unknown)
         if context is None:  # a trace begins
             first = self._app.sources.new_id()

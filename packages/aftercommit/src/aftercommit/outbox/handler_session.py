@@ -26,7 +26,7 @@ from aftercommit.sql.database_url import shown
 from aftercommit.sql.delivery_states import claimed, done
 from aftercommit.sql.delivery_store import SqlAlchemyDeliveryStore, first_of_each, handler_params
 from aftercommit.sql.handler_guard import ENDED, INSTEAD, SAVEPOINTS, in_transaction
-from aftercommit.sql.lanes import Place, unblocking
+from aftercommit.sql.lanes import LanePosition, unblocking
 from aftercommit.sql.tables import RAW_EVENTS, deliveries, events
 from aftercommit.sql.transaction import Refusals, Transaction
 from aftercommit.sql.unit_of_work_scope import SqlAlchemyUnitOfWorkScope, open_unit_of_work
@@ -152,7 +152,7 @@ async def deliver_due(
         await connection.execute(claimed(clock, "deliver_due", LEASE_SECONDS).update(*this))
         await connection.execute(done(clock, LEASE_SECONDS).update(*this))
         if lane:
-            place = Place(lane, position, event_id, handler)
+            place = LanePosition(lane, position, event_id, handler)
             await connection.execute(unblocking(clock), place._asdict())
         count += 1
 

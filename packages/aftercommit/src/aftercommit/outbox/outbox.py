@@ -31,10 +31,10 @@ from sqlalchemy.orm import Session, scoped_session
 from aftercommit.clock_and_ids import SYSTEM, Sources
 from aftercommit.codec import Upcasters
 from aftercommit.extensions.operations import OperationsExtension
-from aftercommit.extensions.operations.subject_queries import as_written
+from aftercommit.extensions.operations.finding_subjects import as_written
 from aftercommit.extensions.postgresql import PostgreSQLExtension
 from aftercommit.handler_containment import first_error, in_own_task
-from aftercommit.handler_entries import Row
+from aftercommit.handler_entries import Entry
 from aftercommit.outbox.caller_session import RECORDED, CallerSessions, expect_async, expect_sync
 from aftercommit.outbox.handler_session import deliver_due
 from aftercommit.outbox.lanes_at_commit import has_stale_places
@@ -53,7 +53,7 @@ class Outbox:
     of the database begin with it, and a schema belongs to one name. `SHOP_DATABASE_URL` goes before
     `database_url`, and `settings` before other variables.
 
-    `events` are the rows of the table: what handles what. A handler that asks for `session` is
+    `events` are the entries of the table: what handles what. A handler that asks for `session` is
     given an `AsyncSession`, which the engine commits together with the delivery: it takes effect
     exactly once. One without it has its external effect at least once, with the same
     `idempotency_key`. Objects with external effects are `ports`, and a handler asks for `session`
@@ -90,7 +90,7 @@ class Outbox:
         self,
         name: str,
         database_url: str | URL,
-        events: Sequence[Row[object, None]],
+        events: Sequence[Entry[object, None]],
         *,
         ports: Mapping[str, Any] = NOTHING,
         values: Mapping[str, Any] = NOTHING,
@@ -134,7 +134,7 @@ class Outbox:
         NaN and infinity are null in JSON: a field of type float refuses them, in one of type
         `float | None` they become None.
 
-        :raises WiringError: if the table has no row for such an event, the session is one of
+        :raises WiringError: if the table has no entry for such an event, the session is one of
             another database, or of none, or nothing of it could be rolled back (AUTOCOMMIT)
         :raises InvalidPayload: if an event is too long, JSON cannot hold a value, or one is not of
             the type it says; or if the event is for an ordered handler, and its key is None

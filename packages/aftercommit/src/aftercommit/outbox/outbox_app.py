@@ -14,13 +14,13 @@ from aftercommit.codec import Codec, Upcasters
 from aftercommit.envelope_factory import EnvelopeFactory
 from aftercommit.errors import WiringError, raise_if_any
 from aftercommit.handler_binding import BoundHandler, Dependencies, bind, types_of
-from aftercommit.handler_entries import Row
+from aftercommit.handler_entries import Entry
 from aftercommit.handler_table import Handlers
 from aftercommit.observers import Observer
 from aftercommit.outbox.handler_session import open_session
 from aftercommit.process.app import App
 from aftercommit.process.application import Application
-from aftercommit.process.assembly import open_application
+from aftercommit.process.open_application import open_application
 from aftercommit.process.parts import Extension
 from aftercommit.secret_text import SecretText
 from aftercommit.settings import EngineSettings
@@ -40,7 +40,7 @@ class OutboxApp(App[EngineSettings]):
         self,
         name: str,
         database_url: str | URL,
-        events: Sequence[Row[object, None]],
+        events: Sequence[Entry[object, None]],
         *,
         ports: Mapping[str, Any],
         values: Mapping[str, Any],
@@ -53,7 +53,7 @@ class OutboxApp(App[EngineSettings]):
         settings: Mapping[str, Any],
     ) -> None:
         _expect("name", name, str, "text")
-        _expect("events", events, Sequence, "a list of rows, also if there is one")
+        _expect("events", events, Sequence, "a list of entries, also if there is one")
         for named, given in {"ports": ports, "values": values, "renamed": renamed}.items():
             _expect(named, given, Mapping, "a dict, by names")
         if isinstance(database_url, URL):  # SQLAlchemy's
@@ -69,7 +69,7 @@ class OutboxApp(App[EngineSettings]):
         kind: type[EngineSettings] = type("Settings", (EngineSettings,), own)
         self.session, self.ports, self.values = session, ports, values
         table = Handlers[Any, Any](commands=[], events=events, renamed=renamed)
-        types = [row.message for row in events]
+        types = [entry.message for entry in events]
         codec = Codec[Any](source=f"/{name}", events=types, upcasters=upcasters, aliases=aliases)
         super().__init__(
             name,

@@ -36,3 +36,5 @@ class Application:
     projections: Collection[str] = ()
     readiness_problems: dict[object, str] = field(default_factory=dict)
     """What keeps the process from being ready besides the database: services write it here."""
+    degradations: dict[object, str] = field(default_factory=dict)
+    """What does not work although the process is ready: services write it here, too."""

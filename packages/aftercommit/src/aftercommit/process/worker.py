@@ -112,24 +112,26 @@ class Worker:
         while not self._shutdown.is_set():
             # before it looks: what runs may cause something, and a lane goes on when it is free
             is_idle = not (self._running.total() or self._database.passed_lanes)
-            pause = await self._claim_and_start(group, scheduled=not until_idle)
-            if pause and until_idle and is_idle and not self._has_said_why:
+            seconds = await self._claim_and_start(group, scheduled=not until_idle)
+            if seconds and until_idle and is_idle and not self._has_said_why:
                 text = "waiting for what is due next, in %.0f s: a retry, or a lease that ends"
-                logger.info(text, pause)
+                logger.info(text, seconds)
                 self._has_said_why = True
-            if pause is None and until_idle and is_idle:
+            if seconds is None and until_idle and is_idle:
                 self._shutdown.set()
                 return
-            await self._wakeup.sleep(POLL_SECONDS if pause is None else min(pause, POLL_SECONDS))
+            await self._wakeup.sleep(
+                POLL_SECONDS if seconds is None else min(seconds, POLL_SECONDS)
+            )
 
     async def _claim_and_start(self, group: TaskGroup, *, scheduled: bool) -> float | None:
         """Start what free slots may take; return the seconds to sleep, None if nothing is due."""
         await self._await_capacity()
         await self._make_last_writes()
         if looks := not self._backlog_likely:
-            pause = await self._store.seconds_until_due(self._handlers, scheduled=scheduled)
-            if pause is None or pause > 0:
-                return pause
+            seconds = await self._store.seconds_until_due(self._handlers, scheduled=scheduled)
+            if seconds is None or seconds > 0:
+                return seconds
         for delivery in (claimed := await self._claim()):
             if self._has_done(delivery):
                 continue

@@ -23,7 +23,7 @@ from aftercommit.sql.exceptions import DeliveryLocked
 from aftercommit.sql.lock_order import change_in_order
 from aftercommit.sql.tables import deliveries, failures
 from aftercommit.sql.transaction import Transaction
-from aftercommit.sql.write_line import Writer
+from aftercommit.sql.writer_queue import Writer
 
 BATCH_SIZE = 128  # SQLite has a limit for what makes one statement
 # What a process writes about its own claim, it writes under the token of this claim. If somebody

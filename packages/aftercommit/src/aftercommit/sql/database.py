@@ -32,10 +32,10 @@ from aftercommit.sql.database_url import parse_url, wrong_url
 from aftercommit.sql.exceptions import DatabaseLocked
 from aftercommit.sql.handler_guard import install_guards
 from aftercommit.sql.migrations.history import ENGINE, History
-from aftercommit.sql.sqlite import SQLite
+from aftercommit.sql.sqlite_backend import SQLite
 from aftercommit.sql.tables import deliveries
 from aftercommit.sql.transaction import Transaction
-from aftercommit.sql.write_line import WriteLine, Writer
+from aftercommit.sql.writer_queue import Writer, WriterQueue
 
 Backends = Mapping[str, Callable[[], type[DatabaseBackend]]]
 """By the scheme of their URLs: functions that import and return them. SQLite needs none."""
@@ -105,7 +105,7 @@ class Database:
         self._probe_slot = Semaphore(1, fast_acquire=True)
         self.sources = SYSTEM  # or others, if an application is opened with them
         self.passed_lanes = Counter[str]()  # and how often: see `lane_unblocking.py`
-        self._write_line = WriteLine() if backend.single_writer else None
+        self._writer_queue = WriterQueue() if backend.single_writer else None
 
     @asynccontextmanager
     async def opened(self) -> AsyncIterator["Database"]:
@@ -149,8 +149,8 @@ class Database:
             async with AsyncExitStack() as opened:
                 slots = self._last_slots if writer is Writer.LAST else self._slots
                 try:
-                    if self._write_line:
-                        await opened.enter_async_context(self._write_line.turn(writer))
+                    if self._writer_queue:
+                        await opened.enter_async_context(self._writer_queue.turn(writer))
                     if writer in (Writer.DELIVERY, Writer.COMMAND):
                         await opened.enter_async_context(self._handler_slots)
                     transaction = await opened.enter_async_context(self._begin(self.engine, slots))
@@ -158,9 +158,9 @@ class Database:
                     if writer > Writer.DELIVERY:
                         raise
                     await sleep(LOCKED_PAUSE)
-                    continue  # from the end of the line
-                line = self._write_line if writer >= Writer.DELIVERY else None
-                if line and line.is_urgent:
+                    continue  # from the end of the queue
+                queue = self._writer_queue if writer >= Writer.DELIVERY else None
+                if queue and queue.is_urgent:
                     continue  # while it waited for another process
                 if no_timeout:
                     await transaction.lift_timeout()

@@ -32,7 +32,7 @@ from aftercommit.sql.new_events import FirstAttempts, NewEvents
 from aftercommit.sql.ordered_completion import OrderedDeliveries, claim_of_row
 from aftercommit.sql.tables import BLOCKED, CLAIMABLE, RAW_EVENTS, deliveries, events
 from aftercommit.sql.transaction import Transaction
-from aftercommit.sql.write_line import Writer
+from aftercommit.sql.writer_queue import Writer
 
 LAST_ATTEMPT_UNFINISHED = "the last attempt did not finish"
 TOO_LONG = describe(InvalidPayload("an event", f"is longer than {MAX_EVENT_LENGTH}"))

@@ -18,7 +18,7 @@ from aftercommit.envelopes import EventId
 from aftercommit.errors import Unavailable
 from aftercommit.sql.database import Database
 from aftercommit.sql.delivery_states import blocked
-from aftercommit.sql.lanes import IN_THESE_LANES, PLACEMENT, Place, after_end, lock_lanes
+from aftercommit.sql.lanes import IN_THESE_LANES, PLACEMENT, LanePosition, after_end, lock_lanes
 from aftercommit.sql.tables import deliveries
 from aftercommit.sql.transaction import Transaction
 
@@ -157,7 +157,7 @@ async def _unblock_first(
     transaction: Transaction, database: Database, lanes: Iterable[str]
 ) -> None:
     """Unblock the first of each of these lanes, which are locked, when all in it have places."""
-    fronts = [Place(lane, -1, EventId(UUID(int=0)), "") for lane in lanes]
+    fronts = [LanePosition(lane, -1, EventId(UUID(int=0)), "") for lane in lanes]
     if fronts and database.backend.lock_lanes is not None:
         await transaction.execute(PLACEMENT, {"lanes": [place.of_lane for place in fronts]})
     await after_end(transaction, database, fronts)

@@ -23,7 +23,6 @@ COMMIT. What is committed without that, below SQLAlchemy, gets its places from a
 from collections.abc import Collection, Iterable, Sequence
 from hashlib import blake2b
 from typing import Any, NamedTuple
-from uuid import UUID
 from zlib import crc32
 
 import sqlalchemy as sa
@@ -32,7 +31,7 @@ from sqlalchemy.sql.dml import ReturningUpdate
 from aftercommit.envelopes import EventId
 from aftercommit.sql.database import Database
 from aftercommit.sql.delivery_states import UNPLACED, Now, placed, unblocked
-from aftercommit.sql.tables import FINISHED, IN_LANE, deliveries, events
+from aftercommit.sql.tables import deliveries, events
 from aftercommit.sql.transaction import Transaction
 
 PARTS = 1024
@@ -45,7 +44,7 @@ _lanes: sa.BindParameter[Any] = sa.bindparam("lanes", expanding=True)
 IN_THESE_LANES = deliveries.c.lane.in_(_lanes)
 
 
-class Place(NamedTuple):
+class LanePosition(NamedTuple):
     """A row of a lane that has ended: the parameters of `unblocking`."""
 
     of_lane: str
@@ -106,7 +105,7 @@ def _placement() -> ReturningUpdate[str, bool]:
 
 
 def unblocking(now: Now) -> sa.Update:
-    """Return the statement that unblocks the first row after one that has ended, at a `Place`.
+    """Return the statement that unblocks the first row after one that has ended.
 
     Unless that one was blocked itself: a replay has stored others before it while it ran. What
     ended is not looked at, for an index keeps such rows as long as somebody might see them.
@@ -154,31 +153,12 @@ async def lock_lanes(
     return got
 
 
-async def before_end(
-    transaction: Transaction, database: Database, *which: sa.ColumnElement[bool]
-) -> Sequence[Place]:
-    """Lock the lanes of rows that are about to end; return where these rows are."""
-    row = deliveries.c
-    places = sa.select(row.lane, row.position, row.event_id, row.handler).where(IN_LANE, *which)
-    found = (await transaction.execute(places)).all()
-    await lock_lanes(transaction, database, [each.lane for each in found])
-    return [Place._make(each) for each in found]
-
-
-async def after_end(transaction: Transaction, database: Database, places: Sequence[Place]) -> None:
+async def after_end(
+    transaction: Transaction, database: Database, places: Sequence[LanePosition]
+) -> None:
     """Unblock what comes after rows that have ended."""
     unblock = unblocking(database.clock)
     for each in places:
         await transaction.execute_dml(unblock, each._asdict())
     if places:
         transaction.notify_workers()
-
-
-def blocked_by() -> sa.ScalarSelect[UUID]:
-    """Return the event of the delivery that a blocked one waits for: the first of its lane."""
-    first, row = deliveries.alias(), deliveries.c
-    found = sa.select(first.c.event_id).where(
-        *(row.blocked, ~FINISHED, first.c.lane == row.lane, first.c.completed_at.is_(None)),
-        first.c.position < row.position,
-    )
-    return found.order_by(first.c.position).limit(1).correlate(deliveries).scalar_subquery()

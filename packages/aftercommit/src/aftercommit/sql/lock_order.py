@@ -8,42 +8,13 @@ deletes. A claim waits for nobody: it skips what is locked. So do last writes, w
 SQLite has one writer at a time, and locks no rows.
 """
 
-from collections.abc import Sequence
-
 import sqlalchemy as sa
 
 from aftercommit.sql.database import Database
-from aftercommit.sql.delivery_states import PAUSED_HANDLERS, Transition
-from aftercommit.sql.lanes import Place, before_end
-from aftercommit.sql.tables import deliveries, handler_pauses
-from aftercommit.sql.transaction import Transaction
+from aftercommit.sql.delivery_states import Transition
+from aftercommit.sql.tables import deliveries
 
 KEY = deliveries.c.event_id, deliveries.c.handler
-# who resumes a handler wants its deliveries after its pause
-_PAUSES = PAUSED_HANDLERS.order_by(handler_pauses.c.handler).with_for_update(
-    read=True, key_share=True
-)
-
-
-async def lock_lanes_and_pauses(
-    transaction: Transaction, database: Database, *which: sa.ColumnElement[bool]
-) -> Sequence[Place]:
-    """Lock what is locked before these deliveries; return where those of lanes are."""
-    places = await before_end(transaction, database, *which)
-    await transaction.execute(_PAUSES)
-    return places
-
-
-async def lock_deliveries(
-    transaction: Transaction, database: Database, *which: sa.ColumnElement[bool]
-) -> Sequence[Place]:
-    """Wait for all who change these deliveries, or claim them; then they wait for this commit.
-
-    Return where those are that are outstanding, and in lanes.
-    """
-    places = await lock_lanes_and_pauses(transaction, database, *which)
-    await transaction.execute(in_order(*which))
-    return places
 
 
 def change_in_order(

@@ -22,11 +22,11 @@ from aftercommit.sql.claim_ends import (
 from aftercommit.sql.database import Database
 from aftercommit.sql.delivery_states import claimed, done
 from aftercommit.sql.lane_unblocking import unblock_soon
-from aftercommit.sql.lanes import Place, lock_lanes, unblocking
+from aftercommit.sql.lanes import LanePosition, lock_lanes, unblocking
 from aftercommit.sql.lock_order import change_in_order
 from aftercommit.sql.tables import RAW_EVENTS, deliveries
 from aftercommit.sql.transaction import Transaction
-from aftercommit.sql.write_line import Writer
+from aftercommit.sql.writer_queue import Writer
 
 
 class OrderedDeliveries:
@@ -79,7 +79,7 @@ class OrderedDeliveries:
         if not is_free:
             transaction.afterwards(partial(unblock_soon, self._database, ended.lane or ""))
             return ()
-        place = Place(ended.lane or "", envelope.position or 0, envelope.id, ended.handler)
+        place = LanePosition(ended.lane or "", envelope.position or 0, envelope.id, ended.handler)
         found = (await transaction.execute(self._next, place._asdict())).all()
         claims: Sequence[Claim] = ()
         if found and follow and self._policy.dispatch == "inline":

@@ -19,7 +19,7 @@ from aftercommit.sql.handler_guard import HandlerGuard
 from aftercommit.sql.inbox import record_command
 from aftercommit.sql.lanes import lock_lanes
 from aftercommit.sql.transaction import Refusals, Transaction
-from aftercommit.sql.write_line import LONG_SECONDS, Writer
+from aftercommit.sql.writer_queue import LONG_SECONDS, Writer
 from aftercommit.unit_of_work_scope import MAX_DEPTH
 
 logger = logging.getLogger(__name__)

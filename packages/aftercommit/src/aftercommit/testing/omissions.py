@@ -72,7 +72,7 @@ def _without_row(handlers: ModuleType, members: Iterable[object]) -> Iterator[st
     for name, function in vars(handlers).items():
         is_here = inspect.iscoroutinefunction(function) and function.__module__ == handlers.__name__
         if is_here and name not in named and not name.startswith("_"):
-            yield f"{name} is in no row of the table of {handlers.__name__}"
+            yield f"{name} is in no entry of the table of {handlers.__name__}"
 
 
 def _without_column(mapping: registry) -> list[str]:

@@ -41,7 +41,7 @@ async def shop(tmp_path: object, anyio_backend: str) -> AsyncIterator[Shop]:
 
 @dataclass(frozen=True)
 class Unknown:
-    """An event that no row of the table has."""
+    """An event that no entry of the table has."""
 
 
 class Name(str):

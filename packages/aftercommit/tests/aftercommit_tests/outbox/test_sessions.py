@@ -489,7 +489,7 @@ def test_what_cannot_work_is_refused_where_the_outbox_is_made(problem: str, rows
     ("wrong", "problem"),
     [
         ({"name": None}, "`name` of an outbox is text"),
-        ({"events": on(OrderPlaced)}, "`events` of an outbox is a list of rows"),
+        ({"events": on(OrderPlaced)}, "`events` of an outbox is a list of entries"),
         ({"ports": ["bell"]}, "`ports` of an outbox is a dict, by names"),
         ({"renamed": ["old"]}, "`renamed` of an outbox is a dict, by names"),
         ({"session": sessionmaker()}, "`session` of an outbox is AsyncSession, or an"),

@@ -51,7 +51,10 @@ def find_subjects(name: str) -> SubjectQuery:
 
 EXTENSIONS = (
     PostgreSQLExtension(),
-    BrokersExtension("aftercommit_tests.things.messages"),
+    BrokersExtension(
+        "aftercommit_tests.things.messages",
+        subscriptions="aftercommit_tests.things.subscriptions:SUBSCRIPTIONS",
+    ),
     OperationsExtension(find_subjects),
     MetricsExtension(),
     OtelExtension(),

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
+from functools import cached_property
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from aftercommit.process.parts import Extension, Parts
+from aftercommit.errors import raise_if_any
+from aftercommit.process.parts import Extension, Parts, resolve
 
 if TYPE_CHECKING:
     from aftercommit.extensions.brokers.settings import BrokerSettings
+    from aftercommit.extensions.brokers.subscriptions import Subscription
     from aftercommit.ports import Publisher
     from aftercommit.process.running_services import Service
     from aftercommit.settings import EngineSettings
@@ -23,21 +27,34 @@ class BrokersExtension(Extension):
     `ACCEPTED_FROM_BROKERS`, the commands that others may send, and `EXAMPLE_VALUES`, which the
     fields of messages hold in the AsyncAPI document, by the name of the field. There, `subject` is
     that of an event, `message_name.subject` that of one event alone. Without it, events go out, and
-    nothing comes in.
+    nothing comes in. `subscriptions` says where the list of subscriptions is, as "module:NAME": see
+    `aftercommit.extensions.brokers.subscriptions`.
 
     >>> from aftercommit.extensions.brokers import BrokersExtension
     >>> [*BrokersExtension("shop.entrypoints.broker_messages").parts().options]
     ['--broker-urls']
     """
 
-    def __init__(self, messages: str | None = None) -> None:
-        self.messages = messages
+    def __init__(self, messages: str | None = None, *, subscriptions: str | None = None) -> None:
+        self.messages, self._subscriptions = messages, subscriptions
 
     @property
     def accepted(self) -> Sequence[type[Any]]:
         """The commands that others may send."""
         accepted: Sequence[type[Any]] = self._read("ACCEPTED_FROM_BROKERS", ())
         return accepted
+
+    @cached_property
+    def subscriptions(self) -> Sequence[Subscription]:
+        """What other services publish, and what it means here.
+
+        :raises WiringError: if two have the same name
+        """
+        rows: Sequence[Subscription] = resolve(self._subscriptions) if self._subscriptions else ()
+        sources = Counter(name for each in rows for name in {each.name, each.renamed or each.name})
+        twice = [name for name, count in sources.items() if count > 1]
+        raise_if_any("subscriptions of the same name", twice)
+        return rows
 
     @property
     def example_values(self) -> Mapping[str, Any]:

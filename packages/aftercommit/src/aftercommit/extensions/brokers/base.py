@@ -14,10 +14,11 @@ from typing import Any, ClassVar, Protocol, TypeVar
 
 import anyio
 from anyio import fail_after, get_cancelled_exc_class, move_on_after
+from anyio.lowlevel import checkpoint
 
 from aftercommit.envelopes import Envelope
 from aftercommit.errors import has_kind, slug_of
-from aftercommit.extensions.brokers.channel_names import Channels
+from aftercommit.extensions.brokers.channel_names import Channels, Inlet
 from aftercommit.extensions.brokers.exceptions import (
     BrokerUnavailable,
     ConfirmTimeoutError,
@@ -35,10 +36,11 @@ CLOSE_TIMEOUT = 2
 
 T = TypeVar("T")
 Errors = tuple[type[Exception], ...]
+Report = Callable[[str | None], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class InboundMessage:
+class ReceivedMessage:
     """A message as it came, and how to tell the broker that it is done with.
 
     `reject` has the broker move it to the dead letters itself, if it can, however long that takes.
@@ -47,11 +49,13 @@ class InboundMessage:
     body: bytes
     headers: Mapping[str, Any]
     properties: Mapping[str, Any] = field(default_factory=dict)  # what else a dead letter keeps
-    ack: Callable[[], Awaitable[None]]
+    key: str | None = None  # the routing key of RabbitMQ, or Kafka's key
+    place: str | None = None  # of Kafka: what no other message has
+    ack: Callable[[], Awaitable[None]] = checkpoint
     reject: Callable[[], Awaitable[None]] | None = None
 
 
-class Connection(Protocol):
+class BrokerConnection(Protocol):
     """A connection to publish with, not yet open. `loss` is why it was lost, if that is known."""
 
     loss: BaseException | None
@@ -65,11 +69,11 @@ class Connection(Protocol):
     async def publish(self, envelope: Envelope) -> None:
         """Send an event to all who listen, and return when it is confirmed."""
 
-    async def dead_letter(self, dead: InboundMessage) -> None:
-        """Send a dead command to its queue, made if it is gone; return when it is confirmed."""
+    async def dead_letter(self, dead: ReceivedMessage, to: str) -> None:
+        """Send a dead message to this queue, made if it is gone; return when it is confirmed."""
 
 
-class PublisherConnection:
+class SharedConnection:
     """The connection in use, if there is one: shared by all tasks, so their confirms overlap.
 
     What a library does with messages in flight while it reconnects is hard to know (decision 9). So
@@ -83,9 +87,9 @@ class PublisherConnection:
         away = partial(BrokerUnavailable, broker.kind)
         self._breaker = CircuitBreaker(away, outages=(BrokerUnavailable, ConfirmTimeoutError))
         self._opening = anyio.Lock()
-        self._connection: Connection | None = None
+        self._connection: BrokerConnection | None = None
 
-    async def send(self, deliver: Callable[[Connection], Awaitable[None]]) -> None:
+    async def send(self, deliver: Callable[[BrokerConnection], Awaitable[None]]) -> None:
         """Deliver a message, and return when the broker has confirmed it.
 
         :raises MessageRefusedError: if the broker refuses this message
@@ -105,7 +109,7 @@ class PublisherConnection:
         if self._connection is not None:
             await close_best_effort(self._connection.close)
 
-    async def _open(self) -> Connection:
+    async def _open(self) -> BrokerConnection:
         connection = self._broker.new_connection()
         try:
             with fail_after(CONNECT_TIMEOUT):
@@ -118,7 +122,7 @@ class PublisherConnection:
         return connection
 
     async def _deliver(
-        self, deliver: Callable[[Connection], Awaitable[None]], connection: Connection
+        self, deliver: Callable[[BrokerConnection], Awaitable[None]], connection: BrokerConnection
     ) -> None:
         try:
             with fail_after(CONFIRM_TIMEOUT):
@@ -139,7 +143,7 @@ class Broker(ABC):
 
     def __init__(self, channels: Channels) -> None:
         self.channels = channels
-        self._events, self._dead_letters = PublisherConnection(self), PublisherConnection(self)
+        self._events, self._dead_letters = SharedConnection(self), SharedConnection(self)
         self._dead_lettering = anyio.Lock()
 
     async def publish(self, envelope: Envelope) -> None:
@@ -157,7 +161,7 @@ class Broker(ABC):
         """
         await self._events.send(_send_nothing)
 
-    async def dead_letter(self, message: InboundMessage, error: Exception) -> None:
+    async def dead_letter(self, message: ReceivedMessage, error: Exception, to: str) -> None:
         """Put a message that cannot be handled where somebody will look for it.
 
         If the broker does not take it as it came, its beginning has to do.
@@ -168,15 +172,19 @@ class Broker(ABC):
         header = self.channels.header
         reason = {header("error"): slug, header("reason"): _one_line(error)}
         dead = replace(message, headers={**message.headers, **reason})
+
+        async def send(what: ReceivedMessage) -> None:
+            await self._dead_letters.send(lambda connection: connection.dead_letter(what, to))
+
         async with self._dead_lettering:
             try:
                 try:
-                    await self._dead_letters.send(lambda connection: connection.dead_letter(dead))
+                    await send(dead)
                 except MessageRefusedError as refusal:
                     reason[header("cut")] = f"{len(dead.body)} bytes; {_one_line(refusal)}"
                     body = dead.body[:MAX_DEAD_LETTER_BYTES]
                     cut = replace(dead, body=body, headers=reason, properties={})
-                    await self._dead_letters.send(lambda connection: connection.dead_letter(cut))
+                    await send(cut)
             except OSError as failure:
                 raise BrokerUnavailable(self.kind, describe(failure)) from failure
 
@@ -195,15 +203,24 @@ class Broker(ABC):
         return BrokerUnavailable(self.kind, describe(error))
 
     @abstractmethod
-    def new_connection(self) -> Connection:
+    def new_connection(self) -> BrokerConnection:
         """Return a connection to publish with, not yet open."""
 
     @abstractmethod
-    def consume(self, prefetch: int) -> AbstractAsyncContextManager[AsyncIterator[InboundMessage]]:
-        """Open the commands that arrive, with at most `prefetch` not acknowledged.
+    def feeds(self, inlet: Inlet) -> bool:
+        """Tell whether messages come in there from a broker of this kind."""
+
+    @abstractmethod
+    def consume(
+        self, inlet: Inlet, prefetch: int, report: Report
+    ) -> AbstractAsyncContextManager[AsyncIterator[ReceivedMessage]]:
+        """Open the messages that arrive, with at most `prefetch` not acknowledged.
 
         When the context is entered, the broker sends what there is. The iterator raises when the
-        connection is lost, and may end before: then open it again.
+        connection is lost, and may end before: then open it again. Meanwhile it calls `report` with
+        what is wrong with the exchange of others, or with None if nothing is.
+
+        :raises SourceMissing: if there is no such topic of others
         """
 
 
@@ -234,7 +251,7 @@ def describe(error: BaseException) -> str:
     return text or type(error).__name__
 
 
-async def _send_nothing(connection: Connection) -> None:
+async def _send_nothing(connection: BrokerConnection) -> None:
     """Be satisfied with a connection."""
 
 

@@ -1,6 +1,10 @@
 """Where the messages of an application are: named after it, so others on the broker have theirs."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
+
+Start = Literal["earliest", "latest"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +29,34 @@ class Channels:
         """The queue, or topic, of commands that cannot be handled."""
         return f"{self.commands}.dead"
 
+    @property
+    def inlet(self) -> "Inlet":
+        """Where commands come in."""
+        return Inlet(
+            queue=self.commands,
+            topic=self.commands,
+            group=self.application,
+            dead_letters=self.dead_letters,
+        )
+
     def header(self, name: str) -> str:
         """Return the name of a header that is added to a dead letter."""
         return f"{self.application}-{name}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inlet:
+    """Where messages come in: from a queue of RabbitMQ, from a topic of Kafka, or from either.
+
+    A queue with an `exchange` is bound to it, which belongs to others. What comes `in_order` is
+    taken by one consumer of all, one by one.
+    """
+
+    queue: str | None
+    topic: str | None
+    group: str
+    dead_letters: str
+    exchange: str | None = None
+    routing_keys: Sequence[str] = ()
+    start: Start = "earliest"
+    in_order: bool = False

@@ -29,7 +29,7 @@ def consume(cli: Cli, prefetch: int | None) -> None:
     settings = cli.load_settings(log_level="info", prefetch=prefetch)
     cli.run_services(
         settings,
-        consumer_service(settings, cli.app.extension(BrokersExtension).accepted),
+        consumer_service(settings, cli.app.extension(BrokersExtension)),
         delivers=settings.dispatch == "inline",
     )
 
@@ -44,7 +44,7 @@ def run(cli: Cli, prefetch: int | None) -> None:
     """
     settings = cli.load_settings(log_level="info", prefetch=prefetch, **WORKER_SETTINGS)
     beside = cli.app.parts.services(settings)
-    consuming = consumer_service(settings, cli.app.extension(BrokersExtension).accepted)
+    consuming = consumer_service(settings, cli.app.extension(BrokersExtension))
     cli.run_services(settings, worker_service(settings), consuming, *beside)
 
 

@@ -108,8 +108,8 @@ def from_cloud_event(
     if len(body) > MAX_MESSAGE_BYTES:
         raise MessageTooLarge(len(body), MAX_MESSAGE_BYTES)
     message = decode("a command", body, CloudEvent)
-    _require_legible("id", message.id)
-    _require_legible("source", message.source)
+    require_legible("id", message.id)
+    require_legible("source", message.source)
     if message.type not in accepted:
         raise UnknownCommandType(message.type)
     of_type, data = accepted[message.type], bytes(message.data)
@@ -118,18 +118,22 @@ def from_cloud_event(
         source=message.source,
         id=message.id,
         fingerprint=codec.fingerprint(command),
-        traceparent=_if_well_formed(message.traceparent),
+        traceparent=well_formed_traceparent(message.traceparent),
         correlation_id=message.correlationid,
     )
 
 
-def _if_well_formed(traceparent: str | None) -> str | None:
+def well_formed_traceparent(traceparent: str | None) -> str | None:
     """Return it, or None: W3C wants a new trace to begin then; a command is worth more than it."""
     return traceparent if traceparent and W3C_FORM.fullmatch(traceparent) else None
 
 
-def _require_legible(attribute: str, text: str) -> None:
+def require_legible(attribute: str, text: str) -> None:
+    """Refuse an id or a source that nobody could read or look for.
+
+    :raises InvalidPayload: if it has an invisible character, or more than `MAX_BYTES`
+    """
     if any(unicodedata.category(character) in INVISIBLE for character in text):
-        raise InvalidPayload("a command", f"its {attribute} has an invisible character in it")
+        raise InvalidPayload("a message", f"its {attribute} has an invisible character in it")
     if len(text.encode()) > MAX_BYTES:
-        raise InvalidPayload("a command", f"its {attribute} has more than {MAX_BYTES} bytes")
+        raise InvalidPayload("a message", f"its {attribute} has more than {MAX_BYTES} bytes")

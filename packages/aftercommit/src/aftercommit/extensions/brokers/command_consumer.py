@@ -3,34 +3,51 @@
 A message is acknowledged after the commit of its command. If that acknowledgement is lost, the
 message comes again, and is recognized by its id and source. The events of the command are
 dispatched after that and keep no message waiting: their deliveries are stored in any case.
+
+Commands of our own come in at one inlet, and the messages of each subscription at one of theirs.
+None of them waits for another one.
 """
 
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import count
-from typing import Any
 
 from anyio import Event, create_task_group, move_on_after
 from anyio.abc import TaskGroup
 
 from aftercommit.bus import MessageBus
 from aftercommit.claims import Committed
+from aftercommit.codec import Codec
 from aftercommit.envelopes import MessageOrigin
-from aftercommit.errors import MessageAlreadyHandled, is_permanent, is_transient, kind_of
+from aftercommit.errors import (
+    MessageAlreadyHandled,
+    is_permanent,
+    is_transient,
+    kind_of,
+    raise_if_any,
+)
 from aftercommit.extensions.bounded_dispatch import BoundedDispatch
+from aftercommit.extensions.brokers import BrokersExtension
 from aftercommit.extensions.brokers.base import (
     Broker,
-    InboundMessage,
+    ReceivedMessage,
     describe,
     reject_spurious_cancellation,
 )
-from aftercommit.extensions.brokers.cloud_events import from_cloud_event
-from aftercommit.extensions.brokers.exceptions import BrokerUnavailable, MessageIdReused
+from aftercommit.extensions.brokers.channel_names import Channels, Inlet
+from aftercommit.extensions.brokers.cloud_events import Accepted, from_cloud_event
+from aftercommit.extensions.brokers.exceptions import (
+    BrokerUnavailable,
+    MessageIdReused,
+    SourceMissing,
+)
+from aftercommit.extensions.brokers.paused_sources import PausedSources
 from aftercommit.extensions.brokers.settings import BrokerSettings
 from aftercommit.handler_containment import first_error, in_own_task
+from aftercommit.observers import MessageOutcome
 from aftercommit.process.application import Application
 from aftercommit.process.running_services import Service, Shutdown
 from aftercommit.settings import EngineSettings
@@ -43,25 +60,56 @@ LONGEST_PAUSE_SECONDS = 30.0
 logger = logging.getLogger(__name__)
 
 
-def consumer_service(settings: EngineSettings, accepted: Sequence[type[Any]]) -> Service:
-    """Return the service, for these commands.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Intake:
+    """Messages that come in at one inlet, and what they mean: nothing, or a command.
+
+    `source` is what its pause is stored by; commands of our own have none, and are never paused.
+    """
+
+    inlet: Inlet
+    read: Callable[[ReceivedMessage], tuple[object, MessageOrigin] | None]
+    source: str | None = None
+
+    def at(self, broker: Broker) -> str:
+        """Return what is consumed there, for people."""
+        return broker.kind if self.source is None else f"{broker.kind} ({self.source})"
+
+
+def consumer_service(settings: EngineSettings, extension: BrokersExtension) -> Service:
+    """Return the service, for what an application accepts, and for its subscriptions.
 
     :raises InvalidValue: if there is no broker
+    :raises WiringError: at its start, if a translation returns what no handler handles
     """
     of_brokers = settings.of(BrokerSettings)
     if not of_brokers.urls:
         raise settings.refused("broker_urls", "is not set: there is nothing to consume")
 
     async def consume(application: Application, stop: Shutdown) -> None:
-        codec = application.database.codec
-        by_name = {codec.name_of(each): each for each in accepted}
+        codec, database = application.database.codec, application.database
+        by_name = {codec.name_of(each): each for each in extension.accepted}
+        translated = {command for each in extension.subscriptions for command in each.commands()}
+        unhandled = translated - application.bus.registry.commands.keys()
+        raise_if_any(
+            "translations return what has no handler", [each.__name__ for each in unhandled]
+        )
+        intakes = [
+            Intake(inlet=each.inlet(settings.application), read=each.read, source=each.source)
+            for each in extension.subscriptions
+        ]
+        if by_name or not intakes:
+            read = partial(_read_command, codec=codec, accepted=by_name)
+            intakes.append(Intake(inlet=Channels(settings.application).inlet, read=read))
         consumer = Consumer(
             application.bus,
-            partial(from_cloud_event, codec=codec, accepted=by_name),
-            partial(inbox.accepted_command, application.database),
+            intakes,
+            partial(inbox.accepted_command, database),
             BoundedDispatch(application.bus, settings.max_dispatches),
             stop,
             application.readiness_problems,
+            application.degradations,
+            PausedSources(database),
             prefetch=of_brokers.prefetch,
             max_attempts=settings.max_attempts,
         )
@@ -71,22 +119,32 @@ def consumer_service(settings: EngineSettings, accepted: Sequence[type[Any]]) ->
     return consume
 
 
+def _read_command(
+    message: ReceivedMessage, codec: Codec[object], accepted: Accepted
+) -> tuple[object, MessageOrigin]:
+    return from_cloud_event(message.body, codec, accepted)
+
+
 @dataclass(eq=False)
 class Consumer:
-    """Has up to `prefetch` messages of each RabbitMQ in flight; of each Kafka, one.
+    """Has up to `prefetch` messages of each queue of RabbitMQ in flight; of each topic, one.
 
     A message is in flight until it is acknowledged. What the commands commit is dispatched beside
     that, up to a limit.
 
     While nothing is consumed from a broker, `readiness_problems` says so: the process is not ready.
+    What is wrong with the exchange or topic of another service is in `degradations`, and keeps
+    nothing else from its work.
     """
 
     bus: MessageBus
-    read: Callable[[bytes], tuple[object, MessageOrigin]]
+    intakes: Sequence[Intake]
     find_accepted: Callable[[str, str | None], Awaitable[AcceptedCommand | None]]
     dispatch: BoundedDispatch
     stop: Shutdown
     readiness_problems: dict[object, str]
+    degradations: dict[object, str]
+    paused: PausedSources
     prefetch: int
     max_attempts: int
     first_pause: float = FIRST_PAUSE_SECONDS
@@ -95,46 +153,69 @@ class Consumer:
     async def run(self, brokers: Sequence[Broker]) -> None:
         """Consume from all brokers until shutdown, and then until all in flight is done."""
         async with create_task_group() as self._dispatches:
+            if any(each.source for each in self.intakes):
+                self._dispatches.start_soon(in_own_task, self.paused.watch, self.stop)
             for broker in brokers:
-                self._dispatches.start_soon(in_own_task, self._consume, broker)
+                for intake in self.intakes:
+                    if broker.feeds(intake.inlet):
+                        self._dispatches.start_soon(in_own_task, self._consume, broker, intake)
 
-    async def _consume(self, broker: Broker) -> None:
-        """Consume from one broker; when it goes away, wait for it, longer each time."""
-        failures = 0
-        while not self.stop.is_set():
-            self.readiness_problems[broker] = f"nothing is consumed from {broker.kind}"
+    async def _consume(self, broker: Broker, intake: Intake) -> None:
+        """Consume at one inlet; when the broker goes away, wait for it, longer each time."""
+        failures, key, at = 0, (broker, intake), intake.at(broker)
+        while await self.paused.until_resumed(intake.source, self.stop):
+            self.readiness_problems[key] = f"nothing is consumed from {at}"
             try:
                 async with AsyncExitStack() as session:
                     async with cancel_on_shutdown(self.stop):
-                        opening = broker.consume(self.prefetch)
+                        opening = broker.consume(
+                            intake.inlet, self.prefetch, partial(self._report, key)
+                        )
                         messages = await session.enter_async_context(opening)
-                        logger.info("consuming from %s", broker.kind)
+                        logger.info("consuming from %s", at)
                     if self.stop.is_set():
                         return
-                    del self.readiness_problems[broker]
+                    del self.readiness_problems[key]
                     failures = 0
-                    await self._take(broker, messages)
+                    await self._take(broker, intake, messages)
             except Exception as raised:  # nothing at one broker may end the others
                 error = first_error(raised)
-                known = is_transient(error)
-                trouble = error if known else BrokerUnavailable(broker.kind, describe(error))
-                if not self.stop.is_set():
+                if isinstance(error, SourceMissing):
+                    self.readiness_problems.pop(key, None)
+                    self._report(key, str(error))
+                elif not self.stop.is_set():
+                    known = is_transient(error)
+                    trouble = error if known else BrokerUnavailable(broker.kind, describe(error))
                     logger.warning("%s; trying again", trouble)
             await self._pause(failures, self.stop)
             failures += 1
 
-    async def _take(self, broker: Broker, messages: AsyncIterator[InboundMessage]) -> None:
-        """Take messages until shutdown or until they end; then wait for those in flight."""
+    def _report(self, key: object, problem: str | None) -> None:
+        """Note what is wrong with the exchange or topic of another service, or that nothing is."""
+        if problem is None:
+            self.degradations.pop(key, None)
+        elif self.degradations.get(key) != problem:
+            self.degradations[key] = problem
+            logger.warning("%s; looking again", problem)
+
+    async def _take(
+        self, broker: Broker, intake: Intake, messages: AsyncIterator[ReceivedMessage]
+    ) -> None:
+        """Take messages until shutdown, a pause, or their end; then wait for those in flight."""
         over = Event()
         async with create_task_group() as in_flight:
             try:
-                async with cancel_on_shutdown(self.stop):
+                until = partial(self.paused.until_paused, intake.source, self.stop)
+                async with cancel_when(until):
                     async for message in messages:
-                        in_flight.start_soon(in_own_task, self._handle, broker, message, over)
+                        handling = partial(self._handle, broker, intake, message, over)
+                        in_flight.start_soon(in_own_task, handling)
             finally:
                 over.set()
 
-    async def _handle(self, broker: Broker, message: InboundMessage, over: Event) -> None:
+    async def _handle(
+        self, broker: Broker, intake: Intake, message: ReceivedMessage, over: Event
+    ) -> None:
         """Execute the command and acknowledge its message, however long that takes.
 
         If it has to wait, and its session is `over`, leave it as it is: it comes again. Only a
@@ -144,7 +225,7 @@ class Consumer:
         for failures in count():
             fatal = mistakes[-1] if len(mistakes) >= self.max_attempts else None
             try:
-                committed = await self._execute(broker, message, fatal)
+                committed = await self._execute(broker, intake, message, fatal)
                 if committed.claims:
                     self._dispatches.start_soon(in_own_task, self.dispatch.dispatch, committed)
                 return
@@ -159,7 +240,7 @@ class Consumer:
                 return
 
     async def _execute(
-        self, broker: Broker, message: InboundMessage, fatal: Exception | None
+        self, broker: Broker, intake: Intake, message: ReceivedMessage, fatal: Exception | None
     ) -> Committed:
         """Execute the command and acknowledge its message; return what it has committed.
 
@@ -172,12 +253,13 @@ class Consumer:
         try:
             if fatal:
                 raise fatal
-            committed = await self._execute_once(message.body)
+            committed = await self._execute_once(intake, message)
         except Exception as error:
             if error is not fatal and not is_permanent(error):
                 raise
+            self._count(intake, "dead")
             try:
-                await broker.dead_letter(message, error)
+                await broker.dead_letter(message, error, intake.inlet.dead_letters)
             except BrokerUnavailable as refusal:
                 if message.reject is None:
                     raise
@@ -185,14 +267,19 @@ class Consumer:
                 logger.warning(left, broker.kind, refusal, error)
                 await _acknowledge(message.reject)
                 return committed
-            logger.warning("a message is in %s: %s", broker.channels.dead_letters, error)
+            logger.warning("a message is in %s: %s", intake.inlet.dead_letters, error)
         await _acknowledge(message.ack)
         return committed
 
-    async def _execute_once(self, body: bytes) -> Committed:
-        command, origin = self.read(body)
+    async def _execute_once(self, intake: Intake, message: ReceivedMessage) -> Committed:
+        if (read := intake.read(message)) is None:
+            self._count(intake, "ignored")
+            return Committed()
+        command, origin = read
         try:
-            return await self.bus.execute(command, origin)
+            committed = await self.bus.execute(command, origin)
+            self._count(intake, "executed")
+            return committed
         except MessageAlreadyHandled as repeated:
             first = await self.find_accepted(origin.source, origin.id)
             if first is None:  # pruned a moment ago: when it comes again, it is a new one
@@ -200,7 +287,11 @@ class Consumer:
             if first.fingerprint not in (None, origin.fingerprint):  # None: erased
                 raise MessageIdReused(origin.source, origin.id) from None
             logger.info("%s", repeated)
+            self._count(intake, "repeated")
             return Committed()
+
+    def _count(self, intake: Intake, outcome: MessageOutcome) -> None:
+        self.bus.instrumentation.message(intake.source or "commands", outcome)
 
     async def _pause(self, failures: int, end: Event) -> None:
         seconds = min(LONGEST_PAUSE_SECONDS, self.first_pause * 2.0 ** min(failures, 10))
@@ -217,14 +308,19 @@ async def _acknowledge(ack: Callable[[], Awaitable[None]]) -> None:
 
 
 @asynccontextmanager
-async def cancel_on_shutdown(stop: Shutdown) -> AsyncIterator[None]:
-    """Cancel the body at shutdown."""
+async def cancel_when(happened: Callable[[], Awaitable[object]]) -> AsyncIterator[None]:
+    """Cancel the body when something has happened that this waits for."""
 
     async def cancel_at_end() -> None:
-        await stop.wait()
+        await happened()
         group.cancel_scope.cancel()
 
     async with create_task_group() as group:
         group.start_soon(cancel_at_end)
         yield
         group.cancel_scope.cancel()
+
+
+def cancel_on_shutdown(stop: Shutdown) -> AbstractAsyncContextManager[None]:
+    """Cancel the body at shutdown."""
+    return cancel_when(stop.wait)

@@ -43,6 +43,13 @@ class MissingTopic(TransientError):
         super().__init__(f"{broker} is not available: {reason}")
 
 
+class SourceMissing(TransientError):
+    """The topic of another service does not exist, or not yet."""
+
+    def __init__(self, broker: str, reason: str) -> None:
+        super().__init__(f"{broker}: {reason}")
+
+
 class UndecodableMessage(TransientError):
     """A message broke the connection, because the AMQP library cannot decode it."""
 

@@ -1,7 +1,8 @@
 """Kafka, or what speaks its protocol: a topic each for events, commands and dead commands."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from functools import partial
 from random import choice
 from typing import Any
@@ -13,10 +14,10 @@ from aiokafka.conn import collect_hosts, create_conn  # type: ignore[import-unty
 
 from aftercommit.envelopes import Envelope
 from aftercommit.extensions.brokers import base
-from aftercommit.extensions.brokers.base import InboundMessage, describe
-from aftercommit.extensions.brokers.channel_names import Channels
+from aftercommit.extensions.brokers.base import ReceivedMessage, describe
+from aftercommit.extensions.brokers.channel_names import Channels, Inlet
 from aftercommit.extensions.brokers.cloud_events import CONTENT_TYPE, to_cloud_event
-from aftercommit.extensions.brokers.exceptions import MissingTopic
+from aftercommit.extensions.brokers.exceptions import MissingTopic, SourceMissing
 from aftercommit.extensions.brokers.kafka_decompression import limit_decompression
 from aftercommit.extensions.brokers.kafka_url import KafkaCluster
 
@@ -26,10 +27,8 @@ MAX_MESSAGE_BYTES = 20_000_000  # what arrived has to fit into the dead letters
 ACCOUNT_REFUSED = "it refuses the user or the password in the URL"
 """The end of SCRAM with an error (RFC 5802, "e=…"), which the library takes for a KeyError."""
 
-Parts = tuple[bytes, Mapping[str, Any], Mapping[str, Any]]  # body, headers, properties
 
-
-class Connection(AIOKafkaProducer):  # type: ignore[misc]
+class KafkaConnection(AIOKafkaProducer):  # type: ignore[misc]
     """A connection to publish with; the library restores what it loses."""
 
     loss: BaseException | None = None
@@ -45,21 +44,21 @@ class Connection(AIOKafkaProducer):  # type: ignore[misc]
 
     async def publish(self, envelope: Envelope) -> None:
         """Send an event."""
+        headers = {"content-type": CONTENT_TYPE, "traceparent": envelope.context.traceparent}
         await self.send_and_wait(
             self._channels.events,
             to_cloud_event(envelope),
             key=(envelope.key or envelope.subject).encode(),
-            headers=[("content-type", CONTENT_TYPE.encode())],
+            headers=[(name, value.encode()) for name, value in headers.items() if value],
         )
 
-    async def dead_letter(self, dead: InboundMessage) -> None:
-        """Send a dead command."""
+    async def dead_letter(self, dead: ReceivedMessage, to: str) -> None:
+        """Send a dead message."""
         headers = [
             (name, value.encode() if isinstance(value, str) else value)
             for name, value in dead.headers.items()
         ]
-        topic = self._channels.dead_letters
-        await self.send_and_wait(topic, dead.body, headers=headers, **dead.properties)
+        await self.send_and_wait(to, dead.body, headers=headers, **dead.properties)
 
 
 class Kafka(base.Broker):
@@ -77,16 +76,22 @@ class Kafka(base.Broker):
         super().__init__(channels)
         self._cluster = cluster
 
+    def feeds(self, inlet: Inlet) -> bool:
+        return inlet.topic is not None
+
     @asynccontextmanager
-    async def consume(self, prefetch: int) -> AsyncIterator[AsyncIterator[InboundMessage]]:
+    async def consume(
+        self, inlet: Inlet, prefetch: int, report: base.Report
+    ) -> AsyncIterator[AsyncIterator[ReceivedMessage]]:
         limit_decompression()
-        await self._ensure_dead_letter_topic()
+        await self._ensure_topics(inlet)
+        report(None)
         consumer = AIOKafkaConsumer(
-            self.channels.commands,
+            inlet.topic,
             bootstrap_servers=self._cluster.servers,
             **self._cluster.login,
-            group_id=self.channels.application,
-            auto_offset_reset="earliest",
+            group_id=inlet.group,
+            auto_offset_reset=inlet.start,
             enable_auto_commit=False,
             max_partition_fetch_bytes=MAX_MESSAGE_BYTES,
         )
@@ -96,14 +101,16 @@ class Kafka(base.Broker):
         finally:
             await base.close_best_effort(consumer.stop)
 
-    async def _ensure_dead_letter_topic(self) -> None:
-        """Create the topic if it is not there, with as many copies as the commands have.
+    async def _ensure_topics(self, inlet: Inlet) -> None:
+        """Create the topic of dead letters if it is not there, with as many copies as the other.
 
-        Where topics do not come by themselves, the first dead command would hold up all behind it.
+        Where topics do not come by themselves, the first dead message would hold up all behind it.
+        A topic of others is only looked for: asking for its messages could create it.
 
-        :raises MissingTopic: if it can neither be found nor created
+        :raises SourceMissing: if it is not there
+        :raises MissingTopic: if that of dead letters can neither be found nor created
         """
-        limit, wanted = base.CONNECT_TIMEOUT * 1000, self.channels.dead_letters
+        limit, wanted = base.CONNECT_TIMEOUT * 1000, inlet.dead_letters
         admin = AIOKafkaAdminClient(
             bootstrap_servers=self._cluster.servers,
             **self._cluster.login,
@@ -112,10 +119,12 @@ class Kafka(base.Broker):
         try:
             await _start(admin.start, self._cluster)
             topics = {each["topic"]: each["partitions"] for each in await admin.describe_topics()}
+            if inlet.topic not in topics and inlet.topic != self.channels.commands:
+                raise SourceMissing(self.kind, f"the topic {inlet.topic} does not exist")
             if wanted in topics:
                 return
-            commands = topics.get(self.channels.commands, ())
-            copies = max((len(each["replicas"]) for each in commands), default=1)
+            partitions = topics.get(inlet.topic, ())
+            copies = max((len(each["replicas"]) for each in partitions), default=1)
             created = await admin.create_topics([NewTopic(wanted, 1, copies)])
         finally:
             await base.close_best_effort(admin.close)
@@ -127,8 +136,8 @@ class Kafka(base.Broker):
                 f" ({errors.for_code(code)(*reason)}): create it, or nothing is consumed",
             )
 
-    def new_connection(self) -> Connection:
-        return Connection(
+    def new_connection(self) -> KafkaConnection:
+        return KafkaConnection(
             self._cluster,
             self.channels,
             acks="all",
@@ -167,45 +176,50 @@ async def _refusal(host: str, port: int, cluster: KafkaCluster) -> str | None:
     return None
 
 
-async def _one_by_one(consumer: AIOKafkaConsumer) -> AsyncIterator[InboundMessage]:
+async def _one_by_one(consumer: AIOKafkaConsumer) -> AsyncIterator[ReceivedMessage]:
     """Fetch a message when the one before is acknowledged: an offset acknowledges all before it."""
     while True:
-        for body, headers, properties in await _next(consumer):
+        for message in await _next(consumer):
             done = anyio.Event()
-            ack = partial(_acknowledge, consumer, done)
-            yield InboundMessage(body=body, headers=headers, properties=properties, ack=ack)
+            yield replace(message, ack=partial(_acknowledge, consumer, done))
             await done.wait()
 
 
-async def _next(consumer: AIOKafkaConsumer) -> Sequence[Parts]:
+async def _next(consumer: AIOKafkaConsumer) -> Sequence[ReceivedMessage]:
     """Return the next message; or, if one cannot be decoded, what of it is known.
 
     The library raises, and does not say which partition it is: so each is asked, until one has an
     answer, as it raises once a fetch. One of them may have another message meanwhile.
     """
     with suppress(*UNDECODABLE):
-        return [_parts(await consumer.getone())]
-    found: Sequence[Parts] = []
+        return [_to_received(await consumer.getone())]
+    found: Sequence[ReceivedMessage] = []
     while not found and (partitions := [*consumer.assignment()]):
         found = await _ask(consumer, choice(partitions))
     return found
 
 
-async def _ask(consumer: AIOKafkaConsumer, partition: Any) -> Sequence[Parts]:
+async def _ask(consumer: AIOKafkaConsumer, partition: Any) -> Sequence[ReceivedMessage]:
     """Return what a partition has, if it answers soon: a message, or the place of a skipped one."""
     try:
         with anyio.move_on_after(PROBE_SECONDS):
-            return [_parts(await consumer.getone(partition))]
+            return [_to_received(await consumer.getone(partition))]
     except UNDECODABLE as error:
         offset = await consumer.position(partition)
         consumer.seek(partition, offset + 1)
         place = f"partition {partition.partition}, offset {offset}: {describe(error)}"
-        return [(b"", {"undecodable": place}, {})]
+        return [ReceivedMessage(body=b"", headers={"undecodable": place})]
     return []
 
 
-def _parts(record: Any) -> Parts:
-    return record.value or b"", dict(record.headers), {"key": record.key}
+def _to_received(record: Any) -> ReceivedMessage:
+    return ReceivedMessage(
+        body=record.value or b"",
+        headers=dict(record.headers),
+        properties={"key": record.key},
+        key=None if record.key is None else record.key.decode(errors="replace"),
+        place=f"{record.topic}-{record.partition}-{record.offset}",
+    )
 
 
 async def _acknowledge(consumer: AIOKafkaConsumer, done: anyio.Event) -> None:

@@ -1,5 +1,8 @@
 """RabbitMQ: a topic exchange for events, a queue for commands, and one for dead ones.
 
+Each subscription has a queue and a queue of dead messages of its own, and each inlet a connection
+of its own, so that what is wrong with one of them holds up no other.
+
 What AMQP's library cannot decode ends its connection before we see it, and comes again. Only the
 broker can end that: the queue of commands is a quorum queue, which counts how often a message came
 back, and moves it to the dead ones at the limit. All that was underway with it is counted, too. So
@@ -8,7 +11,7 @@ after such an end messages are taken one by one, until as many as usual have gon
 
 import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 
 import aio_pika
@@ -21,8 +24,8 @@ from pamqp.common import Arguments
 
 from aftercommit.envelopes import Envelope
 from aftercommit.extensions.brokers import base
-from aftercommit.extensions.brokers.base import InboundMessage, describe
-from aftercommit.extensions.brokers.channel_names import Channels
+from aftercommit.extensions.brokers.base import ReceivedMessage, describe
+from aftercommit.extensions.brokers.channel_names import Channels, Inlet
 from aftercommit.extensions.brokers.cloud_events import CONTENT_TYPE, to_cloud_event
 from aftercommit.extensions.brokers.exceptions import BrokerUnavailable, UndecodableMessage
 
@@ -30,9 +33,16 @@ QUORUM_QUEUE: dict[str, str | int] = {
     "x-queue-type": "quorum",
     "x-delivery-limit": base.DELIVERY_LIMIT,
     "x-dead-letter-exchange": "",
+}
+
+QUEUE_OF_COMMANDS: dict[str, str | int] = {
+    **QUORUM_QUEUE,
     "x-dead-letter-strategy": "at-least-once",
     "x-overflow": "reject-publish",  # which that strategy insists on
 }
+"""A subscription has no such overflow: what others publish is never refused because of us."""
+
+BINDING_SECONDS = 30.0  # until a binding is renewed: others may have made their exchange anew
 
 DEAD_LETTER_QUEUE: Arguments = {
     "x-queue-type": "quorum",
@@ -49,7 +59,7 @@ OTHER_DEAD_LETTERS = (
     " how to move them"
 )
 UNDECODABLE = (
-    "a message in {0.commands} cannot be decoded ({1}), which ends the connection; RabbitMQ moves"
+    "a message in {0.queue} cannot be decoded ({1}), which ends the connection; RabbitMQ moves"
     " it to {0.dead_letters} after {2} deliveries; without that limit it comes again until somebody"
     " takes it out of the queue"
 )
@@ -57,7 +67,7 @@ UNDECODABLE = (
 logger = logging.getLogger(__name__)
 
 
-class Connection(aio_pika.Connection):
+class RabbitMQConnection(aio_pika.Connection):
     """A connection that stays lost when it is lost, and knows why."""
 
     def __init__(self, urls: Sequence[str], channels: Channels) -> None:
@@ -98,8 +108,10 @@ class Connection(aio_pika.Connection):
 
     async def publish(self, envelope: Envelope) -> None:
         """Send an event; it is fine if nobody listens."""
+        traceparent = envelope.context.traceparent
         message = Message(
             to_cloud_event(envelope),
+            headers={"traceparent": traceparent} if traceparent else {},
             content_type=CONTENT_TYPE,
             message_id=str(envelope.id),
             delivery_mode=DeliveryMode.PERSISTENT,
@@ -117,9 +129,9 @@ class Connection(aio_pika.Connection):
         except (amqp.ChannelPreconditionFailed, amqp.ChannelAccessRefused):
             return await (await self.channel()).get_exchange(name, ensure=False)
 
-    async def dead_letter(self, dead: InboundMessage) -> None:
-        """Send a dead command; it is mandatory, or it could be lost with its queue."""
-        await self.declare(self._channels.dead_letters, DEAD_LETTER_QUEUE)
+    async def dead_letter(self, dead: ReceivedMessage, to: str) -> None:
+        """Send a dead message; it is mandatory, or it could be lost with its queue."""
+        await self.declare(to, DEAD_LETTER_QUEUE)
         message = Message(
             dead.body,
             headers=dict(dead.headers),
@@ -127,7 +139,7 @@ class Connection(aio_pika.Connection):
             **dead.properties,
         )
         async with self.channel(on_return_raises=True) as channel:
-            await channel.default_exchange.publish(message, self._channels.dead_letters)
+            await channel.default_exchange.publish(message, to)
 
     async def declare(self, queue: str, arguments: Arguments) -> str | None:
         """Make a queue; if there is another one, return in what they differ.
@@ -141,13 +153,24 @@ class Connection(aio_pika.Connection):
                 return describe(error)
         return None
 
-    async def receive(self, prefetch: int) -> AbstractQueueIterator:
-        """Return the commands, which RabbitMQ sends from now on."""
+    async def bind(self, queue: str, exchange: str, routing_keys: Sequence[str]) -> str | None:
+        """Bind a queue to the exchange of others; return why that is not possible."""
+        try:
+            async with self.channel() as channel:
+                bound = await channel.get_queue(queue, ensure=False)
+                for key in routing_keys:
+                    await bound.bind(exchange, key)
+        except (amqp.ChannelNotFoundEntity, amqp.ChannelAccessRefused) as error:
+            return describe(error)
+        return None
+
+    async def receive(self, queue: str, prefetch: int) -> AbstractQueueIterator:
+        """Return the messages of a queue, which RabbitMQ sends from now on."""
         channel = await self.channel()
         await channel.set_qos(prefetch)
         underlay = await channel.get_underlay_channel()
         underlay.on_consumer_cancel_callbacks.add(self._on_consumer_cancelled)
-        messages = (await channel.get_queue(self._channels.commands)).iterator()
+        messages = (await channel.get_queue(queue)).iterator()
         await messages.consume()
         return messages
 
@@ -175,46 +198,58 @@ class RabbitMQ(base.Broker):
     def __init__(self, urls: Sequence[str], channels: Channels) -> None:
         super().__init__(channels)
         self._urls = urls
-        self._serial_mode = False
+        self._serial_mode = set[str]()  # of these queues
+
+    def feeds(self, inlet: Inlet) -> bool:
+        return inlet.queue is not None
 
     @asynccontextmanager
-    async def consume(self, prefetch: int) -> AsyncIterator[AsyncIterator[InboundMessage]]:
-        connection = self.new_connection()
-        try:
+    async def consume(
+        self, inlet: Inlet, prefetch: int, report: base.Report
+    ) -> AsyncIterator[AsyncIterator[ReceivedMessage]]:
+        connection, queue = self.new_connection(), str(inlet.queue)
+        async with AsyncExitStack() as closing:
+            closing.push_async_callback(base.close_best_effort, connection.close)
             await connection.start()
-            commands, dead_letters = self.channels.commands, self.channels.dead_letters
-            if difference := await connection.declare(dead_letters, DEAD_LETTER_QUEUE):
-                logger.warning(OTHER_DEAD_LETTERS, dead_letters, difference)
-            arguments: Arguments = {**QUORUM_QUEUE, "x-dead-letter-routing-key": dead_letters}
-            connection.moves_dead_letters = not await connection.declare(commands, arguments)
+            if difference := await connection.declare(inlet.dead_letters, DEAD_LETTER_QUEUE):
+                logger.warning(OTHER_DEAD_LETTERS, inlet.dead_letters, difference)
+            connection.moves_dead_letters = not await connection.declare(
+                queue, dict(arguments_of(inlet))
+            )
             if not connection.moves_dead_letters:
-                logger.warning(OTHER_QUEUE, commands)
-            received = await connection.receive(1 if self._serial_mode else prefetch)
-            yield self._until_lost(received, connection, prefetch)
-        finally:
-            await base.close_best_effort(connection.close)
+                logger.warning(OTHER_QUEUE, queue)
+            at_a_time = 1 if queue in self._serial_mode or inlet.in_order else prefetch
+            if inlet.exchange is not None:  # in a task that no scope of the caller's ends
+                binding = connection.loop.create_task(_keep_bound(connection, inlet, report))
+                closing.callback(binding.cancel)
+            received = await connection.receive(queue, at_a_time)
+            yield self._until_lost(received, connection, inlet, prefetch)
 
     async def _until_lost(
-        self, received: AbstractQueueIterator, connection: Connection, prefetch: int
-    ) -> AsyncIterator[InboundMessage]:
-        taken = 0
+        self,
+        received: AbstractQueueIterator,
+        connection: RabbitMQConnection,
+        inlet: Inlet,
+        prefetch: int,
+    ) -> AsyncIterator[ReceivedMessage]:
+        taken, queue = 0, str(inlet.queue)
         async for message in received:
-            yield _to_inbound(message, moves_dead_letters=connection.moves_dead_letters)
+            yield _to_received(message, moves_dead_letters=connection.moves_dead_letters)
             taken += 1
-            if self._serial_mode and taken >= prefetch:
-                self._serial_mode = False
+            if queue in self._serial_mode and taken >= prefetch:
+                self._serial_mode.discard(queue)
                 return
         with anyio.move_on_after(base.CLOSE_TIMEOUT):  # the messages end first, the reason follows
             await connection.is_lost.wait()
         loss = connection.loss or ConnectionError("the connection was lost")
         if isinstance(loss, (amqp.InvalidFrameError, RecursionError)):
-            self._serial_mode = True
-            problem = UNDECODABLE.format(self.channels, describe(loss), base.DELIVERY_LIMIT)
+            self._serial_mode.add(queue)
+            problem = UNDECODABLE.format(inlet, describe(loss), base.DELIVERY_LIMIT)
             raise UndecodableMessage(self.kind, problem) from loss
         raise BrokerUnavailable(self.kind, describe(loss)) from loss
 
-    def new_connection(self) -> Connection:
-        return Connection(self._urls, self.channels)
+    def new_connection(self) -> RabbitMQConnection:
+        return RabbitMQConnection(self._urls, self.channels)
 
 
 def _as_one(refusals: Mapping[str, Exception]) -> Exception:
@@ -224,13 +259,31 @@ def _as_one(refusals: Mapping[str, Exception]) -> Exception:
     return ConnectionError("; ".join(f"{at}: {describe(why)}" for at, why in refusals.items()))
 
 
-def _to_inbound(message: AbstractIncomingMessage, *, moves_dead_letters: bool) -> InboundMessage:
+def arguments_of(inlet: Inlet) -> Mapping[str, str | int]:
+    """Return what the queue of an inlet is declared with."""
+    of_kind = QUEUE_OF_COMMANDS if inlet.exchange is None else QUORUM_QUEUE
+    in_order: dict[str, int] = {"x-single-active-consumer": True} if inlet.in_order else {}
+    return {**of_kind, **in_order, "x-dead-letter-routing-key": inlet.dead_letters}
+
+
+async def _keep_bound(connection: RabbitMQConnection, inlet: Inlet, report: base.Report) -> None:
+    """Bind the queue of an inlet to the exchange of others, again and again."""
+    queue, exchange = str(inlet.queue), str(inlet.exchange)
+    with suppress(Exception):  # the connection was lost: whoever consumes from it says so
+        while True:
+            problem = await connection.bind(queue, exchange, inlet.routing_keys)
+            report(problem and f"{queue} cannot be bound to the exchange {exchange}: {problem}")
+            await anyio.sleep(BINDING_SECONDS)
+
+
+def _to_received(message: AbstractIncomingMessage, *, moves_dead_letters: bool) -> ReceivedMessage:
     kept = ("content_type", "content_encoding", "correlation_id", "message_id")
-    return InboundMessage(
+    return ReceivedMessage(
         body=message.body,
         # these two would have it routed to others once more
         headers={name: v for name, v in message.headers.items() if name not in {"CC", "BCC"}},
         properties={name: getattr(message, name) for name in kept},
+        key=message.routing_key,
         ack=message.ack,
         # from another queue, it would be thrown away
         reject=partial(message.reject, requeue=False) if moves_dead_letters else None,

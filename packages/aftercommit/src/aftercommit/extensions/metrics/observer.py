@@ -10,12 +10,13 @@ from datetime import UTC, datetime
 from functools import partial
 from itertools import product
 from time import monotonic
+from typing import get_args
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics
 
 from aftercommit.claims import Claim, CommandWork
 from aftercommit.errors import MessageAlreadyHandled, is_permanent, is_transient
-from aftercommit.observers import Observer, Outcome
+from aftercommit.observers import MessageOutcome, Observer, Outcome
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 """Bounds for what has a time limit: the usual ones of Prometheus, up to the default lease."""
@@ -29,6 +30,7 @@ COMMAND_OUTCOMES = ("done", "refused", "failed", "repeated", "cancelled")
 ATTEMPT_OUTCOMES = ("done", "retried", "parked", "lease_lost", "handed_over")
 COMMANDS = f"Commands: {', '.join(COMMAND_OUTCOMES)}."
 ATTEMPTS = f"Attempts: {', '.join(ATTEMPT_OUTCOMES)} (also if too late)."
+MESSAGES = f"Messages of brokers, by where they come in: {', '.join(get_args(MessageOutcome))}."
 CONFLICTS = "Handlers run again, because another transaction was first."
 SETTLED = "From the commit of an event to the end of its handler's work, with all attempts."
 
@@ -43,6 +45,7 @@ class MetricsObserver(Observer):
         counter = partial(Counter, namespace=application, registry=registry)
         self._commands = counter("commands", COMMANDS, ["command", "outcome"])
         self._attempts = counter("attempts", ATTEMPTS, ["handler", "outcome"])
+        self._messages = counter("messages", MESSAGES, ["source", "outcome"])
         self._conflicts = counter("optimistic_retries", CONFLICTS, ["name"])
         timer = partial(Histogram, namespace=application, registry=registry, unit="seconds")
         text = "From begin to end of a command's handler."
@@ -98,6 +101,9 @@ class MetricsObserver(Observer):
                 self._settled.labels(claim.handler).observe(max(0.0, since_commit))
             case Outcome(work, status):
                 self._attempts.labels(work.name, status.replace(" ", "_")).inc()
+
+    def message(self, source: str, outcome: MessageOutcome) -> None:
+        self._messages.labels(source, outcome).inc()
 
 
 class WriteHealth:

@@ -17,10 +17,10 @@ from aftercommit.errors import InvalidValue
 from aftercommit.extensions.operations.times import in_utc
 from aftercommit.sql.claim_ends import CLAIM_COLUMNS, REASONS
 from aftercommit.sql.database import Database
-from aftercommit.sql.delivery_states import revoked
-from aftercommit.sql.lanes import Place
-from aftercommit.sql.lock_order import lock_deliveries
-from aftercommit.sql.tables import decisions, deliveries, failures
+from aftercommit.sql.delivery_states import PAUSED_HANDLERS, revoked
+from aftercommit.sql.lanes import LanePosition, lock_lanes
+from aftercommit.sql.lock_order import in_order
+from aftercommit.sql.tables import IN_LANE, decisions, deliveries, failures, handler_pauses
 from aftercommit.sql.transaction import Transaction
 
 LONGEST = {"by": 200, "reason": 500}
@@ -28,6 +28,10 @@ LONGEST = {"by": 200, "reason": 500}
 What = Literal["retry", "discard", "replay", "pause", "resume", "erase", "prune"]
 About = tuple[EventId | None, str | None]
 """An event, a handler, or both: then, a delivery."""
+# who resumes a handler wants its deliveries after its pause
+_PAUSES = PAUSED_HANDLERS.order_by(handler_pauses.c.handler).with_for_update(
+    read=True, key_share=True
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +75,7 @@ class Decision:
 
 async def revoke_claims(
     transaction: Transaction, database: Database, *which: sa.ColumnElement[bool]
-) -> Sequence[Place]:
+) -> Sequence[LanePosition]:
     """Lock these deliveries, and record that processes lose those that they run, or ran last.
 
     All are locked, also those that nobody runs: one that is claimed until then is run. Return where
@@ -111,3 +115,35 @@ async def latest_decisions(database: Database, *, limit: int) -> Sequence[Stored
     async with database.read_transaction() as transaction:
         rows = await transaction.execute(found.order_by(row.decided_at.desc()).limit(limit))
         return [StoredDecision(**each._asdict()) for each in rows]
+
+
+async def lock_lanes_and_pauses(
+    transaction: Transaction, database: Database, *which: sa.ColumnElement[bool]
+) -> Sequence[LanePosition]:
+    """Lock what is locked before these deliveries; return where those of lanes are."""
+    places = await _lock_lanes(transaction, database, *which)
+    await transaction.execute(_PAUSES)
+    return places
+
+
+async def lock_deliveries(
+    transaction: Transaction, database: Database, *which: sa.ColumnElement[bool]
+) -> Sequence[LanePosition]:
+    """Wait for all who change these deliveries, or claim them; then they wait for this commit.
+
+    Return where those are that are outstanding, and in lanes.
+    """
+    places = await lock_lanes_and_pauses(transaction, database, *which)
+    await transaction.execute(in_order(*which))
+    return places
+
+
+async def _lock_lanes(
+    transaction: Transaction, database: Database, *which: sa.ColumnElement[bool]
+) -> Sequence[LanePosition]:
+    """Lock the lanes of rows that are about to end; return where these rows are."""
+    row = deliveries.c
+    places = sa.select(row.lane, row.position, row.event_id, row.handler).where(IN_LANE, *which)
+    found = (await transaction.execute(places)).all()
+    await lock_lanes(transaction, database, [each.lane for each in found])
+    return [LanePosition._make(each) for each in found]

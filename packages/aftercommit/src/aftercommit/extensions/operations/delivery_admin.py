@@ -15,7 +15,12 @@ import sqlalchemy as sa
 from aftercommit.codec import Codec
 from aftercommit.envelopes import EventId
 from aftercommit.extensions.operations.causation_tree import HistoryEntry, State, summary
-from aftercommit.extensions.operations.decisions import Decision, What, revoke_claims
+from aftercommit.extensions.operations.decisions import (
+    Decision,
+    What,
+    lock_lanes_and_pauses,
+    revoke_claims,
+)
 from aftercommit.extensions.operations.delivery_history import read_history
 from aftercommit.extensions.operations.exceptions import DeliveryNotFound, HandlerNotFound
 from aftercommit.extensions.operations.times import in_utc
@@ -28,8 +33,8 @@ from aftercommit.sql.delivery_states import (
     is_scheduled,
     retried,
 )
-from aftercommit.sql.lanes import after_end, blocked_by
-from aftercommit.sql.lock_order import KEY, change_in_order, lock_lanes_and_pauses
+from aftercommit.sql.lanes import after_end
+from aftercommit.sql.lock_order import KEY, change_in_order
 from aftercommit.sql.tables import (
     BLOCKED,
     CLAIMABLE,
@@ -231,3 +236,13 @@ def all_names(handlers: Mapping[str, str], handler: str) -> Collection[str]:
     if handler not in handlers:
         raise HandlerNotFound(handler, handlers)
     return [name for name, current in handlers.items() if current == handlers[handler]]
+
+
+def blocked_by() -> sa.ScalarSelect[UUID]:
+    """Return the event of the delivery that a blocked one waits for: the first of its lane."""
+    first, row = deliveries.alias(), deliveries.c
+    found = sa.select(first.c.event_id).where(
+        *(row.blocked, ~FINISHED, first.c.lane == row.lane, first.c.completed_at.is_(None)),
+        first.c.position < row.position,
+    )
+    return found.order_by(first.c.position).limit(1).correlate(deliveries).scalar_subquery()

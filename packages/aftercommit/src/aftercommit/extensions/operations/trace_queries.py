@@ -14,13 +14,13 @@ import sqlalchemy as sa
 
 from aftercommit.errors import InvalidValue, kind_of
 from aftercommit.extensions.operations.causation_tree import Node, part_of, tree
+from aftercommit.extensions.operations.delivery_admin import blocked_by
 from aftercommit.extensions.operations.delivery_history import read_history
 from aftercommit.extensions.operations.exceptions import TraceNotFound
-from aftercommit.extensions.operations.subject_queries import FindSubjects, SubjectQuery
+from aftercommit.extensions.operations.finding_subjects import FindSubjects, SubjectQuery
 from aftercommit.extensions.operations.times import Epoch, in_utc
 from aftercommit.sql.database import Database
 from aftercommit.sql.delivery_states import delivery_state
-from aftercommit.sql.lanes import blocked_by
 from aftercommit.sql.tables import commands, deliveries, events
 from aftercommit.sql.transaction import Transaction
 

@@ -57,13 +57,6 @@ class History:
         """The revision that this program needs; without migrations, an empty one."""
         return max(self.revisions(), default="")
 
-    def is_outdated(self, connection: Connection) -> bool:
-        """Return whether the tables are older than this program needs. Newer ones are not."""
-        try:
-            return (self.stored_revision(connection) or "") < self.newest
-        except SchemaTooNew:
-            return False
-
     def stored_revision(self, connection: Connection) -> str | None:
         """Return the revision of these tables as it is stored; None if there are none of them yet.
 

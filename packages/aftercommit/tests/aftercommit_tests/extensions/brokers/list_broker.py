@@ -10,11 +10,13 @@ from functools import partial
 from typing import Any, cast
 
 import anyio
+from aftercommit.envelopes import MessageOrigin
 from aftercommit.extensions.bounded_dispatch import BoundedDispatch
-from aftercommit.extensions.brokers.base import Broker, InboundMessage
-from aftercommit.extensions.brokers.channel_names import Channels
-from aftercommit.extensions.brokers.command_consumer import Consumer
+from aftercommit.extensions.brokers.base import Broker, ReceivedMessage, Report
+from aftercommit.extensions.brokers.channel_names import Channels, Inlet
+from aftercommit.extensions.brokers.command_consumer import Consumer, Intake
 from aftercommit.extensions.brokers.exceptions import BrokerUnavailable
+from aftercommit.extensions.brokers.paused_sources import PausedSources
 from aftercommit.process.running_services import Shutdown
 from aftercommit.sql import inbox
 from anyio import create_memory_object_stream
@@ -46,6 +48,9 @@ class ListBroker:
         self._send, self._receive = create_memory_object_stream[bytes](1000)
         self._acks, self._next_ack = create_memory_object_stream[None](1000)
 
+    def feeds(self, inlet: Inlet) -> bool:
+        return True
+
     def put(self, *bodies: bytes) -> None:
         for body in bodies:
             self._send.send_nowait(body)
@@ -66,15 +71,17 @@ class ListBroker:
             await self.acks()
 
     @asynccontextmanager
-    async def consume(self, prefetch: int) -> AsyncIterator[AsyncGenerator[InboundMessage]]:
+    async def consume(
+        self, inlet: Inlet, prefetch: int, report: Report
+    ) -> AsyncIterator[AsyncGenerator[ReceivedMessage]]:
         if self.is_away:
             raise ConnectionError("it is away")
         self.opened += 1
         yield self._messages()
 
-    async def _messages(self) -> AsyncGenerator[InboundMessage]:
+    async def _messages(self) -> AsyncGenerator[ReceivedMessage]:
         while (body := await self._receive.receive()) != CUT:
-            yield InboundMessage(body=body, headers={}, ack=partial(self._ack, body))
+            yield ReceivedMessage(body=body, headers={}, ack=partial(self._ack, body))
         raise ConnectionError("it was cut")
 
     async def _ack(self, body: bytes) -> None:
@@ -83,7 +90,7 @@ class ListBroker:
         self.acknowledged.append(body)
         self._acks.send_nowait(None)
 
-    async def dead_letter(self, message: InboundMessage, error: Exception) -> None:
+    async def dead_letter(self, message: ReceivedMessage, error: Exception, to: str) -> None:
         if self.dead_lettering_fails:
             self.dead_lettering_fails -= 1
             raise BrokerUnavailable(self.kind, "it is away")
@@ -112,22 +119,33 @@ class Failing:
         return {"command_handlers": {**HANDLERS.commands, MakeThing: self.make_thing}}
 
 
+def read_command(message: ReceivedMessage) -> tuple[object, MessageOrigin]:
+    """Return a command in our own format."""
+    return from_cloud_event(message.body)
+
+
 @asynccontextmanager
 async def consuming(
-    broker: ListBroker,
+    broker: ListBroker | Broker,
     world: World,
-    *,
+    *intakes: Intake,
     readiness_problems: dict[object, str] | None = None,
+    degradations: dict[object, str] | None = None,
 ) -> AsyncIterator[Shutdown]:
-    """Run a consumer beside the test, in 60 s at most; it is stopped with the context."""
+    """Run a consumer beside the test, in 60 s at most; it is stopped with the context.
+
+    Without any intakes, it takes commands.
+    """
     stop = Shutdown()
     consumer = Consumer(
         world.bus,
-        from_cloud_event,
+        intakes or [Intake(inlet=broker.channels.inlet, read=read_command)],
         partial(inbox.accepted_command, world.database),
         BoundedDispatch(world.bus, 20),
         stop,
         {} if readiness_problems is None else readiness_problems,
+        {} if degradations is None else degradations,
+        PausedSources(world.database),
         prefetch=5,
         max_attempts=3,
         first_pause=0.0,

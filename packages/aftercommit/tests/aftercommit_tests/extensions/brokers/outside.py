@@ -77,10 +77,10 @@ class Outside(ABC):
         self._collect(EVENTS, self._events, enough)
         return self._events
 
-    def dead(self, count: int) -> list[Seen]:
-        """Return so many dead commands."""
+    def dead(self, count: int, source: str = DEAD) -> list[Seen]:
+        """Return so many dead commands, or dead messages of a subscription."""
         seen: list[Seen] = []
-        self._collect(DEAD, seen, lambda seen: len(seen) >= count)
+        self._collect(source, seen, lambda seen: len(seen) >= count)
         return seen
 
     @abstractmethod

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from aftercommit.errors import Defect, InvalidPayload
-from aftercommit.extensions.brokers.base import Broker, InboundMessage
+from aftercommit.extensions.brokers.base import Broker, ReceivedMessage
 from aftercommit.extensions.brokers.broker_factory import new_brokers
 from aftercommit.extensions.brokers.channel_names import Channels
 from aftercommit.extensions.brokers.exceptions import MissingTopic
@@ -81,11 +81,11 @@ async def test_what_cannot_be_dead_lettered_yet_is_kept_and_disturbs_nobody(
     }
 
 
-def a_dead_message(body: bytes, headers: dict[str, Any] | None = None) -> InboundMessage:
+def a_dead_message(body: bytes, headers: dict[str, Any] | None = None) -> ReceivedMessage:
     async def ack() -> None:
         pytest.fail("only the consumer acknowledges")
 
-    return InboundMessage(body=body, headers=headers or {}, ack=ack)
+    return ReceivedMessage(body=body, headers=headers or {}, ack=ack)
 
 
 async def test_a_dead_letter_that_is_refused_hurts_no_event(rabbitmq: RabbitOutside) -> None:
@@ -97,7 +97,7 @@ async def test_a_dead_letter_that_is_refused_hurts_no_event(rabbitmq: RabbitOuts
         for _ in range(100):
             group.start_soon(broker.publish, an_envelope())
         for _ in range(3):
-            group.start_soon(broker.dead_letter, refused, NO_JSON)
+            group.start_soon(broker.dead_letter, refused, NO_JSON, DEAD)
     await broker.close()
 
     await to_thread.run_sync(rabbitmq.events, lambda seen: len(seen) >= 100)
@@ -119,8 +119,8 @@ async def test_what_a_broker_does_not_take_is_dead_lettered_in_part(
 ) -> None:
     """It would hold up what comes after it for ever, and break the connection for others."""
     (broker,) = new_brokers([outside.url], THINGS).values()
-    await broker.dead_letter(a_dead_message(body, headers), NO_JSON)
-    await broker.dead_letter(a_dead_message(b"next"), NO_JSON)
+    await broker.dead_letter(a_dead_message(body, headers), NO_JSON, DEAD)
+    await broker.dead_letter(a_dead_message(b"next"), NO_JSON, DEAD)
     await broker.close()
 
     first, second = sorted(
@@ -138,11 +138,11 @@ async def test_a_queue_of_dead_letters_that_is_gone_or_another_loses_nothing(
     """The broker would confirm a dead letter and throw it away; events do not depend on it."""
     await to_thread.run_sync(lambda: rabbitmq.replace_queue(DEAD, **{"x-max-length": 1000}))
     (broker,) = new_brokers([rabbitmq.url], THINGS).values()
-    await broker.dead_letter(a_dead_message(b"{bad"), NO_JSON)
+    await broker.dead_letter(a_dead_message(b"{bad"), NO_JSON, DEAD)
     await to_thread.run_sync(rabbitmq.delete_queue, DEAD)
 
     await broker.publish(an_envelope())
-    await broker.dead_letter(a_dead_message(b"next"), NO_JSON)
+    await broker.dead_letter(a_dead_message(b"next"), NO_JSON, DEAD)
     await broker.close()
 
     assert [seen.body for seen in await to_thread.run_sync(rabbitmq.dead, 1)] == [b"next"]
@@ -155,7 +155,7 @@ async def test_dead_letters_are_on_several_servers_and_may_be_looked_at_for_ever
     """A classic queue is lost with its server; a quorum queue has a limit of deliveries."""
     await to_thread.run_sync(rabbitmq.delete_queue, DEAD)
     (broker,) = new_brokers([rabbitmq.url], THINGS).values()
-    await broker.dead_letter(a_dead_message(b"{bad"), NO_JSON)
+    await broker.dead_letter(a_dead_message(b"{bad"), NO_JSON, DEAD)
     await broker.close()
 
     await to_thread.run_sync(rabbitmq.look_at, DEAD, 25)
@@ -178,8 +178,8 @@ async def test_a_classic_queue_of_dead_letters_is_used_reported_and_moved(
     (broker,) = new_brokers([rabbitmq.url], THINGS).values()
     waiting = [f"{{bad {number}".encode() for number in range(30)]
     for body in waiting:
-        await broker.dead_letter(a_dead_message(body, {"x": "y"}), NO_JSON)
-    async with broker.consume(1):
+        await broker.dead_letter(a_dead_message(body, {"x": "y"}), NO_JSON, DEAD)
+    async with broker.consume(broker.channels.inlet, 1, print):
         pass
     assert f"the queue {DEAD} is used as it is" in caplog.text
     assert "current is 'classic'" in caplog.text
@@ -188,7 +188,7 @@ async def test_a_classic_queue_of_dead_letters_is_used_reported_and_moved(
         await to_thread.run_sync(move_queue, rabbitmq.url)
 
     caplog.clear()
-    async with broker.consume(1):
+    async with broker.consume(broker.channels.inlet, 1, print):
         pass
     await broker.close()
     assert "is used as it is" not in caplog.text
@@ -199,11 +199,11 @@ async def test_a_classic_queue_of_dead_letters_is_used_reported_and_moved(
     }
 
 
-async def consumed(broker: Broker, count: int) -> list[InboundMessage]:
+async def consumed(broker: Broker, count: int) -> list[ReceivedMessage]:
     """Return so many messages, which are acknowledged one by one."""
-    seen = list[InboundMessage]()
+    seen = list[ReceivedMessage]()
     with fail_after(60):
-        async with broker.consume(1) as messages:
+        async with broker.consume(broker.channels.inlet, 1, print) as messages:
             for _ in range(count):
                 seen.append(await anext(messages))
                 await seen[-1].ack()
@@ -269,8 +269,8 @@ async def test_nothing_is_consumed_without_the_topic_of_dead_letters(
     with monkeypatch.context() as cluster:
         cluster.setattr(AIOKafkaAdminClient, "create_topics", forbidden)
         with pytest.raises(MissingTopic, match=f"{DEAD} does not exist .*not allowed.* create it"):
-            async with broker.consume(1):
+            async with broker.consume(broker.channels.inlet, 1, print):
                 pass
 
-    async with broker.consume(1):
+    async with broker.consume(broker.channels.inlet, 1, print):
         assert DEAD in await to_thread.run_sync(without_dead_letters.topics)

@@ -131,7 +131,7 @@ async def test_the_next_server_of_rabbitmq_is_used_if_one_is_down(
 
     await broker.publish(an_envelope())
     with fail_after(LIMIT_SECONDS):
-        async with broker.consume(1) as messages:
+        async with broker.consume(broker.channels.inlet, 1, print) as messages:
             await (await anext(messages)).ack()
     await broker.close()
 

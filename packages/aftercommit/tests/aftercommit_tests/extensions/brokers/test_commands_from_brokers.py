@@ -7,7 +7,7 @@ import anyio.lowlevel
 import pytest
 from aftercommit.envelopes import MessageOrigin
 from aftercommit.errors import ConcurrentUpdate, InvalidPayload, MessageAlreadyHandled
-from aftercommit.extensions.brokers.base import InboundMessage
+from aftercommit.extensions.brokers.base import ReceivedMessage
 from aftercommit.extensions.brokers.broker_factory import new_brokers
 from aftercommit.extensions.brokers.channel_names import Channels
 from aftercommit.extensions.brokers.cloud_events import MAX_BYTES
@@ -26,6 +26,8 @@ pytestmark = pytest.mark.anyio
 
 AWAY, MISTAKE = DatabaseUnavailable("it is locked"), ZeroDivisionError()
 THINGS = Channels("things")
+INLET = THINGS.inlet
+NO_JSON = InvalidPayload("a command", "no JSON")
 
 
 async def test_a_message_whose_acknowledgement_is_lost_has_one_effect(
@@ -134,9 +136,14 @@ async def test_no_more_messages_come_than_may_be_in_flight(outside: Outside) -> 
     (broker,) = new_brokers([outside.url], THINGS).values()
     await to_thread.run_sync(outside.send, *[a_message(message_id=f"m{n}") for n in range(5)])
     in_flight = {"rabbitmq": 2, "kafka": 1}[outside.kind]
-    put, taken = create_memory_object_stream[InboundMessage](5)
+    put, taken = create_memory_object_stream[ReceivedMessage](5)
 
-    async with put, taken, broker.consume(2) as messages, create_task_group() as group:
+    async with (
+        put,
+        taken,
+        broker.consume(INLET, 2, print) as messages,
+        create_task_group() as group,
+    ):
 
         async def take() -> None:
             async for message in messages:
@@ -160,7 +167,7 @@ async def test_a_queue_that_was_there_before_is_used(
     await to_thread.run_sync(rabbitmq.replace_queue, COMMANDS)
     (broker,) = new_brokers([rabbitmq.url], THINGS).values()
 
-    async with broker.consume(20) as messages:
+    async with broker.consume(INLET, 20, print) as messages:
         await to_thread.run_sync(rabbitmq.send, a_message())
         await (await anext(messages)).ack()
 
@@ -173,14 +180,17 @@ async def test_a_queue_that_is_deleted_ends_the_session_and_is_made_again(
     """As a lost connection does: silent, it would take nothing more, and nobody would know."""
     (broker,) = new_brokers([rabbitmq.url], THINGS).values()
 
-    async with create_task_group() as group, broker.consume(20) as messages:
+    async with (
+        create_task_group() as group,
+        broker.consume(INLET, 20, print) as messages,
+    ):
         assert await to_thread.run_sync(rabbitmq.consumers, COMMANDS) == 1  # as soon as it is ready
         for name in (DEAD, COMMANDS):
             group.start_soon(to_thread.run_sync, rabbitmq.delete_queue, name)
         either = "the consumer was cancelled; its queue may be deleted|the connection was lost"
         with fail_after(60), pytest.raises(BrokerUnavailable, match=either):
             await anext(messages)
-    async with broker.consume(20) as messages:
+    async with broker.consume(INLET, 20, print) as messages:
         await to_thread.run_sync(rabbitmq.declare_as_described)  # they are there, as described
         await to_thread.run_sync(rabbitmq.send, a_message())
         await (await anext(messages)).ack()
@@ -193,12 +203,17 @@ async def test_two_applications_share_a_broker_and_no_message(rabbitmq: RabbitOu
         new_brokers([rabbitmq.url], channels).values() for channels in (THINGS, shop_channels)
     )
     try:
-        async with shop.consume(1), ours.consume(1) as commands:
+        async with (
+            shop.consume(shop.channels.inlet, 1, print),
+            ours.consume(ours.channels.inlet, 1, print) as commands,
+        ):
             await to_thread.run_sync(rabbitmq.send, command)
             with fail_after(60):
                 message = await anext(commands)
             assert message.body == command
-            await shop.dead_letter(message, InvalidPayload("a command", "no JSON"))
+            await shop.dead_letter(
+                message, InvalidPayload("a command", "no JSON"), shop.channels.dead_letters
+            )
             await message.ack()
             published = an_envelope()
             await shop.publish(an_envelope())

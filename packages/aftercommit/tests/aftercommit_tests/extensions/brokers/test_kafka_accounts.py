@@ -108,9 +108,9 @@ async def test_messages_go_both_ways_where_not_everybody_is_let_in(guarded: Kafk
     await to_thread.run_sync(guarded.events, bool)
     await to_thread.run_sync(guarded.send, command)
     with fail_after(60):
-        async with broker.consume(1) as messages:
+        async with broker.consume(broker.channels.inlet, 1, print) as messages:
             found = await anext(messages)
-            await broker.dead_letter(found, NO_JSON)
+            await broker.dead_letter(found, NO_JSON, broker.channels.dead_letters)
             await found.ack()
     await broker.close()
 
@@ -158,7 +158,7 @@ async def refusal(url: str) -> str:
     with pytest.raises(BrokerUnavailable) as unpublished:
         await broker.connect()
     with pytest.raises(ConnectionError) as unconsumed:
-        async with broker.consume(1):
+        async with broker.consume(broker.channels.inlet, 1, print):
             pass
     await broker.close()
     assert "hunter" not in f"{unpublished.value} {unconsumed.value}"

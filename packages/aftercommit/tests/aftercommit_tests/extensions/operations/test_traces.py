@@ -15,9 +15,9 @@ from aftercommit.envelopes import EventId
 from aftercommit.errors import InvalidValue
 from aftercommit.extensions.operations import delivery_admin, handler_pauses, trace_queries
 from aftercommit.extensions.operations.causation_tree import Node, summary
+from aftercommit.extensions.operations.finding_subjects import nothing_but_ids
 from aftercommit.extensions.operations.latest_commands import latest_commands
 from aftercommit.extensions.operations.replay import Replay
-from aftercommit.extensions.operations.subject_queries import nothing_but_ids
 from aftercommit.extensions.operations.trace_queries import Traces, trace_query
 from aftercommit.sql import tables
 from aftercommit.sql.claim_ends import LEASE_EXPIRED

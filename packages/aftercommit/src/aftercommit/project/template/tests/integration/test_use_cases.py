@@ -76,6 +76,6 @@ async def test_a_confirmation_that_fails_is_sent_later(
 
 
 async def test_nothing_is_forgotten(application: Application) -> None:
-    """A message or a handler without a row, an attribute without a column, a migration."""
+    """A message or a handler without an entry, an attribute without a column, a migration."""
     found = await testing.omissions(application, mapping, handlers, messages)
     assert not found, "\n".join(found)

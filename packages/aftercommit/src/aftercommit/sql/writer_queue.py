@@ -1,7 +1,7 @@
-"""The line in which the writers of one process wait for a database that has one writer at a time.
+"""The queue in which the writers of one process wait for a database that has one writer at a time.
 
 Whose delivery is claimed goes first, since its lease runs. So a process that claims, at the front
-of the line, can run at once what it claims. Commands and claims come in order. Last writes let
+of the queue, can run at once what it claims. Commands and claims come in order. Last writes let
 others pass for a moment, since many of them cost as much as one; then they go before all others.
 """
 
@@ -19,7 +19,7 @@ LOOK_SECONDS = 0.2  # in which those have looked again: SQLite asks ten times a 
 
 
 class Writer(IntEnum):
-    """Who writes, and so in which place of the line."""
+    """Who writes, and so in which place of the queue."""
 
     LAST = 0  # says what became of a delivery
     REPLY = 1  # a handler of a command that says what became of it
@@ -28,7 +28,7 @@ class Writer(IntEnum):
     OTHER = 4
 
 
-class WriteLine:
+class WriterQueue:
     """A lock that the most urgent writer gets.
 
     It is the process's own. After a long turn, and last writes, other processes have time for one.
@@ -75,7 +75,7 @@ class WriteLine:
             self._pass_on()
 
     def _pass_on(self) -> None:
-        """Give the turn to the next one; while it wakes up, the line stays taken."""
+        """Give the turn to the next one; while it wakes up, the queue stays taken."""
         last, *others = self._waiting
         in_order = (last, *others) if self.is_urgent else (*others, last)
         if waiting := next(filter(None, in_order), None):

@@ -1,4 +1,4 @@
-"""Puts an application together: database, deliveries, bus, publishers, and what handlers ask for.
+"""Opens an application: its database, deliveries, bus, publishers, and what handlers ask for.
 
 Its bootstrap calls this, and says which ports, queries and constants of its own there are.
 """

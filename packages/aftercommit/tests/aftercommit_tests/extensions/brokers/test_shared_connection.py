@@ -10,10 +10,12 @@ import pytest
 from aftercommit.envelopes import Envelope
 from aftercommit.extensions.brokers.base import (
     Broker,
-    Connection,
-    InboundMessage,
-    PublisherConnection,
+    BrokerConnection,
+    ReceivedMessage,
+    Report,
+    SharedConnection,
 )
+from aftercommit.extensions.brokers.channel_names import Inlet
 from aftercommit.extensions.brokers.exceptions import (
     BrokerUnavailable,
     ConfirmTimeoutError,
@@ -51,7 +53,7 @@ class FakeConnection:
 
     async def publish(self, envelope: Envelope) -> None: ...
 
-    async def dead_letter(self, dead: InboundMessage) -> None: ...
+    async def dead_letter(self, dead: ReceivedMessage, to: str) -> None: ...
 
 
 class FakeServer(Broker):
@@ -70,11 +72,14 @@ class FakeServer(Broker):
         """How often each connection was closed."""
         return [connection.closed for connection in self.made]
 
+    def feeds(self, inlet: Inlet) -> NoReturn:
+        raise NotImplementedError
+
     def new_connection(self) -> FakeConnection:
         self.made.append(FakeConnection(self.failure))
         return self.made[-1]
 
-    def consume(self, prefetch: int) -> NoReturn:
+    def consume(self, inlet: Inlet, prefetch: int, report: Report) -> NoReturn:
         raise NotImplementedError
 
 
@@ -85,17 +90,17 @@ def server() -> FakeServer:
 
 
 @pytest.fixture
-def publisher(server: FakeServer) -> PublisherConnection:
+def publisher(server: FakeServer) -> SharedConnection:
     """What publishes to it."""
-    return PublisherConnection(server)
+    return SharedConnection(server)
 
 
-async def deliver(connection: Connection) -> None:
+async def deliver(connection: BrokerConnection) -> None:
     await checkpoint()
 
 
-def failing(error: BaseException) -> Callable[[Connection], Awaitable[None]]:
-    async def fail(connection: Connection) -> None:
+def failing(error: BaseException) -> Callable[[BrokerConnection], Awaitable[None]]:
+    async def fail(connection: BrokerConnection) -> None:
         raise error
 
     return fail
@@ -112,7 +117,7 @@ def failing(error: BaseException) -> Callable[[Connection], Awaitable[None]]:
 )
 async def test_after_a_failure_others_begin_on_a_new_connection(
     server: FakeServer,
-    publisher: PublisherConnection,
+    publisher: SharedConnection,
     monkeypatch: pytest.MonkeyPatch,
     error: Exception,
     told: type,
@@ -135,12 +140,12 @@ async def test_after_a_failure_others_begin_on_a_new_connection(
 
 
 async def test_a_publish_that_is_cancelled_hurts_nobody(
-    server: FakeServer, publisher: PublisherConnection
+    server: FakeServer, publisher: SharedConnection
 ) -> None:
     """Neither those in flight, nor those to come."""
     confirm = Event()
 
-    async def wait(connection: Connection) -> None:
+    async def wait(connection: BrokerConnection) -> None:
         await confirm.wait()
 
     async with create_task_group() as group:
@@ -156,7 +161,7 @@ async def test_a_publish_that_is_cancelled_hurts_nobody(
 
 
 async def test_a_connection_that_was_lost_meanwhile_costs_no_message(
-    server: FakeServer, publisher: PublisherConnection
+    server: FakeServer, publisher: SharedConnection
 ) -> None:
     """Quiet connections are cut by what is in between; without this, one event would be late."""
     await publisher.send(deliver)
@@ -169,7 +174,7 @@ async def test_a_connection_that_was_lost_meanwhile_costs_no_message(
 
 
 async def test_a_broker_that_is_away_is_tried_once_for_all(
-    server: FakeServer, publisher: PublisherConnection
+    server: FakeServer, publisher: SharedConnection
 ) -> None:
     """Or everybody would wait for it who has other work to do."""
     server.failure = OSError("refused")
@@ -181,7 +186,7 @@ async def test_a_broker_that_is_away_is_tried_once_for_all(
 
 
 async def test_a_cancellation_that_a_library_made_up_is_a_lost_connection(
-    publisher: PublisherConnection,
+    publisher: SharedConnection,
 ) -> None:
     """Some cancel their own waiters when a connection is lost."""
     with pytest.raises(BrokerUnavailable, match="the connection was lost"):
@@ -189,11 +194,11 @@ async def test_a_cancellation_that_a_library_made_up_is_a_lost_connection(
 
 
 async def test_a_timeout_of_asyncio_around_us_is_no_lost_connection(
-    server: FakeServer, publisher: PublisherConnection
+    server: FakeServer, publisher: SharedConnection
 ) -> None:
     """Whoever copies this may call it from code that knows no AnyIO."""
 
-    async def wait(connection: Connection) -> None:
+    async def wait(connection: BrokerConnection) -> None:
         limit.reschedule(asyncio.get_running_loop().time())
         await asyncio.Event().wait()
 

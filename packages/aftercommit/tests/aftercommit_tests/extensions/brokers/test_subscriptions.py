@@ -1,0 +1,196 @@
+"""What other services publish becomes a command: how a message is read, and what it is known by."""
+
+from dataclasses import replace
+from typing import Any, cast
+
+import msgspec
+import pytest
+from aftercommit.envelopes import MessageOrigin
+from aftercommit.errors import InvalidPayload, WiringError
+from aftercommit.extensions.brokers import BrokersExtension
+from aftercommit.extensions.brokers.base import ReceivedMessage
+from aftercommit.extensions.brokers.exceptions import MessageTooLarge
+from aftercommit.extensions.brokers.subscriptions import Inbound, Subscription
+
+from aftercommit_tests.things.domain import MakeThing, ThingId
+from aftercommit_tests.things.messages import LAMP
+from aftercommit_tests.things.subscriptions import SUBSCRIPTIONS, Item, item_listed
+
+(CATALOGUE,) = SUBSCRIPTIONS
+BODY = msgspec.json.encode({"sku": LAMP, "title": "lamp", "price": "9.90"})
+MAKE_LAMP = MakeThing(thing_id=ThingId(LAMP), name="lamp")
+SPAN = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+
+def received(body: bytes = BODY, **properties: Any) -> ReceivedMessage:
+    """Return a message as it comes from a broker, with an id unless it says another."""
+    headers = properties.pop("headers", {})
+    key, place = properties.pop("key", None), properties.pop("place", None)
+    properties = {"message_id": "m1", **properties}
+    return ReceivedMessage(body=body, headers=headers, properties=properties, key=key, place=place)
+
+
+def test_fields_that_are_unknown_are_ignored_and_those_that_are_missing_refused() -> None:
+    """Others may say more tomorrow; what we rely on has to be there."""
+    command, origin = CATALOGUE.read(received()) or (None, None)
+
+    assert command == MAKE_LAMP
+    assert origin == MessageOrigin(source="from.catalogue", id="m1")
+    with pytest.raises(InvalidPayload, match="missing required field `title`"):
+        CATALOGUE.read(received(msgspec.json.encode({"sku": LAMP})))
+
+
+def test_a_message_that_is_none_of_our_business_is_nothing() -> None:
+    """A topic has all that another team has to say; it needs no id, either."""
+    other = msgspec.json.encode({"sku": LAMP, "title": "gift card", "kind": "voucher"})
+
+    assert CATALOGUE.read(received(other, message_id=None)) is None
+
+
+STRUCTURED = {
+    "specversion": "1.0",
+    "id": "c1",
+    "source": "/catalogue",
+    "type": "item.listed",
+    "subject": "7",
+    "traceparent": SPAN,
+    "data": msgspec.Raw(BODY),
+}
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        received(
+            msgspec.json.encode(STRUCTURED), content_type="application/cloudevents+json; charset=x"
+        ),
+        received(
+            msgspec.json.encode(STRUCTURED),
+            headers={"content-type": b"application/cloudevents+json"},
+        ),
+        *(
+            received(
+                headers={
+                    f"{prefix}id": b"c1",
+                    f"{prefix}source": "/catalogue",
+                    f"{prefix}type": "item.listed",
+                    f"{prefix}subject": "7",
+                    f"{prefix}traceparent": SPAN,
+                }
+            )
+            for prefix in ("ce_", "ce-", "cloudEvents:", "cloudEvents_")
+        ),
+    ],
+)
+def test_a_cloud_event_in_each_mode_says_the_same(message: ReceivedMessage) -> None:
+    """A translation need not know in which mode another team publishes today."""
+    seen: list[Inbound] = []
+
+    def translate(inbound: Inbound) -> MakeThing | None:
+        seen.append(inbound)
+        return item_listed(inbound)
+
+    command, origin = replace(CATALOGUE, translate=translate).read(message) or (None, None)
+
+    assert command == MAKE_LAMP
+    assert origin == MessageOrigin(source="from.catalogue", id="c1")
+    assert origin.traceparent == SPAN
+    (inbound,) = seen
+    found = inbound.id, inbound.source, inbound.type, inbound.subject
+    assert found == ("c1", "/catalogue", "item.listed", "7")
+
+
+def test_the_span_of_another_service_is_read_from_its_header() -> None:
+    """So a trace goes on through ours; what is not well formed is ignored."""
+    _, origin = cast("Any", CATALOGUE.read(received(headers={"Traceparent": SPAN})))
+    _, without = cast("Any", CATALOGUE.read(received(headers={"traceparent": "00-0-0-00"})))
+
+    assert (origin.traceparent, without.traceparent) == (SPAN, None)
+
+
+def test_a_message_is_known_by_its_id_or_by_its_place_or_by_what_is_derived() -> None:
+    """Without any of them, a repetition could not be told from a second order of the same."""
+    by_title = replace(CATALOGUE, message_id=lambda message: message.data(Item).title)
+    without = received(message_id=None)
+
+    assert origin_of(CATALOGUE, received(place="catalogue-0-7")).id == "m1"
+    assert origin_of(CATALOGUE, replace(without, place="catalogue-0-7")).id == "catalogue-0-7"
+    assert origin_of(by_title, without).id == "lamp"
+    with pytest.raises(InvalidPayload, match="it has no id .* message_id="):
+        CATALOGUE.read(without)
+    with pytest.raises(InvalidPayload, match="its id has an invisible character"):
+        CATALOGUE.read(received(message_id="a\x00b"))
+
+
+def test_another_translation_does_not_make_another_message_of_it() -> None:
+    """A repetition after a release is one: its fingerprint is that of the bytes that came."""
+    changed = replace(CATALOGUE, translate=lambda _: MakeThing(thing_id=ThingId(LAMP), name="x"))
+
+    assert (
+        origin_of(changed, received()).fingerprint == origin_of(CATALOGUE, received()).fingerprint
+    )
+    other = received(BODY + b" ")
+    assert origin_of(CATALOGUE, other).fingerprint != origin_of(CATALOGUE, received()).fingerprint
+
+
+def test_a_message_that_is_too_long_is_not_even_translated() -> None:
+    """It costs nothing but its way through the network."""
+    with pytest.raises(MessageTooLarge):
+        CATALOGUE.read(received(b" " * 65_537))
+
+
+def test_a_renamed_subscription_goes_on_where_it_was() -> None:
+    """Its queue, its group and its ids are those of the name that it had first."""
+    renamed = replace(CATALOGUE, name="items", renamed="catalogue")
+
+    assert renamed.inlet("things") == CATALOGUE.inlet("things")
+    assert origin_of(renamed, received()) == origin_of(CATALOGUE, received())
+
+
+async def waits(message: Inbound) -> None: ...
+
+
+def says_nothing(message):  # type: ignore[no-untyped-def]
+    return None
+
+
+@pytest.mark.parametrize(
+    ("made", "problem"),
+    [
+        (lambda: replace(CATALOGUE, name="Cata.logue"), "lower-case letters"),
+        (lambda: replace(CATALOGUE, exchange=None, topic=None), "from which exchange or topic"),
+        (lambda: replace(CATALOGUE, routing_keys="item.*"), "a list of at least one"),
+        (lambda: replace(CATALOGUE, start=cast("Any", "now")), "earliest or latest"),
+        (lambda: replace(CATALOGUE, translate=waits), "a plain function"),
+        (lambda: replace(CATALOGUE, translate=says_nothing).commands(), "which commands"),
+        (lambda: extension_of(CATALOGUE, CATALOGUE).subscriptions, "the same name"),
+        (
+            lambda: (
+                extension_of(
+                    CATALOGUE, replace(CATALOGUE, name="x", renamed="catalogue")
+                ).subscriptions
+            ),
+            "the same name",
+        ),
+    ],
+)
+def test_what_cannot_work_is_refused_at_start(made: Any, problem: str) -> None:
+    """And not with the first message."""
+    with pytest.raises(WiringError, match=problem):
+        made()
+
+
+ROWS: list[Subscription] = []
+
+
+def extension_of(*rows: Subscription) -> BrokersExtension:
+    """Return an extension with these subscriptions."""
+    ROWS[:] = rows
+    return BrokersExtension(subscriptions=f"{__name__}:ROWS")
+
+
+def origin_of(subscription: Subscription, message: ReceivedMessage) -> Any:
+    """Return by what a message is known."""
+    found = subscription.read(message)
+    assert found
+    return found[1]
