@@ -20,7 +20,10 @@ class PsycopgConnection(AsyncConnection[Any]):
     _is_given_up = False
 
     async def wait(
-        self, gen: PQGen[T], interval: float = CHECK_SECONDS, timeout: float | None = None
+        self,
+        gen: PQGen[T],
+        interval: float = CHECK_SECONDS,
+        timeout: float | None = None,  # noqa: ASYNC109 - it is of psycopg
     ) -> T:
         """Wait for an answer. If that is cancelled, hang up.
 

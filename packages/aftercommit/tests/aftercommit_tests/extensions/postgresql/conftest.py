@@ -15,7 +15,7 @@ PLACES = [
     ("asyncio", "asyncpg"),
     ("asyncio", "psycopg"),
     ("asyncio", "anyio"),
-    ("trio", "psycopg"),
+    ("trio", "anyio"),
 ]
 
 

@@ -41,7 +41,7 @@ def test_without_its_libraries_it_says_how_to_install_them(
     result = CliRunner().invoke(cli, ["serve"])
 
     assert result.exit_code == 2
-    assert "things serve needs fastapi; pip install 'aftercommit[web]'" in result.output
+    assert 'things serve needs fastapi; pip install "aftercommit[web]"' in result.output
 
 
 def test_no_answer_waits_for_the_caller_to_confirm_the_begin_of_it() -> None:
