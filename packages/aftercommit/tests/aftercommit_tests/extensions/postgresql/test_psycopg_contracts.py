@@ -18,7 +18,7 @@ from aftercommit_tests.test_transactions import (  # noqa: F401
     test_a_handler_cannot_end_the_transaction_of_its_unit_of_work,
     test_a_task_that_outlives_a_handler_changes_nothing,
 )
-from aftercommit_tests.test_unit_of_work_contract import *  # noqa: F403
+from aftercommit_tests.test_unit_of_work_contract import *  # type: ignore[assignment]  # noqa: F403
 
 pytestmark = pytest.mark.anyio
 
