@@ -1,6 +1,7 @@
 """What an extra brings is enough for its purpose, and errors name the one that is missing."""
 
 import os
+import subprocess
 import sys
 from importlib import metadata
 from importlib.metadata import EntryPoints
@@ -10,16 +11,15 @@ import pytest
 from aftercommit import InvalidValue
 from aftercommit.process.running_services import run as run_on
 from anyio import sleep_forever
-from click.testing import CliRunner
 from packaging.requirements import Requirement
 from sqlalchemy.dialects import registry
 from sqlalchemy.dialects.postgresql.psycopg import PGDialectAsync_psycopg
 
 from aftercommit_tests.environments import run
-from aftercommit_tests.things.app import cli
 from aftercommit_tests.things.app import open_things_database as open_database
 
-TESTS = Path(__file__).parents[1]
+FOUND = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+WITH_EXTRA = (sys.executable, "-m", "aftercommit_tests.with_extra")
 DRIVERS = {
     ("sqlite", "asyncio"): "sqlite+aiosqlite",
     ("postgresql", "asyncio"): "postgresql+asyncpg",
@@ -40,10 +40,8 @@ def test_an_extra_is_enough_to_deliver_an_event(
         url = request.getfixturevalue("empty_postgres_url")
     url = url.replace(scheme, f"{scheme}+{driver}", 1)
     program = str(Path(__file__).with_name("one_delivery.py"))
-    found = {**os.environ, "PYTHONPATH": str(TESTS)}
 
-    hidden = (sys.executable, "-m", "aftercommit_tests.with_extra", extra)
-    told = run(*hidden, program, loop, url, environment=found)
+    told = run(*WITH_EXTRA, extra, program, loop, url, environment=FOUND)
 
     assert told == f"order 7 is confirmed over {driver}\n"
 
@@ -99,22 +97,21 @@ COMMANDS = {
 
 
 @pytest.mark.parametrize("extra", COMMANDS)
-def test_without_its_libraries_a_command_names_their_extra(
-    extra: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_its_libraries_a_command_names_their_extra(extra: str, tmp_path: Path) -> None:
     """A traceback would look like a bug in the program."""
     (arguments, library), extra = COMMANDS[extra], extra.partition(",")[0]
-    begins = f"aftercommit.extensions.{extra}."
-    for name in [name for name in sys.modules if name.startswith(begins)]:
-        monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setitem(sys.modules, library, None)
-    monkeypatch.setenv("THINGS_DATABASE_URL", f"sqlite:///{tmp_path}/things.db")
+    program = str(Path(__file__).with_name("things") / "__main__.py")
+    found = {**FOUND, "THINGS_DATABASE_URL": f"sqlite:///{tmp_path}/things.db"}
 
-    result = CliRunner().invoke(cli, arguments.split())
+    ran = subprocess.run(
+        [*WITH_EXTRA, "sqlite", program, *arguments.split()],
+        env=found,
+        capture_output=True,
+        text=True,
+    )
 
-    assert result.exit_code == 2
-    assert f"needs {library}" in result.output
-    assert f'; pip install "aftercommit[{extra}]"' in result.output
+    assert ran.returncode == 2, ran.stdout + ran.stderr
+    assert f'needs {library}; pip install "aftercommit[{extra}]"' in ran.stderr
 
 
 def test_without_trio_the_error_names_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,16 @@ is not.
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from collections.abc import (
+    Awaitable,
+    Callable,
+    Coroutine,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+    Set,
+)
 from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext
 from typing import Any, ClassVar, TypeVar, TypeVarTuple
 
@@ -22,6 +31,7 @@ from sqlalchemy.sql import Executable
 from aftercommit.errors import ConcurrentUpdate, TransientError, install_hint
 from aftercommit.sql.database_url import wrong_url
 from aftercommit.sql.exceptions import ConnectionLost, DatabaseUnavailable, StatementRefused
+from aftercommit.sql.given_engine import NOT_GIVEN, GivenEngine
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -35,6 +45,8 @@ class DatabaseBackend(ABC):
     # as a URL names them, and the extras that bring them; the first is the default
     asyncio_drivers: ClassVar[Mapping[str, str]]
     trio_drivers: ClassVar[Sequence[str]] = ("anyio",)  # each of them is the dialect `anyio`
+    url_options: ClassVar[Set[str]]  # may stand after the ?
+    ignored_arguments: ClassVar[Set[str]] = frozenset()  # of drivers: ours set them
     clock: ClassVar[str]  # SQL: the seconds since 1970, when the statement begins
     single_writer: ClassVar[bool] = False  # so that others had better wait in line
     no_statement_timeout: ClassVar[Executable] = text("SELECT 1")  # in this transaction
@@ -56,8 +68,12 @@ class DatabaseBackend(ABC):
         """
 
     @abstractmethod
-    def new_engine(self, application: str, process: str, **options: Any) -> AsyncEngine:
+    def new_engine(
+        self, application: str, process: str, *, given: GivenEngine = NOT_GIVEN, **options: Any
+    ) -> AsyncEngine:
         """Return an engine whose connections are set up; nothing is connected yet.
+
+        It connects as the URL says, or as the engine does that was `given`.
 
         :raises InvalidValue: if its driver is not installed
         :raises ValueError: if an option in the URL has a wrong value

@@ -60,3 +60,10 @@ class PsycopgConnection(AsyncConnection[Any]):
     async def close(self) -> None:
         """Do the same, in the place of what would close the socket of a task that waits."""
         self.terminate()
+
+
+def adopt(connection: Any, _: object) -> None:
+    """Make a new connection of psycopg one of these, also if the engine of others has made it."""
+    driver = connection.driver_connection
+    if type(driver) is AsyncConnection:
+        driver.__class__ = PsycopgConnection

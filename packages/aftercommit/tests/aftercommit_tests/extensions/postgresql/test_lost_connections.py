@@ -20,7 +20,7 @@ from aftercommit_tests.proxy import Proxy
 from aftercommit_tests.things.app import APP
 from aftercommit_tests.things.app import open_things_database as open_database
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.on("asyncio-asyncpg", "asyncio-psycopg", "trio-anyio")]
 
 SHORT = 1.0  # seconds that a handler may take: a call of the driver may take two
 IN_WORDS = (
