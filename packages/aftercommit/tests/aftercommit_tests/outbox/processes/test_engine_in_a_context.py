@@ -49,7 +49,8 @@ class Application:
         """Return what has followed from the orders, in the database."""
         engine = sa.create_engine(self._url)
         with engine.connect() as connection:
-            rows = connection.execute(sa.text("SELECT id, reserved, CAST(notes AS TEXT) FROM orders"))
+            found_in = "SELECT id, reserved, CAST(notes AS TEXT) FROM orders"  # as it is stored
+            rows = connection.execute(sa.text(found_in))
             found = [tuple(map(str, row)) for row in rows]
         engine.dispose()
         return found
