@@ -1,4 +1,4 @@
-"""A connection of psycopg on asyncio that can be hung up on at any time, as one of asyncpg can."""
+"""A connection of psycopg on asyncio that any task can hang up on at any time, as on asyncpg's."""
 
 import os
 from socket import SHUT_RDWR, socket
