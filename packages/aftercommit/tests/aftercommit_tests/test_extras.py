@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 from aftercommit import InvalidValue
-from aftercommit.process.running_services import run as run_on
 from anyio import sleep_forever
 from packaging.requirements import Requirement
 from sqlalchemy.dialects import registry
 from sqlalchemy.dialects.postgresql.psycopg import PGDialectAsync_psycopg
 
 from aftercommit_tests.environments import run
+from aftercommit_tests.inside.process import run as run_on
 from aftercommit_tests.things.app import open_things_database as open_database
 
 FOUND = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}

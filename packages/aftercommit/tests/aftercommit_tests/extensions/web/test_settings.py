@@ -3,10 +3,10 @@
 import socket
 
 import pytest
-from aftercommit.errors import InvalidValue
-from aftercommit.extensions.web.server import open_listener
+from aftercommit import InvalidValue
 from aftercommit.extensions.web.settings import WebSettings
 
+from aftercommit_tests.inside.web import open_listener
 from aftercommit_tests.things.app import APP
 
 
