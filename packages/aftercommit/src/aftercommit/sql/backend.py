@@ -7,16 +7,7 @@ is not.
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import (
-    Awaitable,
-    Callable,
-    Coroutine,
-    Iterable,
-    Iterator,
-    Mapping,
-    Sequence,
-    Set,
-)
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Set
 from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext
 from typing import Any, ClassVar, TypeVar, TypeVarTuple
 
@@ -44,7 +35,7 @@ class DatabaseBackend(ABC):
 
     # as a URL names them, and the extras that bring them; the first is the default
     asyncio_drivers: ClassVar[Mapping[str, str]]
-    trio_drivers: ClassVar[Sequence[str]] = ("anyio",)  # each of them is the dialect `anyio`
+    trio_drivers: ClassVar[tuple[str, ...]] = ("anyio",)  # each of them is the dialect `anyio`
     url_options: ClassVar[Set[str]]  # may stand after the ?
     ignored_arguments: ClassVar[Set[str]] = frozenset()  # of drivers: ours set them
     clock: ClassVar[str]  # SQL: the seconds since 1970, when the statement begins
