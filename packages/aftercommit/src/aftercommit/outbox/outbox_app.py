@@ -46,7 +46,7 @@ OF_ANOTHER_KIND = (
 )
 CANNOT_AWAIT = "is made with `def`, so it cannot await, and would lose what it asks for"
 
-DRIVERS = {"anyio", "asyncpg"}  # in a URL, these are meant for the worker as well
+DRIVERS = {"anyio", "asyncpg", "psycopg"}  # in a URL, these are meant for the worker as well
 
 
 class OutboxApp(App[EngineSettings]):

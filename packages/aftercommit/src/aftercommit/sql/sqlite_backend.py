@@ -17,7 +17,7 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from aftercommit.sql.backend import DatabaseBackend, error_text
+from aftercommit.sql.backend import DatabaseBackend, error_text, importing
 from aftercommit.sql.database_url import wrong_url
 from aftercommit.sql.exceptions import DatabaseLocked, StatementRefused
 from aftercommit.sql.given_engine import NOT_GIVEN, GivenEngine
@@ -35,7 +35,7 @@ class SQLite(DatabaseBackend):
     """A file, which has to stay where it is as long as a process uses it."""
 
     url_example = "sqlite:///FILE"
-    asyncio_driver = "aiosqlite"
+    asyncio_drivers: ClassVar = {"aiosqlite": "sqlite", "anyio": "trio"}
     url_options = OPTIONS
     ignored_arguments = frozenset({"check_same_thread", "isolation_level"})
     clock = "((julianday('now') - 2440587.5) * 86400.0)"
@@ -68,7 +68,8 @@ class SQLite(DatabaseBackend):
         self, application: str, process: str, *, given: GivenEngine = NOT_GIVEN, **options: Any
     ) -> AsyncEngine:
         url = self._url.set(query={"timeout": BUSY_SECONDS, **self._url.query})
-        engine = given.create(url, connect_args={"factory": self._open}, **options)
+        with importing(url.get_driver_name(), self.asyncio_drivers):
+            engine = given.create(url, connect_args={"factory": self._open}, **options)
         if given.connects:
             event.listen(engine.sync_engine, "connect", partial(_adopt, str(url.query["timeout"])))
         event.listen(engine.sync_engine, "connect", set_up)

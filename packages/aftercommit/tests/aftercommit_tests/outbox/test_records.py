@@ -373,7 +373,7 @@ KEPT = {
     "sqlite+aiosqlite:///shop.db": "sqlite:///shop.db",
     "postgresql+anyio://h/shop": "postgresql+anyio://h/shop",
     "postgresql+asyncpg://h/shop": "postgresql+asyncpg://h/shop",
-    "postgresql+psycopg://h/shop": "postgresql://h/shop",
+    "postgresql+psycopg://h/shop": "postgresql+psycopg://h/shop",
     "postgres+psycopg2://h/shop": "postgresql://h/shop",
     "postgresql://h/shop": "postgresql://h/shop",
 }
