@@ -24,10 +24,14 @@ from pamqp.common import Arguments
 
 from aftercommit.envelopes import Envelope
 from aftercommit.extensions.brokers import base
-from aftercommit.extensions.brokers.base import ReceivedMessage, describe
+from aftercommit.extensions.brokers.base import OutgoingCommand, ReceivedMessage, describe
 from aftercommit.extensions.brokers.channel_names import Channels, Inlet
 from aftercommit.extensions.brokers.cloud_events import CONTENT_TYPE, to_cloud_event
-from aftercommit.extensions.brokers.exceptions import BrokerUnavailable, UndecodableMessage
+from aftercommit.extensions.brokers.exceptions import (
+    BrokerUnavailable,
+    TargetMissing,
+    UndecodableMessage,
+)
 
 QUORUM_QUEUE: dict[str, str | int] = {
     "x-queue-type": "quorum",
@@ -108,15 +112,18 @@ class RabbitMQConnection(aio_pika.Connection):
 
     async def publish(self, envelope: Envelope) -> None:
         """Send an event; it is fine if nobody listens."""
-        traceparent = envelope.context.traceparent
-        message = Message(
-            to_cloud_event(envelope),
-            headers={"traceparent": traceparent} if traceparent else {},
-            content_type=CONTENT_TYPE,
-            message_id=str(envelope.id),
-            delivery_mode=DeliveryMode.PERSISTENT,
-        )
+        body, traceparent = to_cloud_event(envelope), envelope.context.traceparent
+        message = _cloud_event(body, str(envelope.id), traceparent)
         await self._events.publish(message, envelope.type, mandatory=False)
+
+    async def send_command(self, command: OutgoingCommand) -> None:
+        """Send a command; it is mandatory, or it could be lost before its queue is there."""
+        message = _cloud_event(command.body, command.id, command.traceparent)
+        async with self.channel(on_return_raises=True) as channel:
+            try:
+                await channel.default_exchange.publish(message, command.to)
+            except amqp.PublishError as error:
+                raise TargetMissing("RabbitMQ", f"there is no queue {command.to}") from error
 
     async def _declare_exchange(self, name: str) -> AbstractExchange:
         """Make an exchange; one that is there is used as it is, perhaps on purpose.
@@ -250,6 +257,16 @@ class RabbitMQ(base.Broker):
 
     def new_connection(self) -> RabbitMQConnection:
         return RabbitMQConnection(self._urls, self.channels)
+
+
+def _cloud_event(body: bytes, message_id: str, traceparent: str | None) -> Message:
+    return Message(
+        body,
+        headers={"traceparent": traceparent} if traceparent else {},
+        content_type=CONTENT_TYPE,
+        message_id=message_id,
+        delivery_mode=DeliveryMode.PERSISTENT,
+    )
 
 
 def _as_one(refusals: Mapping[str, Exception]) -> Exception:

@@ -11,6 +11,7 @@ from aftercommit.envelopes import Envelope
 from aftercommit.extensions.brokers.base import (
     Broker,
     BrokerConnection,
+    OutgoingCommand,
     ReceivedMessage,
     Report,
     SharedConnection,
@@ -52,6 +53,8 @@ class FakeConnection:
         self.closed += 1
 
     async def publish(self, envelope: Envelope) -> None: ...
+
+    async def send_command(self, command: OutgoingCommand) -> None: ...
 
     async def dead_letter(self, dead: ReceivedMessage, to: str) -> None: ...
 
