@@ -47,6 +47,7 @@ QUEUE_OF_COMMANDS: dict[str, str | int] = {
 """A subscription has no such overflow: what others publish is never refused because of us."""
 
 BINDING_SECONDS = 30.0  # until a binding is renewed: others may have made their exchange anew
+MISSING_SECONDS = 1.0  # until a missing exchange is looked for: its first messages are lost to us
 
 DEAD_LETTER_QUEUE: Arguments = {
     "x-queue-type": "quorum",
@@ -226,8 +227,10 @@ class RabbitMQ(base.Broker):
             if not connection.moves_dead_letters:
                 logger.warning(OTHER_QUEUE, queue)
             at_a_time = 1 if queue in self._serial_mode or inlet.in_order else prefetch
-            if inlet.exchange is not None:  # in a task that no scope of the caller's ends
-                binding = connection.loop.create_task(_keep_bound(connection, inlet, report))
+            if inlet.exchange is not None:
+                is_bound = await _bind(connection, inlet, report)
+                keeping = _keep_bound(connection, inlet, report, is_bound=is_bound)
+                binding = connection.loop.create_task(keeping)  # no scope of the caller's ends it
                 closing.callback(binding.cancel)
             received = await connection.receive(queue, at_a_time)
             yield self._until_lost(received, connection, inlet, prefetch)
@@ -283,14 +286,22 @@ def arguments_of(inlet: Inlet) -> Mapping[str, str | int]:
     return {**of_kind, **in_order, "x-dead-letter-routing-key": inlet.dead_letters}
 
 
-async def _keep_bound(connection: RabbitMQConnection, inlet: Inlet, report: base.Report) -> None:
-    """Bind the queue of an inlet to the exchange of others, again and again."""
+async def _bind(connection: RabbitMQConnection, inlet: Inlet, report: base.Report) -> bool:
+    """Bind the queue of an inlet to the exchange of others; report, and return, whether it is."""
     queue, exchange = str(inlet.queue), str(inlet.exchange)
+    problem = await connection.bind(queue, exchange, inlet.routing_keys)
+    report(problem and f"{queue} cannot be bound to the exchange {exchange}: {problem}")
+    return problem is None
+
+
+async def _keep_bound(
+    connection: RabbitMQConnection, inlet: Inlet, report: base.Report, *, is_bound: bool
+) -> None:
+    """Bind it again and again, and sooner while that is not possible."""
     with suppress(Exception):  # the connection was lost: whoever consumes from it says so
         while True:
-            problem = await connection.bind(queue, exchange, inlet.routing_keys)
-            report(problem and f"{queue} cannot be bound to the exchange {exchange}: {problem}")
-            await anyio.sleep(BINDING_SECONDS)
+            await anyio.sleep(BINDING_SECONDS if is_bound else MISSING_SECONDS)
+            is_bound = await _bind(connection, inlet, report)
 
 
 def _to_received(message: AbstractIncomingMessage, *, moves_dead_letters: bool) -> ReceivedMessage:
