@@ -12,7 +12,8 @@ import hypothesis  # noqa: F401  # asks who refers to what, before that is froze
 import pytest
 from aftercommit import testing
 from aftercommit.settings import EVENT_LOOPS
-from aftercommit_tests.matrix import in_order, left_out
+from aftercommit_tests.combinations import MARKERS, left_out
+from aftercommit_tests.running_order import in_order
 from blockbuster import BlockBuster
 
 MEMORY = Path("/dev/shm")
@@ -108,6 +109,8 @@ def folder_of(config: pytest.Config) -> Path:
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
     """Name this test run, before pytest-xdist does; keep what it writes in memory."""
+    for marker in MARKERS:
+        config.addinivalue_line("markers", marker)
     config.option.testrunuid = config.option.testrunuid or uuid4().hex
     if config.option.numprocesses and "TMPDIR" not in os.environ:
         keep_in_memory(config)
@@ -139,9 +142,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out what need not run in full; put the others into the order that is the fastest."""
-    left = set() if config.option.in_full else left_out([item.nodeid for item in items])
-    config.hook.pytest_deselected(items=[item for item in items if item.nodeid in left])
-    items[:] = [item for item in items if item.nodeid not in left]
+    asked_by_name = any("[" in argument for argument in config.args)
+    if not (config.option.in_full or asked_by_name):
+        left = left_out(items)
+        config.hook.pytest_deselected(items=left)
+        kept = {*items} - {*left}
+        items[:] = [item for item in items if item in kept]
     place = {test: n for n, test in enumerate(in_order([item.nodeid for item in items]))}
     items.sort(key=lambda item: place[item.nodeid])
 

@@ -1,81 +1,48 @@
-"""The rule that says what runs on which event loop with which database; `--in-full` runs all."""
+"""Markers at the tests say what runs where; `--in-full` runs all. And what begins when."""
 
 from itertools import pairwise
 
 import pytest
-from aftercommit_tests.crashing import CRASH_POINTS
-from aftercommit_tests.matrix import ON_BOTH_LOOPS, REPEATED, in_order, left_out
+from aftercommit_tests.combinations import UNLESS_MARKED, is_among
+from aftercommit_tests.running_order import in_order
 
-COMBINATIONS = ["asyncio-sqlite", "asyncio-postgres", "trio-sqlite", "trio-postgres"]
-PAIRS = [{"asyncio-sqlite", "trio-postgres"}, {"asyncio-postgres", "trio-sqlite"}]
-ELSEWHERE = "tests/integration/test_things.py::test_"
-IN_A_PROCESS = "tests/e2e/test_things.py::test_"
-KILLED = "packages/aftercommit/tests/aftercommit_tests/processes/test_crash_matrix.py::test_a"
+EACH = ("asyncio-sqlite", "asyncio-postgres", "trio-sqlite", "trio-postgres")
 
 
-def chosen(test: str, *combinations: str) -> set[str]:
-    """Return in which of these combinations the test runs."""
-    tests = {f"{test}[{combination}]": combination for combination in combinations}
-    return {tests[name] for name in tests.keys() - left_out(tests)}
+def chosen(combinations: tuple[str, ...], *places: str) -> list[str]:
+    """Return in which of these places a test with this marker runs."""
+    return [each for each in places if is_among(combinations, {*each.split("-")})]
 
 
-def test_in_one_process_each_test_runs_on_each_event_loop_once_and_on_each_database_once() -> None:
-    """And each combination is there, in some test."""
-    pairs = [chosen(f"{ELSEWHERE}{n}", *COMBINATIONS) for n in range(20)]
-
-    assert [pair for pair in PAIRS if pair in pairs] == PAIRS
-    assert [pair for pair in pairs if pair not in PAIRS] == []
-    assert chosen(f"{ELSEWHERE}a", "sqlite", "postgres") == {"sqlite", "postgres"}
+def test_without_a_marker_a_test_runs_on_each_event_loop_once_and_on_each_database_once() -> None:
+    """Also if it has no choice of the other."""
+    assert chosen(UNLESS_MARKED.args, *EACH) == ["asyncio-sqlite", "trio-postgres"]
+    assert chosen(UNLESS_MARKED.args, "asyncio", "trio") == ["asyncio", "trio"]
+    assert chosen(UNLESS_MARKED.args, "sqlite", "postgres") == ["sqlite", "postgres"]
 
 
 @pytest.mark.parametrize(
-    ("name", "combinations"),
-    [(IN_A_PROCESS, COMBINATIONS), (ELSEWHERE, ["asyncio-x", "trio-x"])],
+    ("marker", "places", "runs"),
+    [
+        ("trio-sqlite", EACH, ["trio-sqlite"]),
+        ("trio", EACH, ["trio-sqlite", "trio-postgres"]),
+        ("trio-postgres", ("asyncio", "trio"), ["trio"]),
+        ("trio-postgres", ("rabbitmq", "kafka"), ["rabbitmq", "kafka"]),
+        ("rabbitmq", ("asyncio-rabbitmq", "asyncio-kafka"), ["asyncio-rabbitmq"]),
+        ("asyncio-asyncpg", ("asyncio-asyncpg", "asyncio-anyio"), ["asyncio-asyncpg"]),
+    ],
 )
-def test_with_processes_or_without_a_database_a_test_runs_once(
-    name: str, combinations: list[str]
+def test_a_marker_names_where_a_test_runs(
+    marker: str, places: tuple[str, ...], runs: list[str]
 ) -> None:
-    """Which one it is differs from test to test."""
-    found = [chosen(f"{name}{n}", *combinations) for n in range(40)]
-
-    assert {len(each) for each in found} == {1}
-    assert set.union(*found) == set(combinations)
+    """What it does not name, and what the test has no choice of, does not matter."""
+    assert chosen((marker,), *places) == runs
 
 
-@pytest.mark.parametrize("file", ["integration/test_outbox_contract.py", "e2e/test_signals.py"])
-def test_contracts_and_what_is_about_event_loops_run_in_full(file: str) -> None:
-    """That is where a database or an event loop may differ from the others."""
-    assert chosen(f"tests/{file}::test_a", *COMBINATIONS) == set(COMBINATIONS)
-
-
-def test_each_driver_of_postgresql_runs_on_one_event_loop_or_where_it_matters_on_both() -> None:
-    """What locks a row is SQL; who waits for a connection is the event loop's matter, too."""
-    places = ["asyncio-asyncpg", "asyncio-anyio", "trio-anyio"]
-    folder = "packages/aftercommit/tests/aftercommit_tests/extensions/postgresql"
-
-    assert chosen(f"{folder}/test_lanes.py::test_a", *places) == {places[0], places[2]}
-    assert chosen(f"{folder}/test_time_limits.py::test_a", *places) == {*places}
-
-
-def test_each_point_of_a_kill_runs_somewhere_and_those_named_by_the_rule_are_points() -> None:
-    """A name that is none would choose nothing."""
-    cells = [f"{database}-{loop}" for loop, database in (each.split("-") for each in COMBINATIONS)]
-    named = (*ON_BOTH_LOOPS, *REPEATED)
-    left = [
-        point
-        for point in CRASH_POINTS.keys() - {*REPEATED}
-        if not chosen(KILLED, *(f"{cell}-{point}" for cell in cells))
-    ]
-
-    assert {point.removeprefix("kafka-") for point in named} - CRASH_POINTS.keys() == set()
-    assert left == []
-
-
-def test_who_is_asked_for_alone_runs() -> None:
-    """Also in the combination, and at the point, that the rule would leave out."""
-    for combination in (*COMBINATIONS, f"sqlite-asyncio-{REPEATED[0]}"):
-        for test in (ELSEWHERE, IN_A_PROCESS, KILLED):
-            assert chosen(test, combination) == {combination}
+def test_a_marker_that_names_what_is_none_is_refused() -> None:
+    """It would choose nothing."""
+    with pytest.raises(pytest.UsageError, match=r"\['mysql'\] is none of"):
+        is_among(["trio-mysql"], {"trio"})
 
 
 def test_what_waits_begins_early_and_among_what_computes() -> None:

@@ -17,8 +17,8 @@ from allocation.domain.commands import Command, ImportUsers, RecordBounce
 from allocation.domain.events import CouponDenied, Event
 from allocation.entrypoints import commands as entrypoint
 from allocation.entrypoints.app import cli
+from allocation.entrypoints.broker_messages import ACCEPTED_FROM_BROKERS
 from allocation.entrypoints.http import routes
-from allocation.message_contract import ACCEPTED_FROM_BROKERS
 from allocation.service_layer.handlers import HANDLERS as TABLE
 from allocation.service_layer.handlers import refresh_user_view
 from tests.builders import a_coupon, a_coupon_batch, a_user

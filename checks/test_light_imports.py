@@ -3,7 +3,11 @@
 import subprocess
 import sys
 
+import pytest
+
 from tests.programs import LIMIT_SECONDS, Program
+
+pytestmark = pytest.mark.on("asyncio")
 
 
 def imported_by(program: Program, *arguments: str) -> set[str]:
@@ -20,6 +24,7 @@ def imported_by(program: Program, *arguments: str) -> set[str]:
     return {line.rpartition("|")[2].strip() for line in ended.stderr.splitlines()}
 
 
+@pytest.mark.on("trio")
 def test_help_needs_no_heavy_imports(program: Program) -> None:
     """A person who asks for help should not wait for a database library."""
     imported = imported_by(program, "--help")

@@ -113,6 +113,7 @@ def test_no_text_becomes_markup_and_nobody_else_is_asked(name: str) -> None:
     assert not re.search(r"HTML|document\.write|\beval\b|Function\(|\w+://", SCRIPTS[name])
 
 
+@pytest.mark.on("asyncio")
 @pytest.mark.anyio
 async def test_what_arrives_can_be_shown_at_any_moment_whatever_it_is(tmp_path: Path) -> None:
     """The mail server has a thread of its own, and any program of this machine can connect."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from allocation.message_contract import ACCEPTED_FROM_BROKERS
+from allocation.entrypoints.broker_messages import ACCEPTED_FROM_BROKERS
 from tools.repository import ROOT
 
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]

@@ -17,7 +17,7 @@ from allocation.domain.events import CouponAllocated
 from allocation.entrypoints.app import APP
 from tests.builders import a_batch, a_redemption, a_registration
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.on("asyncio-postgres")]
 
 IVAN = a_registration(email="ivan@example.com")
 
@@ -59,6 +59,7 @@ HANDLERS = {
 }
 
 
+@pytest.mark.on("trio-sqlite")
 async def test_a_handler_takes_so_many_statements(application: Application) -> None:
     """What it reads and writes, its events and their deliveries; the last one completes its own."""
     await application.bus.execute(ChangeEmail(user_id=IVAN.user_id, new_email="other@example.com"))

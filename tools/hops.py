@@ -41,8 +41,8 @@ class Limit(NamedTuple):
 LIMITS = {
     "a command, from the bus to its COMMIT": Limit(87, 32),
     "an attempt with an effect": Limit(42, 15),
-    "an attempt with session": Limit(61, 19),
-    "outbox.record": Limit(15, 6),
+    "an attempt with session": Limit(62, 20),
+    "outbox.record": Limit(16, 7),
 }
 COMMAND, EFFECT, SESSION, RECORD = LIMITS
 

@@ -30,7 +30,7 @@ def find_subjects(email: str) -> SubjectQuery:
 EXTENSIONS = (
     PostgreSQLExtension(),
     SmtpExtension("notifications"),
-    BrokersExtension("allocation.message_contract"),
+    BrokersExtension("allocation.entrypoints.broker_messages"),
     OperationsExtension(find_subjects, form={"format": "idn-email"}),
     MetricsExtension(),
     OtelExtension(),

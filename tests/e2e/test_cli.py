@@ -13,6 +13,8 @@ import pytest
 from tests.commands import Shell
 from tests.programs import LIMIT_SECONDS, Process, Program, wait_until
 
+pytestmark = pytest.mark.on("trio")
+
 ROWS = [f"Иван,user{number}@example.com\n" for number in range(40)]
 USER_ID = "7d3c1a52-0000-4000-8000-000000000000"
 REGISTER = ("register-user", "Анна", "anna@example.com")
@@ -64,6 +66,7 @@ def test_a_person_at_a_terminal_is_asked_before_a_user_is_erased(
     assert shell.rows("SELECT name FROM users") == [("Анна",)]
 
 
+@pytest.mark.on("asyncio")
 def test_what_changes_while_the_question_is_open_is_erased_too(
     program: Program, shell: Shell
 ) -> None:

@@ -10,6 +10,8 @@ from aftercommit import CommitOutcomeUnknown, ConnectionLost, MessageBus
 
 from tests.commands import Shell
 
+pytestmark = pytest.mark.on("trio")
+
 REGISTER = ("register-user", "Иван", "ivan@example.com")
 
 

@@ -3,7 +3,11 @@
 import json
 from uuid import uuid4
 
+import pytest
+
 from tests.commands import Shell
+
+pytestmark = pytest.mark.on("asyncio")
 
 
 def test_how_many_coupons_are_left_is_listed(shell: Shell) -> None:

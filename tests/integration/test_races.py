@@ -22,7 +22,7 @@ from tests.builders import a_batch, a_redemption, a_registration, an_import
 from tests.email_senders import RecordingEmailSender
 from tests.looking import count, coupons_left, types, users
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.on("asyncio-postgres", "trio-sqlite")]
 
 Reports = list[Report]
 

@@ -18,7 +18,7 @@ from tests.builders import TODAY, a_coupon_batch, a_registration, a_user, a_user
 from tests.looking import coupons_left, rows
 from tests.repositories_contract import available
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.on("asyncio-postgres", "trio-sqlite")]
 
 
 def a_uow(app: Application) -> AbstractAsyncContextManager[UnitOfWork]:

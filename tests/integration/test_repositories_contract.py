@@ -11,6 +11,8 @@ from allocation.service_layer.unit_of_work import UnitOfWork
 from tests.looking import rows, users
 from tests.repositories_contract import ListedUser, RepositoriesContract
 
+pytestmark = pytest.mark.everywhere
+
 
 class InDatabase:
     """What is stored in a database."""

@@ -19,7 +19,7 @@ from allocation.entrypoints.app import APP
 from tests.builders import a_user
 from tools.migration import comparing
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.on("asyncio-postgres", "trio-sqlite")]
 
 USER = "'7d3c1a526c0e4a558a1b0c9a3f8d2e11', 'Иван', 'a@b.c', 'a@b.c', 1"
 

@@ -49,7 +49,7 @@ def die_if_asked(option: str) -> None:
 
 engine = create_async_engine("sqlite+aiosqlite:///shop.db")
 prepare(engine)
-outbox = Outbox("shop", "sqlite:///shop.db", [on(OrderPlaced, reserve, confirm)])
+outbox = Outbox("shop", engine, [on(OrderPlaced, reserve, confirm)])
 
 
 async def main(*orders: str) -> None:

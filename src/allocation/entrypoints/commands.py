@@ -1,14 +1,13 @@
 """The commands about users and their coupons: what the application is for."""
 
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from uuid import UUID, uuid4
 
 import click
-from aftercommit import Application, CommandLine, CommitOutcomeUnknown, ConnectionLost
+from aftercommit import Application, CommandLine
 from aftercommit.extensions.operations.importing import import_csv
 from aftercommit.terminal.escaping import escape_controls
 from aftercommit.terminal.printing import json_line, print_all
@@ -46,8 +45,7 @@ def register_user(cli: CommandLine[Settings], name: str, email: str, user_id: UU
         name=PersonName(name).value,
         email=EmailAddress(email).value,
     )
-    with _with_repeat_hint(f"--user-id {command.user_id}"):
-        cli.handle(command)
+    cli.handle(command, repeat_with=f"--user-id {command.user_id}")
 
 
 @commands.command()
@@ -118,8 +116,7 @@ def redeem_coupon(cli: CommandLine[Settings], code: str | None, redemption_id: U
     """
     given = CouponCode(code or _line_of_standard_input()).value
     command = RedeemCoupon(redemption_id=redemption_id or uuid4(), code=given)
-    with _with_repeat_hint(f"--redemption-id {command.redemption_id}"):
-        cli.handle(command)
+    cli.handle(command, repeat_with=f"--redemption-id {command.redemption_id}")
 
 
 @commands.command()
@@ -174,13 +171,3 @@ _USER = "{:36}  {:24}  {:9}  {}"
 def _line_of_standard_input() -> str:
     """Return one line, which is empty if there is none."""
     return click.open_file("-", errors="replace").readline().strip() if sys.stdin else ""
-
-
-@contextmanager
-def _with_repeat_hint(option: str) -> Iterator[None]:
-    """Let an error after which nobody knows what was stored say how to ask again."""
-    try:
-        yield
-    except (CommitOutcomeUnknown, ConnectionLost, KeyboardInterrupt) as error:
-        error.add_note(f"repeat it with {option}")
-        raise

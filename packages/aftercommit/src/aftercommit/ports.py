@@ -3,8 +3,8 @@
 Every asynchronous method raises Unavailable when its resource is away, and lets cancellation pass.
 """
 
-from collections.abc import Collection, Sequence
-from typing import Protocol
+from collections.abc import Callable, Collection, Sequence
+from typing import Any, Protocol
 
 from aftercommit.claims import Claim, Failure
 from aftercommit.envelopes import Envelope
@@ -86,3 +86,26 @@ class DeliveryStore(Protocol):
 
         Unless `scheduled`, those are left out that are delayed, and were not attempted yet.
         """
+
+
+class InboundSource(Protocol):
+    """What another service publishes, and the function that turns it into a command of ours."""
+
+    @property
+    def name(self) -> str:
+        """What it is called."""
+
+    @property
+    def source(self) -> str:
+        """Where its commands come from, among the origins of commands and among the pauses."""
+
+    @property
+    def origin(self) -> str:
+        """Where the other service publishes it, for people."""
+
+    @property
+    def translate(self) -> Callable[..., Any]:
+        """The function."""
+
+    def commands(self) -> Collection[type[Any]]:
+        """Return the commands that it may become."""

@@ -4,7 +4,7 @@ engine = create_async_engine("sqlite+aiosqlite:///shop.db")
 prepare(engine)
 """
 
-from sqlalchemy import Connection, Engine, event
+from sqlalchemy import Engine, event
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from aftercommit.sql.sqlite_backend import begin, set_up
@@ -27,10 +27,4 @@ def prepare(engine: AsyncEngine | Engine) -> None:
     if engine.dialect.name != "sqlite":
         return
     event.listen(engine, "connect", set_up)
-    event.listen(engine, "begin", _begin)
-
-
-def _begin(connection: Connection) -> None:
-    if connection.connection.driver_connection.in_transaction:  # type: ignore[union-attr]
-        connection.exec_driver_sql("ROLLBACK")
-    begin(connection)
+    event.listen(engine, "begin", begin)

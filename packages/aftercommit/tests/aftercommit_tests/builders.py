@@ -19,6 +19,7 @@ from aftercommit.handler_entries import Entry, Handler
 from aftercommit.handler_table import Handlers
 
 from aftercommit_tests.things.app import Settings
+from aftercommit_tests.things.broker_messages import ACCEPTED_FROM_BROKERS
 from aftercommit_tests.things.domain import (
     Club,
     Command,
@@ -32,7 +33,6 @@ from aftercommit_tests.things.domain import (
     ThingRenamed,
 )
 from aftercommit_tests.things.handlers import CODEC, HANDLERS, announce, look_at, write_down
-from aftercommit_tests.things.messages import ACCEPTED_FROM_BROKERS
 
 EventHandlers = Mapping[type[Event], Sequence[Any]]
 CommandHandlers = Mapping[type[Command], Handler[Any, Any]]

@@ -1,109 +1,117 @@
 """Runs the application until it reaches a crash point, and kills it there with SIGKILL.
 
-    python -m aftercommit_tests.crashing POINT ARGUMENTS…
+    python -m aftercommit_tests.crashing [--freeze] POINT ARGUMENTS…
 
-The product has no switches for this: the points are put in from here, around its own functions.
+With `--freeze`, it is stopped instead, as by SIGSTOP. The product has no switches for this: a crash
+point is a call of a driver, of the database or of a broker, or one effect of a handler.
 """
 
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from functools import wraps
+from functools import partial, wraps
 from pkgutil import resolve_name
 from typing import Any, Literal
 
-from aftercommit.bus import MessageBus
-from aftercommit.claims import CommandWork
-from aftercommit.sql.delivery_store import SqlAlchemyDeliveryStore
-from aftercommit.sql.unit_of_work_scope import SqlAlchemyUnitOfWorkScope
+from aftercommit_tests.driver_calls import Call, watch
 
-from aftercommit_tests.things.app import cli
-from aftercommit_tests.things.bell import FileBell
+Moment = Literal["before", "after"]
 
-BROKER = "aftercommit.extensions.brokers.base:Broker"
-CONSUMER = "aftercommit.extensions.brokers.command_consumer"
-
-ending = signal.SIGKILL  # freezing.py says otherwise
+STORED = "INSERT INTO aftercommit_deliveries"
+COMPLETED = "UPDATE aftercommit_deliveries"
+BELL = "aftercommit_tests.things.bell:FileBell.ring"
 
 
 @dataclass(frozen=True)
-class CrashPoint:
-    """Before or after one call of a function; `when` looks at its arguments.
+class AtStatement:
+    """Before or after a call of the database's driver, of which `when` is true."""
 
-    The owner of the function is named by a string where it is in an extension.
-    """
+    moment: Moment
+    when: Callable[[Call], bool]
 
-    owner: Any
-    name: str
-    moment: Literal["before", "after"]
-    when: Callable[..., bool] = lambda *args, **kwargs: True
-
-    def __post_init__(self) -> None:
-        getattr(self._owner, self.name)  # whoever renames a function is told before any test runs
-
-    @property
-    def _owner(self) -> Any:
-        return resolve_name(self.owner) if isinstance(self.owner, str) else self.owner
-
-    def arm(self) -> None:
+    def arm(self, end: Callable[[], None]) -> None:
         """Put the crash point in."""
-        owner = self._owner
-        original = getattr(owner, self.name)
 
-        @wraps(original)
+        def look(call: Call) -> None:
+            if self.when(call):
+                end()
+
+        watch(**{self.moment: look})
+
+
+class AtCall:
+    """Before or after one call of another function that others wait for, which are alternatives."""
+
+    def __init__(self, moment: Moment, *functions: str, key: str = "") -> None:
+        self._moment, self._functions, self._key = moment, functions, key
+
+    def arm(self, end: Callable[[], None]) -> None:
+        """Put the crash point in."""
+        for function in self._functions:
+            owner, _, name = function.rpartition(".")
+            setattr(resolve_name(owner), name, self._wrapped(resolve_name(function), end))
+
+    def _wrapped(
+        self, function: Callable[..., Awaitable[Any]], end: Callable[[], None]
+    ) -> Callable[..., Awaitable[Any]]:
+        @wraps(function)
         async def crashing(*args: Any, **kwargs: Any) -> Any:
-            hit = self.when(*args, **kwargs)
-            if hit and self.moment == "before":
-                os.kill(os.getpid(), ending)
-            result = await original(*args, **kwargs)
+            hit = kwargs.get("idempotency_key", "").endswith(self._key)
+            if hit and self._moment == "before":
+                end()
+            result = await function(*args, **kwargs)
             if hit:
-                os.kill(os.getpid(), ending)
+                end()
             return result
 
-        setattr(owner, self.name, crashing)
+        return crashing
 
 
-def _of_command(uow: Any, *args: object) -> bool:
-    return isinstance(uow._work, CommandWork)
+def _commits(*asked: str) -> Callable[[Call], bool]:
+    return lambda call: call.sql == "COMMIT" and call.follows(*asked)
 
 
-def _completing(handler: str) -> Callable[..., bool]:
-    return lambda outbox, transaction, delivery, **_: delivery.handler == handler
+def _is_first_after_the_commit(call: Call) -> bool:
+    return any(sql.startswith(STORED) for transaction in call.committed for sql in transaction)
 
 
-def _ring_of(handler: str) -> Callable[..., bool]:
-    return lambda self, text, *, idempotency_key: idempotency_key.endswith(f":{handler}")
-
-
-UOW = SqlAlchemyUnitOfWorkScope
-COMMITTING: dict[str, CrashPoint] = {
-    "in the commit": CrashPoint(SqlAlchemyDeliveryStore, "store", "after"),
-    "after the commit": CrashPoint(UOW, "commit", "after", _of_command),
-    "before the fan-out": CrashPoint(MessageBus, "run", "before"),
-}
-HANDLING: dict[str, CrashPoint] = {
-    "in the commit of write_down": CrashPoint(
-        SqlAlchemyDeliveryStore, "complete_in", "after", _completing("write_down")
+ACKNOWLEDGING = "aio_pika:IncomingMessage.ack", "aiokafka:AIOKafkaConsumer.commit"
+PUBLISHING = "aio_pika:Exchange.publish", "aiokafka:AIOKafkaProducer.send_and_wait"
+CRASH_POINTS: dict[str, AtStatement | AtCall] = {
+    "in the commit": AtStatement("before", _commits(STORED)),
+    "after the commit": AtStatement("after", _commits(STORED)),
+    "before the fan-out": AtStatement("before", _is_first_after_the_commit),
+    "in the commit of write_down": AtStatement("before", _commits("INSERT INTO lines", COMPLETED)),
+    "inside announce, after the effect": AtCall("after", BELL, key=":announce"),
+    "in the command of a message": AtStatement(
+        "before", lambda call: call.sql.startswith("INSERT INTO things")
     ),
-    "inside announce, after the effect": CrashPoint(
-        FileBell, "ring", "after", _ring_of("announce")
+    "before the acknowledgement": AtCall("before", *ACKNOWLEDGING),
+    "after the acknowledgement": AtCall("after", *ACKNOWLEDGING),
+    "before dead-lettering": AtCall("before", *PUBLISHING),
+    "after dead-lettering": AtCall("after", *PUBLISHING),
+    "before the first claim": AtStatement(
+        "before", lambda call: _is_first_after_the_commit(call) and COMPLETED in call.sql
     ),
 }
-CONSUMING: dict[str, CrashPoint] = {
-    "before the command of a message": CrashPoint(MessageBus, "execute", "before"),
-    "in the commit of its command": CrashPoint(SqlAlchemyDeliveryStore, "store", "after"),
-    "before the acknowledgement": CrashPoint(CONSUMER, "_acknowledge", "before"),
-    "after the acknowledgement": CrashPoint(CONSUMER, "_acknowledge", "after"),
-}
-DEAD_LETTERING: dict[str, CrashPoint] = {
-    "before dead-lettering": CrashPoint(BROKER, "dead_letter", "before"),
-    "after dead-lettering": CrashPoint(BROKER, "dead_letter", "after"),
-}
-CRASH_POINTS = {**COMMITTING, **HANDLING, **CONSUMING, **DEAD_LETTERING}
+
+
+def arm(point: str, number: int = signal.SIGKILL) -> None:
+    """Let this process send itself a signal when it is there."""
+    CRASH_POINTS[point].arm(partial(os.kill, os.getpid(), number))
+
+
+def main(*arguments: str) -> None:
+    from aftercommit_tests.things.app import cli
+
+    number = signal.SIGKILL
+    if arguments[0] == "--freeze":
+        number, arguments = signal.SIGSTOP, arguments[1:]
+    arm(arguments[0], number)
+    cli(arguments[1:])
+
 
 if __name__ == "__main__":
-    point, *arguments = sys.argv[1:]
-    CRASH_POINTS[point].arm()
-    cli(arguments)
+    main(*sys.argv[1:])

@@ -16,7 +16,7 @@ from aftercommit_tests.builders import a_club
 from aftercommit_tests.things.domain import Aggregate, Club, ClubIsFull, Member
 from aftercommit_tests.world import World
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.everywhere]
 
 
 async def store(world: World, club: Club) -> Club:

@@ -21,7 +21,7 @@ from aftercommit_tests.things.handlers import HANDLERS, rename_thing
 from aftercommit_tests.things.storage import UnitOfWork
 from aftercommit_tests.world import World
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.everywhere]
 
 LAMP = a_command("lamp")
 ANSWER = RenameThing(thing_id=LAMP.thing_id, name="the answer")

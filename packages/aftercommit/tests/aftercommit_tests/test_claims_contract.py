@@ -20,7 +20,7 @@ from aftercommit_tests.builders import NAMES, a_failure
 from aftercommit_tests.things.domain import ThingMade
 from aftercommit_tests.world import World
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.everywhere]
 
 
 def events_of(claims: Iterable[Claim]) -> set[EventId]:

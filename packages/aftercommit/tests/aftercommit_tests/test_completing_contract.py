@@ -14,7 +14,7 @@ from aftercommit_tests.asked import asked_of
 from aftercommit_tests.builders import NAMES, a_claim, a_failure
 from aftercommit_tests.world import World
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.everywhere]
 
 
 async def test_what_is_completed_is_history(world: World) -> None:

@@ -19,7 +19,7 @@ from aftercommit_tests.things.handlers import HANDLERS
 from aftercommit_tests.things.storage import UnitOfWork
 from aftercommit_tests.world import World
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.everywhere]
 
 MANY = 12  # at once: more than would succeed in five tries without a pause
 

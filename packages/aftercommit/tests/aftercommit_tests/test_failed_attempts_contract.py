@@ -8,7 +8,7 @@ from aftercommit.errors import Unavailable
 from aftercommit_tests.builders import NAMES, POLICY, a_failure
 from aftercommit_tests.world import World
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.everywhere]
 
 
 @pytest.mark.parametrize("retry_in", [100.0, None])

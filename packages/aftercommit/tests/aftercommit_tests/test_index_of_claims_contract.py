@@ -11,7 +11,7 @@ from aftercommit_tests.asked import asked_of
 from aftercommit_tests.builders import NAMES, POLICY, some_deliveries
 from aftercommit_tests.things.app import open_things_database
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.everywhere]
 
 EXPLAIN = {"sqlite": "EXPLAIN QUERY PLAN", "postgresql": "EXPLAIN"}
 INDEX = "ix_aftercommit_deliveries_handler"

@@ -11,6 +11,8 @@ from aftercommit_tests.builders import a_thing, a_thing_id
 from aftercommit_tests.things.domain import Thing, ThingBroken, ThingMade, ThingPolished
 from aftercommit_tests.world import World
 
+pytestmark = pytest.mark.everywhere
+
 NewStore = Callable[[], AbstractAsyncContextManager[AggregateStore]]
 
 

@@ -23,7 +23,7 @@ from aftercommit_tests.things.domain import RenameThing, ThingId, ThingMade, Thi
 from aftercommit_tests.things.storage import UnitOfWork
 from aftercommit_tests.world import World
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.everywhere]
 
 
 async def note(event: ThingMade | ThingRenamed, uow: UnitOfWork) -> None:

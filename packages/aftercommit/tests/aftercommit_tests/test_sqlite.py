@@ -17,7 +17,7 @@ from sqlalchemy import text
 from aftercommit_tests.conftest import NewWorld
 from aftercommit_tests.things.app import open_things_database as open_database
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.everywhere]
 
 
 @pytest.fixture

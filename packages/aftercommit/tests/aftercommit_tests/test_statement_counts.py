@@ -15,7 +15,7 @@ from aftercommit_tests.builders import a_command, a_failure
 from aftercommit_tests.things.app import Settings, bootstrap
 from aftercommit_tests.things.domain import Command, RenameThing, ThingMade
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.on("asyncio-postgres", "trio-sqlite")]
 
 LAMP = a_command("lamp")
 MADE = ThingMade(thing_id=LAMP.thing_id, name="lamp")

@@ -26,7 +26,7 @@ from aftercommit_tests.things.domain import Thing
 from aftercommit_tests.things.storage import UnitOfWork
 from aftercommit_tests.world import World
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.everywhere]
 
 WRONG: dict[str, tuple[str, dict[str, object]]] = {
     "a missing table": ("SELECT * FROM nowhere", {}),

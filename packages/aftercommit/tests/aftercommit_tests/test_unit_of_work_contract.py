@@ -28,7 +28,7 @@ from aftercommit_tests.things.domain import (
 )
 from aftercommit_tests.world import World
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.everywhere]
 
 
 async def store(world: World, *things: Thing) -> None:

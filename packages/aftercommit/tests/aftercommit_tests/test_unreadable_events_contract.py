@@ -10,7 +10,7 @@ from aftercommit_tests.builders import NAMES
 from aftercommit_tests.things.handlers import CODEC
 from aftercommit_tests.world import World
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.everywhere]
 
 OF_THIS = "InvalidPayload: invalid payload of thing_made"
 OF_SOME = "InvalidPayload: invalid payload of an event"

@@ -13,9 +13,10 @@ from aftercommit.process.worker import Worker
 from aftercommit.sql.tables import deliveries
 from sqlalchemy import select
 
-from aftercommit_tests.asked import Asked, asked_of
+from aftercommit_tests.asked import asked_of
 from aftercommit_tests.builders import POLICY
 from aftercommit_tests.conftest import NewWorld
+from aftercommit_tests.driver_calls import Call
 from aftercommit_tests.misbehaving import LIMIT_SECONDS, hangs, on_made
 from aftercommit_tests.things.domain import Event, RenameThing, ThingMade, ThingRenamed
 from aftercommit_tests.world import World, open_world
@@ -108,7 +109,7 @@ async def test_a_due_row_that_somebody_has_locked_does_not_make_the_worker_spin(
     assert len(claims_in(asked)) < 10
 
 
-def claims_in(asked: list[Asked]) -> list[str]:
+def claims_in(asked: list[Call]) -> list[str]:
     return [each.sql for each in asked if each.sql.startswith(("WITH due", "WITH found"))]
 
 

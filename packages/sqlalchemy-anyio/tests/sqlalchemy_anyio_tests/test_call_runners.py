@@ -15,7 +15,11 @@ from sqlalchemy_anyio import ThreadCall, ThreadedConnection, run_calls_with
 
 from sqlalchemy_anyio_tests.threads import running_threads, threads_have_ended
 
-pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("url", ["sqlite"], indirect=True)]
+pytestmark = [
+    pytest.mark.anyio,
+    pytest.mark.parametrize("url", ["sqlite"], indirect=True),
+    pytest.mark.everywhere,
+]
 
 CREATE, INSERT = "CREATE TABLE numbers (n INTEGER)", "INSERT INTO numbers VALUES (1)"
 

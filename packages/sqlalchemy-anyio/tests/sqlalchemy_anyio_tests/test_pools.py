@@ -8,6 +8,8 @@ from sqlalchemy import URL, AsyncAdaptedQueuePool, NullPool, text
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
+pytestmark = pytest.mark.everywhere
+
 TASKS = 9
 POOLS: dict[str, dict[str, Any]] = {
     "default": {"pool_size": 2, "max_overflow": 0},

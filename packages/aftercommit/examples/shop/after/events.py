@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from aftercommit import IdempotencyKey, Outbox, on
-from database import URL, new_session
+from database import engine, new_session
 from effects import send_confirmation, take_from_stock
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -24,4 +24,4 @@ async def confirm(event: OrderPlaced, idempotency_key: IdempotencyKey) -> None:
     await send_confirmation(event.order_id, event.email, idempotency_key)  # at least once
 
 
-outbox = Outbox("shop", URL, [on(OrderPlaced, keep_article, confirm)], session=new_session)
+outbox = Outbox("shop", engine, [on(OrderPlaced, keep_article, confirm)], session=new_session)

@@ -88,16 +88,26 @@ class CommandLine(Generic[S]):
             event_loop=settings.event_loop,
         )
 
-    def handle(self, command: object) -> None:
-        """Execute a command, run what follows if this process is to, and report what is pending."""
+    def handle(self, command: object, *, repeat_with: str | None = None) -> None:
+        """Execute a command, run what follows if this process is to, and report what is pending.
+
+        After an error that leaves open what was stored, a note says how the command is repeated
+        without doing it twice: `repeat_with` an option, such as "--user-id …".
+        """
+        from aftercommit.sql.exceptions import CommitOutcomeUnknown, ConnectionLost
         from aftercommit.terminal.printing import CLI, pending
 
         settings = self.load_settings()
-        report = self.run(
-            settings,
-            lambda application: application.bus.handle(command, CLI),
-            delivers=settings.dispatch == "inline",
-        )
+        try:
+            report = self.run(
+                settings,
+                lambda application: application.bus.handle(command, CLI),
+                delivers=settings.dispatch == "inline",
+            )
+        except (CommitOutcomeUnknown, ConnectionLost, KeyboardInterrupt) as error:
+            if repeat_with:
+                error.add_note(f"repeat it with {repeat_with}")
+            raise
         self.app.show_pending(pending(report.failures))
 
 

@@ -124,7 +124,8 @@ async def _found(cli: Cli, settings: EngineSettings) -> AsyncIterator[tuple[str,
         async with database.read_transaction() as transaction:
             await transaction.execute(sa.select(sa.literal(1)))
             took = 1000 * (time.monotonic() - begun)
-            yield "database", f"{settings.database_url} answers in {took:.0f} ms"
+            over = database.given.driver
+            yield "database", f"{settings.database_url} answers in {took:.0f} ms{over}"
             before = time.time()
             clock = (await transaction.execute(sa.select(database.clock))).scalar_one()
             ahead = clock - (before + time.time()) / 2
@@ -137,7 +138,11 @@ async def _found(cli: Cli, settings: EngineSettings) -> AsyncIterator[tuple[str,
         yield "writes", "are accepted"
         async with cli.app.open(settings, delivers=False) as application:  # connects to no broker
             known = application.handlers
+            subscriptions = application.checked_subscriptions()
         yield "handlers", f"{len(known)} of events, bound to what they ask for"
+        for each in subscriptions:
+            commands = sorted(command.__name__ for command in each.commands())
+            yield "subscription", f"{each.source}: {each.origin}; becomes {' or '.join(commands)}"
         if abs(ahead) > MOST_SKEW_SECONDS:
             raise Unavailable(
                 f"the clock of the database is {ahead:+.0f} s off this machine's; have both set,"
@@ -147,7 +152,9 @@ async def _found(cli: Cli, settings: EngineSettings) -> AsyncIterator[tuple[str,
         async for outstanding in _found_outstanding(database, known):
             yield outstanding
         await database.check_sessions(all_connections=True)
-        yield "connections", f"at most {database.engine.pool.size()} for a process{capacity}"  # type: ignore[attr-defined]
+        pool: Any = database.engine.pool
+        most = f"at most {pool.size()} for a process{database.given.beside}"
+        yield "connections", f"{most}{capacity}"
 
 
 async def _found_outstanding(

@@ -13,11 +13,11 @@ from sqlalchemy.sql.dml import ReturningInsert
 
 from aftercommit.errors import WiringError
 from aftercommit.outbox.outbox_app import OutboxApp
+from aftercommit.sql.database import find_backend
 from aftercommit.sql.database_url import parse_url, shown
 from aftercommit.sql.exceptions import DatabaseUnavailable
 from aftercommit.sql.new_events import NewEvents
 from aftercommit.sql.schema import owner_of
-from aftercommit.sql.sqlite_backend import SQLite
 from aftercommit.sql.tables import commands, events
 
 logger = logging.getLogger(__name__)
@@ -47,7 +47,7 @@ def known_database(connection: sa.Connection, app: OutboxApp) -> CallerDatabase:
     scheme, backends = connection.dialect.name, app.parts.database_backends()
     if scheme != "sqlite" and scheme not in backends:
         raise WiringError("a session of a database that is not supported", scheme)
-    backend = SQLite if scheme == "sqlite" else backends[scheme]()
+    backend = find_backend(scheme, backends)
     clock: sa.ColumnElement[float] = sa.literal_column(backend.clock, sa.Double())
     # a row count is not what each driver has after an INSERT
     note = INSERT[scheme](commands).values(accepted_at=clock)

@@ -19,6 +19,7 @@ from aftercommit.outbox.caller_database import CallerDatabase, check_engine, kno
 from aftercommit.outbox.handler_session import WRITE, refuse_commit
 from aftercommit.outbox.lanes_at_commit import place_at_commit
 from aftercommit.outbox.outbox_app import OutboxApp
+from aftercommit.outbox.translated_schemas import untranslated
 from aftercommit.sql.database_url import shown
 from aftercommit.unit_of_work_scope import MAX_DEPTH
 
@@ -51,7 +52,8 @@ class CallerSessions:
         context = current_context.get() or cause_of(session, self._app)
         rows, new = self._written([(each, subject) for each in events], context)
         if rows:
-            stored = database.new_events.store(connection, rows, new)
+            with untranslated(connection):
+                stored = database.new_events.store(connection, rows, new)
             if stored.unplaced:
                 place_at_commit(connection, database.lock_lanes, stored.unplaced)
         session.info[RECORDED] = connection
@@ -92,7 +94,8 @@ class CallerSessions:
         this = self._app.sources.new_id()
         context = current_context.get() or MessageContext(correlation_id=this, causation_id=this)
         row = {"id": this, "type": "message", "correlation_id": context.correlation_id} | text
-        is_new = connection.execute(database.note, row).first() is not None
+        with untranslated(connection):
+            is_new = connection.execute(database.note, row).first() is not None
         remember_message(session, self._app, context if is_new else None)
         return is_new
 
@@ -127,7 +130,8 @@ class CallerSessions:
         key = connection.engine.url, of_handler
         if (database := self._known.get(key)) is None:
             if not of_handler:  # that is the worker's own
-                check_engine(connection, self._app)
+                with untranslated(connection):
+                    check_engine(connection, self._app)
             database = self._known[key] = known_database(connection, self._app)
         return connection, database
 

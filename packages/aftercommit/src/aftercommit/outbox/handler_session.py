@@ -22,6 +22,7 @@ from aftercommit.envelopes import current_context
 from aftercommit.errors import WiringError
 from aftercommit.handler_binding import BoundHandler
 from aftercommit.outbox.lanes_at_commit import has_recorded, take_places
+from aftercommit.outbox.translated_schemas import translate_for_handler, untranslated
 from aftercommit.sql.database_url import shown
 from aftercommit.sql.delivery_states import claimed, done
 from aftercommit.sql.delivery_store import SqlAlchemyDeliveryStore, first_of_each, handler_params
@@ -77,11 +78,13 @@ class SessionUnitOfWork:
             sync.begin()
         _refuse_ends(self.session)
         self._transaction = transaction
+        translate_for_handler(transaction.connection)
 
     async def before_commit(self) -> None:
         """Write what the handler has changed."""
         await self.session.flush()
         connection = self._transaction.connection.sync_connection
+        translate_for_handler(self._transaction.connection, is_over=True)
         if connection and has_recorded(connection):
             await self._transaction.run_sync(take_places)
 
@@ -134,11 +137,13 @@ async def deliver_due(
     first = sa.union_all(*firsts).order_by("available_at").limit(1)
     while True:
         await connection.run_sync(take_places)
-        found = (await connection.execute(first, handler_params(handlers))).first()
+        with untranslated(connection.sync_connection):
+            found = (await connection.execute(first, handler_params(handlers))).first()
         if found is None:
             return count
         event_id, handler, lane, position, _ = found
-        [stored] = (await connection.execute(RAW_EVENTS, {"ids": [event_id]})).mappings()
+        with untranslated(connection.sync_connection):
+            [stored] = (await connection.execute(RAW_EVENTS, {"ids": [event_id]})).mappings()
         envelope = replace(codec.from_row(stored), position=position)
         claim = Claim(envelope=envelope, handler=handler, attempt=1, lane=lane)
         token = current_context.set(claim.context)
@@ -149,11 +154,12 @@ async def deliver_due(
             current_context.reset(token)
         this = row.event_id == event_id, row.handler == handler
         # not before the handler has returned: if it raises, its delivery is due as it was
-        await connection.execute(claimed(clock, "deliver_due", LEASE_SECONDS).update(*this))
-        await connection.execute(done(clock, LEASE_SECONDS).update(*this))
-        if lane:
-            place = LanePosition(lane, position, event_id, handler)
-            await connection.execute(unblocking(clock), place._asdict())
+        with untranslated(connection.sync_connection):
+            await connection.execute(claimed(clock, "deliver_due", LEASE_SECONDS).update(*this))
+            await connection.execute(done(clock, LEASE_SECONDS).update(*this))
+            if lane:
+                place = LanePosition(lane, position, event_id, handler)
+                await connection.execute(unblocking(clock), place._asdict())
         count += 1
 
 

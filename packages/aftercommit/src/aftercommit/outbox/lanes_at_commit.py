@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.sql import Executable
 
+from aftercommit.outbox.translated_schemas import untranslated
 from aftercommit.sql.lanes import PLACEMENT, lock_keys
 
 _LANES, _STALE = "aftercommit_lanes", "aftercommit_stale_lanes"
@@ -41,8 +42,9 @@ def take_places(connection: sa.Connection) -> None:
     if not has_recorded(connection):
         return
     _, lock, lanes = connection.info[_LANES]
-    connection.execute(lock, {"keys": lock_keys(lanes)})
-    placed: Any = connection.execute(PLACEMENT, {"lanes": [*lanes]}).all()
+    with untranslated(connection):
+        connection.execute(lock, {"keys": lock_keys(lanes)})
+        placed: Any = connection.execute(PLACEMENT, {"lanes": [*lanes]}).all()
     connection.info[_STALE] = any(row.is_stale for row in placed)
     del connection.info[_LANES]
 

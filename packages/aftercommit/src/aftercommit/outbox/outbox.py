@@ -1,6 +1,6 @@
 """The outbox for an application that opens its sessions itself: SQLAlchemy's, as it always did.
 
-    outbox = Outbox("shop", "sqlite:///shop.db", [on(OrderPlaced, reserve_stock, send_receipt)])
+    outbox = Outbox("shop", engine, [on(OrderPlaced, reserve_stock, send_receipt)])
 
     async with outbox.running():  # in the lifespan of the application
         async with AsyncSession(engine) as session, session.begin():
@@ -15,11 +15,12 @@ others poll once a second.
 """
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, nullcontext, suppress
 from functools import partial
 from types import MappingProxyType
 from typing import Any
 from uuid import UUID
+from warnings import warn
 
 import anyio
 from anyio import current_time, get_cancelled_exc_class
@@ -30,18 +31,23 @@ from sqlalchemy.orm import Session, scoped_session
 
 from aftercommit.clock_and_ids import SYSTEM, Sources
 from aftercommit.codec import Upcasters
+from aftercommit.errors import WiringError
 from aftercommit.extensions.operations import OperationsExtension
 from aftercommit.extensions.operations.finding_subjects import as_written
 from aftercommit.extensions.postgresql import PostgreSQLExtension
 from aftercommit.handler_containment import first_error, in_own_task
 from aftercommit.handler_entries import Entry
 from aftercommit.outbox.caller_session import RECORDED, CallerSessions, expect_async, expect_sync
+from aftercommit.outbox.engine_of_application import KINDS, EngineSource
+from aftercommit.outbox.handler_context import NewContext
 from aftercommit.outbox.handler_session import deliver_due
 from aftercommit.outbox.lanes_at_commit import has_stale_places
 from aftercommit.outbox.outbox_app import OutboxApp
 from aftercommit.process.parts import NOTHING, Extension
 from aftercommit.process.running_services import Shutdown
 from aftercommit.process.worker import WORKER_SETTINGS, Worker
+
+OLD_PARAMETER = "the parameter database_url of Outbox is deprecated: its name is engine"
 
 EXTENSIONS: Sequence[Extension] = (PostgreSQLExtension(), OperationsExtension(as_written))
 
@@ -50,8 +56,30 @@ class Outbox:
     """Stores events in sessions of the application, and delivers them to their handlers.
 
     `name` is that of the application: environment variables such as `SHOP_LOG_LEVEL` and sessions
-    of the database begin with it, and a schema belongs to one name. `SHOP_DATABASE_URL` goes before
-    `database_url`, and `settings` before other variables.
+    of the database begin with it, and a schema belongs to one name. `settings` go before variables.
+
+    `engine` is that of the application: an `AsyncEngine`, an `Engine`, or a function that returns
+    one. Handlers have what it has: serializers, listeners, execution options, the search path. They
+    have connections of their own, at most `pool_size` and six more, so no request waits for them.
+    A function is called when the outbox is used for the first time, and again by each `running()`,
+    so that a test can patch the engine. Of an `Engine`, and of an `AsyncEngine` whose driver does
+    not work on this event loop, another driver is used: asyncpg, of the extra `postgresql`, or
+    aiosqlite. That one cannot have a `creator`, other arguments of connections than libpq's, or
+    what listens to connections: they are refused at start, by name.
+
+    Some things are weaker than by a URL. What listens to the engine is called for handlers if it
+    does so when `running()` begins. An `isolation_level` is not used: handlers run at READ
+    COMMITTED. A new file of SQLite is readable as others are, and not for its owner only. How long
+    connecting may take is said by the arguments of the engine.
+
+    Instead of an engine, there can be a URL, or a function that returns it. `SHOP_DATABASE_URL`
+    goes before a URL. An engine goes before that variable, which is refused if it names another
+    database.
+
+    `context` returns a context manager, such as `app.app_context` of Flask: the function for the
+    engine is called in one, and each handler runs in one. A handler that asks for `session` cannot
+    connect by an `Engine` of the application, as `db.session` does: a WiringError says so, since
+    what is written there would not be committed with the delivery.
 
     `events` are the entries of the table: what handles what. A handler that asks for `session` is
     given an `AsyncSession`, which the engine commits together with the delivery: it takes effect
@@ -72,11 +100,11 @@ class Outbox:
     >>> async def confirm(event: OrderPlaced) -> None:
     ...     print(f"order {event.order_id} is confirmed")
     ...     confirmed.set()
-    >>> outbox = Outbox("shop", "sqlite:///shop.db", [on(OrderPlaced, confirm)])
+    >>> engine = create_async_engine("sqlite+aiosqlite:///shop.db")
+    >>> sqlite.prepare(engine)
+    >>> outbox = Outbox("shop", engine, [on(OrderPlaced, confirm)])
     >>> confirmed = anyio.Event()
     >>> async def main():
-    ...     engine = create_async_engine("sqlite+aiosqlite:///shop.db")
-    ...     sqlite.prepare(engine)
     ...     async with outbox.running(), AsyncSession(engine) as session:
     ...         await outbox.record(session, OrderPlaced(7), about=7)
     ...         await session.commit()
@@ -89,9 +117,11 @@ class Outbox:
     def __init__(
         self,
         name: str,
-        database_url: str | URL,
-        events: Sequence[Entry[object, None]],
+        engine: EngineSource | None = None,
+        events: Sequence[Entry[object, None]] | None = None,
         *,
+        database_url: str | URL | None = None,
+        context: NewContext = nullcontext,
         ports: Mapping[str, Any] = NOTHING,
         values: Mapping[str, Any] = NOTHING,
         session: Callable[..., AsyncSession] = AsyncSession,
@@ -102,10 +132,19 @@ class Outbox:
         sources: Sources = SYSTEM,
         **settings: Any,
     ) -> None:
+        if database_url is not None:
+            if engine is not None:
+                raise WiringError("give an outbox one of these, not both", "engine", "database_url")
+            warn(OLD_PARAMETER, DeprecationWarning, stacklevel=2)
+            engine = database_url
+        if engine is None:
+            raise WiringError(f"there is no outbox without its `engine`, {KINDS}", repr(name))
+        entries: Any = events  # which is None if it was forgotten: that is no list
         self.app = OutboxApp(
             name,
-            database_url,
-            events,
+            engine,
+            entries,
+            context=context,
             ports=ports,
             values=values,
             session=session,

@@ -1,12 +1,13 @@
 """An outbox as the command line, its commands and the worker know applications."""
 
+import os
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
-from dataclasses import fields
-from functools import cached_property
+from contextlib import AbstractAsyncContextManager, nullcontext
+from dataclasses import fields, replace
+from functools import cached_property, partial
 from typing import Any
 
-from sqlalchemy import URL
+from sqlalchemy import Engine
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from aftercommit.clock_and_ids import Sources
@@ -17,6 +18,14 @@ from aftercommit.handler_binding import BoundHandler, Dependencies, bind, types_
 from aftercommit.handler_entries import Entry
 from aftercommit.handler_table import Handlers
 from aftercommit.observers import Observer
+from aftercommit.outbox.engine_of_application import (
+    EngineSource,
+    ensure_same_place,
+    find_engine,
+    given_engine,
+    url_of,
+)
+from aftercommit.outbox.handler_context import NewContext, in_context
 from aftercommit.outbox.handler_session import open_session
 from aftercommit.process.app import App
 from aftercommit.process.application import Application
@@ -24,6 +33,7 @@ from aftercommit.process.open_application import open_application
 from aftercommit.process.parts import Extension
 from aftercommit.secret_text import SecretText
 from aftercommit.settings import EngineSettings
+from aftercommit.sql.database import Database, find_backend
 from aftercommit.sql.database_url import parse_url
 
 OF_ANOTHER_KIND = """handlers ask for a session of another class than {0}, which they are given. If
@@ -39,9 +49,10 @@ class OutboxApp(App[EngineSettings]):
     def __init__(
         self,
         name: str,
-        database_url: str | URL,
+        engine: EngineSource,
         events: Sequence[Entry[object, None]],
         *,
+        context: NewContext,
         ports: Mapping[str, Any],
         values: Mapping[str, Any],
         session: Callable[..., AsyncSession],
@@ -56,15 +67,13 @@ class OutboxApp(App[EngineSettings]):
         _expect("events", events, Sequence, "a list of entries, also if there is one")
         for named, given in {"ports": ports, "values": values, "renamed": renamed}.items():
             _expect(named, given, Mapping, "a dict, by names")
-        if isinstance(database_url, URL):  # SQLAlchemy's
-            database_url = database_url.render_as_string(hide_password=False)
-        if not isinstance(database_url, str):
-            problem = "`database_url` of an outbox is text; say str(…) of another kind of URL than"
-            raise WiringError(problem, type(database_url).__name__)  # itself, it may be shown whole
-        url = parse_url(database_url)
-        scheme, _, driver = url.drivername.partition("+")
-        if driver not in DRIVERS:  # it is for sessions; the worker's suits its event loop
-            url = url.set(drivername=scheme)
+        self._engine, self._context = engine, context
+        known = None if callable(engine) else self.engine()
+        default = known if isinstance(known, str) else SecretText("the engine of the outbox")
+        is_apart = isinstance(known, str) or (known and known.dialect.is_async)
+        if context is not nullcontext or not is_apart:
+            find = partial(find_engine, engine)  # within the context
+            events = [in_context(entry, context, find) for entry in events]
         self.sources, own = sources, {"application": name, "__slots__": ()}
         kind: type[EngineSettings] = type("Settings", (EngineSettings,), own)
         self.session, self.ports, self.values = session, ports, values
@@ -80,16 +89,65 @@ class OutboxApp(App[EngineSettings]):
             settings=kind,
             given=settings,
             open=_open,
-            database_url=SecretText(url.render_as_string(hide_password=False)),
+            database_url=default,
             extensions=extensions,
         )
-        known = {field.name for each in (kind, *self.parts.settings()) for field in fields(each)}
-        raise_if_any("an outbox has no settings of these names", settings.keys() - known)
+        names = {field.name for each in (kind, *self.parts.settings()) for field in fields(each)}
+        raise_if_any("an outbox has no settings of these names", settings.keys() - names)
         dependencies = Dependencies(effect_ports=ports, queries={}, constants=values)
         self.bound = bind(table, dependencies, transaction="session")
         made = _made_by(session)
         wrong = [each.name for each in self.bound.events.values() if not _suits(each, made)]
         raise_if_any(OF_ANOTHER_KIND.format(type(made).__name__), wrong)
+
+    def engine(self) -> Engine | SecretText:
+        """Return the engine of the application, as it is now, or the URL that was given.
+
+        :raises InvalidValue: if a function has to return it, and cannot
+        """
+        found = find_engine(self._engine, self._context)
+        if isinstance(found, Engine):
+            return found
+        url = parse_url(found)
+        scheme, _, driver = url.drivername.partition("+")
+        if driver not in DRIVERS:  # it is for sessions; the worker's suits its event loop
+            url = url.set(drivername=scheme)
+        return SecretText(url.render_as_string(hide_password=False))
+
+    def load(
+        self, overrides: Mapping[str, Any], environment: Mapping[str, str] = os.environ
+    ) -> EngineSettings:
+        """Return its settings; the URL is that of the engine, if there is one.
+
+        :raises InvalidValue: if one is not acceptable, or names another database than the engine
+        """
+        engine = self.engine()
+        if isinstance(engine, str):
+            self._database_url = engine  # a function may return another one each time
+            return super().load(overrides, environment)
+        variable = self.settings().variable("database_url")
+        ignored = {
+            "--database-url": overrides.get("database_url"),
+            variable: self.parts.env_lookup(environment.get)(variable),
+        }
+        for name, url in ignored.items():
+            if url:
+                ensure_same_place(engine, url, name)
+        of_engine = url_of(engine).render_as_string(hide_password=False)
+        return super().load({**overrides, "database_url": of_engine}, environment)
+
+    def open_database(
+        self, settings: EngineSettings, **given: Any
+    ) -> AbstractAsyncContextManager[Database]:
+        """Open the database alone, by connections like those of the engine, if there is one."""
+        engine = self.engine()
+        if isinstance(engine, str):
+            return super().open_database(settings)
+        url = parse_url(settings.database_url)
+        backend = find_backend(url.get_backend_name(), self.parts.database_backends())
+        url, like = given_engine(engine, url, backend)
+        text = url.render_as_string(hide_password=False)
+        return super().open_database(replace(settings, database_url=text), given=like)
 
     @cached_property
     def envelopes(self) -> EnvelopeFactory:

@@ -145,7 +145,7 @@ class App(Generic[S]):
         history: History | None = resolve(self._history)
         return history
 
-    def open_database(self, settings: S) -> AbstractAsyncContextManager[Database]:
+    def open_database(self, settings: S, **given: Any) -> AbstractAsyncContextManager[Database]:
         """Open the database alone."""
         from aftercommit.sql.database import Database
 
@@ -159,6 +159,7 @@ class App(Generic[S]):
             connections=settings.pool_size,
             handler_timeout=settings.handler_timeout_seconds,
             instance_name=settings.instance_name,
+            **given,
         ).opened()
 
     def settings(self) -> type[S]:

@@ -1,10 +1,11 @@
 """What an entrypoint works with, when the composition root has opened and wired it."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from aftercommit.bus import MessageBus
-from aftercommit.ports import Publisher
+from aftercommit.errors import raise_if_any
+from aftercommit.ports import InboundSource, Publisher
 from aftercommit.sql.database import Database
 
 
@@ -34,7 +35,20 @@ class Application:
     publishers: Mapping[str, Publisher]
     handlers: Mapping[str, str]
     projections: Collection[str] = ()
+    subscriptions: Callable[[], Sequence[InboundSource]] = tuple
+    """Returns what of other services becomes a command here."""
     readiness_problems: dict[object, str] = field(default_factory=dict)
     """What keeps the process from being ready besides the database: services write it here."""
     degradations: dict[object, str] = field(default_factory=dict)
     """What does not work although the process is ready: services write it here, too."""
+
+    def checked_subscriptions(self) -> Sequence[InboundSource]:
+        """Return what of other services becomes a command here.
+
+        :raises WiringError: if that is a command that has no handler
+        """
+        for each in (found := self.subscriptions()):
+            unhandled = {*each.commands()} - self.bus.registry.commands.keys()
+            problem = f"{each.source} returns commands that have no handler"
+            raise_if_any(problem, [command.__name__ for command in unhandled])
+        return found

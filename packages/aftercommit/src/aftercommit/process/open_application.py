@@ -118,7 +118,8 @@ async def open_application(
         )
         projections = [projection.__name__ for projection in table.projections]
         names = {name: name for name in table.by_name()} | dict(table.renamed)
-        yield Application(bus, database, publishers, names, projections)
+        subscriptions = app.parts.subscriptions
+        yield Application(bus, database, publishers, names, projections, subscriptions)
 
 
 async def _open_parts(

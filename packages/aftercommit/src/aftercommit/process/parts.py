@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from fastapi import APIRouter
 
     from aftercommit.observers import Observer
-    from aftercommit.ports import Publisher
+    from aftercommit.ports import InboundSource, Publisher
     from aftercommit.process.application import Application
     from aftercommit.process.logging_setup import Formatters
     from aftercommit.process.running_services import Service, Shutdown
@@ -74,6 +74,8 @@ class Parts:
         Callable[[EngineSettings], AbstractAsyncContextManager[Mapping[str, Publisher]]]
     ] = ()
     """Each opens some, by name."""
+    subscriptions: Callable[[], Sequence[InboundSource]] | None = None
+    """Returns what of other services becomes a command."""
     observers: Sequence[Callable[[EngineSettings], AbstractContextManager[Observer] | None]] = ()
     """Each returns a context manager of an observer, open as long as the program works, or None."""
     services: Sequence[Callable[[EngineSettings], Sequence[Service]]] = ()
@@ -140,6 +142,10 @@ class AllParts(tuple[Parts, ...]):
         for each in self:
             lookup = each.env_lookup(lookup) if each.env_lookup else lookup
         return lookup
+
+    def subscriptions(self) -> Sequence[InboundSource]:
+        """Return what of other services becomes a command."""
+        return [one for each in self if each.subscriptions for one in each.subscriptions()]
 
     def services(self, settings: EngineSettings) -> Sequence[Service]:
         """Return all services that run beside a worker."""

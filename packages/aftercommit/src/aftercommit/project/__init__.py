@@ -11,6 +11,7 @@ import re
 import shutil
 import sys
 from collections.abc import Collection, Iterable
+from contextlib import suppress
 from importlib.metadata import packages_distributions, requires
 from pathlib import Path
 
@@ -26,7 +27,13 @@ OPTIONS: dict[str, tuple[set[str], str]] = {
         r"WebExtension|PageExtension|MetricsExtension|\[page,web\]|httpx|web\.fixtures",
     ),
     "--brokers": (
-        {"src/shop/entrypoints/broker_messages.py", "tests/unit/test_message_examples.py"},
+        {
+            "src/shop/entrypoints/broker_messages.py",
+            "contracts/payments.json",
+            "tests/unit/test_message_examples.py",
+            "tests/unit/test_translations.py",
+            "tests/integration/test_subscriptions.py",
+        },
         r"BrokersExtension|\[brokers\]",
     ),
 }
@@ -72,6 +79,8 @@ def _taken() -> Collection[str]:
 def _leave_out(folder: Path, files: Collection[str], lines: str) -> None:
     for name in files:
         (folder / name).unlink()
+        with suppress(OSError):  # others are in it
+            (folder / name).parent.rmdir()
     for path in (each for name in LISTS for each in folder.rglob(name)):
         kept = [line for line in path.read_text().splitlines(True) if not re.search(lines, line)]
         path.write_text("".join(kept))

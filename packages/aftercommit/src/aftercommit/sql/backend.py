@@ -7,7 +7,7 @@ is not.
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Set
 from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any, ClassVar, TypeVar, TypeVarTuple
 
@@ -20,6 +20,7 @@ from sqlalchemy.sql import Executable
 
 from aftercommit.errors import ConcurrentUpdate, TransientError
 from aftercommit.sql.exceptions import ConnectionLost, DatabaseUnavailable, StatementRefused
+from aftercommit.sql.given_engine import NOT_GIVEN, GivenEngine
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -31,6 +32,9 @@ class DatabaseBackend(ABC):
     """One database; what its kind need not do, or cannot, is as it is here."""
 
     asyncio_driver: ClassVar[str]  # the default on asyncio; the dialect `anyio` runs on any loop
+    extra: ClassVar[str] = ""  # which brings it
+    url_options: ClassVar[Set[str]]  # may stand after the ?
+    ignored_arguments: ClassVar[Set[str]] = frozenset()  # of drivers: ours set them
     clock: ClassVar[str]  # SQL: the seconds since 1970, when the statement begins
     single_writer: ClassVar[bool] = False  # so that others had better wait in line
     no_statement_timeout: ClassVar[Executable] = text("SELECT 1")  # in this transaction
@@ -52,8 +56,12 @@ class DatabaseBackend(ABC):
         """
 
     @abstractmethod
-    def new_engine(self, application: str, process: str, **options: Any) -> AsyncEngine:
+    def new_engine(
+        self, application: str, process: str, *, given: GivenEngine = NOT_GIVEN, **options: Any
+    ) -> AsyncEngine:
         """Return an engine whose connections are set up; nothing is connected yet.
+
+        It connects as the URL says, or as the engine does that was `given`.
 
         :raises InvalidValue: if its driver is not installed
         :raises ValueError: if an option in the URL has a wrong value

@@ -30,6 +30,7 @@ from aftercommit.errors import TransientError
 from aftercommit.sql.backend import DatabaseBackend
 from aftercommit.sql.database_url import parse_url, wrong_url
 from aftercommit.sql.exceptions import DatabaseLocked
+from aftercommit.sql.given_engine import NOT_GIVEN, GivenEngine
 from aftercommit.sql.handler_guard import install_guards
 from aftercommit.sql.migrations.history import ENGINE, History
 from aftercommit.sql.sqlite_backend import SQLite
@@ -51,7 +52,8 @@ class Database:
     Its events are read and written by `codec`. Its schema belongs to the `application` of this
     name, and has the tables of its `history` beside those of the engine. An application without one
     sees to its tables by itself. `program` is the name of its command, and `process` is
-    NAME@HOST:PID. Nothing waits longer for the database than a handler may take, about.
+    NAME@HOST:PID. What is taken from an engine that was `given` goes before the URL. Nothing waits
+    longer for the database than a handler may take, about.
 
     :raises InvalidValue: if the URL cannot be understood, or names what needs another event loop
 
@@ -83,6 +85,7 @@ class Database:
         connections: int = 10,
         handler_timeout: float = 20.0,
         instance_name: str | None = None,
+        given: GivenEngine = NOT_GIVEN,
     ) -> None:
         self.codec, self.application, self.program = codec, application, program or application
         self.histories = (ENGINE, history) if history else (ENGINE,)
@@ -91,9 +94,10 @@ class Database:
         size = connections + LAST_WRITES + 3  # one listens, one notifies, and one probes
         options = {"pool_size": size, "max_overflow": 0, "hide_parameters": True}
         try:
-            self.engine = backend.new_engine(application, self.process, **options)
+            self.engine = backend.new_engine(application, self.process, given=given, **options)
         except ValueError:  # it repeats the value
             raise wrong_url("has an option with a wrong value after the ?") from None
+        self.given = given
         install_guards(self.engine)
         self.listen = partial(backend.listen, self.engine)
         self.clock: sa.ColumnElement[float] = sa.literal_column(backend.clock, sa.Double())
@@ -201,15 +205,29 @@ def backend_for(url: str, backends: Backends, handler_timeout: float) -> Databas
     """Return what is to be known of the database at `url`, with a driver for this event loop."""
     parsed = parse_url(url, backends)
     scheme, _, driver = parsed.drivername.partition("+")
-    found = backends.get(scheme)
-    backend = SQLite if scheme == "sqlite" else found and found()
-    is_asyncio = hasattr(current_token().native_token, "call_soon_threadsafe")
-    drivers = [backend.asyncio_driver, "anyio"] if backend and is_asyncio else ["anyio"]
-    if backend is None:
-        raise wrong_url(f"is of no database of these: {', '.join(('sqlite', *backends))}")
+    backend = find_backend(scheme, backends)
+    where, drivers = usable_drivers(backend)
     if (driver or "anyio") not in drivers:
         here = " and ".join(f"{scheme}+{each}" for each in drivers)
-        where = "asyncio" if is_asyncio else "trio"
         raise wrong_url(f"names a driver that is not supported on {where}, unlike {here}")
     with_driver = parsed.set(drivername=f"{scheme}+{driver or drivers[0]}")
     return backend(with_driver, handler_timeout=handler_timeout)
+
+
+def find_backend(scheme: str, backends: Backends) -> type[DatabaseBackend]:
+    """Return what knows the databases of this scheme of URLs.
+
+    :raises InvalidValue: if nothing does
+    """
+    if scheme == "sqlite":
+        return SQLite
+    if scheme not in backends:
+        raise wrong_url(f"is of no database of these: {', '.join(('sqlite', *backends))}")
+    return backends[scheme]()
+
+
+def usable_drivers(backend: type[DatabaseBackend]) -> tuple[str, list[str]]:
+    """Return which event loop this is, and which drivers work on it; the first is the default."""
+    if hasattr(current_token().native_token, "call_soon_threadsafe"):
+        return "asyncio", [backend.asyncio_driver, "anyio"]
+    return "trio", ["anyio"]

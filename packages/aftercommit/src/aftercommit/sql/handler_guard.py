@@ -131,8 +131,10 @@ def in_transaction(driver: Any) -> bool:
 
 def install_guards(engine: AsyncEngine) -> None:
     """Let what is done with connections of an engine pass their guards, where they have one."""
-    for name in ("do_execute", "do_executemany", "do_execute_no_params"):
-        event.listen(engine.sync_engine, name, _guarded(name))
+    for name, execute in _GUARDED.items():
+        # its dialect may be that of an engine of the application, which nobody closes with ours
+        if not event.contains(engine.sync_engine, name, execute):
+            event.listen(engine.sync_engine, name, execute)
     event.listen(engine.sync_engine, "commit", _before_commit)
     event.listen(engine.sync_engine, "rollback", _before_rollback)
 
@@ -147,6 +149,11 @@ def _guarded(name: str) -> Callable[..., bool]:
         return guard is not None
 
     return execute
+
+
+_GUARDED = {
+    name: _guarded(name) for name in ("do_execute", "do_executemany", "do_execute_no_params")
+}
 
 
 def _before_commit(connection: Connection) -> None:

@@ -5,6 +5,7 @@ import re
 import sqlite3
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import unquote, urlsplit
@@ -14,11 +15,12 @@ from anyio import CancelScope
 from sqlalchemy import URL, Connection, Table, UniqueConstraint, event, literal_column
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from aftercommit.sql.backend import DatabaseBackend, error_text
 from aftercommit.sql.database_url import wrong_url
 from aftercommit.sql.exceptions import DatabaseLocked, StatementRefused
+from aftercommit.sql.given_engine import NOT_GIVEN, GivenEngine
 
 BUSY_SECONDS = "10"  # for other processes; `?timeout=` in the URL says otherwise
 MAX_LOG_BYTES = 2**24  # while somebody reads, the log grows; then it shrinks to this
@@ -33,6 +35,8 @@ class SQLite(DatabaseBackend):
 
     url_example = "sqlite:///FILE"
     asyncio_driver = "aiosqlite"
+    url_options = OPTIONS
+    ignored_arguments = frozenset({"check_same_thread", "isolation_level"})
     clock = "((julianday('now') - 2440587.5) * 86400.0)"
     single_writer = True
     # as a trigger does it for older programs, which costs more: see the migration
@@ -59,9 +63,13 @@ class SQLite(DatabaseBackend):
         self._may_be_made = url.query.get("mode", "rwc") == "rwc"
         self._path = os.path.realpath(unquote(urlsplit(name).path) if "uri" in url.query else name)
 
-    def new_engine(self, application: str, process: str, **options: Any) -> AsyncEngine:
+    def new_engine(
+        self, application: str, process: str, *, given: GivenEngine = NOT_GIVEN, **options: Any
+    ) -> AsyncEngine:
         url = self._url.set(query={"timeout": BUSY_SECONDS, **self._url.query})
-        engine = create_async_engine(url, connect_args={"factory": self._open}, **options)
+        engine = given.create(url, connect_args={"factory": self._open}, **options)
+        if given.connects:
+            event.listen(engine.sync_engine, "connect", partial(_adopt, str(url.query["timeout"])))
         event.listen(engine.sync_engine, "connect", set_up)
         event.listen(engine.sync_engine, "begin", begin)
         return engine
@@ -107,8 +115,20 @@ class SQLite(DatabaseBackend):
         except sqlite3.Error:
             self._failed_to_open = True
             raise
-        connection.text_factory = lambda data: data.decode("utf-8", "surrogateescape")
+        connection.text_factory = _text
         return connection
+
+
+def _text(data: bytes) -> str:
+    return data.decode("utf-8", "surrogateescape")
+
+
+def _adopt(timeout: str, connection: Any, _: object) -> None:
+    """Set a connection up that the application has made as its own."""
+    connection.driver_connection.text_factory = _text
+    cursor = connection.cursor()
+    cursor.execute(f"PRAGMA busy_timeout = {round(float(timeout) * 1000)}")
+    cursor.close()
 
 
 def set_up(connection: DBAPIConnection, _: object) -> None:
@@ -130,7 +150,13 @@ def set_up(connection: DBAPIConnection, _: object) -> None:
 
 
 def begin(connection: Connection) -> None:
-    """Begin a transaction: as a writer, unless its execution options say otherwise."""
+    """Begin a transaction: as a writer, unless its execution options say otherwise.
+
+    A listener of the application may have begun one already.
+    """
+    driver: Any = connection.connection.driver_connection
+    if driver.in_transaction or connection.dialect.driver == "anyio":  # which defers a bare BEGIN
+        connection.connection.rollback()
     # no bare BEGIN IMMEDIATE, which `sqlalchemy_anyio` would defer: who waits has not begun
     begin = connection.get_execution_options().get("sqlite_begin", "BEGIN IMMEDIATE TRANSACTION")
     connection.exec_driver_sql(begin)

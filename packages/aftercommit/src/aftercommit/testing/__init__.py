@@ -38,6 +38,8 @@ from aftercommit.process.application import Application
 from aftercommit.sql import tables
 from aftercommit.sql.delivery_states import Transition, aged, replayed
 from aftercommit.sql.schema import ensure_schema
+from aftercommit.testing.inbound_messages import check_contract as check_contract
+from aftercommit.testing.inbound_messages import inbound as inbound
 from aftercommit.testing.killing import kill_when_it_waits as kill_when_it_waits
 from aftercommit.testing.memory_aggregates import MemoryStore as MemoryStore
 from aftercommit.testing.no_io import no_io as no_io

@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from aftercommit_tests.misbehaving import LIMIT_SECONDS
 from aftercommit_tests.outbox.orders import Order, OrderPlaced, Shop, open_shop, until
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.on("trio")]
 
 LOCKS_OF_LANES = """
 SELECT count(*) FROM pg_locks JOIN pg_database ON pg_database.oid = pg_locks.database

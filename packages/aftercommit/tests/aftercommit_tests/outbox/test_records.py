@@ -29,7 +29,7 @@ from sqlalchemy.orm import Session, scoped_session
 from aftercommit_tests.outbox.orders import OrderPlaced, Shop, open_shop, reserve
 from aftercommit_tests.warm import SOURCES
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.on("asyncio")]
 
 
 @pytest.fixture

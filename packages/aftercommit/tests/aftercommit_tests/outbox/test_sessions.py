@@ -36,7 +36,7 @@ from aftercommit_tests.outbox.orders import (
 )
 from aftercommit_tests.proxy import postgres_behind_a_proxy
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.on("asyncio-postgres", "trio-sqlite")]
 
 
 @pytest.fixture
@@ -493,12 +493,12 @@ def test_what_cannot_work_is_refused_where_the_outbox_is_made(problem: str, rows
         ({"ports": ["bell"]}, "`ports` of an outbox is a dict, by names"),
         ({"renamed": ["old"]}, "`renamed` of an outbox is a dict, by names"),
         ({"session": sessionmaker()}, "`session` of an outbox is AsyncSession, or an"),
-        ({"database_url": 7}, "`database_url` of an outbox is text; say .* than: int"),
+        ({"engine": 7}, "the engine of the outbox is an AsyncEngine.*; say .* than: int"),
     ],
 )
 def test_an_argument_of_another_type_is_named(wrong: dict[str, Any], problem: str) -> None:
     """And is no AttributeError from somewhere within."""
-    right: dict[str, Any] = {"name": "shop", "database_url": "sqlite:///x.db", "events": []}
+    right: dict[str, Any] = {"name": "shop", "engine": "sqlite:///x.db", "events": []}
     with pytest.raises(WiringError, match=problem):
         Outbox(**(right | wrong))
 

@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from aftercommit_tests.outbox.orders import Base, Order, OrderPlaced, Shop, open_shop
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.on("trio")]
 
 TWO_WRITE = "two connections have written in one transaction"
 
@@ -157,6 +157,7 @@ async def test_a_session_without_an_engine_for_our_tables_is_told_so(shop: Shop)
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
+@pytest.mark.everywhere
 async def test_a_second_file_of_sqlite_is_warned_of(
     tmp_path: object, anyio_backend: str, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -10,6 +10,8 @@ import pytest
 
 from aftercommit_tests.warm import SOURCES
 
+pytestmark = pytest.mark.on("asyncio")
+
 LIMIT_SECONDS = 400
 NAMESPACE = ["unshare", "--mount"] + ([] if os.geteuid() == 0 else ["--map-root-user"])
 

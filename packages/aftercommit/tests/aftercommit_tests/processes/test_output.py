@@ -38,6 +38,7 @@ def many(installation: Installation) -> Installation:
     return installation
 
 
+@pytest.mark.on("trio")
 def test_a_worker_works_and_ends_though_nobody_reads_it(
     installation: Installation, full_pipe: int
 ) -> None:
@@ -52,6 +53,7 @@ def test_a_worker_works_and_ends_though_nobody_reads_it(
         assert worker.wait(LIMIT_SECONDS) == 0
 
 
+@pytest.mark.on("asyncio")
 @pytest.mark.parametrize("command", [MAKE, ("db", "upgrade")], ids=" ".join)
 def test_a_command_ends_though_nobody_reads_it(
     installation: Installation, command: tuple[str, ...], full_pipe: int
@@ -63,6 +65,7 @@ def test_a_command_ends_though_nobody_reads_it(
     assert installation.lines == ["lamp"] * (command == MAKE)
 
 
+@pytest.mark.on("trio")
 def test_a_list_is_whole_for_a_reader_who_takes_his_time(many: Installation) -> None:
     """`| less`: a list that somebody asked for waits for him."""
     with writing_to(many, *LIST, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as listing:
@@ -74,6 +77,7 @@ def test_a_list_is_whole_for_a_reader_who_takes_his_time(many: Installation) -> 
     assert handlers >= {f"handler{n}" for n in range(1, 1001)}
 
 
+@pytest.mark.on("trio")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, -15)])
 def test_a_list_that_nobody_reads_can_be_ended(
     many: Installation, number: signal.Signals, code: int
@@ -85,6 +89,7 @@ def test_a_list_that_nobody_reads_can_be_ended(
         assert listing.wait(LIMIT_SECONDS) == code
 
 
+@pytest.mark.on("asyncio")
 @pytest.mark.parametrize(
     ("command", "code", "words"),
     [
@@ -108,6 +113,7 @@ def test_a_full_disk_is_reported_and_does_not_undo_the_work(
     assert (complaint or b"").decode() == ("" if both else f"{words}: {REASON}\n")
 
 
+@pytest.mark.on("trio")
 def test_a_list_for_a_closed_output_fails(installation: Installation) -> None:
     """A script that asked for a list and got none must not go on as if nothing were there."""
     installation.succeed("db", "upgrade")

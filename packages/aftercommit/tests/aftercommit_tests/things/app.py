@@ -51,10 +51,7 @@ def find_subjects(name: str) -> SubjectQuery:
 
 EXTENSIONS = (
     PostgreSQLExtension(),
-    BrokersExtension(
-        "aftercommit_tests.things.messages",
-        subscriptions="aftercommit_tests.things.subscriptions:SUBSCRIPTIONS",
-    ),
+    BrokersExtension("aftercommit_tests.things.broker_messages"),
     OperationsExtension(find_subjects),
     MetricsExtension(),
     OtelExtension(),
@@ -105,11 +102,7 @@ def bootstrap(
 def make_thing(cli: CommandLine[Settings], name: str, thing_id: UUID | None) -> None:
     """Make a thing called NAME."""
     made = MakeThing(thing_id=ThingId(thing_id or uuid4()), name=name)
-    try:
-        cli.handle(made)
-    except KeyboardInterrupt as error:
-        error.add_note(f"repeat it with --thing-id {made.thing_id}")
-        raise
+    cli.handle(made, repeat_with=f"--thing-id {made.thing_id}")
     click.echo(f"made {name}: {made.thing_id}")
 
 

@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from aftercommit.errors import raise_if_any
-from aftercommit.process.parts import Extension, Parts, resolve
+from aftercommit.process.parts import Extension, Parts
 
 if TYPE_CHECKING:
     from aftercommit.extensions.brokers.command_sender import CommandSender
@@ -24,21 +24,20 @@ if TYPE_CHECKING:
 class BrokersExtension(Extension):
     """What it brings to the program.
 
-    `messages` names a module of the application, which is imported when it is needed: it has
-    `ACCEPTED_FROM_BROKERS`, the commands that others may send, and `EXAMPLE_VALUES`, which the
-    fields of messages hold in the AsyncAPI document, by the name of the field. There, `subject` is
-    that of an event, `message_name.subject` that of one event alone. Without it, events go out, and
-    nothing comes in. `subscriptions` says where the list of subscriptions is, as "module:NAME": see
-    `aftercommit.extensions.brokers.subscriptions`. Handlers may ask for `command_sender`: see
-    `aftercommit.extensions.brokers.command_sender`.
+    `messages` names a module of the application, which is imported when it is needed. It may have:
+    `ACCEPTED_FROM_BROKERS`, the commands that others may send; `SUBSCRIPTIONS`, what others publish
+    and what becomes of it (see `subscriptions.py`); and `EXAMPLE_VALUES`, which the fields of
+    messages hold in the AsyncAPI document, by the name of the field. There, `subject` is that of an
+    event, `message_name.subject` that of one event alone. Without a module, events go out, and
+    nothing comes in. Handlers may ask for `command_sender`: see `command_sender.py`.
 
     >>> from aftercommit.extensions.brokers import BrokersExtension
     >>> [*BrokersExtension("shop.entrypoints.broker_messages").parts().options]
     ['--broker-urls']
     """
 
-    def __init__(self, messages: str | None = None, *, subscriptions: str | None = None) -> None:
-        self.messages, self._subscriptions = messages, subscriptions
+    def __init__(self, messages: str | None = None) -> None:
+        self.messages = messages
 
     @property
     def accepted(self) -> Sequence[type[Any]]:
@@ -52,7 +51,7 @@ class BrokersExtension(Extension):
 
         :raises WiringError: if two have the same name
         """
-        rows: Sequence[Subscription] = resolve(self._subscriptions) if self._subscriptions else ()
+        rows: Sequence[Subscription] = self._read("SUBSCRIPTIONS", ())
         sources = Counter(name for each in rows for name in {each.name, each.renamed or each.name})
         twice = [name for name, count in sources.items() if count > 1]
         raise_if_any("subscriptions of the same name", twice)
@@ -65,7 +64,7 @@ class BrokersExtension(Extension):
         return values
 
     def _read(self, name: str, default: Any) -> Any:
-        return getattr(import_module(self.messages), name) if self.messages else default
+        return getattr(import_module(self.messages), name, default) if self.messages else default
 
     def parts(self) -> Parts:
         return Parts(
@@ -93,6 +92,7 @@ class BrokersExtension(Extension):
             settings="aftercommit.extensions.brokers.settings:BrokerSettings",
             ports={"command_sender": _command_sender},
             publishers=[_publishers],
+            subscriptions=lambda: self.subscriptions,
             services=[_services],
         )
 

@@ -16,8 +16,9 @@ from aftercommit.envelopes import Envelope, EventId, MessageContext
 from aftercommit.errors import WiringError
 from aftercommit.extensions.brokers import BrokersExtension
 from aftercommit.extensions.brokers.base import DELIVERY_LIMIT
-from aftercommit.extensions.brokers.channel_names import Channels
+from aftercommit.extensions.brokers.channel_names import Channels, Inlet
 from aftercommit.extensions.brokers.cloud_events import CONTENT_TYPE, CloudEvent, to_cloud_event
+from aftercommit.extensions.brokers.subscriptions import Subscription
 from aftercommit.process.app import App
 
 M = TypeVar("M")
@@ -45,6 +46,12 @@ PUBLISHING = (
     "At least once; `id` stays the same. On RabbitMQ the routing key is the type, on Kafka the key"
     " is `partitionkey`. What has a `sequence` comes in this order for each key."
 )
+SUBSCRIBING = (
+    "What another service publishes there becomes a command. At most one effect for each message,"
+    " by its id or its place in a topic. What cannot be read is in {}."
+)
+SCHEMAS = "#/components/schemas/{name}"
+OF_OTHERS = "What another service publishes. It has the fields that are relied on, perhaps others."
 CONSUMING = "At most one effect for each `source` and `id`."
 
 
@@ -64,6 +71,9 @@ def published_language(app: App[Any]) -> str:
     topic_exchange = {"name": own.events, "type": "topic", "durable": True}
     exchange = {"is": "routingKey", "exchange": topic_exchange}
     dead_letter_queue = _queue(own.dead_letters)
+    relied_on = [each.relies_on for each in brokers.subscriptions if each.relies_on]
+    _, read = msgspec.json.schema_components(relied_on, ref_template=SCHEMAS)
+    subscribed = {each.source: _subscribed(each) for each in brokers.subscriptions}
     document = {
         "asyncapi": "3.0.0",
         "info": {"title": app.name, "version": "1.0.0", "description": ALL},
@@ -72,12 +82,25 @@ def published_language(app: App[Any]) -> str:
             "events": _channel(own.events, events, exchange, OF_EVENTS),
             "commands": _channel(own.commands, accepted, _queue(own.commands), of_commands),
             "deadCommands": _channel(own.dead_letters, (), dead_letter_queue, of_dead_commands),
+            **{
+                each.source: _channel_of_others(each.source, each.inlet(app.name))
+                for each in brokers.subscriptions
+            },
         },
         "operations": {
             "publishEvents": _operation("send", "events", events, PUBLISHING),
             "consumeCommands": _operation("receive", "commands", accepted, CONSUMING),
+            **{
+                each.source: _operation(
+                    "receive",
+                    each.source,
+                    [each.source],
+                    SUBSCRIBING.format(each.inlet(app.name).dead_letters),
+                )
+                for each in brokers.subscriptions
+            },
         },
-        "components": {"messages": messages},
+        "components": {"messages": messages | subscribed, **({"schemas": read} if read else {})},
     }
     return msgspec.json.format(msgspec.json.encode(document)).decode()
 
@@ -149,6 +172,29 @@ def _channel(address: str, names: Collection[str], amqp: Json, description: str)
         "bindings": {"amqp": amqp, "kafka": {"topic": address}},
         "description": description,
     }
+
+
+def _channel_of_others(source: str, inlet: Inlet) -> Json:
+    """Return where another service publishes: its exchange, its topic, or either."""
+    exchange = {"name": inlet.exchange, "type": "topic", "durable": True}
+    amqp = {"amqp": {"is": "routingKey", "exchange": exchange}} if inlet.exchange else {}
+    kafka = {"kafka": {"topic": inlet.topic}} if inlet.topic else {}
+    keys = f" Routing keys: {', '.join(inlet.routing_keys)}." if inlet.exchange else ""
+    return {
+        "address": inlet.exchange or inlet.topic,
+        "messages": {source: {"$ref": f"#/components/messages/{source}"}},
+        "bindings": {**amqp, **kafka},
+        "description": OF_OTHERS + keys,
+    }
+
+
+def _subscribed(subscription: Subscription) -> Json:
+    """Return what is relied on in the messages of another service."""
+    said = [subscription.relies_on] if subscription.relies_on else []
+    schemas, _ = msgspec.json.schema_components(said, ref_template=SCHEMAS)
+    summary = str(subscription.translate.__doc__ or subscription.name).partition("\n")[0]
+    payload = dict(*schemas) or {"type": "object"}
+    return {"name": subscription.source, "summary": summary, "payload": payload}
 
 
 def _queue(name: str) -> Json:

@@ -27,7 +27,6 @@ from aftercommit.errors import (
     is_permanent,
     is_transient,
     kind_of,
-    raise_if_any,
 )
 from aftercommit.extensions.bounded_dispatch import BoundedDispatch
 from aftercommit.extensions.brokers import BrokersExtension
@@ -89,11 +88,7 @@ def consumer_service(settings: EngineSettings, extension: BrokersExtension) -> S
     async def consume(application: Application, stop: Shutdown) -> None:
         codec, database = application.database.codec, application.database
         by_name = {codec.name_of(each): each for each in extension.accepted}
-        translated = {command for each in extension.subscriptions for command in each.commands()}
-        unhandled = translated - application.bus.registry.commands.keys()
-        raise_if_any(
-            "translations return what has no handler", [each.__name__ for each in unhandled]
-        )
+        application.checked_subscriptions()
         intakes = [
             Intake(inlet=each.inlet(settings.application), read=each.read, source=each.source)
             for each in extension.subscriptions

@@ -125,6 +125,9 @@ class Subscription:
     given; else by the id that the message says; else, on Kafka, by its place in the topic. One
     without any id is a dead letter.
 
+    `relies_on` is the class that the translation reads data as. It is in the AsyncAPI document, and
+    in the contract with the other team: see `aftercommit.testing.check_contract`.
+
     The queue, the group and the ids of messages are kept under the name of the subscription. One
     that gets another name says the first one in `renamed`, and goes on where it was.
 
@@ -148,6 +151,7 @@ class Subscription:
     start: Start = "earliest"
     in_order: bool = False
     message_id: Callable[[Inbound], str | None] | None = None
+    relies_on: type[Any] | None = None
     renamed: str | None = None
 
     def __post_init__(self) -> None:

@@ -2,8 +2,8 @@
 
 import click
 
-from aftercommit.extensions.operations import delivery_admin, handler_pauses
-from aftercommit.extensions.operations.cli_parts import as_json, decided, handler, with_application
+from aftercommit.extensions.operations import handler_pauses
+from aftercommit.extensions.operations.cli_parts import as_json, decided, pausable, with_application
 from aftercommit.extensions.operations.decisions import Decision, latest_decisions
 from aftercommit.extensions.operations.latest_commands import MAX_ROWS
 from aftercommit.extensions.operations.replay import count_left
@@ -19,27 +19,28 @@ LEFT = (
 
 
 @click.command("pause")
-@handler()
+@pausable
 @decided
 @with_application
 async def pause(application: Application, handler: str, decision: Decision) -> None:
-    """Hold all deliveries of HANDLER, until it is resumed.
+    """Hold all deliveries of HANDLER, until it is resumed; or a subscription, called from.NAME.
 
-    Running attempts go on to their end. New deliveries are held, too. Held ones are not late.
+    Running attempts go on to their end. New deliveries are held, too. Held ones are not late. The
+    messages of a paused subscription stay in its queue, or in their topic.
     """
-    names = delivery_admin.all_names(application.handlers, handler)
+    names = handler_pauses.names_to_pause(application, handler)
     count = await handler_pauses.pause(application.database, names, decision)
     result = "was paused already" if count is None else f"paused: {pluralize(count)} held"
     click.echo(f"{handler} {result}")
 
 
 @click.command("resume")
-@handler()
+@pausable
 @decided
 @with_application
 async def resume(application: Application, handler: str, decision: Decision) -> None:
-    """Release the deliveries of HANDLER, even if it no longer exists."""
-    names = await handler_pauses.paused_names(application.database, application.handlers, handler)
+    """Release the deliveries of HANDLER, even if it no longer exists; or resume from.NAME."""
+    names = await handler_pauses.paused_names(application, handler)
     if left := await count_left(application.bus, application.database, handler):
         click.echo(
             LEFT.format(handler, pluralize(left, "past event has", "past events have")), err=True
@@ -53,7 +54,7 @@ async def resume(application: Application, handler: str, decision: Decision) -> 
 @as_json
 @with_application
 async def pauses(application: Application, as_json: bool) -> None:
-    """List the handlers that are paused, since when, and by whom."""
+    """List the handlers and subscriptions that are paused, since when, and by whom."""
     async with application.database.read_transaction() as transaction:
         rows = await handler_pauses.paused_handlers(transaction)
     for row in rows:

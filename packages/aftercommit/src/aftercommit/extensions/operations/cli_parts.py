@@ -29,7 +29,14 @@ def _handler_name(ctx: click.Context, param: click.Parameter, value: str | None)
     return value
 
 
+def _pausable_name(ctx: click.Context, param: click.Parameter, value: str) -> str:
+    """Take the name of a handler, or that of a subscription, which begins with `from.`."""
+    _handler_name(ctx, param, value.removeprefix("from."))
+    return value
+
+
 handler = partial(click.argument, "handler", callback=_handler_name)
+pausable = click.argument("handler", callback=_pausable_name)
 
 
 class NamedCommand(click.Command):

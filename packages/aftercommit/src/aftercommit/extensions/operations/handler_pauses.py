@@ -1,11 +1,11 @@
-"""Pausing a handler, and resuming it.
+"""Pausing a handler or a subscription, and resuming it.
 
 Pending deliveries of a paused handler are moved out of the way of claims, by `PAUSE`; what runs
 ends as always. What is committed, retried, replayed or given back meanwhile is held by `pause_of`:
 resuming waits for it, and finds it.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,6 +17,7 @@ from aftercommit.extensions.operations.decisions import Decision
 from aftercommit.extensions.operations.delivery_admin import all_names, delivery_key
 from aftercommit.extensions.operations.exceptions import HandlerNotFound
 from aftercommit.extensions.operations.times import in_utc
+from aftercommit.process.application import Application
 from aftercommit.sql.database import Database
 from aftercommit.sql.delivery_states import PAUSED_HANDLERS, Transition, held, resumed
 from aftercommit.sql.lock_order import KEY
@@ -90,19 +91,28 @@ def _of_unlocked(
     return change.update(delivery_key.in_(these.with_for_update(skip_locked=True)))
 
 
-async def paused_names(
-    database: Database, handlers: Mapping[str, str], handler: str
-) -> Collection[str]:
-    """Return all names of a handler, or the one name of a paused handler that is gone.
+def names_to_pause(application: Application, name: str) -> Collection[str]:
+    """Return all names under which a handler can be paused, or the one of a subscription.
+
+    :raises HandlerNotFound: if there is neither of this name
+    """
+    for each in application.subscriptions():
+        if name in (each.source, f"from.{each.name}"):
+            return [each.source]
+    return all_names(application.handlers, name)
+
+
+async def paused_names(application: Application, handler: str) -> Collection[str]:
+    """Return the same, or the one name under which something is paused that is gone.
 
     A release may have removed it, or renamed it so long ago that the old name is forgotten.
 
     :raises HandlerNotFound: if there is none of this name, and none is paused under it
     """
     try:
-        return all_names(handlers, handler)
+        return names_to_pause(application, handler)
     except HandlerNotFound:
-        async with database.read_transaction() as transaction:
+        async with application.database.read_transaction() as transaction:
             if handler in (await transaction.execute(PAUSED_HANDLERS)).scalars().all():
                 return [handler]
         raise

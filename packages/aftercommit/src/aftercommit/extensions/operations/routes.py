@@ -63,6 +63,13 @@ Decided = Annotated[Decision, Depends(_decision)]
 Running = Annotated[Application, Depends(_application)]
 Limit = Annotated[int, Query(ge=1, le=MAX_ROWS, description="How many at most.")]
 HandlerName = Annotated[str, Path(pattern=r"^\w{1,200}$", description="The name of a handler.")]
+PausableName = Annotated[
+    str,
+    Path(
+        pattern=r"^(from\.)?\w{1,200}$",
+        description="The name of a handler, or `from.` and the name of a subscription.",
+    ),
+]
 
 
 def routes(find_subjects: FindSubjects, form: Mapping[str, Any]) -> APIRouter:
@@ -153,10 +160,10 @@ class Affected:
 
 @router.put("/handlers/{handler}/pause", responses=NOT_FOUND)
 async def pause(
-    handler: HandlerName, running: Running, request: Request, decision: Decided
+    handler: PausableName, running: Running, request: Request, decision: Decided
 ) -> Affected:
     """Let no process begin with deliveries of a handler, until it is resumed."""
-    names = delivery_admin.all_names(running.handlers, handler)
+    names = handler_pauses.names_to_pause(running, handler)
     count = await handler_pauses.pause(running.database, names, decision)
     _log(request, f"pause of {handler}")
     return Affected(count or 0)
@@ -164,10 +171,10 @@ async def pause(
 
 @router.delete("/handlers/{handler}/pause", responses=NOT_FOUND)
 async def resume(
-    handler: HandlerName, running: Running, request: Request, decision: Decided
+    handler: PausableName, running: Running, request: Request, decision: Decided
 ) -> Affected:
     """Let the deliveries of a handler be done again, each when it is due."""
-    names = await handler_pauses.paused_names(running.database, running.handlers, handler)
+    names = await handler_pauses.paused_names(running, handler)
     count = await handler_pauses.resume(running.database, names, decision)
     _log(request, f"resume of {handler}")
     return Affected(count or 0)

@@ -6,24 +6,50 @@ from typing import Any
 
 from anyio import to_thread
 
-from aftercommit.bus import MessageBus
 from aftercommit.handler_binding import BoundHandler
+from aftercommit.ports import InboundSource
+from aftercommit.process.application import Application
 
 
-async def handler_map(bus: MessageBus) -> dict[str, Any]:
-    """Return commands and events by wire name, each with its handlers; and all these handlers."""
-    registry = bus.registry
+async def handler_map(application: Application) -> dict[str, Any]:
+    """Return commands and events by wire name, each with its handlers; and all these handlers.
+
+    And which of these commands the messages of other services become.
+    """
+    bus, registry = application.bus, application.bus.registry
+    inbound = application.subscriptions()
     subscriptions, name_of = bus.envelopes.subscriptions, bus.envelopes.codec.name_of
     known = (*registry.commands.values(), *registry.events.values())
     return {
         "commands": {name_of(type_): [h.name] for type_, h in registry.commands.items()},
         "events": {name_of(type_): list(names) for type_, names in subscriptions.items()},
-        "handlers": await to_thread.run_sync(lambda: {h.name: _described(h) for h in known}),
+        "sources": {
+            each.source: [name_of(command) for command in each.commands()] for each in inbound
+        },
+        "handlers": await to_thread.run_sync(
+            lambda: {
+                **{
+                    each.source: _told(each.translate) | {"origin": each.origin} for each in inbound
+                },
+                **{each.name: _described(each) for each in known},
+            }
+        ),
     }
 
 
 def _described(handler: BoundHandler) -> dict[str, Any]:
-    function: Any = handler.handler
+    return {
+        **_told(handler.handler),
+        "uow": handler.is_transactional,
+        "outside": sorted(handler.ports),
+    }
+
+
+def _translating(inbound: InboundSource) -> dict[str, Any]:
+    return {**_told(inbound.translate), "origin": inbound.origin}
+
+
+def _told(function: Any) -> dict[str, Any]:
     file = function.__module__.replace(".", "/")
     source = ""
     with suppress(OSError, TypeError):
@@ -32,6 +58,5 @@ def _described(handler: BoundHandler) -> dict[str, Any]:
         "about": cleandoc(function.__doc__ or ""),
         "place": f"{file}.py:{function.__code__.co_firstlineno}",
         "source": source,
-        "uow": handler.is_transactional,
-        "outside": sorted(handler.ports),
+        "outside": [],
     }

@@ -61,7 +61,7 @@ async def changes(request: Request, after: str = "") -> Response:
 @guarded.get("/handler-map")
 async def show_handler_map(request: Request) -> dict[str, Any]:
     """Show which handlers handle what, and what is written about them."""
-    return await handler_map(request.app.state.application.bus)
+    return await handler_map(request.app.state.application)
 
 
 router.include_router(guarded)

@@ -20,7 +20,9 @@ from aftercommit.extensions.postgresql.notifications import Notifier, background
 from aftercommit.extensions.postgresql.poolers import count_connections, sessions_are_shared
 from aftercommit.extensions.postgresql.timeout_values import FINAL_SECONDS, Timeouts
 from aftercommit.sql.backend import DatabaseBackend, error_text
+from aftercommit.sql.database_url import PLACES
 from aftercommit.sql.exceptions import ConnectionLost, DatabaseUnavailable, StatementRefused
+from aftercommit.sql.given_engine import NOT_GIVEN, GivenEngine
 
 # SQLSTATE, or its class: https://www.postgresql.org/docs/current/errcodes-appendix.html
 RACES = {"40001", "40P01"}  # a failed serialization, a deadlock
@@ -87,7 +89,8 @@ class StatementTimeout(TransientError):  # noqa: N818 - the name is the fact
 class PostgreSQL(DatabaseBackend):
     """A server, which may be silent for ever, or refuse, or restart at any time."""
 
-    asyncio_driver = "asyncpg"
+    asyncio_driver, extra = "asyncpg", "postgresql"
+    url_options = connections.OPTIONS | PLACES.keys()
     # not clock_timestamp(), which may change within a statement, so that no index can be used
     clock = "extract(epoch FROM statement_timestamp())::double precision"
     no_statement_timeout = text(  # but locks come soon or never, and a process that lives goes on
@@ -107,12 +110,18 @@ class PostgreSQL(DatabaseBackend):
         self._calls: WeakSet[CancelScope] = WeakSet()  # those under way, and maybe some more
 
     def new_engine(
-        self, application: str, process: str, *, pool_size: int = 0, **options: Any
+        self,
+        application: str,
+        process: str,
+        *,
+        given: GivenEngine = NOT_GIVEN,
+        pool_size: int = 0,
+        **options: Any,
     ) -> AsyncEngine:
         self._application, self._notifier = application, Notifier(self, application)
         named, options["pool_size"] = (application, process), pool_size + CONNECTIONS
         engine = connections.new_engine(
-            self._url, self._timeouts, *named, is_stale=self.is_stale, **options
+            self._url, self._timeouts, *named, given=given, is_stale=self.is_stale, **options
         )
         self._statements = SingleStatements(self, engine, self.is_stale)
         if engine.dialect.driver == "asyncpg":

@@ -10,13 +10,14 @@ from anyio import CancelScope, current_time, fail_after
 from sqlalchemy import URL, event
 from sqlalchemy.engine import Dialect
 from sqlalchemy.exc import InvalidatePoolError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from sqlalchemy.pool import ConnectionPoolEntry
 from sqlalchemy.util.concurrency import await_only as await_
 
 from aftercommit.errors import install_hint
 from aftercommit.extensions.postgresql.timeout_values import Timeouts
 from aftercommit.sql.database_url import PLACES, wrong_url
+from aftercommit.sql.given_engine import GivenEngine
 
 logger = logging.getLogger(__name__)
 
@@ -71,10 +72,13 @@ def new_engine(
     application: str,
     process: str,
     *,
+    given: GivenEngine,
     is_stale: Callable[[float], bool],
     **options: Any,
 ) -> AsyncEngine:
     """Return an engine whose connections are set up, and tried before they are used again.
+
+    It connects as the URL says, or as the engine does that was `given`.
 
     One that was made at a time that `is_stale` is not used again, nor is any other in the pool.
 
@@ -84,20 +88,26 @@ def new_engine(
     :raises InvalidValue: if libpq would not understand the URL, or its driver is not installed
     :raises ValueError: if an option in the URL has a wrong value
     """
-    _check(url)
-    address, arguments = _connect_args(url, timeouts)
+    address, arguments = url, dict[str, Any]()
+    if not given.connects:
+        _check(url)
+        address, arguments = _connect_args(url, timeouts)
     try:
-        engine = create_async_engine(address, connect_args=arguments, **options)
+        engine = given.create(address, connect_args=arguments, **options)
     except ImportError as error:  # psycopg without libpq has no name
         problem = f"needs {error.name or 'libpq'}; {install_hint('postgresql')}"
         raise wrong_url(problem) from None
     name = session_prefix(application) + str(url.query.get("application_name", process))
     settings = {"application_name": name, **SESSION, **server_settings(timeouts)}
     setting_up = partial(_set_up, settings, timeouts.connect)
-    # before the dialect asks for the isolation that it goes back to after AUTOCOMMIT
-    event.listen(engine.sync_engine, "connect", setting_up, insert=True)
+    # before the dialect asks for the isolation that it goes back to after AUTOCOMMIT; but after
+    # listeners of the application, some of which leave a transaction open
+    event.listen(engine.sync_engine, "connect", setting_up, insert=not given.connects)
     trying_out = partial(_try_out, engine.dialect, timeouts.ping, is_stale)
-    event.listen(engine.sync_engine, "checkout", trying_out)
+    event.listen(engine.sync_engine, "checkout", trying_out, insert=True)
+    if given.connects:  # its dialect may have gone back to another isolation
+        reading = partial(_read_committed, engine.dialect)
+        event.listen(engine.sync_engine, "checkout", reading, insert=True)
     event.listen(engine.sync_engine, "close", _hang_up)
     return engine
 
@@ -161,6 +171,7 @@ def _set_up(settings: Mapping[str, object], seconds: float, connection: Any, _: 
         for name, value in quoted
     )
     try:
+        connection.commit()  # what a listener of the application has set
         connection.autocommit = True  # a rollback would take it back
         with fail_after(seconds):  # noqa: ASYNC100 - SQLAlchemy's greenlet awaits in it
             connection.cursor().execute(f"SELECT {', '.join((*calls, DURABLE))}")
@@ -170,6 +181,11 @@ def _set_up(settings: Mapping[str, object], seconds: float, connection: Any, _: 
         if isinstance(error, TimeoutError):
             logger.warning(NOT_ANSWERED, seconds)
         raise
+
+
+def _read_committed(dialect: Dialect, connection: Any, *_: object) -> None:
+    """Let the next transaction have the isolation that handlers rely on; nothing is sent for it."""
+    dialect.set_isolation_level(connection, "READ COMMITTED")
 
 
 def _try_out(

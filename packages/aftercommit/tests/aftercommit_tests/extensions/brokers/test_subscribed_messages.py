@@ -31,8 +31,8 @@ from aftercommit_tests.extensions.brokers.other_team import (
     team_at,
 )
 from aftercommit_tests.extensions.brokers.outside import Outside, RabbitOutside
+from aftercommit_tests.things.broker_messages import SUBSCRIPTIONS, Item
 from aftercommit_tests.things.domain import MakeThing, ThingId
-from aftercommit_tests.things.subscriptions import SUBSCRIPTIONS, Item
 from aftercommit_tests.world import World
 
 pytestmark = pytest.mark.anyio

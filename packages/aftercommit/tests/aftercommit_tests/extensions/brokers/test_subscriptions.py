@@ -1,21 +1,31 @@
 """What other services publish becomes a command: how a message is read, and what it is known by."""
 
-from dataclasses import replace
+import json
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import ModuleType
 from typing import Any, cast
 from uuid import UUID
 
+import jsonschema
 import msgspec
 import pytest
+from aftercommit import testing
 from aftercommit.envelopes import MessageOrigin
-from aftercommit.errors import InvalidPayload, WiringError
+from aftercommit.errors import InvalidPayload, MessageAlreadyHandled, WiringError
 from aftercommit.extensions.brokers import BrokersExtension
+from aftercommit.extensions.brokers.asyncapi import published_language
 from aftercommit.extensions.brokers.base import ReceivedMessage
 from aftercommit.extensions.brokers.exceptions import MessageTooLarge
 from aftercommit.extensions.brokers.subscriptions import Inbound, Subscription
 
+from aftercommit_tests.conftest import NewWorld
+from aftercommit_tests.things.app import APP
+from aftercommit_tests.things.broker_messages import LAMP, SUBSCRIPTIONS, Item, item_listed
 from aftercommit_tests.things.domain import MakeThing, ThingId
-from aftercommit_tests.things.messages import LAMP
-from aftercommit_tests.things.subscriptions import SUBSCRIPTIONS, Item, item_listed
+
+pytestmark = pytest.mark.anyio
 
 (CATALOGUE,) = SUBSCRIPTIONS
 BODY = msgspec.json.encode({"sku": LAMP, "title": "lamp", "price": "9.90"})
@@ -195,13 +205,12 @@ def test_what_cannot_work_is_refused_at_start(made: Any, problem: str) -> None:
         made()
 
 
-ROWS: list[Subscription] = []
-
-
 def extension_of(*rows: Subscription) -> BrokersExtension:
     """Return an extension with these subscriptions."""
-    ROWS[:] = rows
-    return BrokersExtension(subscriptions=f"{__name__}:ROWS")
+    module: Any = ModuleType("messages_of_a_test")
+    module.SUBSCRIPTIONS = rows
+    sys.modules[module.__name__] = module
+    return BrokersExtension(module.__name__)
 
 
 def origin_of(subscription: Subscription, message: ReceivedMessage) -> Any:
@@ -209,3 +218,59 @@ def origin_of(subscription: Subscription, message: ReceivedMessage) -> Any:
     found = subscription.read(message)
     assert found
     return found[1]
+
+
+async def test_a_recorded_message_runs_without_a_broker(new_world: NewWorld) -> None:
+    """Through translation, command and handlers, as one that has come in."""
+    world = await new_world()
+    application = replace(world.application, subscriptions=lambda: SUBSCRIPTIONS)
+
+    report = await testing.inbound(application, "catalogue", BODY)
+    other = msgspec.json.encode({"sku": LAMP, "title": "gift card", "kind": "voucher"})
+
+    assert report
+    assert [envelope.type for envelope in report.events][:1] == ["thing_made"]
+    assert world.bell.texts == ["lamp"]
+    assert await testing.inbound(application, "catalogue", other) is None
+    with pytest.raises(InvalidPayload):
+        await testing.inbound(application, "catalogue", b"{bad")
+    with pytest.raises(WiringError, match="no subscription of this name: katalog"):
+        await testing.inbound(application, "katalog", BODY)
+    await testing.inbound(application, "catalogue", BODY, message_id="m1")
+    with pytest.raises(MessageAlreadyHandled):
+        await testing.inbound(application, "catalogue", BODY, message_id="m1")
+
+
+def test_what_we_rely_on_is_a_file_that_a_change_of_ours_breaks(tmp_path: Path) -> None:
+    """It is seen in a review; and the other team can run its messages against it."""
+
+    @dataclass
+    class MoreOfItem(Item):
+        price: str = "0"
+
+    file = tmp_path / "contracts" / "catalogue.json"
+    with pytest.raises(AssertionError, match="look at it, and commit it"):
+        testing.check_contract(file, CATALOGUE, BODY)
+
+    testing.check_contract(file, CATALOGUE, BODY)
+    contract = json.loads(file.read_bytes())
+    jsonschema.validate(json.loads(BODY), contract)
+    with pytest.raises(jsonschema.ValidationError, match="title"):
+        jsonschema.validate({"sku": str(LAMP)}, contract)
+    with pytest.raises(AssertionError, match="tell the other team(.|\n)*price"):
+        testing.check_contract(file, replace(CATALOGUE, relies_on=MoreOfItem), BODY)
+    with pytest.raises(InvalidPayload):
+        testing.check_contract(file, CATALOGUE, b"{}")
+    with pytest.raises(WiringError, match="relies_on"):
+        testing.check_contract(file, replace(CATALOGUE, relies_on=None), BODY)
+
+
+def test_the_published_language_has_both_directions() -> None:
+    """What we rely on stands beside what others can rely on."""
+    document = json.loads(published_language(APP))
+
+    assert document["channels"]["from.catalogue"]["address"] == "catalogue.events"
+    assert document["operations"]["from.catalogue"]["action"] == "receive"
+    payload = document["components"]["messages"]["from.catalogue"]["payload"]
+    assert payload == {"$ref": "#/components/schemas/Item"}
+    assert document["components"]["schemas"]["Item"]["required"] == ["sku", "title"]

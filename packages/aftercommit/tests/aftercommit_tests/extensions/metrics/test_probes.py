@@ -28,7 +28,7 @@ from aftercommit_tests.extensions.metrics.samples import MAX_LAG_SECONDS, metric
 from aftercommit_tests.later_schema import LATER
 from aftercommit_tests.things.app import Settings, bootstrap
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.on("asyncio-postgres", "trio-sqlite")]
 
 DELIVERIES = "things_deliveries"
 VERSIONS = metadata.version("aftercommit"), python_version()

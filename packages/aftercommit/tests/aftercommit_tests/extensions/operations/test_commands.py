@@ -9,6 +9,8 @@ from aftercommit.extensions.operations import trace_queries
 
 from aftercommit_tests.command_line import CommandLine
 
+pytestmark = pytest.mark.on("asyncio")
+
 
 def as_json(command_line: CommandLine, *arguments: str) -> list[Any]:
     return [json.loads(line) for line in command_line.shows(*arguments, "--json").splitlines()]

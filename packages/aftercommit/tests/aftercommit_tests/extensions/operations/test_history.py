@@ -11,8 +11,9 @@ from aftercommit.extensions.operations.causation_tree import summary
 from aftercommit.extensions.operations.latest_commands import latest_commands
 from aftercommit.sql import tables
 
-from aftercommit_tests.asked import Asked, asked_of
+from aftercommit_tests.asked import asked_of
 from aftercommit_tests.builders import a_command, a_failure
+from aftercommit_tests.driver_calls import Call
 from aftercommit_tests.extensions.operations.conftest import complete
 from aftercommit_tests.extensions.operations.test_traces import (
     CAUSING,
@@ -76,7 +77,7 @@ async def test_the_history_reads_what_its_commands_have_caused_however_long_thei
     assert (newest.about, newest.pending) == ("thing 4", 5)
 
 
-def plan_of(connection: sa.Connection, asked: Asked) -> list[str]:
+def plan_of(connection: sa.Connection, asked: Call) -> list[str]:
     """Return how SQLite would look for what was asked."""
     rows = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {asked.sql}", asked.values)
     return [row[-1] for row in rows]

@@ -29,6 +29,8 @@ from aftercommit_tests.things.app import bootstrap
 from aftercommit_tests.things.domain import RenameThing, ThingId, ThingMade, ThingRenamed
 from aftercommit_tests.world import World
 
+pytestmark = pytest.mark.on("asyncio-postgres", "trio-sqlite")
+
 __all__ = ["world"]
 
 

@@ -39,7 +39,7 @@ from aftercommit_tests.things.handlers import CODEC
 from aftercommit_tests.things.storage import UnitOfWork
 from aftercommit_tests.world import Unit, World
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.on("asyncio-postgres", "trio-sqlite")]
 
 NAME = "announce"
 
@@ -152,12 +152,12 @@ async def test_a_pause_of_a_handler_that_is_gone_can_be_lifted(world: World) -> 
     """A release has removed it while it was paused; a misspelled name is refused as before."""
     await pause(world, "send_fax")
 
-    names = await paused_names(world.database, {NAME: NAME}, "send_fax")
+    names = await paused_names(world.application, "send_fax")
 
     assert await handler_pauses.resume(world.database, names, MARIA) == 0
     assert await pauses(world) == []
     with pytest.raises(HandlerNotFound, match=NAME):
-        await paused_names(world.database, {NAME: NAME}, "send_fax")
+        await paused_names(world.application, "send_fax")
 
 
 async def test_what_is_retried_while_its_handler_is_paused_waits_too(world: World) -> None:
@@ -320,3 +320,23 @@ def test_who_decides_and_why_have_a_limit(
     assert (refused.returncode, refused.stdout) == (2, "")
     assert f"the {option} of a decision has {most + 1} characters" in refused.stderr
     command_line.shows(*pause, "x" * most)
+
+
+def test_a_subscription_is_paused_from_the_command_line(command_line: CommandLine) -> None:
+    """It has no deliveries: its messages stay at the broker."""
+    name = "from.catalogue"
+    held = "from.catalogue paused: 0 deliveries held"
+    assert held in command_line.shows("deliveries", "pause", name, "--by", "Maria")
+    assert command_line.shows("deliveries", "pauses").split()[::2] == [name, "Maria"]
+    assert "resumed" in command_line.shows("deliveries", "resume", name)
+    assert command_line.shows("deliveries", "pauses") == ""
+    unknown = command_line.run("deliveries", "pause", "from.katalog")
+    assert (unknown.returncode, "from.katalog" in unknown.stderr) == (1, True)
+
+
+def test_check_says_where_messages_of_other_services_come_from(command_line: CommandLine) -> None:
+    """And which command they become."""
+    command_line.run("make-thing", "lamp")
+    found = command_line.shows("check")
+    assert "from.catalogue: exchange catalogue.events (item.listed, item.relisted)" in found
+    assert "becomes MakeThing" in found

@@ -27,7 +27,7 @@ from aftercommit_tests.things.domain import ThingMade, ThingRenamed
 from aftercommit_tests.things.handlers import look_at, write_down
 from aftercommit_tests.world import START, Deliveries, World
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.on("asyncio-postgres", "trio-sqlite")]
 
 NEW, OLD = "count_things", "write_down"
 TO_A_NEW_ONE = Replay(handler=NEW, aliases=[NEW], event_types={"thing_made": 0.0}, until=START)

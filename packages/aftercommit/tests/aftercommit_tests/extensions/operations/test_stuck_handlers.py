@@ -13,7 +13,7 @@ from aftercommit_tests.builders import PLAIN, POLICY, a_command
 from aftercommit_tests.conftest import NewWorld
 from aftercommit_tests.things.domain import ThingMade
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.on("trio")]
 
 LIMIT_SECONDS = 30
 

@@ -54,6 +54,12 @@ async def test_the_map_is_the_wiring_of_the_running_program(web: Web) -> None:
     assert file == "aftercommit_tests/things/handlers.py"
     assert announce["source"].splitlines()[0] == HANDLERS[int(line) - 1] == "async def announce("
     assert wiring["handlers"].keys() >= {"make_thing", *web.application.bus.registry.events}
+    assert wiring["sources"] == {"from.catalogue": ["make_thing"]}
+    catalogue = wiring["handlers"]["from.catalogue"]
+    assert catalogue["origin"] == (
+        "exchange catalogue.events (item.listed, item.relisted), topic catalogue"
+    )
+    assert catalogue["source"].startswith("def item_listed(")
 
 
 @pytest.mark.parametrize("name", FILES)

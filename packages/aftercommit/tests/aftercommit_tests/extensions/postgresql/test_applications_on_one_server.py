@@ -10,7 +10,7 @@ from aftercommit_tests.builders import on
 from aftercommit_tests.extensions.postgresql.server import ENOUGH_SECONDS, change, value
 from aftercommit_tests.things.app import open_things_database as open_database
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.on("asyncio-asyncpg", "trio-anyio")]
 
 
 async def test_sessions_have_the_names_of_their_application_and_process(url: str) -> None:

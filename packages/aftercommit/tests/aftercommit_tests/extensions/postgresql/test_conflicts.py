@@ -18,7 +18,7 @@ from aftercommit_tests.things.handlers import HANDLERS, rename_thing
 from aftercommit_tests.things.storage import UnitOfWork
 from aftercommit_tests.world import World
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.on("asyncio-asyncpg", "trio-anyio")]
 
 LAMP = a_command("lamp")
 NO_OTHERS: CommandHandlers = {}

@@ -16,7 +16,7 @@ from aftercommit_tests.things.app import open_things_database as open_database
 from aftercommit_tests.things.domain import ThingMade
 from aftercommit_tests.world import World, open_world
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.on("asyncio-asyncpg", "trio-anyio")]
 
 LEVELS = ["repeatable read", "serializable"]
 KEPT = {

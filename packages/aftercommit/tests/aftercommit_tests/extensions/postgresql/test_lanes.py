@@ -31,7 +31,7 @@ from aftercommit_tests.things.app import open_things_database as open_database
 from aftercommit_tests.things.domain import ThingMade
 from aftercommit_tests.world import World
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.on("asyncio-asyncpg", "trio-anyio")]
 
 LOCKS = (
     "SELECT count(*) FROM pg_locks JOIN pg_database AS this ON this.oid = database"

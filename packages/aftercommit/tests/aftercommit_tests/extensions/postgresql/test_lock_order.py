@@ -34,7 +34,7 @@ from aftercommit_tests.things.domain import RenameThing, ThingId, ThingMade, Thi
 from aftercommit_tests.things.handlers import announce, look_at, write_down
 from aftercommit_tests.world import World
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.on("asyncio-asyncpg", "trio-anyio")]
 
 MANY = 5
 CLAIM = """

@@ -24,7 +24,7 @@ from aftercommit_tests.things.domain import ThingMade
 from aftercommit_tests.things.handlers import announce, look_at, write_down
 from aftercommit_tests.world import World
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.on("asyncio-asyncpg", "trio-anyio")]
 
 MANY = 5
 LOCK = "SELECT FROM aftercommit_deliveries WHERE event_id = %s AND handler = %s FOR UPDATE"

@@ -11,7 +11,7 @@ from aftercommit_tests.extensions.postgresql.server import value
 from aftercommit_tests.proxy import Proxy
 from aftercommit_tests.things.app import open_things_database as open_database
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.on("asyncio-asyncpg", "trio-anyio")]
 
 ON_POSTGRES: dict[str, tuple[str, dict[str, object]]] = {
     "a text that its encoding does not know": ("SELECT CAST(:value AS VARCHAR)", {"value": "\0"}),

@@ -24,7 +24,7 @@ from aftercommit_tests.extensions.postgresql.server import (
 from aftercommit_tests.later_schema import LATER
 from aftercommit_tests.things.app import open_things_database as open_database
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.on("asyncio-asyncpg", "trio-anyio")]
 
 
 WAITING = text(

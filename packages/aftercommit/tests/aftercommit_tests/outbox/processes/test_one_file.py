@@ -17,6 +17,12 @@ from aftercommit_tests.warm import SOURCES
 PACKAGE = Path(__file__).parents[4]
 LONG = {"SHOP_LEASE_SECONDS": "600"}  # it has not ended when the next line runs
 KILLED = "Killed"  # as the shell says it
+BY_URL = """
+from aftercommit import Outbox, on
+from one_file import OrderPlaced, confirm, reserve
+
+outbox = Outbox("shop", "sqlite:///shop.db", [on(OrderPlaced, reserve, confirm)])
+"""
 WRONG_TARGETS = {
     "nothing:outbox": "there is no module nothing",
     "one_file:engine": "is no outbox; one_file has one_file:outbox",
@@ -96,6 +102,7 @@ def test_a_wrong_name_is_told_in_a_sentence(target: str, problem: str, folder: P
 def test_a_check_tells_what_is_wrong_by_its_exit_code(folder: Path) -> None:
     """All is well, the schema is missing, nobody answers, the URL is wrong."""
     run("python one_file.py", folder)
+    (folder / "by_url.py").write_text(BY_URL)
     away = "postgresql://nobody@127.0.0.1:1/shop"
     outcomes = {
         "": (0, "connections"),
@@ -105,5 +112,5 @@ def test_a_check_tells_what_is_wrong_by_its_exit_code(folder: Path) -> None:
     }
 
     for url, (code, text) in outcomes.items():
-        checked = run("aftercommit check one_file:outbox", folder, SHOP_DATABASE_URL=url)
+        checked = run("aftercommit check by_url:outbox", folder, SHOP_DATABASE_URL=url)
         assert (checked.returncode, text in checked.stdout + checked.stderr) == (code, True), url

@@ -17,6 +17,8 @@ import sqlalchemy as sa
 from aftercommit_tests.processes import a_free_port, asked, wait_until
 from aftercommit_tests.warm import SOURCES
 
+pytestmark = pytest.mark.on("sqlite")
+
 SHOP = Path(__file__).parents[4] / "examples" / "shop"
 MOST_CHANGED_LINES = 14
 ARTICLE = "INSERT INTO articles (name, in_stock) VALUES ('lamp', 10)"
@@ -96,6 +98,7 @@ def shop(empty_url: str, tmp_path: Path) -> Shop:
     return Shop(tmp_path / "shop", empty_url)
 
 
+@pytest.mark.on("postgres")
 def test_what_follows_an_order_is_done(shop: Shop) -> None:
     """Of each of them, once in the database. Its confirmation has a key that is its own."""
     with shop.running():

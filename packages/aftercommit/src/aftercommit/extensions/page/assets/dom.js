@@ -128,9 +128,13 @@ export function pausedBy(handler) {
   return found && say("pausedBy", when(found.paused_at), found.paused_by);
 }
 
-/** The same for pausing a handler, or resuming it if it is paused. */
+const OF_HANDLERS = { pause: ["surePause", "pausingMeans"], resume: ["sureResume", "resumingMeans"] };
+const OF_SUBSCRIPTIONS = { pause: ["surePauseFrom", "pausingFromMeans"], resume: ["sureResumeFrom", "resumingFromMeans"] };
+
+/** The same for pausing a handler or a subscription, or resuming it if it is paused. */
 export function pauseOrResume(handler) {
-  const [action, sure, means] = pausedBy(handler) ? ["resume", "sureResume", "resumingMeans"] : ["pause", "surePause", "pausingMeans"];
+  const action = pausedBy(handler) ? "resume" : "pause";
+  const [sure, means] = (handler.startsWith("from.") ? OF_SUBSCRIPTIONS : OF_HANDLERS)[action];
   const method = action === "pause" ? "PUT" : "DELETE";
   return confirm(action, say(sure), handler, say(means), async () => (await ask(`/handlers/${handler}/pause`, null, { method })).deliveries);
 }

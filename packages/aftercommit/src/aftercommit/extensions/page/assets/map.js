@@ -61,7 +61,7 @@ function* steps(node, parent) {
 
 /** Mark the handlers that are paused. */
 export function mark() {
-  for (const [key, element] of nodes) element.classList.toggle("paused", key[0] === "h" && Boolean(pausedBy(key.slice(2))));
+  for (const [key, element] of nodes) element.classList.toggle("paused", "hs".includes(key[0]) && Boolean(pausedBy(key.slice(2))));
 }
 
 /** Draw nodes in columns, as a message goes through them; what a handler of events causes leads back. */
@@ -70,14 +70,15 @@ export function draw() {
   const ways = allWays();
   nodes.clear();
   const lines = h("svg", { "aria-hidden": "true" });
-  const boxes = columns(ways).map((keys, index) => h("div", { class: "column" }, h("h2", {}, say(ORDER[index])), h("ul", {}, keys.map((key) => h("li", {}, box(key))))));
-  $("#handler-map").replaceChildren(lines, ...boxes);
+  const boxes = columns(ways).map((keys, index) => keys.length && h("div", { class: "column" }, h("h2", {}, say(ORDER[index])), h("ul", {}, keys.map((key) => h("li", {}, box(key))))));
+  $("#handler-map").replaceChildren(lines, ...boxes.filter(Boolean));
   connect(lines, ways);
   mark();
 }
 
 function allWays() {
   const ways = [];
+  for (const [source, commands] of Object.entries(tables.sources)) for (const name of commands) ways.push([`s:${source}`, `c:${name}`]);
   for (const [name, handlers] of Object.entries(tables.commands)) for (const handler of handlers) ways.push([`c:${name}`, `h:${handler}`]);
   for (const [name, handlers] of Object.entries(tables.events)) for (const handler of handlers) ways.push([`e:${name}`, `h:${handler}`]);
   for (const [handler, events] of causes) for (const event of events) ways.push([`h:${handler}`, `e:${event}`]);
@@ -88,7 +89,7 @@ function allWays() {
 /** Return what stands in each column, ordered by where the ways into it come from. */
 function columns(ways) {
   const ofCommands = new Set(Object.values(tables.commands).flat());
-  const place = (key) => (ofCommands.has(key.slice(2)) && key[0] === "h" ? 1 : { c: 0, e: 2, h: 3, o: 4 }[key[0]]);
+  const place = (key) => (ofCommands.has(key.slice(2)) && key[0] === "h" ? 2 : { s: 0, c: 1, e: 3, h: 4, o: 5 }[key[0]]);
   const found = ORDER.map(() => []);
   for (const key of new Set([...ways.flat(), ...Object.keys(tables.events).map((name) => `e:${name}`)])) found[place(key)].push(key);
   const heights = new Map();
@@ -102,8 +103,8 @@ function columns(ways) {
   return found;
 }
 
-const KINDS = { c: "command", e: "event", h: "handler", o: "outside" };
-const ORDER = ["command", "handler", "event", "handler", "outside"];
+const KINDS = { s: "subscription", c: "command", e: "event", h: "handler", o: "outside" };
+const ORDER = ["subscription", "command", "handler", "event", "handler", "outside"];
 
 function box(key) {
   const kind = KINDS[key[0]];
@@ -145,10 +146,10 @@ function light(edge) {
 async function explain(key) {
   const [kind, name] = [KINDS[key[0]], key.slice(2)];
   const handled = { command: tables.commands[name], event: tables.events[name] }[kind];
-  const handlers = kind === "handler" ? [name] : handled ?? Object.keys(tables.handlers).filter((each) => tables.handlers[each].outside.includes(name));
-  const content = handlers.length ? handlers.flatMap((each) => described(each, kind !== "handler")) : [h("p", {}, say("nobody"))];
+  const handlers = kind === "handler" || kind === "subscription" ? [name] : handled ?? Object.keys(tables.handlers).filter((each) => tables.handlers[each].outside.includes(name));
+  const content = handlers.length ? handlers.flatMap((each) => described(each, each !== name)) : [h("p", {}, say("nobody"))];
   const isOfEvents = kind === "handler" && Object.values(tables.events).some((names) => names.includes(name));
-  const pause = isOfEvents ? { pause: say(pausedBy(name) ? "resume" : "pause") } : {};
+  const pause = isOfEvents || kind === "subscription" ? { pause: say(pausedBy(name) ? "resume" : "pause") } : {};
   if (await dialog(name, content, { "": say("close"), ...pause })) pauseOrResume(name);
 }
 
@@ -158,7 +159,7 @@ function described(name, isOneOfSome) {
   return [
     isOneOfSome ? h("h3", { class: "code" }, name) : null,
     handler?.about ? h("p", { lang: "en" }, handler.about) : null,
-    h("p", {}, say(promise)),
+    handler?.origin ? h("p", {}, say("comesFrom", handler.origin)) : h("p", {}, say(promise)),
     pausedBy(name) ? h("p", {}, h("b", {}, pausedBy(name))) : null,
     handler ? h("p", { class: "quiet code" }, handler.place) : null,
     handler?.source ? h("pre", { tabindex: "0", class: "code", lang: "en" }, handler.source) : null,

@@ -4,7 +4,11 @@ import signal
 import socket
 from contextlib import closing
 
+import pytest
+
 from aftercommit_tests.processes import Installation, asked, wait_for_line, wait_until
+
+pytestmark = pytest.mark.on("asyncio")
 
 MAKE = ("make-thing", "lamp")
 

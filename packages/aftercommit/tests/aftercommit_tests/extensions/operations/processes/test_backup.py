@@ -9,6 +9,8 @@ import pytest
 from aftercommit_tests.processes import Installation, owed, wait_until
 from aftercommit_tests.warm import ROOT
 
+pytestmark = pytest.mark.on("asyncio")
+
 PAGE = (ROOT / "docs" / "operations.md").read_text()
 SECTION = PAGE.partition("## Back up and restore")[2].partition("\n## ")[0]
 OF_A_FILE, INTO_A_FILE, OF_A_SERVER, INTO_A_SERVER, AFTER = (

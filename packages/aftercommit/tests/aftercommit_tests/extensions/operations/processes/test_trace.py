@@ -9,6 +9,8 @@ import pytest
 from aftercommit_tests import processes
 from aftercommit_tests.processes import LIMIT_SECONDS, Installation, on_terminal, wait_until
 
+pytestmark = pytest.mark.on("trio")
+
 MAKE = ("make-thing", "lamp")
 
 

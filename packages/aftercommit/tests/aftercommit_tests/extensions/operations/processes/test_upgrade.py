@@ -1,6 +1,10 @@
 """Old and new side by side: the schema is upgraded under a worker of the old version."""
 
+import pytest
+
 from aftercommit_tests.processes import Installation, owed, wait_until
+
+pytestmark = pytest.mark.on("asyncio-postgres")
 
 LATER = ("aftercommit_tests.later_schema",)  # of the next version: it has more columns and tables
 MOVE = "UPDATE aftercommit_deliveries SET available_at = available_at {} 3600"

@@ -12,6 +12,8 @@ from aftercommit import testing
 from aftercommit_tests.processes import LIMIT_SECONDS, Installation
 from aftercommit_tests.things.app import APP
 
+pytestmark = pytest.mark.on("trio")
+
 ALIVE = b"WATCHDOG=1"
 
 

@@ -114,6 +114,7 @@ def run(installation: Installation, *arguments: str, **options: Any) -> tuple[st
     return out, err
 
 
+@pytest.mark.on("trio")
 def test_two_processes_export_one_trace(installation: Installation) -> None:
     """The first ends before the second begins. It goes down to the call of the bell."""
     with collecting() as collector:
@@ -162,6 +163,7 @@ def test_from_a_message_of_a_broker_to_one_for_others_it_is_one_trace(
     assert carried == f"00-{TRACE}-{command.span_id.hex()}-01"
 
 
+@pytest.mark.on("trio")
 @pytest.mark.parametrize("listens", [True, False])
 def test_a_collector_that_is_away_holds_nobody_up(
     installation: Installation, listens: bool

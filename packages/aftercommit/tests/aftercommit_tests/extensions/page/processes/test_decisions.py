@@ -1,5 +1,6 @@
 """What an operator decides on the page: each decision after a question."""
 
+import pytest
 from playwright.sync_api import Page, expect
 
 from aftercommit_tests.extensions.page.processes.browser import confirm, row
@@ -7,6 +8,7 @@ from aftercommit_tests.extensions.web.processes.serving import Server
 from aftercommit_tests.processes import Installation
 
 
+@pytest.mark.on("sqlite")
 def test_what_is_outstanding_is_discarded_all_that_is_shown(
     installation: Installation, server: Server, page: Page
 ) -> None:
@@ -47,6 +49,7 @@ def test_what_is_outstanding_is_discarded_all_that_is_shown(
     expect(items).to_have_count(0)
 
 
+@pytest.mark.on("postgres")
 def test_a_handler_is_paused_and_resumed(
     installation: Installation, server: Server, page: Page
 ) -> None:
@@ -68,3 +71,24 @@ def test_a_handler_is_paused_and_resumed(
     confirm(page, "Resume")
     expect(page.locator("#handler-map .box.paused")).to_have_count(0)
     assert installation.rows("SELECT * FROM aftercommit_handler_pauses") == []
+
+
+def test_a_subscription_is_paused_and_resumed_on_the_map(
+    installation: Installation, server: Server, page: Page
+) -> None:
+    """It stands before the command that its messages become."""
+    page.get_by_role("link", name="Map").click()
+    subscription = page.locator("#handler-map .box", has_text="from.catalogue")
+    subscription.click()
+    expect(page.get_by_role("dialog")).to_contain_text("exchange catalogue.events (item.listed,")
+    page.get_by_role("dialog").get_by_role("button", name="Pause").click()
+    expect(page.get_by_role("dialog")).to_contain_text("Pause this subscription?")
+    confirm(page, "Pause")
+    expect(page.locator("#handler-map .box.paused")).to_contain_text("from.catalogue")
+    paused = installation.rows("SELECT handler FROM aftercommit_handler_pauses")
+    assert paused == [("from.catalogue",)]
+
+    subscription.click()
+    page.get_by_role("dialog").get_by_role("button", name="Resume").click()
+    confirm(page, "Resume")
+    expect(page.locator("#handler-map .box.paused")).to_have_count(0)

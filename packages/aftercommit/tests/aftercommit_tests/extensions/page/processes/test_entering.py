@@ -12,6 +12,8 @@ from aftercommit_tests.extensions.web.processes.serving import Server, serving
 from aftercommit_tests.extensions.web.running import TOKEN
 from aftercommit_tests.processes import Installation
 
+pytestmark = pytest.mark.on("postgres")
+
 
 def test_a_link_is_good_once_and_nothing_else_is_stored_of_it(
     installation: Installation, browser: Browser, tmp_path: Path
@@ -58,6 +60,7 @@ def test_the_token_is_asked_for_and_a_browser_that_logs_out_is_out(
         expect(page.get_by_label("Token")).to_be_visible()
 
 
+@pytest.mark.on("sqlite")
 @pytest.mark.parametrize("hash_", ["#50%", "#trace=%", "#%ff", "#=", "#nothing=1&2"])
 def test_any_address_shows_the_page(browser: Browser, server: Server, hash_: str) -> None:
     """A link that was cut off, or typed wrong."""

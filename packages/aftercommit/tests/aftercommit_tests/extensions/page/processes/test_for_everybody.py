@@ -17,6 +17,8 @@ from aftercommit_tests.extensions.page.processes.browser import (
 )
 from aftercommit_tests.extensions.web.processes.serving import Server
 
+pytestmark = pytest.mark.on("sqlite")
+
 
 @pytest.mark.parametrize(
     ("name", "parts"),
@@ -56,6 +58,7 @@ def tab_until(page: Page, class_: str) -> None:
     raise AssertionError(f"nothing of class {class_} can be reached")
 
 
+@pytest.mark.on("postgres")
 def test_the_keyboard_is_enough(server: Server, page: Page) -> None:
     """And what has the focus can be seen, also after the page has changed under it."""
     page.keyboard.press("Tab")
@@ -79,7 +82,7 @@ def test_the_keyboard_is_enough(server: Server, page: Page) -> None:
     expect(page.locator("#handler-map .box").first).to_be_visible()
     tab_until(page, "box")
     page.keyboard.press("Enter")
-    expect(page.get_by_role("dialog")).to_contain_text("Make a thing, unless it is there.")
+    expect(page.get_by_role("dialog")).to_contain_text("Make a thing of each item of theirs")
     page.keyboard.press("Escape")
     expect(page.get_by_role("dialog")).to_be_hidden()
     expect(page.locator("#handler-map .box").first).to_be_focused()

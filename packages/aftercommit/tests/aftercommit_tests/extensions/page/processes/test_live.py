@@ -4,6 +4,7 @@ import os
 import re
 import signal
 
+import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from aftercommit_tests.extensions.page.processes.browser import (
@@ -16,7 +17,10 @@ from aftercommit_tests.extensions.page.processes.browser import (
 from aftercommit_tests.extensions.web.processes.serving import Server, serving
 from aftercommit_tests.processes import Installation, a_free_port, wait_until
 
+pytestmark = pytest.mark.on("postgres")
 
+
+@pytest.mark.on("sqlite")
 def test_a_tree_grows_while_somebody_looks(
     installation: Installation, server: Server, page: Page
 ) -> None:
@@ -44,6 +48,7 @@ def test_a_tree_grows_while_somebody_looks(
     assert re.search(r"(ms|[\d.]+ s) in all", trace.locator(".facts").inner_text())
 
 
+@pytest.mark.on("sqlite")
 def test_what_has_no_description_is_shown_with_its_subject(server: Server, page: Page) -> None:
     """So a row is not only the name of a command."""
     made = server.make_thing(".hidden").json()
@@ -51,6 +56,7 @@ def test_what_has_no_description_is_shown_with_its_subject(server: Server, page:
     expect(row(page, f"make_thing {made['thing_id']}")).to_be_visible()
 
 
+@pytest.mark.on("sqlite")
 def test_what_fails_is_tried_parked_and_retried_by_hand(
     installation: Installation, server: Server, page: Page
 ) -> None:

@@ -10,6 +10,8 @@ from anyio.pytest_plugin import FreePortFactory
 from aftercommit_tests.processes import LIMIT_SECONDS, Installation, owed, stat_of, stop, wait_until
 from aftercommit_tests.proxy import Proxy, postgres_behind_a_proxy
 
+pytestmark = pytest.mark.on("asyncio")
+
 SHORT = {
     "lease_seconds": "3",
     "handler_timeout_seconds": "2",
@@ -54,6 +56,7 @@ def test_a_worker_goes_on_when_its_silent_database_can_be_reached_again(
         assert stop(worker) == 0
 
 
+@pytest.mark.on("trio")
 def test_a_worker_of_a_silent_database_ends_when_it_is_told_to(
     things: Installation, proxied: tuple[str, Proxy]
 ) -> None:
@@ -72,8 +75,7 @@ def test_a_frozen_process_holds_others_up_only_until_the_server_ends_its_transac
     things: Installation,
 ) -> None:
     """It was stopped when it had written, as one is whose host has lost its power."""
-    freezing = "aftercommit_tests.extensions.postgresql.processes.freezing"
-    module = (freezing, "in the commit of write_down")
+    module = (things.crashing, "--freeze", "in the commit of write_down")
     things.succeed("make-things", "2")
     with things.running("worker", module=module) as frozen:
         wait_until(lambda: stat_of(frozen.pid)[0] == "T")
@@ -85,6 +87,7 @@ def test_a_frozen_process_holds_others_up_only_until_the_server_ends_its_transac
     assert things.lines == ["thing 1", "thing 2"]
 
 
+@pytest.mark.on("trio")
 def test_what_a_person_has_locked_holds_up_only_those_who_need_it(
     things: Installation, postgres_url: str
 ) -> None:

@@ -12,6 +12,8 @@ import pytest
 
 from aftercommit_tests.processes import TIMEOUT_SECONDS, Installation, owed, wait_until
 
+pytestmark = pytest.mark.on("trio")
+
 WRONG_TIME = "abs(extract(epoch FROM time) - recorded_at) > 3000"
 LISTENING = "SELECT pid FROM pg_stat_activity WHERE query LIKE 'LISTEN %'"
 
@@ -69,6 +71,7 @@ def own_server(shared_folder: Path) -> Iterator[PostgresServer]:
     server.cleanup()
 
 
+@pytest.mark.on("asyncio")
 def test_nothing_acknowledged_is_lost_when_the_server_is_restarted(
     installation: Installation, own_server: PostgresServer
 ) -> None:

@@ -11,9 +11,12 @@ import pytest
 from aftercommit_tests.extensions.web.processes.serving import Server, post, serving
 from aftercommit_tests.processes import LIMIT_SECONDS, Installation, owed, wait_for_line
 
+pytestmark = pytest.mark.on("postgres")
+
 LINGER_NOT = struct.pack("ii", 1, 0)  # closing resets the connection
 
 
+@pytest.mark.on("sqlite")
 def test_a_token_is_made_where_none_is_set(on_each: Installation) -> None:
     """Being on this machine opens nothing; the token is told once, and never logged."""
     with serving(on_each, token="") as server:

@@ -4,9 +4,12 @@ import signal
 import socket
 
 import httpx
+import pytest
 
 from aftercommit_tests.extensions.web.processes.serving import everything, locked, post, serving
 from aftercommit_tests.processes import LIMIT_SECONDS, Installation, wait_for_line, wait_until
+
+pytestmark = pytest.mark.on("postgres")
 
 HANGING = ("aftercommit_tests.hanging", "wait")
 
@@ -34,6 +37,7 @@ def begin(connection: socket.socket, *, length: int) -> None:
     assert connection.recv(1000).startswith(b"HTTP/1.1 100")
 
 
+@pytest.mark.on("sqlite")
 def test_a_request_that_has_begun_is_answered(on_each: Installation) -> None:
     """Meanwhile nobody can begin another."""
     body = b'{"name": "lamp"}'

@@ -1,8 +1,15 @@
-"""The messages as other services see them, by a message broker."""
+"""The messages of brokers: ours, as other services see them, and theirs, as we understand them.
+
+What another service publishes becomes a command of ours here, by a plain function: its words end in
+this file. What we rely on is in `contracts`, which a test compares.
+"""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
+
+from aftercommit.extensions.brokers.subscriptions import Inbound, Subscription
 
 from shop.domain.bases import Command
 from shop.domain.messages import CancelOrder, PlaceOrder
@@ -20,3 +27,31 @@ EXAMPLE_VALUES: Mapping[str, Any] = {
     "pieces": 2,
 }
 """What the fields of messages hold in the examples of the AsyncAPI document."""
+
+
+@dataclass(frozen=True, slots=True)
+class FailedPayment:
+    """What we rely on when a payment has failed; the messages say more."""
+
+    order: UUID
+    retrying: bool = False
+
+
+def payment_failed(message: Inbound) -> CancelOrder | None:
+    """Cancel an order that nobody pays; while the payment is tried again, do nothing."""
+    payment = message.data(FailedPayment)
+    if payment.retrying:
+        return None
+    return CancelOrder(order_id=payment.order)
+
+
+SUBSCRIPTIONS = [
+    Subscription(
+        "payments",
+        payment_failed,
+        exchange="payments.events",
+        routing_keys=["payment.failed"],
+        topic="failed-payments",
+        relies_on=FailedPayment,
+    )
+]

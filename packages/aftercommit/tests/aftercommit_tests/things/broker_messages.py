@@ -1,11 +1,17 @@
-"""What the catalogue of another team publishes, in its words, and what that means here."""
+"""Its messages as others see them, and what the catalogue of another team publishes."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
 from aftercommit.extensions.brokers.subscriptions import Inbound, Subscription
 
-from aftercommit_tests.things.domain import MakeThing, ThingId
+from aftercommit_tests.things.domain import Command, MakeThing, RenameThing, ThingId
+
+LAMP = UUID("7d3c1a52-6c0e-4a55-8a1b-0c9a3f8d2e11")
+ACCEPTED_FROM_BROKERS: Sequence[type[Command]] = (MakeThing, RenameThing)
+EXAMPLE_VALUES: Mapping[str, Any] = {"thing_id": LAMP, "name": "lamp", "subject": LAMP}
 
 
 @dataclass
@@ -32,5 +38,6 @@ SUBSCRIPTIONS = [
         exchange="catalogue.events",
         routing_keys=["item.listed", "item.relisted"],
         topic="catalogue",
+        relies_on=Item,
     ),
 ]

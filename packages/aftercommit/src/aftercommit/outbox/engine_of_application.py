@@ -1,0 +1,191 @@
+"""The engine that an application gives to its outbox, and what the worker has of it.
+
+An asynchronous engine whose driver works on this event loop is the model of the worker's own: see
+`own_pool.py`. From any other, such as a synchronous one, come the URL, the execution options,
+the serializers of JSON, and what listens to transactions and statements. What else it has, its
+connections could not be without, and another driver cannot have it: that is refused.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
+from threading import get_ident
+from typing import Any
+
+from sqlalchemy import URL, Engine, event
+from sqlalchemy.engine.events import ConnectionEvents, DialectEvents
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.pool import NullPool
+from sqlalchemy.pool.events import PoolEvents
+
+from aftercommit.errors import InvalidValue, WiringError
+from aftercommit.outbox.own_pool import (
+    copy_listeners,
+    listeners_of,
+    name_of,
+    own_options,
+    with_own_pool,
+)
+from aftercommit.sql.backend import DatabaseBackend
+from aftercommit.sql.database import usable_drivers
+from aftercommit.sql.database_url import PLACES, parse_url, shown
+from aftercommit.sql.given_engine import GivenEngine
+
+EngineOrUrl = AsyncEngine | Engine | URL | str
+EngineSource = EngineOrUrl | Callable[[], EngineOrUrl]
+
+WHAT = "the engine of the outbox"
+KINDS = "an AsyncEngine, an Engine, a URL, or a function that returns one"
+INSTEAD = "; give the outbox an AsyncEngine of that driver, or a function that returns one"
+NOT_THEIRS = ("sqlalchemy.", "aftercommit.", "opentelemetry.")
+"""Listeners in these packages set up nothing that an application relies on."""
+
+
+def find_engine(
+    source: EngineSource, context: Callable[[], AbstractContextManager[Any]] = nullcontext
+) -> Any:
+    """Return the engine that is given, as it is now, or the text of a URL.
+
+    :raises InvalidValue: if a function has to return it, and raises, or returns something else
+    :raises WiringError: if something else was given
+    """
+    if not callable(source):
+        return _engine_or_text(source, WiringError)
+    try:
+        with context():
+            found = source()
+    except Exception as error:
+        raised = f"could not be found: its function raised {type(error).__name__}: {error}"
+        advice = "if it needs the context of an application, give the outbox `context`, such as"
+        raise InvalidValue(WHAT, f"{raised}; {advice} context=app.app_context") from error
+    return _engine_or_text(found, InvalidValue)
+
+
+def _engine_or_text(given: object, error: Callable[[str, str], Exception]) -> Any:
+    if isinstance(given, AsyncEngine):
+        return given.sync_engine
+    if isinstance(given, URL):
+        return given.render_as_string(hide_password=False)
+    if not isinstance(given, Engine | str):  # its text may be a URL, with a password
+        hint = f"is {KINDS}; say str(…) of another kind of URL than"
+        raise error(f"{WHAT} {hint}", type(given).__name__)
+    return given
+
+
+def url_of(engine: Engine) -> URL:
+    """Return where an engine connects, in the form that all URLs have here."""
+    return parse_url(engine.url.render_as_string(hide_password=False))
+
+
+def ensure_same_place(engine: Engine, url: str, named: str) -> None:
+    """Refuse a URL that would be ignored, because there is an engine.
+
+    :raises InvalidValue: if it names another database than the engine
+    """
+    ours, theirs = parse_url(url), url_of(engine)
+    if _place(ours) != _place(theirs):
+        both = f"{shown(ours)} and not {shown(theirs)}"
+        problem = f"names another database than {WHAT}, {both}"
+        raise InvalidValue(named, f"{problem}; leave it out, or give the outbox a URL")
+
+
+def _place(url: URL) -> tuple[object, ...]:
+    host = url.host or url.query.get("host") or "localhost"
+    port = url.port or url.query.get("port") or 5432
+    where = () if url.get_backend_name() == "sqlite" else (str(host), str(port))
+    return url.get_backend_name(), url.database, *where
+
+
+def given_engine(
+    engine: Engine, url: URL, backend: type[DatabaseBackend]
+) -> tuple[URL, GivenEngine]:
+    """Return what the worker has of an engine, and the URL for its own.
+
+    :raises InvalidValue: if it has what another driver could not have
+    """
+    theirs = f"{engine.dialect.name}+{engine.dialect.driver}"
+    _, drivers = usable_drivers(backend)
+    beside = f", besides {_most(engine)} of the application's own engine"
+    if engine.dialect.is_async and engine.dialect.driver in drivers:
+        driver = f", over {theirs}, as the application does"
+        return url, GivenEngine(
+            create=partial(with_own_pool, engine), connects=True, driver=driver, beside=beside
+        )
+    wanted = f"{url.get_backend_name()}+{drivers[0]}"
+    used = f"{wanted} (of the extra {backend.extra})" if backend.extra else wanted
+    problem = f"is one of {theirs}; the worker uses {used}"
+    if refused := [*_only_theirs(engine)]:
+        listening = f"{problem}, and cannot have {', '.join(refused)}"
+        raise InvalidValue(WHAT, f"{listening}{INSTEAD}")
+    url = url.set(drivername=wanted)
+    for argument, value in _connect_args(engine).items():
+        if argument in backend.ignored_arguments:
+            continue
+        if argument not in backend.url_options or not isinstance(value, str | int | float):
+            raise InvalidValue(WHAT, f"{problem}, whose connect_args have no {argument}{INSTEAD}")
+        if argument in PLACES:
+            place: Any = {PLACES[argument]: str(value)}
+            url = url.set(**place)
+        else:
+            url = url.update_query_dict({argument: str(value)})
+    over = f", over {used}; the application has {theirs}"
+    return url, GivenEngine(create=partial(_create, engine), driver=over, beside=beside)
+
+
+def _create(theirs: Engine, url: URL, **options: Any) -> AsyncEngine:
+    """Return an engine for another driver, which has of theirs what that can have."""
+    dialect: Any = theirs.dialect
+    options |= {
+        "execution_options": own_options(theirs),
+        "json_serializer": dialect._json_serializer,  # no public name has them
+        "json_deserializer": dialect._json_deserializer,
+    }
+    ours = create_async_engine(url, **options)
+    copy_listeners(theirs, ours.sync_engine, ConnectionEvents)
+    for name, function in listeners_of(dialect, DialectEvents, but_of=ours.dialect):
+        if name == "handle_error":
+            event.listen(ours.sync_engine, name, function)
+    return ours
+
+
+def _most(engine: Engine) -> str:
+    """Say how many connections an engine makes. How many overflow, no public name tells."""
+    size, overflow = getattr(engine.pool, "size", None), getattr(engine.pool, "_max_overflow", -1)
+    return f"up to {size() + overflow}" if size and overflow >= 0 else "those"
+
+
+def _only_theirs(engine: Engine) -> Iterator[str]:
+    """Yield what an engine was given for its connections, which are of another driver."""
+    # no public name tells it
+    if not name_of(engine.pool._creator).startswith("sqlalchemy.engine.create."):
+        yield f"a creator ({name_of(engine.pool._creator)})"
+    of_pool = listeners_of(engine.pool, PoolEvents, but_of=NullPool(engine.raw_connection))
+    dialect: Any = engine.dialect
+    of_dialect = listeners_of(dialect, DialectEvents, but_of=type(dialect)())
+    listening = *of_pool, *of_dialect
+    for name, function in listening:
+        if name != "handle_error" and not name_of(function).startswith(NOT_THEIRS):
+            yield f"a listener to {name} ({name_of(function)})"
+
+
+class _Found(Exception):  # noqa: N818 - it is no error
+    pass
+
+
+def _connect_args(engine: Engine) -> dict[str, Any]:
+    """Return the arguments of an engine's connections that its URL does not say."""
+    this_thread = get_ident()
+
+    def find(dialect: object, record: object, args: object, found: dict[str, Any]) -> None:
+        if get_ident() == this_thread:  # and not one that serves a request
+            raise _Found(found)
+
+    event.listen(engine, "do_connect", find, insert=True)
+    try:
+        engine.pool.recreate().connect()
+    except _Found as found:
+        _, of_url = engine.dialect.create_connect_args(engine.url)
+        return {name: each for name, each in found.args[0].items() if of_url.get(name) != each}
+    finally:
+        event.remove(engine, "do_connect", find)
+    raise AssertionError("SQLAlchemy connects without do_connect")

@@ -1,0 +1,74 @@
+"""Where the handlers of an outbox run: in a context of the application, and with one session."""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from contextvars import ContextVar
+from dataclasses import replace
+from functools import wraps
+from inspect import iscoroutinefunction, signature
+from typing import Any
+
+from sqlalchemy import Connection, Engine, event
+
+from aftercommit.errors import WiringError
+from aftercommit.handler_entries import Entry, handler_of
+
+NewContext = Callable[[], AbstractContextManager[Any]]
+
+SECOND = (
+    "a handler that asks for `session` has connected by the engine of the application, as sessions"
+    " of a registry do, such as db.session: what they write is not committed with the delivery. Use"
+    " the session that it is given, or look things up in a handler that asks for none. It is"
+)
+
+_with_session: ContextVar[str | None] = ContextVar("with_session", default=None)
+
+
+def in_context(
+    entry: Entry[Any, Any], context: NewContext, find_engine: Callable[[], object]
+) -> Entry[Any, Any]:
+    """Return an entry whose handlers run in a context of the application, a new one each time.
+
+    Those that are given a session cannot connect by the engine that is found in the context.
+    """
+
+    def changed(subscriber: Any) -> Any:
+        return _subscriber(subscriber, context, find_engine)
+
+    return replace(entry, handlers=tuple(map(changed, entry.handlers)))
+
+
+def _subscriber(subscriber: Any, context: NewContext, find_engine: Callable[[], object]) -> Any:
+    handler = handler_of(subscriber)
+    if not iscoroutinefunction(handler):  # PUBLISH, or what is refused
+        return subscriber
+    has_session = "session" in signature(handler).parameters
+
+    @wraps(handler)
+    async def handle(*args: Any, **kwargs: Any) -> Any:
+        with context():
+            if not has_session:
+                return await handler(*args, **kwargs)
+            with _alone(handler.__name__, find_engine()):
+                return await handler(*args, **kwargs)
+
+    return handle if subscriber is handler else replace(subscriber, handler=handle)
+
+
+@contextmanager
+def _alone(name: str, engine: object) -> Iterator[None]:
+    """Let a handler connect by no engine of synchronous code."""
+    is_synchronous = isinstance(engine, Engine) and not engine.dialect.is_async
+    if is_synchronous and not event.contains(engine, "engine_connect", _refuse):
+        event.listen(engine, "engine_connect", _refuse)
+    token = _with_session.set(name)
+    try:
+        yield
+    finally:
+        _with_session.reset(token)
+
+
+def _refuse(connection: Connection) -> None:
+    if name := _with_session.get():
+        connection.close()
+        raise WiringError(SECOND, name)

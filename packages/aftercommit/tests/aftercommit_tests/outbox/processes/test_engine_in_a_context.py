@@ -1,0 +1,114 @@
+"""The commands of an outbox whose engine is there in the context of its application only."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy import make_url
+
+from aftercommit_tests.warm import SOURCES
+
+MODULE = "aftercommit_tests.outbox.processes.in_a_context"
+USED = {"sqlite": "over sqlite+aiosqlite; the application has sqlite+pysqlite"}
+USED["postgresql"] = "over postgresql+asyncpg (of the extra postgresql)"
+
+
+class Application:
+    """The application in a folder, on a database."""
+
+    def __init__(self, folder: Path, url: str) -> None:
+        self.kind = make_url(url).get_backend_name()
+        driver = {"sqlite": "sqlite", "postgresql": "postgresql+psycopg"}[self.kind]
+        self._url = make_url(url).set(drivername=driver)
+        self.folder = folder
+
+    def run(self, *arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+        """Run a module of Python."""
+        database = {"DATABASE": self._url.render_as_string(hide_password=False)}
+        return subprocess.run(
+            [sys.executable, "-m", *arguments],
+            cwd=self.folder,
+            env={**os.environ, "PYTHONPATH": SOURCES, **database, **environment},
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+
+    def command(self, *words: str, outbox: str = "outbox", **environment: str) -> Any:
+        """Run a command of the outbox."""
+        return self.run("aftercommit", *words, f"{MODULE}:{outbox}", **environment)
+
+    def orders(self) -> list[Any]:
+        """Return what has followed from the orders, in the database."""
+        engine = sa.create_engine(self._url)
+        with engine.connect() as connection:
+            rows = connection.execute(sa.text("SELECT id, reserved, notes FROM orders ORDER BY id"))
+            found = [tuple(map(str, row)) for row in rows]
+        engine.dispose()
+        return found
+
+    def confirmed(self) -> list[list[str]]:
+        """Return what has followed outside."""
+        return [line.split() for line in (self.folder / "confirmed.txt").read_text().splitlines()]
+
+
+@pytest.fixture
+def application(tmp_path: Path, empty_url: str) -> Application:
+    """The application, whose database has the tables of the outbox."""
+    application = Application(tmp_path, empty_url)
+    upgraded = application.command("db", "upgrade")
+    assert upgraded.returncode == 0, upgraded.stderr
+    return application
+
+
+def test_a_worker_that_is_killed_in_a_handler_has_done_nothing_of_it(
+    application: Application,
+) -> None:
+    """The next one does it once. Both have the engine, and its serializer, from the context."""
+    placed = application.run(MODULE, "7")
+    assert placed.returncode == 0, placed.stderr
+    (application.folder / "die").touch()
+
+    died = application.command("worker", "--until-idle")
+    worked = application.command("worker", "--until-idle")
+
+    assert died.returncode == -signal.SIGKILL
+    assert worked.returncode == 0, worked.stderr
+    [(number, reserved, notes)] = application.orders()
+    assert (number, reserved) == ("7", "1")
+    assert notes == '["00000000-0000-0000-0000-000000000007"]'
+    assert {number for number, *_ in application.confirmed()} == {"7"}
+    assert len({key for _, key, _ in application.confirmed()}) == 1
+    assert {kind for *_, kind in application.confirmed()} == {application.kind}
+
+
+def test_a_check_shows_the_driver_and_all_connections(application: Application) -> None:
+    """Those of the worker, and those of the application beside them."""
+    checked = application.command("check")
+
+    assert checked.returncode == 0, checked.stderr
+    assert USED[application.kind] in checked.stdout
+    most = {"sqlite": 14, "postgresql": 16}[application.kind]
+    beside = f"at most {most} for a process, besides up to 13 of the application's own engine"
+    assert beside in checked.stdout
+
+
+@pytest.mark.parametrize("words", [("check",), ("worker", "--until-idle"), ("db", "upgrade")])
+def test_a_command_outside_the_context_says_what_to_do(
+    application: Application, words: tuple[str, ...]
+) -> None:
+    """With the exit code of malformed input, as for a variable that names another database."""
+    outside = application.command(*words, outbox="outside")
+    elsewhere = application.command(*words, SHOP_DATABASE_URL="sqlite:///elsewhere.db")
+
+    assert outside.returncode == 2
+    assert "its function raised LookupError" in outside.stderr
+    assert "give the outbox `context`, such as context=app.app_context" in outside.stderr
+    assert elsewhere.returncode == 2
+    assert "SHOP_DATABASE_URL names another database than the engine" in elsewhere.stderr
+    assert not (application.folder / "elsewhere.db").exists()

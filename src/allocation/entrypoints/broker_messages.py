@@ -1,0 +1,68 @@
+"""The messages of brokers: ours, as others see them, and those of others, as we understand them.
+
+What other services publish becomes a command of ours here, by a function for each of their
+messages: the anti-corruption layer. Their words end in this file, and what we rely on is in
+`contracts`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from aftercommit.extensions.brokers.subscriptions import Inbound, Subscription
+
+from allocation.domain import commands, events
+
+ACCEPTED_FROM_BROKERS: tuple[type[commands.Command], ...] = (
+    commands.RegisterUser,
+    commands.ChangeEmail,
+    commands.AddCouponBatch,
+    # not RedeemCoupon: a code is money, it waits in no queue, and lies among no dead letters
+)
+"""The commands that others may send by a message broker; it refuses all others."""
+
+USER = UUID("7d3c1a52-6c0e-4a55-8a1b-0c9a3f8d2e11")
+EXAMPLE_VALUES: Mapping[str, Any] = {
+    "batch_reference": "WELCOME",
+    "code": "WELCOME-0123456789ABCDEF",
+    "email": "ivan@example.com",
+    "name": "Иван",
+    "new_email": "ivan@example.org",
+    "old_email": "ivan@example.com",
+    "quantity": 100,
+    "redemption_id": UUID("0b6f2c0e-5d43-4f6e-9a57-2f1d3c4b5a69"),
+    "reference": "WELCOME",
+    "user_id": events.UserId(USER),
+    "subject": USER,
+    "coupon_denied.subject": "WELCOME",  # recorded by the batch
+}
+"""What messages hold in the examples of the AsyncAPI document: see `BrokersExtension`."""
+
+
+@dataclass(frozen=True, slots=True)
+class ApprovedCampaign:
+    """What we rely on when marketing approves a campaign; its messages say more."""
+
+    code: str
+    coupons: int
+
+
+def campaign_approved(message: Inbound) -> commands.AddCouponBatch | None:
+    """Make the coupons of a campaign available; one without coupons is none of our business."""
+    campaign = message.data(ApprovedCampaign)
+    if campaign.coupons == 0:
+        return None
+    return commands.AddCouponBatch(reference=campaign.code, quantity=campaign.coupons)
+
+
+SUBSCRIPTIONS = [
+    Subscription(
+        "campaigns",
+        campaign_approved,
+        exchange="marketing.events",
+        routing_keys=["campaign.approved"],
+        topic="marketing.approved-campaigns",
+        relies_on=ApprovedCampaign,
+    )
+]
