@@ -36,10 +36,15 @@ NAMES = ("Иван", "Мария", "Zoë")
 QUEUES = (
     "allocation.commands",
     "allocation.commands.dead",
-    "loyalty.from.allocation",
-    "loyalty.from.allocation.dead",
+    "allocation.from.campaigns",
+    "allocation.from.campaigns.dead",
+    "loyalty.from.registrations",
+    "loyalty.from.registrations.dead",
+    "loyalty.from.redemptions",
+    "loyalty.from.redemptions.dead",
 )
 EXCHANGES = TOPICS = ("allocation.events", "loyalty.events")
+CONSUMES = {"allocation": 1, "loyalty": 2}  # queues: the campaigns of marketing may be missing
 TRACE = "SELECT DISTINCT correlation_id FROM aftercommit_events WHERE type = 'reward_earned'"
 
 
@@ -84,8 +89,9 @@ class Service:
         self.process = self.command("run")
 
     def consumes(self) -> bool:
-        """Tell whether such a process has begun to consume, and so has its queue."""
-        return "consuming from" in self.log()
+        """Tell whether such a process has begun to consume, and so has its queues."""
+        begun = {line.partition("consuming from ")[2] for line in self.log().splitlines()}
+        return len(begun - {""}) >= CONSUMES[self.name]
 
     def kill(self) -> None:
         """End that process as the kernel does when memory is short: it can do nothing about it."""
@@ -148,9 +154,6 @@ def kafka() -> Iterator[str]:
 
     Topics are there before the services, as where an operator makes them.
     """
-    from confluent_kafka.admin import AdminClient
-    from confluent_kafka.cimpl import NewTopic
-
     with closing(socket.create_server(("127.0.0.1", 0))) as free:
         port = int(free.getsockname()[1])
     listener = f"tcp://127.0.0.1:{port}"
@@ -165,10 +168,7 @@ def kafka() -> Iterator[str]:
     with subprocess.Popen(command, stdin=quiet, stdout=quiet, stderr=quiet) as process:
         try:
             wait_until(lambda: _listens(port), "the broker")
-            admin = AdminClient({"bootstrap.servers": f"127.0.0.1:{port}"})
-            topics = [NewTopic(each, 3) for each in (*TOPICS, *QUEUES[:2])]
-            for made in admin.create_topics(topics).values():
-                made.result(LIMIT_SECONDS)
+            _make_topics(port)
             yield f"kafka://127.0.0.1:{port}"
         finally:
             process.kill()
@@ -241,6 +241,16 @@ def show(allocation: Service, loyalty: Service) -> None:
         print(f"{each.name} trace {trace}\n{each.run('trace', str(trace))}")
     for each in (allocation, loyalty):
         print(f"{each.name} ended with exit code {each.end()}")
+
+
+def _make_topics(port: int) -> None:
+    from confluent_kafka.admin import AdminClient
+    from confluent_kafka.cimpl import NewTopic
+
+    admin = AdminClient({"bootstrap.servers": f"127.0.0.1:{port}"})
+    topics = [NewTopic(each, 3) for each in (*TOPICS, *QUEUES[:2])]
+    for made in admin.create_topics(topics).values():
+        made.result(LIMIT_SECONDS)
 
 
 def _listens(port: int) -> bool:

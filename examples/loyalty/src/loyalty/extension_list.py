@@ -7,8 +7,5 @@ from aftercommit.extensions.postgresql import PostgreSQLExtension
 EXTENSIONS = [
     PostgreSQLExtension(),
     OperationsExtension(),
-    BrokersExtension(
-        "loyalty.entrypoints.broker_messages",
-        subscriptions="loyalty.entrypoints.subscriptions:SUBSCRIPTIONS",
-    ),
+    BrokersExtension("loyalty.entrypoints.broker_messages"),
 ]

@@ -1,6 +1,6 @@
 """Orders coupons from the service `allocation`, by a command in its words.
 
-What that service calls things is written here and in `entrypoints/subscriptions.py`, and nowhere
+What that service calls things is written here and in `entrypoints/broker_messages.py`, and nowhere
 else.
 """
 
