@@ -22,7 +22,8 @@ from allocation.domain.coupons import MAX_QUANTITY
 from allocation.domain.events import Event
 from allocation.domain.values import MAX_EMAIL_LENGTH, MAX_NAME_LENGTH
 from allocation.entrypoints.app import cli
-from allocation.message_contract import ACCEPTED_FROM_BROKERS, CODEC
+from allocation.entrypoints.broker_messages import ACCEPTED_FROM_BROKERS
+from allocation.message_contract import CODEC
 from allocation.service_layer.handlers import HANDLERS
 from tools.floors import pinned, required
 from tools.repository import ROOT
@@ -40,10 +41,10 @@ RECORDS = {
 }
 """The events that each handler records, by way of its aggregates."""
 RULES = {
-    "user_id": "made by you, at random, once for each user: it is what a repetition is recognized by",
+    "user_id": "made by you, at random, once for each user; a repetition is recognized by it",
     "name": f"1 to {MAX_NAME_LENGTH} characters in one line, in any script, with a letter or digit",
-    "email": f"of the form name@example.com, at most {MAX_EMAIL_LENGTH} characters; no other user has it,"
-    " in whichever case it is written",
+    "email": f"of the form name@example.com, at most {MAX_EMAIL_LENGTH} characters; no other user"
+    " has it, in whichever case it is written",
     "new_email": "as `email`",
     "reference": "1 to 40 of A-Z, a-z, 0-9, - and _, with no - or _ first",
     "quantity": f"1 to {MAX_QUANTITY:,}",
@@ -164,7 +165,7 @@ def message_limits() -> Iterator[str]:
     yield "|---|---|"
     yield f"| a message with a command | {MAX_MESSAGE_BYTES:,} bytes in all |"
     yield f"| its `id`, its `source` | {MAX_BYTES} bytes of UTF-8 each, no invisible characters |"
-    yield f"| deliveries of RabbitMQ before a message is moved to the dead letters | {DELIVERY_LIMIT} |"
+    yield f"| deliveries of RabbitMQ until a message is a dead letter | {DELIVERY_LIMIT} |"
 
 
 def _fields_of(message: type[Any]) -> str:
