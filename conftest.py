@@ -6,12 +6,13 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 from uuid import uuid4
 
 import hypothesis  # noqa: F401  # asks who refers to what, before that is frozen
 import pytest
 from aftercommit import testing
-from aftercommit.settings import EVENT_LOOPS
+from aftercommit.settings import EventLoop
 from aftercommit_tests.combinations import MARKERS, left_out
 from aftercommit_tests.running_order import in_order
 from blockbuster import BlockBuster
@@ -24,13 +25,13 @@ pytest_plugins: list[str] = [
 ]
 
 
-@pytest.fixture(params=EVENT_LOOPS)
+@pytest.fixture(params=get_args(EventLoop))
 def anyio_backend(request: pytest.FixtureRequest) -> str:
     """Run each asynchronous test on both event loops, unless a layer says otherwise."""
     return str(request.param)
 
 
-@pytest.fixture(params=EVENT_LOOPS)
+@pytest.fixture(params=get_args(EventLoop))
 def backend(request: pytest.FixtureRequest) -> str:
     """Run each test of a process on both event loops, unless a module says otherwise."""
     return str(request.param)

@@ -21,8 +21,7 @@ from aftercommit.envelopes import MessageOrigin, current_context
 from aftercommit.handler_binding import BoundHandler, BoundHandlers
 from aftercommit.handler_containment import contain
 from aftercommit.observers import CompositeObserver, Outcome
-from aftercommit.ports import DeliveryStore
-from aftercommit.unit_of_work_scope import UnitOfWorkFactory
+from aftercommit.ports import DeliveryStore, UnitOfWorkFactory
 
 CONFLICT_DELAY = 0.02  # seconds, at most, before a handler runs again whose data others changed
 LONGEST_CONFLICT_DELAY = 1.0  # after more conflicts
@@ -58,6 +57,7 @@ class Executor:
             await self.release([claim], report)  # a port of it is not configured here
             return ()
         limit, has_returned = TimeLimit(claim, handler, self.policy), False
+        success = Outcome(claim, "succeeded", handler=handler.name)
         outcome: Committed | BaseException
         try:
             with self.instrumentation.operation(lambda o: o.attempt(claim, limit.seconds)):
@@ -69,18 +69,20 @@ class Executor:
                     answer = await limit.keep(handler.run(claim, None))
                     has_returned = True  # so its external effect is out
                     if answer is not None:
-                        outcome = await self._store_answer(answer, claim)
+                        outcome = await self._store_answer(answer, claim, success)
                     else:
                         write = partial(self.delivery_store.complete, claim)
                         alone = partial(write, follow=False)
-                        more = await self._last_write(write, [claim], report, alone, completes=True)
+                        more = await self._last_write(
+                            write, [claim], report, alone, completes=True, told=success
+                        )
                         outcome = Committed(claims=tuple(more))
         except (Exception, get_cancelled_exc_class()) as error:
             outcome = error
         match outcome:
             case Committed():
                 report.events += outcome.events
-                self.instrumentation.finished(Outcome(claim, "succeeded", outcome, handler.name))
+                self.instrumentation.finished(replace(success, committed=outcome))
                 return outcome.claims
             case errors.HandlerPaused():
                 await self.release([claim], report)
@@ -128,7 +130,7 @@ class Executor:
             await sleep(delay)
             longest = min(2 * longest, LONGEST_CONFLICT_DELAY)
 
-    async def _store_answer(self, answer: object, claim: Claim) -> Committed:
+    async def _store_answer(self, answer: object, claim: Claim, told: Outcome) -> Committed:
         """Execute the command that a handler has returned; its commit completes the delivery.
 
         If others change what it has read, the command is repeated, and not the external effect.
@@ -136,7 +138,7 @@ class Executor:
         origin = MessageOrigin(source=claim.handler)
         execute = partial(self._execute, self.envelopes.of_command(answer, origin, claim))
         try:
-            stored = await self._last_write(execute, [claim])
+            stored = await self._last_write(execute, [claim], told=told)
         except Exception as error:  # what the outside has answered is known nowhere else
             error.add_note(f"{claim.handler} had returned {answer!r}")
             raise
@@ -160,9 +162,10 @@ class Executor:
         """Store and report that an attempt has failed, and when the next one follows."""
         delay = self.policy.retry_delay(claim, error, random=self.random)
         failure = Failure(delivery=claim, error=error, retry_in=delay)
+        told = Outcome(claim, "parked" if delay is None else "retried")
         try:
             write = partial(self.delivery_store.record_failure, failure)
-            await self._last_write(write, [claim], report)
+            await self._last_write(write, [claim], report, told=told)
         except errors.DeliverySuperseded as superseded:
             logger.info("%s; %s", failure, superseded)
             self.instrumentation.finished(Outcome(claim, "lease lost"))
@@ -170,10 +173,11 @@ class Executor:
         except Exception as problem:  # the row is as it was: it falls due when the lease ends
             logger.error("the next failure could not be stored: %s", problem)
             failure = replace(failure, retry_in=(delay := self.policy.lease_seconds))
+            told = Outcome(claim, "retried")
         fate = "parked" if delay is None else f"next attempt in {delay:.3g} s"
         trace = error if logger.isEnabledFor(logging.DEBUG) else None
         logger.warning("%s; %s", failure, fate, exc_info=trace)
-        self.instrumentation.finished(Outcome(claim, "parked" if delay is None else "retried"))
+        self.instrumentation.finished(told)
         report.failures.append(failure)
 
     async def release(
@@ -197,13 +201,14 @@ class Executor:
         if_cancelled: Callable[[], Awaitable[T]] | None = None,
         *,
         completes: bool = False,
+        told: Outcome | None = None,
     ) -> T:
         """Store what became of claims, as long as their lease holds, or raise what was in the way.
 
         It waits in line, and is tried again if the database is away, if somebody has locked the
         delivery, or if another transaction was faster. Cancelled, it is made once more, but not for
-        ever; nobody learns what is returned then, so that may be another write, `if_cancelled`. The
-        report has what was not written: it may be later.
+        ever; nobody learns what is returned then, so that may be another write, `if_cancelled`, and
+        only here can observers be `told`. The report has what was not written: it may be later.
         """
         end = max(each.leased_at for each in claims) + self.policy.lease_seconds
         problem: Exception | None = None
@@ -231,6 +236,8 @@ class Executor:
                     await until_stored(if_cancelled or write, end)
                 if last.cancelled_caught:
                     logger.warning("the last write of a cancelled task was not made in time")
+                elif told:
+                    self.instrumentation.finished(told)
             except Exception as error:  # in the place of the cancellation, it would be a failure
                 logger.warning("the last write of a cancelled task failed: %s", error)
             raise
@@ -299,5 +306,6 @@ class TimeLimit:
         return self._waits
 
     def _too_late(self) -> Exception:
-        kind = errors.LeaseExpired if isinstance(self._work, Claim) else errors.NotBegun
-        return kind(self._work.name)
+        if isinstance(self._work, Claim):
+            return errors.LeaseExpired(self._work.handler, self._work.envelope.id)
+        return errors.NotBegun(self._work.name)

@@ -118,7 +118,7 @@ class MessageBus(Executor):
             await self.release(waiting, report)
             raise
         logger.warning("%s handlers could not begin in time: left to workers", len(waiting))
-        expired = [(each, LeaseExpired(each.handler)) for each in waiting]
+        expired = [(each, LeaseExpired(each.handler, each.envelope.id)) for each in waiting]
         report.failures += [Failure(delivery=d, error=e, retry_in=0.0) for d, e in expired]
         await self.release(waiting, report)
         return False

@@ -138,10 +138,13 @@ class ConcurrentUpdate(Conflict):
 
 
 class DeliverySuperseded(Conflict):
-    """The lease on a delivery has expired, and another process owns it now, or has done it."""
+    """A claim has ended: another process has taken over, or an operator has decided."""
 
     def __init__(self, event_id: object, handler: str) -> None:
-        super().__init__(f"the delivery of event {event_id} to {handler} is another's, or done")
+        super().__init__(
+            f"the claim on event {event_id} for {handler} has ended: its lease was over, and"
+            " another process has taken over, or an operator has retried or discarded it"
+        )
 
 
 class MessageAlreadyHandled(Conflict):
@@ -161,8 +164,10 @@ class HandlerTimeout(TransientError):
 class LeaseExpired(TransientError):
     """Too little was left of a lease to begin or to go on: the delivery is released."""
 
-    def __init__(self, handler: str) -> None:
-        super().__init__(f"{handler} could not run in time; the delivery was released")
+    def __init__(self, handler: str, event_id: object) -> None:
+        super().__init__(
+            f"{handler} could not run in time on event {event_id}; the delivery was released"
+        )
 
 
 class HandlerPaused(TransientError):

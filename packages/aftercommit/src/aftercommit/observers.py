@@ -41,7 +41,9 @@ class Outcome:
 
 
 class Observer:
-    """Watches the work; each method may be left as it is. Seconds are the time limit.
+    """Watches the work; each method may be left as it is.
+
+    An operation has `seconds` to end, with all that it waits for: more than its handler may take.
 
     >>> import anyio, uuid
     >>> from aftercommit import Observer
@@ -71,7 +73,7 @@ class Observer:
         return nullcontext()
 
     def finished(self, outcome: Outcome) -> None:
-        """See what became of a work item, after its operation has ended."""
+        """See what became of a work item, after its operation has ended, or has been cancelled."""
 
     def message(self, source: str, outcome: MessageOutcome) -> None:
         """See what became of a message from a broker: of "commands", or of a subscription.

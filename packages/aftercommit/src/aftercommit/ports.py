@@ -1,12 +1,17 @@
-"""What the engine needs of those who store and publish: deliveries, and message brokers.
+"""What the engine needs of those who store and publish: transactions, deliveries, and brokers.
+
+The first two have one implementation each, in `sql`. Their protocols are what an attempt needs of
+them: so what is decided about attempts is read, and imported, without SQLAlchemy.
 
 Every asynchronous method raises Unavailable when its resource is away, and lets cancellation pass.
 """
 
 from collections.abc import Callable, Collection, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
 
-from aftercommit.claims import Claim, Failure
+from aftercommit.claims import Claim, Committed, Failure, WorkItem
+from aftercommit.envelope_factory import EnvelopeFactory
 from aftercommit.envelopes import Envelope
 
 
@@ -32,9 +37,8 @@ class DeliveryStore(Protocol):
     Each write names a claim, and changes nothing if somebody else has claimed the delivery since:
     then that is the one to say what becomes of it.
 
-    It is implemented in `sql/delivery_store.py`; with asyncpg, the extension `postgresql` sends the
-    claim and the completion of effects in its own way. This protocol is what an attempt needs of
-    it: so what is decided about attempts is read, and imported, without SQLAlchemy.
+    With asyncpg, the extension `postgresql` sends the claim and the completion of effects in its
+    own way.
     """
 
     async def complete(self, claim: Claim, *, follow: bool = True) -> Sequence[Claim]:
@@ -86,6 +90,36 @@ class DeliveryStore(Protocol):
 
         Unless `scheduled`, those are left out that are delayed, and were not attempted yet.
         """
+
+
+class UnitOfWorkScope(Protocol):
+    """One transaction, for one attempt to handle one message: rolled back, if not committed.
+
+    The same transaction completes the delivery, or records the command, so the effect of either
+    happens exactly once. A command from outside that came without an id, and changed nothing, is
+    not recorded. One that a handler has returned is always recorded: it completes a delivery.
+    """
+
+    @property
+    def uow(self) -> Any:
+        """What the handler is given: the unit of work of the application."""
+
+    async def commit(self, envelopes: EnvelopeFactory) -> Committed:
+        """Commit what a handler has done. Nothing interrupts a commit, so the answer is reliable.
+
+        :raises Exception: if a rule is violated that only the database can check; also an error of
+            the database that a handler has swallowed
+        :raises ConcurrentUpdate: if what was read has changed; a fresh attempt may succeed
+        :raises DeliverySuperseded: if the delivery has another owner now
+        :raises CausationTooDeep: if it has recorded an event, and `MAX_DEPTH` of them led to it
+        """
+
+
+UnitOfWorkFactory = Callable[[WorkItem], AbstractAsyncContextManager[UnitOfWorkScope]]
+"""Opens a transaction for each attempt, and closes it, whatever happens.
+
+:raises MessageAlreadyHandled: if the command was received and stored before
+"""
 
 
 class InboundSource(Protocol):

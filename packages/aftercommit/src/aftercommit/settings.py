@@ -9,7 +9,7 @@ import os
 import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import MISSING, dataclass, field, fields
-from typing import Annotated, Any, ClassVar, Literal, TypeVar, get_args
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -37,7 +37,6 @@ Seconds = Annotated[float, Meta(gt=0, le=10**9, description="seconds")]
 Count = Annotated[int, Meta(ge=1, le=1000, description="how many")]
 Factor = Annotated[float, Meta(ge=1, le=100, description="factor")]
 EventLoop = Literal["asyncio", "trio"]
-EVENT_LOOPS: tuple[EventLoop, ...] = get_args(EventLoop)
 LogLevel = Literal["debug", "info", "warning", "error"]
 EnvLookup = Callable[[str], str | None]
 """Returns the value of an environment variable."""

@@ -10,7 +10,7 @@ import anyio
 import pytest
 from aftercommit.claims import Claim
 from aftercommit.errors import NotCompleted
-from aftercommit.observers import Observer
+from aftercommit.observers import Observer, Outcome
 from anyio.abc import TaskStatus
 from anyio.lowlevel import checkpoint
 from sqlalchemy import text
@@ -48,6 +48,16 @@ class OtherWriter(Observer):
             yield
         finally:
             self._scope.cancel()
+
+
+class Statuses(Observer):
+    """An observer that knows what has become of each work item."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[str, str]] = []
+
+    def finished(self, outcome: Outcome) -> None:
+        self.seen.append((outcome.work.name, outcome.status))
 
 
 async def stopped(world: World, before: Step = checkpoint, then: Step | None = None) -> None:
@@ -109,7 +119,7 @@ async def test_whoever_has_started_a_task_may_cancel_it(new_world: NewWorld) -> 
 async def test_a_failure_is_stored_also_when_it_is_the_answer_to_a_cancellation(
     new_world: NewWorld,
 ) -> None:
-    """The lease is not left to run out, and the error is not lost."""
+    """The lease is not left to run out, and the error is not lost: observers learn of it, too."""
 
     async def clumsy() -> None:
         try:
@@ -117,23 +127,27 @@ async def test_a_failure_is_stored_also_when_it_is_the_answer_to_a_cancellation(
         finally:
             raise OSError("connection reset")
 
-    world = await new_world()
+    statuses = Statuses()
+    world = await new_world(observers=[statuses])
     await stopped(world, then=clumsy)
 
     row = await the_row(world)
     assert row.last_error == "OSError: connection reset"
     assert row.available_at < POLICY.lease_seconds
+    assert statuses.seen[1:] == [("interrupted", "retried")]
 
 
 async def test_work_that_is_done_is_completed_also_when_cancelled_just_then(
     new_world: NewWorld,
 ) -> None:
-    """Otherwise the e-mail would be sent twice."""
-    world = await new_world()
+    """Otherwise the e-mail would be sent twice. Observers count it, as whatever is done."""
+    statuses = Statuses()
+    world = await new_world(observers=[statuses])
 
     await stopped(world)
 
     assert len(await world.finished()) == 1
+    assert statuses.seen == [("MakeThing", "succeeded"), ("interrupted", "succeeded")]
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])

@@ -5,7 +5,7 @@ from uuid import uuid4
 import pytest
 from aftercommit.envelopes import MessageContext, MessageOrigin, current_context
 from aftercommit.errors import CausationTooDeep
-from aftercommit.unit_of_work_scope import MAX_DEPTH
+from aftercommit.sql.unit_of_work_scope import MAX_DEPTH
 
 from aftercommit_tests.builders import a_command
 from aftercommit_tests.conftest import NewWorld

@@ -58,6 +58,7 @@ async def test_rows_columns_and_migrations_are_missed(sqlite_url: str) -> None:
         await _add_a_column(application)
 
         found = await testing.omissions(application, mapping, more, more)
+    mapping.dispose()
 
     assert sorted(each.partition(":")[0] for each in found) == [
         "Box.colour has no column",

@@ -89,7 +89,9 @@ def test_a_resource_that_is_away_is_never_parked_by_counting() -> None:
     assert last == POLICY.retry_max_seconds
 
 
-@pytest.mark.parametrize("error", [HandlerTimeout("h", 1.0), LeaseExpired("h"), TimeoutError()])
+@pytest.mark.parametrize(
+    "error", [HandlerTimeout("h", 1.0), LeaseExpired("h", "e"), TimeoutError()]
+)
 def test_what_may_be_the_fault_of_the_handler_counts(error: Exception) -> None:
     """A handler that is always too slow would otherwise be tried for ever."""
     assert delay(error=error, attempt=POLICY.max_attempts) is None

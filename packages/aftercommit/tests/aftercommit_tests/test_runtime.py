@@ -2,15 +2,16 @@
 
 import os
 import signal
+from typing import get_args
 
 import anyio
 import pytest
 from aftercommit.process.running_services import run
-from aftercommit.settings import EVENT_LOOPS
+from aftercommit.settings import EventLoop
 from aftercommit.sql.exceptions import DatabaseUnavailable
 
 
-@pytest.mark.parametrize("backend", EVENT_LOOPS)
+@pytest.mark.parametrize("backend", get_args(EventLoop))
 def test_what_fails_because_it_was_interrupted_is_an_interruption(backend: str) -> None:
     """Whoever presses Ctrl-C while a database is locked gets no traceback, and exit code 130."""
 
@@ -30,7 +31,7 @@ def test_what_fails_because_it_was_interrupted_is_an_interruption(backend: str) 
         run(work, event_loop=backend)
 
 
-@pytest.mark.parametrize("backend", EVENT_LOOPS)
+@pytest.mark.parametrize("backend", get_args(EventLoop))
 def test_of_a_group_of_errors_the_first_is_raised(backend: str) -> None:
     """The exit code goes by its kind, and its cause says why the database is away."""
     reason = ConnectionRefusedError("nobody listens")

@@ -3,15 +3,15 @@
 import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, get_args
 
 import pytest
 from aftercommit.errors import InvalidValue, WiringError
-from aftercommit.settings import EVENT_LOOPS, EngineSettings, load
+from aftercommit.settings import EngineSettings, EventLoop, load
 
 from aftercommit_tests.things.app import APP, Settings
 
-LOG_FORMAT = APP.parts.log_formats[-1]  # as EVENT_LOOPS[-1]: of an extension, as a rule
+LOG_FORMAT = APP.parts.log_formats[-1]  # of an extension, as a rule
 
 
 def loaded(environment: Mapping[str, str], **options: object) -> Settings:
@@ -29,7 +29,7 @@ def loaded(environment: Mapping[str, str], **options: object) -> Settings:
 GIVEN: dict[str, tuple[str, Any]] = {
     "DATABASE_URL": ("sqlite:///other.db", "sqlite:///other.db"),
     "BELL_FILE": ("other.txt", "other.txt"),
-    "EVENT_LOOP": (EVENT_LOOPS[-1], EVENT_LOOPS[-1]),
+    "EVENT_LOOP": (get_args(EventLoop)[-1],) * 2,
     "LOG_LEVEL": ("debug", "debug"),
     "LOG_FORMAT": (LOG_FORMAT, LOG_FORMAT),
     "LEASE_SECONDS": ("60", 60.0),

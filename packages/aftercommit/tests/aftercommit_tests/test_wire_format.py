@@ -31,6 +31,13 @@ CODEC = Codec(
 )
 
 
+@dataclass
+class ThingCreated:
+    """What `ThingMade` is called in a later version of the program."""
+
+    thing_id: str
+
+
 def a_thing_made() -> Envelope:
     return replace(an_envelope(), schema_version=2)
 
@@ -48,6 +55,15 @@ def test_a_row_of_version_1_is_read_as_the_event_of_today() -> None:
 
     assert envelope.event == ThingMade(thing_id=thing_id, name="lamp")
     assert envelope.schema_version == CODEC.versions["thing_made"] == 2  # what others are told
+
+
+def test_a_renamed_class_keeps_its_wire_name() -> None:
+    """So what is stored is still read, and others notice nothing."""
+    codec = Codec(source="/things", events=[ThingCreated], aliases={ThingCreated: "thing_made"})
+    stored = a_row(schema_version=1, data='{"thing_id": "7"}')
+
+    assert codec.from_row(stored).event == ThingCreated(thing_id="7")
+    assert codec.written[ThingCreated] == ("thing_made", 1)
 
 
 @pytest.mark.parametrize(

@@ -201,7 +201,7 @@ MUTATIONS = (
     Mutation(
         "a failure is not stored",
         "attempt.py",
-        "await self._last_write(write, [claim], report)",
+        "await self._last_write(write, [claim], report, told=told)",
         "pass",
     ),
     Mutation(
@@ -467,7 +467,7 @@ MUTATIONS = (
     Mutation(
         "a reply that cannot be stored at once is given up",
         "attempt.py",
-        "stored = await self._last_write(execute, [claim])",
+        "stored = await self._last_write(execute, [claim], told=told)",
         "stored = await execute()",
     ),
     Mutation(

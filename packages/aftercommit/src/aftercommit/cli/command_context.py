@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+import click
+
 from aftercommit.errors import WiringError
 from aftercommit.process.app import App
 
@@ -108,7 +110,21 @@ class CommandLine(Generic[S]):
             if repeat_with:
                 error.add_note(f"repeat it with {repeat_with}")
             raise
-        self.app.show_pending(pending(report.failures))
+        self.show_pending(pending(report.failures))
+
+    def show_pending(self, found: Mapping[tuple[str, str], int]) -> None:
+        """Print what will be retried and what is parked, and what to do about it, on stderr."""
+        from aftercommit.terminal.printing import PARKED, RETRIED, pluralize
+
+        command = self.app.program or self.app.name
+        inspecting = (name for each in self.app.parts for name in each.commands.get("Inspect", ()))
+        can_look = any(str(name).endswith(":deliveries") for name in inspecting)
+        look = f'see "{command} deliveries list"' if can_look else "not retried"
+        for fate, advice in ((RETRIED, f'run "{command} worker"'), (PARKED, look)):
+            handlers = {name: count for (each, name), count in found.items() if each == fate}
+            if handlers:
+                count = pluralize(sum(handlers.values()))
+                click.echo(f"{count} {fate}: {', '.join(handlers)}; {advice}", err=True)
 
 
 Cli = CommandLine[Any]

@@ -19,9 +19,9 @@ from aftercommit.process.worker import WORKER_SETTINGS, worker_service
 from aftercommit.settings import EngineSettings
 from aftercommit.sql.database import Database
 from aftercommit.sql.database_url import parse_url
-from aftercommit.sql.delivery_store import unknown_handlers
+from aftercommit.sql.delivery_store import unknown_events, unknown_handlers
 from aftercommit.sql.exceptions import DatabaseUnavailable
-from aftercommit.sql.schema import check_schema, upgrade_schema
+from aftercommit.sql.schema import check_schema, upgrade_schema, upgrade_script
 from aftercommit.sql.tables import CLAIMABLE, PARKED, deliveries
 
 # later attempts, and the order of what is shown, go by the database's clock
@@ -57,18 +57,21 @@ def db() -> None:
 
 
 @db.command()
+@click.option("--sql", is_flag=True, help="Print the statements for that, and execute none.")
 @click.pass_obj
-def upgrade(cli: Cli) -> None:
+def upgrade(cli: Cli, sql: bool) -> None:
     """Bring the database schema up to date."""
     settings = cli.load_settings()
 
-    async def work() -> list[str]:
+    async def work() -> str:
         async with cli.app.open_database(settings) as database:
+            if sql:
+                return await upgrade_script(database)
             await upgrade_schema(database)
-            return await check_schema(database)
+            revisions = " and ".join(await check_schema(database))
+            return f"the database schema is up to date (revision {revisions})"
 
-    revisions = run(work, event_loop=settings.event_loop)
-    click.echo(f"the database schema is up to date (revision {' and '.join(revisions)})")
+    click.echo(run(work, event_loop=settings.event_loop))
 
 
 @click.command()
@@ -77,8 +80,8 @@ def check(cli: Cli) -> None:
     """Check database, schema, writes, handlers, clock and connections.
 
     There is a line for each that is fine; the first problem ends it, with the exit code of its
-    kind. There is also a line for each unknown handler that stored deliveries are for. That each
-    command is where the application says is checked first, without a line.
+    kind. There is also a line for each handler or event of stored deliveries that is unknown. That
+    each command is where the application says is checked first, without a line.
     """
     settings = cli.load_settings()
     group: Any = click.get_current_context().parent
@@ -162,9 +165,13 @@ async def _found_outstanding(
 ) -> AsyncIterator[tuple[str, str]]:
     async with database.read_transaction() as transaction:
         found = (await transaction.execute(_outstanding(database.clock))).mappings().one()
+        unread = (await transaction.execute(unknown_events(database.codec))).all()
         unknown = (await transaction.execute(unknown_handlers(known))).all()
     late = f", the oldest for {found['late']:.0f} s" if found["due"] else ""
     yield "deliveries", f"{found['due']} due{late}; {found['parked']} parked"
+    for row in unread:
+        pending = f"{row.type}, version {row.schema_version}: {row.deliveries} deliveries pending"
+        yield "unknown", f"{pending}; renamed? Keep its name by aliases={{…: {row.type!r}}}"
     for row in unknown:
         due = datetime.fromtimestamp(row.first_due_at, UTC)
         pending = f"{row.deliveries} pending, the first due {due:%FT%TZ}"

@@ -21,7 +21,7 @@ from aftercommit.outbox.lanes_at_commit import place_at_commit
 from aftercommit.outbox.outbox_app import OutboxApp
 from aftercommit.outbox.translated_schemas import untranslated
 from aftercommit.sql.database_url import shown
-from aftercommit.unit_of_work_scope import MAX_DEPTH
+from aftercommit.sql.unit_of_work_scope import MAX_DEPTH
 
 logger = logging.getLogger(__name__)
 

@@ -33,6 +33,9 @@ UNTIL_0_2 = {"command", "database_backend", "env_lookup", "lifespan", "log_forma
 UNTIL_0_2 |= {"operator_routes", "public_routes", "publishers", "settings", "worker_services"}
 """The methods of extensions of version 0.2."""
 
+OWN = ["commands", "options", "publishers", "observers", "services"]  # parts of an application
+OWN += ["operator_routes", "public_routes", "page_scripts"]
+
 
 class App(Generic[S]):
     """An application, as the command line and its services start it: its parts, in sight.
@@ -103,16 +106,7 @@ class App(Generic[S]):
         self._handlers, self._codec, self._history = handlers, codec, history
         self._settings, self._given, self._open = settings, given, open
         self._reporter, self._warn_operators = reporter, warn_operators
-        own: Any = {
-            "commands": commands,
-            "options": options,
-            "publishers": publishers,
-            "observers": observers,
-            "services": services,
-            "operator_routes": operator_routes,
-            "public_routes": public_routes,
-            "page_scripts": page_scripts,
-        }
+        own: Any = {key: self._as_made[key] for key in OWN}
         brought = [_parts_of(each) for each in self.extensions]
         self.parts = AllParts([Parts(name=name, **own), *brought])
 
@@ -132,18 +126,15 @@ class App(Generic[S]):
 
     def handlers(self) -> Handlers[Any, Any]:
         """Return the table of its handlers."""
-        table: Handlers[Any, Any] = resolve(self._handlers)
-        return table
+        return resolve(self._handlers)
 
     def codec(self) -> Codec[Any]:
         """Return what is said of its messages."""
-        codec: Codec[Any] = resolve(self._codec)
-        return codec
+        return resolve(self._codec)
 
     def history(self) -> History | None:
         """Return the migrations of its tables; None if it sees to its tables by itself."""
-        history: History | None = resolve(self._history)
-        return history
+        return resolve(self._history)
 
     def open_database(self, settings: S, **given: Any) -> AbstractAsyncContextManager[Database]:
         """Open the database alone."""
@@ -164,8 +155,7 @@ class App(Generic[S]):
 
     def settings(self) -> type[S]:
         """Return the class of its settings."""
-        kind: type[S] = resolve(self._settings)
-        return kind
+        return resolve(self._settings)
 
     def load(self, overrides: Mapping[str, Any], environment: Mapping[str, str] = os.environ) -> S:
         """Return its settings, as the environment and these say.
@@ -196,29 +186,18 @@ class App(Generic[S]):
         self, settings: S, *, observers: Sequence[Observer] = (), delivers: bool = True
     ) -> AbstractAsyncContextManager[Application]:
         """Open everything the settings ask for: see the bootstrap of the application."""
-        opening: AbstractAsyncContextManager[Application]
-        opening = resolve(self._open)(self, settings, observers=observers, delivers=delivers)
-        return opening
+        return resolve(self._open)(self, settings, observers=observers, delivers=delivers)
 
     def warn_operators(self, settings: S, *, delivers: bool) -> None:
         """Log what they may not expect of services with these settings."""
         if self._warn_operators:
             resolve(self._warn_operators)(settings, delivers=delivers)
 
-    def show_pending(self, found: Mapping[tuple[str, str], int]) -> None:
-        """Print what will be retried and what is parked, and what to do about it."""
-        from aftercommit.terminal.printing import show_pending
-
-        inspecting = (name for each in self.parts for name in each.commands.get("Inspect", ()))
-        can_look = any(str(name).endswith(":deliveries") for name in inspecting)
-        show_pending(found, command=self.program or self.name, can_look=can_look)
-
     def reporter(self, settings: S) -> Observer:
         """Return what prints what happens: nothing, unless it says otherwise."""
         from aftercommit.observers import Observer
 
-        observer: Observer = resolve(self._reporter)(settings) if self._reporter else Observer()
-        return observer
+        return resolve(self._reporter)(settings) if self._reporter else Observer()
 
 
 def _parts_of(extension: Extension) -> Parts:

@@ -13,7 +13,7 @@ from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass, field
 from importlib import import_module
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from aftercommit.errors import WiringError
 
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from aftercommit.settings import EngineSettings, EnvLookup
     from aftercommit.sql.backend import DatabaseBackend
     from aftercommit.sql.database import Backends
+
+T = TypeVar("T")
 
 NOTHING: Mapping[Any, Any] = MappingProxyType({})
 GROUPS = ("Use", "Run", "Inspect", "Maintain")
@@ -152,7 +154,7 @@ class AllParts(tuple[Parts, ...]):
         return [one for each in self for find in each.services for one in find(settings)]
 
 
-def resolve(part: Any) -> Any:
+def resolve(part: str | T) -> T:
     """Return a part; if it says where that is, as "module:NAME", import it from there.
 
     :raises WiringError: if the module has no such name
@@ -161,7 +163,7 @@ def resolve(part: Any) -> Any:
     if not isinstance(part, str):
         return part
     module, _, name = part.partition(":")
-    found = vars(import_module(module))
+    found: dict[str, Any] = vars(import_module(module))
     if name not in found:
         raise WiringError("an application lists a part that is not there", part)
-    return found[name]
+    return cast("T", found[name])

@@ -41,14 +41,12 @@ class Wakeup:
 
 
 Service = Callable[[Application, Shutdown], Coroutine[Any, Any, None]]
-Lifespan = Callable[[Application, Shutdown], AbstractAsyncContextManager[None]]
-"""Is open for as long as any services of a process run."""
 
 
 def run_services(
     opening: AbstractAsyncContextManager[Application],
     services: Sequence[Service],
-    lifespans: Sequence[Lifespan],
+    lifespans: Sequence[Callable[[Application, Shutdown], AbstractAsyncContextManager[None]]],
     *,
     name: str,
     grace: float,

@@ -43,9 +43,7 @@ class DatabaseBackend(ABC):
     lock_lanes: ClassVar[Executable | None] = None
     try_lanes: ClassVar[Executable | None] = None
     wait_shortly: ClassVar[Executable] = text("SELECT 1")  # for locks, in this transaction
-    delivery_store: Callable[..., Any] | None = (
-        None  # of its own: makes a subclass of the one for all
-    )
+    delivery_store: Callable[..., Any] | None = None  # makes one of its own, of the one for all
     allow_idle: ClassVar[Executable] = text("SELECT 1")  # a person may read what it returns
 
     @abstractmethod

@@ -73,7 +73,7 @@ REASONS: Mapping[ClaimEnd, str] = {
     "released": "its process gave it back before it had an effect",
     "interrupted": "its process was stopped while it ran: its effect may have happened",
     "lease_expired": LEASE_EXPIRED,
-    "superseded": "a person decided while it ran: its effect may have happened",
+    "superseded": "an operator decided while it ran: an external effect of it may have happened",
 }
 
 _NEWER = failures.alias()

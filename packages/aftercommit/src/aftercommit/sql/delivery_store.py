@@ -323,6 +323,13 @@ def first_of_each(
     return [sa.select(first) for first in firsts] or [sa.select(*columns).where(sa.false())]
 
 
+def unknown_events(codec: Codec[object]) -> sa.Select[str, int, int]:
+    """Select the types and versions of events that are pending and cannot be read here."""
+    kind, number = (events.c.type, events.c.schema_version), sa.func.count().label("deliveries")
+    pending = sa.select(*kind, number).join_from(deliveries, events).where(CLAIMABLE)
+    return pending.where(~_is_readable(codec)).group_by(*kind).order_by(*kind)
+
+
 def unknown_handlers(known: Collection[str]) -> sa.Select[str, int, float]:
     """Select the other handlers of what is pending: how much of each, and when its first is due."""
     row = deliveries.c

@@ -1,6 +1,8 @@
 """The errors of the database, and of what is stored in it."""
 
-from aftercommit.errors import Defect, TransientError, Unavailable
+from collections.abc import Mapping
+
+from aftercommit.errors import Defect, Refused, TransientError, Unavailable
 
 
 class DatabaseUnavailable(Unavailable):
@@ -77,6 +79,17 @@ class SchemaOfAnother(TransientError):
         super().__init__(
             f"the database schema belongs to the application {owner}; "
             f"give {application} another database, or another schema of this one"
+        )
+
+
+class DeliveriesOutstanding(Refused):
+    """The tables of the engine are not to be dropped: some of their deliveries have to run yet."""
+
+    def __init__(self, found: Mapping[str, int]) -> None:
+        numbers = ", ".join(f"{count} of {handler}" for handler, count in found.items())
+        super().__init__(
+            f"deliveries are outstanding, {numbers}: let a worker run them, or discard them by "
+            '"aftercommit deliveries discard", before the tables are dropped'
         )
 
 

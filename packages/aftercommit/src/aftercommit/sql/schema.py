@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable
 from functools import partial
+from io import SEEK_END, StringIO
 
 from sqlalchemy import Connection, insert, inspect, select
 
@@ -95,6 +96,20 @@ async def upgrade_schema(database: Database) -> None:
     async with database.write_transaction(no_timeout=True) as transaction:
         await transaction.run_sync(partial(_upgrade, database))
         await transaction.commit()
+
+
+async def upgrade_script(database: Database) -> str:
+    """Return the statements that `upgrade_schema` would execute, for others to do it."""
+    async with database.read_transaction() as transaction:
+        stored = await transaction.run_sync(
+            lambda connection: [each.stored_revision(connection) for each in database.histories]
+        )
+    output = StringIO("BEGIN;\n\n")
+    output.seek(0, SEEK_END)
+    for history, revision in zip(database.histories, stored, strict=True):
+        if (revision or "") < history.newest:
+            history.print_upgrade(output, database.engine.dialect.name, revision)
+    return f"{output.getvalue()}COMMIT;"
 
 
 def _check(database: Database, beside_others: bool, connection: Connection) -> list[str]:

@@ -1,4 +1,11 @@
-"""The transaction of one attempt, in which a unit of work does its changes."""
+"""The unit of work: state, events and deliveries in the transaction of one attempt, or none.
+
+Source: *Architecture Patterns with Python*, chapter 6. Different from the book:
+
+- The message bus opens the unit of work, and commits it when the handler has returned. Returned
+  means done, raised means not done: there is no `commit()` to forget, or to work on after.
+- Events leave only after the commit, so work that was rolled back never speaks.
+"""
 
 import logging
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -20,7 +27,8 @@ from aftercommit.sql.inbox import record_command
 from aftercommit.sql.lanes import lock_lanes
 from aftercommit.sql.transaction import Refusals, Transaction
 from aftercommit.sql.writer_queue import LONG_SECONDS, Writer
-from aftercommit.unit_of_work_scope import MAX_DEPTH
+
+MAX_DEPTH = 100  # events that may cause each other in a row: more are taken for a cycle
 
 logger = logging.getLogger(__name__)
 

@@ -1,7 +1,7 @@
 """What commands print: rows as lines of JSON, and what is left to be done."""
 
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable
 from math import ceil
 
 import click
@@ -40,16 +40,6 @@ def pending(failures: Iterable[Failure]) -> Counter[tuple[str, str]]:
         else (RETRIED, f"{failure.delivery.handler} in {ceil(failure.retry_in)} s")
         for failure in failures
     )
-
-
-def show_pending(found: Mapping[tuple[str, str], int], *, command: str, can_look: bool) -> None:
-    """Print what will be retried and what is parked, on stderr; nothing is lost."""
-    look = f'see "{command} deliveries list"' if can_look else "not retried"
-    for fate, advice in ((RETRIED, f'run "{command} worker"'), (PARKED, look)):
-        handlers = {name: count for (each, name), count in found.items() if each == fate}
-        if handlers:
-            count = pluralize(sum(handlers.values()))
-            click.echo(f"{count} {fate}: {', '.join(handlers)}; {advice}", err=True)
 
 
 def pluralize(count: int, one: str = "delivery", many: str = "deliveries") -> str:

@@ -207,6 +207,24 @@ async def test_an_engine_works_on_each_event_loop(
     assert await shown(empty_url) == [(1,)]
 
 
+async def test_an_asynchronous_engine_of_another_driver_is_used_as_a_synchronous_one(
+    empty_postgres_url: str,
+) -> None:
+    """Psycopg's, say: what it has for its connections is refused, and all else is taken."""
+    await to_thread.run_sync(make_tables, empty_postgres_url)
+    named = make_url(empty_postgres_url).set(drivername="postgresql+psycopg")
+    create = partial(create_async_engine, named, json_serializer=dumps)
+    engine = await to_thread.run_sync(create)
+    async with closing(engine):
+        await delivered(engine, Outbox("shop", engine, [on(Ordering, take_note)]), 1)
+        event.listen(engine.sync_engine, "connect", hook)
+        with pytest.raises(InvalidValue, match=r"cannot have a listener to connect"):
+            async with Outbox("shop", engine, [on(Ordering, take_note)]).running():
+                """It does not come so far."""
+
+    assert await shown(empty_postgres_url) == [(1,)]
+
+
 async def test_a_function_is_called_anew_so_that_a_test_can_patch_the_engine(tmp_path: Any) -> None:
     """Not when the outbox is made, since the module of the engine may be imported later."""
     urls = [f"sqlite:///{tmp_path}/{name}.db" for name in ("one", "two")]

@@ -97,7 +97,7 @@ def test_a_frozen_worker_that_wakes_up_changes_nothing(on_each: Installation) ->
             assert b"lamp" in listening.readline()  # so late
             assert stop(frozen) == 0
         assert frozen.stderr is not None
-        assert "to announce is another's, or done" in frozen.stderr.read()
+        assert "for announce has ended: its lease was over" in frozen.stderr.read()
 
     assert on_each.rows(row) == done
     assert_all_was_done(on_each)

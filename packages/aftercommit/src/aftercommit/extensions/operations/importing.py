@@ -68,7 +68,7 @@ def import_csv(
     counts = work.counts
     known = counts["rows"] - counts["imported"] - counts["refused"]
     click.echo(f"imported {counts['imported']}, already there {known}, refused {counts['refused']}")
-    cli.app.show_pending(work.pending)
+    cli.show_pending(work.pending)
     if due := counts["due"]:
         click.echo(f'{pluralize(due)} due; run "{cli.app.name} worker --until-idle"', err=True)
     if counts["refused"]:

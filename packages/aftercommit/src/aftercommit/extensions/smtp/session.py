@@ -73,6 +73,8 @@ class SmtpSession(smtplib.SMTP):
             self.file = Replies(self.sock.makefile("rb"))
         return super().getreply()
 
+    # smtplib has no public way to do without RSET, or to make the socket, and none is planned:
+    # https://github.com/python/cpython/issues/73873
     def _rset(self) -> None:
         """Ask for nothing: there is one e-mail, and what became of it is known."""
 

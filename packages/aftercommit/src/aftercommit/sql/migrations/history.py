@@ -9,10 +9,11 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, MetaData, column, inspect, select, table
 
+from aftercommit.errors import InvalidValue
 from aftercommit.sql import tables
 from aftercommit.sql.exceptions import DatabaseUnavailable, SchemaTooNew
 
@@ -93,6 +94,20 @@ class History:
         settings = self.config()
         settings.attributes |= {"connection": connection, "version_table": self.version_table}
         command.upgrade(settings, revision)
+
+    def print_upgrade(self, output: Any, dialect: str, since: str | None) -> None:
+        """Write the statements that upgrade tables which have a revision, or which are not there.
+
+        :raises InvalidValue: if there is no such revision
+        """
+        from alembic import command
+
+        if since and since not in self.revisions():
+            raise InvalidValue("since", f"is none of the revisions {', '.join(self.revisions())}")
+        settings = self.config()
+        settings.attributes |= {"dialect_name": dialect, "output_buffer": output}
+        settings.attributes |= {"version_table": self.version_table, "literal_binds": True}
+        command.upgrade(settings, f"{since}:head" if since else "head", sql=True)
 
     def config(self) -> "Config":
         """Return what Alembic has to know."""

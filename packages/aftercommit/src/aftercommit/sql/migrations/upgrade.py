@@ -7,7 +7,8 @@ after a longer pause. Nobody knows for certain what a migration changes, but nob
 that it does not get in time, at whichever statement, is answered in this way.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Container, Sequence
+from functools import partial
 from typing import Any
 
 from sqlalchemy import Connection, func, inspect, select, text
@@ -33,20 +34,35 @@ def upgrade_histories(connection: Connection, histories: Sequence[History]) -> N
     :raises SchemaTooNew: if one was made by a newer version of this program
     :raises DatabaseUnavailable: if tables with these names belong to something else
     """
-    if connection.dialect.name != "postgresql":  # a writer is alone
-        _upgrade(connection, histories)
-        return
     from alembic import command  # noqa: F401 - or others would wait while it is imported
 
-    names = _pending_tables(connection, histories)
+    pending = set().union(*(history.names_in_pending(connection) for history in histories))
+    change_tables(connection, histories, partial(_upgrade, histories), names=pending)
+
+
+def change_tables(
+    connection: Connection,
+    histories: Sequence[History],
+    change: Callable[[Connection], None],
+    *,
+    names: Container[str],
+) -> None:
+    """Lock those tables of histories that have one of these names, and change the schema.
+
+    :raises sqlalchemy.exc.DBAPIError: if a table stays locked for half a minute
+    """
+    if connection.dialect.name != "postgresql":  # a writer is alone
+        change(connection)
+        return
+    locked = [each for each in _in_order(connection, histories) if each in names]
     before = connection.scalar(text("SHOW lock_timeout"))
     for number, seconds in enumerate(WAITS, 1):
         try:
             with connection.begin_nested():
                 _set_lock_timeout(connection, f"{seconds * 1000:.0f}ms")
-                if names:  # in the order of the writers, and in case that they have another one
-                    _lock(connection, names if number % 2 else names[::-1])
-                _upgrade(connection, histories)
+                if locked:  # in the order of the writers, and in case that they have another one
+                    _lock(connection, locked if number % 2 else locked[::-1])
+                change(connection)
             break
         except DBAPIError as error:
             if number == len(WAITS) or _sqlstate(error) not in (LOCK_NOT_AVAILABLE, DEADLOCK):
@@ -55,20 +71,19 @@ def upgrade_histories(connection: Connection, histories: Sequence[History]) -> N
     _set_lock_timeout(connection, before)
 
 
-def _upgrade(connection: Connection, histories: Sequence[History]) -> None:
+def _upgrade(histories: Sequence[History], connection: Connection) -> None:
     for history in histories:
         history.upgrade(connection)
 
 
-def _pending_tables(connection: Connection, histories: Sequence[History]) -> list[str]:
-    """Return the tables that pending revisions name, as a unit of work would write to them.
+def _in_order(connection: Connection, histories: Sequence[History]) -> list[str]:
+    """Return the tables that are there, as a unit of work would write to them.
 
     It writes to those that others refer to first, and to those of the engine last.
     """
     there = set(inspect(connection).get_table_names())
     ordered = [each.name for history in histories[::-1] for each in history.metadata.sorted_tables]
-    pending = set().union(*(history.names_in_pending(connection) for history in histories))
-    return [name for name in ordered if name in there & pending]
+    return [name for name in ordered if name in there]
 
 
 def _set_lock_timeout(connection: Connection, value: object) -> None:

@@ -195,3 +195,17 @@ def test_check_names_the_handlers_of_stored_deliveries_that_nobody_knows(
     assert re.search(unknown, found, re.MULTILINE)
     with_broker = {"broker_urls": "amqp://localhost", "event_loop": "asyncio"}
     assert "unknown" not in command_line.shows("check", **with_broker)
+
+
+def test_check_names_the_events_of_stored_deliveries_that_nobody_can_read(
+    command_line: CommandLine,
+) -> None:
+    """They are due, and stay so: such as those of an event whose wire name has changed."""
+    command_line.shows("make-thing", "lamp")
+    command_line.change("UPDATE aftercommit_deliveries SET completed_at = NULL")
+    command_line.change("UPDATE aftercommit_events SET type = ?", "thing_created")
+
+    found = command_line.shows("check")
+
+    unknown = r"^unknown +thing_created, version 1: \d+ deliveries pending; renamed\?"
+    assert re.search(unknown, found, re.MULTILINE)

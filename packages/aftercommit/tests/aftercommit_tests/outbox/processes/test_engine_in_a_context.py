@@ -52,6 +52,18 @@ class Application:
         engine.dispose()
         return found
 
+    def execute(self, script: str) -> None:
+        """Execute a script in the database, as its own program does it."""
+        engine = sa.create_engine(self._url)
+        with engine.connect() as connection:
+            driver: Any = connection.connection.driver_connection
+            if self.kind == "sqlite":
+                driver.executescript(script)
+            else:
+                driver.autocommit = True
+                driver.execute(script, prepare=False)
+        engine.dispose()
+
     def confirmed(self) -> list[list[str]]:
         """Return what has followed outside."""
         return [line.split() for line in (self.folder / "confirmed.txt").read_text().splitlines()]
@@ -96,6 +108,23 @@ def test_a_check_shows_the_driver_and_all_connections(application: Application) 
     most = {"sqlite": 14, "postgresql": 16}[application.kind]
     beside = f"at most {most} for a process, besides up to 13 of the application's own engine"
     assert beside in checked.stdout
+
+
+def test_an_upgrade_can_be_printed_for_others_to_do_it(tmp_path: Path, empty_url: str) -> None:
+    """The statements make what the command makes; afterwards there is nothing left to do."""
+    application = Application(tmp_path, empty_url)
+
+    printed = application.command("db", "upgrade", "--sql")
+    assert printed.returncode == 0, printed.stderr
+    assert application.command("check").returncode == 3
+    application.execute(printed.stdout)
+
+    assert application.command("check").returncode == 0
+    placed = application.run(MODULE, "7")
+    assert placed.returncode == 0, placed.stderr
+    worked = application.command("worker", "--until-idle")
+    assert worked.returncode == 0, worked.stderr
+    assert application.command("db", "upgrade", "--sql").stdout == "BEGIN;\n\nCOMMIT;\n"
 
 
 @pytest.mark.parametrize("words", [("check",), ("worker", "--until-idle"), ("db", "upgrade")])

@@ -159,6 +159,7 @@ def test_a_migration_that_makes_our_tables_goes_on_after_it(shop: Shop) -> None:
     (versions / "0002.py").write_text(OURS.format("0002", "0001", "a"))
     (versions / "0003.py").write_text(OURS.format("0003", "0002", "b"))
 
+    shop.migrate("upgrade", "0001:head", "--sql")
     shop.migrate("upgrade", "head")
 
     assert shop.ask("SELECT version_num FROM alembic_version") == [("0003",)]

@@ -1,0 +1,58 @@
+"""Drops the tables of the engine, unless some of their deliveries have to run yet."""
+
+import sqlalchemy as sa
+from sqlalchemy import Connection, Table
+from sqlalchemy.engine.mock import MockConnection
+from sqlalchemy.schema import DropTable
+
+from aftercommit.errors import InvalidValue
+from aftercommit.sql.exceptions import DeliveriesOutstanding
+from aftercommit.sql.migrations.history import ENGINE
+from aftercommit.sql.migrations.upgrade import change_tables
+from aftercommit.sql.tables import FINISHED, deliveries
+
+_OUTSTANDING = sa.select(deliveries.c.handler, sa.func.count()).where(~FINISHED)
+OUTSTANDING = _OUTSTANDING.group_by(deliveries.c.handler).order_by(deliveries.c.handler)
+NOTHING_OUTSTANDING = f"""
+DO $$ BEGIN
+    LOCK TABLE {deliveries.name};
+    IF EXISTS (SELECT 1 FROM {deliveries.name} WHERE completed_at IS NULL) THEN
+        RAISE EXCEPTION 'deliveries are outstanding: let a worker run them, or discard them';
+    END IF;
+END $$
+"""
+TABLES = [*ENGINE.metadata.sorted_tables[::-1], Table(ENGINE.version_table, sa.MetaData())]
+
+
+def drop_tables(connection: Connection) -> None:
+    """Drop those that are there, in the transaction of the connection.
+
+    :raises DeliveriesOutstanding: if some deliveries are neither done nor discarded
+    :raises sqlalchemy.exc.DBAPIError: if a table stays locked for half a minute
+    """
+    there = {*sa.inspect(connection).get_table_names()}
+
+    def drop(connection: Connection) -> None:
+        if deliveries.name in there:
+            # on SQLite, nobody else writes after this
+            connection.execute(sa.delete(deliveries).where(sa.false()))
+            if found := connection.execute(OUTSTANDING).all():
+                raise DeliveriesOutstanding(dict(map(tuple, found)))
+        for table in TABLES:
+            if table.name in there:
+                connection.execute(DropTable(table))
+
+    change_tables(connection, [ENGINE], drop, names=there)
+
+
+def print_drop(connection: MockConnection) -> None:
+    """Write a script that does the same.
+
+    :raises InvalidValue: for SQLite, where a script cannot stop
+    """
+    if connection.dialect.name != "postgresql":
+        problem = "cannot be written as a script for SQLite, which would not look for deliveries"
+        raise InvalidValue("downgrade_tables", f"{problem}; run it without --sql")
+    connection.execute(sa.text(NOTHING_OUTSTANDING))
+    for table in TABLES:
+        connection.execute(DropTable(table))
