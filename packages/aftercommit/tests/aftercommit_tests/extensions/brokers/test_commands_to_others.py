@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 from aftercommit import Application, IdempotencyKey, MessageOrigin, testing
-from aftercommit.extensions.brokers.cloud_events import MAX_MESSAGE_BYTES
-from aftercommit.extensions.brokers.command_sender import CommandSender, command_sender
-from aftercommit.extensions.brokers.exceptions import MessageTooLarge, TargetMissing
-from aftercommit.extensions.brokers.settings import BrokerSettings
+from aftercommit.extensions.brokers.command_sender import CommandSender
 from anyio import to_thread
 
 from aftercommit_tests.builders import PLAIN, a_command, table
 from aftercommit_tests.extensions.brokers.outside import COMMANDS, Outside, RabbitOutside
+from aftercommit_tests.inside.brokers import MAX_MESSAGE_BYTES, Channels, new_brokers
+from aftercommit_tests.inside.errors import MessageTooLarge, TargetMissing
+from aftercommit_tests.inside.settings import BrokerSettings
 from aftercommit_tests.proxy import Proxy
 from aftercommit_tests.things.app import Settings, bootstrap
 from aftercommit_tests.things.bell import RecordingBell
@@ -108,9 +108,8 @@ async def test_a_command_waits_until_servers_know_its_topic(
 ) -> None:
     """Nobody can tell a topic that is not there from servers that say nothing."""
     url, proxy, outside = proxied
-    sender = command_sender(
-        Settings(database_url="", of_extensions=(BrokerSettings(broker_urls=url),))
-    )
+    (broker,) = new_brokers([url], Channels("things")).values()
+    sender = CommandSender(broker, "/things")
     key = IdempotencyKey("the key of a delivery")
     await sender.send("others", "polish", {}, idempotency_key=key)
     proxy.cut()
