@@ -260,6 +260,7 @@ def _listens(port: int) -> bool:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # and clean up
     amqp_url = os.environ.get("AMQP_URL")
     with rabbitmq(amqp_url) if amqp_url else kafka() as url, two_services(url) as services:
         show(*services)
