@@ -28,6 +28,7 @@ WHOLE = ("errors", "sqlite", "alembic", "testing", "project", "extensions")
 SHOWN = (
     ROOT / "src",
     ROOT / "docs",
+    ROOT / "examples",
     ENGINE / "examples",
     ENGINE / "src" / "aftercommit" / "project" / "template",
 )

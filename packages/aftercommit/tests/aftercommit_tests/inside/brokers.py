@@ -5,6 +5,7 @@ from aftercommit.extensions.brokers import rabbitmq as rabbitmq
 from aftercommit.extensions.brokers.asyncapi import example_of as example_of
 from aftercommit.extensions.brokers.base import Broker as Broker
 from aftercommit.extensions.brokers.base import BrokerConnection as BrokerConnection
+from aftercommit.extensions.brokers.base import OutgoingCommand as OutgoingCommand
 from aftercommit.extensions.brokers.base import ReceivedMessage as ReceivedMessage
 from aftercommit.extensions.brokers.base import Report as Report
 from aftercommit.extensions.brokers.base import SharedConnection as SharedConnection
