@@ -7,6 +7,7 @@ DOCS := $(VENV)/installed-docs
 PLAYGROUND := $(VENV)/installed-playground
 TEST := $(VENV)/installed-test
 BENCH := $(VENV)/installed-bench
+COMPILED := $(VENV)/compiled
 PARALLEL := -n 6 --dist load --maxschedchunk 1 --durations 10
 ENGINE := packages/aftercommit/tests/aftercommit_tests
 LONG := checks/playground checks/pages/test_runbook.py \
@@ -57,9 +58,12 @@ quick: $(TEST)  ## Lint, check types and contracts, run the unit tests and the c
 core-tests: $(TEST)
 	$(BIN)/pytest -q -n 2 --dist worksteal $(QUICK) -k "not postgres"
 
-pyramid: $(TEST)  # most of the time, tests wait
-	@$(BIN)/pytest -q --collect-only $(LAYERS) > /dev/null  # compiles all once, and not six times
+pyramid: $(TEST) $(COMPILED)  # most of the time, tests wait
 	$(BIN)/pytest $(PARALLEL) $(patsubst %,--ignore=%,$(LONG) $(COPIES)) $(LAYERS) $(UNFINISHED)
+
+$(COMPILED): $(TEST)  # all tests, once, and not six times in the first run
+	@$(BIN)/pytest -q --collect-only $(LAYERS) > /dev/null
+	@touch $@
 
 pyramid-in-full: $(TEST)
 	$(BIN)/coverage run -m pytest $(PARALLEL) --in-full $(LAYERS) $(UNFINISHED)

@@ -28,6 +28,12 @@ LOCKED_SECONDS = 20  # far longer than anybody may wait for a last write
 BRIEF = replace(POLICY, handler_timeout_seconds=3.0, lease_seconds=8.0)
 
 
+@pytest.fixture
+def sqlite_url(sqlite_url: str) -> str:
+    """A new database; who waits for the lock of another process is told after a second."""
+    return f"{sqlite_url}?timeout=1"
+
+
 class OtherWriter(Observer):
     """Another process, which takes the only write lock, at the latest until an attempt is over."""
 

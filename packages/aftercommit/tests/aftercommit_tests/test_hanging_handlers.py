@@ -56,7 +56,7 @@ def hanging(request: pytest.FixtureRequest) -> Any:
 
 @asynccontextmanager
 async def opened(
-    database_url: str, *beside: Any, connections: int = 3, **limits: Any
+    database_url: str, *beside: Any, connections: int = 3, server_waits: float = 20.0, **limits: Any
 ) -> AsyncIterator[World]:
     """Open a world with one more handler of new things.
 
@@ -65,7 +65,8 @@ async def opened(
     start_mappers()
     listed = [*beside, announce, write_down, polish]
     handlers = {**PLAIN, ThingMade: listed, ThingPolished: [praise]}
-    async with open_things_database(database_url, connections=connections) as database:
+    options = {"connections": connections, "handler_timeout": server_waits}
+    async with open_things_database(database_url, **options) as database:
         policy = replace(PATIENT, **limits)
         yield World(database, database, policy=policy, event_handlers=handlers)
 
@@ -151,7 +152,7 @@ async def test_a_command_that_never_gets_its_transaction_is_unavailable(database
 async def test_a_copy_of_a_command_does_not_wait_for_ever_for_the_other(database_url: str) -> None:
     """It comes after the other is stored, or is refused: here the other goes on for too long."""
     origin = MessageOrigin(source="/shop", id=str(uuid4()))
-    opening = opened(database_url, handler_timeout_seconds=1.0)
+    opening = opened(database_url, server_waits=2.0, handler_timeout_seconds=1.0)
     async with opening as world, world.database.write_transaction() as transaction:
         await record_command(transaction, world.database.clock, a_command_work(origin))
         with anyio.fail_after(LIMIT_SECONDS), pytest.raises(TransientError):
