@@ -16,8 +16,7 @@ from uuid import uuid4
 
 import anyio
 import psycopg
-from aftercommit import testing
-from aftercommit.sql.database import Database
+from aftercommit import Database, testing
 from psycopg.sql import SQL, Identifier
 from sqlalchemy import make_url, text
 

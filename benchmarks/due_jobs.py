@@ -12,7 +12,7 @@ from typing import Any
 
 import anyio
 import asyncpg
-from aftercommit.sql.database import Database
+from aftercommit import Database
 
 from benchmarks.databases import Prepare, new_database, store, with_schema
 from benchmarks.measured_application import opened, settings_for

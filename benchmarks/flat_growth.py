@@ -12,7 +12,7 @@ from functools import partial
 from statistics import median
 
 import anyio
-from aftercommit.process.application import Application
+from aftercommit import Application
 
 from benchmarks.databases import EMPTY, store
 from benchmarks.measured_application import COUPONS, opened, registration, settings_for

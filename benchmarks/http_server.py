@@ -13,7 +13,7 @@ from uuid import UUID
 
 import anyio
 import uvicorn
-from aftercommit.cli.command_context import CommandLine
+from aftercommit import CommandLine
 from aftercommit.extensions.web.application import web_application
 from aftercommit.extensions.web.server import open_listener, web_service
 from aftercommit.extensions.web.settings import WebSettings

@@ -17,7 +17,7 @@ from itertools import islice
 from statistics import median
 
 import anyio
-from aftercommit.cli.command_context import CommandLine
+from aftercommit import CommandLine
 from aftercommit.process.worker import worker_service
 from anyio import to_thread
 

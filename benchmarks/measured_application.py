@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any
 from uuid import uuid4
 
-from aftercommit.claims import IdempotencyKey
+from aftercommit import IdempotencyKey
 from anyio import create_task_group
 
 from allocation.bootstrap import bootstrap

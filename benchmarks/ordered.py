@@ -12,8 +12,7 @@ from functools import partial
 from itertools import count
 
 import anyio
-from aftercommit import Envelope, Ordered
-from aftercommit.process.application import Application
+from aftercommit import Application, Envelope, Ordered
 from aftercommit.process.running_services import Shutdown
 from aftercommit.process.worker import Worker
 

@@ -21,7 +21,7 @@ from typing import Any
 from uuid import uuid4
 
 import anyio
-from aftercommit.process.application import Application
+from aftercommit import Application
 from sqlalchemy import event
 
 from allocation.config import Settings

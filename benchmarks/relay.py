@@ -17,9 +17,9 @@ from uuid import uuid4
 
 import aio_pika
 import anyio
+from aftercommit import PUBLISH
 from aftercommit.extensions.brokers.channel_names import Channels
 from aftercommit.extensions.brokers.settings import BrokerSettings
-from aftercommit.handler_entries import PUBLISH
 from aio_pika.abc import AbstractExchange
 from anyio import create_task_group
 

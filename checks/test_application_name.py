@@ -7,7 +7,7 @@ import logging
 import re
 
 import pytest
-from aftercommit.cli.command_context import CommandLine
+from aftercommit import CommandLine
 from aftercommit.errors import WiringError
 
 from allocation.config import Settings

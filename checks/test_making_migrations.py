@@ -8,8 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from aftercommit.sql.migrations.history import ENGINE, History
-from aftercommit.sql.tables import UtcDateTime
+from aftercommit import History, UtcDateTime
+from aftercommit.sql.migrations.history import ENGINE
 from alembic.autogenerate import compare_metadata
 from sqlalchemy import (
     Boolean,

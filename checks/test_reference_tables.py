@@ -8,7 +8,7 @@ from typing import Any, get_type_hints
 
 import pytest
 import sqlalchemy as sa
-from aftercommit.settings import EngineSettings
+from aftercommit import EngineSettings
 from aftercommit.sql.delivery_states import delivery_state
 from aftercommit.sql.tables import metadata
 from aftercommit_tests.transitions import BY_OWNERS, TRANSITIONS, State, Step

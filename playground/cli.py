@@ -6,13 +6,12 @@ from contextlib import suppress
 from dataclasses import replace
 
 import click
-from aftercommit.cli.command_context import CommandLine
+from aftercommit import Application, CommandLine
 from aftercommit.extensions.smtp.settings import SmtpSettings
 from aftercommit.extensions.web.application import web_application
 from aftercommit.extensions.web.authentication import operator
 from aftercommit.extensions.web.server import web_service
 from aftercommit.extensions.web.settings import WebSettings
-from aftercommit.process.application import Application
 from aftercommit.process.running_services import Service, Shutdown
 from anyio import to_thread
 from fastapi import Depends, FastAPI

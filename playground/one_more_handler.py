@@ -5,7 +5,7 @@ python -m playground.one_more_handler worker
 
 import sys
 
-from aftercommit.claims import IdempotencyKey
+from aftercommit import IdempotencyKey
 
 from allocation.domain.events import UserRegistered
 from allocation.entrypoints.app import cli

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import anyio
+from aftercommit import Application
 from aftercommit.extensions.operations.causation_tree import Node
 from aftercommit.extensions.operations.trace_queries import read_traces
-from aftercommit.process.application import Application
 from aftercommit.sql.exceptions import DatabaseLocked
 from anyio import CancelScope, fail_after
 

@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path as File
 from typing import Annotated, Any, Literal
 
-from aftercommit.errors import Refused
+from aftercommit import Refused
 from anyio import create_task_group
 from anyio.abc import TaskGroup
 from fastapi import APIRouter, HTTPException, Path, Request

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import sqlalchemy as sa
-from aftercommit.sql.database import Database
+from aftercommit import Database
 from aftercommit.sql.tables import PENDING, deliveries, events
 
 from allocation.adapters.orm import coupon_batches, coupons

@@ -4,10 +4,9 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from aftercommit.sql.database import Database
+from aftercommit import Database, Transaction, ensure_schema
 from aftercommit.sql.migrations.history import ENGINE
-from aftercommit.sql.schema import ensure_schema, upgrade_schema
-from aftercommit.sql.transaction import Transaction
+from aftercommit.sql.schema import upgrade_schema
 from alembic.autogenerate import compare_metadata
 from sqlalchemy import Connection, text
 

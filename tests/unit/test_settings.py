@@ -1,7 +1,7 @@
 """The settings of this application, beside those of the engine."""
 
 import pytest
-from aftercommit.errors import InvalidValue
+from aftercommit import InvalidValue
 from aftercommit.extensions.smtp.settings import mail_folder
 
 from allocation.entrypoints.app import APP

@@ -9,15 +9,22 @@ from types import MappingProxyType
 from typing import Any
 from uuid import UUID, uuid4
 
-from aftercommit.claims import Claim, CommandWork, Failure, NewDelivery
-from aftercommit.delivery_policy import DeliveryPolicy
-from aftercommit.envelope_factory import EnvelopeFactory
-from aftercommit.envelopes import INTERNAL, Envelope, EventId, MessageContext, MessageOrigin
-from aftercommit.extensions.brokers import cloud_events
+from aftercommit import Envelope, EnvelopeFactory, Handlers, MessageOrigin
 from aftercommit.extensions.operations.decisions import Decision
-from aftercommit.handler_entries import Entry, Handler
-from aftercommit.handler_table import Handlers
 
+from aftercommit_tests.inside.brokers import cloud_events
+from aftercommit_tests.inside.claims import (
+    INTERNAL,
+    Claim,
+    CommandWork,
+    DeliveryPolicy,
+    Entry,
+    EventId,
+    Failure,
+    Handler,
+    MessageContext,
+    NewDelivery,
+)
 from aftercommit_tests.things.app import Settings
 from aftercommit_tests.things.broker_messages import ACCEPTED_FROM_BROKERS
 from aftercommit_tests.things.domain import (

@@ -3,7 +3,7 @@
 At run time, such a call does nothing, and the handler counts as done.
 """
 
-from aftercommit.claims import IdempotencyKey
+from aftercommit import IdempotencyKey
 
 from aftercommit_tests.things.bell import Bell
 from aftercommit_tests.things.domain import ThingMade

@@ -10,8 +10,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import click
-from aftercommit.sql.migrations.history import ENGINE, History
+from aftercommit import History
 
+from aftercommit_tests.inside.stored import ENGINE
 from aftercommit_tests.things.storage import HISTORY
 
 FOLDER = Path(__file__).parent / "later_migrations"

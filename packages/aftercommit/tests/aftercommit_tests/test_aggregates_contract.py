@@ -6,13 +6,13 @@ from typing import Any
 import anyio
 import pytest
 import sqlalchemy as sa
+from aftercommit import ensure_versions
 from aftercommit.errors import ConcurrentUpdate, WiringError
-from aftercommit.sql.aggregate_versions import ensure_versions
-from aftercommit.sql.exceptions import PartWithoutAggregate
 from anyio.lowlevel import checkpoint
 from sqlalchemy.orm import registry
 
 from aftercommit_tests.builders import a_club
+from aftercommit_tests.inside.errors import PartWithoutAggregate
 from aftercommit_tests.things.domain import Aggregate, Club, ClubIsFull, Member
 from aftercommit_tests.world import World
 

@@ -6,13 +6,13 @@ from dataclasses import replace
 
 import anyio
 import pytest
-from aftercommit.attempt import CONFLICT_DELAY
-from aftercommit.claims import IdempotencyKey
+from aftercommit import IdempotencyKey
 from aftercommit.errors import ConcurrentUpdate, UnexpectedAnswer
-from aftercommit.sql.tables import commands
 
 from aftercommit_tests.builders import POLICY, EventHandlers, a_command, a_thing_id
 from aftercommit_tests.conftest import NewWorld
+from aftercommit_tests.inside.claims import CONFLICT_DELAY
+from aftercommit_tests.inside.stored import commands
 from aftercommit_tests.misbehaving import LIMIT_SECONDS, on_made
 from aftercommit_tests.test_conflicts import MANY, Conflicts
 from aftercommit_tests.test_time_limits import PATIENT

@@ -8,15 +8,15 @@ from functools import partial
 
 import anyio
 import pytest
-from aftercommit.claims import Claim
+from aftercommit import Observer, Outcome
 from aftercommit.errors import NotCompleted
-from aftercommit.observers import Observer, Outcome
 from anyio.abc import TaskStatus
 from anyio.lowlevel import checkpoint
 from sqlalchemy import text
 
 from aftercommit_tests.builders import POLICY, a_command
 from aftercommit_tests.conftest import NewWorld
+from aftercommit_tests.inside.claims import Claim
 from aftercommit_tests.misbehaving import LIMIT_SECONDS, on_made
 from aftercommit_tests.things.domain import Event
 from aftercommit_tests.world import StoredDelivery, World

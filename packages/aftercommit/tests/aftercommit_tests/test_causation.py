@@ -3,12 +3,12 @@
 from uuid import uuid4
 
 import pytest
-from aftercommit.envelopes import MessageContext, MessageOrigin, current_context
+from aftercommit import MessageOrigin
 from aftercommit.errors import CausationTooDeep
-from aftercommit.sql.unit_of_work_scope import MAX_DEPTH
 
 from aftercommit_tests.builders import a_command
 from aftercommit_tests.conftest import NewWorld
+from aftercommit_tests.inside.claims import MAX_DEPTH, MessageContext, current_context
 from aftercommit_tests.misbehaving import on_change, on_made
 from aftercommit_tests.things.domain import ThingBroken, ThingMade, ThingRenamed
 from aftercommit_tests.things.storage import UnitOfWork

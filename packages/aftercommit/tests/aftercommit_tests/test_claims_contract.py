@@ -6,17 +6,15 @@ from itertools import count
 
 import anyio
 import pytest
-from aftercommit.claims import Claim
-from aftercommit.envelopes import EventId
+from aftercommit import Database, new_delivery_store
 from aftercommit.errors import DeliverySuperseded
-from aftercommit.sql import tables
-from aftercommit.sql.database import Database
-from aftercommit.sql.delivery_store import new_delivery_store
-from aftercommit.sql.exceptions import DatabaseUnavailable
 from anyio.lowlevel import checkpoint
 from sqlalchemy import delete, event, update
 
 from aftercommit_tests.builders import NAMES, a_failure
+from aftercommit_tests.inside.claims import Claim, EventId
+from aftercommit_tests.inside.errors import DatabaseUnavailable
+from aftercommit_tests.inside.stored import tables
 from aftercommit_tests.things.domain import ThingMade
 from aftercommit_tests.world import World
 

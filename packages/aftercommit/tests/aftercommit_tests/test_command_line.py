@@ -2,11 +2,11 @@
 
 import click
 import pytest
-from aftercommit.cli.command_context import CommandLine
-from aftercommit.cli.command_group import OF_ALL, LazyCommand, command_line
+from aftercommit import CommandLine, command_line
 from aftercommit.errors import WiringError
 from click.testing import CliRunner
 
+from aftercommit_tests.inside.process import OF_ALL, LazyCommand, commands
 from aftercommit_tests.things.app import APP, Settings, cli
 
 
@@ -48,7 +48,7 @@ def test_no_command_hides_another() -> None:
 @pytest.mark.parametrize(
     ("commands", "problem"),
     [
-        ({"Maintain": {"aftercommit.cli.commands:check": "Check it."}}, "one name: check"),
+        ({"Maintain": {f"{commands.__name__}:check": "Check it."}}, "one name: check"),
         ({"Tools": {"aftercommit_tests.things.app:cli": "Do it."}}, "there is no: Tools"),
     ],
 )

@@ -2,16 +2,16 @@
 
 import anyio
 import pytest
-from aftercommit.claims import Claim
+from aftercommit import new_delivery_store
 from aftercommit.errors import DeliverySuperseded
-from aftercommit.sql.claim_ends import BATCH_SIZE
-from aftercommit.sql.delivery_store import new_delivery_store
-from aftercommit.sql.exceptions import StatementRefused
 from anyio.lowlevel import checkpoint
 from sqlalchemy import text
 
 from aftercommit_tests.asked import asked_of
 from aftercommit_tests.builders import NAMES, a_claim, a_failure
+from aftercommit_tests.inside.claims import Claim
+from aftercommit_tests.inside.errors import StatementRefused
+from aftercommit_tests.inside.stored import BATCH_SIZE
 from aftercommit_tests.world import World
 
 pytestmark = [pytest.mark.anyio, pytest.mark.everywhere]

@@ -5,13 +5,13 @@ from math import inf
 
 import anyio
 import pytest
-from aftercommit.attempt import CONFLICT_DELAY
+from aftercommit import Observer, Outcome
 from aftercommit.errors import ConcurrentUpdate
-from aftercommit.observers import Observer, Outcome
-from aftercommit.sql.tables import events
 
 from aftercommit_tests.builders import POLICY, CommandHandlers, a_command
 from aftercommit_tests.conftest import NewWorld
+from aftercommit_tests.inside.claims import CONFLICT_DELAY
+from aftercommit_tests.inside.stored import events
 from aftercommit_tests.misbehaving import LIMIT_SECONDS, on_made
 from aftercommit_tests.test_time_limits import PATIENT
 from aftercommit_tests.things.domain import Event, MakeThing, RenameThing

@@ -6,12 +6,12 @@ from uuid import uuid4
 
 import pytest
 import sqlalchemy as sa
+from aftercommit import Database
 from aftercommit.errors import ConcurrentUpdate
-from aftercommit.sql.database import Database
-from aftercommit.sql.exceptions import StatementRefused
 from sqlalchemy.orm import registry
 
 from aftercommit_tests.builders import on
+from aftercommit_tests.inside.errors import StatementRefused
 from aftercommit_tests.things.app import open_things_database as open_database
 from aftercommit_tests.things.domain import Aggregate
 

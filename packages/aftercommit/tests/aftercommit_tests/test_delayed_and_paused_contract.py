@@ -4,8 +4,8 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from aftercommit import Later
 from aftercommit.errors import HandlerPaused
-from aftercommit.handler_entries import Later
 from anyio import current_time
 
 from aftercommit_tests.builders import NAMES, a_failure, an_envelope_factory

@@ -13,8 +13,8 @@ import pytest
 import sqlalchemy as sa
 from aftercommit.sql import delivery_states
 from aftercommit.sql.delivery_states import PAUSE, Transition, claimed, delivery_state
-from aftercommit.sql.tables import deliveries, events, handler_pauses, metadata
 
+from aftercommit_tests.inside.stored import deliveries, events, handler_pauses, metadata
 from aftercommit_tests.transitions import BY_OWNERS, KEEP_THE_STATE, TRANSITIONS, State, Step
 
 NOW, LEASE = 1_000_000.0, 30.0

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from aftercommit.bus import MessageBus
+from aftercommit import MessageBus
 
 from aftercommit_tests.builders import PLAIN, EventHandlers, table
 from aftercommit_tests.command_line import CommandLine

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from aftercommit.errors import Unavailable
+from aftercommit import Unavailable
 
 from aftercommit_tests.builders import NAMES, POLICY, a_failure
 from aftercommit_tests.world import World

@@ -5,12 +5,13 @@ from dataclasses import replace
 
 import anyio
 import pytest
-from aftercommit.errors import Defect, HandlerInterrupted, InvalidValue
-from aftercommit.handler_entries import Handler
+from aftercommit import InvalidValue
+from aftercommit.errors import Defect, HandlerInterrupted
 from sqlalchemy import text
 
 from aftercommit_tests.builders import POLICY, a_command
 from aftercommit_tests.conftest import NewWorld
+from aftercommit_tests.inside.claims import Handler
 from aftercommit_tests.misbehaving import on_made, raising, works
 from aftercommit_tests.things.domain import Event, ThingMade
 from aftercommit_tests.things.storage import UnitOfWork

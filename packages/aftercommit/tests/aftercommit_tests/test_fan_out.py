@@ -6,10 +6,8 @@ from typing import Any
 
 import anyio
 import pytest
-from aftercommit.claims import IdempotencyKey
+from aftercommit import IdempotencyKey, Observer, Outcome, Unsubscribed
 from aftercommit.errors import LeaseExpired
-from aftercommit.handler_entries import Handler, Unsubscribed
-from aftercommit.observers import Observer, Outcome
 from aftercommit.process.running_services import Shutdown
 from aftercommit.process.worker import Worker
 from anyio.lowlevel import checkpoint
@@ -17,6 +15,7 @@ from anyio.lowlevel import checkpoint
 from aftercommit_tests.asked import asked_of
 from aftercommit_tests.builders import POLICY, a_command
 from aftercommit_tests.conftest import NewWorld
+from aftercommit_tests.inside.claims import Handler
 from aftercommit_tests.misbehaving import LIMIT_SECONDS, hangs, on_change, on_made, works
 from aftercommit_tests.things.domain import (
     Event,

@@ -8,13 +8,13 @@ from uuid import uuid4
 
 import anyio
 import pytest
-from aftercommit.envelopes import MessageOrigin
+from aftercommit import MessageOrigin
 from aftercommit.errors import HandlerTimeout, NotBegun, TransientError
 from aftercommit.process.running_services import Shutdown
 from aftercommit.process.worker import Worker
-from aftercommit.sql.inbox import record_command
 
 from aftercommit_tests.builders import PLAIN, POLICY, a_command, a_command_work
+from aftercommit_tests.inside.stored import record_command
 from aftercommit_tests.misbehaving import LIMIT_SECONDS
 from aftercommit_tests.things.app import open_things_database
 from aftercommit_tests.things.bell import Bell

@@ -3,12 +3,12 @@
 import re
 
 import pytest
-from aftercommit.sql import tables
-from aftercommit.sql.delivery_store import new_delivery_store
+from aftercommit import new_delivery_store
 from sqlalchemy import inspect, text, update
 
 from aftercommit_tests.asked import asked_of
 from aftercommit_tests.builders import NAMES, POLICY, some_deliveries
+from aftercommit_tests.inside.stored import tables
 from aftercommit_tests.things.app import open_things_database
 
 pytestmark = [pytest.mark.anyio, pytest.mark.everywhere]

@@ -4,11 +4,11 @@ from collections.abc import Iterator
 
 import anyio
 import pytest
-from aftercommit.envelopes import MessageContext
-from aftercommit.process.logging_setup import TextFormatter
 from anyio import to_thread
 
 from aftercommit_tests.conftest import NewWorld
+from aftercommit_tests.inside.claims import MessageContext
+from aftercommit_tests.inside.process import TextFormatter
 from aftercommit_tests.misbehaving import on_made
 from aftercommit_tests.output import Log
 from aftercommit_tests.things.domain import Event

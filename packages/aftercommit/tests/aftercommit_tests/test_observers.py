@@ -11,14 +11,13 @@ from typing import Any, Self
 
 import anyio
 import pytest
-from aftercommit.claims import Claim, CommandWork
+from aftercommit import CompositeObserver, Observer, Outcome
 from aftercommit.errors import ConcurrentUpdate, HandlerTimeout, LeaseExpired
-from aftercommit.handler_entries import Handler
-from aftercommit.observers import CompositeObserver, Observer, Outcome
 from anyio.lowlevel import checkpoint
 
 from aftercommit_tests.builders import NAMES, POLICY, a_claim, a_command, a_thing_id
 from aftercommit_tests.conftest import NewWorld
+from aftercommit_tests.inside.claims import Claim, CommandWork, Handler
 from aftercommit_tests.misbehaving import hangs, on_made, raising, works
 from aftercommit_tests.things.domain import Event, MakeThing, RenameThing, ThingNotFound
 from aftercommit_tests.things.handlers import HANDLERS, announce

@@ -10,13 +10,12 @@ from traceback import walk_stack
 
 import anyio
 import pytest
-from aftercommit.claims import Claim, IdempotencyKey
-from aftercommit.envelopes import Envelope
+from aftercommit import Envelope, IdempotencyKey, Ordered
 from aftercommit.errors import DeliverySuperseded
-from aftercommit.handler_entries import Ordered
 
 from aftercommit_tests.asked import counting
 from aftercommit_tests.builders import PLAIN, POLICY, a_command, a_failure, a_thing
+from aftercommit_tests.inside.claims import Claim
 from aftercommit_tests.misbehaving import LIMIT_SECONDS
 from aftercommit_tests.things.bell import Bell
 from aftercommit_tests.things.domain import RenameThing, ThingId, ThingMade, ThingRenamed

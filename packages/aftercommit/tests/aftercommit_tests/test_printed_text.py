@@ -8,10 +8,9 @@ from contextlib import redirect_stderr, redirect_stdout
 
 import click
 import pytest
-from aftercommit.process.logging_setup import set_up_logging
-from aftercommit.terminal.nonblocking_output import drawing, lifespan
 
 from aftercommit_tests.command_line import own_logging
+from aftercommit_tests.inside.process import drawing, lifespan, set_up_logging
 
 HOSTILE = "\x1b]0;owned\x07\x9b2J\u202e\ud800\rИван"
 ESCAPED = "\\u001b]0;owned\\u0007\\u009b2J\\u202e\\ud800\\u000dИван"

@@ -4,12 +4,13 @@ from dataclasses import replace
 from functools import partial
 
 import pytest
-from aftercommit.delivery_policy import DeliveryPolicy
-from aftercommit.errors import HandlerTimeout, LeaseExpired, Unavailable
+from aftercommit import Unavailable
+from aftercommit.errors import HandlerTimeout, LeaseExpired
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from aftercommit_tests.builders import POLICY, a_claim
+from aftercommit_tests.inside.claims import DeliveryPolicy
 from aftercommit_tests.transitions import TRANSITIONS, State, Step
 
 TEMPORARY = OSError("the mail server is down")

@@ -6,9 +6,10 @@ from typing import get_args
 
 import anyio
 import pytest
-from aftercommit.process.running_services import run
-from aftercommit.settings import EventLoop
-from aftercommit.sql.exceptions import DatabaseUnavailable
+
+from aftercommit_tests.inside.errors import DatabaseUnavailable
+from aftercommit_tests.inside.process import run
+from aftercommit_tests.inside.settings import EventLoop
 
 
 @pytest.mark.parametrize("backend", get_args(EventLoop))

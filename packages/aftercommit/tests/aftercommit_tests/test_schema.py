@@ -9,23 +9,9 @@ from uuid import uuid4
 
 import anyio
 import pytest
+from aftercommit import Codec, Database, History, MessageOrigin, ensure_schema, new_delivery_store
 from aftercommit.alembic import upgrade_tables
-from aftercommit.codec import Codec
-from aftercommit.envelopes import MessageOrigin
 from aftercommit.errors import MessageAlreadyHandled, WiringError
-from aftercommit.extensions.metrics.queue_metrics import is_outdated
-from aftercommit.sql.claim_ends import LEASE_EXPIRED
-from aftercommit.sql.database import Database
-from aftercommit.sql.delivery_store import new_delivery_store
-from aftercommit.sql.exceptions import (
-    DatabaseUnavailable,
-    SchemaOfAnother,
-    SchemaOutdated,
-    SchemaTooNew,
-)
-from aftercommit.sql.inbox import record_command
-from aftercommit.sql.migrations.history import ENGINE, PREFIX, History
-from aftercommit.sql.schema import check_schema, ensure_schema, upgrade_schema
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
@@ -33,6 +19,21 @@ from sqlalchemy import Column, Connection, MetaData, String, inspect, text
 from sqlalchemy.exc import IntegrityError
 
 from aftercommit_tests.builders import POLICY, a_command_work
+from aftercommit_tests.inside.errors import (
+    DatabaseUnavailable,
+    SchemaOfAnother,
+    SchemaOutdated,
+    SchemaTooNew,
+)
+from aftercommit_tests.inside.operations import is_outdated
+from aftercommit_tests.inside.stored import (
+    ENGINE,
+    LEASE_EXPIRED,
+    PREFIX,
+    check_schema,
+    record_command,
+    upgrade_schema,
+)
 from aftercommit_tests.later_schema import LATER, NOW
 from aftercommit_tests.things.app import open_things_database as open_database
 from aftercommit_tests.things.storage import HISTORY

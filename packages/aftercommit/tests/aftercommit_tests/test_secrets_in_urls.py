@@ -10,17 +10,14 @@ from pathlib import Path
 import aftercommit
 import anyio
 import pytest
-from aftercommit.cli.command_group import command_line as cli_of
-from aftercommit.errors import InvalidValue
-from aftercommit.extensions.brokers.broker_factory import new_brokers
-from aftercommit.extensions.brokers.channel_names import Channels
-from aftercommit.outbox.outbox import Outbox
+from aftercommit import InvalidValue, Outbox
+from aftercommit import command_line as cli_of
 from aftercommit.secret_text import SecretText, without_secrets
-from aftercommit.sql.database import backend_for
-from aftercommit.sql.database_url import parse_url, shown
 from click.testing import CliRunner
 
 from aftercommit_tests.command_line import CommandLine
+from aftercommit_tests.inside.brokers import Channels, new_brokers
+from aftercommit_tests.inside.stored import backend_for, parse_url, shown
 from aftercommit_tests.things.app import APP
 
 SECRET = "hunter2"

@@ -6,9 +6,10 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar, get_args
 
 import pytest
-from aftercommit.errors import InvalidValue, WiringError
-from aftercommit.settings import EngineSettings, EventLoop, load
+from aftercommit import EngineSettings, InvalidValue
+from aftercommit.errors import WiringError
 
+from aftercommit_tests.inside.settings import EventLoop, load
 from aftercommit_tests.things.app import APP, Settings
 
 LOG_FORMAT = APP.parts.log_formats[-1]  # of an extension, as a rule

@@ -8,10 +8,9 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout
 
 import click
 import pytest
-from aftercommit.process.logging_setup import set_up_logging
-from aftercommit.terminal.nonblocking_output import MAX_WAITING, lifespan
 
 from aftercommit_tests.command_line import own_logging
+from aftercommit_tests.inside.process import MAX_WAITING, lifespan, set_up_logging
 from aftercommit_tests.things.app import APP
 
 LIMIT_SECONDS = 30

@@ -8,12 +8,11 @@ from uuid import UUID
 import pytest
 import sqlalchemy as sa
 from aftercommit import Database, Outbox, Sources, on, open_application
-from aftercommit.extensions.operations import delivery_admin
 from aftercommit.extensions.operations.decisions import Decision
-from aftercommit.extensions.operations.erasing_events import redact_mentions
-from aftercommit.sql.tables import commands, decisions, events
 
 from aftercommit_tests.builders import a_command
+from aftercommit_tests.inside.operations import delivery_admin, redact_mentions
+from aftercommit_tests.inside.stored import commands, decisions, events
 from aftercommit_tests.outbox.orders import OrderPlaced, open_shop
 from aftercommit_tests.things.app import APP, Settings
 from aftercommit_tests.things.bell import RecordingBell

@@ -7,14 +7,13 @@ from unittest.mock import Mock
 
 import anyio
 import pytest
-from aftercommit.errors import InvalidValue
-from aftercommit.sql.database import Database
-from aftercommit.sql.exceptions import DatabaseUnavailable
-from aftercommit.sql.sqlite_backend import set_up
+from aftercommit import Database, InvalidValue
 from anyio import to_thread
 from sqlalchemy import text
 
 from aftercommit_tests.conftest import NewWorld
+from aftercommit_tests.inside.errors import DatabaseUnavailable
+from aftercommit_tests.inside.stored import set_up, unit_of_work_scope
 from aftercommit_tests.things.app import open_things_database as open_database
 
 pytestmark = [pytest.mark.anyio, pytest.mark.everywhere]
@@ -155,7 +154,7 @@ async def test_a_handler_that_holds_the_only_write_lock_for_long_is_named(
     new_world: NewWorld, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """All other writers wait for it, and nobody would know for whom."""
-    monkeypatch.setattr("aftercommit.sql.unit_of_work_scope.LONG_SECONDS", 0.0)
+    monkeypatch.setattr(unit_of_work_scope, "LONG_SECONDS", 0.0)
     world = await new_world()
     async with world.a_uow() as uow:
         uow.write("lamp")

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import pytest
-from aftercommit.process.application import Application
+from aftercommit import Application
 
 from aftercommit_tests.asked import counting
 from aftercommit_tests.builders import a_command, a_failure

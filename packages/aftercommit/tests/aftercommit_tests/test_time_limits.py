@@ -5,10 +5,10 @@ from dataclasses import replace
 import anyio
 import pytest
 from aftercommit.errors import HandlerTimeout, LeaseExpired
-from aftercommit.handler_entries import Handler
 
 from aftercommit_tests.builders import POLICY, a_command, a_thing
 from aftercommit_tests.conftest import NewWorld
+from aftercommit_tests.inside.claims import Handler
 from aftercommit_tests.misbehaving import LIMIT_SECONDS, on_made, writes_and_hangs
 from aftercommit_tests.things.domain import Event, MakeThing, ThingMade
 from aftercommit_tests.things.handlers import HANDLERS

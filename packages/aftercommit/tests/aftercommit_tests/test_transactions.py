@@ -10,16 +10,16 @@ from uuid import uuid4
 
 import anyio
 import pytest
-from aftercommit.claims import Committed
+from aftercommit import Transaction
 from aftercommit.errors import TransientError, WiringError
-from aftercommit.sql.exceptions import StatementRefused
-from aftercommit.sql.transaction import Transaction
 from anyio.abc import TaskStatus
 from anyio.lowlevel import checkpoint
 from sqlalchemy import event, insert, select, text
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from aftercommit_tests.builders import a_command, a_thing_id, on
+from aftercommit_tests.inside.claims import Committed
+from aftercommit_tests.inside.errors import StatementRefused
 from aftercommit_tests.things import storage
 from aftercommit_tests.things.app import Settings, bootstrap, open_things_database
 from aftercommit_tests.things.domain import Thing

@@ -8,8 +8,7 @@ from uuid import uuid4
 
 import anyio
 import pytest
-from aftercommit.claims import Committed
-from aftercommit.envelopes import INTERNAL, MessageOrigin
+from aftercommit import MessageOrigin
 from aftercommit.errors import (
     ConcurrentUpdate,
     DeliverySuperseded,
@@ -19,6 +18,7 @@ from aftercommit.errors import (
 from anyio.lowlevel import checkpoint
 
 from aftercommit_tests.builders import NAMES, a_command_work, a_thing
+from aftercommit_tests.inside.claims import INTERNAL, Committed
 from aftercommit_tests.things.domain import (
     Aggregate,
     NameTaken,

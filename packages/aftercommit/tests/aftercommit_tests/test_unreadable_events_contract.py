@@ -3,10 +3,10 @@
 from typing import Any
 
 import pytest
-from aftercommit.sql import tables
 from sqlalchemy import literal_column, update
 
 from aftercommit_tests.builders import NAMES
+from aftercommit_tests.inside.stored import tables
 from aftercommit_tests.things.handlers import CODEC
 from aftercommit_tests.world import World
 

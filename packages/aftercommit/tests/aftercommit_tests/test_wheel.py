@@ -3,9 +3,8 @@
 import shutil
 from pathlib import Path
 
-from aftercommit.sql.migrations.history import ENGINE
-
 from aftercommit_tests.environments import PACKAGES, build_wheels, make_environment, run
+from aftercommit_tests.inside.stored import ENGINE
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "one_file.py"
 

@@ -4,8 +4,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from aftercommit.codec import Codec
-from aftercommit.envelopes import Envelope
+from aftercommit import Codec, Envelope
 from aftercommit.errors import InvalidPayload, UnknownEventType, WiringError
 
 from aftercommit_tests.builders import a_thing_id, an_envelope

@@ -9,21 +9,30 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from aftercommit.claims import IdempotencyKey
-from aftercommit.envelopes import Envelope, Subscription
+from aftercommit import (
+    PUBLISH,
+    Database,
+    Dependencies,
+    EngineSettings,
+    Envelope,
+    Extension,
+    Handlers,
+    IdempotencyKey,
+    Later,
+    Ordered,
+    Parts,
+    Repository,
+    Transaction,
+    Unsubscribed,
+    bind,
+    on,
+    open_application,
+)
 from aftercommit.errors import WiringError
-from aftercommit.handler_binding import PER_ATTEMPT, BoundHandler, Dependencies, bind
-from aftercommit.handler_entries import PUBLISH, Entry, Handler, Later, Ordered, Unsubscribed, on
-from aftercommit.handler_table import Handlers
-from aftercommit.process.open_application import open_application
-from aftercommit.process.parts import Extension, Parts
-from aftercommit.repository import Repository
-from aftercommit.settings import EngineSettings
-from aftercommit.sql.database import Database
-from aftercommit.sql.transaction import Transaction
 
 from aftercommit_tests.builders import PLAIN, a_claim, a_command, an_envelope, table
 from aftercommit_tests.conftest import NewWorld
+from aftercommit_tests.inside.claims import PER_ATTEMPT, BoundHandler, Entry, Handler, Subscription
 from aftercommit_tests.misbehaving import on_made
 from aftercommit_tests.things.app import APP, Settings
 from aftercommit_tests.things.bell import RecordingBell

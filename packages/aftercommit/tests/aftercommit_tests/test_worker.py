@@ -5,18 +5,18 @@ from dataclasses import replace
 
 import anyio
 import pytest
-from aftercommit.claims import Claim, Failure, IdempotencyKey
+from aftercommit import IdempotencyKey, Ordered
 from aftercommit.errors import TransientError
-from aftercommit.handler_entries import Ordered
 from aftercommit.process.running_services import Shutdown
 from aftercommit.process.worker import Worker
-from aftercommit.sql.tables import deliveries
 from sqlalchemy import select
 
 from aftercommit_tests.asked import asked_of
 from aftercommit_tests.builders import POLICY
 from aftercommit_tests.conftest import NewWorld
 from aftercommit_tests.driver_calls import Call
+from aftercommit_tests.inside.claims import Claim, Failure
+from aftercommit_tests.inside.stored import deliveries
 from aftercommit_tests.misbehaving import LIMIT_SECONDS, hangs, on_made
 from aftercommit_tests.things.domain import Event, RenameThing, ThingMade, ThingRenamed
 from aftercommit_tests.world import World, open_world

@@ -12,19 +12,19 @@ from itertools import cycle
 from typing import Any
 from uuid import UUID
 
-from aftercommit.bus import MessageBus
-from aftercommit.claims import Claim, Committed, WorkItem
-from aftercommit.delivery_policy import DeliveryPolicy
-from aftercommit.envelope_factory import EnvelopeFactory
-from aftercommit.envelopes import INTERNAL, EventId, MessageOrigin
-from aftercommit.extensions.operations import handler_pauses
-from aftercommit.handler_binding import Dependencies, bind
-from aftercommit.observers import CompositeObserver, Observer
-from aftercommit.process.application import Application
-from aftercommit.sql import tables
-from aftercommit.sql.database import Database
-from aftercommit.sql.delivery_store import SqlAlchemyDeliveryStore, new_delivery_store
-from aftercommit.sql.unit_of_work_scope import SqlAlchemyUnitOfWorkScope, open_unit_of_work
+from aftercommit import (
+    Application,
+    CompositeObserver,
+    Database,
+    Dependencies,
+    EnvelopeFactory,
+    MessageBus,
+    MessageOrigin,
+    Observer,
+    bind,
+    new_delivery_store,
+    open_unit_of_work,
+)
 from anyio import Semaphore
 from sqlalchemy import (
     Column,
@@ -53,6 +53,18 @@ from aftercommit_tests.builders import (
     an_envelope_factory,
     table,
 )
+from aftercommit_tests.inside.claims import (
+    INTERNAL,
+    Claim,
+    Committed,
+    DeliveryPolicy,
+    EventId,
+    SqlAlchemyDeliveryStore,
+    SqlAlchemyUnitOfWorkScope,
+    WorkItem,
+)
+from aftercommit_tests.inside.operations import handler_pauses
+from aftercommit_tests.inside.stored import tables
 from aftercommit_tests.things import storage
 from aftercommit_tests.things.app import open_things_database
 from aftercommit_tests.things.bell import RecordingBell

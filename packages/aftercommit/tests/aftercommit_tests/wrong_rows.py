@@ -5,10 +5,7 @@ It has to report no other line, also in its strict mode.
 
 from datetime import timedelta
 
-from aftercommit.codec import Codec
-from aftercommit.handler_entries import PUBLISH, Later, Ordered, Unsubscribed, on
-from aftercommit.handler_table import Handlers
-from aftercommit.outbox.outbox import Outbox
+from aftercommit import PUBLISH, Codec, Handlers, Later, Ordered, Outbox, Unsubscribed, on
 
 from aftercommit_tests.things.domain import (
     Command,

@@ -14,7 +14,7 @@ from math import inf
 from typing import TYPE_CHECKING
 
 from aftercommit import Outcome
-from aftercommit.claims import Claim as Delivery
+from aftercommit_tests.inside.claims import Claim as Delivery
 
 from simulation.rows import Row
 from simulation.world import Process

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from aftercommit.extensions.operations.replay import Replay
+from aftercommit_tests.inside.operations import Replay
 
 from simulation.rows import Row
 

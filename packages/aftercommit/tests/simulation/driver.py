@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from aftercommit import Extension
-from aftercommit.process import worker
 from aftercommit.sqlite import prepare
+from aftercommit_tests.inside.process import worker
 from anyio._backends import _asyncio
 from sqlalchemy import Pool, event
 from sqlalchemy.engine import Dialect, Engine

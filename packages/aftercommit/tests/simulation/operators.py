@@ -5,19 +5,15 @@ from contextlib import suppress
 from uuid import UUID
 
 from aftercommit import Application
-from aftercommit.extensions.operations import (
+from aftercommit.extensions.operations.decisions import Decision
+from aftercommit_tests.inside.errors import DeliveryNotFound, HandlerNotFound, OrderedHandler
+from aftercommit_tests.inside.operations import (
     delivery_admin,
     erasing_events,
     handler_pauses,
+    replay_of,
     retention,
 )
-from aftercommit.extensions.operations.decisions import Decision
-from aftercommit.extensions.operations.exceptions import (
-    DeliveryNotFound,
-    HandlerNotFound,
-    OrderedHandler,
-)
-from aftercommit.extensions.operations.replay import replay_of
 
 from simulation import shop
 from simulation.ledger import Ledger

@@ -32,8 +32,8 @@ from typing import Any
 import psycopg
 import sqlalchemy as sa
 from aftercommit import Extension, Parts
-from aftercommit.extensions.postgresql.backend import PostgreSQL
 from aftercommit.testing import migrate, postgresql_server
+from aftercommit_tests.inside.postgresql import PostgreSQL
 from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 

@@ -12,9 +12,9 @@ from uuid import UUID
 
 import anyio
 from aftercommit import MessageOrigin
-from aftercommit.envelopes import EventId
-from aftercommit.extensions.operations import delivery_admin, handler_pauses, retention
-from aftercommit.extensions.operations.exceptions import DeliveryNotFound, OrderedHandler
+from aftercommit_tests.inside.claims import EventId
+from aftercommit_tests.inside.errors import DeliveryNotFound, OrderedHandler
+from aftercommit_tests.inside.operations import delivery_admin, handler_pauses, retention
 
 from simulation import driver, shop
 from simulation.faults import Fault

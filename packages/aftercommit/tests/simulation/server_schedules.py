@@ -9,8 +9,8 @@ from uuid import UUID
 
 import anyio
 import sqlalchemy as sa
-from aftercommit.envelopes import EventId
-from aftercommit.extensions.operations import delivery_admin
+from aftercommit_tests.inside.claims import EventId
+from aftercommit_tests.inside.operations import delivery_admin
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from simulation import shop

@@ -28,12 +28,14 @@ from aftercommit import (
     Later,
     Ordered,
     Outbox,
+    Refused,
     Repository,
     Transaction,
+    Unavailable,
     on,
 )
-from aftercommit.errors import ConcurrentUpdate, Refused, Unavailable
-from aftercommit.handler_entries import handler_of
+from aftercommit.errors import ConcurrentUpdate
+from aftercommit_tests.inside.claims import handler_of
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import registry
 

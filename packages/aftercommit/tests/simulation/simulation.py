@@ -18,9 +18,9 @@ from aftercommit import (
     Observer,
     Outbox,
     Outcome,
+    Sources,
     open_application,
 )
-from aftercommit.clock_and_ids import Sources
 from aftercommit.errors import ConcurrentUpdate, MessageAlreadyHandled, TransientError
 from aftercommit.process.worker import Worker
 from sqlalchemy.exc import IntegrityError

@@ -2,11 +2,11 @@
 
 import anyio
 import pytest
-from aftercommit.errors import Unavailable
-from aftercommit.extensions import circuit_breaker
-from aftercommit.extensions.circuit_breaker import CircuitBreaker
+from aftercommit import Unavailable
 from anyio import CancelScope, Event, create_task_group
 from anyio.lowlevel import checkpoint
+
+from aftercommit_tests.inside.process import CircuitBreaker, circuit_breaker
 
 pytestmark = pytest.mark.anyio
 

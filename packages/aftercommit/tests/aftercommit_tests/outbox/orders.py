@@ -7,7 +7,6 @@ from typing import Any
 
 import anyio
 from aftercommit import IdempotencyKey, Outbox, on
-from aftercommit.sql import tables
 from aftercommit.sqlite import prepare
 from sqlalchemy import ColumnElement, Row, make_url, select
 from sqlalchemy.ext.asyncio import (
@@ -18,6 +17,7 @@ from sqlalchemy.ext.asyncio import (
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
+from aftercommit_tests.inside.stored import tables
 from aftercommit_tests.misbehaving import LIMIT_SECONDS
 from aftercommit_tests.things.bell import RecordingBell
 

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from aftercommit import Ordered, Outbox, on, testing
-from aftercommit.sql import tables
 from aftercommit.sqlite import prepare
 from anyio import to_thread
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 from sqlalchemy.orm import Session
 
+from aftercommit_tests.inside.stored import tables
 from aftercommit_tests.outbox.orders import OrderPlaced, until
 
 pytestmark = pytest.mark.anyio

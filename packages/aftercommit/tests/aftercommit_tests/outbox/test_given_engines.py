@@ -12,9 +12,8 @@ from uuid import UUID
 
 import pytest
 import sqlalchemy as sa
-from aftercommit import IdempotencyKey, Ordered, Outbox, on
-from aftercommit.errors import InvalidValue, WiringError
-from aftercommit.extensions.postgresql import backend  # noqa: F401 - beside the event loop
+from aftercommit import IdempotencyKey, InvalidValue, Ordered, Outbox, on
+from aftercommit.errors import WiringError
 from aftercommit.outbox.engine_of_application import EngineSource
 from aftercommit.sqlite import prepare
 from anyio import to_thread

@@ -12,12 +12,12 @@ from typing import Any
 import anyio
 import pytest
 from aftercommit.errors import WiringError
-from aftercommit.sql import tables
 from anyio.lowlevel import checkpoint
 from sqlalchemy import text, update
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
+from aftercommit_tests.inside.stored import tables
 from aftercommit_tests.outbox.orders import Order, OrderPlaced, Shop, open_shop, reserve, until
 
 pytestmark = [pytest.mark.anyio, pytest.mark.everywhere]

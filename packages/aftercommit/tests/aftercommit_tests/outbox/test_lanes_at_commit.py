@@ -10,10 +10,10 @@ import anyio
 import pytest
 import sqlalchemy as sa
 from aftercommit import Ordered
-from aftercommit.process import worker
-from aftercommit.sql import tables
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from aftercommit_tests.inside.process import worker
+from aftercommit_tests.inside.stored import tables
 from aftercommit_tests.misbehaving import LIMIT_SECONDS
 from aftercommit_tests.outbox.orders import Order, OrderPlaced, Shop, open_shop, until
 

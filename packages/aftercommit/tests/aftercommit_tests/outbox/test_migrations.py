@@ -10,13 +10,14 @@ from uuid import uuid4
 
 import pytest
 import sqlalchemy as sa
-from aftercommit.errors import InvalidValue
-from aftercommit.sql import tables
-from aftercommit.sql.exceptions import DeliveriesOutstanding
+from aftercommit import InvalidValue
 from alembic import command
 from alembic.config import Config
 from alembic.util import CommandError
 from sqlalchemy import make_url
+
+from aftercommit_tests.inside.errors import DeliveriesOutstanding
+from aftercommit_tests.inside.stored import tables
 
 ENV = """
 from aftercommit.alembic import not_ours

@@ -15,8 +15,6 @@ from uuid import UUID
 import pytest
 from aftercommit import Handlers, InvalidValue, Later, Ordered, Outbox, Unavailable, on
 from aftercommit.errors import InvalidPayload, WiringError
-from aftercommit.sql import tables
-from aftercommit.sql.exceptions import SchemaOfAnother
 from sqlalchemy import Connection, event, exc, select, text
 from sqlalchemy.ext.asyncio import (
     AsyncEngine,
@@ -26,6 +24,8 @@ from sqlalchemy.ext.asyncio import (
 )
 from sqlalchemy.orm import Session, scoped_session
 
+from aftercommit_tests.inside.errors import SchemaOfAnother
+from aftercommit_tests.inside.stored import tables
 from aftercommit_tests.outbox.orders import OrderPlaced, Shop, open_shop, reserve
 from aftercommit_tests.warm import SOURCES
 

@@ -12,17 +12,20 @@ import pytest
 import sqlalchemy as sa
 from aftercommit import Later, Ordered, Outbox, on
 from aftercommit.errors import CausationTooDeep, HandlerInterrupted, WiringError
-from aftercommit.extensions.operations import handler_pauses
-from aftercommit.extensions.operations.delivery_admin import listed_deliveries
-from aftercommit.extensions.operations.trace_queries import find_traces, message_query
-from aftercommit.process import worker
-from aftercommit.sql import tables
 from anyio import to_thread
 from sqlalchemy import make_url
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import Session, sessionmaker
 
 from aftercommit_tests.builders import MARIA
+from aftercommit_tests.inside.operations import (
+    find_traces,
+    handler_pauses,
+    listed_deliveries,
+    message_query,
+)
+from aftercommit_tests.inside.process import worker
+from aftercommit_tests.inside.stored import tables
 from aftercommit_tests.misbehaving import LIMIT_SECONDS
 from aftercommit_tests.outbox.orders import (
     Order,

@@ -8,11 +8,11 @@ import pytest
 import sqlalchemy as sa
 from aftercommit import Outbox, on
 from aftercommit.errors import WiringError
-from aftercommit.sql import tables
 from aftercommit.sqlite import prepare
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 from sqlalchemy.orm import Session
 
+from aftercommit_tests.inside.stored import tables
 from aftercommit_tests.outbox.orders import Base, Order, OrderPlaced, Shop, open_shop
 
 pytestmark = [pytest.mark.anyio, pytest.mark.on("trio")]

@@ -12,14 +12,13 @@ from typing import Any
 import anyio
 import click
 import sqlalchemy as sa
-from aftercommit.process.application import Application
+from aftercommit import Application
 from aftercommit.process.running_services import Shutdown
 from aftercommit.process.worker import Worker
-from aftercommit.sql import tables
-from aftercommit.sql.delivery_states import is_scheduled
 from anyio import to_thread
 
 from aftercommit_tests.builders import a_command, table
+from aftercommit_tests.inside.stored import is_scheduled, tables
 from aftercommit_tests.things.app import Settings, bootstrap
 from aftercommit_tests.things.bell import Bell
 from aftercommit_tests.things.domain import ThingMade

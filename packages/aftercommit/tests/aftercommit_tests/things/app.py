@@ -17,6 +17,7 @@ from aftercommit import (
     EngineSettings,
     Handlers,
     Observer,
+    Sources,
     command_line,
     open_application,
 )
@@ -37,6 +38,8 @@ from aftercommit_tests.things.domain import (
 )
 from aftercommit_tests.things.handlers import CODEC, HANDLERS
 from aftercommit_tests.things.storage import HISTORY, UnitOfWork, find_thing, start_mappers
+
+SYSTEM = Sources()
 
 
 def find_subjects(name: str) -> SubjectQuery:
@@ -82,6 +85,7 @@ def bootstrap(
     handlers: Handlers[Any, Any] = HANDLERS,
     bell: Bell | None = None,
     observers: Sequence[Observer] = (),
+    sources: Sources = SYSTEM,
 ) -> AbstractAsyncContextManager[Application]:
     """Open everything the settings ask for, and close it at the end."""
     start_mappers()
@@ -92,6 +96,7 @@ def bootstrap(
         handlers=handlers,
         effect_ports={"bell": bell or FileBell(Path(settings.bell_file))},
         observers=observers,
+        sources=sources,
     )
 
 

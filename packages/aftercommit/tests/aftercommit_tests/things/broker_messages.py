@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from aftercommit.extensions.brokers.subscriptions import Inbound, Subscription
-
+from aftercommit_tests.inside.brokers import Inbound, Subscription
 from aftercommit_tests.things.domain import Command, MakeThing, RenameThing, ThingId
 
 LAMP = UUID("7d3c1a52-6c0e-4a55-8a1b-0c9a3f8d2e11")

@@ -10,18 +10,24 @@ from functools import partial
 from typing import Any, cast
 
 import anyio
-from aftercommit.envelopes import MessageOrigin
-from aftercommit.extensions.bounded_dispatch import BoundedDispatch
-from aftercommit.extensions.brokers.base import Broker, ReceivedMessage, Report
-from aftercommit.extensions.brokers.channel_names import Channels, Inlet
-from aftercommit.extensions.brokers.command_consumer import Consumer, Intake
-from aftercommit.extensions.brokers.exceptions import BrokerUnavailable
-from aftercommit.extensions.brokers.paused_sources import PausedSources
+from aftercommit import MessageOrigin
 from aftercommit.process.running_services import Shutdown
-from aftercommit.sql import inbox
 from anyio import create_memory_object_stream
 
 from aftercommit_tests.builders import from_cloud_event
+from aftercommit_tests.inside.brokers import (
+    Broker,
+    Channels,
+    Consumer,
+    Inlet,
+    Intake,
+    PausedSources,
+    ReceivedMessage,
+    Report,
+)
+from aftercommit_tests.inside.errors import BrokerUnavailable
+from aftercommit_tests.inside.stored import inbox
+from aftercommit_tests.inside.web import BoundedDispatch
 from aftercommit_tests.things.domain import MakeThing
 from aftercommit_tests.things.handlers import HANDLERS, make_thing
 from aftercommit_tests.things.storage import UnitOfWork

@@ -8,10 +8,6 @@ from typing import Any
 
 import pytest
 from aftercommit.errors import Defect, InvalidPayload
-from aftercommit.extensions.brokers.base import Broker, ReceivedMessage
-from aftercommit.extensions.brokers.broker_factory import new_brokers
-from aftercommit.extensions.brokers.channel_names import Channels
-from aftercommit.extensions.brokers.exceptions import MissingTopic
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic  # type: ignore[import-untyped]
 from aiokafka.errors import TopicAuthorizationFailedError  # type: ignore[import-untyped]
 from aiokafka.protocol.admin import (  # type: ignore[import-untyped]
@@ -32,6 +28,8 @@ from aftercommit_tests.extensions.brokers.outside import (
     Outside,
     RabbitOutside,
 )
+from aftercommit_tests.inside.brokers import Broker, Channels, ReceivedMessage, new_brokers
+from aftercommit_tests.inside.errors import MissingTopic
 from aftercommit_tests.processes import LIMIT_SECONDS
 from aftercommit_tests.things.domain import ThingNotFound
 

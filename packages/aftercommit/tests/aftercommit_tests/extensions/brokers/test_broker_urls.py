@@ -5,12 +5,7 @@ from urllib.parse import urlsplit
 
 import pytest
 import trustme
-from aftercommit.errors import InvalidValue
-from aftercommit.extensions.brokers.broker_factory import new_brokers, publishing
-from aftercommit.extensions.brokers.channel_names import Channels
-from aftercommit.extensions.brokers.exceptions import BrokerUnavailable
-from aftercommit.extensions.brokers.kafka_url import KafkaCluster
-from aftercommit.extensions.brokers.settings import BrokerSettings
+from aftercommit import InvalidValue
 from anyio import fail_after, to_thread
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import (
@@ -23,6 +18,9 @@ from aftercommit_tests.builders import a_message, an_envelope
 from aftercommit_tests.command_line import CommandLine
 from aftercommit_tests.extensions.brokers.fixtures import address_of
 from aftercommit_tests.extensions.brokers.outside import RabbitOutside
+from aftercommit_tests.inside.brokers import Channels, KafkaCluster, new_brokers, publishing
+from aftercommit_tests.inside.errors import BrokerUnavailable
+from aftercommit_tests.inside.settings import BrokerSettings
 from aftercommit_tests.processes import LIMIT_SECONDS
 from aftercommit_tests.things.app import APP, Settings
 

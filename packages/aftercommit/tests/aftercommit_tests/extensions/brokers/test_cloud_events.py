@@ -5,11 +5,9 @@ from dataclasses import replace
 from uuid import uuid4
 
 import pytest
-from aftercommit.envelopes import MessageOrigin
+from aftercommit import MessageOrigin
 from aftercommit.errors import InvalidPayload, WiringError
-from aftercommit.extensions.brokers.asyncapi import example_of, published_language
-from aftercommit.extensions.brokers.cloud_events import MAX_MESSAGE_BYTES, to_cloud_event
-from aftercommit.extensions.brokers.exceptions import MessageTooLarge
+from aftercommit.extensions.brokers.asyncapi import published_language
 from jsonschema import Draft202012Validator
 
 from aftercommit_tests.builders import (
@@ -19,6 +17,8 @@ from aftercommit_tests.builders import (
     an_envelope,
     from_cloud_event,
 )
+from aftercommit_tests.inside.brokers import MAX_MESSAGE_BYTES, example_of, to_cloud_event
+from aftercommit_tests.inside.errors import MessageTooLarge
 from aftercommit_tests.things.app import APP
 from aftercommit_tests.things.domain import RenameThing
 from aftercommit_tests.things.handlers import CODEC, HANDLERS

@@ -5,20 +5,16 @@ import random
 import anyio
 import anyio.lowlevel
 import pytest
-from aftercommit.envelopes import MessageOrigin
+from aftercommit import MessageOrigin
 from aftercommit.errors import ConcurrentUpdate, InvalidPayload, MessageAlreadyHandled
-from aftercommit.extensions.brokers.base import ReceivedMessage
-from aftercommit.extensions.brokers.broker_factory import new_brokers
-from aftercommit.extensions.brokers.channel_names import Channels
-from aftercommit.extensions.brokers.cloud_events import MAX_BYTES
-from aftercommit.extensions.brokers.exceptions import BrokerUnavailable
-from aftercommit.sql.exceptions import DatabaseUnavailable
 from anyio import create_memory_object_stream, create_task_group, fail_after, to_thread
 
 from aftercommit_tests.builders import a_command, a_message, an_envelope
 from aftercommit_tests.conftest import NewWorld
 from aftercommit_tests.extensions.brokers.list_broker import Failing, ListBroker, consuming
 from aftercommit_tests.extensions.brokers.outside import COMMANDS, DEAD, Outside, RabbitOutside
+from aftercommit_tests.inside.brokers import MAX_BYTES, Channels, ReceivedMessage, new_brokers
+from aftercommit_tests.inside.errors import BrokerUnavailable, DatabaseUnavailable
 from aftercommit_tests.things.domain import ThingNotFound
 from aftercommit_tests.world import World
 

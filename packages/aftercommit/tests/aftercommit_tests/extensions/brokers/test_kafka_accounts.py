@@ -9,9 +9,6 @@ from urllib.parse import quote
 
 import pytest
 import trustme
-from aftercommit.extensions.brokers.broker_factory import new_brokers
-from aftercommit.extensions.brokers.channel_names import Channels
-from aftercommit.extensions.brokers.exceptions import BrokerUnavailable
 from anyio import fail_after, to_thread
 from anyio.pytest_plugin import FreePortFactory
 
@@ -20,6 +17,8 @@ from aftercommit_tests.extensions.brokers.fixtures import tansu
 from aftercommit_tests.extensions.brokers.kafka_door import kafka_door
 from aftercommit_tests.extensions.brokers.outside import KafkaOutside
 from aftercommit_tests.extensions.brokers.test_bad_messages import NO_JSON
+from aftercommit_tests.inside.brokers import Channels, new_brokers
+from aftercommit_tests.inside.errors import BrokerUnavailable
 
 pytestmark = pytest.mark.anyio
 

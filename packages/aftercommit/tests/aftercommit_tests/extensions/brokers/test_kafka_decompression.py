@@ -4,8 +4,9 @@ from collections.abc import Callable
 from functools import partial
 
 import pytest
-from aftercommit.extensions.brokers.kafka_decompression import DECODERS, IN_BLOCKS, MAX_BATCH_BYTES
 from aiokafka import codec  # type: ignore[import-untyped]
+
+from aftercommit_tests.inside.brokers import DECODERS, IN_BLOCKS, MAX_BATCH_BYTES
 
 ENCODERS: dict[str, tuple[str, Callable[[bytes], bytes]]] = {
     "gzip": ("gzip_decode", codec.gzip_encode),

@@ -7,10 +7,6 @@ from typing import Any
 
 import pytest
 from aftercommit import PUBLISH, Application, Ordered, testing
-from aftercommit.claims import Report
-from aftercommit.extensions.brokers.connect_at_start import connect_publishers
-from aftercommit.extensions.brokers.exceptions import BrokerUnavailable, ConfirmTimeoutError
-from aftercommit.extensions.brokers.settings import BrokerSettings
 from aftercommit.process.running_services import Shutdown
 from anyio import create_task_group, fail_after, sleep, to_thread
 from cloudevents.core.base import BaseCloudEvent
@@ -18,6 +14,11 @@ from cloudevents.core.bindings.kafka import KafkaMessage, from_kafka_event
 
 from aftercommit_tests.builders import PLAIN, Keys, a_command, table
 from aftercommit_tests.extensions.brokers.outside import Outside, RabbitOutside, Seen
+from aftercommit_tests.inside.brokers import connect_publishers
+from aftercommit_tests.inside.claims import Report
+from aftercommit_tests.inside.errors import BrokerUnavailable, ConfirmTimeoutError
+from aftercommit_tests.inside.process import circuit_breaker
+from aftercommit_tests.inside.settings import BrokerSettings
 from aftercommit_tests.processes import LIMIT_SECONDS, wait_until
 from aftercommit_tests.proxy import Proxy
 from aftercommit_tests.things.app import Settings, bootstrap
@@ -177,7 +178,7 @@ async def test_a_broker_that_does_not_answer_is_given_up_in_seconds(
     sqlite_url: str, proxied: tuple[str, Proxy, Outside], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Before its handler's time is over. And while it is known to be silent, nobody asks it."""
-    monkeypatch.setattr("aftercommit.extensions.circuit_breaker.PAUSE_SECONDS", 1000)
+    monkeypatch.setattr(circuit_breaker, "PAUSE_SECONDS", 1000)
     url, proxy, _ = proxied
     async with opened(sqlite_url, url) as application:
         await application.bus.handle(a_command())

@@ -7,22 +7,24 @@ from typing import NoReturn
 
 import anyio
 import pytest
-from aftercommit.envelopes import Envelope
-from aftercommit.extensions.brokers.base import (
+from aftercommit import Envelope
+from anyio import CancelScope, Event, create_task_group
+from anyio.lowlevel import checkpoint
+
+from aftercommit_tests.inside.brokers import (
     Broker,
     BrokerConnection,
+    Inlet,
     ReceivedMessage,
     Report,
     SharedConnection,
 )
-from aftercommit.extensions.brokers.channel_names import Inlet
-from aftercommit.extensions.brokers.exceptions import (
+from aftercommit_tests.inside.errors import (
     BrokerUnavailable,
     ConfirmTimeoutError,
     MessageRefusedError,
 )
-from anyio import CancelScope, Event, create_task_group
-from anyio.lowlevel import checkpoint
+from aftercommit_tests.inside.process import circuit_breaker
 
 pytestmark = pytest.mark.anyio
 
@@ -124,7 +126,7 @@ async def test_after_a_failure_others_begin_on_a_new_connection(
     closed: list[int],
 ) -> None:
     """The old one may be broken; it is closed with all that is in flight on it."""
-    monkeypatch.setattr("aftercommit.extensions.circuit_breaker.PAUSE_SECONDS", 0)
+    monkeypatch.setattr(circuit_breaker, "PAUSE_SECONDS", 0)
     with pytest.raises(told):
         await publisher.send(failing(error))
 

@@ -11,13 +11,6 @@ import anyio
 import msgspec
 import pytest
 from aftercommit import Observer
-from aftercommit.extensions.brokers import rabbitmq as broker_of_rabbitmq
-from aftercommit.extensions.brokers.base import Broker
-from aftercommit.extensions.brokers.broker_factory import new_brokers
-from aftercommit.extensions.brokers.channel_names import Channels
-from aftercommit.extensions.brokers.command_consumer import Intake
-from aftercommit.extensions.brokers.subscriptions import Inbound, Subscription
-from aftercommit.sql.exceptions import DatabaseUnavailable
 from anyio import fail_after, to_thread
 from pika.exceptions import NackError  # type: ignore[import-untyped]
 
@@ -31,6 +24,16 @@ from aftercommit_tests.extensions.brokers.other_team import (
     team_at,
 )
 from aftercommit_tests.extensions.brokers.outside import Outside, RabbitOutside
+from aftercommit_tests.inside.brokers import (
+    Broker,
+    Channels,
+    Inbound,
+    Intake,
+    Subscription,
+    new_brokers,
+)
+from aftercommit_tests.inside.brokers import rabbitmq as broker_of_rabbitmq
+from aftercommit_tests.inside.errors import DatabaseUnavailable
 from aftercommit_tests.things.broker_messages import SUBSCRIPTIONS, Item
 from aftercommit_tests.things.domain import MakeThing, ThingId
 from aftercommit_tests.world import World

@@ -10,16 +10,14 @@ from typing import Any, cast
 import jsonschema
 import msgspec
 import pytest
-from aftercommit import testing
-from aftercommit.envelopes import MessageOrigin
+from aftercommit import MessageOrigin, testing
 from aftercommit.errors import InvalidPayload, MessageAlreadyHandled, WiringError
 from aftercommit.extensions.brokers import BrokersExtension
 from aftercommit.extensions.brokers.asyncapi import published_language
-from aftercommit.extensions.brokers.base import ReceivedMessage
-from aftercommit.extensions.brokers.exceptions import MessageTooLarge
-from aftercommit.extensions.brokers.subscriptions import Inbound, Subscription
 
 from aftercommit_tests.conftest import NewWorld
+from aftercommit_tests.inside.brokers import Inbound, ReceivedMessage, Subscription
+from aftercommit_tests.inside.errors import MessageTooLarge
 from aftercommit_tests.things.app import APP
 from aftercommit_tests.things.broker_messages import LAMP, SUBSCRIPTIONS, Item, item_listed
 from aftercommit_tests.things.domain import MakeThing, ThingId

@@ -1,11 +1,12 @@
 """What Prometheus would store of what a process tells."""
 
-from aftercommit.extensions.metrics.process_health import Probes
-from aftercommit.process.application import Application
+from aftercommit import Application
 from aftercommit.process.running_services import Shutdown
 from anyio import to_thread
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
+
+from aftercommit_tests.inside.metrics import Probes
 
 Samples = dict[tuple[str, ...], float]
 

@@ -10,16 +10,16 @@ from dataclasses import replace
 import anyio
 import pytest
 from aftercommit.errors import ConcurrentUpdate, MessageAlreadyHandled
-from aftercommit.extensions.metrics.observer import (
+
+from aftercommit_tests.builders import PLAIN, POLICY, a_claim, a_command, a_command_work
+from aftercommit_tests.conftest import NewWorld
+from aftercommit_tests.extensions.metrics.samples import counted
+from aftercommit_tests.inside.metrics import (
     FAILING_SECONDS,
     RECENT_SECONDS,
     MetricsObserver,
     WriteHealth,
 )
-
-from aftercommit_tests.builders import PLAIN, POLICY, a_claim, a_command, a_command_work
-from aftercommit_tests.conftest import NewWorld
-from aftercommit_tests.extensions.metrics.samples import counted
 from aftercommit_tests.things.domain import Event, InvalidName, MakeThing, ThingMade, ThingNotFound
 from aftercommit_tests.things.handlers import HANDLERS, make_thing
 from aftercommit_tests.things.storage import UnitOfWork

@@ -9,10 +9,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from aftercommit.extensions.metrics import monitoring_server
-from aftercommit.extensions.metrics.monitoring_server import MetricsServer
-from aftercommit.extensions.metrics.settings import MetricsSettings
 
+from aftercommit_tests.inside.metrics import MetricsServer, monitoring_server
+from aftercommit_tests.inside.settings import MetricsSettings
 from aftercommit_tests.things.app import APP
 
 LIMIT_SECONDS = 60

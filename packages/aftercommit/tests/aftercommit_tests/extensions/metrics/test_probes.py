@@ -11,20 +11,23 @@ from platform import python_version
 import anyio
 import pytest
 import sqlalchemy as sa
-from aftercommit import History
-from aftercommit.errors import InvalidValue
-from aftercommit.extensions.metrics import process_health
-from aftercommit.extensions.metrics.process_health import STALE_SECONDS, TEXT_SECONDS, Probes
-from aftercommit.extensions.metrics.settings import MetricsSettings
-from aftercommit.process.application import Application
+from aftercommit import Application, History, InvalidValue
 from aftercommit.process.running_services import Shutdown
-from aftercommit.sql import tables
-from aftercommit.sql.exceptions import DatabaseUnavailable
 from anyio import to_thread
 from sqlalchemy import Executable
 
 from aftercommit_tests.builders import a_command
 from aftercommit_tests.extensions.metrics.samples import MAX_LAG_SECONDS, metrics_of, samples
+from aftercommit_tests.inside.errors import DatabaseUnavailable
+from aftercommit_tests.inside.metrics import (
+    STALE_SECONDS,
+    TEXT_SECONDS,
+    Probes,
+    observer,
+    process_health,
+)
+from aftercommit_tests.inside.settings import MetricsSettings
+from aftercommit_tests.inside.stored import tables
 from aftercommit_tests.later_schema import LATER
 from aftercommit_tests.things.app import Settings, bootstrap
 
@@ -342,7 +345,7 @@ async def test_metrics_need_somebody_who_reads_them_and_their_library(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each command would else import what nobody uses; what is missing is named with its extra."""
-    monkeypatch.setitem(sys.modules, "aftercommit.extensions.metrics.observer", None)
+    monkeypatch.setitem(sys.modules, observer.__name__, None)
 
     async with bootstrap(replace(settings, of_extensions=())):
         pass

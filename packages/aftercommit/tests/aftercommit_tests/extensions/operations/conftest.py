@@ -4,9 +4,14 @@ from collections.abc import AsyncIterator, Mapping
 from datetime import datetime
 
 import pytest
-from aftercommit.claims import Claim
-from aftercommit.extensions.operations.delivery_admin import Delivery, Which, listed_deliveries
 
+from aftercommit_tests.inside.claims import Claim
+from aftercommit_tests.inside.operations import (
+    Delivery,
+    Which,
+    batched_transactions,
+    listed_deliveries,
+)
 from aftercommit_tests.world import START, World, open_world
 
 Claims = dict[str, Claim]
@@ -47,4 +52,4 @@ async def postgres_world(postgres_url: str) -> AsyncIterator[World]:
 @pytest.fixture
 def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two rows in each."""
-    monkeypatch.setattr("aftercommit.extensions.operations.batched_transactions.BATCH_ROWS", 2)
+    monkeypatch.setattr(batched_transactions, "BATCH_ROWS", 2)

@@ -5,9 +5,9 @@ import re
 from typing import Any
 
 import pytest
-from aftercommit.extensions.operations import trace_queries
 
 from aftercommit_tests.command_line import CommandLine
+from aftercommit_tests.inside.operations import trace_queries
 
 pytestmark = pytest.mark.on("asyncio")
 

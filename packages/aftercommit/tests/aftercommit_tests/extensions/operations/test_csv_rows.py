@@ -4,7 +4,8 @@ import tracemalloc
 from pathlib import Path
 
 import pytest
-from aftercommit.extensions.operations.csv_rows import MAX_LENGTH, read_rows
+
+from aftercommit_tests.inside.operations import MAX_LENGTH, read_rows
 
 COLUMNS = ["name", "email"]
 Seen = tuple[int, str | dict[str, str]]

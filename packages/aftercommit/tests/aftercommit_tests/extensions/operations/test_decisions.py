@@ -4,15 +4,14 @@ import re
 
 import pytest
 import sqlalchemy as sa
-from aftercommit.extensions.operations import delivery_admin, handler_pauses
-from aftercommit.extensions.operations.exceptions import DeliveryNotFound
-from aftercommit.extensions.operations.latest_commands import latest_commands
-from aftercommit.sql import tables
 
 from aftercommit_tests.asked import asked_of
 from aftercommit_tests.builders import MARIA, NAMES, a_failure
 from aftercommit_tests.conftest import NewWorld
 from aftercommit_tests.extensions.operations.conftest import listed, seconds_since_start
+from aftercommit_tests.inside.errors import DeliveryNotFound
+from aftercommit_tests.inside.operations import delivery_admin, handler_pauses, latest_commands
+from aftercommit_tests.inside.stored import tables
 from aftercommit_tests.things.domain import ThingMade
 from aftercommit_tests.things.handlers import announce, look_at, polish, write_down
 from aftercommit_tests.world import World

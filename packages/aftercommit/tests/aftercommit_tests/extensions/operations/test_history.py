@@ -4,12 +4,7 @@ from functools import partial
 
 import pytest
 import sqlalchemy as sa
-from aftercommit.codec import Codec
-from aftercommit.envelopes import MessageOrigin
-from aftercommit.extensions.operations import causation_tree
-from aftercommit.extensions.operations.causation_tree import summary
-from aftercommit.extensions.operations.latest_commands import latest_commands
-from aftercommit.sql import tables
+from aftercommit import Codec, MessageOrigin
 
 from aftercommit_tests.asked import asked_of
 from aftercommit_tests.builders import a_command, a_failure
@@ -21,6 +16,8 @@ from aftercommit_tests.extensions.operations.test_traces import (
     cause_an_event,
     trace_of,
 )
+from aftercommit_tests.inside.operations import causation_tree, latest_commands, summary
+from aftercommit_tests.inside.stored import tables
 from aftercommit_tests.world import World
 
 pytestmark = pytest.mark.anyio

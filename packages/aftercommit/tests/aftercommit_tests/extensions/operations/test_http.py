@@ -7,9 +7,9 @@ from uuid import uuid4
 
 import httpx
 import pytest
-from aftercommit.sql import tables
 
 from aftercommit_tests.extensions.web.running import OPERATOR, Web, running_web, stored
+from aftercommit_tests.inside.stored import tables
 from aftercommit_tests.things.app import APP, Settings
 
 pytestmark = pytest.mark.anyio

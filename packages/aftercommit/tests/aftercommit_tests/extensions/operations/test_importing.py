@@ -8,8 +8,7 @@ from uuid import uuid4
 import click
 import pytest
 from aftercommit import CommandLine as Cli
-from aftercommit import Handlers, on
-from aftercommit.errors import Unavailable
+from aftercommit import Handlers, Unavailable, on
 from aftercommit.extensions.operations.importing import import_csv
 from click.testing import CliRunner, Result
 

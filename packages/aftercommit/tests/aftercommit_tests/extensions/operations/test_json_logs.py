@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from io import BytesIO, TextIOWrapper
 
 import pytest
-from aftercommit.envelopes import current_context
-from aftercommit.extensions.operations.json_logs import JsonFormatter
 
 from aftercommit_tests.builders import a_context
+from aftercommit_tests.inside.claims import current_context
+from aftercommit_tests.inside.operations import JsonFormatter
 from aftercommit_tests.output import Log
 
 

@@ -5,24 +5,23 @@ from dataclasses import replace
 import anyio
 import pytest
 import sqlalchemy as sa
-from aftercommit.claims import Claim
-from aftercommit.extensions.metrics.queue_metrics import queue_metrics
-from aftercommit.extensions.operations import (
-    batched_transactions,
-    delivery_admin,
-    handler_pauses,
-    replay,
-    retention,
-)
-from aftercommit.extensions.operations.delivery_admin import listed_deliveries
-from aftercommit.extensions.operations.erasing_events import StoredEvent, end_deliveries
-from aftercommit.extensions.operations.exceptions import OrderedHandler
-from aftercommit.sql.delivery_store import unknown_handlers
-from aftercommit.sql.lane_unblocking import mend_lanes, unblock_heads
-from aftercommit.sql.tables import deliveries, events
+from aftercommit.extensions.operations.erasing_events import StoredEvent
 
 from aftercommit_tests.builders import MARIA, PLAIN, a_failure
 from aftercommit_tests.command_line import CommandLine
+from aftercommit_tests.inside.claims import Claim, unknown_handlers
+from aftercommit_tests.inside.errors import OrderedHandler
+from aftercommit_tests.inside.operations import (
+    batched_transactions,
+    delivery_admin,
+    end_deliveries,
+    handler_pauses,
+    listed_deliveries,
+    queue_metrics,
+    replay,
+    retention,
+)
+from aftercommit_tests.inside.stored import deliveries, events, mend_lanes, unblock_heads
 from aftercommit_tests.ordered import HANDLERS as ORDERED
 from aftercommit_tests.test_order_contract import HANDLERS, claimed, make, name_in, work, world
 from aftercommit_tests.things.app import bootstrap

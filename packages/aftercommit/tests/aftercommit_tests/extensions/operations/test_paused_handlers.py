@@ -9,14 +9,8 @@ from uuid import uuid4
 import anyio
 import pytest
 import sqlalchemy as sa
-from aftercommit.extensions.operations import delivery_admin, handler_pauses
-from aftercommit.extensions.operations.decisions import LONGEST, Decision, latest_decisions
-from aftercommit.extensions.operations.delivery_admin import all_names
-from aftercommit.extensions.operations.exceptions import HandlerNotFound
-from aftercommit.extensions.operations.handler_pauses import Pause, paused_names
-from aftercommit.sql import tables
-from aftercommit.sql.transaction import Transaction
-from aftercommit.sql.unit_of_work_scope import open_unit_of_work
+from aftercommit import Transaction, open_unit_of_work
+from aftercommit.extensions.operations.decisions import Decision
 
 from aftercommit_tests.asked import asked_of
 from aftercommit_tests.builders import (
@@ -35,6 +29,17 @@ from aftercommit_tests.extensions.operations.conftest import (
     make_things,
     seconds_since_start,
 )
+from aftercommit_tests.inside.errors import HandlerNotFound
+from aftercommit_tests.inside.operations import (
+    LONGEST,
+    Pause,
+    all_names,
+    delivery_admin,
+    handler_pauses,
+    latest_decisions,
+    paused_names,
+)
+from aftercommit_tests.inside.stored import tables
 from aftercommit_tests.things.handlers import CODEC
 from aftercommit_tests.things.storage import UnitOfWork
 from aftercommit_tests.world import Unit, World

@@ -3,16 +3,20 @@
 import anyio
 import pytest
 import sqlalchemy as sa
-from aftercommit.envelopes import MessageOrigin
+from aftercommit import MessageOrigin
 from aftercommit.errors import MessageAlreadyHandled
-from aftercommit.extensions.operations import delivery_admin, handler_pauses
 from aftercommit.extensions.operations.batched_transactions import count_rows
-from aftercommit.extensions.operations.decisions import latest_decisions
-from aftercommit.extensions.operations.retention import old_events, prune
-from aftercommit.sql import tables
 
 from aftercommit_tests.builders import MARIA, a_failure
 from aftercommit_tests.extensions.operations.conftest import complete, make_things
+from aftercommit_tests.inside.operations import (
+    delivery_admin,
+    handler_pauses,
+    latest_decisions,
+    old_events,
+    prune,
+)
+from aftercommit_tests.inside.stored import tables
 from aftercommit_tests.world import World
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("small_batches")]

@@ -7,12 +7,11 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import anyio
 import pytest
-from aftercommit import IdempotencyKey
-from aftercommit.claims import Claim
-from aftercommit.errors import Unavailable
-from aftercommit.extensions.operations import delivery_admin
+from aftercommit import IdempotencyKey, Unavailable
 
 from aftercommit_tests.builders import MARIA
+from aftercommit_tests.inside.claims import Claim
+from aftercommit_tests.inside.operations import delivery_admin
 from aftercommit_tests.misbehaving import LIMIT_SECONDS, on_made
 from aftercommit_tests.things.bell import Bell
 from aftercommit_tests.things.domain import ThingMade

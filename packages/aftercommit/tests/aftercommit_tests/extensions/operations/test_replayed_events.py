@@ -8,21 +8,23 @@ from typing import Any
 import anyio
 import pytest
 import sqlalchemy as sa
-from aftercommit.claims import Claim
-from aftercommit.errors import InvalidValue
-from aftercommit.extensions.operations import delivery_admin, handler_pauses
+from aftercommit import Database, InvalidValue, Unsubscribed
 from aftercommit.extensions.operations.cli_parts import is_wanted
-from aftercommit.extensions.operations.replay import Replay, replay_of
-from aftercommit.extensions.operations.retention import prune
-from aftercommit.handler_entries import Unsubscribed
-from aftercommit.sql import tables
-from aftercommit.sql.database import Database
-from aftercommit.sql.exceptions import DatabaseUnavailable
 
 from aftercommit_tests.builders import MARIA, NAMES, PLAIN, a_failure
 from aftercommit_tests.command_line import CommandLine
 from aftercommit_tests.conftest import NewWorld
 from aftercommit_tests.extensions.operations.conftest import complete, make_things
+from aftercommit_tests.inside.claims import Claim
+from aftercommit_tests.inside.errors import DatabaseUnavailable
+from aftercommit_tests.inside.operations import (
+    Replay,
+    delivery_admin,
+    handler_pauses,
+    prune,
+    replay_of,
+)
+from aftercommit_tests.inside.stored import tables
 from aftercommit_tests.things.domain import ThingMade, ThingRenamed
 from aftercommit_tests.things.handlers import look_at, write_down
 from aftercommit_tests.world import START, Deliveries, World

@@ -4,11 +4,10 @@ import traceback
 from pathlib import Path
 
 import pytest
-from aftercommit.errors import InvalidValue
-from aftercommit.extensions.operations.secret_files import env_from_file
-from aftercommit.extensions.operations.settings import OperationsSettings
-from aftercommit.settings import load
+from aftercommit import InvalidValue
 
+from aftercommit_tests.inside.operations import env_from_file
+from aftercommit_tests.inside.settings import OperationsSettings, load
 from aftercommit_tests.things.app import Settings
 
 

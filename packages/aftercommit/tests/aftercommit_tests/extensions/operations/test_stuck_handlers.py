@@ -7,10 +7,10 @@ from time import monotonic
 import anyio
 import pytest
 from aftercommit.errors import HandlerTimeout
-from aftercommit.extensions.operations.stuck_handlers import watching
 
 from aftercommit_tests.builders import PLAIN, POLICY, a_command
 from aftercommit_tests.conftest import NewWorld
+from aftercommit_tests.inside.operations import watching
 from aftercommit_tests.things.domain import ThingMade
 
 pytestmark = [pytest.mark.anyio, pytest.mark.on("trio")]

@@ -8,19 +8,7 @@ from uuid import uuid4
 import anyio
 import pytest
 import sqlalchemy as sa
-from aftercommit import Later
-from aftercommit.claims import Claim
-from aftercommit.codec import Codec
-from aftercommit.envelopes import EventId
-from aftercommit.errors import InvalidValue
-from aftercommit.extensions.operations import delivery_admin, handler_pauses, trace_queries
-from aftercommit.extensions.operations.causation_tree import Node, summary
-from aftercommit.extensions.operations.finding_subjects import nothing_but_ids
-from aftercommit.extensions.operations.latest_commands import latest_commands
-from aftercommit.extensions.operations.replay import Replay
-from aftercommit.extensions.operations.trace_queries import Traces, trace_query
-from aftercommit.sql import tables
-from aftercommit.sql.claim_ends import LEASE_EXPIRED
+from aftercommit import Codec, InvalidValue, Later
 
 from aftercommit_tests.asked import asked_of
 from aftercommit_tests.builders import (
@@ -33,6 +21,20 @@ from aftercommit_tests.builders import (
     a_thing,
 )
 from aftercommit_tests.conftest import NewWorld
+from aftercommit_tests.inside.claims import Claim, EventId
+from aftercommit_tests.inside.operations import (
+    Node,
+    Replay,
+    Traces,
+    delivery_admin,
+    handler_pauses,
+    latest_commands,
+    nothing_but_ids,
+    summary,
+    trace_queries,
+    trace_query,
+)
+from aftercommit_tests.inside.stored import LEASE_EXPIRED, tables
 from aftercommit_tests.things.app import find_subjects
 from aftercommit_tests.things.domain import MakeThing, ThingMade, ThingPolished
 from aftercommit_tests.things.handlers import (

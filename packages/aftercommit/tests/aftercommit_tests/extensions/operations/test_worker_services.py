@@ -10,16 +10,19 @@ from typing import Any
 import anyio
 import pytest
 import sqlalchemy as sa
-from aftercommit.extensions.operations import handler_pauses, worker_services
-from aftercommit.extensions.operations.settings import OperationsSettings
-from aftercommit.extensions.operations.worker_services import unclaimable_deliveries
-from aftercommit.process.application import Application
+from aftercommit import Application
 from aftercommit.process.running_services import Shutdown
-from aftercommit.sql import tables
 
 from aftercommit_tests.builders import MARIA, NAMES
 from aftercommit_tests.conftest import NewWorld
 from aftercommit_tests.extensions.operations.conftest import complete, make_things
+from aftercommit_tests.inside.operations import (
+    handler_pauses,
+    unclaimable_deliveries,
+    worker_services,
+)
+from aftercommit_tests.inside.settings import OperationsSettings
+from aftercommit_tests.inside.stored import tables
 from aftercommit_tests.misbehaving import on_made
 from aftercommit_tests.things.app import Settings
 from aftercommit_tests.things.handlers import look_at

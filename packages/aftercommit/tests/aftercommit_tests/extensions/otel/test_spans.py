@@ -5,8 +5,7 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
-from aftercommit.claims import Claim
-from aftercommit.envelopes import MessageOrigin, current_traceparent
+from aftercommit import MessageOrigin
 from aftercommit.errors import MessageAlreadyHandled, slug_of
 from aftercommit.extensions.otel.spans import Spans
 from opentelemetry import trace
@@ -18,6 +17,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 
 from aftercommit_tests.builders import a_command, a_command_work, a_thing_id
 from aftercommit_tests.conftest import NewWorld
+from aftercommit_tests.inside.claims import Claim, current_traceparent
 from aftercommit_tests.misbehaving import on_made, raising
 from aftercommit_tests.things.app import Settings, bootstrap
 from aftercommit_tests.things.domain import Event, RenameThing, ThingNotFound

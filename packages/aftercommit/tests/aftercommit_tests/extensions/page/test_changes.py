@@ -8,15 +8,15 @@ import anyio
 import pytest
 import sqlalchemy as sa
 from aftercommit import Application
-from aftercommit.envelopes import EventId
-from aftercommit.extensions.operations import delivery_admin
 from aftercommit.extensions.page import change_feed, queries
 from aftercommit.extensions.page.change_feed import ChangeFeed
-from aftercommit.sql import tables
 
 from aftercommit_tests.builders import MARIA, a_command
 from aftercommit_tests.extensions.page.conftest import LIMIT_SECONDS, Viewer
 from aftercommit_tests.extensions.web.running import OPERATOR, Web
+from aftercommit_tests.inside.claims import EventId
+from aftercommit_tests.inside.operations import delivery_admin
+from aftercommit_tests.inside.stored import tables
 
 pytestmark = pytest.mark.anyio
 

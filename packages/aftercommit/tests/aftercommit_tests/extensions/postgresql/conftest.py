@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import cast
 
 import pytest
-from aftercommit.extensions.postgresql import timeout_values
 
 from aftercommit_tests.builders import on
 from aftercommit_tests.command_line import CommandLine
+from aftercommit_tests.inside.postgresql import timeout_values
 from aftercommit_tests.proxy import Proxy, postgres_behind_a_proxy
 
 PLACES = [("asyncio", "asyncpg"), ("asyncio", "anyio"), ("trio", "anyio")]

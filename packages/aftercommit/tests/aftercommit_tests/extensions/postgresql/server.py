@@ -7,7 +7,7 @@ from typing import Any
 import anyio
 import psycopg
 import pytest
-from aftercommit.sql.database import Database
+from aftercommit import Database
 from sqlalchemy import text
 
 ENOUGH_SECONDS = 60  # for noisy machines

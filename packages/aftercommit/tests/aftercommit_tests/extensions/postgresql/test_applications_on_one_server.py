@@ -2,12 +2,12 @@
 
 import anyio
 import pytest
-from aftercommit.sql.exceptions import DatabaseUnavailable
-from aftercommit.sql.schema import ensure_schema
+from aftercommit import ensure_schema
 from sqlalchemy import make_url, text
 
 from aftercommit_tests.builders import on
 from aftercommit_tests.extensions.postgresql.server import ENOUGH_SECONDS, change, value
+from aftercommit_tests.inside.errors import DatabaseUnavailable
 from aftercommit_tests.things.app import open_things_database as open_database
 
 pytestmark = [pytest.mark.anyio, pytest.mark.on("asyncio-asyncpg", "trio-anyio")]

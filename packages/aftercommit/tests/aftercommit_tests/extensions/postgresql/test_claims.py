@@ -2,11 +2,7 @@
 
 import anyio
 import pytest
-from aftercommit.extensions.postgresql import autocommit
-from aftercommit.extensions.postgresql.asyncpg_delivery_store import AsyncpgDeliveryStore
-from aftercommit.sql import tables
-from aftercommit.sql.delivery_store import SqlAlchemyDeliveryStore, new_delivery_store
-from aftercommit.sql.exceptions import ConnectionLost, DatabaseUnavailable
+from aftercommit import ConnectionLost, new_delivery_store
 from anyio.lowlevel import checkpoint
 from sqlalchemy import make_url
 
@@ -18,6 +14,10 @@ from aftercommit_tests.extensions.postgresql.server import (
     end_connections,
     value,
 )
+from aftercommit_tests.inside.claims import SqlAlchemyDeliveryStore
+from aftercommit_tests.inside.errors import DatabaseUnavailable
+from aftercommit_tests.inside.postgresql import AsyncpgDeliveryStore, autocommit
+from aftercommit_tests.inside.stored import tables
 from aftercommit_tests.proxy import Proxy
 from aftercommit_tests.test_unreadable_events_contract import OF_SOME, assert_parked_alone
 from aftercommit_tests.things.app import open_things_database as open_database

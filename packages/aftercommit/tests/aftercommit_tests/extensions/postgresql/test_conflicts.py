@@ -5,7 +5,7 @@ from itertools import count
 
 import anyio
 import pytest
-from aftercommit.claims import IdempotencyKey
+from aftercommit import IdempotencyKey
 from sqlalchemy import text
 
 from aftercommit_tests.builders import CommandHandlers, a_command

@@ -4,13 +4,13 @@ import logging
 from collections.abc import AsyncIterator
 
 import pytest
-from aftercommit.sql.exceptions import DatabaseUnavailable
-from aftercommit.sql.schema import ensure_schema
+from aftercommit import ensure_schema
 from sqlalchemy import make_url, text
 
 from aftercommit_tests.builders import PLAIN, a_thing
 from aftercommit_tests.command_line import CommandLine
 from aftercommit_tests.extensions.postgresql.server import change, change_from_outside, value
+from aftercommit_tests.inside.errors import DatabaseUnavailable
 from aftercommit_tests.test_order_contract import NOTE, RING
 from aftercommit_tests.things.app import open_things_database as open_database
 from aftercommit_tests.things.domain import ThingMade

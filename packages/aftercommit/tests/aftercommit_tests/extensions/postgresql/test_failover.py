@@ -6,11 +6,7 @@ from pathlib import Path
 
 import anyio
 import pytest
-from aftercommit import testing
-from aftercommit.extensions.postgresql import timeout_values
-from aftercommit.sql.database import Database
-from aftercommit.sql.delivery_store import new_delivery_store
-from aftercommit.sql.exceptions import DatabaseUnavailable
+from aftercommit import Database, new_delivery_store, testing
 from anyio.pytest_plugin import FreePortFactory
 from sqlalchemy import text
 
@@ -23,6 +19,8 @@ from aftercommit_tests.extensions.postgresql.server import (
     value,
 )
 from aftercommit_tests.extensions.postgresql.standby import Server, primary_and_standby
+from aftercommit_tests.inside.errors import DatabaseUnavailable
+from aftercommit_tests.inside.postgresql import timeout_values
 from aftercommit_tests.processes import wait_until
 from aftercommit_tests.things.app import APP
 from aftercommit_tests.things.app import open_things_database as open_database

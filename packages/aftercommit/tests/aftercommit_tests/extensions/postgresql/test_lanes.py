@@ -11,21 +11,16 @@ import anyio
 import psycopg
 import pytest
 import sqlalchemy as sa
-from aftercommit.envelopes import MessageContext
-from aftercommit.errors import Unavailable
+from aftercommit import Database, Transaction, Unavailable, new_delivery_store
 from aftercommit.process.running_services import Shutdown
 from aftercommit.process.worker import Worker
-from aftercommit.sql.database import Database
-from aftercommit.sql.delivery_store import new_delivery_store
-from aftercommit.sql.lane_unblocking import unblock_heads
-from aftercommit.sql.lanes import PARTS, lock_keys, lock_lanes
-from aftercommit.sql.tables import deliveries
-from aftercommit.sql.transaction import Transaction
 from anyio.lowlevel import checkpoint
 from sqlalchemy import text
 
 from aftercommit_tests.builders import PLAIN, a_thing_id
 from aftercommit_tests.extensions.postgresql.server import ENOUGH_SECONDS
+from aftercommit_tests.inside.claims import MessageContext
+from aftercommit_tests.inside.stored import PARTS, deliveries, lock_keys, lock_lanes, unblock_heads
 from aftercommit_tests.test_order_contract import NAMES, NOTE, RING, claimed, make
 from aftercommit_tests.things.app import open_things_database as open_database
 from aftercommit_tests.things.domain import ThingMade

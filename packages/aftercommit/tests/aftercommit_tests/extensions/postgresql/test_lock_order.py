@@ -13,22 +13,21 @@ from uuid import UUID
 import anyio
 import psycopg
 import pytest
-from aftercommit.claims import Claim
+from aftercommit import Ordered
 from aftercommit.errors import DeliverySuperseded
-from aftercommit.extensions.operations import delivery_admin, handler_pauses
-from aftercommit.extensions.operations.erasing_events import (
-    StoredEvent,
-    end_deliveries,
-    redact_events,
-)
-from aftercommit.extensions.operations.exceptions import DeliveryNotFound
-from aftercommit.extensions.operations.replay import replay_of
-from aftercommit.handler_entries import Ordered
-from aftercommit.sql import tables
-from aftercommit.sql.exceptions import DeliveryLocked
+from aftercommit.extensions.operations.erasing_events import StoredEvent, redact_events
 
 from aftercommit_tests.builders import MARIA, PLAIN, a_failure
 from aftercommit_tests.extensions.postgresql.server import ENOUGH_SECONDS, change_from_outside
+from aftercommit_tests.inside.claims import Claim
+from aftercommit_tests.inside.errors import DeliveryLocked, DeliveryNotFound
+from aftercommit_tests.inside.operations import (
+    delivery_admin,
+    end_deliveries,
+    handler_pauses,
+    replay_of,
+)
+from aftercommit_tests.inside.stored import tables
 from aftercommit_tests.things.bell import Bell
 from aftercommit_tests.things.domain import RenameThing, ThingId, ThingMade, ThingRenamed
 from aftercommit_tests.things.handlers import announce, look_at, write_down

@@ -10,16 +10,15 @@ from dataclasses import replace
 import anyio
 import psycopg
 import pytest
-from aftercommit.claims import Claim
+from aftercommit import Ordered
 from aftercommit.errors import DeliverySuperseded
-from aftercommit.handler_entries import Ordered
 from aftercommit.process.running_services import Shutdown
 from aftercommit.process.worker import Worker
-from aftercommit.sql.delivery_store import SqlAlchemyDeliveryStore
-from aftercommit.sql.exceptions import DeliveryLocked
 
 from aftercommit_tests.builders import PLAIN, POLICY, a_command, a_failure
 from aftercommit_tests.extensions.postgresql.server import ENOUGH_SECONDS, change_from_outside
+from aftercommit_tests.inside.claims import Claim, SqlAlchemyDeliveryStore
+from aftercommit_tests.inside.errors import DeliveryLocked
 from aftercommit_tests.things.domain import ThingMade
 from aftercommit_tests.things.handlers import announce, look_at, write_down
 from aftercommit_tests.world import World

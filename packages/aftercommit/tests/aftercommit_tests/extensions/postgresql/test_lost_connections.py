@@ -5,13 +5,13 @@ from collections.abc import Awaitable, Callable
 
 import anyio
 import pytest
-from aftercommit.sql.database import backend_for
-from aftercommit.sql.exceptions import CommitOutcomeUnknown, ConnectionLost, DatabaseUnavailable
-from aftercommit.sql.transaction import Transaction
+from aftercommit import CommitOutcomeUnknown, ConnectionLost, Transaction
 from anyio.lowlevel import checkpoint
 from sqlalchemy import make_url, text
 
 from aftercommit_tests.extensions.postgresql.server import ENOUGH_SECONDS, end_connections, value
+from aftercommit_tests.inside.errors import DatabaseUnavailable
+from aftercommit_tests.inside.stored import backend_for
 from aftercommit_tests.proxy import Proxy
 from aftercommit_tests.things.app import APP
 from aftercommit_tests.things.app import open_things_database as open_database

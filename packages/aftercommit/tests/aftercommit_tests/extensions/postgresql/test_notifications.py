@@ -5,8 +5,7 @@ from functools import partial
 
 import anyio
 import pytest
-from aftercommit.extensions.postgresql.notifications import PAUSE_SECONDS
-from aftercommit.sql.database import Database
+from aftercommit import Database
 from anyio import to_thread
 from sqlalchemy import text
 
@@ -16,6 +15,7 @@ from aftercommit_tests.extensions.postgresql.server import (
     listening,
     value,
 )
+from aftercommit_tests.inside.postgresql import PAUSE_SECONDS
 from aftercommit_tests.proxy import Proxy
 from aftercommit_tests.things.app import open_things_database as open_database
 

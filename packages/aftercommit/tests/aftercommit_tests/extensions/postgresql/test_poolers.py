@@ -7,14 +7,13 @@ from typing import Any
 
 import anyio
 import pytest
-from aftercommit.extensions.postgresql import poolers
-from aftercommit.extensions.postgresql.backend import SharedSessions
-from aftercommit.sql.exceptions import DatabaseUnavailable
 from sqlalchemy import text
 
 from aftercommit_tests.command_line import CommandLine
 from aftercommit_tests.extensions.postgresql.pgbouncer import pgbouncer
 from aftercommit_tests.extensions.postgresql.server import EACH_DRIVER, ENOUGH_SECONDS, value
+from aftercommit_tests.inside.errors import DatabaseUnavailable, SharedSessions
+from aftercommit_tests.inside.postgresql import poolers
 from aftercommit_tests.things.app import open_things_database as open_database
 
 pytestmark = [pytest.mark.anyio, EACH_DRIVER]

@@ -1,13 +1,12 @@
 """What PostgreSQL does not accept, and what its URLs can say."""
 
 import pytest
-from aftercommit.errors import InvalidValue
-from aftercommit.extensions.postgresql.backend import PermissionDenied
-from aftercommit.sql.database_url import parse_url
-from aftercommit.sql.exceptions import DatabaseUnavailable, StatementRefused
+from aftercommit import InvalidValue
 from sqlalchemy import text
 
 from aftercommit_tests.extensions.postgresql.server import value
+from aftercommit_tests.inside.errors import DatabaseUnavailable, PermissionDenied, StatementRefused
+from aftercommit_tests.inside.stored import parse_url
 from aftercommit_tests.proxy import Proxy
 from aftercommit_tests.things.app import open_things_database as open_database
 

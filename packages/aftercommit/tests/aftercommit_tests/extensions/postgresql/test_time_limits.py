@@ -6,15 +6,13 @@ from functools import partial
 import anyio
 import psycopg
 import pytest
-from aftercommit.extensions.postgresql.backend import StatementTimeout
-from aftercommit.extensions.postgresql.connections import server_settings
-from aftercommit.extensions.postgresql.timeout_values import Timeouts
-from aftercommit.sql.delivery_store import new_delivery_store
-from aftercommit.sql.exceptions import ConnectionLost, DatabaseUnavailable
+from aftercommit import ConnectionLost, new_delivery_store
 from sqlalchemy import text
 
 from aftercommit_tests.builders import POLICY, a_failure
 from aftercommit_tests.extensions.postgresql.server import ENOUGH_SECONDS, change, value
+from aftercommit_tests.inside.errors import DatabaseUnavailable, StatementTimeout
+from aftercommit_tests.inside.postgresql import Timeouts, server_settings
 from aftercommit_tests.proxy import Proxy
 from aftercommit_tests.things.app import open_things_database as open_database
 from aftercommit_tests.world import World

@@ -6,14 +6,8 @@ from pathlib import Path
 
 import anyio
 import pytest
+from aftercommit import Database, History, Transaction, ensure_schema
 from aftercommit.alembic import upgrade_tables
-from aftercommit.extensions.postgresql.backend import UnsuitableDatabase
-from aftercommit.sql.database import Database
-from aftercommit.sql.exceptions import DatabaseUnavailable
-from aftercommit.sql.migrations.history import ENGINE, History
-from aftercommit.sql.migrations.upgrade import upgrade_histories
-from aftercommit.sql.schema import ensure_schema, upgrade_schema
-from aftercommit.sql.transaction import Transaction
 from anyio.lowlevel import checkpoint
 from sqlalchemy import Column, Connection, MetaData, Table, Text, create_engine, make_url, text
 
@@ -21,6 +15,8 @@ from aftercommit_tests.extensions.postgresql.server import (
     ENOUGH_SECONDS,
     change_from_outside,
 )
+from aftercommit_tests.inside.errors import DatabaseUnavailable, UnsuitableDatabase
+from aftercommit_tests.inside.stored import ENGINE, upgrade, upgrade_histories, upgrade_schema
 from aftercommit_tests.later_schema import LATER
 from aftercommit_tests.things.app import open_things_database as open_database
 
@@ -146,7 +142,7 @@ async def test_an_upgrade_gives_up_if_a_table_stays_locked(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Others wait behind it each time it tries; and its user is told what to look for."""
-    monkeypatch.setattr("aftercommit.sql.migrations.upgrade.WAITS", [0.05, 0.1])
+    monkeypatch.setattr(upgrade, "WAITS", [0.05, 0.1])
     async with open_database(url) as database:
         database.histories = LATER
         async with database.write_transaction() as holder:

@@ -8,10 +8,10 @@ from email.message import EmailMessage
 from typing import Any
 
 from aftercommit import IdempotencyKey
-from aftercommit.extensions.smtp.smtp_sender import SmtpEmailSender
-from aftercommit.extensions.smtp.smtp_url import SmtpServer
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, Envelope, Session
+
+from aftercommit_tests.inside.smtp import SmtpEmailSender, SmtpServer
 
 Send = Callable[..., Coroutine[Any, Any, None]]
 

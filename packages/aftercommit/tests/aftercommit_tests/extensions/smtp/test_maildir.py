@@ -9,9 +9,9 @@ from pathlib import Path
 import anyio
 import pytest
 from aftercommit import IdempotencyKey
-from aftercommit.extensions.smtp.maildir import MaildirEmailSender
 
 from aftercommit_tests.extensions.smtp.sending import APPLICATION, SENDER, Email
+from aftercommit_tests.inside.smtp import MaildirEmailSender
 
 EVENT_ID = "6f1d2c3b-0000-4000-8000-000000000001"
 KEY = IdempotencyKey(f"{EVENT_ID}:send_letter")

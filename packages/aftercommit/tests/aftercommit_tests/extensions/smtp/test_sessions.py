@@ -8,10 +8,7 @@ from socket import AF_INET, SOCK_STREAM, socket
 
 import pytest
 from aftercommit import Unavailable
-from aftercommit.extensions.smtp import smtp_sender
-from aftercommit.extensions.smtp.exceptions import AddressUndeliverable, MailServerUnavailable
-from aftercommit.extensions.smtp.session import SmtpSession
-from aftercommit.extensions.smtp.smtp_url import SmtpServer
+from aftercommit.extensions.smtp.exceptions import AddressUndeliverable
 from anyio import create_task_group, fail_after, to_thread
 from anyio.lowlevel import checkpoint
 
@@ -36,6 +33,8 @@ from aftercommit_tests.extensions.smtp.sending import (
     keeping,
     sending_to,
 )
+from aftercommit_tests.inside.errors import MailServerUnavailable
+from aftercommit_tests.inside.smtp import SmtpServer, SmtpSession, smtp_sender
 
 pytestmark = pytest.mark.anyio
 

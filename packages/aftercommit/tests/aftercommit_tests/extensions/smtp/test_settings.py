@@ -6,7 +6,9 @@ from typing import ClassVar
 import pytest
 from aftercommit import App, Codec, EngineSettings, Handlers, InvalidValue
 from aftercommit.extensions.smtp import SmtpExtension
-from aftercommit.extensions.smtp.settings import SmtpSettings, mail_folder
+from aftercommit.extensions.smtp.settings import mail_folder
+
+from aftercommit_tests.inside.settings import SmtpSettings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

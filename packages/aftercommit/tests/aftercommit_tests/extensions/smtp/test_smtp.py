@@ -14,11 +14,7 @@ from typing import Any
 import pytest
 import trustme
 from aftercommit import IdempotencyKey, Refused
-from aftercommit.extensions.smtp.exceptions import (
-    AddressUndeliverable,
-    EmailRefused,
-    MailServerUnavailable,
-)
+from aftercommit.extensions.smtp.exceptions import AddressUndeliverable
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
 from aftercommit_tests.extensions.smtp.hostile import misbehaving, scripted
@@ -30,6 +26,7 @@ from aftercommit_tests.extensions.smtp.sending import (
     keeping,
     sending_to,
 )
+from aftercommit_tests.inside.errors import EmailRefused, MailServerUnavailable
 
 pytestmark = pytest.mark.anyio
 

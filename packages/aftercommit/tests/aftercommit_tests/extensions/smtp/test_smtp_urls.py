@@ -4,7 +4,8 @@ import traceback
 
 import pytest
 from aftercommit import InvalidValue
-from aftercommit.extensions.smtp.smtp_url import SmtpServer
+
+from aftercommit_tests.inside.smtp import SmtpServer
 
 HOST = "mail.example.com"
 ACCEPTED = {

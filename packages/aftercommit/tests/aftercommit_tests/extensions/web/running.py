@@ -6,21 +6,16 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import httpx
-from aftercommit.extensions.bounded_dispatch import BoundedDispatch
-from aftercommit.extensions.metrics.process_health import Probes
-from aftercommit.extensions.metrics.settings import MetricsSettings
-from aftercommit.extensions.web.application import web_application
-from aftercommit.extensions.web.dispatch_after_response import DispatchAfterResponse
+from aftercommit import App, Application, Database, EngineSettings, Observer
 from aftercommit.extensions.web.settings import WebSettings
-from aftercommit.observers import Observer
-from aftercommit.process.app import App
-from aftercommit.process.application import Application
 from aftercommit.process.running_services import Shutdown
-from aftercommit.settings import EngineSettings
-from aftercommit.sql.database import Database
 from anyio import create_task_group
 from fastapi import FastAPI
 from sqlalchemy import Row, Table, select
+
+from aftercommit_tests.inside.metrics import Probes
+from aftercommit_tests.inside.settings import MetricsSettings
+from aftercommit_tests.inside.web import BoundedDispatch, DispatchAfterResponse, web_application
 
 TOKEN = "t0ken-of-the-operator"
 OPERATOR = {"Authorization": f"Bearer {TOKEN}"}

@@ -4,11 +4,10 @@ from time import time
 
 import httpx
 import pytest
-from aftercommit.extensions.page.routes import router
-from aftercommit.extensions.web import browser_sessions
 from fastapi.routing import APIRoute
 
 from aftercommit_tests.extensions.web.running import OPERATOR, TOKEN, Web
+from aftercommit_tests.inside.web import browser_sessions, router
 
 pytestmark = pytest.mark.anyio
 

@@ -8,11 +8,11 @@ from typing import Any
 import anyio
 import httpx
 import pytest
-from aftercommit.sql import tables
 from sqlalchemy import Row, Table
 
 from aftercommit_tests.conftest import database_url
 from aftercommit_tests.extensions.web.running import OPERATOR, Web, running_web, stored
+from aftercommit_tests.inside.stored import tables
 from aftercommit_tests.things import storage
 from aftercommit_tests.things.app import APP, Settings
 

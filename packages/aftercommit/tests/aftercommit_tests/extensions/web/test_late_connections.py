@@ -7,11 +7,11 @@ from urllib.parse import urlsplit
 import anyio
 import httpx
 import pytest
-from aftercommit.extensions.web.server import TICK_SECONDS, web_service
 from aftercommit.process.running_services import Shutdown
 from fastapi import FastAPI
 
 from aftercommit_tests.extensions.web.running import Web
+from aftercommit_tests.inside.web import TICK_SECONDS, web_service
 from aftercommit_tests.misbehaving import LIMIT_SECONDS
 from aftercommit_tests.things.app import Settings
 

@@ -5,13 +5,13 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import pytest
-from aftercommit import App, Application
-from aftercommit.errors import Unavailable, UnexpectedAnswer
-from aftercommit.extensions.web.problems import status_of
-from aftercommit.sql.exceptions import DatabaseUnavailable
+from aftercommit import App, Application, Unavailable
+from aftercommit.errors import UnexpectedAnswer
 
 from aftercommit_tests.builders import table
 from aftercommit_tests.extensions.web.running import OPERATOR, Web, running_web
+from aftercommit_tests.inside.errors import DatabaseUnavailable
+from aftercommit_tests.inside.web import status_of
 from aftercommit_tests.things.app import APP, Settings, bootstrap
 from aftercommit_tests.things.domain import MakeThing
 from aftercommit_tests.things.handlers import HANDLERS

@@ -4,11 +4,11 @@ import socket
 import sys
 
 import pytest
-from aftercommit.errors import InvalidValue
-from aftercommit.extensions.web.server import open_listener
+from aftercommit import InvalidValue
 from aftercommit.extensions.web.settings import WebSettings
 from click.testing import CliRunner
 
+from aftercommit_tests.inside.web import open_listener
 from aftercommit_tests.things.app import APP, cli
 
 

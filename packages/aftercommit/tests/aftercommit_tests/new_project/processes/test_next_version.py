@@ -13,10 +13,10 @@ from urllib.request import Request, urlopen
 from zipfile import ZipFile
 
 import pytest
-from aftercommit.sql.migrations.history import ENGINE
 
 from aftercommit_tests.conftest import DATABASES
 from aftercommit_tests.environments import PACKAGES, build_wheels, make_environment, run
+from aftercommit_tests.inside.stored import ENGINE
 from aftercommit_tests.processes import Installation, a_free_port, asked, owed, stop, wait_until
 
 RELEASED = Path(__file__).parents[3] / "released"

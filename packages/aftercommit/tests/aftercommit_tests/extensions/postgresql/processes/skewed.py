@@ -4,23 +4,21 @@ python -m aftercommit_tests.extensions.postgresql.processes.skewed SECONDS ARGUM
 """
 
 import sys
-from datetime import datetime, timedelta, tzinfo
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
-from aftercommit import clock_and_ids
+from aftercommit import Sources, command_line
 
-from aftercommit_tests.things.app import cli
+from aftercommit_tests.things.app import APP, bootstrap
 
 seconds, *arguments = sys.argv[1:]
+error = timedelta(seconds=float(seconds))
+sources = Sources(now=lambda: datetime.now(UTC) + error)
 
 
-class WrongClock(datetime):
-    """The only clock that an application of the engine reads itself."""
-
-    @classmethod
-    def now(cls, tz: tzinfo | None = None) -> "WrongClock":
-        return super().now(tz) + timedelta(seconds=float(seconds))
+def open_skewed(app: Any, settings: Any, *, observers: Any, delivers: bool) -> Any:
+    """Open the application with the only clock that the engine reads itself."""
+    return bootstrap(settings, observers=observers, sources=sources)
 
 
-assert vars(clock_and_ids)["datetime"] is datetime  # or nothing would be wrong
-vars(clock_and_ids)["datetime"] = WrongClock
-cli(arguments)
+command_line(APP.with_parts(open=open_skewed))(arguments)

@@ -1,0 +1,27 @@
+"""What comes from brokers and goes there: what the process of a consumer is made of."""
+
+from aftercommit.extensions.brokers import cloud_events as cloud_events
+from aftercommit.extensions.brokers import rabbitmq as rabbitmq
+from aftercommit.extensions.brokers.asyncapi import example_of as example_of
+from aftercommit.extensions.brokers.base import Broker as Broker
+from aftercommit.extensions.brokers.base import BrokerConnection as BrokerConnection
+from aftercommit.extensions.brokers.base import ReceivedMessage as ReceivedMessage
+from aftercommit.extensions.brokers.base import Report as Report
+from aftercommit.extensions.brokers.base import SharedConnection as SharedConnection
+from aftercommit.extensions.brokers.broker_factory import new_brokers as new_brokers
+from aftercommit.extensions.brokers.broker_factory import publishing as publishing
+from aftercommit.extensions.brokers.channel_names import Channels as Channels
+from aftercommit.extensions.brokers.channel_names import Inlet as Inlet
+from aftercommit.extensions.brokers.cloud_events import MAX_BYTES as MAX_BYTES
+from aftercommit.extensions.brokers.cloud_events import MAX_MESSAGE_BYTES as MAX_MESSAGE_BYTES
+from aftercommit.extensions.brokers.cloud_events import to_cloud_event as to_cloud_event
+from aftercommit.extensions.brokers.command_consumer import Consumer as Consumer
+from aftercommit.extensions.brokers.command_consumer import Intake as Intake
+from aftercommit.extensions.brokers.connect_at_start import connect_publishers as connect_publishers
+from aftercommit.extensions.brokers.kafka_decompression import DECODERS as DECODERS
+from aftercommit.extensions.brokers.kafka_decompression import IN_BLOCKS as IN_BLOCKS
+from aftercommit.extensions.brokers.kafka_decompression import MAX_BATCH_BYTES as MAX_BATCH_BYTES
+from aftercommit.extensions.brokers.kafka_url import KafkaCluster as KafkaCluster
+from aftercommit.extensions.brokers.paused_sources import PausedSources as PausedSources
+from aftercommit.extensions.brokers.subscriptions import Inbound as Inbound
+from aftercommit.extensions.brokers.subscriptions import Subscription as Subscription

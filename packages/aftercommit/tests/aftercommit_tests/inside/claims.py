@@ -1,0 +1,28 @@
+"""Claims, work and messages: what tests build, and compare with what they get."""
+
+from aftercommit.attempt import CONFLICT_DELAY as CONFLICT_DELAY
+from aftercommit.claims import Claim as Claim
+from aftercommit.claims import CommandWork as CommandWork
+from aftercommit.claims import Committed as Committed
+from aftercommit.claims import Failure as Failure
+from aftercommit.claims import NewDelivery as NewDelivery
+from aftercommit.claims import Report as Report
+from aftercommit.claims import WorkItem as WorkItem
+from aftercommit.delivery_policy import DeliveryPolicy as DeliveryPolicy
+from aftercommit.envelopes import INTERNAL as INTERNAL
+from aftercommit.envelopes import EventId as EventId
+from aftercommit.envelopes import MessageContext as MessageContext
+from aftercommit.envelopes import Subscription as Subscription
+from aftercommit.envelopes import current_context as current_context
+from aftercommit.envelopes import current_traceparent as current_traceparent
+from aftercommit.handler_binding import PER_ATTEMPT as PER_ATTEMPT
+from aftercommit.handler_binding import BoundHandler as BoundHandler
+from aftercommit.handler_entries import Entry as Entry
+from aftercommit.handler_entries import Handler as Handler
+from aftercommit.handler_entries import handler_of as handler_of
+from aftercommit.sql.delivery_store import SqlAlchemyDeliveryStore as SqlAlchemyDeliveryStore
+from aftercommit.sql.delivery_store import unknown_handlers as unknown_handlers
+from aftercommit.sql.unit_of_work_scope import MAX_DEPTH as MAX_DEPTH
+from aftercommit.sql.unit_of_work_scope import (
+    SqlAlchemyUnitOfWorkScope as SqlAlchemyUnitOfWorkScope,
+)

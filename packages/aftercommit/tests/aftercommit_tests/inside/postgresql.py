@@ -1,0 +1,13 @@
+"""What is peculiar to PostgreSQL: its limits, and how a process finds out about its server."""
+
+from aftercommit.extensions.postgresql import autocommit as autocommit
+from aftercommit.extensions.postgresql import backend as backend
+from aftercommit.extensions.postgresql import poolers as poolers
+from aftercommit.extensions.postgresql import timeout_values as timeout_values
+from aftercommit.extensions.postgresql.asyncpg_delivery_store import (
+    AsyncpgDeliveryStore as AsyncpgDeliveryStore,
+)
+from aftercommit.extensions.postgresql.backend import PostgreSQL as PostgreSQL
+from aftercommit.extensions.postgresql.connections import server_settings as server_settings
+from aftercommit.extensions.postgresql.notifications import PAUSE_SECONDS as PAUSE_SECONDS
+from aftercommit.extensions.postgresql.timeout_values import Timeouts as Timeouts
