@@ -269,7 +269,7 @@ class TimeLimit:
             case CommandWork(completes=None):
                 self._begin_by, self._end_by = current_time() + self._seconds, inf
             case CommandWork(completes=Claim() as claim):  # it is a reply: the effect is out, so
-                self._begin_by = self._end_by = policy.lease_end(claim)
+                self._begin_by = self._end_by = claim.leased_at + policy.lease_seconds
                 self._is_anew = True  # it only has to be stored: each run has all of the time
         self._scope = CancelScope(deadline=self._begin_by)
         self._waits, self.has_begun, self._is_short = True, False, False

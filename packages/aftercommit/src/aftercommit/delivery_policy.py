@@ -20,10 +20,6 @@ class DeliveryPolicy:
     retry_max_seconds: float
     max_attempts: int
 
-    def lease_end(self, claim: Claim) -> float:
-        """Return when the lease of a claim is over, by the event loop's clock."""
-        return claim.leased_at + self.lease_seconds
-
     @property
     def begin_seconds(self) -> float:
         """How late in its lease a handler without a transaction may begin: it has time to end.

@@ -48,7 +48,7 @@ def test_no_command_hides_another() -> None:
 @pytest.mark.parametrize(
     ("commands", "problem"),
     [
-        ({"Maintain": {f"{commands.__name__}:check": "Check it."}}, "one name: check"),
+        ({"Maintain": {f"{commands.__name__}:db": "Upgrade it."}}, "one name: db"),
         ({"Tools": {"aftercommit_tests.things.app:cli": "Do it."}}, "there is no: Tools"),
     ],
 )

@@ -31,8 +31,7 @@ def all_errors() -> Iterator[type[Exception]]:
     for name in (module.name for module in found if "migrations" not in module.name):
         for each in vars(import_module(name)).values():
             is_error = isinstance(each, type) and issubclass(each, Exception)
-            is_private = is_error and each.__name__.startswith("_")  # ends something, and is caught
-            if is_error and not is_private and each is not Error and each.__module__ == name:
+            if is_error and each is not Error and each.__module__ == name:
                 yield each
 
 

@@ -179,8 +179,8 @@ SOURCE = Path(aftercommit.__file__).parent
 PRINTS = {"str", "repr", "format", "print", "echo", "debug", "info", "warning", "error"}
 RENDER = {  # for a driver, or a URL that cannot be shown
     *("sql/database_url.py", "extensions/postgresql/connections.py", "outbox/outbox_app.py"),
-    "outbox/engine_of_application.py",
-    *("extensions/brokers/rabbitmq.py", "testing/__init__.py", "cli/commands.py"),
+    *("outbox/engine_of_application.py", "extensions/operations/cli_check.py"),
+    *("extensions/brokers/rabbitmq.py", "testing/__init__.py"),
 }
 
 

@@ -21,12 +21,7 @@ OF_ALL = Parts(
     name="",
     commands={
         "Run": {"aftercommit.cli.commands:worker": "Run pending deliveries."},
-        "Maintain": {
-            "aftercommit.cli.commands:check": (
-                "Check database, schema, writes, handlers, clock and connections."
-            ),
-            "aftercommit.cli.commands:db": "Upgrade the database schema.",
-        },
+        "Maintain": {"aftercommit.cli.commands:db": "Upgrade the database schema."},
     },
 )
 """What every application has."""

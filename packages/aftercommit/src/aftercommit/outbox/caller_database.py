@@ -1,7 +1,6 @@
 """The database of an application's sessions: what is found out once for each URL of an engine."""
 
 import logging
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +11,7 @@ from sqlalchemy.sql import Executable
 from sqlalchemy.sql.dml import ReturningInsert
 
 from aftercommit.errors import WiringError
+from aftercommit.outbox.engine_of_application import place_of
 from aftercommit.outbox.outbox_app import OutboxApp
 from aftercommit.sql.database import find_backend
 from aftercommit.sql.database_url import parse_url, shown
@@ -64,21 +64,15 @@ def check_engine(connection: sa.Connection, app: OutboxApp) -> None:
     :raises SchemaOfAnother: if they are those of another application: its worker knows no others
     """
     ours, theirs = parse_url(app.load({}).database_url), connection.engine.url
-    if _place(ours) != _place(theirs):
+    if place_of(ours) != place_of(theirs):
         both = shown(theirs.set(drivername=theirs.get_backend_name())), shown(ours)
         raise WiringError("the sessions and the outbox have two databases", *both)
     if not sa.inspect(connection).has_table(events.name):
         raise DatabaseUnavailable(NO_TABLES)
     owner_of(app.name, connection)
     driver = connection.connection.driver_connection
-    if getattr(driver, "isolation_level", None) is not None and _place(ours)[0] == "sqlite":
+    if getattr(driver, "isolation_level", None) is not None and place_of(ours)[0] == "sqlite":
         logger.warning(
             "requests can overwrite what others have written since they have read it; "
             "once for the engine, call aftercommit.sqlite.prepare"
         )
-
-
-def _place(url: sa.URL) -> tuple[str, str]:
-    """Return the kind of a database, and its name; a server may have many addresses."""
-    kind, name = url.get_backend_name(), url.database or ""
-    return kind, os.path.realpath(name.removeprefix("file:")) if kind == "sqlite" else name

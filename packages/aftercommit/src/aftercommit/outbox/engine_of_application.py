@@ -2,12 +2,13 @@
 
 An asynchronous engine whose driver works on this event loop is the model of the worker's own: see
 `own_pool.py`. From any other, such as a synchronous one, come the URL, the execution options,
-the serializers of JSON, and what listens to transactions and statements. What else it has, its
-connections could not be without, and another driver cannot have it: that is refused.
+the serializers of JSON, and what listens to transactions and statements. Whatever else it was given
+for its connections is refused, since another driver cannot have it.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import partial
 from threading import get_ident
 from typing import Any
@@ -28,7 +29,7 @@ from aftercommit.outbox.own_pool import (
 )
 from aftercommit.sql.backend import DatabaseBackend
 from aftercommit.sql.database import usable_drivers
-from aftercommit.sql.database_url import PLACES, parse_url, shown
+from aftercommit.sql.database_url import DEFAULT_PORT, PLACES, parse_url, shown
 from aftercommit.sql.given_engine import GivenEngine
 
 EngineOrUrl = AsyncEngine | Engine | URL | str
@@ -83,17 +84,21 @@ def ensure_same_place(engine: Engine, url: str, named: str) -> None:
     :raises InvalidValue: if it names another database than the engine
     """
     ours, theirs = parse_url(url), url_of(engine)
-    if _place(ours) != _place(theirs):
+    if (place_of(ours), _address(ours)) != (place_of(theirs), _address(theirs)):
         both = f"{shown(ours)} and not {shown(theirs)}"
         problem = f"names another database than {WHAT}, {both}"
         raise InvalidValue(named, f"{problem}; leave it out, or give the outbox a URL")
 
 
-def _place(url: URL) -> tuple[object, ...]:
+def place_of(url: URL) -> tuple[str, str]:
+    """Return the kind of a database, and its name; a server may have many addresses."""
+    kind, name = url.get_backend_name(), url.database or ""
+    return kind, os.path.realpath(name.removeprefix("file:")) if kind == "sqlite" else name
+
+
+def _address(url: URL) -> tuple[str, str]:
     host = url.host or url.query.get("host") or "localhost"
-    port = url.port or url.query.get("port") or 5432
-    where = () if url.get_backend_name() == "sqlite" else (str(host), str(port))
-    return url.get_backend_name(), url.database, *where
+    return str(host), str(url.port or url.query.get("port") or DEFAULT_PORT)
 
 
 def given_engine(
@@ -107,16 +112,18 @@ def given_engine(
     _, drivers = usable_drivers(backend)
     beside = f", besides {_most(engine)} of the application's own engine"
     if engine.dialect.is_async and engine.dialect.driver in drivers:
+        if past := [each for each in _only_theirs(engine) if "do_execute" in each]:
+            problem = f"has {past[0]}, which can execute what a handler must not"
+            raise InvalidValue(WHAT, f"{problem}; give the outbox an engine without it")
         driver = f", over {theirs}, as the application does"
         return url, GivenEngine(
             create=partial(with_own_pool, engine), connects=True, driver=driver, beside=beside
         )
     wanted = f"{url.get_backend_name()}+{drivers[0]}"
     used = f"{wanted} (of the extra {backend.extra})" if backend.extra else wanted
-    problem = f"is one of {theirs}; the worker uses {used}"
+    problem = f"uses {theirs}; the worker uses {used}"
     if refused := [*_only_theirs(engine)]:
-        listening = f"{problem}, and cannot have {', '.join(refused)}"
-        raise InvalidValue(WHAT, f"{listening}{INSTEAD}")
+        raise InvalidValue(WHAT, f"{problem}, which cannot have {', '.join(refused)}{INSTEAD}")
     url = url.set(drivername=wanted)
     for argument, value in _connect_args(engine).items():
         if argument in backend.ignored_arguments:
@@ -168,24 +175,20 @@ def _only_theirs(engine: Engine) -> Iterator[str]:
             yield f"a listener to {name} ({name_of(function)})"
 
 
-class _Found(Exception):  # noqa: N818 - it is no error
-    pass
-
-
 def _connect_args(engine: Engine) -> dict[str, Any]:
     """Return the arguments of an engine's connections that its URL does not say."""
-    this_thread = get_ident()
+    this_thread, arguments = get_ident(), dict[str, Any]()
 
-    def find(dialect: object, record: object, args: object, found: dict[str, Any]) -> None:
+    def find(dialect: object, record: object, args: object, found: Mapping[str, Any]) -> None:
         if get_ident() == this_thread:  # and not one that serves a request
-            raise _Found(found)
+            arguments.update(found)
+            raise LookupError("found, so that nothing is connected")
 
-    event.listen(engine, "do_connect", find, insert=True)
+    event.listen(engine, "do_connect", find)
     try:
-        engine.pool.recreate().connect()
-    except _Found as found:
-        _, of_url = engine.dialect.create_connect_args(engine.url)
-        return {name: each for name, each in found.args[0].items() if of_url.get(name) != each}
+        with suppress(LookupError):
+            engine.pool.recreate().connect()
     finally:
         event.remove(engine, "do_connect", find)
-    raise AssertionError("SQLAlchemy connects without do_connect")
+    _, of_url = engine.dialect.create_connect_args(engine.url)
+    return {name: each for name, each in arguments.items() if of_url.get(name) != each}

@@ -34,7 +34,6 @@ from aftercommit.sql.given_engine import NOT_GIVEN, GivenEngine
 from aftercommit.sql.handler_guard import install_guards
 from aftercommit.sql.migrations.history import ENGINE, History
 from aftercommit.sql.sqlite_backend import SQLite
-from aftercommit.sql.tables import deliveries
 from aftercommit.sql.transaction import Transaction
 from aftercommit.sql.writer_queue import Writer, WriterQueue
 
@@ -129,16 +128,6 @@ class Database:
         """
         pool: Any = self.engine.pool
         await self.backend.check_sessions(self.engine, pool.size() if all_connections else None)
-
-    async def check_writes(self) -> None:
-        """Check that the database takes writes; where another writer is at work, it does.
-
-        :raises DatabaseUnavailable: if it does not
-        """
-        nothing = sa.update(deliveries).values(token=deliveries.c.token).where(sa.false())
-        with suppress(DatabaseLocked):
-            async with self.write_transaction() as transaction:
-                await transaction.execute(nothing)
 
     @asynccontextmanager
     async def write_transaction(

@@ -25,12 +25,12 @@ from aftercommit.errors import DeliverySuperseded, InvalidMessage, InvalidPayloa
 from aftercommit.sql import claim_ends, delivery_states
 from aftercommit.sql.claim_ends import OF_THIS_CLAIM, Batches, ClaimKey, describe
 from aftercommit.sql.database import Database
-from aftercommit.sql.delivery_states import DUE_AT, PAUSED, PAUSED_HANDLERS, is_scheduled
+from aftercommit.sql.delivery_states import PAUSED, PAUSED_HANDLERS, is_scheduled
 from aftercommit.sql.known_pauses import PAUSES_SECONDS, KnownPauses
 from aftercommit.sql.lock_order import change_in_order
 from aftercommit.sql.new_events import FirstAttempts, NewEvents
 from aftercommit.sql.ordered_completion import OrderedDeliveries, claim_of_row
-from aftercommit.sql.tables import BLOCKED, CLAIMABLE, RAW_EVENTS, deliveries, events
+from aftercommit.sql.tables import CLAIMABLE, RAW_EVENTS, deliveries, events
 from aftercommit.sql.transaction import Transaction
 from aftercommit.sql.writer_queue import Writer
 
@@ -244,7 +244,7 @@ def claim_statement(
         (row.attempts >= policy.max_attempts, LAST_ATTEMPT_UNFINISHED),
         (sa.func.length(events.c.data) > MAX_EVENT_LENGTH, TOO_LONG),
     ).label("problem")
-    wanted = claim.when, _is_readable(codec)
+    wanted = claim.when, is_readable(codec)
     # a literal, or PostgreSQL would not keep a plan for so few rows
     limit = sa.bindparam("limit", type_=sa.Integer, literal_execute=True)
     if database.backend.single_writer:
@@ -294,7 +294,7 @@ def latest_version(codec: Codec[object]) -> int:
     return max(codec.versions.values(), default=1)
 
 
-def _is_readable(codec: Codec[object]) -> sa.ColumnElement[bool]:
+def is_readable(codec: Codec[object]) -> sa.ColumnElement[bool]:
     """Other types, and later versions, are for newer processes."""
     row, versions = events.c, codec.versions.items()
     known = [sa.and_(row.type == name, row.schema_version <= v) for name, v in versions]
@@ -308,33 +308,16 @@ def handler_params(handlers: Collection[str]) -> dict[str, str]:
 
 def claimable_here(codec: Codec[object]) -> sa.ColumnElement[bool]:
     """What this process can do for `HANDLERS`, as a condition of a row."""
-    return sa.and_(deliveries.c.handler.in_(HANDLERS), ~PAUSED, _is_readable(codec))
+    return sa.and_(deliveries.c.handler.in_(HANDLERS), ~PAUSED, is_readable(codec))
 
 
 def first_of_each(
     codec: Codec[object], count: int, replay: bool, *columns: sa.ColumnElement[Any], which: Which
 ) -> list[sa.Select[Any]]:
     """Select the longest due of each of so many handlers that can be tried here: for a union."""
-    wanted = _is_readable(codec), which
+    wanted = is_readable(codec), which
     firsts = [
         each.join(events).where(*wanted).order_by(deliveries.c.available_at).limit(1).subquery()
         for each in _of_each(codec, count, replay, *columns)
     ]
     return [sa.select(first) for first in firsts] or [sa.select(*columns).where(sa.false())]
-
-
-def unknown_events(codec: Codec[object]) -> sa.Select[str, int, int]:
-    """Select the types and versions of events that are pending and cannot be read here."""
-    kind, number = (events.c.type, events.c.schema_version), sa.func.count().label("deliveries")
-    pending = sa.select(*kind, number).join_from(deliveries, events).where(CLAIMABLE)
-    return pending.where(~_is_readable(codec)).group_by(*kind).order_by(*kind)
-
-
-def unknown_handlers(known: Collection[str]) -> sa.Select[str, int, float]:
-    """Select the other handlers of what is pending: how much of each, and when its first is due."""
-    row = deliveries.c
-    pending = sa.select(row.handler, DUE_AT.label("due_at")).where(row.handler.not_in(known))
-    found = sa.union_all(*(pending.where(part) for part in (CLAIMABLE, BLOCKED))).subquery()
-    first_due = sa.func.min(found.c.due_at).label("first_due_at")
-    others = sa.select(found.c.handler, sa.func.count().label("deliveries"), first_due)
-    return others.group_by(found.c.handler).order_by(found.c.handler)

@@ -21,7 +21,6 @@ from aftercommit.handler_entries import Entry as Entry
 from aftercommit.handler_entries import Handler as Handler
 from aftercommit.handler_entries import handler_of as handler_of
 from aftercommit.sql.delivery_store import SqlAlchemyDeliveryStore as SqlAlchemyDeliveryStore
-from aftercommit.sql.delivery_store import unknown_handlers as unknown_handlers
 from aftercommit.sql.unit_of_work_scope import MAX_DEPTH as MAX_DEPTH
 from aftercommit.sql.unit_of_work_scope import (
     SqlAlchemyUnitOfWorkScope as SqlAlchemyUnitOfWorkScope,

@@ -38,6 +38,7 @@ from aftercommit.extensions.operations.trace_queries import Traces as Traces
 from aftercommit.extensions.operations.trace_queries import find_traces as find_traces
 from aftercommit.extensions.operations.trace_queries import message_query as message_query
 from aftercommit.extensions.operations.trace_queries import trace_query as trace_query
+from aftercommit.extensions.operations.unknown_names import unknown_handlers as unknown_handlers
 from aftercommit.extensions.operations.worker_services import (
     unclaimable_deliveries as unclaimable_deliveries,
 )

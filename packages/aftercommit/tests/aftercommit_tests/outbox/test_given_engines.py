@@ -30,7 +30,7 @@ from sqlalchemy.orm import (
 
 from aftercommit_tests.outbox.orders import until
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.everywhere]
 
 ASYNC_DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg"}
 DRIVERS = {"sqlite": "sqlite", "postgresql": "postgresql+psycopg"}
@@ -217,7 +217,7 @@ async def test_an_asynchronous_engine_of_another_driver_is_used_as_a_synchronous
     async with closing(engine):
         await delivered(engine, Outbox("shop", engine, [on(Ordering, take_note)]), 1)
         event.listen(engine.sync_engine, "connect", hook)
-        with pytest.raises(InvalidValue, match=r"cannot have a listener to connect"):
+        with pytest.raises(InvalidValue, match="cannot have a listener to connect"):
             async with Outbox("shop", engine, [on(Ordering, take_note)]).running():
                 """It does not come so far."""
 
@@ -535,20 +535,29 @@ def hook(*args: object) -> None:
 
 
 def with_listener(name: str) -> Any:
-    engine = sa.create_engine("postgresql+psycopg://localhost/shop")
+    engine = sa.create_engine(PG)
     event.listen(engine, name, hook)
+    return engine
+
+
+def with_executing_listener() -> Any:
+    engine = create_async_engine("postgresql+asyncpg://localhost/shop")
+    event.listen(engine.sync_engine, "do_execute", hook)
     return engine
 
 
 PG = "postgresql+psycopg://localhost/shop"
 REFUSED: dict[str, Callable[[], Any]] = {
-    r"psycopg; the worker uses postgresql\+asyncpg \(of the extra postgresql\), and cannot have a "
-    r"listener to connect \(.*test_given_engines\.hook\); give": partial(with_listener, "connect"),
+    r"psycopg; the worker uses postgresql\+asyncpg \(of the extra postgresql\), which cannot "
+    r"have a listener to connect \(.*test_given_engines\.hook\); give": partial(
+        with_listener, "connect"
+    ),
     "a listener to do_connect": partial(with_listener, "do_connect"),
     r"a creator \(.*hook\)": lambda: sa.create_engine(PG, creator=hook),
     "whose connect_args have no prepare_threshold": lambda: sa.create_engine(
         PG, connect_args={"prepare_threshold": 0}
     ),
+    r"a listener to do_execute \(.*hook\), which can execute": with_executing_listener,
     "an in-memory database is not supported": lambda: create_async_engine("sqlite+aiosqlite://"),
     "is an AsyncEngine, an Engine, a URL, or a function that returns one": lambda: Session(),
 }
@@ -572,7 +581,8 @@ async def test_a_variable_for_another_database_is_refused(
     engine = create_async_engine(f"sqlite+aiosqlite:///{tmp_path}/shop.db")
     outbox = Outbox("shop", engine, [on(Ordering, take_note)])
 
-    monkeypatch.setenv("SHOP_DATABASE_URL", f"sqlite:///{tmp_path}/shop.db")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SHOP_DATABASE_URL", "sqlite:///shop.db")
     assert outbox.app.load({}).max_attempts == 10
     monkeypatch.setenv("SHOP_DATABASE_URL", "postgresql://u:hunter2@db.example.com/shop")
     problem = "SHOP_DATABASE_URL names another database than the engine of the outbox"

@@ -1,7 +1,6 @@
 """The tables of an outbox in the migrations of its application: as scripts, too, and back again."""
 
 import io
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -230,28 +229,34 @@ def test_a_script_does_not_drop_them_either(migrations: Migrations) -> None:
     assert migrations.schema() == {}
 
 
-@pytest.mark.parametrize("schema", [None, "tenant"])
-def test_autogenerate_with_all_schemas_leaves_our_tables_alone(
-    migrations: Migrations, schema: str | None
-) -> None:
-    """In whichever schema they are, also those of another application."""
-    if migrations.is_sqlite and schema:
-        return
+def ensure_left_alone(migrations: Migrations, schema: str | None) -> None:
+    """Compare a database that has our tables with the models of an application, in all schemas."""
     migrations.run("upgrade", "head")
+    where, options = f"{schema}." if schema else "", {"include_schemas": True}
     with migrations.connection() as connection:
         for number in ("0001", "0002"):
             for place in ("before", "after"):
                 connection.execute(sa.text(f"DROP TABLE {place}_{number}"))
         if schema:
-            connection.execute(sa.text("CREATE SCHEMA tenant"))
-            connection.execute(sa.text("CREATE TABLE tenant.aftercommit_events (id INTEGER)"))
-        where = f"{schema}." if schema else ""
+            connection.execute(sa.text(f"CREATE SCHEMA {schema}"))
+            connection.execute(sa.text(f"CREATE TABLE {where}aftercommit_events (id INTEGER)"))
         connection.execute(sa.text(f"CREATE TABLE {where}orders (id INTEGER NOT NULL PRIMARY KEY)"))
-    options = {"include_schemas": True}
 
     migrations.run("check", schema=schema, options=options)
 
     with migrations.connection() as connection:
         connection.execute(sa.text("CREATE TABLE of_nobody (id INTEGER)"))
-    with pytest.raises(CommandError, match=re.escape("remove_table")):
+    with pytest.raises(CommandError, match="remove_table"):
         migrations.run("check", schema=schema, options=options)
+
+
+def test_autogenerate_with_all_schemas_leaves_our_tables_alone(migrations: Migrations) -> None:
+    """As it does without that option."""
+    ensure_left_alone(migrations, None)
+
+
+def test_autogenerate_leaves_the_tables_of_other_outboxes_alone(
+    tmp_path: Path, empty_postgres_url: str
+) -> None:
+    """In whichever schema they are."""
+    ensure_left_alone(Migrations(tmp_path, empty_postgres_url), "tenant")

@@ -42,6 +42,9 @@ COMMANDS = {
         ),
     },
     "Maintain": {
+        "aftercommit.extensions.operations.cli_check:check": (
+            "Check database, schema, writes, handlers, clock and connections."
+        ),
         "aftercommit.extensions.operations.cli_history:events": "Prune the history of events.",
     },
 }

@@ -16,9 +16,9 @@ from aftercommit.extensions.operations.causation_tree import Node
 from aftercommit.extensions.operations.delivery_admin import Which, listed_deliveries
 from aftercommit.extensions.operations.handler_pauses import paused_handlers
 from aftercommit.extensions.operations.trace_queries import MAX_ROWS, Traces, read_traces
+from aftercommit.extensions.operations.unknown_names import unknown_handlers
 from aftercommit.sql.database import Database
 from aftercommit.sql.delivery_states import delivery_state, is_scheduled
-from aftercommit.sql.delivery_store import unknown_handlers
 from aftercommit.sql.tables import BLOCKED, CLAIMABLE, PARKED, commands, deliveries, events
 from aftercommit.sql.transaction import Transaction
 

@@ -9,7 +9,7 @@ from aftercommit.extensions.operations.erasing_events import StoredEvent
 
 from aftercommit_tests.builders import MARIA, PLAIN, a_failure
 from aftercommit_tests.command_line import CommandLine
-from aftercommit_tests.inside.claims import Claim, unknown_handlers
+from aftercommit_tests.inside.claims import Claim
 from aftercommit_tests.inside.errors import OrderedHandler
 from aftercommit_tests.inside.operations import (
     batched_transactions,
@@ -20,6 +20,7 @@ from aftercommit_tests.inside.operations import (
     queue_metrics,
     replay,
     retention,
+    unknown_handlers,
 )
 from aftercommit_tests.inside.stored import deliveries, events, mend_lanes, unblock_heads
 from aftercommit_tests.ordered import HANDLERS as ORDERED

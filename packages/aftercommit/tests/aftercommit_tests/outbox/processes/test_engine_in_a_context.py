@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 import sqlalchemy as sa
@@ -93,7 +94,7 @@ def test_a_worker_that_is_killed_in_a_handler_has_done_nothing_of_it(
     assert worked.returncode == 0, worked.stderr
     [(number, reserved, notes)] = application.orders()
     assert (number, reserved) == ("7", "1")
-    assert notes == '["00000000-0000-0000-0000-000000000007"]'
+    assert str(UUID(int=7)) in notes
     assert {number for number, *_ in application.confirmed()} == {"7"}
     assert len({key for _, key, _ in application.confirmed()}) == 1
     assert {kind for *_, kind in application.confirmed()} == {application.kind}

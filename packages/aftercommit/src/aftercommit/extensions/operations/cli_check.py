@@ -1,0 +1,143 @@
+"""Looks whether an application can work as it is set up, on the command line."""
+
+import time
+from collections.abc import AsyncIterator, Collection
+from contextlib import suppress
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import anyio
+import click
+import sqlalchemy as sa
+
+from aftercommit.cli.command_context import Cli
+from aftercommit.cli.command_group import LazyCommand
+from aftercommit.errors import InvalidValue, Unavailable
+from aftercommit.extensions.operations.unknown_names import unknown_events, unknown_handlers
+from aftercommit.process.running_services import run
+from aftercommit.settings import EngineSettings
+from aftercommit.sql.database import Database
+from aftercommit.sql.database_url import parse_url
+from aftercommit.sql.exceptions import DatabaseLocked, DatabaseUnavailable
+from aftercommit.sql.schema import check_schema
+from aftercommit.sql.tables import CLAIMABLE, PARKED, deliveries
+
+# later attempts, and the order of what is shown, go by the database's clock
+MOST_SKEW_SECONDS = 5.0
+
+
+@click.command()
+@click.pass_obj
+def check(cli: Cli) -> None:
+    """Check database, schema, writes, handlers, clock and connections.
+
+    There is a line for each that is fine; the first problem ends it, with the exit code of its
+    kind. There is also a line for each handler or event of stored deliveries that is unknown. That
+    each command is where the application says is checked first, without a line.
+    """
+    settings = cli.load_settings()
+    group: Any = click.get_current_context().parent
+    for each in group.command.commands.values():
+        if isinstance(each, LazyCommand):
+            with suppress(InvalidValue):  # a library of an extra is not installed
+                each.load()
+
+    async def work() -> None:
+        async for subject, found in _found(cli, settings):
+            click.echo(f"{subject:12} {found}")
+
+    run(work, event_loop=settings.event_loop)
+
+
+def _outstanding(clock: sa.ColumnElement[float]) -> sa.Select[int, float, int]:
+    """Count what is due and what is parked; many that are due say that no worker runs."""
+    late = clock - deliveries.c.available_at
+    due = sa.and_(CLAIMABLE, late >= 0)
+    return sa.select(
+        sa.func.count().filter(due).label("due"),
+        sa.func.max(late).filter(due).label("late"),
+        sa.func.count().filter(PARKED).label("parked"),
+    ).select_from(deliveries)
+
+
+async def _require_file(database_url: str) -> None:
+    """Refuse a SQLite file that is not there, which looking at it would make."""
+    url = parse_url(database_url)
+    file = anyio.Path(url.database or "")
+    if url.get_backend_name() == "sqlite" and not await file.exists():
+        raise DatabaseUnavailable(f"there is no file {await file.absolute()}")
+
+
+async def _check_writes(database: Database) -> None:
+    """Check that the database takes writes; where another writer is at work, it does.
+
+    :raises DatabaseUnavailable: if it does not
+    """
+    nothing = sa.update(deliveries).values(token=deliveries.c.token).where(sa.false())
+    with suppress(DatabaseLocked):
+        async with database.write_transaction() as transaction:
+            await transaction.execute(nothing)
+
+
+async def _found(cli: Cli, settings: EngineSettings) -> AsyncIterator[tuple[str, str]]:
+    url, impatient = parse_url(settings.database_url), settings
+    if url.get_backend_name() == "sqlite":  # whoever is asked waits little for other writers
+        file = url.set(query={"timeout": "1", **url.query}).render_as_string()
+        impatient = replace(settings, database_url=file)
+    async with cli.app.open_database(impatient) as database:
+        await _require_file(settings.database_url)
+        begun = time.monotonic()
+        async with database.read_transaction() as transaction:
+            await transaction.execute(sa.select(sa.literal(1)))
+            took = 1000 * (time.monotonic() - begun)
+            over = database.given.driver
+            yield "database", f"{settings.database_url} answers in {took:.0f} ms{over}"
+            before = time.time()
+            clock = (await transaction.execute(sa.select(database.clock))).scalar_one()
+            ahead = clock - (before + time.time()) / 2
+            capacity = await transaction.run_sync(database.backend.capacity)
+            if unused := await transaction.run_sync(database.backend.unused_defaults):
+                yield "isolation", unused
+        revisions = await check_schema(database)
+        yield "schema", f"up to date: {', '.join(revisions)}"
+        await _check_writes(database)
+        yield "writes", "are accepted"
+        async with cli.app.open(settings, delivers=False) as application:  # connects to no broker
+            known = application.handlers
+            subscriptions = application.checked_subscriptions()
+        yield "handlers", f"{len(known)} of events, bound to what they ask for"
+        for each in subscriptions:
+            commands = sorted(command.__name__ for command in each.commands())
+            yield "subscription", f"{each.source}: {each.origin}; becomes {' or '.join(commands)}"
+        if abs(ahead) > MOST_SKEW_SECONDS:
+            raise Unavailable(
+                f"the clock of the database is {ahead:+.0f} s off this machine's; have both set,"
+                " by NTP, say"
+            )
+        yield "clock", f"{ahead:+.1f} s off this machine's"
+        async for outstanding in _found_outstanding(database, known):
+            yield outstanding
+        await database.check_sessions(all_connections=True)
+        pool: Any = database.engine.pool
+        most = f"at most {pool.size()} for a process{database.given.beside}"
+        yield "connections", f"{most}{capacity}"
+
+
+async def _found_outstanding(
+    database: Database, known: Collection[str]
+) -> AsyncIterator[tuple[str, str]]:
+    async with database.read_transaction() as transaction:
+        found = (await transaction.execute(_outstanding(database.clock))).mappings().one()
+        unread = (await transaction.execute(unknown_events(database.codec))).all()
+        unknown = (await transaction.execute(unknown_handlers(known))).all()
+    late = f", the oldest for {found['late']:.0f} s" if found["due"] else ""
+    yield "deliveries", f"{found['due']} due{late}; {found['parked']} parked"
+    for row in unread:
+        pending = f"{row.type}, version {row.schema_version}: {row.deliveries} deliveries pending"
+        yield "unknown", f"{pending}; renamed? Keep its name by aliases={{…: {row.type!r}}}"
+    for row in unknown:
+        due = datetime.fromtimestamp(row.first_due_at, UTC)
+        pending = f"{row.deliveries} pending, the first due {due:%FT%TZ}"
+        renamed = f"renamed? Say so by renamed={{{row.handler!r}: …}}"
+        yield "unknown", f"{row.handler}: {pending}; {renamed}"

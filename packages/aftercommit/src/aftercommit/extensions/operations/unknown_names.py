@@ -1,0 +1,27 @@
+"""What is pending under names that this process does not know, of handlers and of events."""
+
+from collections.abc import Collection
+
+import sqlalchemy as sa
+
+from aftercommit.codec import Codec
+from aftercommit.sql.delivery_states import DUE_AT
+from aftercommit.sql.delivery_store import is_readable
+from aftercommit.sql.tables import BLOCKED, CLAIMABLE, deliveries, events
+
+
+def unknown_events(codec: Codec[object]) -> sa.Select[str, int, int]:
+    """Select the types and versions of events that are pending and cannot be read here."""
+    kind, number = (events.c.type, events.c.schema_version), sa.func.count().label("deliveries")
+    pending = sa.select(*kind, number).join_from(deliveries, events).where(CLAIMABLE)
+    return pending.where(~is_readable(codec)).group_by(*kind).order_by(*kind)
+
+
+def unknown_handlers(known: Collection[str]) -> sa.Select[str, int, float]:
+    """Select the other handlers of what is pending: how much of each, and when its first is due."""
+    row = deliveries.c
+    pending = sa.select(row.handler, DUE_AT.label("due_at")).where(row.handler.not_in(known))
+    found = sa.union_all(*(pending.where(part) for part in (CLAIMABLE, BLOCKED))).subquery()
+    first_due = sa.func.min(found.c.due_at).label("first_due_at")
+    others = sa.select(found.c.handler, sa.func.count().label("deliveries"), first_due)
+    return others.group_by(found.c.handler).order_by(found.c.handler)
