@@ -64,6 +64,7 @@ class OutgoingCommand:
     id: str
     body: bytes
     traceparent: str | None = None
+    correlation_id: str | None = None  # of an answer: what tells its receiver what it answers
 
 
 class BrokerConnection(Protocol):

@@ -60,7 +60,7 @@ class KafkaConnection(AIOKafkaProducer):  # type: ignore[misc]
         except (TimeoutError, errors.UnknownTopicOrPartitionError) as error:
             problem = f"there is no topic {command.to}, or no server says where it is"
             raise TargetMissing("Kafka", problem) from error
-        headers = _headers(command.traceparent)
+        headers = _headers(command.traceparent, command.correlation_id)
         await self.send_and_wait(command.to, command.body, headers=headers)
 
     async def dead_letter(self, dead: ReceivedMessage, to: str) -> None:
@@ -157,8 +157,14 @@ class Kafka(base.Broker):
         )
 
 
-def _headers(traceparent: str | None) -> Sequence[tuple[str, bytes]]:
-    headers = {"content-type": CONTENT_TYPE, "traceparent": traceparent}
+def _headers(
+    traceparent: str | None, correlation_id: str | None = None
+) -> Sequence[tuple[str, bytes]]:
+    headers = {
+        "content-type": CONTENT_TYPE,
+        "traceparent": traceparent,
+        "correlation-id": correlation_id,
+    }
     return [(name, value.encode()) for name, value in headers.items() if value]
 
 

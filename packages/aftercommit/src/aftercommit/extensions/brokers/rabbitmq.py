@@ -120,6 +120,7 @@ class RabbitMQConnection(aio_pika.Connection):
     async def send_command(self, command: OutgoingCommand) -> None:
         """Send a command; it is mandatory, or it could be lost before its queue is there."""
         message = _cloud_event(command.body, command.id, command.traceparent)
+        message.correlation_id = command.correlation_id
         async with self.channel(on_return_raises=True) as channel:
             try:
                 await channel.default_exchange.publish(message, command.to)
@@ -305,7 +306,7 @@ async def _keep_bound(
 
 
 def _to_received(message: AbstractIncomingMessage, *, moves_dead_letters: bool) -> ReceivedMessage:
-    kept = ("content_type", "content_encoding", "correlation_id", "message_id")
+    kept = ("content_type", "content_encoding", "correlation_id", "message_id", "reply_to")
     return ReceivedMessage(
         body=message.body,
         # these two would have it routed to others once more
