@@ -9,8 +9,8 @@ from contextlib import ExitStack
 from importlib import import_module
 from typing import Any
 
-from aftercommit_tests.inside.claims import Claim
-from aftercommit_tests.inside.process import worker as workers
+from aftercommit.claims import Claim
+from aftercommit.process import worker as of_outbox
 
 running = ExitStack()
 
@@ -34,5 +34,5 @@ def post_worker_init(worker: object) -> None:
     if hasattr(main, "follow_up"):
         main.follow_up = die
     else:
-        workers.Worker._claim = die_if_due  # type: ignore[method-assign, assignment]
+        of_outbox.Worker._claim = die_if_due  # type: ignore[method-assign, assignment]
         running.enter_context(main.outbox.running_sync())
