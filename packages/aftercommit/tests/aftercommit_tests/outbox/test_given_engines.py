@@ -522,7 +522,13 @@ async def test_handlers_run_in_the_context_of_the_application(tmp_path: Any) -> 
     async def note(event: Ordering, session: AsyncSession, idempotency_key: IdempotencyKey) -> None:
         session.add(Note(number=event.number, values={}, level=CONTEXT.get()))
 
-    outbox = Outbox("shop", find, [on(Ordering, Ordered(note))], context=app_context)
+    in_thread = list[str]()
+
+    def note_in_a_thread(event: Ordering) -> None:
+        in_thread.append(CONTEXT.get())
+
+    entries = [on(Ordering, Ordered(note), note_in_a_thread)]
+    outbox = Outbox("shop", find, entries, context=app_context)
     async with closing(engine):
         await delivered(engine, outbox, 1)
         outside = Outbox("shop", find, [on(Ordering, note)])
@@ -531,6 +537,7 @@ async def test_handlers_run_in_the_context_of_the_application(tmp_path: Any) -> 
                 """It does not come so far."""
 
     assert await shown(url, Note.level) == [("the application",)]
+    assert in_thread == ["the application"]
 
 
 def hook(*args: object) -> None:
