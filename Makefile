@@ -11,7 +11,7 @@ COMPILED := $(VENV)/compiled
 PARALLEL := -n 6 --dist load --maxschedchunk 1 --durations 10
 ENGINE := packages/aftercommit/tests/aftercommit_tests
 LONG := checks/playground checks/pages/test_runbook.py \
-  $(ENGINE)/extensions/page/processes $(ENGINE)/new_project/processes
+  $(ENGINE)/extensions/page/processes $(ENGINE)/new_project/processes checks/loyalty/test_kills.py
 COPIES := checks/full  # tutorials and the worked use case, each in a copy of the project
 QUICK := tests/unit tests/integration checks/test_*.py $(ENGINE)/test_*.py
 IN_PROCESS := $(QUICK) $(ENGINE)/extensions $(ENGINE)/outbox --ignore-glob="*/processes/*"
@@ -24,7 +24,7 @@ unexport PYTHONDONTWRITEBYTECODE  # containers set it; each of hundreds of proce
 unexport PYTHONUNBUFFERED  # containers set it, too, and users do not: what a full disk does differs
 
 .DEFAULT_GOAL := help
-.PHONY: help demo playground install test test-full floors quick core-tests pyramid pyramid-in-full mutations again reports long coverage lint unit application simulate compliance format language migration new bench bench-full docs clean
+.PHONY: help demo playground two-services install test test-full floors quick core-tests pyramid pyramid-in-full mutations again reports long coverage lint unit application simulate compliance format language migration new bench bench-full docs clean
 
 help:  ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*##/\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -34,6 +34,9 @@ demo: $(DEMO)  ## Register two users in a temporary database, and show what happ
 
 playground: $(PLAYGROUND)  ## Break it yourself, in a browser; Ctrl-C leaves nothing behind
 	@$(BIN)/python -m playground
+
+two-services: $(TEST)  ## Run this service and a second one, kill both: AMQP_URL=amqp://… is your RabbitMQ
+	@$(BIN)/python -m examples.two_services
 
 install: $(TEST)  ## Install all that tests and checks need
 
@@ -77,7 +80,7 @@ reports: $(TEST)  # of what `make test-full` has measured
 	$(BIN)/coverage report --fail-under=95
 	$(BIN)/coverage report --fail-under=100 --include=$(INNER)
 
-long: $(TEST)  ## Run the tests that take long: in a browser, of the playground, of the runbook
+long: $(TEST)  ## Run the tests that take long: in a browser, of the playground, the runbook, two services
 	$(BIN)/pytest $(PARALLEL) $(LONG) $(UNFINISHED)
 
 coverage: $(TEST)  ## Measure what the tests of the layers within one process reach

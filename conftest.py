@@ -51,7 +51,7 @@ def detector() -> BlockBuster:
             "sql/migrations/history.py", {"upgrade", "_files", "names_in_pending"}
         )
         function.can_block_in("sql/migrations/upgrade.py", {"upgrade_histories"})
-        function.can_block_in("aftercommit/sql/database.py", {"backend_for"})
+        function.can_block_in("aftercommit/sql/database.py", {"backend_for", "find_backend"})
         function.can_block_in("aftercommit/sql/sqlite_backend.py", {"new_engine"})
         otel = "aftercommit/extensions/otel/spans.py"
         function.can_block_in(otel, {"_tracing"})  # at the end

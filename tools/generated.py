@@ -97,10 +97,13 @@ def _module(error: type[Exception]) -> tuple[bool, str]:
 Parts = Mapping[str, Callable[[], Iterator[str]]]
 
 GENERATED: Parts = {
+    "accepted_commands": reference_pages.accepted_commands,
     "errors": errors,
     "command_line": reference_pages.command_line,
     "message_flow": reference_pages.message_flow,
+    "message_limits": reference_pages.message_limits,
     "promise_tests": reference_pages.promise_tests,
+    "published_events": reference_pages.published_events,
     "requirements": reference_pages.requirements,
 }
 

@@ -42,7 +42,7 @@ LIMITS = {
     "a command, from the bus to its COMMIT": Limit(87, 32),
     "an attempt with an effect": Limit(42, 15),
     "an attempt with session": Limit(62, 20),
-    "outbox.record": Limit(16, 7),
+    "outbox.record": Limit(17, 7),
 }
 COMMAND, EFFECT, SESSION, RECORD = LIMITS
 

@@ -9,14 +9,21 @@ import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from inspect import signature
 from typing import Any, get_type_hints
+from uuid import UUID
 
 import click
-from aftercommit import PUBLISH, Later
+from aftercommit import PUBLISH, Later, Ordered
 from aftercommit.cli.command_group import GroupedCommands, LazyCommand
+from aftercommit.extensions.brokers.base import DELIVERY_LIMIT
+from aftercommit.extensions.brokers.cloud_events import MAX_BYTES, MAX_MESSAGE_BYTES
 from aftercommit.handler_entries import handler_name, handler_of
 
+from allocation.domain.coupons import MAX_QUANTITY
 from allocation.domain.events import Event
+from allocation.domain.values import MAX_EMAIL_LENGTH, MAX_NAME_LENGTH
 from allocation.entrypoints.app import cli
+from allocation.entrypoints.broker_messages import ACCEPTED_FROM_BROKERS
+from allocation.message_contract import CODEC
 from allocation.service_layer.handlers import HANDLERS
 from tools.floors import pinned, required
 from tools.repository import ROOT
@@ -33,6 +40,16 @@ RECORDS = {
     "expire_coupon": ["CouponExpired"],
 }
 """The events that each handler records, by way of its aggregates."""
+RULES = {
+    "user_id": "made by you, at random, once for each user; a repetition is recognized by it",
+    "name": f"1 to {MAX_NAME_LENGTH} characters in one line, in any script, with a letter or digit",
+    "email": f"of the form name@example.com, at most {MAX_EMAIL_LENGTH} characters; no other user"
+    " has it, in whichever case it is written",
+    "new_email": "as `email`",
+    "reference": "1 to 40 of A-Z, a-z, 0-9, - and _, with no - or _ first",
+    "quantity": f"1 to {MAX_QUANTITY:,}",
+}
+"""What the value objects of the domain want of the fields that other services send."""
 SENDS_EMAIL = {"user_mail", "notifications"}
 PUBLISHES = "publish_event"
 
@@ -116,6 +133,49 @@ def _what_it_does(name: str, handler: Callable[..., Any]) -> Iterator[str]:
     returned = get_type_hints(handler)["return"]  # the command that stores somebody's reply
     for reply in set(getattr(returned, "__args__", ())) - {type(None)}:
         yield f"    {name} -. reply .-> {reply.__name__}"
+
+
+def published_events() -> Iterator[str]:
+    """Yield a table of the public events, as other services see them."""
+    yield "| `type` | `schemaversion` | in order by `partitionkey` | fields of `data` |"
+    yield "|---|---|---|---|"
+    for event in HANDLERS.public_events:
+        name = CODEC.name_of(event)
+        in_order = any(isinstance(each, Ordered) for each in HANDLERS.events[event])
+        order = "yes" if in_order else "no"
+        yield f"| `{name}` | {CODEC.version_of(name)} | {order} | {_fields_of(event)} |"
+
+
+def accepted_commands() -> Iterator[str]:
+    """Yield a table of the commands that other services may send, and the rules of their fields."""
+    yield "| `type` | `schemaversion` | fields of `data` | what it does |"
+    yield "|---|---|---|---|"
+    accepted = ACCEPTED_FROM_BROKERS
+    for command in accepted:
+        name, what = CODEC.name_of(command), str(command.__doc__).partition("\n")[0]
+        yield f"| `{name}` | {CODEC.version_of(name)} | {_fields_of(command)} | {what} |"
+    yield from ["", "| field | rule |", "|---|---|"]
+    for field in dict.fromkeys(name for each in accepted for name in get_type_hints(each)):
+        yield f"| `{field}` | {RULES[field]} |"
+
+
+def message_limits() -> Iterator[str]:
+    """Yield a table of how large a message may be."""
+    yield "| | limit |"
+    yield "|---|---|"
+    yield f"| a message with a command | {MAX_MESSAGE_BYTES:,} bytes in all |"
+    yield f"| its `id`, its `source` | {MAX_BYTES} bytes of UTF-8 each, no invisible characters |"
+    yield f"| deliveries of RabbitMQ until a message is a dead letter | {DELIVERY_LIMIT} |"
+
+
+def _fields_of(message: type[Any]) -> str:
+    hints = get_type_hints(message)
+    return ", ".join(f"`{name}`: {_form_of(each)}" for name, each in hints.items())
+
+
+def _form_of(hint: Any) -> str:
+    plain = getattr(hint, "__supertype__", hint)  # of NewType
+    return {UUID: "UUID", str: "text", int: "integer"}[plain]
 
 
 def requirements() -> Iterator[str]:

@@ -157,7 +157,7 @@ class Codec(Generic[E_co]):
             id=event_id,
             source=row["source"],
             type=name,
-            schema_version=version,
+            schema_version=self._versions.get(name, 1),  # of the event as it is now
             event=event,
             subject=row["subject"],
             time=time,

@@ -193,7 +193,7 @@ class NotCompleted(TransientError):
 
 def install_hint(extra: str) -> str:
     """Return how to install what an extra of this engine needs: the end of many errors."""
-    return f"pip install 'aftercommit[{extra}]'"
+    return f'pip install "aftercommit[{extra}]"'
 
 
 class WiringError(Defect):

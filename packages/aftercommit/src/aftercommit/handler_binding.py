@@ -96,9 +96,9 @@ class BoundHandler:
             return {name: offered[name] for name in asks_for & offered.keys()}
 
         queries, self.ports = chosen(dependencies.queries), chosen(dependencies.effect_ports)
-        self._given = chosen(dependencies.constants) | queries | self.ports
-        self._made = chosen({name: PER_ATTEMPT[name] for name in may_ask})
-        unknown = asks_for - self._given.keys() - self._made.keys()
+        self.given = chosen(dependencies.constants) | queries | self.ports
+        self.made = chosen({name: PER_ATTEMPT[name] for name in may_ask})
+        unknown = asks_for - self.given.keys() - self.made.keys()
         raise_if_any(f"{self.name} {NOBODY.format(', '.join(sorted(may_ask)))}", unknown)
         self.is_transactional = not asks_for.isdisjoint(IN_TRANSACTION)
         self.is_available = None not in self.ports.values()
@@ -119,9 +119,9 @@ class BoundHandler:
         :raises HandlerInterrupted: if it tried to end the process, or made a cancellation up
         :raises UnexpectedAnswer: if it has returned what its annotation does not say
         """
-        made = {name: make(work, uow) for name, make in self._made.items()}
+        made = {name: make(work, uow) for name, make in self.made.items()}
         try:
-            answer = await self.handler(work.message, **self._given, **made)
+            answer = await self.handler(work.message, **self.given, **made)
         except BaseException as error:
             contain(error, self.name)
             raise

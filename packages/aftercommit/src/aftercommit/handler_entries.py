@@ -31,6 +31,10 @@ Handler = Callable[Concatenate[T, ...], Awaitable[A | None]]
 """Handles a T, and may return a command, an A. Further parameters: see `Dependencies`."""
 
 
+AnyHandler = Handler[T, A] | Callable[Concatenate[T, ...], None]
+"""Or one made with `def`, which only an `Outbox` takes: it runs in a thread."""
+
+
 class Publish:
     """Stands for a handler for each message broker, which publishes the event there.
 
@@ -65,7 +69,7 @@ class Later(Generic[M_contra, A_co]):
     {'ask_for_feedback': Subscription(delay=604800.0, lane=None, key=None)}
     """
 
-    handler: Handler[M_contra, A_co]
+    handler: AnyHandler[M_contra, A_co]
     after: timedelta | Callable[[Any], float]
 
     def __post_init__(self) -> None:
@@ -88,7 +92,7 @@ class Ordered(Generic[M_contra, A_co]):
     >>> entry = on(OrderPlaced, Ordered(PUBLISH), key=lambda event: event.email)
     """
 
-    handler: Handler[M_contra, A_co] | Publish
+    handler: AnyHandler[M_contra, A_co] | Publish
     lane: str | None = None
 
 
@@ -105,7 +109,7 @@ class Unsubscribed(Generic[M_contra, A_co]):
     (['print_label'], {})
     """
 
-    handler: Handler[M_contra, A_co]
+    handler: AnyHandler[M_contra, A_co]
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +123,7 @@ class Entry(Generic[M_co, A_co]):
 
 def on(
     message: type[M],
-    *handlers: Handler[M, A] | Later[M, A] | Ordered[M, A] | Unsubscribed[M, A] | Publish,
+    *handlers: AnyHandler[M, A] | Later[M, A] | Ordered[M, A] | Unsubscribed[M, A] | Publish,
     key: Callable[[M], object] | None = None,
 ) -> Entry[M, A]:
     """Return an entry of the table: a command has one handler, an event any number of them.

@@ -15,7 +15,7 @@ from typing import Any, Literal
 from aftercommit.claims import Claim, CommandWork, Committed, WorkItem
 
 Status = Literal["succeeded", "retried", "parked", "handed over", "lease lost", "conflict"]
-MessageOutcome = Literal["executed", "repeated", "ignored", "dead"]
+MessageOutcome = Literal["executed", "repeated", "ignored", "dead", "unanswered"]
 Operation = AbstractContextManager[object]
 
 logger = logging.getLogger(__name__)
@@ -78,7 +78,8 @@ class Observer:
     def message(self, source: str, outcome: MessageOutcome) -> None:
         """See what became of a message from a broker: of "commands", or of a subscription.
 
-        One that comes again since its acknowledgement was lost is seen again.
+        One that comes again since its acknowledgement was lost is seen again. "unanswered" is told
+        besides: its sender has asked for an answer that could not be sent.
         """
 
 

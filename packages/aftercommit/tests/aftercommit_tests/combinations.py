@@ -18,7 +18,7 @@ import pytest
 CHOICES = (
     {"asyncio", "trio"},
     {"sqlite", "postgres"},
-    {"asyncpg", "anyio"},  # drivers of PostgreSQL; the second is for both event loops
+    {"asyncpg", "psycopg", "anyio"},  # drivers of PostgreSQL; the last is for both event loops
     {"rabbitmq", "kafka"},
 )
 KNOWN = set().union(*CHOICES)

@@ -51,6 +51,13 @@ def make_environment(
     return folder / "bin"
 
 
+def upgrade(programs: Path, wheels: Sequence[Path], name: str) -> None:
+    """Let pip take the newer version of a package that is among these wheels, and nothing else."""
+    command = (str(programs / "python"), str(pip()), "install", *OPTIONS, "--no-index")
+    links = [f"--find-links={place}" for place in {wheel.parent for wheel in wheels}]
+    run(*command, *links, "--upgrade", name)
+
+
 def needed_by(name: str, extra: str, where: list[str]) -> set[tuple[str, str]]:
     """Return what a distribution needs, and what that needs, each with an extra, or without one."""
     found, waiting = set[tuple[str, str]](), [(name, extra)]

@@ -8,6 +8,7 @@ from pathlib import Path
 from subprocess import run
 
 ROOT = Path(__file__).parents[4]
+EXAMPLES = Path(__file__).parents[2] / "examples"
 WRONG = [Path(__file__).with_name(name) for name in ("forgotten_awaits.py", "wrong_rows.py")]
 MARK = re.compile(r"  # type: ignore\[(.+)\]$", re.MULTILINE)
 FOUND = re.compile(r"(\w+\.py):(\d+): error: .*\[(.+)\]$", re.MULTILINE)
@@ -50,6 +51,15 @@ def test_mypy_reports_each_mistake(tmp_path: Path) -> None:
     assert set(FOUND.findall(checked.stdout)) == expected, checked.stdout + checked.stderr
     codes = {code for _, _, code in expected}
     assert {"unused-coroutine", "no-untyped-def", "arg-type"} <= codes
+
+
+def test_mypy_finds_no_mistake_in_what_users_write(tmp_path: Path) -> None:
+    """In its strict mode, and with whichever version of SQLAlchemy is installed."""
+    mypy = [sys.executable, "-m", "mypy", "--strict", "--config-file=", f"--cache-dir={tmp_path}"]
+    for folder, files in {"": ["one_file.py"], "shop/after": ["main.py", "events.py"]}.items():
+        checked = run([*mypy, *files], cwd=EXAMPLES / folder, capture_output=True, text=True)
+
+        assert checked.returncode == 0, checked.stdout + checked.stderr
 
 
 def test_pyright_reports_each_row_that_cannot_work(tmp_path: Path) -> None:

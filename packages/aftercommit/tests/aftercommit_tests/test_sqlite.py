@@ -187,7 +187,7 @@ async def test_the_driver_can_be_named_but_not_that_of_another_event_loop(
     """Whoever wants the faster one on asyncio may have it; on Trio, it is refused at start."""
     for driver in ("anyio", "aiosqlite"):
         is_here = driver == "anyio" or anyio_backend == "asyncio"
-        told = r"names a driver that is not supported on trio, unlike sqlite\+anyio"
+        told = r"names aiosqlite, which is not supported on trio, unlike sqlite\+anyio"
         with nullcontext() if is_here else pytest.raises(InvalidValue, match=told):
             async with open_database(f"sqlite+{driver}:///{file}") as database:
                 assert database.engine.dialect.driver == driver

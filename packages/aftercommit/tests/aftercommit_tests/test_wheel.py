@@ -15,7 +15,7 @@ def test_an_application_of_one_file_runs_on_it(tmp_path: Path) -> None:
     Our other application is not there, so it is not found by accident.
     """
     wheels = build_wheels(tmp_path / "dist", *PACKAGES)
-    programs = make_environment(tmp_path / "environment", wheels, wanted="aftercommit")
+    programs = make_environment(tmp_path / "environment", wheels, "sqlite", wanted="aftercommit")
     shutil.copy(EXAMPLE, tmp_path)
     look = "from importlib.util import find_spec; print(find_spec('allocation'))"
 

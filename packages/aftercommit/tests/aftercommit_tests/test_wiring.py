@@ -379,12 +379,13 @@ class Ringing(Extension):
 
     def __init__(self) -> None:
         self.bells: list[RecordingBell] = []
+        self.make: Callable[[], RecordingBell] = RecordingBell
 
     def parts(self) -> Parts:
         return Parts(name="ringing", ports={"bell": self._new_bell})
 
     def _new_bell(self, settings: EngineSettings, *, delivers: bool) -> RecordingBell | None:
-        self.bells += [RecordingBell()] if delivers else []
+        self.bells += [self.make()] if delivers else []
         return self.bells[-1] if delivers else None
 
 
@@ -410,6 +411,30 @@ async def test_handlers_may_ask_for_the_port_of_an_extension(
     assert report.failures == []
     assert [text for bell in extension.bells for text in bell.texts] == ["lamp", "lamp shines"]
     assert able.isdisjoint({"announce", "praise"})
+
+
+class OpenBell(RecordingBell):
+    """A bell that has something open, such as a connection."""
+
+    is_open = True
+
+    async def aclose(self) -> None:
+        self.is_open = False
+
+
+async def test_a_port_that_can_be_closed_is_closed_with_the_application(
+    ringing: tuple[Ringing, Callable[..., Any]],
+) -> None:
+    """After the last handler has ended: it may be in the middle of a call."""
+    extension, opening = ringing
+    extension.make = OpenBell
+    async with opening() as application:
+        await application.bus.handle(a_command("lamp"))
+        [bell] = extension.bells
+        assert isinstance(bell, OpenBell)
+        assert bell.is_open
+
+    assert not bell.is_open
 
 
 async def test_an_application_puts_its_own_port_in_the_place_of_an_extensions_or_around_it(

@@ -6,6 +6,7 @@ It has to report no other line, also in its strict mode.
 from datetime import timedelta
 
 from aftercommit import PUBLISH, Codec, Handlers, Later, Ordered, Outbox, Unsubscribed, on
+from sqlalchemy.orm import Session, sessionmaker
 
 from aftercommit_tests.things.domain import (
     Command,
@@ -35,8 +36,13 @@ async def echo(event: ThingMade) -> ThingMade:
     return event
 
 
-def forget_the_async(event: ThingMade) -> None:
-    """Have an effect before anybody can notice."""
+def in_a_thread(event: ThingMade, session: Session) -> None:
+    """Handle an event in synchronous code."""
+
+
+def count_in_a_thread(event: ThingMade, session: Session) -> int:
+    """Return what is no command, in synchronous code."""
+    return 1
 
 
 async def make_and_ask(command: MakeThing, uow: UnitOfWork) -> RenameThing:
@@ -53,12 +59,23 @@ on(ThingMade, note, key=lambda event: event.colour)  # type: ignore[attr-defined
 on(ThingRenamed, write_down)  # type: ignore[arg-type]
 on(ThingRenamed, Later(write_down, after=DAY))  # type: ignore[arg-type]
 on(ThingRenamed, Unsubscribed(write_down))  # type: ignore[arg-type]
-on(ThingMade, forget_the_async)  # type: ignore[arg-type]
+on(ThingMade, in_a_thread, note, Later(in_a_thread, after=DAY), Ordered(in_a_thread))
+on(ThingMade, Unsubscribed(in_a_thread))
+on(ThingMade, Unsubscribed(in_a_thread), note)
+on(ThingMade, count_in_a_thread)  # type: ignore[arg-type]
+on(ThingRenamed, in_a_thread)  # type: ignore[arg-type]
+on(ThingRenamed, Later(in_a_thread, after=DAY))  # type: ignore[arg-type]
+on(ThingRenamed, Ordered(in_a_thread))  # type: ignore[arg-type]
 on(ThingMade, make_thing)  # type: ignore[arg-type]
 on(MakeThing, write_down)  # type: ignore[arg-type]
 on(ThingMade, Later(write_down, after="a day"))  # type: ignore[arg-type]
 
 Outbox("it", "sqlite:///it.db", [on(ThingMade, note), on(ThingRenamed, note)])
+Outbox("it", "sqlite:///it.db", [on(ThingMade, in_a_thread)])
+Outbox("it", "sqlite:///it.db", [on(ThingMade, Later(in_a_thread, after=DAY), note)])
+Outbox("it", "sqlite:///it.db", [on(ThingMade, Ordered(in_a_thread))], session=Session)
+Outbox("it", "sqlite:///it.db", [on(ThingMade, in_a_thread)], session=sessionmaker())
+Outbox("it", "sqlite:///it.db", [on(ThingRenamed, in_a_thread)])  # type: ignore[arg-type]
 Outbox("it", "sqlite:///it.db", [on(ThingRenamed, write_down)])  # type: ignore[arg-type]
 Outbox("it", "sqlite:///it.db", [on(ThingMade, count)])  # type: ignore[arg-type]
 

@@ -421,7 +421,7 @@ class Table:
     ) -> None:
         new = in_session if has_sessions else in_transaction
         greet, reserve = ("greet", "reserve") if version == 1 else ("welcome", "set_aside")
-        reserving = Ordered(new(reserve), lane=None if version == 1 else "reserve")
+        reserving: Ordered[Any] = Ordered(new(reserve), lane=None if version == 1 else "reserve")
         placed = {
             "write_invoice": new("write_invoice"),
             "announce": outside("announce"),
@@ -433,7 +433,10 @@ class Table:
         }
         if not has_sessions:
             placed["ask_bank"] = ask_bank
-        packed = {"praise": Ordered(outside("praise")), "count_up": Ordered(new("count_up"))}
+        packed: dict[str, Any] = {
+            "praise": Ordered(outside("praise")),
+            "count_up": Ordered(new("count_up")),
+        }
         if version == 2:
             placed["proclaim"] = outside("proclaim")
             placed["thank"] = Ordered(outside("thank"))

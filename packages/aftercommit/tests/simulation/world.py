@@ -79,7 +79,9 @@ class Loop(asyncio.BaseEventLoop):
         """Count nothing: cancelled timers are dropped when they come up."""
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
-        if not self.process.is_dead:
+        # an engine of an application, whose request was cancelled while its server was silent
+        is_good_bye = "_terminate_graceful_close" in repr(context.get("future"))  # of SQLAlchemy
+        if not (self.process.is_dead or is_good_bye):
             self.world.fail(f"{self.process} has an unhandled error: {context}")
 
     @property

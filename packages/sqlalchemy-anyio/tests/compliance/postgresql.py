@@ -41,6 +41,9 @@ SUPPORTED = {
     "postgresql >= 18": "computed_columns computed_columns_virtual",
 }
 
+SINCE_2_1 = "reflect_table_options computed_columns computed_columns_virtual"
+"""What SQLAlchemy 2.0 does not know of it yet."""
+
 EXCLUDED = {
     "computed columns are virtual unless said otherwise": "computed_columns_default_persisted",
     "no FETCH ... PERCENT": "fetch_percent",

@@ -24,6 +24,8 @@ SUPPORTED = {
     """,
 }
 
+SINCE_2_1 = ""
+
 EXCLUDED = {
     "the suite would attach its second schema to one connection only": "independent_connections",
     "they belong to one connection, and the suite takes several from the pool": """

@@ -136,12 +136,11 @@ class CallerSessions:
         return connection, database
 
 
-def expect_async(session: object, name: str, *, for_sync: str = "") -> AsyncSession:
-    """Refuse a session of synchronous code, in words that say what there is for it, if anything."""
+def expect_async(session: object, name: str) -> AsyncSession:
+    """Refuse a session of synchronous code, in words that say what there is for it."""
     given = session() if isinstance(session, async_scoped_session) else session
     if not isinstance(given, AsyncSession):
-        instead = for_sync and f"; for a Session there is {for_sync}"
-        problem = f"{name} needs an AsyncSession{instead}. It is"
+        problem = f"{name} needs an AsyncSession; for a Session there is {name}_sync. It is"
         raise WiringError(problem, repr(session))
     return given
 

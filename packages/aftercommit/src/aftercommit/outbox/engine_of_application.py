@@ -93,6 +93,8 @@ def ensure_same_place(engine: Engine, url: str, named: str) -> None:
 def place_of(url: URL) -> tuple[str, str]:
     """Return the kind of a database, and its name; a server may have many addresses."""
     kind, name = url.get_backend_name(), url.database or ""
+    if kind == "sqlite" and (name in ("", ":memory:") or "memory" in url.query.values()):
+        return kind, ":memory:"  # of a test, which delivers in the same session
     return kind, os.path.realpath(name.removeprefix("file:")) if kind == "sqlite" else name
 
 
@@ -109,9 +111,9 @@ def given_engine(
     :raises InvalidValue: if it has what another driver could not have
     """
     theirs = f"{engine.dialect.name}+{engine.dialect.driver}"
-    _, drivers = usable_drivers(backend)
+    _, dialects = usable_drivers(backend)
     beside = f", besides {_most(engine)} of the application's own engine"
-    if engine.dialect.is_async and engine.dialect.driver in drivers:
+    if engine.dialect.is_async and engine.dialect.driver in dialects.values():
         if past := [each for each in _only_theirs(engine) if "do_execute" in each]:
             problem = f"has {past[0]}, which can execute what a handler must not"
             raise InvalidValue(WHAT, f"{problem}; give the outbox an engine without it")
@@ -119,9 +121,11 @@ def given_engine(
         return url, GivenEngine(
             create=partial(with_own_pool, engine), connects=True, driver=driver, beside=beside
         )
-    wanted = f"{url.get_backend_name()}+{drivers[0]}"
-    used = f"{wanted} (of the extra {backend.extra})" if backend.extra else wanted
-    problem = f"uses {theirs}; the worker uses {used}"
+    dialect = dialects.get(engine.dialect.driver) or next(iter(dialects.values()))
+    wanted = f"{url.get_backend_name()}+{dialect}"
+    used = f"{wanted} (of the extra {backend.asyncio_drivers[dialect]})"
+    synchronous = "" if engine.dialect.is_async else "synchronous "
+    problem = f"uses {synchronous}{theirs}; the worker uses {used}"
     if refused := [*_only_theirs(engine)]:
         raise InvalidValue(WHAT, f"{problem}, which cannot have {', '.join(refused)}{INSTEAD}")
     url = url.set(drivername=wanted)

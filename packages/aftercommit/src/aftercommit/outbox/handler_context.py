@@ -1,11 +1,11 @@
 """Where the handlers of an outbox run: in a context of the application, and with one session."""
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import replace
 from functools import wraps
-from inspect import iscoroutinefunction, signature
+from inspect import iscoroutinefunction, isfunction, ismethod, signature
 from typing import Any
 
 from sqlalchemy import Connection, Engine, event
@@ -40,19 +40,27 @@ def in_context(
 
 def _subscriber(subscriber: Any, context: NewContext, find_engine: Callable[[], object]) -> Any:
     handler = handler_of(subscriber)
-    if not iscoroutinefunction(handler):  # PUBLISH, or what is refused
+    if not (isfunction(handler) or ismethod(handler)):  # PUBLISH, or what is refused
         return subscriber
     has_session = "session" in signature(handler).parameters
 
+    @contextmanager
+    def entered() -> Iterator[None]:
+        with context(), _alone(handler.__name__, find_engine()) if has_session else nullcontext():
+            yield
+
     @wraps(handler)
     async def handle(*args: Any, **kwargs: Any) -> Any:
-        with context():
-            if not has_session:
-                return await handler(*args, **kwargs)
-            with _alone(handler.__name__, find_engine()):
-                return await handler(*args, **kwargs)
+        with entered():
+            return await handler(*args, **kwargs)
 
-    return handle if subscriber is handler else replace(subscriber, handler=handle)
+    @wraps(handler)
+    def handle_in_thread(*args: Any, **kwargs: Any) -> Any:
+        with entered():
+            return handler(*args, **kwargs)
+
+    made = handle if iscoroutinefunction(handler) else handle_in_thread
+    return made if subscriber is handler else replace(subscriber, handler=made)
 
 
 @contextmanager

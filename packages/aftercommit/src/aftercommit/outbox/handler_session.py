@@ -1,13 +1,12 @@
 """The session of a handler: that of the application, in the transaction of the engine.
 
-Or, in tests, of the application's: `deliver_due`.
+Or, in tests, in a transaction of the application: `DueInSession`.
 """
 
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from functools import partial
-from types import SimpleNamespace
 from typing import Any
 
 import sqlalchemy as sa
@@ -26,7 +25,13 @@ from aftercommit.outbox.translated_schemas import translate_for_handler, untrans
 from aftercommit.sql.database_url import shown
 from aftercommit.sql.delivery_states import claimed, done
 from aftercommit.sql.delivery_store import SqlAlchemyDeliveryStore, first_of_each, handler_params
-from aftercommit.sql.handler_guard import ENDED, INSTEAD, SAVEPOINTS, in_transaction
+from aftercommit.sql.handler_guard import (
+    ENDED,
+    INSTEAD,
+    SAVEPOINTS,
+    HandlerGuard,
+    in_transaction,
+)
 from aftercommit.sql.lanes import LanePosition, unblocking
 from aftercommit.sql.tables import RAW_EVENTS, deliveries, events
 from aftercommit.sql.transaction import Refusals, Transaction
@@ -36,6 +41,7 @@ LEASE_SECONDS = 30.0  # of a claim in a test
 WRITE = sa.update(events)  # what routing sessions look at: they read over another connection
 
 Bind = Engine | Connection
+Clock = sa.ColumnElement[float]
 NOT_IN_HANDLERS = {
     "rollback": "what they did is rolled back if they raise",
     "close": "it is closed when they have returned",
@@ -70,13 +76,14 @@ class SessionUnitOfWork:
 
     def __init__(self, new_session: Callable[..., AsyncSession], transaction: Transaction) -> None:
         self.session = new_session(bind=transaction.connection)
-        sync = self.session.sync_session
+        sync = self.session.sync_session  # that of handlers made with `def`
         connection = transaction.connection.sync_connection
-        sync.get_bind = partial(_only, connection, sync.get_bind)  # type: ignore[method-assign]
+        only = partial(_only, transaction.guard, connection, sync.get_bind)
+        sync.get_bind = only  # type: ignore[method-assign]
         sync.twophase = False  # it takes part in a transaction, and does not make one
         if not sync.autobegin:
             sync.begin()
-        _refuse_ends(self.session)
+        _refuse_ends(sync)
         self._transaction = transaction
         translate_for_handler(transaction.connection)
 
@@ -93,74 +100,85 @@ class SessionUnitOfWork:
         return {}
 
 
-def _refuse_ends(session: AsyncSession) -> None:
-    """Refuse whatever ends the transaction of a session."""
+def _refuse_ends(session: Session) -> None:
+    """Refuse whatever ends the transaction of a session, also by the `AsyncSession` around it."""
     for name, instead in NOT_IN_HANDLERS.items():
         setattr(session, name, partial(_refuse, f"session.{name}()", instead))
-    event.listen(session.sync_session, "before_commit", refuse_commit)
+    event.listen(session, "before_commit", refuse_commit)
 
 
 @contextmanager
-def kept_open(session: AsyncSession, connection: Connection | None) -> Iterator[None]:
+def kept_open(session: Session, connection: Connection) -> Iterator[None]:
     """Refuse whatever ends the transaction of a session, while its handlers run in it.
 
     :raises WiringError: at its end, if the transaction was ended all the same
     """
-    begun = connection and connection.get_transaction()
-    driver = connection and connection.connection.driver_connection
+    begun, driver = connection.get_transaction(), connection.connection.driver_connection
     was_in_transaction = in_transaction(driver)
     _refuse_ends(session)
     event.listen(connection, "commit", _refuse_commit_of)
     try:
         yield
         has_ended = was_in_transaction and not in_transaction(driver)
-        if connection and (connection.get_transaction() is not begun or has_ended):
+        if connection.get_transaction() is not begun or has_ended:
             raise WiringError(ENDED, SAVEPOINTS)
     finally:
         event.remove(connection, "commit", _refuse_commit_of)
-        event.remove(session.sync_session, "before_commit", refuse_commit)
+        event.remove(session, "before_commit", refuse_commit)
         for name in NOT_IN_HANDLERS:
             delattr(session, name)
 
 
-async def deliver_due(
-    session: AsyncSession,
-    codec: Codec[Any],
-    handlers: Mapping[str, BoundHandler],
-    clock: sa.ColumnElement[float],
-) -> int:
-    """Run in this session the handlers of all that is due, until nothing is; return how many."""
-    connection, count = await session.connection(bind_arguments={"clause": WRITE}), 0
-    row = deliveries.c
-    key = row.event_id, row.handler, row.lane, row.position, row.available_at
-    firsts = first_of_each(codec, len(handlers), False, *key, which=row.available_at <= clock)
-    first = sa.union_all(*firsts).order_by("available_at").limit(1)
-    while True:
-        await connection.run_sync(take_places)
-        with untranslated(connection.sync_connection):
-            found = (await connection.execute(first, handler_params(handlers))).first()
+class DueInSession:
+    """What is due in a session of an application: each `take` is followed by a `complete`."""
+
+    def __init__(
+        self,
+        session: Session,
+        codec: Codec[Any],
+        handlers: Mapping[str, BoundHandler],
+        clock: Clock,
+    ) -> None:
+        self.session, self._codec, self._handlers = session, codec, handlers
+        self.connection = session.connection(bind_arguments={"clause": WRITE})
+        self._clock, row = clock, deliveries.c
+        key = row.event_id, row.handler, row.lane, row.position, row.available_at
+        firsts = first_of_each(codec, len(handlers), False, *key, which=row.available_at <= clock)
+        self._first = sa.union_all(*firsts).order_by("available_at").limit(1)
+
+    def take(self) -> Claim | None:
+        """Return what is due next; None if nothing is."""
+        take_places(self.connection)
+        with untranslated(self.connection):
+            found = self.connection.execute(self._first, handler_params(self._handlers)).first()
         if found is None:
-            return count
+            return None
         event_id, handler, lane, position, _ = found
-        with untranslated(connection.sync_connection):
-            [stored] = (await connection.execute(RAW_EVENTS, {"ids": [event_id]})).mappings()
-        envelope = replace(codec.from_row(stored), position=position)
-        claim = Claim(envelope=envelope, handler=handler, attempt=1, lane=lane)
+        with untranslated(self.connection):
+            [stored] = self.connection.execute(RAW_EVENTS, {"ids": [event_id]}).mappings()
+        envelope = replace(self._codec.from_row(stored), position=position)
+        return Claim(envelope=envelope, handler=handler, attempt=1, lane=lane)
+
+    @contextmanager
+    def attempt(self, claim: Claim) -> Iterator[BoundHandler]:
+        """Return the handler, which can end neither the transaction nor the session meanwhile."""
         token = current_context.set(claim.context)
         try:
-            with kept_open(session, connection.sync_connection):
-                await handlers[handler].run(claim, SimpleNamespace(session=session))
+            with kept_open(self.session, self.connection):
+                yield self._handlers[claim.handler]
         finally:
             current_context.reset(token)
-        this = row.event_id == event_id, row.handler == handler
-        # not before the handler has returned: if it raises, its delivery is due as it was
-        with untranslated(connection.sync_connection):
-            await connection.execute(claimed(clock, "deliver_due", LEASE_SECONDS).update(*this))
-            await connection.execute(done(clock, LEASE_SECONDS).update(*this))
-            if lane:
-                place = LanePosition(lane, position, event_id, handler)
-                await connection.execute(unblocking(clock), place._asdict())
-        count += 1
+
+    def complete(self, claim: Claim) -> None:
+        """Mark a delivery as done. If its handler has raised, it is due as it was."""
+        clock, row, event_id = self._clock, deliveries.c, claim.envelope.id
+        this = row.event_id == event_id, row.handler == claim.handler
+        with untranslated(self.connection):
+            self.connection.execute(claimed(clock, "deliver_due", LEASE_SECONDS).update(*this))
+            self.connection.execute(done(clock, LEASE_SECONDS).update(*this))
+            if claim.lane and (position := claim.envelope.position) is not None:
+                place = LanePosition(claim.lane, position, event_id, claim.handler)
+                self.connection.execute(unblocking(clock), place._asdict())
 
 
 def refuse_commit(session: Session) -> None:
@@ -178,14 +196,20 @@ def _refuse_commit_of(connection: Connection) -> None:
 
 
 def _only(
-    ours: Connection | None, get_bind: Callable[..., Bind], *args: Any, **options: Any
+    guard: HandlerGuard | None,
+    ours: Connection | None,
+    get_bind: Callable[..., Bind],
+    *args: Any,
+    **options: Any,
 ) -> Bind:
     """Return the connection of the delivery; another one would be committed by nobody."""
+    if guard:  # before a driver makes a cursor, which nobody would wait for
+        guard.ensure_open()
     if (found := get_bind(*args, **options)) is not ours:
         problem = "the sessions of handlers have one connection, so make them without binds, for"
         raise WiringError(problem, shown(found.engine.url))
     return found
 
 
-async def _refuse(call: str, instead: str) -> None:
+def _refuse(call: str, instead: str) -> None:
     raise WiringError(f"leave it out of handlers: {instead}", call)

@@ -14,10 +14,11 @@ On PostgreSQL it also notifies the workers of other processes, if its own is ins
 others poll once a second.
 """
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager, nullcontext, suppress
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
 from functools import partial
-from types import MappingProxyType
+from os import getpid
+from types import MappingProxyType, SimpleNamespace
 from typing import Any
 from uuid import UUID
 from warnings import warn
@@ -40,9 +41,11 @@ from aftercommit.handler_entries import Entry
 from aftercommit.outbox.caller_session import RECORDED, CallerSessions, expect_async, expect_sync
 from aftercommit.outbox.engine_of_application import KINDS, EngineSource
 from aftercommit.outbox.handler_context import NewContext
-from aftercommit.outbox.handler_session import deliver_due
+from aftercommit.outbox.handler_session import DueInSession
+from aftercommit.outbox.handler_thread import run_here, soon_in_this_loop
 from aftercommit.outbox.lanes_at_commit import has_stale_places
 from aftercommit.outbox.outbox_app import OutboxApp
+from aftercommit.outbox.worker_thread import WorkerThread
 from aftercommit.process.parts import NOTHING, Extension
 from aftercommit.process.running_services import Shutdown
 from aftercommit.process.worker import WORKER_SETTINGS, Worker
@@ -82,12 +85,16 @@ class Outbox:
     what is written there would not be committed with the delivery.
 
     `events` are the entries of the table: what handles what. A handler that asks for `session` is
-    given an `AsyncSession`, which the engine commits together with the delivery: it takes effect
-    exactly once. One without it has its external effect at least once, with the same
-    `idempotency_key`. Objects with external effects are `ports`, and a handler asks for `session`
-    or for them. What has no effect at all is among the `values`. The sessions of handlers are made
-    by `session`: the class, or the `async_sessionmaker` of the application, without `binds`. A test
-    has `sources` of its own.
+    given one, which the engine commits together with the delivery: it takes effect exactly once.
+    One without it has its external effect at least once, with the same `idempotency_key`. Objects
+    with external effects are `ports`, and a handler asks for `session` or for them. What has no
+    effect at all is among the `values`. A test has `sources` of its own.
+
+    A handler made with `async def` is given an `AsyncSession`. One made with `def` runs in a thread
+    and is given a `Session`, whose statements the event loop executes; a table may have both. The
+    sessions of handlers are made by `session`: a class of one of the two, or the `sessionmaker` or
+    `async_sessionmaker` of the application, without `binds`. A thread cannot be stopped: see
+    `docs/guarantees.md` for what that means when the time of its handler is over.
 
     :raises WiringError: if a handler cannot work: it asks for what nobody provides, say
 
@@ -124,7 +131,7 @@ class Outbox:
         context: NewContext = nullcontext,
         ports: Mapping[str, Any] = NOTHING,
         values: Mapping[str, Any] = NOTHING,
-        session: Callable[..., AsyncSession] = AsyncSession,
+        session: Callable[..., AsyncSession | Session] = AsyncSession,
         upcasters: Upcasters = MappingProxyType({}),
         aliases: Mapping[type[Any], str] = MappingProxyType({}),
         renamed: Mapping[str, str] = MappingProxyType({}),
@@ -155,7 +162,8 @@ class Outbox:
             sources=sources,
             settings=settings,
         )
-        self._wakers: list[Callable[[bool], None]] = []
+        self._wakers: list[tuple[int, Callable[[bool], None]]] = []  # with their process
+        self._threads: list[WorkerThread] = []
         self._sessions = CallerSessions(self.app, self._wake)
 
     async def record(
@@ -179,7 +187,7 @@ class Outbox:
             the type it says; or if the event is for an ordered handler, and its key is None
         :raises InvalidValue: if it is about None, an empty text, or what is no id
         """
-        given = expect_async(session, "record", for_sync="record_sync")
+        given = expect_async(session, "record")
         await given.run_sync(self._sessions.record, events, about)
 
     def record_sync(
@@ -202,7 +210,7 @@ class Outbox:
 
         :raises InvalidValue: if it has no id, or an empty one, which all such messages would share
         """
-        given = expect_async(session, "once", for_sync="once_sync")
+        given = expect_async(session, "once")
         return await given.run_sync(self._sessions.once, source, message_id)
 
     def once_sync(
@@ -215,12 +223,36 @@ class Outbox:
         """Run in this session the handlers of all that is due, until nothing is; return how many.
 
         For tests: nothing is committed, so that a fixture can roll all of it back. What a handler
-        raises is raised here. Ports have their effects.
+        raises is raised here. Ports have their effects. Handlers made with `def` run in threads.
         """
-        given = expect_async(session, "deliver")
-        _, database = await given.run_sync(self._sessions.connection)
-        handlers = self.app.bound.events
-        return await deliver_due(given, self.app.codec(), handlers, database.clock)
+        given, count = expect_async(session, "deliver"), 0
+        due = await given.run_sync(self._due)
+        while claim := await given.run_sync(lambda _: due.take()):
+            with due.attempt(claim) as handler:
+                await handler.run(claim, SimpleNamespace(session=given))
+            await given.run_sync(lambda _, done: due.complete(done), claim)
+            count += 1
+        return count
+
+    def deliver_sync(self, session: Session | scoped_session[Any]) -> int:
+        """Do the same as `deliver` in a session of synchronous code.
+
+        Handlers made with `def` run here, in this thread; `async` ones, each on an event loop.
+
+        :raises WiringError: if an `async` handler is due that asks for a session: this one is none
+            that it could await
+        """
+        due, count = self._due(expect_sync(session, "deliver")), 0
+        while claim := due.take():
+            with due.attempt(claim) as handler:
+                run_here(handler, claim, due.session)
+            due.complete(claim)
+            count += 1
+        return count
+
+    def _due(self, session: Session) -> DueInSession:
+        _, database = self._sessions.connection(session)
+        return DueInSession(session, self.app.codec(), self.app.bound.events, database.clock)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -247,7 +279,7 @@ class Outbox:
                 worker.wake()
                 application.database.backend.notify_workers()
 
-            waking = _on_this_loop(wake)
+            waking = getpid(), partial(_soon, soon_in_this_loop(), wake)
             try:
                 async with anyio.create_task_group() as group:
                     group.start_soon(in_own_task, worker.run)
@@ -268,20 +300,50 @@ class Outbox:
         if error is not None:
             raise error
 
+    @contextmanager
+    def running_sync(self) -> Iterator[None]:
+        """Do the same as `running` in a process without an event loop: the worker has a thread.
+
+        A child that is forked meanwhile has none. It gets one with its first commit that records,
+        and ends it where it leaves this context, as after `gunicorn --preload`. When the main
+        thread ends without leaving, the worker also stops. If its event loop ends because of an
+        error, which is logged, the next commit starts another one.
+
+        :raises WiringError: if an event loop runs in this thread, which would be blocked
+        """
+        with suppress(RuntimeError):
+            current_token()
+            raise WiringError("running_sync is for code without an event loop; here", "running()")
+        settings = self.app.load(WORKER_SETTINGS)
+        thread = WorkerThread(self.running, event_loop=settings.event_loop)
+        thread.start().result()
+        self._threads.append(thread)
+        try:
+            yield
+        finally:
+            self._threads.remove(thread)
+            thread.stop()
+
     def _wake(self, session: Session) -> None:
         """Wake the workers of this process. It was committed, so whatever fails is no failure."""
         if session.in_nested_transaction():  # a savepoint was released
             return
         connection = session.info.pop(RECORDED, None)
         is_stale = connection is not None and has_stale_places(connection)
-        for wake in [*self._wakers]:
+        with suppress(RuntimeError):  # no thread can be started
+            for thread in [*self._threads]:
+                thread.start_if_ended()
+        for waking in [*self._wakers]:
+            process, wake = waking
             try:
-                wake(is_stale)
+                if process == getpid():
+                    wake(is_stale)
             except RuntimeError:  # its event loop was closed, and nobody has left `running()`
-                self._wakers.remove(wake)
+                self._wakers.remove(waking)
 
 
-def _on_this_loop(function: Callable[[bool], None]) -> Callable[[bool], None]:
-    """Return what has the function called by this event loop soon, from whatever thread."""
-    token: Any = current_token().native_token
-    return partial(getattr(token, "call_soon_threadsafe", None) or token.run_sync_soon, function)
+def _soon(
+    soon: Callable[[Callable[[], object]], object], wake: Callable[[bool], None], is_stale: bool
+) -> None:
+    """Have an event loop wake its worker, from whatever thread."""
+    soon(partial(wake, is_stale))

@@ -5,10 +5,12 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import fields, replace
 from functools import cached_property, partial
-from typing import Any
+from inspect import getmembers_static, iscoroutinefunction, isfunction, ismethod
+from typing import Any, cast
 
 from sqlalchemy import Engine
-from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.ext.asyncio import AsyncSession, async_scoped_session
+from sqlalchemy.orm import Session, scoped_session
 
 from aftercommit.clock_and_ids import Sources
 from aftercommit.codec import Codec, Upcasters
@@ -27,6 +29,7 @@ from aftercommit.outbox.engine_of_application import (
 )
 from aftercommit.outbox.handler_context import NewContext, in_context
 from aftercommit.outbox.handler_session import open_session
+from aftercommit.outbox.handler_thread import synchronous_of, with_threads
 from aftercommit.process.app import App
 from aftercommit.process.application import Application
 from aftercommit.process.open_application import open_application
@@ -36,11 +39,14 @@ from aftercommit.settings import EngineSettings
 from aftercommit.sql.database import Database, find_backend
 from aftercommit.sql.database_url import parse_url
 
-OF_ANOTHER_KIND = """handlers ask for a session of another class than {0}, which they are given. If
-you have written Session, write AsyncSession, and await what it does. If it is a class of your own,
-give the outbox a `session` that makes it. They are"""
+OF_ANOTHER_KIND = (
+    "handlers ask for a session of another class than they are given. Those made with `async def` "
+    "are given {0}, those made with `def` {1}: annotate that, or make the handler in the other "
+    "way. If it is a class of your own, give the outbox a `session` that makes it. They are"
+)
+CANNOT_AWAIT = "is made with `def`, so it cannot await, and would lose what it asks for"
 
-DRIVERS = {"anyio", "asyncpg"}  # in a URL, these are meant for the worker as well
+DRIVERS = {"anyio", "asyncpg", "psycopg"}  # in a URL, these are meant for the worker as well
 
 
 class OutboxApp(App[EngineSettings]):
@@ -55,7 +61,7 @@ class OutboxApp(App[EngineSettings]):
         context: NewContext,
         ports: Mapping[str, Any],
         values: Mapping[str, Any],
-        session: Callable[..., AsyncSession],
+        session: Callable[..., AsyncSession | Session],
         upcasters: Upcasters,
         aliases: Mapping[type[Any], str],
         renamed: Mapping[str, str],
@@ -76,8 +82,8 @@ class OutboxApp(App[EngineSettings]):
             events = [in_context(entry, context, find) for entry in events]
         self.sources, own = sources, {"application": name, "__slots__": ()}
         kind: type[EngineSettings] = type("Settings", (EngineSettings,), own)
-        self.session, self.ports, self.values = session, ports, values
-        table = Handlers[Any, Any](commands=[], events=events, renamed=renamed)
+        self.session, self.ports, self.values = _async_maker(session), ports, values
+        table = Handlers[Any, Any](commands=[], events=with_threads(events), renamed=renamed)
         types = [entry.message for entry in events]
         codec = Codec[Any](source=f"/{name}", events=types, upcasters=upcasters, aliases=aliases)
         super().__init__(
@@ -96,9 +102,16 @@ class OutboxApp(App[EngineSettings]):
         raise_if_any("an outbox has no settings of these names", settings.keys() - names)
         dependencies = Dependencies(effect_ports=ports, queries={}, constants=values)
         self.bound = bind(table, dependencies, transaction="session")
-        made = _made_by(session)
+        made = self.session(bind=None)
+        kinds = [
+            f"{kind.__module__}.{kind.__name__}" for kind in map(type, (made, made.sync_session))
+        ]
         wrong = [each.name for each in self.bound.events.values() if not _suits(each, made)]
-        raise_if_any(OF_ANOTHER_KIND.format(type(made).__name__), wrong)
+        raise_if_any(OF_ANOTHER_KIND.format(*kinds), wrong)
+        for each in self.bound.events.values():
+            if synchronous_of(each.handler):
+                asynchronous = [key for key in each.ports if _has_to_be_awaited(ports[key])]
+                raise_if_any(f"{each.name} {CANNOT_AWAIT}", asynchronous)
 
     def engine(self) -> Engine | SecretText:
         """Return the engine of the application, as it is now, or the URL that was given.
@@ -182,22 +195,39 @@ def _expect(name: str, given: object, kind: type[Any], said: str) -> None:
         raise WiringError(f"`{name}` of an outbox is {said}; this is none", repr(given))
 
 
-def _made_by(new_session: Callable[..., AsyncSession]) -> AsyncSession:
-    """Return a session as handlers will have, but without a connection.
+def _async_maker(new_session: Callable[..., AsyncSession | Session]) -> Callable[..., AsyncSession]:
+    """Return what makes asynchronous sessions, perhaps around those of synchronous code.
 
-    :raises WiringError: if it is one of synchronous code
+    :raises WiringError: if it makes none, or not a new one each time
     """
-    made = new_session(bind=None)
-    if not isinstance(made, AsyncSession):
-        problem = "`session` of an outbox is AsyncSession, or an async_sessionmaker; this makes"
+    if isinstance(new_session, scoped_session | async_scoped_session):
+        problem = "`session` of an outbox makes a new one each time. Give what this one was made of"
+        raise WiringError(f"{problem}, or leave it out:", type(new_session).__name__)
+    made: object = new_session(bind=None)
+    if isinstance(made, AsyncSession):
+        return cast("Callable[..., AsyncSession]", new_session)
+    if not isinstance(made, Session):
+        problem = "`session` of an outbox is a class of sessions, or a sessionmaker; this makes"
         raise WiringError(problem, repr(made))
-    return made
+
+    def make(*, bind: Any, binds: None = None) -> Any:
+        return new_session(bind=bind)  # one of the application says which `binds` it has
+
+    return partial(AsyncSession, sync_session_class=make)  # type: ignore[arg-type]
 
 
 def _suits(handler: BoundHandler, session: AsyncSession) -> bool:
     """Tell whether a handler can have such a session, as far as its annotation is read."""
+    given = session.sync_session if synchronous_of(handler.handler) else session
     try:
         said = types_of(handler.handler, "session", object)
-        return Any in said or isinstance(session, tuple(said))
+        return Any in said or isinstance(given, tuple(said))
     except Exception:  # of a type that only a checker imports or knows
         return True
+
+
+def _has_to_be_awaited(port: object) -> bool:
+    """Tell whether all that can be done with a port is asynchronous."""
+    own = [value for name, value in getmembers_static(type(port)) if not name.startswith("_")]
+    called = [port] if isfunction(port) or ismethod(port) else [*filter(isfunction, own)]
+    return bool(called) and all(map(iscoroutinefunction, called))

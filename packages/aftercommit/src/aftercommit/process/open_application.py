@@ -75,11 +75,14 @@ async def open_application(
         publishers, instrumentation = await _open_parts(opened, app, settings, observers)
         database = await opened.enter_async_context(app.open_database(settings))
         database.sources, port = sources, instrumentation.port
-        offered = {
-            name: partial(make, settings, delivers=delivers)
-            for each in app.parts
-            for name, make in each.ports.items()
-        }
+
+        def offer(make: Callable[..., Any]) -> Any:
+            offered_port = make(settings, delivers=delivers)
+            if close := getattr(offered_port, "aclose", None):
+                opened.push_async_callback(close)
+            return offered_port
+
+        offered = {n: partial(offer, make) for each in app.parts for n, make in each.ports.items()}
         own = effect_ports(database, offered) if callable(effect_ports) else effect_ports
         ports = {name: make() for name, make in offered.items() if name not in own} | {**own}
         to_publish = {name: port(name, publisher) for name, publisher in publishers.items()}

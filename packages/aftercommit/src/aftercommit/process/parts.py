@@ -70,6 +70,7 @@ class Parts:
     """Ports with an external effect, by the name by which handlers ask for one.
 
     `make(settings, delivers=…)` makes it, or returns None; `delivers` says if handlers run here.
+    One that has a method `aclose` is closed at the end.
     """
     publishers: Sequence[
         Callable[[EngineSettings], AbstractAsyncContextManager[Mapping[str, Publisher]]]

@@ -7,18 +7,20 @@ is not.
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Set
-from contextlib import AbstractAsyncContextManager, nullcontext
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Set
+from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext
 from typing import Any, ClassVar, TypeVar, TypeVarTuple
 
 from anyio import CancelScope, current_time
 from anyio.lowlevel import checkpoint_if_cancelled
 from sqlalchemy import URL, Connection, Table, exc, text
+from sqlalchemy.exc import NoSuchModuleError
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.orm.exc import StaleDataError
 from sqlalchemy.sql import Executable
 
-from aftercommit.errors import ConcurrentUpdate, TransientError
+from aftercommit.errors import ConcurrentUpdate, TransientError, install_hint
+from aftercommit.sql.database_url import wrong_url
 from aftercommit.sql.exceptions import ConnectionLost, DatabaseUnavailable, StatementRefused
 from aftercommit.sql.given_engine import NOT_GIVEN, GivenEngine
 
@@ -31,8 +33,9 @@ logger = logging.getLogger(__name__)
 class DatabaseBackend(ABC):
     """One database; what its kind need not do, or cannot, is as it is here."""
 
-    asyncio_driver: ClassVar[str]  # the default on asyncio; the dialect `anyio` runs on any loop
-    extra: ClassVar[str] = ""  # which brings it
+    # as a URL names them, and the extras that bring them; the first is the default
+    asyncio_drivers: ClassVar[Mapping[str, str]]
+    trio_drivers: ClassVar[tuple[str, ...]] = ("anyio",)  # each of them is the dialect `anyio`
     url_options: ClassVar[Set[str]]  # may stand after the ?
     ignored_arguments: ClassVar[Set[str]] = frozenset()  # of drivers: ours set them
     clock: ClassVar[str]  # SQL: the seconds since 1970, when the statement begins
@@ -175,6 +178,22 @@ class DatabaseBackend(ABC):
             case exc.StatementError() | UnicodeError() | OverflowError():  # it cannot be sent
                 return StatementRefused(error_text(error))
         return error
+
+
+@contextmanager
+def importing(driver: str, extras: Mapping[str, str]) -> Iterator[None]:
+    """Import a driver inside, which one of the `extras` brings.
+
+    :raises InvalidValue: if it is not installed
+    """
+    try:
+        yield
+        return
+    except NoSuchModuleError:
+        missing = "sqlalchemy-anyio"
+    except ImportError as error:
+        missing = error.name or "libpq"  # psycopg without it gives it no name
+    raise wrong_url(f"needs {missing}; {install_hint(extras[driver])}")
 
 
 def error_text(error: BaseException) -> str:

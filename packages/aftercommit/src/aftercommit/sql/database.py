@@ -195,12 +195,13 @@ def backend_for(url: str, backends: Backends, handler_timeout: float) -> Databas
     parsed = parse_url(url, backends)
     scheme, _, driver = parsed.drivername.partition("+")
     backend = find_backend(scheme, backends)
-    where, drivers = usable_drivers(backend)
-    if (driver or "anyio") not in drivers:
-        here = " and ".join(f"{scheme}+{each}" for each in drivers)
-        raise wrong_url(f"names a driver that is not supported on {where}, unlike {here}")
-    with_driver = parsed.set(drivername=f"{scheme}+{driver or drivers[0]}")
-    return backend(with_driver, handler_timeout=handler_timeout)
+    where, dialects = usable_drivers(backend)
+    if driver and driver not in dialects:
+        named = driver if driver in backend.asyncio_drivers else "a driver"  # which may be a secret
+        here = " and ".join(f"{scheme}+{each}" for each in dialects)
+        raise wrong_url(f"names {named}, which is not supported on {where}, unlike {here}")
+    dialect = dialects[driver or next(iter(dialects))]
+    return backend(parsed.set(drivername=f"{scheme}+{dialect}"), handler_timeout=handler_timeout)
 
 
 def find_backend(scheme: str, backends: Backends) -> type[DatabaseBackend]:
@@ -215,8 +216,11 @@ def find_backend(scheme: str, backends: Backends) -> type[DatabaseBackend]:
     return backends[scheme]()
 
 
-def usable_drivers(backend: type[DatabaseBackend]) -> tuple[str, list[str]]:
-    """Return which event loop this is, and which drivers work on it; the first is the default."""
+def usable_drivers(backend: type[DatabaseBackend]) -> tuple[str, Mapping[str, str]]:
+    """Return which event loop this is, and by its name the dialect of each driver that works on it.
+
+    The first is the default.
+    """
     if hasattr(current_token().native_token, "call_soon_threadsafe"):
-        return "asyncio", [backend.asyncio_driver, "anyio"]
-    return "trio", ["anyio"]
+        return "asyncio", {each: each for each in backend.asyncio_drivers}
+    return "trio", dict.fromkeys(backend.trio_drivers, "anyio")

@@ -1,5 +1,6 @@
 """The commands that were executed: a message that arrives again is recognized by them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from uuid import UUID
@@ -8,9 +9,10 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
 from aftercommit.claims import CommandWork
+from aftercommit.envelopes import EventId
 from aftercommit.errors import MessageAlreadyHandled
 from aftercommit.sql.database import Database
-from aftercommit.sql.tables import commands
+from aftercommit.sql.tables import commands, events
 from aftercommit.sql.transaction import Transaction
 
 
@@ -60,3 +62,18 @@ async def accepted_command(
     async with database.read_transaction() as transaction:
         row = (await transaction.execute(statement)).one_or_none()
     return row and AcceptedCommand(row.fingerprint, row.correlation_id)
+
+
+async def events_of_command(
+    database: Database, source: str, message_id: str | None
+) -> Sequence[EventId]:
+    """Return the events that came of the command that was accepted under this id."""
+    this = commands.c.source == source, commands.c.message_id == message_id
+    of_handler = sa.and_(  # by the index of traces
+        events.c.correlation_id == commands.c.correlation_id,
+        events.c.causation_id == commands.c.id,
+    )
+    found = sa.select(events.c.id).join_from(commands, events, of_handler).where(*this)
+    async with database.read_transaction() as transaction:
+        rows = await transaction.execute(found.order_by(events.c.recorded_at, events.c.id))
+    return [EventId(each) for each in rows.scalars()]

@@ -17,7 +17,7 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from aftercommit.sql.backend import DatabaseBackend, error_text
+from aftercommit.sql.backend import DatabaseBackend, error_text, importing
 from aftercommit.sql.database_url import wrong_url
 from aftercommit.sql.exceptions import DatabaseLocked, StatementRefused
 from aftercommit.sql.given_engine import NOT_GIVEN, GivenEngine
@@ -26,6 +26,7 @@ BUSY_SECONDS = "10"  # for other processes; `?timeout=` in the URL says otherwis
 MAX_LOG_BYTES = 2**24  # while somebody reads, the log grows; then it shrinks to this
 PRAGMAS = ("synchronous = FULL", "foreign_keys = ON", f"journal_size_limit = {MAX_LOG_BYTES}")
 OPTIONS = {"mode", "timeout", "uri"}
+IN_MEMORY = "an in-memory database is not supported by workers; a test can `deliver` without one"
 UNSUITABLE = {"SQLITE_CONSTRAINT_CHECK", "SQLITE_CONSTRAINT_NOTNULL"}
 PERMANENT = {"SQLITE_ERROR", "SQLITE_TOOBIG", "SQLITE_MISMATCH", "SQLITE_RANGE"}  # SQL, or data
 
@@ -34,7 +35,7 @@ class SQLite(DatabaseBackend):
     """A file, which has to stay where it is as long as a process uses it."""
 
     url_example = "sqlite:///FILE"
-    asyncio_driver = "aiosqlite"
+    asyncio_drivers: ClassVar = {"aiosqlite": "sqlite", "anyio": "trio"}
     url_options = OPTIONS
     ignored_arguments = frozenset({"check_same_thread", "isolation_level"})
     clock = "((julianday('now') - 2440587.5) * 86400.0)"
@@ -52,7 +53,7 @@ class SQLite(DatabaseBackend):
         if url.host or url.username or url.password:
             raise wrong_url(f"is not of the form {self.url_example}")
         if ":memory:" in name or "memory" in url.query.values():
-            raise wrong_url("names no file; an in-memory database is not supported")
+            raise wrong_url(f"names no file; {IN_MEMORY}")
         if "mode" in url.query and "uri" not in url.query:
             raise wrong_url("has a mode, which needs file:FILE and uri=true")
         if url.query.keys() - OPTIONS:
@@ -67,7 +68,8 @@ class SQLite(DatabaseBackend):
         self, application: str, process: str, *, given: GivenEngine = NOT_GIVEN, **options: Any
     ) -> AsyncEngine:
         url = self._url.set(query={"timeout": BUSY_SECONDS, **self._url.query})
-        engine = given.create(url, connect_args={"factory": self._open}, **options)
+        with importing(url.get_driver_name(), self.asyncio_drivers):
+            engine = given.create(url, connect_args={"factory": self._open}, **options)
         if given.connects:
             event.listen(engine.sync_engine, "connect", partial(_adopt, str(url.query["timeout"])))
         event.listen(engine.sync_engine, "connect", set_up)

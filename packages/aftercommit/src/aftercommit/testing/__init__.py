@@ -83,7 +83,7 @@ def postgresql_server(folder: Path) -> str:
 def postgresql_url(server: str, *, template: str = "template1") -> Iterator[str]:
     """Make a database on a server of PostgreSQL for the time of the context, and return its URL.
 
-    It is a copy of the `template`: see `migrate`. Needs `aftercommit[postgresql]`.
+    It is a copy of the `template`: see `migrate`. Needs `aftercommit[psycopg]`.
 
     >>> import pathlib
     >>> from aftercommit import testing

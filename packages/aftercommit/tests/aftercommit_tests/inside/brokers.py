@@ -1,10 +1,13 @@
 """What comes from brokers and goes there: what the process of a consumer is made of."""
 
+from aftercommit.extensions.brokers import answers as answers
 from aftercommit.extensions.brokers import cloud_events as cloud_events
 from aftercommit.extensions.brokers import rabbitmq as rabbitmq
+from aftercommit.extensions.brokers.answers import Answers as Answers
 from aftercommit.extensions.brokers.asyncapi import example_of as example_of
 from aftercommit.extensions.brokers.base import Broker as Broker
 from aftercommit.extensions.brokers.base import BrokerConnection as BrokerConnection
+from aftercommit.extensions.brokers.base import OutgoingCommand as OutgoingCommand
 from aftercommit.extensions.brokers.base import ReceivedMessage as ReceivedMessage
 from aftercommit.extensions.brokers.base import Report as Report
 from aftercommit.extensions.brokers.base import SharedConnection as SharedConnection

@@ -5,6 +5,7 @@ from aftercommit.extensions.brokers.exceptions import ConfirmTimeoutError as Con
 from aftercommit.extensions.brokers.exceptions import MessageRefusedError as MessageRefusedError
 from aftercommit.extensions.brokers.exceptions import MessageTooLarge as MessageTooLarge
 from aftercommit.extensions.brokers.exceptions import MissingTopic as MissingTopic
+from aftercommit.extensions.brokers.exceptions import TargetMissing as TargetMissing
 from aftercommit.extensions.operations.exceptions import DeliveryNotFound as DeliveryNotFound
 from aftercommit.extensions.operations.exceptions import HandlerNotFound as HandlerNotFound
 from aftercommit.extensions.operations.exceptions import OrderedHandler as OrderedHandler

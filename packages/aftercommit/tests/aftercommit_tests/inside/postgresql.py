@@ -8,6 +8,7 @@ from aftercommit.extensions.postgresql.asyncpg_delivery_store import (
     AsyncpgDeliveryStore as AsyncpgDeliveryStore,
 )
 from aftercommit.extensions.postgresql.backend import PostgreSQL as PostgreSQL
+from aftercommit.extensions.postgresql.connections import drop as drop
 from aftercommit.extensions.postgresql.connections import server_settings as server_settings
 from aftercommit.extensions.postgresql.notifications import PAUSE_SECONDS as PAUSE_SECONDS
 from aftercommit.extensions.postgresql.timeout_values import Timeouts as Timeouts

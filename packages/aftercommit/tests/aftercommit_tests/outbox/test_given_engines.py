@@ -206,21 +206,24 @@ async def test_an_engine_works_on_each_event_loop(
     assert await shown(empty_url) == [(1,)]
 
 
-async def test_an_asynchronous_engine_of_another_driver_is_used_as_a_synchronous_one(
+async def test_an_asynchronous_engine_of_psycopg_is_one_that_the_worker_can_have(
     empty_postgres_url: str,
 ) -> None:
-    """Psycopg's, say: what it has for its connections is refused, and all else is taken."""
+    """Whoever has chosen psycopg needs no asyncpg, and listeners set its connections up."""
     await to_thread.run_sync(make_tables, empty_postgres_url)
     named = make_url(empty_postgres_url).set(drivername="postgresql+psycopg")
     create = partial(create_async_engine, named, json_serializer=dumps)
     engine = await to_thread.run_sync(create)
+    drivers = set[str]()
+
+    def hear(connection: Any, record: object) -> None:
+        drivers.add(type(connection.driver_connection).__module__.partition(".")[0])
+
+    event.listen(engine.sync_engine, "connect", hear)
     async with closing(engine):
         await delivered(engine, Outbox("shop", engine, [on(Ordering, take_note)]), 1)
-        event.listen(engine.sync_engine, "connect", hook)
-        with pytest.raises(InvalidValue, match="cannot have a listener to connect"):
-            async with Outbox("shop", engine, [on(Ordering, take_note)]).running():
-                """It does not come so far."""
 
+    assert drivers == {"psycopg", "aftercommit"}
     assert await shown(empty_postgres_url) == [(1,)]
 
 
@@ -548,7 +551,7 @@ def with_executing_listener() -> Any:
 
 PG = "postgresql+psycopg://localhost/shop"
 REFUSED: dict[str, Callable[[], Any]] = {
-    r"psycopg; the worker uses postgresql\+asyncpg \(of the extra postgresql\), which cannot "
+    r"psycopg; the worker uses postgresql\+psycopg \(of the extra psycopg\), which cannot "
     r"have a listener to connect \(.*test_given_engines\.hook\); give": partial(
         with_listener, "connect"
     ),

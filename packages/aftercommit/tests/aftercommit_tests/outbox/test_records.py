@@ -110,7 +110,7 @@ async def test_tables_that_are_missing_are_a_sentence(shop: Shop) -> None:
             shop.outbox.record_sync(session, OrderPlaced(1), about=1)  # type: ignore[arg-type]
         with pytest.raises(WiringError, match="once needs an AsyncSession.*once_sync"):
             await shop.outbox.once(session.sync_session, "shop.example", "1")  # type: ignore[arg-type]
-        with pytest.raises(WiringError, match=r"deliver needs an AsyncSession\. It is"):  # no other
+        with pytest.raises(WiringError, match="deliver needs an AsyncSession.*deliver_sync"):
             await shop.outbox.deliver(session.sync_session)  # type: ignore[arg-type]
 
 
@@ -373,7 +373,7 @@ KEPT = {
     "sqlite+aiosqlite:///shop.db": "sqlite:///shop.db",
     "postgresql+anyio://h/shop": "postgresql+anyio://h/shop",
     "postgresql+asyncpg://h/shop": "postgresql+asyncpg://h/shop",
-    "postgresql+psycopg://h/shop": "postgresql://h/shop",
+    "postgresql+psycopg://h/shop": "postgresql+psycopg://h/shop",
     "postgres+psycopg2://h/shop": "postgresql://h/shop",
     "postgresql://h/shop": "postgresql://h/shop",
 }

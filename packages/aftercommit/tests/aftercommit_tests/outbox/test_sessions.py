@@ -2,9 +2,10 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import wraps
 from typing import Any
 
 import anyio
@@ -15,7 +16,7 @@ from aftercommit.errors import CausationTooDeep, HandlerInterrupted, WiringError
 from anyio import to_thread
 from sqlalchemy import make_url
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
-from sqlalchemy.orm import Session, sessionmaker
+from sqlalchemy.orm import Session, scoped_session, sessionmaker
 
 from aftercommit_tests.builders import MARIA
 from aftercommit_tests.inside.operations import (
@@ -38,6 +39,7 @@ from aftercommit_tests.outbox.orders import (
     until,
 )
 from aftercommit_tests.proxy import postgres_behind_a_proxy
+from aftercommit_tests.things.bell import RecordingBell
 
 pytestmark = [pytest.mark.anyio, pytest.mark.on("asyncio-postgres", "trio-sqlite")]
 
@@ -443,6 +445,25 @@ async def synchronous(event: OrderPlaced, session: Session) -> None:
     """Ask for a session of synchronous code."""
 
 
+def asynchronous(event: OrderPlaced, session: AsyncSession) -> None:
+    """Ask for a session that has to be awaited."""
+
+
+def asynchronous_port(event: OrderPlaced, bell: RecordingBell) -> None:
+    """Ask for a port that has to be awaited."""
+
+
+def yields(event: OrderPlaced) -> Iterator[None]:
+    """Do nothing when it is called."""
+    yield
+
+
+@wraps(reserve)
+def decorated(*args: Any, **options: Any) -> Any:
+    """Do nothing until it is awaited."""
+    return reserve(*args, **options)
+
+
 async def by_position(event: OrderPlaced, session: AsyncSession, /) -> None:
     """Ask for a session where it cannot be given by name."""
 
@@ -469,9 +490,18 @@ WRONG: dict[str, Any] = {
     r"JSON cannot hold.*Priced \(Order\)": lambda: [on(Priced)],
     r"an event is a dataclass, and this is none: Order": lambda: [on(Order)],  # type: ignore[type-var]
     "what nobody provides.*idempotency_key, session.*mailer": lambda: [on(OrderPlaced, unknown)],
-    "a session of another class than AsyncSession.*write AsyncSession.*synchronous": lambda: [
+    "another class than they are given.*`async def` are given sqlalchemy.*synchronous": lambda: [
         on(OrderPlaced, synchronous)
     ],
+    "another class than they are given.*with `def` sqlalchemy.*Session.*: asynchronous$": lambda: [
+        on(OrderPlaced, asynchronous)
+    ],
+    "asynchronous_port is made with `def`, so it cannot await.*: bell": lambda: [
+        on(OrderPlaced, asynchronous_port)
+    ],
+    "functions with a name.*These are none: .*<lambda>": lambda: [on(OrderPlaced, lambda _: None)],
+    "functions with a name.*These are none: .*yields": lambda: [on(OrderPlaced, yields)],  # type: ignore[arg-type]
+    "functions with a name.*These are none: .*reserve": lambda: [on(OrderPlaced, decorated)],
     "takes not a message": lambda: [on(OrderPlaced, without_message)],  # type: ignore[arg-type]
     "takes not a message, and what": lambda: [on(OrderPlaced, by_position)],
     "two events are called order_placed.*orders.OrderPlaced, .*make_another": lambda: [
@@ -485,7 +515,7 @@ WRONG: dict[str, Any] = {
 def test_what_cannot_work_is_refused_where_the_outbox_is_made(problem: str, rows: Any) -> None:
     """Not when the first order comes."""
     with pytest.raises(WiringError, match=f"(?s){problem}"):
-        Outbox("shop", "sqlite:///x.db", rows(), ports={"bell": object()})
+        Outbox("shop", "sqlite:///x.db", rows(), ports={"bell": RecordingBell()})
 
 
 @pytest.mark.parametrize(
@@ -495,7 +525,8 @@ def test_what_cannot_work_is_refused_where_the_outbox_is_made(problem: str, rows
         ({"events": on(OrderPlaced)}, "`events` of an outbox is a list of entries"),
         ({"ports": ["bell"]}, "`ports` of an outbox is a dict, by names"),
         ({"renamed": ["old"]}, "`renamed` of an outbox is a dict, by names"),
-        ({"session": sessionmaker()}, "`session` of an outbox is AsyncSession, or an"),
+        ({"session": dict}, "`session` of an outbox is a class of sessions, or a sessionmaker"),
+        ({"session": scoped_session(sessionmaker())}, "makes a new one each time.*scoped_session"),
         ({"engine": 7}, "the engine of the outbox is an AsyncEngine.*; say .* than: int"),
     ],
 )

@@ -101,13 +101,14 @@ def test_a_worker_ends_tidily_where_event_loops_have_no_signal_handlers(
 
 def test_a_handler_that_exits_in_a_child_task_has_failed(installation: Installation) -> None:
     """Asyncio lets any task end the process, but not as if all were well; the attempt counts."""
-    with hanging_worker(installation, "exit_in_a_child") as worker:
-        wait_until(lambda: installation.rows(FAILED))
+    handler = "exit_in_a_child"
+    with hanging_worker(installation, handler) as worker:
+        wait_until(lambda: handler in dict(installation.rows(FAILED)))
         if installation.backend == "asyncio":
             assert worker.wait(LIMIT_SECONDS) == 70
 
-    ((handler, error),) = installation.rows(FAILED)
-    assert (handler, error.partition(":")[0]) == ("exit_in_a_child", "HandlerInterrupted")
+    failed = dict(installation.rows(FAILED))  # another one may have been cancelled by asyncio
+    assert failed[handler].startswith("HandlerInterrupted: exit_in_a_child raised SystemExit")
 
 
 def test_an_interrupted_command_says_how_to_repeat_it(installation: Installation) -> None:

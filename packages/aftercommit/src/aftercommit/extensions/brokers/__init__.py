@@ -1,4 +1,4 @@
-"""The extension "brokers": events go out, commands come in. RabbitMQ and Kafka."""
+"""The extension "brokers": events go out, commands come in, or go to others. RabbitMQ and Kafka."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from aftercommit.errors import raise_if_any
 from aftercommit.process.parts import Extension, Parts
 
 if TYPE_CHECKING:
+    from aftercommit.extensions.brokers.command_sender import CommandSender
     from aftercommit.extensions.brokers.settings import BrokerSettings
     from aftercommit.extensions.brokers.subscriptions import Subscription
     from aftercommit.ports import Publisher
@@ -28,7 +29,7 @@ class BrokersExtension(Extension):
     and what becomes of it (see `subscriptions.py`); and `EXAMPLE_VALUES`, which the fields of
     messages hold in the AsyncAPI document, by the name of the field. There, `subject` is that of an
     event, `message_name.subject` that of one event alone. Without a module, events go out, and
-    nothing comes in.
+    nothing comes in. Handlers may ask for `command_sender`: see `command_sender.py`.
 
     >>> from aftercommit.extensions.brokers import BrokersExtension
     >>> [*BrokersExtension("shop.entrypoints.broker_messages").parts().options]
@@ -89,6 +90,7 @@ class BrokersExtension(Extension):
                 " allowed. Public events go to each of them."
             },
             settings="aftercommit.extensions.brokers.settings:BrokerSettings",
+            ports={"command_sender": _command_sender},
             publishers=[_publishers],
             subscriptions=lambda: self.subscriptions,
             services=[_services],
@@ -107,6 +109,15 @@ def _publishers(settings: EngineSettings) -> AbstractAsyncContextManager[Mapping
     from aftercommit.extensions.brokers.broker_factory import publishing
 
     return publishing(settings)
+
+
+def _command_sender(settings: EngineSettings, *, delivers: bool) -> CommandSender | None:
+    """Return the port, or None: handlers that ask for it run where there is a broker."""
+    if not _wanted(settings).urls:
+        return None
+    from aftercommit.extensions.brokers.command_sender import command_sender
+
+    return command_sender(settings)
 
 
 def _services(settings: EngineSettings) -> Sequence[Service]:

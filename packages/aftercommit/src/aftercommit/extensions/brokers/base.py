@@ -17,12 +17,13 @@ from anyio import fail_after, get_cancelled_exc_class, move_on_after
 from anyio.lowlevel import checkpoint
 
 from aftercommit.envelopes import Envelope
-from aftercommit.errors import has_kind, slug_of
+from aftercommit.errors import Unavailable, has_kind, slug_of
 from aftercommit.extensions.brokers.channel_names import Channels, Inlet
 from aftercommit.extensions.brokers.exceptions import (
     BrokerUnavailable,
     ConfirmTimeoutError,
     MessageRefusedError,
+    TargetMissing,
 )
 from aftercommit.extensions.circuit_breaker import CircuitBreaker
 from aftercommit.handler_containment import cancellation_requested
@@ -55,6 +56,17 @@ class ReceivedMessage:
     reject: Callable[[], Awaitable[None]] | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutgoingCommand:
+    """A command for another service, with what is said of it outside of its body."""
+
+    to: str  # the queue, or topic
+    id: str
+    body: bytes
+    traceparent: str | None = None
+    correlation_id: str | None = None  # of an answer: what tells its receiver what it answers
+
+
 class BrokerConnection(Protocol):
     """A connection to publish with, not yet open. `loss` is why it was lost, if that is known."""
 
@@ -68,6 +80,12 @@ class BrokerConnection(Protocol):
 
     async def publish(self, envelope: Envelope) -> None:
         """Send an event to all who listen, and return when it is confirmed."""
+
+    async def send_command(self, command: OutgoingCommand) -> None:
+        """Send a command to another service, and return when it is confirmed.
+
+        :raises TargetMissing: if there is nothing that would keep it for that service
+        """
 
     async def dead_letter(self, dead: ReceivedMessage, to: str) -> None:
         """Send a dead message to this queue, made if it is gone; return when it is confirmed."""
@@ -128,7 +146,7 @@ class SharedConnection:
             with fail_after(CONFIRM_TIMEOUT):
                 await reject_spurious_cancellation(deliver, connection)
         except Exception as error:
-            if not isinstance(error, self._broker.rejections):
+            if not isinstance(error, (*self._broker.rejections, TargetMissing)):
                 self._connection = None if self._connection is connection else self._connection
                 await close_best_effort(connection.close)
             raise self._broker.meaning_of(error) from error
@@ -144,6 +162,7 @@ class Broker(ABC):
     def __init__(self, channels: Channels) -> None:
         self.channels = channels
         self._events, self._dead_letters = SharedConnection(self), SharedConnection(self)
+        self._commands = SharedConnection(self)
         self._dead_lettering = anyio.Lock()
 
     async def publish(self, envelope: Envelope) -> None:
@@ -153,6 +172,14 @@ class Broker(ABC):
         :raises OSError: if the broker refuses the event, or does not confirm it in a few seconds
         """
         await self._events.send(lambda connection: connection.publish(envelope))
+
+    async def send_command(self, command: OutgoingCommand) -> None:
+        """Return when the broker has confirmed a command for another service.
+
+        :raises Unavailable: if the broker is down, or has no queue or topic for it
+        :raises OSError: if the broker refuses it, or does not confirm it in a few seconds
+        """
+        await self._commands.send(lambda connection: connection.send_command(command))
 
     async def connect(self) -> None:
         """Open the connection for events, so that a wrong account shows before the first event.
@@ -191,11 +218,13 @@ class Broker(ABC):
     async def close(self) -> None:
         """Close the connections for publishing."""
         async with anyio.create_task_group() as group:
-            group.start_soon(self._events.close)
-            group.start_soon(self._dead_letters.close)
+            for each in (self._events, self._dead_letters, self._commands):
+                group.start_soon(each.close)
 
     def meaning_of(self, error: Exception) -> Exception:
         """Return what it means that a message could not be sent."""
+        if isinstance(error, Unavailable):
+            return error
         if isinstance(error, self.refusals):
             return MessageRefusedError(self.kind, describe(error))
         if isinstance(error, (TimeoutError, *self.rejections)):

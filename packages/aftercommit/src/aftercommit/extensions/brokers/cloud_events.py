@@ -16,7 +16,7 @@ import msgspec
 from msgspec import Meta
 
 from aftercommit.codec import Codec, decode
-from aftercommit.envelopes import Envelope, MessageOrigin
+from aftercommit.envelopes import Envelope, MessageContext, MessageOrigin
 from aftercommit.errors import InvalidPayload
 from aftercommit.extensions.brokers.exceptions import MessageTooLarge, UnknownCommandType
 
@@ -92,6 +92,38 @@ def to_cloud_event(envelope: Envelope) -> bytes:
         data=msgspec.Raw(msgspec.json.encode(envelope.event)),
     )
     return msgspec.json.encode(message)
+
+
+def to_command(
+    *,
+    id: str,  # noqa: A002 - as CloudEvents call it
+    source: str,
+    type: str,  # noqa: A002
+    schema_version: int,
+    data: object,
+    context: MessageContext | None,
+    traceparent: str | None,
+) -> bytes:
+    """Return the message that tells another service to do something.
+
+    :raises MessageTooLarge: if it has more than `MAX_MESSAGE_BYTES`, which no service would take
+    """
+    message = CloudEvent(
+        specversion="1.0",
+        id=id,
+        source=source,
+        type=type,
+        datacontenttype="application/json",
+        correlationid=context.correlation_id if context else None,
+        causationid=context.causation_id if context else None,
+        traceparent=traceparent,
+        schemaversion=schema_version,
+        data=msgspec.Raw(msgspec.json.encode(data)),
+    )
+    body = msgspec.json.encode(message)
+    if len(body) > MAX_MESSAGE_BYTES:
+        raise MessageTooLarge(len(body), MAX_MESSAGE_BYTES)
+    return body
 
 
 def from_cloud_event(

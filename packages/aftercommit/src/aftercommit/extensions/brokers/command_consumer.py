@@ -30,6 +30,7 @@ from aftercommit.errors import (
 )
 from aftercommit.extensions.bounded_dispatch import BoundedDispatch
 from aftercommit.extensions.brokers import BrokersExtension
+from aftercommit.extensions.brokers.answers import Answers
 from aftercommit.extensions.brokers.base import (
     Broker,
     ReceivedMessage,
@@ -105,6 +106,11 @@ def consumer_service(settings: EngineSettings, extension: BrokersExtension) -> S
             application.readiness_problems,
             application.degradations,
             PausedSources(database),
+            Answers(
+                settings.application,
+                of_brokers.answers_allowed,
+                partial(inbox.events_of_command, database),
+            ),
             prefetch=of_brokers.prefetch,
             max_attempts=settings.max_attempts,
         )
@@ -140,6 +146,7 @@ class Consumer:
     readiness_problems: dict[object, str]
     degradations: dict[object, str]
     paused: PausedSources
+    answers: Answers
     prefetch: int
     max_attempts: int
     first_pause: float = FIRST_PAUSE_SECONDS
@@ -244,27 +251,45 @@ class Consumer:
 
         :raises Exception: if it may work later; then the message is as it was
         """
-        committed = Committed()
+        committed, acknowledge = Committed(), message.ack
+        to = self.answers.wanted(message) if intake.source is None else None
+        is_answered = True
         try:
             if fatal:
                 raise fatal
             committed = await self._execute_once(intake, message)
+            if to is not None:
+                is_answered = await self.answers.accepted(broker, to, message)
         except Exception as error:
             if error is not fatal and not is_permanent(error):
                 raise
-            self._count(intake, "dead")
-            try:
-                await broker.dead_letter(message, error, intake.inlet.dead_letters)
-            except BrokerUnavailable as refusal:
-                if message.reject is None:
-                    raise
-                left = "a message is left to %s to dead-letter (%s): %s"
-                logger.warning(left, broker.kind, refusal, error)
-                await _acknowledge(message.reject)
-                return committed
-            logger.warning("a message is in %s: %s", intake.inlet.dead_letters, error)
-        await _acknowledge(message.ack)
+            acknowledge = await self._dead_letter(broker, intake, message, error)
+            if to is not None:
+                is_answered = await self.answers.refused(broker, to, message, error)
+        if not is_answered:
+            self._count(intake, "unanswered")
+        await _acknowledge(acknowledge)
         return committed
+
+    async def _dead_letter(
+        self, broker: Broker, intake: Intake, message: ReceivedMessage, error: Exception
+    ) -> Callable[[], Awaitable[None]]:
+        """Put a message among the dead letters, and return what tells the broker so.
+
+        :raises BrokerUnavailable: if the broker takes none, and cannot move the message itself
+        """
+        acknowledge = message.ack
+        try:
+            await broker.dead_letter(message, error, intake.inlet.dead_letters)
+            logger.warning("a message is in %s: %s", intake.inlet.dead_letters, error)
+        except BrokerUnavailable as refusal:
+            if message.reject is None:
+                raise
+            left = "a message is left to %s to dead-letter (%s): %s"
+            logger.warning(left, broker.kind, refusal, error)
+            acknowledge = message.reject
+        self._count(intake, "dead")
+        return acknowledge
 
     async def _execute_once(self, intake: Intake, message: ReceivedMessage) -> Committed:
         if (read := intake.read(message)) is None:

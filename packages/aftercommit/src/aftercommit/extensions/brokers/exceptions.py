@@ -50,6 +50,13 @@ class SourceMissing(TransientError):
         super().__init__(f"{broker}: {reason}")
 
 
+class TargetMissing(Unavailable):
+    """The queue or topic of commands of another service does not exist, or not yet."""
+
+    def __init__(self, broker: str, reason: str) -> None:
+        super().__init__(f"{broker}: {reason}")
+
+
 class UndecodableMessage(TransientError):
     """A message broke the connection, because the AMQP library cannot decode it."""
 

@@ -14,14 +14,15 @@ from aiokafka.conn import collect_hosts, create_conn  # type: ignore[import-unty
 
 from aftercommit.envelopes import Envelope
 from aftercommit.extensions.brokers import base
-from aftercommit.extensions.brokers.base import ReceivedMessage, describe
+from aftercommit.extensions.brokers.base import OutgoingCommand, ReceivedMessage, describe
 from aftercommit.extensions.brokers.channel_names import Channels, Inlet
 from aftercommit.extensions.brokers.cloud_events import CONTENT_TYPE, to_cloud_event
-from aftercommit.extensions.brokers.exceptions import MissingTopic, SourceMissing
+from aftercommit.extensions.brokers.exceptions import MissingTopic, SourceMissing, TargetMissing
 from aftercommit.extensions.brokers.kafka_decompression import limit_decompression
 from aftercommit.extensions.brokers.kafka_url import KafkaCluster
 
 UNDECODABLE = (UnicodeDecodeError, errors.CorruptRecordException, errors.UnsupportedCodecError)
+TOPIC_SECONDS = 2.0  # in which the servers have to name the partitions of a topic
 PROBE_SECONDS = 1.0  # for a partition, which may have nothing new
 MAX_MESSAGE_BYTES = 20_000_000  # what arrived has to fit into the dead letters
 ACCOUNT_REFUSED = "it refuses the user or the password in the URL"
@@ -44,13 +45,23 @@ class KafkaConnection(AIOKafkaProducer):  # type: ignore[misc]
 
     async def publish(self, envelope: Envelope) -> None:
         """Send an event."""
-        headers = {"content-type": CONTENT_TYPE, "traceparent": envelope.context.traceparent}
         await self.send_and_wait(
             self._channels.events,
             to_cloud_event(envelope),
             key=(envelope.key or envelope.subject).encode(),
-            headers=[(name, value.encode()) for name, value in headers.items() if value],
+            headers=_headers(envelope.context.traceparent),
         )
+
+    async def send_command(self, command: OutgoingCommand) -> None:
+        """Send a command. Its topic has to be there, or has to come when it is asked for."""
+        try:
+            with anyio.fail_after(TOPIC_SECONDS):
+                await self.partitions_for(command.to)
+        except (TimeoutError, errors.UnknownTopicOrPartitionError) as error:
+            problem = f"there is no topic {command.to}, or no server says where it is"
+            raise TargetMissing("Kafka", problem) from error
+        headers = _headers(command.traceparent, command.correlation_id)
+        await self.send_and_wait(command.to, command.body, headers=headers)
 
     async def dead_letter(self, dead: ReceivedMessage, to: str) -> None:
         """Send a dead message."""
@@ -144,6 +155,17 @@ class Kafka(base.Broker):
             request_timeout_ms=base.CONFIRM_TIMEOUT * 1000,
             max_request_size=MAX_MESSAGE_BYTES,
         )
+
+
+def _headers(
+    traceparent: str | None, correlation_id: str | None = None
+) -> Sequence[tuple[str, bytes]]:
+    headers = {
+        "content-type": CONTENT_TYPE,
+        "traceparent": traceparent,
+        "correlation-id": correlation_id,
+    }
+    return [(name, value.encode()) for name, value in headers.items() if value]
 
 
 async def _start(start: Callable[[], Awaitable[None]], cluster: KafkaCluster) -> None:

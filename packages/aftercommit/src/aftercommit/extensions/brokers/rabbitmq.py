@@ -24,10 +24,14 @@ from pamqp.common import Arguments
 
 from aftercommit.envelopes import Envelope
 from aftercommit.extensions.brokers import base
-from aftercommit.extensions.brokers.base import ReceivedMessage, describe
+from aftercommit.extensions.brokers.base import OutgoingCommand, ReceivedMessage, describe
 from aftercommit.extensions.brokers.channel_names import Channels, Inlet
 from aftercommit.extensions.brokers.cloud_events import CONTENT_TYPE, to_cloud_event
-from aftercommit.extensions.brokers.exceptions import BrokerUnavailable, UndecodableMessage
+from aftercommit.extensions.brokers.exceptions import (
+    BrokerUnavailable,
+    TargetMissing,
+    UndecodableMessage,
+)
 
 QUORUM_QUEUE: dict[str, str | int] = {
     "x-queue-type": "quorum",
@@ -43,6 +47,7 @@ QUEUE_OF_COMMANDS: dict[str, str | int] = {
 """A subscription has no such overflow: what others publish is never refused because of us."""
 
 BINDING_SECONDS = 30.0  # until a binding is renewed: others may have made their exchange anew
+MISSING_SECONDS = 1.0  # until a missing exchange is looked for: its first messages are lost to us
 
 DEAD_LETTER_QUEUE: Arguments = {
     "x-queue-type": "quorum",
@@ -108,15 +113,19 @@ class RabbitMQConnection(aio_pika.Connection):
 
     async def publish(self, envelope: Envelope) -> None:
         """Send an event; it is fine if nobody listens."""
-        traceparent = envelope.context.traceparent
-        message = Message(
-            to_cloud_event(envelope),
-            headers={"traceparent": traceparent} if traceparent else {},
-            content_type=CONTENT_TYPE,
-            message_id=str(envelope.id),
-            delivery_mode=DeliveryMode.PERSISTENT,
-        )
+        body, traceparent = to_cloud_event(envelope), envelope.context.traceparent
+        message = _cloud_event(body, str(envelope.id), traceparent)
         await self._events.publish(message, envelope.type, mandatory=False)
+
+    async def send_command(self, command: OutgoingCommand) -> None:
+        """Send a command; it is mandatory, or it could be lost before its queue is there."""
+        message = _cloud_event(command.body, command.id, command.traceparent)
+        message.correlation_id = command.correlation_id
+        async with self.channel(on_return_raises=True) as channel:
+            try:
+                await channel.default_exchange.publish(message, command.to)
+            except amqp.PublishError as error:
+                raise TargetMissing("RabbitMQ", f"there is no queue {command.to}") from error
 
     async def _declare_exchange(self, name: str) -> AbstractExchange:
         """Make an exchange; one that is there is used as it is, perhaps on purpose.
@@ -219,8 +228,10 @@ class RabbitMQ(base.Broker):
             if not connection.moves_dead_letters:
                 logger.warning(OTHER_QUEUE, queue)
             at_a_time = 1 if queue in self._serial_mode or inlet.in_order else prefetch
-            if inlet.exchange is not None:  # in a task that no scope of the caller's ends
-                binding = connection.loop.create_task(_keep_bound(connection, inlet, report))
+            if inlet.exchange is not None:
+                is_bound = await _bind(connection, inlet, report)
+                keeping = _keep_bound(connection, inlet, report, is_bound=is_bound)
+                binding = connection.loop.create_task(keeping)  # no scope of the caller's ends it
                 closing.callback(binding.cancel)
             received = await connection.receive(queue, at_a_time)
             yield self._until_lost(received, connection, inlet, prefetch)
@@ -252,6 +263,16 @@ class RabbitMQ(base.Broker):
         return RabbitMQConnection(self._urls, self.channels)
 
 
+def _cloud_event(body: bytes, message_id: str, traceparent: str | None) -> Message:
+    return Message(
+        body,
+        headers={"traceparent": traceparent} if traceparent else {},
+        content_type=CONTENT_TYPE,
+        message_id=message_id,
+        delivery_mode=DeliveryMode.PERSISTENT,
+    )
+
+
 def _as_one(refusals: Mapping[str, Exception]) -> Exception:
     """Return why none of the servers, by their names, can be used."""
     if len(refusals) == 1:
@@ -266,18 +287,26 @@ def arguments_of(inlet: Inlet) -> Mapping[str, str | int]:
     return {**of_kind, **in_order, "x-dead-letter-routing-key": inlet.dead_letters}
 
 
-async def _keep_bound(connection: RabbitMQConnection, inlet: Inlet, report: base.Report) -> None:
-    """Bind the queue of an inlet to the exchange of others, again and again."""
+async def _bind(connection: RabbitMQConnection, inlet: Inlet, report: base.Report) -> bool:
+    """Bind the queue of an inlet to the exchange of others; report, and return, whether it is."""
     queue, exchange = str(inlet.queue), str(inlet.exchange)
+    problem = await connection.bind(queue, exchange, inlet.routing_keys)
+    report(problem and f"{queue} cannot be bound to the exchange {exchange}: {problem}")
+    return problem is None
+
+
+async def _keep_bound(
+    connection: RabbitMQConnection, inlet: Inlet, report: base.Report, *, is_bound: bool
+) -> None:
+    """Bind it again and again, and sooner while that is not possible."""
     with suppress(Exception):  # the connection was lost: whoever consumes from it says so
         while True:
-            problem = await connection.bind(queue, exchange, inlet.routing_keys)
-            report(problem and f"{queue} cannot be bound to the exchange {exchange}: {problem}")
-            await anyio.sleep(BINDING_SECONDS)
+            await anyio.sleep(BINDING_SECONDS if is_bound else MISSING_SECONDS)
+            is_bound = await _bind(connection, inlet, report)
 
 
 def _to_received(message: AbstractIncomingMessage, *, moves_dead_letters: bool) -> ReceivedMessage:
-    kept = ("content_type", "content_encoding", "correlation_id", "message_id")
+    kept = ("content_type", "content_encoding", "correlation_id", "message_id", "reply_to")
     return ReceivedMessage(
         body=message.body,
         # these two would have it routed to others once more

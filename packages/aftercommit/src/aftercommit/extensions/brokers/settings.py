@@ -15,6 +15,13 @@ class BrokerSettings:
         int, Meta(ge=1, le=1000, description="how many"), "as many as are handed on at a time"
     ] = 20
 
+    answer_to: Annotated[str | None, "nobody is answered"] = None
+
+    @property
+    def answers_allowed(self) -> list[str]:
+        """The patterns for the queues and topics to which answers may be sent."""
+        return (self.answer_to or "").split()
+
     @property
     def urls(self) -> list[str]:
         """The URLs of the brokers, in order; none if there is no broker."""

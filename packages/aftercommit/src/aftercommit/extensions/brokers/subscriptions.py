@@ -8,11 +8,13 @@ others call things.
 import builtins
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import KW_ONLY, dataclass, field, replace
 from hashlib import sha256
 from inspect import iscoroutinefunction
 from types import NoneType
 from typing import Any, TypeVar, get_args
+from uuid import UUID
 
 import msgspec
 
@@ -33,7 +35,9 @@ M = TypeVar("M")
 
 NAME = re.compile("[a-z][a-z0-9_]{0,62}")
 STRUCTURED = "application/cloudevents+json"
-BINARY = re.compile(r"(?:ce[-_]|cloudevents[:_])(id|source|type|subject|traceparent)", re.I)
+BINARY = re.compile(
+    r"(?:ce[-_]|cloudevents[:_])(id|source|type|subject|traceparent|correlationid)", re.I
+)
 """Headers of a CloudEvent in binary mode, as its bindings to Kafka, HTTP and AMQP call them."""
 NO_ID = (
     "it has no id by which a repetition could be recognized; a subscription can say message_id=…, a"
@@ -49,6 +53,7 @@ class StructuredEvent(msgspec.Struct):
     type: str
     subject: str | None = None
     traceparent: str | None = None
+    correlationid: Any = None  # another service may mean something else by it
     data: msgspec.Raw = msgspec.field(default_factory=lambda: msgspec.Raw(b"null"))
 
 
@@ -228,7 +233,8 @@ class Subscription:
             source=self.source,
             id=message_id,
             fingerprint=sha256(received.body).hexdigest(),
-            traceparent=_traceparent(message),
+            traceparent=well_formed_traceparent(_attribute("traceparent", message)),
+            correlation_id=_correlation_id(message),
         )
 
 
@@ -260,13 +266,19 @@ def inbound(received: ReceivedMessage) -> Inbound:
     )
 
 
-def _traceparent(message: Inbound) -> str | None:
-    """Return the span of another service in which it was published, if it says a valid one."""
+def _correlation_id(message: Inbound) -> UUID | None:
+    """Return the trace that it belongs to, if its service has traces as we have them."""
+    with suppress(ValueError):
+        return UUID(str(_attribute("correlationid", message)))
+    return None
+
+
+def _attribute(name: str, message: Inbound) -> Any:
+    """Return an attribute of a CloudEvent that no translation needs; or the header of this name."""
     if event := message.structured():
-        return well_formed_traceparent(event.traceparent)
-    headers = {name.lower(): value for name, value in message.headers.items()}
-    said = _in_binary_mode(headers).get("traceparent", headers.get("traceparent"))
-    return well_formed_traceparent(said)
+        return getattr(event, name)
+    headers = {each.lower(): value for each, value in message.headers.items()}
+    return _in_binary_mode(headers).get(name, headers.get(name))
 
 
 def _in_binary_mode(headers: Mapping[str, str]) -> Mapping[str, str]:

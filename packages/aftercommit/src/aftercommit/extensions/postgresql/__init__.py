@@ -14,8 +14,8 @@ class PostgreSQLExtension(Extension):
     """What it brings to the program.
 
     >>> from aftercommit.extensions.postgresql import PostgreSQLExtension
-    >>> PostgreSQLExtension().parts().databases["postgresql"]().asyncio_driver
-    'asyncpg'
+    >>> [*PostgreSQLExtension().parts().databases["postgresql"]().asyncio_drivers]
+    ['asyncpg', 'psycopg', 'anyio']
     """
 
     def parts(self) -> Parts:

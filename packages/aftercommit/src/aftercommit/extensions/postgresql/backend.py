@@ -89,7 +89,8 @@ class StatementTimeout(TransientError):  # noqa: N818 - the name is the fact
 class PostgreSQL(DatabaseBackend):
     """A server, which may be silent for ever, or refuse, or restart at any time."""
 
-    asyncio_driver, extra = "asyncpg", "postgresql"
+    asyncio_drivers = connections.DRIVERS
+    trio_drivers = ("psycopg", "anyio")
     url_options = connections.OPTIONS | PLACES.keys()
     # not clock_timestamp(), which may change within a statement, so that no index can be used
     clock = "extract(epoch FROM statement_timestamp())::double precision"

@@ -14,13 +14,15 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from sqlalchemy.pool import ConnectionPoolEntry
 from sqlalchemy.util.concurrency import await_only as await_
 
-from aftercommit.errors import install_hint
 from aftercommit.extensions.postgresql.timeout_values import Timeouts
+from aftercommit.sql.backend import importing
 from aftercommit.sql.database_url import PLACES, wrong_url
 from aftercommit.sql.given_engine import GivenEngine
 
 logger = logging.getLogger(__name__)
 
+DRIVERS = {"asyncpg": "postgresql", "psycopg": "psycopg", "anyio": "trio"}
+"""On asyncio, and the extras that bring them; `anyio` is psycopg in threads."""
 MADE_AT = "made at"  # of a connection: the event loop's time when it was first used
 NOT_ANSWERED = (
     "a connection was accepted, but not answered within %g s: "
@@ -92,17 +94,18 @@ def new_engine(
     if not given.connects:
         _check(url)
         address, arguments = _connect_args(url, timeouts)
-    try:
+    with importing(url.get_driver_name(), DRIVERS):
         engine = given.create(address, connect_args=arguments, **options)
-    except ImportError as error:  # psycopg without libpq has no name
-        problem = f"needs {error.name or 'libpq'}; {install_hint('postgresql')}"
-        raise wrong_url(problem) from None
     name = session_prefix(application) + str(url.query.get("application_name", process))
     settings = {"application_name": name, **SESSION, **server_settings(timeouts)}
     setting_up = partial(_set_up, settings, timeouts.connect)
     # before the dialect asks for the isolation that it goes back to after AUTOCOMMIT; but after
     # listeners of the application, some of which leave a transaction open
     event.listen(engine.sync_engine, "connect", setting_up, insert=not given.connects)
+    if engine.dialect.driver == "psycopg":
+        from aftercommit.extensions.postgresql.psycopg_connection import adopt
+
+        event.listen(engine.sync_engine, "connect", adopt, insert=True)
     trying_out = partial(_try_out, engine.dialect, timeouts.ping, is_stale)
     event.listen(engine.sync_engine, "checkout", trying_out, insert=True)
     if given.connects:  # its dialect may have gone back to another isolation
@@ -145,14 +148,18 @@ def _check(url: URL) -> None:
 def _connect_args(url: URL, timeouts: Timeouts) -> tuple[URL, dict[str, Any]]:
     seconds = int(str(url.query.get("connect_timeout", 0))) or timeouts.connect
     address = URL.create(url.drivername)  # of the engine, which shows it: it has no secret to show
-    if url.get_driver_name() != "asyncpg":
-        _, known = url.get_dialect()().create_connect_args(url)
+    driver = url.get_driver_name()
+    if driver != "asyncpg":
+        dialect = url.set(drivername="postgresql+psycopg").get_dialect()
+        _, known = dialect().create_connect_args(url)
         if hosts := known.get("host"):
             known["host"] = re.sub(r"[][]", "", hosts)  # of IPv6, which libpq writes without them
-        return address, {**known, "connect_timeout": int(seconds), "abandonable": True}
+        known["connect_timeout"] = int(seconds)
+        of_thread = {"abandonable": True} if driver == "anyio" else {}
+        return address, {**known, **of_thread}
     if url.query.get("channel_binding") == "require":
         problem = "requires channel_binding, which asyncpg cannot do: leave it out, or begin with"
-        raise wrong_url(f"{problem} postgresql+anyio://, which uses psycopg")
+        raise wrong_url(f"{problem} postgresql+psycopg://")
     known_here = url.difference_update_query(["connect_timeout", "channel_binding"])
     dsn = known_here.set(drivername="postgresql").render_as_string(hide_password=False)
     return address, {"dsn": dsn, "timeout": seconds}  # it knows libpq's names only in one
@@ -216,7 +223,7 @@ def _try_out(
 def _hang_up(connection: Any, _: object = None) -> None:
     """Do not say good-bye to a server that may never answer."""
     driver = connection.driver_connection
-    if not hasattr(driver, "fileno"):
+    if hasattr(driver, "terminate"):  # in a thread, none has it: the dialect sees to that
         driver.terminate()
 
 

@@ -3,7 +3,7 @@
 What needs no such moment is tested on real brokers.
 """
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -16,6 +16,7 @@ from anyio import create_memory_object_stream
 
 from aftercommit_tests.builders import from_cloud_event
 from aftercommit_tests.inside.brokers import (
+    Answers,
     Broker,
     Channels,
     Consumer,
@@ -137,6 +138,7 @@ async def consuming(
     *intakes: Intake,
     readiness_problems: dict[object, str] | None = None,
     degradations: dict[object, str] | None = None,
+    answer_to: Collection[str] = (),
 ) -> AsyncIterator[Shutdown]:
     """Run a consumer beside the test, in 60 s at most; it is stopped with the context.
 
@@ -152,6 +154,7 @@ async def consuming(
         {} if readiness_problems is None else readiness_problems,
         {} if degradations is None else degradations,
         PausedSources(world.database),
+        Answers("things", answer_to, partial(inbox.events_of_command, world.database)),
         prefetch=5,
         max_attempts=3,
         first_pause=0.0,

@@ -15,6 +15,7 @@ from aftercommit_tests.inside.brokers import (
     Broker,
     BrokerConnection,
     Inlet,
+    OutgoingCommand,
     ReceivedMessage,
     Report,
     SharedConnection,
@@ -54,6 +55,8 @@ class FakeConnection:
         self.closed += 1
 
     async def publish(self, envelope: Envelope) -> None: ...
+
+    async def send_command(self, command: OutgoingCommand) -> None: ...
 
     async def dead_letter(self, dead: ReceivedMessage, to: str) -> None: ...
 

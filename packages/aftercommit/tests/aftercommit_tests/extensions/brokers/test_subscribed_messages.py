@@ -78,7 +78,7 @@ def _alone(team: Any) -> Iterator[Any]:
         team.close_source()
 
 
-class Seen(Observer):
+class SeenMessages(Observer):
     """Remembers what became of messages."""
 
     def __init__(self) -> None:
@@ -135,7 +135,7 @@ async def test_what_another_team_publishes_becomes_a_command_once(
 
     What is none of our business is counted. Commands of our own come in beside that.
     """
-    seen = Seen()
+    seen = SeenMessages()
     world = await new_world(observers=[seen])
     lamp, broken = an_item("lamp"), b"{bad"
     await to_thread.run_sync(team.open_source)

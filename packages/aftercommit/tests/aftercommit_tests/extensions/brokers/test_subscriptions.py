@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any, cast
+from uuid import UUID
 
 import jsonschema
 import msgspec
@@ -55,6 +56,8 @@ def test_a_message_that_is_none_of_our_business_is_nothing() -> None:
     assert CATALOGUE.read(received(other, message_id=None)) is None
 
 
+CLOUD_EVENT = "application/cloudevents+json"
+TRACE = UUID("0b6f2c0e-5d43-4f6e-9a57-2f1d3c4b5a69")
 STRUCTURED = {
     "specversion": "1.0",
     "id": "c1",
@@ -62,6 +65,7 @@ STRUCTURED = {
     "type": "item.listed",
     "subject": "7",
     "traceparent": SPAN,
+    "correlationid": str(TRACE),
     "data": msgspec.Raw(BODY),
 }
 
@@ -84,6 +88,7 @@ STRUCTURED = {
                     f"{prefix}type": "item.listed",
                     f"{prefix}subject": "7",
                     f"{prefix}traceparent": SPAN,
+                    f"{prefix}correlationid": str(TRACE),
                 }
             )
             for prefix in ("ce_", "ce-", "cloudEvents:", "cloudEvents_")
@@ -102,10 +107,20 @@ def test_a_cloud_event_in_each_mode_says_the_same(message: ReceivedMessage) -> N
 
     assert command == MAKE_LAMP
     assert origin == MessageOrigin(source="from.catalogue", id="c1")
-    assert origin.traceparent == SPAN
+    assert (origin.traceparent, origin.correlation_id) == (SPAN, TRACE)
     (inbound,) = seen
     found = inbound.id, inbound.source, inbound.type, inbound.subject
     assert found == ("c1", "/catalogue", "item.listed", "7")
+
+
+@pytest.mark.parametrize("said", ["order 7", 7, None])
+def test_what_another_service_calls_a_correlation_may_be_no_trace_of_ours(said: object) -> None:
+    """It is their word, and no reason to refuse the message: a trace begins here then."""
+    body = msgspec.json.encode({**STRUCTURED, "correlationid": said})
+
+    _, origin = cast("Any", CATALOGUE.read(received(body, content_type=CLOUD_EVENT)))
+
+    assert origin.correlation_id is None
 
 
 def test_the_span_of_another_service_is_read_from_its_header() -> None:

@@ -11,7 +11,12 @@ from aftercommit_tests.command_line import CommandLine
 from aftercommit_tests.inside.postgresql import timeout_values
 from aftercommit_tests.proxy import Proxy, postgres_behind_a_proxy
 
-PLACES = [("asyncio", "asyncpg"), ("asyncio", "anyio"), ("trio", "anyio")]
+PLACES = [
+    ("asyncio", "asyncpg"),
+    ("asyncio", "psycopg"),
+    ("asyncio", "anyio"),
+    ("trio", "anyio"),
+]
 
 
 @pytest.fixture(params=PLACES, ids="-".join)

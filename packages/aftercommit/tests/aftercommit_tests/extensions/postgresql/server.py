@@ -11,8 +11,11 @@ from aftercommit import Database
 from sqlalchemy import text
 
 ENOUGH_SECONDS = 60  # for noisy machines
-EACH_DRIVER = pytest.mark.parametrize(  # on one event loop: what differs is how it is connected
-    "place", [("asyncio", "asyncpg"), ("trio", "anyio")], indirect=True, ids="-".join
+EACH_DRIVER = pytest.mark.parametrize(  # what differs is how it is connected
+    "place",
+    [("asyncio", "asyncpg"), ("asyncio", "psycopg"), ("trio", "anyio")],
+    indirect=True,
+    ids="-".join,
 )
 
 

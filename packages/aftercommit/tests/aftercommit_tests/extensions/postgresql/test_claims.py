@@ -24,7 +24,7 @@ from aftercommit_tests.things.app import open_things_database as open_database
 from aftercommit_tests.things.handlers import CODEC
 from aftercommit_tests.world import World, open_world
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.on("asyncio-asyncpg", "asyncio-psycopg", "trio-anyio")]
 
 UNREADABLE = {
     "a time in the year 20000": "'20000-01-01'",

@@ -6,17 +6,20 @@ from collections.abc import Awaitable, Callable
 import anyio
 import pytest
 from aftercommit import CommitOutcomeUnknown, ConnectionLost, Transaction
+from aftercommit.errors import TransientError
 from anyio.lowlevel import checkpoint
 from sqlalchemy import make_url, text
+from sqlalchemy.exc import ResourceClosedError
 
 from aftercommit_tests.extensions.postgresql.server import ENOUGH_SECONDS, end_connections, value
 from aftercommit_tests.inside.errors import DatabaseUnavailable
+from aftercommit_tests.inside.postgresql import Timeouts, drop
 from aftercommit_tests.inside.stored import backend_for
 from aftercommit_tests.proxy import Proxy
 from aftercommit_tests.things.app import APP
 from aftercommit_tests.things.app import open_things_database as open_database
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.on("asyncio-asyncpg", "asyncio-psycopg", "trio-anyio")]
 
 SHORT = 1.0  # seconds that a handler may take: a call of the driver may take two
 IN_WORDS = (
@@ -88,6 +91,30 @@ async def test_a_session_that_the_server_ends_between_two_statements_is_told_in_
                 await ask(transaction)
 
     assert re.search(IN_WORDS, str(raised.value))
+
+
+async def test_whoever_waits_for_an_answer_hears_at_once_that_another_task_has_hung_up(
+    url: str,
+) -> None:
+    """Also if the next connection gets the number that the socket had: it is no event of that."""
+    asleep = "SELECT count(*) FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(1000)'"
+    async with open_database(url) as database, anyio.create_task_group() as others:
+        connection = await database.engine.connect()
+        ended = anyio.Event()
+
+        async def wait() -> None:
+            with pytest.raises((TransientError, ResourceClosedError)):
+                await database.backend.call(connection.execute, text("SELECT pg_sleep(1000)"))
+            ended.set()
+
+        others.start_soon(wait)
+        with anyio.fail_after(ENOUGH_SECONDS):
+            while not await value(database, asleep):
+                await checkpoint()
+        with anyio.fail_after(Timeouts(20).response / 2):  # or the limit of the call ends it
+            await drop(connection)
+            async with database.engine.connect(), database.engine.connect():
+                await ended.wait()
 
 
 async def test_what_the_driver_calls_a_time_out_leaves_the_outcome_of_a_commit_unknown() -> None:

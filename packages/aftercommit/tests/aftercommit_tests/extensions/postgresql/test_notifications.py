@@ -19,7 +19,7 @@ from aftercommit_tests.inside.postgresql import PAUSE_SECONDS
 from aftercommit_tests.proxy import Proxy
 from aftercommit_tests.things.app import open_things_database as open_database
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.on("asyncio-asyncpg", "asyncio-psycopg", "trio-anyio")]
 
 LONG = 3600.0  # in which a listener does not look by itself
 NOTIFY = "NOTIFY things_deliveries"

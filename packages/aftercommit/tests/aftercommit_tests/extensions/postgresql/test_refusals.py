@@ -68,10 +68,25 @@ async def test_what_a_url_cannot_have_is_named(url: str, problem: str) -> None:
             pass
 
 
+DIALECTS = {
+    "asyncio": {"": "asyncpg", "+asyncpg": "asyncpg", "+psycopg": "psycopg", "+anyio": "anyio"},
+    "trio": {"": "anyio", "+psycopg": "anyio", "+anyio": "anyio"},
+}
+
+
+@pytest.mark.parametrize("anyio_backend", DIALECTS)
+async def test_a_url_names_a_driver_for_whichever_event_loop(anyio_backend: str) -> None:
+    """So psycopg has one name on both, although it runs in threads on Trio."""
+    for driver, dialect in DIALECTS[anyio_backend].items():
+        async with open_database(f"postgresql{driver}:///things") as database:
+            assert database.engine.dialect.driver == dialect
+
+
 @pytest.mark.parametrize("anyio_backend", ["trio"])
 async def test_the_driver_of_another_event_loop_is_refused() -> None:
     """In one sentence, at start, not with a traceback at the first statement."""
-    with pytest.raises(InvalidValue, match=r"not supported on trio, unlike postgresql\+anyio"):
+    told = r"names asyncpg, .*not supported on trio, unlike postgresql\+psycopg and"
+    with pytest.raises(InvalidValue, match=told):
         async with open_database("postgresql+asyncpg:///things"):
             pass
 
@@ -115,7 +130,7 @@ async def test_the_usual_forms_of_libpq_are_understood(
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 async def test_channel_binding_is_refused_where_the_driver_cannot_do_it() -> None:
     """Some hosting providers print it; psycopg can."""
-    with pytest.raises(InvalidValue, match=r"postgresql\+anyio://, which uses psycopg"):
+    with pytest.raises(InvalidValue, match=r"begin with postgresql\+psycopg://"):
         async with open_database("postgresql://h/d?channel_binding=require"):
             pass
 

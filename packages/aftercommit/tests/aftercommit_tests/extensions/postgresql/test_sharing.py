@@ -12,7 +12,7 @@ from aftercommit_tests.things.app import Settings, bootstrap, open_things_databa
 from aftercommit_tests.things.bell import RecordingBell
 from aftercommit_tests.world import open_world
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.on("asyncio-asyncpg", "asyncio-psycopg", "trio-anyio")]
 
 
 async def test_a_deadlock_is_a_lost_race(url: str) -> None:

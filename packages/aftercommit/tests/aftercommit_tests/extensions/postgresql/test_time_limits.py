@@ -17,7 +17,7 @@ from aftercommit_tests.proxy import Proxy
 from aftercommit_tests.things.app import open_things_database as open_database
 from aftercommit_tests.world import World
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.on("asyncio-asyncpg", "asyncio-psycopg", "trio-anyio")]
 
 SETTINGS = {
     "statement_timeout": "21s",

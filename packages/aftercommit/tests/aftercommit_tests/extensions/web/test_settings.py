@@ -1,15 +1,13 @@
 """The settings of the HTTP server, what it listens on, and what it lacks."""
 
 import socket
-import sys
 
 import pytest
 from aftercommit import InvalidValue
 from aftercommit.extensions.web.settings import WebSettings
-from click.testing import CliRunner
 
 from aftercommit_tests.inside.web import open_listener
-from aftercommit_tests.things.app import APP, cli
+from aftercommit_tests.things.app import APP
 
 
 @pytest.mark.parametrize(
@@ -28,20 +26,6 @@ def test_what_could_never_match_or_be_guessed_is_refused(
         with pytest.raises(InvalidValue, match=f"THINGS_{name}") as raised:
             APP.load({})
         assert name != "OPERATOR_TOKEN" or value not in str(raised.value)
-
-
-def test_without_its_libraries_it_says_how_to_install_them(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """A traceback would look like a bug in the program."""
-    for name in [name for name in sys.modules if name.startswith("aftercommit.extensions.web.")]:
-        monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setitem(sys.modules, "fastapi", None)
-
-    result = CliRunner().invoke(cli, ["serve"])
-
-    assert result.exit_code == 2
-    assert "things serve needs fastapi; pip install 'aftercommit[web]'" in result.output
 
 
 def test_no_answer_waits_for_the_caller_to_confirm_the_begin_of_it() -> None:

@@ -15,7 +15,14 @@ from zipfile import ZipFile
 import pytest
 
 from aftercommit_tests.conftest import DATABASES
-from aftercommit_tests.environments import PACKAGES, build_wheels, make_environment, run
+from aftercommit_tests.environments import (
+    PACKAGES,
+    build_wheels,
+    make_environment,
+    needed_by,
+    run,
+    upgrade,
+)
 from aftercommit_tests.inside.stored import ENGINE
 from aftercommit_tests.processes import Installation, a_free_port, asked, owed, stop, wait_until
 
@@ -85,10 +92,12 @@ def programs(
     versions = folder / "aftercommit" / "src" / "aftercommit" / "sql" / "migrations" / "versions"
     (versions / "aftercommit_9000_weights.py").write_text(LATER)
     next_ones = build_wheels(folder / "next", *packages)
-    return [
-        make_environment(folder / name, [*wheels, project], wanted="kiosk")
-        for name, wheels in (("old", released), ("new", next_ones))
-    ]
+    before, after = (
+        make_environment(folder / name, [*released, project], wanted="kiosk")
+        for name in ("old", "new")
+    )
+    upgrade(after, next_ones, "aftercommit")
+    return [before, after]
 
 
 @pytest.fixture(params=DATABASES)
@@ -135,6 +144,17 @@ def test_it_takes_the_next_version_with_all_that_is_outstanding(versions: list[P
     old.change("UPDATE aftercommit_deliveries SET available_at = 0 WHERE completed_at IS NULL")
     new.succeed("worker", "--until-idle")
     assert old.emails == 6, "and three of them ask how it was"
+
+
+def test_a_new_installation_of_it_has_the_drivers_that_it_had(programs: list[Path]) -> None:
+    """It names no extra for them: its default is SQLite, and its tests ask PostgreSQL."""
+    _, new = programs
+    [packages] = new.parent.glob("lib/python*/site-packages")
+
+    needed = {name for name, _ in needed_by("kiosk", "", [str(packages)])}
+
+    assert {"aiosqlite", "asyncpg", "psycopg"} <= needed
+    assert "sqlalchemy-anyio" not in needed
 
 
 def test_an_old_worker_does_what_new_processes_leave(versions: list[Project]) -> None:

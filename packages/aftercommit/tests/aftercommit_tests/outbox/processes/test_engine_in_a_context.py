@@ -15,8 +15,10 @@ from sqlalchemy import make_url
 from aftercommit_tests.warm import SOURCES
 
 MODULE = "aftercommit_tests.outbox.processes.in_a_context"
-USED = {"sqlite": "over sqlite+aiosqlite; the application has sqlite+pysqlite"}
-USED["postgresql"] = "over postgresql+asyncpg (of the extra postgresql)"
+USED = {
+    "sqlite": "over sqlite+aiosqlite (of the extra sqlite); the application has sqlite+pysqlite",
+    "postgresql": "over postgresql+psycopg (of the extra psycopg)",
+}
 
 
 class Application:
@@ -48,7 +50,8 @@ class Application:
         """Return what has followed from the orders, in the database."""
         engine = sa.create_engine(self._url)
         with engine.connect() as connection:
-            rows = connection.execute(sa.text("SELECT id, reserved, notes FROM orders ORDER BY id"))
+            found_in = "SELECT id, reserved, CAST(notes AS TEXT) FROM orders"  # as it is stored
+            rows = connection.execute(sa.text(found_in))
             found = [tuple(map(str, row)) for row in rows]
         engine.dispose()
         return found

@@ -1,0 +1,31 @@
+"""Both services as processes, on a broker with the protocol of Kafka: what one does, both know."""
+
+from examples.two_services import Service, kafka, two_services, wait_until
+
+BATCHES = "count(*) FROM coupon_batches WHERE reference LIKE 'L%'"
+TRACE_OF = "SELECT correlation_id FROM aftercommit_commands WHERE type = '{}'"
+
+
+def test_a_redeemed_coupon_leads_to_a_new_batch_in_one_trace() -> None:
+    """Through both services and back."""
+    with kafka() as url, two_services(url) as (allocation, loyalty):
+        for each in (allocation, loyalty):
+            each.start()
+        allocation.run("add-coupon-batch", "WELCOME", "1")
+        allocation.run("register-user", "Иван", "ivan@example.com")
+        ((code,),) = allocation.rows("SELECT code FROM coupons")
+        allocation.run("redeem-coupon", code)
+
+        wait_until(lambda: allocation.number(BATCHES) == 1, "a batch for the reward")
+
+        assert loyalty.number("points FROM accounts") == 100
+        redeemed, ordered = trace_of(allocation, "redeem_coupon", "add_coupon_batch")
+        credited = trace_of(loyalty, "credit_points")
+        assert redeemed == ordered
+        assert redeemed in credited
+        assert [each.end() for each in (allocation, loyalty)] == [0, 0]
+
+
+def trace_of(service: Service, *commands: str) -> list[str]:
+    """Return the traces of the newest of these commands."""
+    return [service.rows(TRACE_OF.format(each))[-1][0] for each in commands]

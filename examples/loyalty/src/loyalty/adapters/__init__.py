@@ -1,0 +1,1 @@
+"""How the service reaches its database, and the outside."""

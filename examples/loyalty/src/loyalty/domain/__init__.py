@@ -1,0 +1,1 @@
+"""What the service decides. It imports the standard library alone."""

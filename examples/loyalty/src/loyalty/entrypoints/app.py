@@ -1,0 +1,32 @@
+"""The service, as the engine starts it: its parts. They are imported when they are used."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from aftercommit import App, command_line
+
+from loyalty.extension_list import EXTENSIONS
+
+if TYPE_CHECKING:
+    from loyalty.config import Settings
+
+COMMANDS = {
+    "Use": {
+        "loyalty.entrypoints.commands:credit_points": "Credit a user with points.",
+        "loyalty.entrypoints.commands:accounts": "List the points of all users.",
+    }
+}
+APP: App[Settings] = App(
+    "loyalty",
+    summary="Keep points, and order coupons for those who have collected enough.",
+    handlers="loyalty.service_layer.handlers:HANDLERS",
+    codec="loyalty.bootstrap:CODEC",
+    history="loyalty.adapters.orm:HISTORY",
+    settings="loyalty.config:Settings",
+    open="loyalty.bootstrap:bootstrap",
+    database_url="sqlite:///loyalty.db",
+    extensions=EXTENSIONS,
+    commands=COMMANDS,
+)
+cli = command_line(APP)

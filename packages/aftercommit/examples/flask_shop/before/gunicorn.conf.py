@@ -1,0 +1,3 @@
+"""How gunicorn serves the application."""
+
+workers = 2

@@ -1,0 +1,129 @@
+"""Answers: what became of a command, told to whoever has sent it, if its message says where.
+
+A refused command is a dead letter, which its sender does not see. So a message can name a queue or
+topic for an answer: in the attribute `replyto` of a CloudEvent, in AMQP's property `reply_to`, or
+in the header `reply-to`. The answer is sent before the message is acknowledged, so it is sent at
+least once.
+"""
+
+import logging
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from uuid import uuid4
+
+import msgspec
+from anyio import current_time, sleep
+
+from aftercommit.envelopes import EventId
+from aftercommit.errors import has_kind, is_transient, slug_of
+from aftercommit.extensions.brokers.base import Broker, OutgoingCommand, ReceivedMessage
+from aftercommit.extensions.brokers.cloud_events import to_command
+
+ANSWER_SECONDS = 10.0  # in which a missing target is looked for; then the message is acknowledged
+PAUSE_SECONDS = 0.5
+MAX_REASON_LENGTH = 1000
+
+logger = logging.getLogger(__name__)
+
+
+class Asking(msgspec.Struct):
+    """What is read of a message to answer it, whatever else is in it."""
+
+    id: str | None = None
+    source: str = ""
+    replyto: str | None = None
+
+
+class CommandAccepted(msgspec.Struct):
+    """The command with this id was executed, now or before, and these events came of it."""
+
+    command: str | None
+    events: Sequence[EventId]
+
+
+class CommandRefused(msgspec.Struct):
+    """The command was refused for good: `error` is a stable name, `reason` a sentence."""
+
+    command: str | None
+    error: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """Sends answers to queues and topics whose names fit one of the patterns that are `allowed`."""
+
+    application: str
+    allowed: Collection[str]
+    find_events: Callable[[str, str | None], Awaitable[Sequence[EventId]]]
+
+    def wanted(self, message: ReceivedMessage) -> str | None:
+        """Return where a message asks for an answer; None if it does not, or may not."""
+        to = message.properties.get("reply_to") or _text(message.headers.get("reply-to"))
+        to = to or _asking(message).replyto
+        if to and not any(fnmatchcase(to, pattern) for pattern in self.allowed):
+            logger.warning("a message asks for an answer to %s, which answer_to does not allow", to)
+            return None
+        return to or None
+
+    async def accepted(self, broker: Broker, to: str, message: ReceivedMessage) -> bool:
+        """Tell the sender which events came of a command; return whether that has arrived.
+
+        The events are those in the rows, so a repetition is answered like the first message.
+        """
+        asking = _asking(message)
+        said = CommandAccepted(asking.id, await self.find_events(asking.source, asking.id))
+        return await self._send(broker, to, message, "command_accepted", said)
+
+    async def refused(
+        self, broker: Broker, to: str, message: ReceivedMessage, error: Exception
+    ) -> bool:
+        """Tell the sender why a command was refused; return whether that has arrived."""
+        slug = slug_of(error) if has_kind(error) else "bug"
+        reason = " ".join(str(error).split())[:MAX_REASON_LENGTH]
+        said = CommandRefused(_asking(message).id, slug, reason)
+        return await self._send(broker, to, message, "command_refused", said)
+
+    async def _send(
+        self, broker: Broker, to: str, message: ReceivedMessage, name: str, said: object
+    ) -> bool:
+        answer_id, deadline = str(uuid4()), current_time() + ANSWER_SECONDS
+        body = to_command(
+            id=answer_id,
+            source=f"/{self.application}",
+            type=name,
+            schema_version=1,
+            data=said,
+            context=None,
+            traceparent=None,
+        )
+        answer = OutgoingCommand(
+            to=to,
+            id=answer_id,
+            body=body,
+            correlation_id=message.properties.get("correlation_id") or _asking(message).id,
+        )
+        while True:
+            try:
+                await broker.send_command(answer)
+            except Exception as error:
+                if not (is_transient(error) or isinstance(error, OSError)):
+                    raise
+                if current_time() >= deadline:
+                    logger.warning("an answer to %s is given up: %s", to, error)
+                    return False
+                await sleep(PAUSE_SECONDS)
+            else:
+                return True
+
+
+def _asking(message: ReceivedMessage) -> Asking:
+    try:
+        return msgspec.json.decode(message.body, type=Asking)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        return Asking()
+
+
+def _text(value: object) -> str:
+    return value.decode(errors="replace") if isinstance(value, bytes) else str(value or "")

@@ -1,0 +1,321 @@
+"""Handlers that are made with `def`: each attempt runs in a thread of its own, with a `Session`.
+
+That is the session of the delivery. Whatever it would wait for, SQLAlchemy gives to the parent of
+its greenlet, as in `AsyncSession.run_sync`; here the thread hands it to the task of the attempt,
+which awaits it on the event loop. So all statements go over the connection of the delivery, within
+its limits, and the engine knows nothing of threads: for it, the handler is an `async` one.
+
+A thread cannot be cancelled. If its attempt ends first, the transaction is rolled back, its next
+statement raises an error, and whatever else the thread does, it may do to its end.
+"""
+
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from contextvars import copy_context
+from dataclasses import replace
+from functools import partial, wraps
+from inspect import (
+    isasyncgenfunction,
+    iscoroutinefunction,
+    isfunction,
+    isgeneratorfunction,
+    ismethod,
+    unwrap,
+)
+from queue import SimpleQueue
+from threading import Thread
+from types import SimpleNamespace
+from typing import Any
+
+import anyio
+from anyio import CancelScope
+from anyio.lowlevel import current_token
+from greenlet import getcurrent, greenlet  # type: ignore[import-untyped]
+from sqlalchemy import Connection, event
+from sqlalchemy.engine import ExceptionContext
+from sqlalchemy.exc import ResourceClosedError
+from sqlalchemy.orm import Session
+from sqlalchemy.util.concurrency import greenlet_spawn
+
+from aftercommit.claims import Claim
+from aftercommit.envelopes import current_context
+from aftercommit.errors import Unavailable, UnexpectedAnswer, WiringError
+from aftercommit.handler_binding import BoundHandler
+from aftercommit.handler_entries import PUBLISH, Entry, handler_of
+from aftercommit.sql.backend import error_text
+from aftercommit.sql.exceptions import ConnectionLost
+from aftercommit.sql.handler_guard import OPTION, HandlerGuard
+
+MAX_ABANDONED = 20  # threads of a process that go on after their attempts; then none is begun
+TOO_LATE = "the attempt of this handler has ended before it, and its transaction was rolled back"
+
+AWAITS_SESSION = (
+    "deliver_sync has a Session, which handlers made with `async def` cannot await. Make them with "
+    "`def`, or deliver with `await outbox.deliver(…)` in an AsyncSession"
+)
+
+NO_FUNCTION = (
+    "handlers are functions with a name, made with `def` or `async def`. A generator is none, nor "
+    "is a `def` that a decorator has put around an `async def`. These are none"
+)
+
+logger = logging.getLogger(__name__)
+
+_abandoned = set[Thread]()  # of this process; those of a parent that was forked are not alive
+
+
+class ThreadsHang(Unavailable):
+    """Too many handlers go on in their threads after their time: no other one is begun."""
+
+    def __init__(self, handler: str, hanging: Sequence[str]) -> None:
+        names = ", ".join(sorted({*hanging}))
+        super().__init__(
+            f"{handler} was not begun: {len(hanging)} threads of handlers go on after their time, "
+            f"of {names}. Give a time-out to what they wait for, and restart this process"
+        )
+
+
+def with_threads(entries: Sequence[Entry[Any, Any]]) -> list[Entry[Any, Any]]:
+    """Return the entries of a table with `async` handlers in the place of those made with `def`.
+
+    :raises WiringError: for what is no handler
+    """
+    made = dict[Any, Any]()
+
+    def changed(subscriber: Any) -> Any:
+        handler = handler_of(subscriber)
+        if handler is PUBLISH or iscoroutinefunction(handler) or handler_of(handler) is not handler:
+            return subscriber  # the last is two of Later, Ordered and Unsubscribed
+        if not _is_function(handler):
+            raise WiringError(NO_FUNCTION, repr(handler))
+        asynchronous = made.setdefault(handler, in_thread(handler))
+        return asynchronous if handler is subscriber else replace(subscriber, handler=asynchronous)
+
+    given: Sequence[Any] = entries
+    return [
+        replace(entry, handlers=tuple(map(changed, entry.handlers)))
+        if isinstance(entry, Entry)
+        else entry
+        for entry in given
+    ]
+
+
+def in_thread(handler: Callable[..., object]) -> Callable[..., Awaitable[object]]:
+    """Return an `async` handler that runs this one in a thread, with what it is given."""
+
+    @wraps(handler)
+    async def run(message: object, /, **given: Any) -> object:
+        connection = None
+        if (session := given.get("session")) is not None:
+            given["session"] = session.sync_session
+            connection = _of_delivery(session.sync_session.bind)
+        call = partial(copy_context().run, handler, message, **given)
+        return await HandlerThread(handler.__name__, call, connection).run()
+
+    vars(run)["synchronous"] = handler
+    return run
+
+
+def synchronous_of(handler: Any) -> Callable[..., object] | None:
+    """Return the function that such an `async` handler runs; None if it is no such one."""
+    found: Callable[..., object] | None = getattr(handler, "synchronous", None)
+    return found
+
+
+def run_here(handler: BoundHandler, claim: Claim, session: Session) -> None:
+    """Run a handler in a session of synchronous code; one that awaits, on an event loop.
+
+    :raises WiringError: if that one asks for a session
+    """
+    if synchronous := synchronous_of(handler.handler):
+        uow = SimpleNamespace(session=session)
+        made = {name: make(claim, uow) for name, make in handler.made.items()}
+        if (answer := synchronous(claim.message, **handler.given, **made)) is not None:
+            raise UnexpectedAnswer(handler.name, answer)
+    elif handler.is_transactional:
+        raise WiringError(AWAITS_SESSION, handler.name)
+    else:
+
+        async def run() -> None:
+            current_context.set(claim.context)
+            await handler.run(claim, None)
+
+        with ThreadPoolExecutor(1) as executor:  # an event loop may run here already
+            executor.submit(anyio.run, run).result()
+
+
+def soon_in_this_loop() -> Callable[[Callable[[], object]], object]:
+    """Return what has a function called soon by the event loop of this task, from any thread."""
+    token: Any = current_token().native_token
+    soon: Callable[[Callable[[], object]], object]
+    soon = getattr(token, "call_soon_threadsafe", None) or token.run_sync_soon
+    return soon
+
+
+class HandlerThread:
+    """One attempt in a thread. The thread and the task of the attempt run by turns.
+
+    A daemon, and no executor's: one that never ends must not keep its process.
+    """
+
+    def __init__(
+        self, name: str, call: Callable[[], object], connection: Connection | None
+    ) -> None:
+        self._name, self._call, self._connection = name, call, connection
+        self._soon, self._posted = soon_in_this_loop(), anyio.Event()
+        self._asked: Awaitable[Any] | None = None
+        self._replies = SimpleQueue[tuple[Any, Exception | None] | None]()  # None: too late
+        self._outcome: tuple[Any, BaseException | None] | None = None
+        self._is_abandoned = False
+        self._thread = Thread(target=self._work, name=f"aftercommit {name}", daemon=True)
+
+    async def run(self) -> object:
+        """Return what the handler returns, or raise what it raises.
+
+        :raises ThreadsHang: if too many threads of this process are abandoned; it has not begun
+        """
+        if len(hanging := _hanging()) >= MAX_ABANDONED:
+            raise ThreadsHang(self._name, hanging)
+        self._thread.start()
+        try:
+            while self._outcome is None:
+                await self._posted.wait()
+                self._posted = anyio.Event()
+                if asked := self._asked:
+                    self._asked = None
+                    self._replies.put(await _settled(asked))
+        finally:
+            if self._outcome is None:
+                self._abandon()
+                if self._connection:
+                    await _roll_back(self._connection)
+        value, error = self._outcome
+        try:
+            if error is not None:
+                raise error
+            return value
+        finally:
+            del error, self._outcome  # or the error would keep itself
+
+    def _abandon(self) -> None:
+        self._is_abandoned = True
+        self._replies.put(None)
+        _abandoned.add(self._thread)
+        logger.warning(
+            "%s goes on in its thread, although its attempt has ended. It changes nothing in the "
+            "database from now on; its external effects may overlap with those of the next attempt "
+            "(threads that go on: %d; from %d on, no handler made with `def` is begun)",
+            self._name,
+            len(_hanging()),
+            MAX_ABANDONED,
+        )
+
+    def _work(self) -> None:
+        """Run the handler, in the thread."""
+        handler = _HandlerGreenlet(self._call)
+        try:
+            asked = handler.switch()
+            while not handler.dead:
+                value, error = self._ask(asked)
+                asked = handler.switch(value) if error is None else handler.throw(error)
+            self._outcome = asked, None
+        except BaseException as error:
+            self._outcome = None, error
+        if self._is_abandoned:
+            self._outcome = None, None  # or the error would keep itself
+            logger.info("%s has ended in its thread, too late", self._name)
+        self._post()
+
+    def _ask(self, awaitable: Any) -> tuple[Any, Exception | None]:
+        """Have the task await something that SQLAlchemy would; return its value or its error."""
+        self._asked = awaitable
+        self._post()
+        if reply := self._replies.get():
+            return reply
+        self._replies.put(None)  # for the next one
+        _discard(awaitable)
+        is_tidying = getattr(awaitable, "__name__", "") == "close"  # a cursor, after an error
+        return None, None if is_tidying else ResourceClosedError(TOO_LATE)
+
+    def _post(self) -> None:
+        with suppress(RuntimeError):  # the event loop has ended, and no task waits
+            self._soon(self._posted.set)
+
+
+class _HandlerGreenlet(greenlet):  # type: ignore[misc]
+    """One whose parent SQLAlchemy gives what it would await."""
+
+    __sqlalchemy_greenlet_provider__ = True
+
+
+def _is_function(handler: Any) -> bool:
+    """Tell whether this is a function with a name, whose work is done when it returns."""
+    if not (isfunction(handler) or ismethod(handler)) or not handler.__name__.isidentifier():
+        return False
+    later = iscoroutinefunction, isgeneratorfunction, isasyncgenfunction
+    return not any(of(each) for of in later for each in (handler, unwrap(handler)))
+
+
+def _discard(awaitable: Any) -> None:
+    """Close what nobody will await, or Python would warn of it; aiosqlite has one in another."""
+    frame = getattr(awaitable, "cr_frame", None)
+    inner: Any = getattr(frame and frame.f_locals.get("self"), "_coro", None)
+    for each in (awaitable, inner):
+        with suppress(AttributeError, RuntimeError):  # it is no coroutine, or was begun
+            each.close()
+
+
+def _hanging() -> list[str]:
+    """Return the handlers of the threads that go on after their attempts."""
+    _abandoned.intersection_update([*filter(Thread.is_alive, _abandoned)])
+    return [thread.name.removeprefix("aftercommit ") for thread in _abandoned]
+
+
+async def _settled(awaitable: Awaitable[Any]) -> tuple[Any, Exception | None]:
+    try:
+        return await awaitable, None
+    except Exception as error:
+        return None, error
+
+
+def _of_delivery(connection: Any) -> Connection | None:
+    """Return the connection if it is that of a delivery, and not of a test.
+
+    Its engine is told, once, to leave the end of connections to the event loop.
+    """
+    if not (isinstance(connection, Connection) and _guard_of(connection)):
+        return None
+    if not event.contains(connection.engine, "handle_error", _leave_it_to_the_loop):
+        event.listen(connection.engine, "handle_error", _leave_it_to_the_loop)
+    return connection
+
+
+def _guard_of(connection: Connection) -> HandlerGuard | None:
+    guard: HandlerGuard | None = connection.get_execution_options().get(OPTION)
+    return guard
+
+
+async def _roll_back(connection: Connection) -> None:
+    """Roll back what a thread has begun that goes on; the connection is not used again.
+
+    It is hung up on, which is enough for PostgreSQL. SQLite would keep the transaction, and the one
+    lock to write, as long as the thread keeps a cursor.
+    """
+    if guard := _guard_of(connection):
+        guard.is_reusable = False
+    if connection.dialect.name == "sqlite":
+        driver: Any = connection.connection.dbapi_connection
+        with CancelScope(shield=True), suppress(Exception):
+            await greenlet_spawn(driver.rollback)
+
+
+def _leave_it_to_the_loop(context: ExceptionContext) -> Exception | None:
+    """Do not let SQLAlchemy close a connection that is lost: drivers do that in the event loop."""
+    if not (context.is_disconnect and isinstance(getcurrent(), _HandlerGreenlet)):
+        return None
+    context.is_disconnect = False
+    if guard := context.connection and _guard_of(context.connection):
+        guard.is_reusable = False
+    return ConnectionLost(error_text(context.original_exception))

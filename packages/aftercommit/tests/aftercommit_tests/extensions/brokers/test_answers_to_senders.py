@@ -1,0 +1,122 @@
+"""What became of a command is told to its sender, if it says where and that is allowed."""
+
+import json
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial
+from typing import Any
+
+import pytest
+from anyio import to_thread
+
+from aftercommit_tests.builders import a_message
+from aftercommit_tests.conftest import NewWorld
+from aftercommit_tests.extensions.brokers.list_broker import consuming
+from aftercommit_tests.extensions.brokers.outside import KafkaOutside, Outside, RabbitOutside, Seen
+from aftercommit_tests.extensions.brokers.test_subscribed_messages import SeenMessages, until
+from aftercommit_tests.inside.brokers import Broker, Channels, answers, new_brokers
+
+pytestmark = pytest.mark.anyio
+
+REPLIES = "shop.replies"
+ALLOWED = ["shop.*"]
+
+
+@pytest.fixture
+async def broker(outside: Outside) -> AsyncIterator[Broker]:
+    """The broker, as our program knows it."""
+    (broker,) = new_brokers([outside.url], Channels("things")).values()
+    yield broker
+    await broker.close()
+
+
+@pytest.fixture
+def replies(outside: Outside) -> Iterator[Callable[[int], list[dict[str, Any]]]]:
+    """A queue or topic of the sender, and what returns so many answers, as they were sent."""
+    if isinstance(outside, RabbitOutside):
+        outside.delete_queue(REPLIES)
+        outside.declare_queue(REPLIES)
+    elif isinstance(outside, KafkaOutside):
+        outside.begin([REPLIES])
+
+    def take(count: int) -> list[dict[str, Any]]:
+        seen: list[Seen] = outside.dead(count, REPLIES)
+        return [json.loads(each.body) for each in seen]
+
+    yield take
+    if isinstance(outside, RabbitOutside):
+        outside.delete_queue(REPLIES)
+
+
+async def test_a_sender_learns_what_became_of_each_of_its_commands(
+    broker: Broker,
+    outside: Outside,
+    replies: Callable[[int], list[dict[str, Any]]],
+    new_world: NewWorld,
+) -> None:
+    """Accepted, with the ids of its events, also when it comes again; or refused, with the reason.
+
+    A refused one is a dead letter, too.
+    """
+    world = await new_world()
+    accepted, refused = a_message(message_id="m1"), a_message(message_id="m2", name="")
+    ask = partial(outside.send, headers={"reply-to": REPLIES})
+    async with consuming(broker, world, answer_to=ALLOWED):
+        await to_thread.run_sync(ask, accepted, refused, accepted)
+        told = await to_thread.run_sync(replies, 3)
+        (dead,) = await to_thread.run_sync(outside.dead, 1)
+
+    assert dead.body == refused
+    of_first = [each for each in told if each["data"]["command"] == "m1"]
+    assert [each["type"] for each in of_first] == ["command_accepted"] * 2
+    assert {tuple(each["data"]["events"]) for each in of_first} == {
+        tuple(str(each) for each in await world.event_ids())
+    }
+    (of_second,) = (each for each in told if each["data"]["command"] == "m2")
+    assert (of_second["type"], of_second["source"]) == ("command_refused", "/things")
+    assert of_second["data"]["error"] == "invalid-name"
+    assert of_second["data"]["reason"]
+
+
+async def test_a_cloud_event_can_say_itself_where_to_answer(
+    broker: Broker,
+    outside: Outside,
+    replies: Callable[[int], list[dict[str, Any]]],
+    new_world: NewWorld,
+) -> None:
+    """By an attribute, so a sender need not know what each broker has for it."""
+    message = json.dumps(json.loads(a_message(message_id="m1")) | {"replyto": REPLIES}).encode()
+    async with consuming(broker, await new_world(), answer_to=ALLOWED):
+        await to_thread.run_sync(outside.send, message)
+        (told,) = await to_thread.run_sync(replies, 1)
+
+    assert (told["type"], told["data"]["command"]) == ("command_accepted", "m1")
+
+
+async def test_nobody_is_answered_who_is_not_allowed_or_not_there(
+    broker: Broker, outside: Outside, new_world: NewWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The command is executed all the same; that nobody has heard of it is counted.
+
+    The topic comes when somebody asks for it, as on many servers of Kafka.
+    """
+    unanswered = 1 if isinstance(outside, RabbitOutside) else 0
+    monkeypatch.setattr(answers, "ANSWER_SECONDS", 0.5)
+    seen = SeenMessages()
+    world = await new_world(observers=[seen])
+    async with consuming(broker, world, answer_to=ALLOWED):
+        missing = partial(outside.send, headers={"reply-to": "shop.nowhere"})
+        await to_thread.run_sync(missing, a_message(name="lamp"))
+        forbidden = partial(outside.send, headers={"reply-to": "things.commands"})
+        await to_thread.run_sync(forbidden, a_message(message_id="m2", name="torch"))
+
+        async def are_done() -> bool:
+            counted = Counter(seen.messages)
+            return (counted["commands", "executed"], counted["commands", "unanswered"]) == (
+                2,
+                unanswered,
+            )
+
+        await until(are_done)
+
+    assert await world.things() == ["lamp", "torch"]

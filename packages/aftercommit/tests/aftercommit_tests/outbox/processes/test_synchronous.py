@@ -1,0 +1,125 @@
+"""Scripts without an event loop: killed in a handler, forked, and left while a handler sleeps."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from aftercommit_tests.inside.stored import tables
+from aftercommit_tests.outbox.orders import Order
+from aftercommit_tests.warm import SOURCES
+
+LIMIT_SECONDS = 240
+SCRIPT = [sys.executable, "-m", "aftercommit_tests.outbox.processes.synchronous"]
+WORKER = [sys.executable, "-m", "aftercommit", "worker"]
+WORKER += ["aftercommit_tests.outbox.processes.synchronous:outbox"]
+
+Start = Callable[..., "subprocess.Popen[str]"]
+
+
+@pytest.fixture
+def start(empty_url: str, tmp_path: Path) -> Any:
+    """What starts a process with the database."""
+    started = list[subprocess.Popen[str]]()
+
+    def start(*command: str, **settings: str) -> "subprocess.Popen[str]":
+        environment = {"SHOP_DATABASE_URL": empty_url, "PYTHONPATH": SOURCES, **settings}
+        process = subprocess.Popen(
+            command,
+            cwd=tmp_path,
+            env=os.environ | environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def ended(process: "subprocess.Popen[str]") -> tuple[int, str, str]:
+    out, err = process.communicate(timeout=LIMIT_SECONDS)
+    return process.returncode, out, err
+
+
+def rows(url: str, *columns: Any) -> list[tuple[Any, ...]]:
+    engine = sa.create_engine(url.replace("postgresql:", "postgresql+psycopg:"))
+    with engine.connect() as connection:
+        found = [tuple(row) for row in connection.execute(sa.select(*columns))]
+    engine.dispose()
+    return found
+
+
+@pytest.mark.parametrize("how", ["leaves_it", "forgets_to_leave_it", "leaves_it_at_exit"])
+def test_a_script_ends_when_its_main_thread_does(start: Start, empty_url: str, how: str) -> None:
+    """Also if nobody leaves the context: Python waits for the threads of a driver before that."""
+    code, out, err = ended(start(*SCRIPT, how))
+
+    assert (code, out) == (0, "the end\n"), err
+    assert rows(empty_url, Order.reserved) == [(1,)]
+
+
+def test_a_kill_in_a_handler_leaves_nothing_half_done(start: Start, empty_url: str) -> None:
+    """What its thread has done so far is rolled back; the delivery is done when its lease ends."""
+    code, out, err = ended(start(*SCRIPT, "dies"))
+    assert code == -signal.SIGKILL, out + err
+    assert rows(empty_url, Order.reserved) == [(0,)]
+    engine = sa.create_engine(empty_url.replace("postgresql:", "postgresql+psycopg:"))
+    with engine.begin() as connection:
+        connection.execute(sa.update(tables.deliveries).values(available_at=0))
+    engine.dispose()
+
+    code, out, err = ended(start(*SCRIPT, "goes_on"))
+
+    assert code == 0, out + err
+    assert rows(empty_url, Order.reserved) == [(1,)]
+    assert sorted(rows(empty_url, tables.deliveries.c.attempts)) in ([(1,), (2,)], [(2,), (2,)])
+
+
+@pytest.mark.parametrize("how", ["script", "worker"])
+def test_a_handler_that_sleeps_does_not_hold_up_the_end(
+    start: Start, empty_url: str, how: str
+) -> None:
+    """Its thread is left behind, what it has done is rolled back, and the exit code is 0."""
+    short = {"SHOP_SHUTDOWN_GRACE_SECONDS": "0.2"}
+    process = start(*SCRIPT, "sleeps", **short)
+    assert process.stdout
+    assert process.stdout.readline() == "sleeps\n"
+    if how == "worker":
+        process.kill()
+        process.communicate()
+        engine = sa.create_engine(empty_url.replace("postgresql:", "postgresql+psycopg:"))
+        with engine.begin() as connection:
+            connection.execute(sa.update(tables.deliveries).values(available_at=0))
+        engine.dispose()
+        process = start(*WORKER[:3], *WORKER[3:], **short, SLEEPS="sleeps")
+        assert process.stdout
+        assert process.stdout.readline() == "sleeps\n"
+        process.terminate()
+
+    code, out, err = ended(process)
+
+    assert code == 0, out + err
+    assert "goes on in its thread" in err or how == "script"
+    assert rows(empty_url, Order.reserved) == [(0,)]
+    assert rows(empty_url, tables.deliveries.c.completed_at) == [(None,), (None,)]
+
+
+def test_a_child_that_is_forked_has_a_worker_of_its_own(start: Start, empty_url: str) -> None:
+    """As after `gunicorn --preload`: from its first commit on, until it leaves the context."""
+    code, out, err = ended(start(*SCRIPT, "forks"))
+
+    assert code == 0, out + err
+    assert out.count("the end") == 2
+    assert set(rows(empty_url, Order.reserved)) == {(1,)}
