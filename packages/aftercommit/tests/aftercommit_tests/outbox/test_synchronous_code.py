@@ -12,9 +12,9 @@ import anyio
 import anyio.lowlevel
 import pytest
 import sqlalchemy as sa
-from aftercommit import Ordered, Outbox, on
+from aftercommit import InvalidValue, Ordered, Outbox, Unavailable, on
 from aftercommit.alembic import upgrade_tables
-from aftercommit.errors import InvalidValue, Unavailable, UnexpectedAnswer, WiringError
+from aftercommit.errors import UnexpectedAnswer, WiringError
 from aftercommit.sqlite import prepare
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session, scoped_session, sessionmaker

@@ -7,12 +7,11 @@ from typing import Any
 
 import pytest
 from aftercommit import Application, IdempotencyKey, MessageOrigin, testing
-from aftercommit.extensions.brokers.command_sender import CommandSender
 from anyio import to_thread
 
 from aftercommit_tests.builders import PLAIN, a_command, table
 from aftercommit_tests.extensions.brokers.outside import COMMANDS, Outside, RabbitOutside
-from aftercommit_tests.inside.brokers import MAX_MESSAGE_BYTES, Channels, new_brokers
+from aftercommit_tests.inside.brokers import MAX_MESSAGE_BYTES, Channels, CommandSender, new_brokers
 from aftercommit_tests.inside.errors import MessageTooLarge, TargetMissing
 from aftercommit_tests.inside.settings import BrokerSettings
 from aftercommit_tests.proxy import Proxy
