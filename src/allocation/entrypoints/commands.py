@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 
 import click
 from aftercommit import Application, CommandLine
-from aftercommit.extensions.operations.importing import import_csv
+from aftercommit.extensions.operations.csv_import import import_csv
 from aftercommit.terminal.escaping import escape_controls
 from aftercommit.terminal.printing import json_line, print_all
 

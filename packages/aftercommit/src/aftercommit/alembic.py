@@ -19,7 +19,7 @@ from alembic import context, op
 from sqlalchemy import Connection
 from sqlalchemy.engine.mock import MockConnection
 
-from aftercommit.sql.migrations.downgrade import drop_tables, print_drop
+from aftercommit.sql.migrations.drop_tables import drop_tables, print_drop
 from aftercommit.sql.migrations.history import ENGINE
 from aftercommit.sql.migrations.history import of_application as not_ours
 from aftercommit.sql.migrations.upgrade import upgrade_histories

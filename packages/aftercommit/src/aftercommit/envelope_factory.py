@@ -11,9 +11,9 @@ from aftercommit.codec import Codec
 from aftercommit.envelopes import (
     Envelope,
     EventId,
+    HandlerSubscription,
     MessageContext,
     MessageOrigin,
-    Subscription,
     current_traceparent,
 )
 from aftercommit.errors import InvalidPayload
@@ -38,7 +38,7 @@ class EnvelopeFactory:
     """
 
     codec: Codec[object]
-    subscriptions: Mapping[type[Any], Mapping[str, Subscription]]
+    subscriptions: Mapping[type[Any], Mapping[str, HandlerSubscription]]
     new_id: Callable[[], UUID]
     now: Callable[[], datetime]
 

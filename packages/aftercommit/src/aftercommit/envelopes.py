@@ -12,7 +12,7 @@ M = TypeVar("M")
 
 
 @dataclass(frozen=True, slots=True)
-class Subscription:
+class HandlerSubscription:
     """How a handler gets an event: so many seconds after it, and in its lane, if it is ordered.
 
     `lane` is what its lanes are called; `key` returns which of them is that of an event. Without

@@ -1,7 +1,7 @@
 """Binds handlers to what they ask for, once, at start: what cannot work is found before it runs.
 
-A handler's signature says what it is promised (see `handlers.py`), so this is where mixtures that
-could lose or double work are refused.
+A handler's signature says what it is promised (see `handler_entries.py`), so this is where mixtures
+that could lose or double work are refused.
 """
 
 from collections import Counter

@@ -66,7 +66,7 @@ class Later(Generic[M_contra, A_co]):
     ...     print("How was it?")
     >>> entry = on(OrderPlaced, Later(ask_for_feedback, after=timedelta(days=7)))
     >>> Handlers(commands=[], events=[entry]).subscriptions(None)[OrderPlaced]
-    {'ask_for_feedback': Subscription(delay=604800.0, lane=None, key=None)}
+    {'ask_for_feedback': HandlerSubscription(delay=604800.0, lane=None, key=None)}
     """
 
     handler: AnyHandler[M_contra, A_co]

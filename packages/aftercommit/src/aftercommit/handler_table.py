@@ -11,7 +11,7 @@ from datetime import timedelta
 from types import MappingProxyType
 from typing import Any, Generic, Self, TypeVar
 
-from aftercommit.envelopes import Envelope, Subscription
+from aftercommit.envelopes import Envelope, HandlerSubscription
 from aftercommit.errors import WiringError, raise_if_any
 from aftercommit.handler_entries import (
     PUBLISH,
@@ -93,17 +93,19 @@ class Handlers(Generic[C_co, E_co]):
         }
         return table
 
-    def subscriptions(self, settings: object) -> dict[type[Any], dict[str, Subscription]]:
+    def subscriptions(self, settings: object) -> dict[type[Any], dict[str, HandlerSubscription]]:
         """Return how the handlers of each event get it, by their names."""
         return {event: dict(self._subscribed(event, settings)) for event in self.events}
 
-    def _subscribed(self, event: type[Any], settings: object) -> Iterator[tuple[str, Subscription]]:
+    def _subscribed(
+        self, event: type[Any], settings: object
+    ) -> Iterator[tuple[str, HandlerSubscription]]:
         for each in self.events[event]:
             handler = handler_of(each)
             if handler is not PUBLISH and not isinstance(each, Unsubscribed):
                 name = handler_name(handler)
                 lane = (each.lane or name) if isinstance(each, Ordered) else None
-                yield name, Subscription(_delay(each, settings), lane, self.keys.get(event))
+                yield name, HandlerSubscription(_delay(each, settings), lane, self.keys.get(event))
 
     def by_name(self) -> dict[str, Handler[Any, Any]]:
         """Return all handlers of events by name.

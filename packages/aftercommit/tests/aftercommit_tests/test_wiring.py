@@ -32,7 +32,13 @@ from aftercommit.errors import WiringError
 
 from aftercommit_tests.builders import PLAIN, a_claim, a_command, an_envelope, table
 from aftercommit_tests.conftest import NewWorld
-from aftercommit_tests.inside.claims import PER_ATTEMPT, BoundHandler, Entry, Handler, Subscription
+from aftercommit_tests.inside.claims import (
+    PER_ATTEMPT,
+    BoundHandler,
+    Entry,
+    Handler,
+    HandlerSubscription,
+)
 from aftercommit_tests.misbehaving import on_made
 from aftercommit_tests.things.app import APP, Settings
 from aftercommit_tests.things.bell import RecordingBell
@@ -301,7 +307,7 @@ def test_what_is_right_is_bound_and_subscribed() -> None:
     assert registry.events["hello"] is registry.events["greet"]
     assert subscriptions[ThingMade].keys() == (with_bell | without) - {"hello", "another_name"}
     assert subscriptions[ThingMade]["count"].delay == 30
-    assert subscriptions[ThingRenamed] == {"greet": Subscription()}
+    assert subscriptions[ThingRenamed] == {"greet": HandlerSubscription()}
     no_bell = replace(DEPENDENCIES, effect_ports={"bell": None})
     assert bind(handlers, no_bell).events.keys() == without
 

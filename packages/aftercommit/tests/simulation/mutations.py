@@ -737,7 +737,7 @@ MUTATIONS = (
     # lanes that nobody mends
     Mutation(
         "a worker mends no lane in which two could begin",
-        "sql/lane_unblocking.py",
+        "sql/deferred_unblocking.py",
         'await transaction.execute_dml(not_first.update(IN_THESE_LANES), {"lanes": some})',
         "pass",
         expected="two can begin after a change in SQL, or if a process of 0.2 has completed again "
@@ -745,7 +745,7 @@ MUTATIONS = (
     ),
     Mutation(
         "a worker unblocks no lane that stands still",
-        "sql/lane_unblocking.py",
+        "sql/deferred_unblocking.py",
         "    for lane in await _try_to_unblock(database, stuck):",
         "    for lane in stuck[:0]:",
         expected="where there is one writer, no lane is passed by: whoever ends a delivery lets "

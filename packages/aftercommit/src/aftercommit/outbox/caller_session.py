@@ -15,10 +15,10 @@ from aftercommit.claims import NewDelivery
 from aftercommit.codec import Data
 from aftercommit.envelopes import MessageContext, current_context
 from aftercommit.errors import CausationTooDeep, InvalidValue, WiringError
-from aftercommit.outbox.caller_database import CallerDatabase, check_engine, known_database
 from aftercommit.outbox.handler_session import WRITE, refuse_commit
 from aftercommit.outbox.lanes_at_commit import place_at_commit
 from aftercommit.outbox.outbox_app import OutboxApp
+from aftercommit.outbox.session_database import CallerDatabase, check_engine, known_database
 from aftercommit.outbox.translated_schemas import untranslated
 from aftercommit.sql.database_url import shown
 from aftercommit.sql.unit_of_work_scope import MAX_DEPTH

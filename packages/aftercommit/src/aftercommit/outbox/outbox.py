@@ -34,15 +34,15 @@ from aftercommit.clock_and_ids import SYSTEM, Sources
 from aftercommit.codec import Upcasters
 from aftercommit.errors import WiringError
 from aftercommit.extensions.operations import OperationsExtension
-from aftercommit.extensions.operations.finding_subjects import as_written
+from aftercommit.extensions.operations.subject_lookup import as_written
 from aftercommit.extensions.postgresql import PostgreSQLExtension
 from aftercommit.handler_containment import first_error, in_own_task
 from aftercommit.handler_entries import Entry
 from aftercommit.outbox.caller_session import RECORDED, CallerSessions, expect_async, expect_sync
 from aftercommit.outbox.engine_of_application import KINDS, EngineSource
-from aftercommit.outbox.handler_context import NewContext
 from aftercommit.outbox.handler_session import DueInSession
 from aftercommit.outbox.handler_thread import run_here, soon_in_this_loop
+from aftercommit.outbox.in_application_context import NewContext
 from aftercommit.outbox.lanes_at_commit import has_stale_places
 from aftercommit.outbox.outbox_app import OutboxApp
 from aftercommit.outbox.worker_thread import WorkerThread

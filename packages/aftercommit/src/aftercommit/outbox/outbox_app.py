@@ -27,9 +27,9 @@ from aftercommit.outbox.engine_of_application import (
     given_engine,
     url_of,
 )
-from aftercommit.outbox.handler_context import NewContext, in_context
 from aftercommit.outbox.handler_session import open_session
 from aftercommit.outbox.handler_thread import synchronous_of, with_threads
+from aftercommit.outbox.in_application_context import NewContext, in_context
 from aftercommit.process.app import App
 from aftercommit.process.application import Application
 from aftercommit.process.open_application import open_application

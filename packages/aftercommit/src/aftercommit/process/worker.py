@@ -16,8 +16,8 @@ from aftercommit.handler_containment import cancellation_requested, contain, in_
 from aftercommit.process.application import Application
 from aftercommit.process.running_services import Service, Shutdown, Wakeup
 from aftercommit.settings import EngineSettings
+from aftercommit.sql.deferred_unblocking import mend_lanes, unblock_heads
 from aftercommit.sql.exceptions import DeliveryLocked
-from aftercommit.sql.lane_unblocking import mend_lanes, unblock_heads
 
 BATCH_WINDOW = 0.01
 POLL_SECONDS = 1.0  # how long what others make due may go unseen; also before a reconnect

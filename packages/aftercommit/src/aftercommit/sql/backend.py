@@ -1,4 +1,4 @@
-"""What has to be known of a database: SQLite's answers are in `sqlite.py`, others in extensions.
+"""What has to be known of a database: for SQLite in `sqlite_backend.py`, for others in extensions.
 
 A call of the driver that is cancelled half-way costs its connection, and may have committed all the
 same. So cancellation is seen between calls. Only the driver is shielded: a task that waits in line

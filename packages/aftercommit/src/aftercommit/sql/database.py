@@ -107,7 +107,7 @@ class Database:
         self._last_slots = Semaphore(LAST_WRITES, fast_acquire=True)
         self._probe_slot = Semaphore(1, fast_acquire=True)
         self.sources = SYSTEM  # or others, if an application is opened with them
-        self.passed_lanes = Counter[str]()  # and how often: see `lane_unblocking.py`
+        self.passed_lanes = Counter[str]()  # and how often: see `deferred_unblocking.py`
         self._writer_queue = WriterQueue() if backend.single_writer else None
 
     @asynccontextmanager

@@ -13,7 +13,7 @@ statements of their own.
 
 Who stores an event has to wait for its lane. Who completes a delivery does not: a lease would end
 meanwhile, and its effect would be repeated. If somebody else has locked the lane, it unblocks
-nothing, and its process does that when the lock is free: see `lane_unblocking.py`.
+nothing, and its process does that when the lock is free: see `deferred_unblocking.py`.
 
 A session of the application goes on after it has recorded an event, and locks rows of its own. So
 its events are stored blocked and without a position first, and get their places right before the

@@ -20,8 +20,8 @@ from aftercommit.sql.claim_ends import (
     why_missed,
 )
 from aftercommit.sql.database import Database
+from aftercommit.sql.deferred_unblocking import unblock_soon
 from aftercommit.sql.delivery_states import claimed, done
-from aftercommit.sql.lane_unblocking import unblock_soon
 from aftercommit.sql.lanes import LanePosition, lock_lanes, unblocking
 from aftercommit.sql.lock_order import change_in_order
 from aftercommit.sql.tables import RAW_EVENTS, deliveries

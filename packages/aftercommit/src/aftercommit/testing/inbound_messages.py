@@ -32,7 +32,7 @@ async def inbound(
     """Let a recorded message come in: translate it, execute its command, and run what follows.
 
     It is read as one from a broker: `key` is its routing key, or its key on Kafka, `message_id`
-    that of AMQP. Returns None if the translation does.
+    that of AMQP. Returns the report of `MessageBus.handle`, or None if the translation does.
 
     :raises InvalidMessage: if it would be a dead letter, and what else its command raises
     :raises MessageAlreadyHandled: if one with its id was handled before
@@ -66,19 +66,22 @@ async def inbound(
     return await application.bus.handle(*read)
 
 
-def check_contract(file: Path, subscription: "Subscription", example: bytes) -> None:
+def check_contract(
+    file: Path, subscription: "Subscription", example: bytes, **attributes: Any
+) -> None:
     """Compare what we rely on in the messages of another service with a file that says so.
 
     The file is the JSON Schema of the fields that the subscription `relies_on`, with an example. It
     is written if it is not there. The other team can run its own messages against it, and a review
-    of ours sees when it changes. The example is the body of a message, or the data of a CloudEvent.
+    of ours sees when it changes. The example is the body of a message, or the data of a CloudEvent;
+    `attributes` are what else the translation looks at, such as `type` or `key`.
 
     :raises AssertionError: if the file says something else, or was not there
     :raises InvalidMessage: if the translation cannot read the example
     """
     from aftercommit.extensions.brokers.subscriptions import Inbound
 
-    subscription.translate(Inbound(body=example))
+    subscription.translate(Inbound(body=example, **attributes))
     written = file.read_text() if file.exists() else ""
     said = contract_of(subscription, example)
     if not written:

@@ -1,9 +1,9 @@
 """What comes from brokers and goes there: what the process of a consumer is made of."""
 
-from aftercommit.extensions.brokers import answers as answers
+from aftercommit.extensions.brokers import answers_to_senders as answers_to_senders
 from aftercommit.extensions.brokers import cloud_events as cloud_events
 from aftercommit.extensions.brokers import rabbitmq as rabbitmq
-from aftercommit.extensions.brokers.answers import Answers as Answers
+from aftercommit.extensions.brokers.answers_to_senders import Answers as Answers
 from aftercommit.extensions.brokers.asyncapi import example_of as example_of
 from aftercommit.extensions.brokers.base import Broker as Broker
 from aftercommit.extensions.brokers.base import BrokerConnection as BrokerConnection

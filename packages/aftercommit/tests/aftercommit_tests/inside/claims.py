@@ -11,8 +11,8 @@ from aftercommit.claims import WorkItem as WorkItem
 from aftercommit.delivery_policy import DeliveryPolicy as DeliveryPolicy
 from aftercommit.envelopes import INTERNAL as INTERNAL
 from aftercommit.envelopes import EventId as EventId
+from aftercommit.envelopes import HandlerSubscription as HandlerSubscription
 from aftercommit.envelopes import MessageContext as MessageContext
-from aftercommit.envelopes import Subscription as Subscription
 from aftercommit.envelopes import current_context as current_context
 from aftercommit.envelopes import current_traceparent as current_traceparent
 from aftercommit.handler_binding import PER_ATTEMPT as PER_ATTEMPT

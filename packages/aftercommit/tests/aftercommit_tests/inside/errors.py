@@ -6,6 +6,7 @@ from aftercommit.extensions.brokers.exceptions import MessageRefusedError as Mes
 from aftercommit.extensions.brokers.exceptions import MessageTooLarge as MessageTooLarge
 from aftercommit.extensions.brokers.exceptions import MissingTopic as MissingTopic
 from aftercommit.extensions.brokers.exceptions import TargetMissing as TargetMissing
+from aftercommit.extensions.brokers.exceptions import UntranslatableMessage as UntranslatableMessage
 from aftercommit.extensions.operations.exceptions import DeliveryNotFound as DeliveryNotFound
 from aftercommit.extensions.operations.exceptions import HandlerNotFound as HandlerNotFound
 from aftercommit.extensions.operations.exceptions import OrderedHandler as OrderedHandler

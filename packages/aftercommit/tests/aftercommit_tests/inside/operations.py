@@ -13,8 +13,8 @@ from aftercommit.extensions.operations import trace_queries as trace_queries
 from aftercommit.extensions.operations import worker_services as worker_services
 from aftercommit.extensions.operations.causation_tree import Node as Node
 from aftercommit.extensions.operations.causation_tree import summary as summary
-from aftercommit.extensions.operations.csv_rows import MAX_LENGTH as MAX_LENGTH
-from aftercommit.extensions.operations.csv_rows import read_rows as read_rows
+from aftercommit.extensions.operations.csv_reader import MAX_LENGTH as MAX_LENGTH
+from aftercommit.extensions.operations.csv_reader import read_rows as read_rows
 from aftercommit.extensions.operations.decisions import LONGEST as LONGEST
 from aftercommit.extensions.operations.decisions import latest_decisions as latest_decisions
 from aftercommit.extensions.operations.delivery_admin import Delivery as Delivery
@@ -23,7 +23,6 @@ from aftercommit.extensions.operations.delivery_admin import all_names as all_na
 from aftercommit.extensions.operations.delivery_admin import listed_deliveries as listed_deliveries
 from aftercommit.extensions.operations.erasing_events import end_deliveries as end_deliveries
 from aftercommit.extensions.operations.erasing_events import redact_mentions as redact_mentions
-from aftercommit.extensions.operations.finding_subjects import nothing_but_ids as nothing_but_ids
 from aftercommit.extensions.operations.handler_pauses import Pause as Pause
 from aftercommit.extensions.operations.handler_pauses import paused_names as paused_names
 from aftercommit.extensions.operations.json_logs import JsonFormatter as JsonFormatter
@@ -34,6 +33,7 @@ from aftercommit.extensions.operations.retention import old_events as old_events
 from aftercommit.extensions.operations.retention import prune as prune
 from aftercommit.extensions.operations.secret_files import env_from_file as env_from_file
 from aftercommit.extensions.operations.stuck_handlers import watching as watching
+from aftercommit.extensions.operations.subject_lookup import nothing_but_ids as nothing_but_ids
 from aftercommit.extensions.operations.trace_queries import Traces as Traces
 from aftercommit.extensions.operations.trace_queries import find_traces as find_traces
 from aftercommit.extensions.operations.trace_queries import message_query as message_query

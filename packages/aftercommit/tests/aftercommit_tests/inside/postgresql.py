@@ -3,7 +3,7 @@
 from aftercommit.extensions.postgresql import autocommit as autocommit
 from aftercommit.extensions.postgresql import backend as backend
 from aftercommit.extensions.postgresql import poolers as poolers
-from aftercommit.extensions.postgresql import timeout_values as timeout_values
+from aftercommit.extensions.postgresql import timeouts as timeouts
 from aftercommit.extensions.postgresql.asyncpg_delivery_store import (
     AsyncpgDeliveryStore as AsyncpgDeliveryStore,
 )
@@ -11,4 +11,4 @@ from aftercommit.extensions.postgresql.backend import PostgreSQL as PostgreSQL
 from aftercommit.extensions.postgresql.connections import drop as drop
 from aftercommit.extensions.postgresql.connections import server_settings as server_settings
 from aftercommit.extensions.postgresql.notifications import PAUSE_SECONDS as PAUSE_SECONDS
-from aftercommit.extensions.postgresql.timeout_values import Timeouts as Timeouts
+from aftercommit.extensions.postgresql.timeouts import Timeouts as Timeouts

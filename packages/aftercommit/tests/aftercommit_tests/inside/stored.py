@@ -12,11 +12,11 @@ from aftercommit.sql.claim_ends import ClaimKey as ClaimKey
 from aftercommit.sql.database import backend_for as backend_for
 from aftercommit.sql.database_url import parse_url as parse_url
 from aftercommit.sql.database_url import shown as shown
+from aftercommit.sql.deferred_unblocking import mend_lanes as mend_lanes
+from aftercommit.sql.deferred_unblocking import unblock_heads as unblock_heads
 from aftercommit.sql.delivery_states import done as done
 from aftercommit.sql.delivery_states import is_scheduled as is_scheduled
 from aftercommit.sql.inbox import record_command as record_command
-from aftercommit.sql.lane_unblocking import mend_lanes as mend_lanes
-from aftercommit.sql.lane_unblocking import unblock_heads as unblock_heads
 from aftercommit.sql.lanes import PARTS as PARTS
 from aftercommit.sql.lanes import lock_keys as lock_keys
 from aftercommit.sql.lanes import lock_lanes as lock_lanes

@@ -30,7 +30,7 @@ from aftercommit.errors import (
 )
 from aftercommit.extensions.bounded_dispatch import BoundedDispatch
 from aftercommit.extensions.brokers import BrokersExtension
-from aftercommit.extensions.brokers.answers import Answers
+from aftercommit.extensions.brokers.answers_to_senders import Answers
 from aftercommit.extensions.brokers.base import (
     Broker,
     ReceivedMessage,

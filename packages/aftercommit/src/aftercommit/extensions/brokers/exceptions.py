@@ -25,7 +25,15 @@ class MessageIdReused(InvalidMessage):
     """A message has the source and id of an earlier one, but another command."""
 
     def __init__(self, source: str, message_id: str | None) -> None:
-        super().__init__(f"message {message_id!r} from {source!r} was another command before")
+        super().__init__(f"message {message_id!r} from {source!r} said something else before")
+
+
+class UntranslatableMessage(InvalidMessage):
+    """The translation of a subscription has raised an error for a message."""
+
+    def __init__(self, subscription: str, error: Exception) -> None:
+        reason = f"{type(error).__name__}: {error}"
+        super().__init__(f"the subscription {subscription} cannot translate a message: {reason}")
 
 
 class BrokerUnavailable(Unavailable):

@@ -20,7 +20,7 @@ import msgspec
 
 from aftercommit.codec import decode
 from aftercommit.envelopes import MessageOrigin
-from aftercommit.errors import InvalidPayload, WiringError
+from aftercommit.errors import InvalidPayload, WiringError, has_kind
 from aftercommit.extensions.brokers.base import ReceivedMessage
 from aftercommit.extensions.brokers.channel_names import Inlet, Start
 from aftercommit.extensions.brokers.cloud_events import (
@@ -28,7 +28,7 @@ from aftercommit.extensions.brokers.cloud_events import (
     require_legible,
     well_formed_traceparent,
 )
-from aftercommit.extensions.brokers.exceptions import MessageTooLarge
+from aftercommit.extensions.brokers.exceptions import MessageTooLarge, UntranslatableMessage
 from aftercommit.handler_binding import types_of
 
 M = TypeVar("M")
@@ -112,8 +112,9 @@ class Subscription:
     """What another service publishes, and the function that turns it into a command of ours.
 
     `translate` is synchronous and without I/O. It returns the command, or None for a message that
-    is none of our business, which is then acknowledged and counted. A message that it raises an
-    error for becomes a dead letter, with that reason.
+    is none of our business, which is then acknowledged and counted. A message for which it raises
+    an error becomes a dead letter with that reason, whatever error it is; one of the engine that
+    says that something is unavailable lets the message wait.
 
     The messages come from Kafka's `topic`, from RabbitMQ's `exchange` by these `routing_keys`, or
     from either, whichever broker is configured. A group of Kafka that is new begins with the
@@ -123,7 +124,7 @@ class Subscription:
 
     A message is recognized when it comes again by its id: by what `message_id` returns, if it is
     given; else by the id that the message says; else, on Kafka, by its place in the topic. One
-    without any id is a dead letter.
+    without any id is a dead letter, and so is one with the id of another body.
 
     `relies_on` is the class that the translation reads data as. It is in the AsyncAPI document, and
     in the contract with the other team: see `aftercommit.testing.check_contract`.
@@ -138,7 +139,11 @@ class Subscription:
     >>> def payment_failed(message: Inbound) -> CancelOrder | None:
     ...     return CancelOrder(order_id=message.data(dict[str, str])["order"])
     >>> payments = Subscription(
-    ...     "payments", payment_failed, exchange="payments.events", routing_keys=["payment.failed"]
+    ...     "payments",
+    ...     payment_failed,
+    ...     exchange="payments.events",
+    ...     routing_keys=["payment.failed"],
+    ...     message_id=lambda message: message.data(dict[str, str])["payment_ref"],
     ... )
     """
 
@@ -194,7 +199,7 @@ class Subscription:
             problem = f"the return type cannot be read ({error})"
             raise WiringError(problem, _name_of(self.translate)) from error
         if not said or not all(isinstance(each, type) for each in said):
-            problem = "a translation says which commands it returns, `-> RegisterUser | None`, in"
+            problem = "a translation says which commands it returns, `-> TheCommand | None`, in"
             raise WiringError(problem, _name_of(self.translate))
         return said
 
@@ -222,11 +227,15 @@ class Subscription:
         if len(received.body) > MAX_MESSAGE_BYTES:
             raise MessageTooLarge(len(received.body), MAX_MESSAGE_BYTES)
         message = inbound(received)
-        command = self.translate(message)
-        if command is None:
-            return None
-        message_id = self.message_id(message) if self.message_id else message.id or received.place
-        if not message_id:
+        try:
+            if (command := self.translate(message)) is None:
+                return None
+            derived = self.message_id(message) if self.message_id else message.id or received.place
+        except Exception as error:
+            if has_kind(error):
+                raise
+            raise UntranslatableMessage(self.name, error) from error
+        if not (message_id := str(derived or "")):
             raise InvalidPayload("a message", NO_ID)
         require_legible("id", message_id)
         return command, MessageOrigin(

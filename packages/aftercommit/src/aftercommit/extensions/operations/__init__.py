@@ -14,8 +14,8 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from aftercommit.errors import InvalidValue, install_hint
-from aftercommit.extensions.operations.finding_subjects import FindSubjects, nothing_but_ids
-from aftercommit.extensions.operations.finding_subjects import SubjectQuery as SubjectQuery
+from aftercommit.extensions.operations.subject_lookup import FindSubjects, nothing_but_ids
+from aftercommit.extensions.operations.subject_lookup import SubjectQuery as SubjectQuery
 from aftercommit.process.parts import Extension, Parts
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ COMMANDS = {
 class OperationsExtension(Extension):
     """What it brings to the program.
 
-    For `find_subjects` see `finding_subjects.py`. `form` is the JSON Schema of the texts that it
+    For `find_subjects` see `subject_lookup.py`. `form` is the JSON Schema of the texts that it
     takes, for the description of the HTTP interface.
 
     >>> from aftercommit.extensions.operations import OperationsExtension

@@ -12,7 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from aftercommit.codec import Codec
-from aftercommit.envelopes import Subscription
+from aftercommit.envelopes import HandlerSubscription
 from aftercommit.errors import InvalidMessage
 from aftercommit.extensions.operations.exceptions import OrderedHandler
 from aftercommit.sql.claim_ends import describe
@@ -55,7 +55,7 @@ async def enqueue(
     database: Database,
     wanted: sa.Select[Any],
     handler: str,
-    of_types: Mapping[str, Subscription],
+    of_types: Mapping[str, HandlerSubscription],
 ) -> int:
     """Store deliveries of the events that are wanted in their lanes; return how many.
 
@@ -93,6 +93,8 @@ async def enqueue(
     return len(rows) + len(unreadable)
 
 
-def _lane(codec: Codec[object], row: Mapping[Any, Any], subscription: Subscription) -> str | None:
+def _lane(
+    codec: Codec[object], row: Mapping[Any, Any], subscription: HandlerSubscription
+) -> str | None:
     event = codec.from_row(row).event if subscription.key else None
     return subscription.lane_of(event, row["subject"])

@@ -11,7 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from aftercommit.bus import MessageBus
-from aftercommit.envelopes import EventId, Subscription
+from aftercommit.envelopes import EventId, HandlerSubscription
 from aftercommit.errors import InvalidValue
 from aftercommit.extensions.operations.batched_transactions import Advance, for_each_batch
 from aftercommit.extensions.operations.decisions import Decision
@@ -32,7 +32,7 @@ class Replay:
     event_types: Mapping[str, float]  # wire names, each with the delay of the subscription
     since: float = 0.0
     until: float  # when it began
-    in_order: Mapping[str, Subscription] = field(default_factory=dict)  # if it has lanes
+    in_order: Mapping[str, HandlerSubscription] = field(default_factory=dict)  # if it has lanes
     again: bool = False  # what it has done before that, too, unless a person has discarded it
 
     async def ensure_possible(self, database: Database) -> None:

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Depends, Path, Query, Request
 
 from aftercommit.envelopes import EventId
 from aftercommit.errors import MessageAlreadyHandled
-from aftercommit.extensions.idempotency_header import IdempotencyKey
+from aftercommit.extensions.idempotency_key_parameter import IdempotencyKey
 from aftercommit.extensions.operations import (
     delivery_admin,
     handler_pauses,
@@ -20,12 +20,12 @@ from aftercommit.extensions.operations import (
 from aftercommit.extensions.operations.causation_tree import Node
 from aftercommit.extensions.operations.decisions import LONGEST, Decision
 from aftercommit.extensions.operations.delivery_admin import Delivery, listed_deliveries
-from aftercommit.extensions.operations.finding_subjects import FindSubjects
 from aftercommit.extensions.operations.latest_commands import (
     MAX_ROWS,
     AcceptedCommand,
     latest_commands,
 )
+from aftercommit.extensions.operations.subject_lookup import FindSubjects
 from aftercommit.process.application import Application
 from aftercommit.sql.inbox import record_command
 

@@ -17,7 +17,7 @@ from aftercommit.extensions.operations.causation_tree import Node, part_of, tree
 from aftercommit.extensions.operations.delivery_admin import blocked_by
 from aftercommit.extensions.operations.delivery_history import read_history
 from aftercommit.extensions.operations.exceptions import TraceNotFound
-from aftercommit.extensions.operations.finding_subjects import FindSubjects, SubjectQuery
+from aftercommit.extensions.operations.subject_lookup import FindSubjects, SubjectQuery
 from aftercommit.extensions.operations.times import Epoch, in_utc
 from aftercommit.sql.database import Database
 from aftercommit.sql.delivery_states import delivery_state

@@ -18,7 +18,7 @@ from aftercommit.extensions.postgresql.asyncpg_delivery_store import AsyncpgDeli
 from aftercommit.extensions.postgresql.autocommit import CONNECTIONS, SingleStatements
 from aftercommit.extensions.postgresql.notifications import Notifier, background_task, listen
 from aftercommit.extensions.postgresql.poolers import count_connections, sessions_are_shared
-from aftercommit.extensions.postgresql.timeout_values import FINAL_SECONDS, Timeouts
+from aftercommit.extensions.postgresql.timeouts import FINAL_SECONDS, Timeouts
 from aftercommit.sql.backend import DatabaseBackend, error_text
 from aftercommit.sql.database_url import PLACES
 from aftercommit.sql.exceptions import ConnectionLost, DatabaseUnavailable, StatementRefused

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
-from aftercommit.extensions.idempotency_header import IdempotencyKey
+from aftercommit.extensions.idempotency_key_parameter import IdempotencyKey
 from aftercommit.extensions.web.exceptions import BodyTooLarge, UnsupportedMediaType
 from aftercommit.extensions.web.idempotent_execution import IdempotentExecution
 from aftercommit.extensions.web.problems import errors

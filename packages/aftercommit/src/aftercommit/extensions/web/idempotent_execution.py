@@ -13,7 +13,7 @@ from fastapi import Request
 
 from aftercommit.envelopes import MessageOrigin
 from aftercommit.errors import InvalidValue, MessageAlreadyHandled
-from aftercommit.extensions.idempotency_header import PATTERN
+from aftercommit.extensions.idempotency_key_parameter import PATTERN
 from aftercommit.extensions.web.authentication import caller
 from aftercommit.extensions.web.exceptions import IdempotencyKeyReused
 from aftercommit.extensions.web.request_context import NAMESPACE, request_context

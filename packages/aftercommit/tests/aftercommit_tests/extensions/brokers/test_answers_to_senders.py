@@ -14,7 +14,7 @@ from aftercommit_tests.conftest import NewWorld
 from aftercommit_tests.extensions.brokers.list_broker import consuming
 from aftercommit_tests.extensions.brokers.outside import KafkaOutside, Outside, RabbitOutside, Seen
 from aftercommit_tests.extensions.brokers.test_subscribed_messages import SeenMessages, until
-from aftercommit_tests.inside.brokers import Broker, Channels, answers, new_brokers
+from aftercommit_tests.inside.brokers import Broker, Channels, answers_to_senders, new_brokers
 
 pytestmark = pytest.mark.anyio
 
@@ -101,7 +101,7 @@ async def test_nobody_is_answered_who_is_not_allowed_or_not_there(
     The topic comes when somebody asks for it, as on many servers of Kafka.
     """
     unanswered = 1 if isinstance(outside, RabbitOutside) else 0
-    monkeypatch.setattr(answers, "ANSWER_SECONDS", 0.5)
+    monkeypatch.setattr(answers_to_senders, "ANSWER_SECONDS", 0.5)
     seen = SeenMessages()
     world = await new_world(observers=[seen])
     async with consuming(broker, world, answer_to=ALLOWED):

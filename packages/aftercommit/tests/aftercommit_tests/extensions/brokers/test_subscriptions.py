@@ -18,7 +18,7 @@ from aftercommit.extensions.brokers.asyncapi import published_language
 
 from aftercommit_tests.conftest import NewWorld
 from aftercommit_tests.inside.brokers import Inbound, ReceivedMessage, Subscription
-from aftercommit_tests.inside.errors import MessageTooLarge
+from aftercommit_tests.inside.errors import MessageTooLarge, UntranslatableMessage
 from aftercommit_tests.things.app import APP
 from aftercommit_tests.things.broker_messages import LAMP, SUBSCRIPTIONS, Item, item_listed
 from aftercommit_tests.things.domain import MakeThing, ThingId
@@ -216,6 +216,22 @@ def origin_of(subscription: Subscription, message: ReceivedMessage) -> Any:
     found = subscription.read(message)
     assert found
     return found[1]
+
+
+def test_a_translation_that_fails_makes_a_dead_letter() -> None:
+    """Whatever it raises: the message would say the same when it came again."""
+
+    def strange(message: Inbound) -> MakeThing | None:
+        return MakeThing(**message.data(dict[str, Any])["thing"])
+
+    with pytest.raises(
+        UntranslatableMessage, match="catalogue cannot translate .* KeyError: 'thing'"
+    ):
+        replace(CATALOGUE, translate=strange).read(received())
+    with pytest.raises(UntranslatableMessage, match="ZeroDivisionError"):
+        replace(CATALOGUE, message_id=lambda message: str(1 / 0)).read(received())
+    numbered = replace(CATALOGUE, message_id=lambda message: cast("str", 17))
+    assert origin_of(numbered, received()).id == "17"
 
 
 async def test_a_recorded_message_runs_without_a_broker(new_world: NewWorld) -> None:

@@ -9,7 +9,7 @@ import click
 import pytest
 from aftercommit import CommandLine as Cli
 from aftercommit import Handlers, Unavailable, on
-from aftercommit.extensions.operations.importing import import_csv
+from aftercommit.extensions.operations.csv_import import import_csv
 from click.testing import CliRunner, Result
 
 from aftercommit_tests.command_line import CommandLine, own_logging

@@ -8,7 +8,7 @@ import pytest
 
 from aftercommit_tests.builders import on
 from aftercommit_tests.command_line import CommandLine
-from aftercommit_tests.inside.postgresql import timeout_values
+from aftercommit_tests.inside.postgresql import timeouts
 from aftercommit_tests.proxy import Proxy, postgres_behind_a_proxy
 
 PLACES = [
@@ -54,7 +54,7 @@ def command_line(
 @pytest.fixture
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a call of the driver end a second after the time limit of a handler."""
-    monkeypatch.setattr(timeout_values, "RESPONSE_SECONDS", 1.0)
+    monkeypatch.setattr(timeouts, "RESPONSE_SECONDS", 1.0)
 
 
 @pytest.fixture

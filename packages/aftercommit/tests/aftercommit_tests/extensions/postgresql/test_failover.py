@@ -20,7 +20,7 @@ from aftercommit_tests.extensions.postgresql.server import (
 )
 from aftercommit_tests.extensions.postgresql.standby import Server, primary_and_standby
 from aftercommit_tests.inside.errors import DatabaseUnavailable
-from aftercommit_tests.inside.postgresql import timeout_values
+from aftercommit_tests.inside.postgresql import timeouts
 from aftercommit_tests.processes import wait_until
 from aftercommit_tests.things.app import APP
 from aftercommit_tests.things.app import open_things_database as open_database
@@ -137,7 +137,7 @@ async def test_who_only_listens_leaves_it_too(
     servers: tuple[Server, Server], url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An idle worker writes nothing, and nobody sends a notification to a standby."""
-    monkeypatch.setattr(timeout_values, "RESPONSE_SECONDS", 0.5)
+    monkeypatch.setattr(timeouts, "RESPONSE_SECONDS", 0.5)
     primary, standby = servers
     async with open_database(url, handler_timeout=1.0) as database, database.listen(lambda: None):
         await change(database, INSERT)

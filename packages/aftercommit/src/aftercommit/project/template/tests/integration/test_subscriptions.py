@@ -14,8 +14,8 @@ pytestmark = pytest.mark.anyio
 
 CONTRACTS = Path(__file__).parents[2] / "contracts"
 ORDER = uuid4()
-FAILED = b'{"order": "7d3c1a52-6c0e-4a55-8a1b-0c9a3f8d2e11", "reason": "no money"}'
-(PAYMENTS,) = SUBSCRIPTIONS
+FAILED = b'{"payment": "P-17", "order": "7d3c1a52-6c0e-4a55-8a1b-0c9a3f8d2e11", "why": "empty"}'
+[PAYMENTS] = [each for each in SUBSCRIPTIONS if each.name == "payments"]
 
 
 async def test_an_order_is_cancelled_when_its_payment_has_failed(application: Application) -> None:
@@ -24,7 +24,7 @@ async def test_an_order_is_cancelled_when_its_payment_has_failed(application: Ap
     await application.bus.handle(order)
 
     failed = FAILED.replace(b"7d3c1a52-6c0e-4a55-8a1b-0c9a3f8d2e11", str(ORDER).encode())
-    await testing.inbound(application, "payments", failed, message_id="p1")
+    await testing.inbound(application, "payments", failed)
 
     assert await views.statistics(application.database) == {"placed": 1, "cancelled": 1}
 

@@ -12,7 +12,7 @@ from shop.entrypoints.broker_messages import payment_failed
 def test_an_order_whose_payment_has_failed_is_cancelled() -> None:
     """The message says more than we rely on; while the payment is tried again, nothing happens."""
     order_id = uuid4()
-    said = {"order": str(order_id), "reason": "no money"}
+    said = {"payment": "P-17", "order": str(order_id), "reason": "no money"}
 
     assert payment_failed(Inbound(body=json.dumps(said).encode())) == CancelOrder(order_id=order_id)
     retrying = json.dumps({**said, "retrying": True})

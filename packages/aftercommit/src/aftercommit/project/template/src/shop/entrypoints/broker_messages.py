@@ -33,6 +33,7 @@ EXAMPLE_VALUES: Mapping[str, Any] = {
 class FailedPayment:
     """What we rely on when a payment has failed; the messages say more."""
 
+    payment: str
     order: UUID
     retrying: bool = False
 
@@ -52,6 +53,7 @@ SUBSCRIPTIONS = [
         exchange="payments.events",
         routing_keys=["payment.failed"],
         topic="failed-payments",
+        message_id=lambda message: message.data(FailedPayment).payment,  # theirs, for repetitions
         relies_on=FailedPayment,
     )
 ]

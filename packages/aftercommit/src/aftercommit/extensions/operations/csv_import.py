@@ -20,7 +20,7 @@ from aftercommit.cli.error_handling import REFUSED
 from aftercommit.envelopes import MessageOrigin
 from aftercommit.errors import is_permanent
 from aftercommit.extensions.operations.cli_parts import progress
-from aftercommit.extensions.operations.csv_rows import Row, read_rows
+from aftercommit.extensions.operations.csv_reader import Row, read_rows
 from aftercommit.process.application import Application
 from aftercommit.terminal.escaping import escape_controls
 from aftercommit.terminal.nonblocking_output import MAX_WAITING, drain
