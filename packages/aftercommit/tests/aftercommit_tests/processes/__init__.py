@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from dataclasses import dataclass, field
+from http.client import HTTPException
 from pathlib import Path
 from typing import IO, Any, ClassVar
 from urllib.error import HTTPError, URLError
@@ -247,9 +248,10 @@ def asked(port: int, path: str) -> tuple[int, str]:
         with urlopen(f"http://127.0.0.1:{port}{path}", timeout=LIMIT_SECONDS) as response:
             return response.status, response.read().decode()
     except HTTPError as refused:
-        with refused:
+        with refused, suppress(HTTPException, ConnectionError):  # it dies while it answers
             return refused.code, refused.read().decode()
-    except (URLError, ConnectionError):
+        return 0, ""
+    except (URLError, HTTPException, ConnectionError):
         return 0, ""
 
 

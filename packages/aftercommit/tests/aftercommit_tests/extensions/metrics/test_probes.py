@@ -349,6 +349,6 @@ async def test_metrics_need_somebody_who_reads_them_and_their_library(
 
     async with bootstrap(replace(settings, of_extensions=())):
         pass
-    with pytest.raises(InvalidValue, match=r"pip install 'aftercommit\[metrics\]'"):
+    with pytest.raises(InvalidValue, match=r'pip install "aftercommit\[metrics\]"'):
         async with bootstrap(settings):
             pass
