@@ -3,7 +3,13 @@
 import click
 
 from aftercommit.extensions.operations import handler_pauses
-from aftercommit.extensions.operations.cli_parts import as_json, decided, pausable, with_application
+from aftercommit.extensions.operations.cli_parts import (
+    FROM,
+    as_json,
+    decided,
+    pausable,
+    with_application,
+)
 from aftercommit.extensions.operations.decisions import Decision, latest_decisions
 from aftercommit.extensions.operations.latest_commands import MAX_ROWS
 from aftercommit.extensions.operations.replay import count_left
@@ -12,6 +18,7 @@ from aftercommit.terminal.escaping import escape_controls
 from aftercommit.terminal.nonblocking_output import drain
 from aftercommit.terminal.printing import json_line, pluralize
 
+WAITING = "its messages wait at the broker"
 LEFT = (
     "warning: a replay to {0} was interrupted: {1} no delivery. To keep the order, pause {0},"
     " repeat the replay, and resume {0}"
@@ -30,7 +37,8 @@ async def pause(application: Application, handler: str, decision: Decision) -> N
     """
     names = handler_pauses.names_to_pause(application, handler)
     count = await handler_pauses.pause(application.database, names, decision)
-    result = "was paused already" if count is None else f"paused: {pluralize(count)} held"
+    held = WAITING if handler.startswith(FROM) else f"{pluralize(count or 0)} held"
+    result = "was paused already" if count is None else f"paused: {held}"
     click.echo(f"{handler} {result}")
 
 
@@ -46,7 +54,8 @@ async def resume(application: Application, handler: str, decision: Decision) -> 
             LEFT.format(handler, pluralize(left, "past event has", "past events have")), err=True
         )
     count = await handler_pauses.resume(application.database, names, decision)
-    result = "was not paused" if count is None else f"resumed: {pluralize(count)} released"
+    released = "" if handler.startswith(FROM) else f": {pluralize(count or 0)} released"
+    result = "was not paused" if count is None else f"resumed{released}"
     click.echo(f"{handler} {result}")
 
 

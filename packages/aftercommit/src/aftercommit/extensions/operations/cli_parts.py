@@ -19,6 +19,8 @@ from aftercommit.terminal.nonblocking_output import drawing
 
 P = ParamSpec("P")
 
+FROM = "from."  # what the name of a subscription begins with
+
 as_json = click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 
 
@@ -31,7 +33,7 @@ def _handler_name(ctx: click.Context, param: click.Parameter, value: str | None)
 
 def _pausable_name(ctx: click.Context, param: click.Parameter, value: str) -> str:
     """Take the name of a handler, or that of a subscription, which begins with `from.`."""
-    _handler_name(ctx, param, value.removeprefix("from."))
+    _handler_name(ctx, param, value.removeprefix(FROM))
     return value
 
 
