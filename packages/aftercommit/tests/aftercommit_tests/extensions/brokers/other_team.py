@@ -18,6 +18,7 @@ from aftercommit_tests.extensions.brokers.outside import KafkaOutside, Outside
 
 EXCHANGE, TOPIC, KEY = "catalogue.events", "catalogue", "item.listed"
 QUEUE, DEAD = "things.from.catalogue", "things.from.catalogue.dead"
+OTHER_QUEUE = "things.from.other"  # of a second subscription to the same messages
 LIMIT_SECONDS = 60
 NOT_OURS = b'{"sku": "7d3c1a52-6c0e-4a55-8a1b-0c9a3f8d2e11", "title": "", "kind": "voucher"}'
 
@@ -61,7 +62,7 @@ class TeamOnRabbitMQ:
     def forget_us(self) -> None:
         """Remove what belongs to us, as our operator does when a subscription is gone."""
         with self.channel() as channel:
-            for queue in (QUEUE, DEAD):
+            for queue in (QUEUE, DEAD, OTHER_QUEUE, f"{OTHER_QUEUE}.dead"):
                 channel.queue_delete(queue)
 
     def make_our_queue(self, **arguments: Any) -> None:
