@@ -1,6 +1,6 @@
-"""An event-driven application in four layers, each of which imports only those to its right:
+"""An event-driven application in layers, each of which imports only those to its right:
 
-    entrypoints → bootstrap → views → adapters → service_layer → domain
+    entrypoints → bootstrap → config → message_contract, views → adapters → service_layer → domain
 
-README.md says what to read first, in which order.
+Begin with service_layer/handlers.py; docs/README.md of the repository leads on from there.
 """

@@ -1,6 +1,6 @@
 """The composition root: gives the engine what it needs to know, and handlers what they ask for.
 
-Nothing else knows the handlers.
+Which handlers there are, it does not know: `entrypoints/app.py` names their table.
 """
 
 import secrets

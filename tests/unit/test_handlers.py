@@ -1,5 +1,6 @@
 """The handlers of users and coupons, called directly: what they change, and what they record.
 
+Those that send e-mails: `test_email_handlers.py`.
 What follows from a command, on the bus and a database: `tests/integration/test_use_cases.py`.
 """
 

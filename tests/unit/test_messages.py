@@ -1,4 +1,4 @@
-"""The messages as others see them. That they stay so: `test_message_compatibility.py`."""
+"""The messages as others see them. That they stay so: `checks/test_message_compatibility.py`."""
 
 import json
 from typing import Any

@@ -1,1 +1,1 @@
-"""The service layer: use cases, the message bus, the promises of delivery. No technology."""
+"""The use cases, and the ports that they need. The message bus is that of the engine."""

@@ -1,7 +1,7 @@
 """The ports: what the service layer needs from the outside. Adapters and fakes implement them.
 
 Unless said otherwise, every asynchronous method raises Unavailable when its resource cannot be
-reached, and lets cancellation pass.
+reached, and lets cancellation pass. The kinds of errors are those of `aftercommit.errors`.
 """
 
 from abc import ABC, abstractmethod
@@ -80,8 +80,8 @@ class UserMailer(Protocol):
     """E-mail to users, and what a mail server answers.
 
     A handler has to *return* what `send` returns: `await user_mail.send(…)` alone would lose the
-    answer. So it is annotated with `RecordBounce | None`: a test sees to that, and mypy to the
-    `return`.
+    answer. So it is annotated with `RecordBounce | None`: `checks/test_wiring.py` sees to that, and
+    mypy to the `return`.
     """
 
     async def send(
