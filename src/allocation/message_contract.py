@@ -11,7 +11,6 @@ UPCASTERS = {
     ("user_registered", 1): lambda old: {**old, "name": str(old["email"]).partition("@")[0]}
 }
 
-
 DESCRIBED = {
     "name": "{}",
     "email": "<{}>",
