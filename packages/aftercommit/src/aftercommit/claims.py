@@ -20,10 +20,13 @@ from aftercommit.envelopes import INTERNAL, Envelope, MessageContext, MessageOri
 IdempotencyKey = NewType("IdempotencyKey", str)
 """The same for every attempt of a delivery, so that the outside can recognize a repetition.
 
+It is the id of the event, a colon, and the name that the handler had when it was stored. A colon is
+not allowed in the Message-ID of an e-mail.
+
 >>> from aftercommit import IdempotencyKey, Outbox, on
 >>> from shop.domain.messages import OrderPlaced
 >>> async def confirm(event: OrderPlaced, idempotency_key: IdempotencyKey) -> None:
-...     print(f"Message-ID: <{idempotency_key}@example.com>")
+...     print(f"Message-ID: <{idempotency_key.replace(':', '.')}@example.com>")
 >>> outbox = Outbox("shop", "sqlite:///shop.db", [on(OrderPlaced, confirm)])
 """
 
