@@ -3,7 +3,7 @@
 from examples.two_services import Service, kafka, two_services, wait_until
 
 BATCHES = "count(*) FROM coupon_batches WHERE reference LIKE 'L%'"
-TRACE_OF = "SELECT correlation_id FROM aftercommit_commands WHERE type = '{}'"
+TRACE_OF = "SELECT correlation_id FROM aftercommit_commands WHERE type = '{}' ORDER BY accepted_at"
 
 
 def test_a_redeemed_coupon_leads_to_a_new_batch_in_one_trace() -> None:

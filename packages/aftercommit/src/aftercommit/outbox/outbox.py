@@ -45,7 +45,7 @@ from aftercommit.outbox.handler_thread import run_here, soon_in_this_loop
 from aftercommit.outbox.in_application_context import NewContext
 from aftercommit.outbox.lanes_at_commit import has_stale_places
 from aftercommit.outbox.outbox_app import OutboxApp
-from aftercommit.outbox.worker_thread import WorkerThread
+from aftercommit.outbox.worker_thread import WorkerThread, refuse_forked
 from aftercommit.process.parts import NOTHING, Extension
 from aftercommit.process.running_services import Shutdown
 from aftercommit.process.worker import WORKER_SETTINGS, Worker
@@ -162,7 +162,7 @@ class Outbox:
             sources=sources,
             settings=settings,
         )
-        self._wakers: list[tuple[int, Callable[[bool], None]]] = []  # with their process
+        self._wakers: list[tuple[int, Callable[[bool], object]]] = []  # with their process
         self._threads: list[WorkerThread] = []
         self._sessions = CallerSessions(self.app, self._wake)
 
@@ -193,8 +193,13 @@ class Outbox:
     def record_sync(
         self, session: Session | scoped_session[Any], *events: object, about: object
     ) -> None:
-        """Do the same as `record` in a session of synchronous code."""
-        self._sessions.record(expect_sync(session, "record"), events, about)
+        """Do the same as `record` in a session of synchronous code.
+
+        :raises WiringError: also in a child that was forked from a process with a worker on SQLite
+        """
+        given = expect_sync(session, "record")
+        refuse_forked(self._threads, given)
+        self._sessions.record(given, events, about)
 
     async def once(
         self,
@@ -279,7 +284,8 @@ class Outbox:
                 worker.wake()
                 application.database.backend.notify_workers()
 
-            waking = getpid(), partial(_soon, soon_in_this_loop(), wake)
+            soon = soon_in_this_loop()
+            waking = getpid(), lambda is_stale: soon(partial(wake, is_stale))
             try:
                 async with anyio.create_task_group() as group:
                     group.start_soon(in_own_task, worker.run)
@@ -305,7 +311,8 @@ class Outbox:
         """Do the same as `running` in a process without an event loop: the worker has a thread.
 
         A child that is forked meanwhile has none. It gets one with its first commit that records,
-        and ends it where it leaves this context, as after `gunicorn --preload`. When the main
+        and ends it where it leaves this context, as after `gunicorn --preload`. On SQLite, which
+        does not survive a fork with open connections, `record_sync` is refused there. When the main
         thread ends without leaving, the worker also stops. If its event loop ends because of an
         error, which is logged, the next commit starts another one.
 
@@ -340,10 +347,3 @@ class Outbox:
                     wake(is_stale)
             except RuntimeError:  # its event loop was closed, and nobody has left `running()`
                 self._wakers.remove(waking)
-
-
-def _soon(
-    soon: Callable[[Callable[[], object]], object], wake: Callable[[bool], None], is_stale: bool
-) -> None:
-    """Have an event loop wake its worker, from whatever thread."""
-    soon(partial(wake, is_stale))

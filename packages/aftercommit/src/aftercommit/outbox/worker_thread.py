@@ -1,17 +1,26 @@
 """The worker of a process without an event loop: it has one in a thread. See `running_sync`."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager, suppress
+from os import getpid
 from threading import Lock, Thread, main_thread
 
 import anyio
 from anyio import move_on_after
+from sqlalchemy.exc import UnboundExecutionError
+from sqlalchemy.orm import Session
 
+from aftercommit.errors import WiringError
+from aftercommit.outbox.handler_session import WRITE
 from aftercommit.outbox.handler_thread import soon_in_this_loop
 
 POLL_SECONDS = 1.0  # how long it may go unseen that the main thread has ended
+
+FORKED = """this process was forked while its parent had a worker, and such a child cannot use the
+database. Call `running_sync` after the fork, as in post_worker_init of gunicorn, or have
+"aftercommit worker" run in a process of its own. The database is one of"""
 
 logger = logging.getLogger(__name__)
 
@@ -29,10 +38,17 @@ class WorkerThread:
         self._running, self._event_loop = running, event_loop
         self._starting, self._thread = Lock(), Thread()
         self._stop_soon: Callable[[], object] = int
+        self._process = getpid()
+
+    @property
+    def is_of_parent(self) -> bool:
+        """Whether it was started before this process was forked, and not since."""
+        return self._process != getpid()
 
     def start(self) -> Future[None]:
         """Start it; the future has a result when it works, or the error because of which not."""
         started = Future[None]()
+        self._process = getpid()
         self._thread = Thread(target=self._work, args=[started], name="aftercommit worker")
         self._thread.start()
         return started
@@ -72,3 +88,14 @@ class WorkerThread:
             else:
                 logger.error("the worker of the outbox did not start: %s", error)
                 started.set_exception(error)
+
+
+def refuse_forked(threads: Iterable[WorkerThread], session: Session) -> None:
+    """Refuse a session on SQLite in a child that was forked beside a worker.
+
+    :raises WiringError: in such a child, whose connections would break the locks of its parent's
+    """
+    if any(each.is_of_parent for each in threads):
+        with suppress(UnboundExecutionError):
+            if session.get_bind(clause=WRITE).dialect.name == "sqlite":
+                raise WiringError(FORKED, "SQLite")

@@ -12,6 +12,7 @@ from contextlib import ExitStack
 
 import sqlalchemy as sa
 from aftercommit import Outbox, on
+from aftercommit.errors import WiringError
 from aftercommit.sqlite import prepare
 from sqlalchemy.orm import Session
 
@@ -130,6 +131,24 @@ def forks() -> None:
         _, status = os.waitpid(child, 0)
         assert status == 0, status
         assert has_done_all()
+
+
+def forks_on_sqlite() -> None:
+    """Have a child that is forked while the worker runs, and wants to place an order."""
+    with outbox.running_sync():
+        place(1)
+        wait_until_done()
+        engine.dispose()
+        if (child := os.fork()) == 0:
+            try:
+                place(2)
+            except WiringError as error:
+                sys.stdout.write(str(error))
+                sys.stdout.flush()
+                os._exit(0)
+            os._exit(1)
+        _, status = os.waitpid(child, 0)
+        assert status == 0, status
 
 
 if __name__ == "__main__":

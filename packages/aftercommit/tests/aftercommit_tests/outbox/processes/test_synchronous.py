@@ -116,6 +116,16 @@ def test_a_handler_that_sleeps_does_not_hold_up_the_end(
     assert rows(empty_url, tables.deliveries.c.completed_at) == [(None,), (None,)]
 
 
+@pytest.mark.on("sqlite")
+def test_a_child_that_is_forked_beside_sqlite_is_told_what_to_do(start: Start) -> None:
+    """SQLite's locks are those of a process: the child would take its parent's for its own."""
+    code, out, err = ended(start(*SCRIPT, "forks_on_sqlite"))
+
+    assert code == 0, out + err
+    assert out.count("Call `running_sync` after the fork") == 1
+
+
+@pytest.mark.on("postgres")
 def test_a_child_that_is_forked_has_a_worker_of_its_own(start: Start, empty_url: str) -> None:
     """As after `gunicorn --preload`: from its first commit on, until it leaves the context."""
     code, out, err = ended(start(*SCRIPT, "forks"))
