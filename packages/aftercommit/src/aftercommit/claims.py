@@ -20,8 +20,8 @@ from aftercommit.envelopes import INTERNAL, Envelope, MessageContext, MessageOri
 IdempotencyKey = NewType("IdempotencyKey", str)
 """The same for every attempt of a delivery, so that the outside can recognize a repetition.
 
-It is the id of the event, a colon, and the name that the handler had when it was stored. A colon is
-not allowed in the Message-ID of an e-mail.
+It is the id of the event, a colon, and the name that the handler had when it was stored. Not all
+systems take a colon: a Message-ID has none, say.
 
 >>> from aftercommit import IdempotencyKey, Outbox, on
 >>> from shop.domain.messages import OrderPlaced
