@@ -38,7 +38,7 @@ def engine() -> list[Path]:
     only lets older applications run.
     """
     beside = ("extensions", "outbox", "project", "testing", "sql/migrations/versions")
-    aside = {*map(ENGINE.joinpath, (*beside, "process/until_0_2.py", "__main__.py"))}
+    aside = {*map(ENGINE.joinpath, (*beside, "process/apps_of_0_2.py", "__main__.py"))}
     return [file for file in files(ENGINE) if aside.isdisjoint([file, *file.parents])]
 
 

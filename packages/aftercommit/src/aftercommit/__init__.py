@@ -35,7 +35,7 @@ _NAMES = {
     "process.parts": ["Extension", "Parts"],
     "settings": ["EngineSettings", "Seconds"],
     "clock_and_ids": ["Sources"],
-    "sql.aggregate_versions": ["ensure_versions"],
+    "sql.versions_of_parts": ["ensure_versions"],
     "sql.database": ["Database"],
     "sql.exceptions": ["CommitOutcomeUnknown", "ConnectionLost"],
     "sql.migrations.history": ["History"],
@@ -48,7 +48,7 @@ _NAMES = {
 }
 __all__ = tuple(name for names in _NAMES.values() for name in names)
 _HOMES = {name: home for home, names in _NAMES.items() for name in names}
-_HOMES |= dict.fromkeys(["Extensions", "new_outbox"], "process.until_0_2")  # deprecated
+_HOMES |= dict.fromkeys(["Extensions", "new_outbox"], "process.apps_of_0_2")  # deprecated
 
 
 def __getattr__(name: str) -> Any:

@@ -28,16 +28,15 @@ from .outbox.outbox import Outbox as Outbox
 from .ports import Publisher as Publisher
 from .process.app import App as App
 from .process.application import Application as Application
+from .process.apps_of_0_2 import Extensions as Extensions
+from .process.apps_of_0_2 import new_outbox as new_outbox
 from .process.open_application import open_application as open_application
 from .process.parts import Extension as Extension
 from .process.parts import Parts as Parts
-from .process.until_0_2 import Extensions as Extensions
-from .process.until_0_2 import new_outbox as new_outbox
 from .repository import AggregateStore as AggregateStore
 from .repository import Repository as Repository
 from .settings import EngineSettings as EngineSettings
 from .settings import Seconds as Seconds
-from .sql.aggregate_versions import ensure_versions as ensure_versions
 from .sql.database import Database as Database
 from .sql.delivery_store import new_delivery_store as new_delivery_store
 from .sql.exceptions import CommitOutcomeUnknown as CommitOutcomeUnknown
@@ -49,3 +48,4 @@ from .sql.tables import UtcDateTime as UtcDateTime
 from .sql.transaction import Refusals as Refusals
 from .sql.transaction import Transaction as Transaction
 from .sql.unit_of_work_scope import open_unit_of_work as open_unit_of_work
+from .sql.versions_of_parts import ensure_versions as ensure_versions

@@ -68,7 +68,7 @@ class App(Generic[S]):
 
     def __init_subclass__(cls) -> None:
         if "name" in vars(cls):  # as applications of version 0.2
-            from aftercommit.process.until_0_2 import adapt
+            from aftercommit.process.apps_of_0_2 import adapt
 
             adapt(cls, App.__init__)
 
@@ -206,6 +206,6 @@ def _parts_of(extension: Extension) -> Parts:
         return extension.parts()
     if type(extension).parts is not Extension.parts:
         raise WiringError("parts() is all that is asked of an extension, and not", *old)
-    from aftercommit.process.until_0_2 import parts_of
+    from aftercommit.process.apps_of_0_2 import parts_of
 
     return parts_of(extension)

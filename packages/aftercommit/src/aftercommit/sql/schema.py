@@ -9,12 +9,12 @@ from sqlalchemy import Connection, insert, inspect, select
 
 from aftercommit.errors import raise_if_any
 from aftercommit.sql import tables
-from aftercommit.sql.aggregate_versions import ensure_usable
 from aftercommit.sql.database import Database
 from aftercommit.sql.exceptions import SchemaOfAnother, SchemaOutdated
 from aftercommit.sql.migrations.history import ENGINE, lacking
 from aftercommit.sql.migrations.upgrade import upgrade_histories
 from aftercommit.sql.transaction import Transaction
+from aftercommit.sql.versions_of_parts import ensure_usable
 
 UNMADE = "the program knows columns that no migration has made; write one for"
 

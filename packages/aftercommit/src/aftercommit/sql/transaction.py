@@ -12,10 +12,10 @@ from sqlalchemy.orm import Mapper
 from sqlalchemy.sql import Executable
 
 from aftercommit.errors import ConcurrentUpdate
-from aftercommit.sql.aggregate_versions import AggregateSession
 from aftercommit.sql.backend import DatabaseBackend
 from aftercommit.sql.exceptions import CommitOutcomeUnknown, ConnectionLost
 from aftercommit.sql.handler_guard import HandlerGuard, in_transaction
+from aftercommit.sql.versions_of_parts import AggregateSession
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")

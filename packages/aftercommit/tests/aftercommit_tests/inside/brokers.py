@@ -26,6 +26,8 @@ from aftercommit.extensions.brokers.kafka_decompression import DECODERS as DECOD
 from aftercommit.extensions.brokers.kafka_decompression import IN_BLOCKS as IN_BLOCKS
 from aftercommit.extensions.brokers.kafka_decompression import MAX_BATCH_BYTES as MAX_BATCH_BYTES
 from aftercommit.extensions.brokers.kafka_url import KafkaCluster as KafkaCluster
-from aftercommit.extensions.brokers.paused_sources import PausedSources as PausedSources
+from aftercommit.extensions.brokers.paused_subscriptions import (
+    PausedSubscriptions as PausedSubscriptions,
+)
 from aftercommit.extensions.brokers.subscriptions import Inbound as Inbound
 from aftercommit.extensions.brokers.subscriptions import Subscription as Subscription

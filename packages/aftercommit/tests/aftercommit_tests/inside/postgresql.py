@@ -1,8 +1,8 @@
 """What is peculiar to PostgreSQL: its limits, and how a process finds out about its server."""
 
-from aftercommit.extensions.postgresql import autocommit as autocommit
 from aftercommit.extensions.postgresql import backend as backend
 from aftercommit.extensions.postgresql import poolers as poolers
+from aftercommit.extensions.postgresql import single_statements as single_statements
 from aftercommit.extensions.postgresql import timeouts as timeouts
 from aftercommit.extensions.postgresql.asyncpg_delivery_store import (
     AsyncpgDeliveryStore as AsyncpgDeliveryStore,

@@ -44,7 +44,7 @@ from aftercommit.extensions.brokers.exceptions import (
     MessageIdReused,
     SourceMissing,
 )
-from aftercommit.extensions.brokers.paused_sources import PausedSources
+from aftercommit.extensions.brokers.paused_subscriptions import PausedSubscriptions
 from aftercommit.extensions.brokers.settings import BrokerSettings
 from aftercommit.handler_containment import first_error, in_own_task
 from aftercommit.observers import MessageOutcome
@@ -105,7 +105,7 @@ def consumer_service(settings: EngineSettings, extension: BrokersExtension) -> S
             stop,
             application.readiness_problems,
             application.degradations,
-            PausedSources(database),
+            PausedSubscriptions(database),
             Answers(
                 settings.application,
                 of_brokers.answers_allowed,
@@ -145,7 +145,7 @@ class Consumer:
     stop: Shutdown
     readiness_problems: dict[object, str]
     degradations: dict[object, str]
-    paused: PausedSources
+    paused: PausedSubscriptions
     answers: Answers
     prefetch: int
     max_attempts: int

@@ -15,7 +15,7 @@ from aftercommit.claims import Claim
 from aftercommit.codec import MAX_EVENT_LENGTH
 from aftercommit.delivery_policy import DeliveryPolicy
 from aftercommit.errors import InvalidPayload
-from aftercommit.extensions.postgresql.autocommit import Records, SingleStatements
+from aftercommit.extensions.postgresql.single_statements import Records, SingleStatements
 from aftercommit.sql import claim_ends, delivery_store
 from aftercommit.sql.claim_ends import Batches, ClaimKey
 from aftercommit.sql.database import Database

@@ -15,9 +15,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from aftercommit.errors import ConcurrentUpdate, Defect, TransientError, Unavailable
 from aftercommit.extensions.postgresql import connections, lane_locks
 from aftercommit.extensions.postgresql.asyncpg_delivery_store import AsyncpgDeliveryStore
-from aftercommit.extensions.postgresql.autocommit import CONNECTIONS, SingleStatements
 from aftercommit.extensions.postgresql.notifications import Notifier, background_task, listen
 from aftercommit.extensions.postgresql.poolers import count_connections, sessions_are_shared
+from aftercommit.extensions.postgresql.single_statements import CONNECTIONS, SingleStatements
 from aftercommit.extensions.postgresql.timeouts import FINAL_SECONDS, Timeouts
 from aftercommit.sql.backend import DatabaseBackend, error_text
 from aftercommit.sql.database_url import PLACES

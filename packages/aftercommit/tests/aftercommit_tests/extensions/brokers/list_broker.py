@@ -22,7 +22,7 @@ from aftercommit_tests.inside.brokers import (
     Consumer,
     Inlet,
     Intake,
-    PausedSources,
+    PausedSubscriptions,
     ReceivedMessage,
     Report,
 )
@@ -153,7 +153,7 @@ async def consuming(
         stop,
         {} if readiness_problems is None else readiness_problems,
         {} if degradations is None else degradations,
-        PausedSources(world.database),
+        PausedSubscriptions(world.database),
         Answers("things", answer_to, partial(inbox.events_of_command, world.database)),
         prefetch=5,
         max_attempts=3,

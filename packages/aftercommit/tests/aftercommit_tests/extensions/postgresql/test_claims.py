@@ -16,7 +16,7 @@ from aftercommit_tests.extensions.postgresql.server import (
 )
 from aftercommit_tests.inside.claims import SqlAlchemyDeliveryStore
 from aftercommit_tests.inside.errors import DatabaseUnavailable
-from aftercommit_tests.inside.postgresql import AsyncpgDeliveryStore, autocommit
+from aftercommit_tests.inside.postgresql import AsyncpgDeliveryStore, single_statements
 from aftercommit_tests.inside.stored import tables
 from aftercommit_tests.proxy import Proxy
 from aftercommit_tests.test_unreadable_events_contract import OF_SOME, assert_parked_alone
@@ -103,7 +103,7 @@ async def test_a_connection_that_died_costs_what_it_is_asked_and_nothing_if_it_w
 
     One that was in use just now is used at once, and given up if there is no answer.
     """
-    monkeypatch.setattr(autocommit, "KEPT_SECONDS", kept_seconds)
+    monkeypatch.setattr(single_statements, "KEPT_SECONDS", kept_seconds)
     url, proxy = proxied
     one, other, _ = (await world.make_thing()).values()
     with anyio.fail_after(ENOUGH_SECONDS):

@@ -15,7 +15,7 @@ POLL_SECONDS = 1.0
 logger = logging.getLogger(__name__)
 
 
-class PausedSources:
+class PausedSubscriptions:
     """The paused ones, as they were at most POLL_SECONDS ago; while the database is away, before.
 
     Nothing is consumed before they are known for the first time.
