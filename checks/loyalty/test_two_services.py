@@ -13,6 +13,8 @@ def test_a_redeemed_coupon_leads_to_a_new_batch_in_one_trace() -> None:
             each.start()
         allocation.run("add-coupon-batch", "WELCOME", "1")
         allocation.run("register-user", "Иван", "ivan@example.com")
+        # the points of both messages make the reward, which belongs to the trace of the later one
+        wait_until(lambda: loyalty.number("count(*) FROM accounts") == 1, "an account")
         ((code,),) = allocation.rows("SELECT code FROM coupons")
         allocation.run("redeem-coupon", code)
 
