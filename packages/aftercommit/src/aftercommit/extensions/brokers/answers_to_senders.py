@@ -16,13 +16,18 @@ import msgspec
 from anyio import current_time, sleep
 
 from aftercommit.envelopes import EventId
-from aftercommit.errors import has_kind, is_transient, slug_of
-from aftercommit.extensions.brokers.base import Broker, OutgoingCommand, ReceivedMessage
+from aftercommit.errors import is_transient
+from aftercommit.extensions.brokers.base import (
+    Broker,
+    OutgoingCommand,
+    ReceivedMessage,
+    reason_of,
+    text_of,
+)
 from aftercommit.extensions.brokers.cloud_events import to_command
 
 ANSWER_SECONDS = 10.0  # in which a missing target is looked for; then the message is acknowledged
 PAUSE_SECONDS = 0.5
-MAX_REASON_LENGTH = 1000
 
 logger = logging.getLogger(__name__)
 
@@ -51,6 +56,16 @@ class CommandRefused(msgspec.Struct):
 
 
 @dataclass(frozen=True, slots=True)
+class Asked:
+    """A question what became of a command: where the answer goes, and which message it is about."""
+
+    to: str
+    source: str
+    message_id: str | None
+    correlation_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Answers:
     """Sends answers to queues and topics whose names fit one of the patterns that are `allowed`."""
 
@@ -58,36 +73,32 @@ class Answers:
     allowed: Collection[str]
     find_events: Callable[[str, str | None], Awaitable[Sequence[EventId]]]
 
-    def wanted(self, message: ReceivedMessage) -> str | None:
-        """Return where a message asks for an answer; None if it does not, or may not."""
-        to = message.properties.get("reply_to") or _text(message.headers.get("reply-to"))
-        to = to or _asking(message).replyto
-        if to and not any(fnmatchcase(to, pattern) for pattern in self.allowed):
+    def asked(self, message: ReceivedMessage) -> Asked | None:
+        """Return what a message asks for; None if it asks for no answer, or may not."""
+        body, said = _asking(message), message.properties
+        to = said.get("reply_to") or text_of(message.headers.get("reply-to") or "") or body.replyto
+        if not to:
+            return None
+        if not any(fnmatchcase(to, pattern) for pattern in self.allowed):
             logger.warning("a message asks for an answer to %s, which answer_to does not allow", to)
             return None
-        return to or None
+        return Asked(to, body.source, body.id, said.get("correlation_id") or body.id)
 
-    async def accepted(self, broker: Broker, to: str, message: ReceivedMessage) -> bool:
+    async def accepted(self, broker: Broker, asked: Asked) -> bool:
         """Tell the sender which events came of a command; return whether that has arrived.
 
         The events are those in the rows, so a repetition is answered like the first message.
         """
-        asking = _asking(message)
-        said = CommandAccepted(asking.id, await self.find_events(asking.source, asking.id))
-        return await self._send(broker, to, message, "command_accepted", said)
+        events = await self.find_events(asked.source, asked.message_id)
+        said = CommandAccepted(asked.message_id, events)
+        return await self._send(broker, asked, "command_accepted", said)
 
-    async def refused(
-        self, broker: Broker, to: str, message: ReceivedMessage, error: Exception
-    ) -> bool:
+    async def refused(self, broker: Broker, asked: Asked, error: Exception) -> bool:
         """Tell the sender why a command was refused; return whether that has arrived."""
-        slug = slug_of(error) if has_kind(error) else "bug"
-        reason = " ".join(str(error).split())[:MAX_REASON_LENGTH]
-        said = CommandRefused(_asking(message).id, slug, reason)
-        return await self._send(broker, to, message, "command_refused", said)
+        said = CommandRefused(asked.message_id, *reason_of(error))
+        return await self._send(broker, asked, "command_refused", said)
 
-    async def _send(
-        self, broker: Broker, to: str, message: ReceivedMessage, name: str, said: object
-    ) -> bool:
+    async def _send(self, broker: Broker, asked: Asked, name: str, said: object) -> bool:
         answer_id, deadline = str(uuid4()), current_time() + ANSWER_SECONDS
         body = to_command(
             id=answer_id,
@@ -99,10 +110,7 @@ class Answers:
             traceparent=None,
         )
         answer = OutgoingCommand(
-            to=to,
-            id=answer_id,
-            body=body,
-            correlation_id=message.properties.get("correlation_id") or _asking(message).id,
+            to=asked.to, id=answer_id, body=body, correlation_id=asked.correlation_id
         )
         while True:
             try:
@@ -111,7 +119,7 @@ class Answers:
                 if not (is_transient(error) or isinstance(error, OSError)):
                     raise
                 if current_time() >= deadline:
-                    logger.warning("an answer to %s is given up: %s", to, error)
+                    logger.warning("an answer to %s is given up: %s", asked.to, error)
                     return False
                 await sleep(PAUSE_SECONDS)
             else:
@@ -123,7 +131,3 @@ def _asking(message: ReceivedMessage) -> Asking:
         return msgspec.json.decode(message.body, type=Asking)
     except (msgspec.MsgspecError, UnicodeError, RecursionError):
         return Asking()
-
-
-def _text(value: object) -> str:
-    return value.decode(errors="replace") if isinstance(value, bytes) else str(value or "")

@@ -195,9 +195,9 @@ class Broker(ABC):
 
         :raises BrokerUnavailable: if the broker does not confirm that, for whatever reason
         """
-        slug = slug_of(error) if has_kind(error) else "bug"
+        slug, sentence = reason_of(error)
         header = self.channels.header
-        reason = {header("error"): slug, header("reason"): _one_line(error)}
+        reason = {header("error"): slug, header("reason"): sentence}
         dead = replace(message, headers={**message.headers, **reason})
 
         async def send(what: ReceivedMessage) -> None:
@@ -282,6 +282,16 @@ def describe(error: BaseException) -> str:
 
 async def _send_nothing(connection: BrokerConnection) -> None:
     """Be satisfied with a connection."""
+
+
+def reason_of(error: Exception) -> tuple[str, str]:
+    """Return why a message is refused: a stable name, and a sentence in one line."""
+    return slug_of(error) if has_kind(error) else "bug", _one_line(error)
+
+
+def text_of(header: object) -> str:
+    """Return the value of a header as text, whatever type the broker has for it."""
+    return header.decode(errors="replace") if isinstance(header, bytes) else str(header)
 
 
 def _one_line(error: Exception) -> str:

@@ -7,7 +7,9 @@ from aftercommit.extensions.brokers import BrokersExtension
 from aftercommit.extensions.brokers.asyncapi import published_language
 from aftercommit.extensions.brokers.command_consumer import consumer_service
 from aftercommit.process import running_services
+from aftercommit.process.running_services import Service
 from aftercommit.process.worker import WORKER_SETTINGS, worker_service
+from aftercommit.settings import EngineSettings
 from aftercommit.terminal.nonblocking_output import drain
 
 PREFETCH = click.option(
@@ -29,7 +31,7 @@ def consume(cli: Cli, prefetch: int | None) -> None:
     settings = cli.load_settings(log_level="info", prefetch=prefetch)
     cli.run_services(
         settings,
-        consumer_service(settings, cli.app.extension(BrokersExtension)),
+        _consuming(cli, settings),
         delivers=settings.dispatch == "inline",
     )
 
@@ -44,7 +46,7 @@ def run(cli: Cli, prefetch: int | None) -> None:
     """
     settings = cli.load_settings(log_level="info", prefetch=prefetch, **WORKER_SETTINGS)
     beside = cli.app.parts.services(settings)
-    consuming = consumer_service(settings, cli.app.extension(BrokersExtension))
+    consuming = _consuming(cli, settings)
     cli.run_services(settings, worker_service(settings), consuming, *beside)
 
 
@@ -57,3 +59,8 @@ def asyncapi(cli: Cli) -> None:
     """
     click.echo(published_language(cli.app))
     running_services.run(drain, event_loop="asyncio")
+
+
+def _consuming(cli: Cli, settings: EngineSettings) -> Service:
+    brokers = cli.app.extension(BrokersExtension)
+    return consumer_service(settings, brokers.accepted, brokers.subscriptions)

@@ -14,6 +14,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import count
+from typing import Any
 
 from anyio import Event, create_task_group, move_on_after
 from anyio.abc import TaskGroup
@@ -29,7 +30,6 @@ from aftercommit.errors import (
     kind_of,
 )
 from aftercommit.extensions.bounded_dispatch import BoundedDispatch
-from aftercommit.extensions.brokers import BrokersExtension
 from aftercommit.extensions.brokers.answers_to_senders import Answers
 from aftercommit.extensions.brokers.base import (
     Broker,
@@ -46,6 +46,7 @@ from aftercommit.extensions.brokers.exceptions import (
 )
 from aftercommit.extensions.brokers.paused_subscriptions import PausedSubscriptions
 from aftercommit.extensions.brokers.settings import BrokerSettings
+from aftercommit.extensions.brokers.subscriptions import Subscription
 from aftercommit.handler_containment import first_error, in_own_task
 from aftercommit.observers import MessageOutcome
 from aftercommit.process.application import Application
@@ -76,8 +77,10 @@ class Intake:
         return broker.kind if self.source is None else f"{broker.kind} ({self.source})"
 
 
-def consumer_service(settings: EngineSettings, extension: BrokersExtension) -> Service:
-    """Return the service, for what an application accepts, and for its subscriptions.
+def consumer_service(
+    settings: EngineSettings, accepted: Sequence[type[Any]], subscriptions: Sequence[Subscription]
+) -> Service:
+    """Return the service, for the commands that an application accepts, and its subscriptions.
 
     :raises InvalidValue: if there is no broker
     :raises WiringError: at its start, if a translation returns what no handler handles
@@ -88,11 +91,11 @@ def consumer_service(settings: EngineSettings, extension: BrokersExtension) -> S
 
     async def consume(application: Application, stop: Shutdown) -> None:
         codec, database = application.database.codec, application.database
-        by_name = {codec.name_of(each): each for each in extension.accepted}
+        by_name = {codec.name_of(each): each for each in accepted}
         application.checked_subscriptions()
         intakes = [
             Intake(inlet=each.inlet(settings.application), read=each.read, source=each.source)
-            for each in extension.subscriptions
+            for each in subscriptions
         ]
         if by_name or not intakes:
             read = partial(_read_command, codec=codec, accepted=by_name)
@@ -252,20 +255,20 @@ class Consumer:
         :raises Exception: if it may work later; then the message is as it was
         """
         committed, acknowledge = Committed(), message.ack
-        to = self.answers.wanted(message) if intake.source is None else None
+        asked = self.answers.asked(message) if intake.source is None else None
         is_answered = True
         try:
             if fatal:
                 raise fatal
             committed = await self._execute_once(intake, message)
-            if to is not None:
-                is_answered = await self.answers.accepted(broker, to, message)
+            if asked is not None:
+                is_answered = await self.answers.accepted(broker, asked)
         except Exception as error:
             if error is not fatal and not is_permanent(error):
                 raise
             acknowledge = await self._dead_letter(broker, intake, message, error)
-            if to is not None:
-                is_answered = await self.answers.refused(broker, to, message, error)
+            if asked is not None:
+                is_answered = await self.answers.refused(broker, asked, error)
         if not is_answered:
             self._count(intake, "unanswered")
         await _acknowledge(acknowledge)

@@ -21,9 +21,10 @@ import msgspec
 from aftercommit.codec import decode
 from aftercommit.envelopes import MessageOrigin
 from aftercommit.errors import InvalidPayload, WiringError, has_kind
-from aftercommit.extensions.brokers.base import ReceivedMessage
+from aftercommit.extensions.brokers.base import ReceivedMessage, text_of
 from aftercommit.extensions.brokers.channel_names import Inlet, Start
 from aftercommit.extensions.brokers.cloud_events import (
+    CONTENT_TYPE,
     MAX_MESSAGE_BYTES,
     require_legible,
     well_formed_traceparent,
@@ -34,7 +35,6 @@ from aftercommit.handler_binding import types_of
 M = TypeVar("M")
 
 NAME = re.compile("[a-z][a-z0-9_]{0,62}")
-STRUCTURED = "application/cloudevents+json"
 BINARY = re.compile(
     r"(?:ce[-_]|cloudevents[:_])(id|source|type|subject|traceparent|correlationid)", re.I
 )
@@ -99,7 +99,7 @@ class Inbound:
 
         :raises InvalidPayload: if it says that it is one, and is none
         """
-        if not (self.content_type or "").lower().startswith(STRUCTURED):
+        if not (self.content_type or "").lower().startswith(CONTENT_TYPE):
             return None
         return decode("a CloudEvent", self.body, StructuredEvent)
 
@@ -226,7 +226,15 @@ class Subscription:
         """
         if len(received.body) > MAX_MESSAGE_BYTES:
             raise MessageTooLarge(len(received.body), MAX_MESSAGE_BYTES)
-        message = inbound(received)
+        came = _as_it_came(received)
+        said = _attributes(came)
+        message = replace(
+            came,
+            id=said.get("id", came.id),
+            source=said.get("source"),
+            type=said.get("type"),
+            subject=said.get("subject"),
+        )
         try:
             if (command := self.translate(message)) is None:
                 return None
@@ -242,62 +250,46 @@ class Subscription:
             source=self.source,
             id=message_id,
             fingerprint=sha256(received.body).hexdigest(),
-            traceparent=well_formed_traceparent(_attribute("traceparent", message)),
-            correlation_id=_correlation_id(message),
+            traceparent=well_formed_traceparent(said.get("traceparent")),
+            correlation_id=_correlation_id(said.get("correlationid")),
         )
 
 
-def inbound(received: ReceivedMessage) -> Inbound:
-    """Return what a translation is given of a message that has come from a broker.
-
-    :raises InvalidPayload: if it says that it is a CloudEvent, and is none
-    """
-    headers = {name: _text(value) for name, value in received.headers.items()}
-    content_type = received.properties.get("content_type") or headers.get("content-type")
-    message = Inbound(
+def _as_it_came(received: ReceivedMessage) -> Inbound:
+    """Return a message without what only a CloudEvent says."""
+    headers = {name: text_of(value) for name, value in received.headers.items()}
+    return Inbound(
         body=received.body,
         headers=headers,
         key=received.key,
-        content_type=content_type,
+        content_type=received.properties.get("content_type") or headers.get("content-type"),
         id=received.properties.get("message_id"),
     )
+
+
+def _attributes(message: Inbound) -> Mapping[str, Any]:
+    """Return the attributes of a CloudEvent in either mode, and those of a trace also of others.
+
+    :raises InvalidPayload: if it says that it is a CloudEvent, and is none
+    """
     if event := message.structured():
-        return replace(
-            message, id=event.id, source=event.source, type=event.type, subject=event.subject
-        )
-    said = _in_binary_mode(headers)
-    return replace(
-        message,
-        id=said.get("id", message.id),
-        source=said.get("source"),
-        type=said.get("type"),
-        subject=said.get("subject"),
-    )
+        return msgspec.structs.asdict(event)
+    headers = {each.lower(): value for each, value in message.headers.items()}
+    of_trace = {name: headers[name] for name in ("traceparent", "correlationid") if name in headers}
+    return of_trace | _in_binary_mode(headers)
 
 
-def _correlation_id(message: Inbound) -> UUID | None:
+def _correlation_id(said: object) -> UUID | None:
     """Return the trace that it belongs to, if its service has traces as we have them."""
     with suppress(ValueError):
-        return UUID(str(_attribute("correlationid", message)))
+        return UUID(str(said))
     return None
 
 
-def _attribute(name: str, message: Inbound) -> Any:
-    """Return an attribute of a CloudEvent that no translation needs; or the header of this name."""
-    if event := message.structured():
-        return getattr(event, name)
-    headers = {each.lower(): value for each, value in message.headers.items()}
-    return _in_binary_mode(headers).get(name, headers.get(name))
-
-
-def _in_binary_mode(headers: Mapping[str, str]) -> Mapping[str, str]:
+def _in_binary_mode(headers: Mapping[str, str]) -> dict[str, str]:
     """Return the attributes of a CloudEvent that are headers."""
     return {each[1].lower(): headers[each[0]] for each in map(BINARY.fullmatch, headers) if each}
 
 
 def _name_of(translate: Translation) -> str:
     return getattr(translate, "__name__", repr(translate))
-
-
-def _text(value: object) -> str:
-    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
