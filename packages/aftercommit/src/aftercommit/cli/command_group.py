@@ -5,7 +5,6 @@ Shells ask for the list at every press of the tab key, so a command is imported 
 
 from collections.abc import Iterator
 from functools import partial
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import click
@@ -161,6 +160,8 @@ def _options(app: App[Any]) -> Iterator[click.Parameter]:
 def _show_version(app: App[Any], ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
     if not wanted or ctx.resilient_parsing:
         return
+    from importlib.metadata import PackageNotFoundError, version  # it imports a lot
+
     try:
         found = version(app.name)
     except PackageNotFoundError:  # an outbox has the name of an application, which is no package
