@@ -38,8 +38,8 @@ async def check_delayed(
 
     Of each handler, `stories` has what leads to its event, and what then makes it needless. If it
     is due after the first alone, it has to have an effect; after both, none. An effect is a call to
-    a port, an event, or a change in the tables of the application. The ports are the real ones;
-    `environment` has settings, and without it, e-mails are kept in the folder.
+    a port, an event, or a change in the tables of the application. The ports are the real ones, as
+    the settings of this `environment` say; the database is a SQLite file in the folder.
 
     :raises AssertionError: with a sentence for each handler that is not listed, has no effect at
         first, or still has one after the state has changed
