@@ -73,8 +73,10 @@ async def test_a_changed_rule_of_uniqueness_is_upgraded_to_with_all_rows(
         clubs = sa.select(HISTORY.metadata.tables["clubs"])
         members = sa.select(HISTORY.metadata.tables["members"])
         async with database.read_transaction() as transaction:
-            assert (await transaction.execute(clubs)).mappings().all() == [OF_CLUB]
-            assert (await transaction.execute(members)).mappings().all() == [OF_MEMBER]
+            [row] = (await transaction.execute(clubs)).mappings()
+            assert dict(row) == OF_CLUB
+            [row] = (await transaction.execute(members)).mappings()
+            assert dict(row) == OF_MEMBER
         assert await violating(database, "clubs", OF_CLUB | {"id": uuid4()})
         assert not await violating(database, "clubs", OF_CLUB | {"id": uuid4(), "limit": 3})
         for _ in range(2):
