@@ -28,8 +28,9 @@ MODULE = "::: {0}\n    options: {{heading_level: {1}, show_submodules: true}}\n\
 NAME = "::: {0}\n    options: {{show_root_full_path: false}}\n\n"
 ENGINE = """# aftercommit
 
-What applications use of the engine. What stands before the first module is imported from the package itself, such
-as `from aftercommit import Outbox`. [What is promised of these names](../docs/compatibility.md#what-0x-promises).
+What applications use of the engine. What stands before the first module is imported from the
+package itself, such as `from aftercommit import Outbox`.
+[What is promised of these names](../docs/compatibility.md#what-0x-promises).
 
 """
 ONLY_HERE = re.compile(r"^<!-- on the site: (.*) -->$", re.MULTILINE)
@@ -72,9 +73,9 @@ def write_reference(folder: Path) -> None:
 
 
 def public_names() -> list[tuple[str, str]]:
-    """Return the public names of the engine, each after its module, in the order of the alphabet."""
+    """Return the public names of the engine, each after its module, in alphabetical order."""
     homes = vars(aftercommit)["_HOMES"]
-    return [(homes[name], name) for name in sorted(aftercommit.__all__, key=str.lower)]
+    return [(homes[name], name) for name in sorted(vars(aftercommit)["__all__"], key=str.lower)]
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Shows the examples of docstrings as code in the API reference.
 
-An example begins with `>>>` and ends with an empty line. In Markdown, which our docstrings are on the site,
-that would be a quotation in a quotation, and the answer `['emails']` a link.
+An example begins with `>>>` and ends with an empty line. In Markdown, which our docstrings are on
+the site, that would be a quotation in a quotation, and the answer `['emails']` a link.
 """
 
 import re
