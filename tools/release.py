@@ -42,7 +42,7 @@ def main(tag: str | None = None) -> None:
         packages = build(clone)
         check(packages)
         programs = install(Path(folder), packages)
-        try_commands(programs, Path(folder))
+        try_commands(programs, clone)
         write_sbom(programs, projects["allocation"]["version"])
     shutil.copy(FILE, DIST)
     print(f"made in {DIST}: {', '.join(sorted(path.name for path in DIST.iterdir()))}")
@@ -92,12 +92,13 @@ def install(folder: Path, packages: list[Path]) -> Path:
     return environment / "bin"
 
 
-def try_commands(programs: Path, folder: Path) -> None:
-    """Run what README shows first."""
+def try_commands(programs: Path, clone: Path) -> None:
+    """Run what the READMEs of the application and of the engine show first."""
     user = ("register-user", "Иван", "ivan@example.com")
     for arguments in (("demo",), user, ("trace", "ivan@example.com"), ("check",)):
-        run(str(programs / "allocation"), *arguments, cwd=folder)
-    run(str(programs / "aftercommit"), "--version", cwd=folder)
+        run(str(programs / "allocation"), *arguments, cwd=clone.parent)
+    example = clone / "packages" / "aftercommit" / "examples" / "one_file.py"
+    run(str(programs / "python"), str(example), "7", cwd=clone.parent)
 
 
 def write_sbom(programs: Path, version: str) -> None:
@@ -128,7 +129,8 @@ def to_do(projects: Projects, tag: str | None) -> Iterator[str]:
 
 def run(*command: str, cwd: Path = ROOT) -> str:
     """Run a command that has to succeed, and return what it printed."""
-    environment = {name: v for name, v in os.environ.items() if not name.startswith("ALLOCATION_")}
+    others = ("ALLOCATION_", "PYTHONPATH")
+    environment = {name: v for name, v in os.environ.items() if not name.startswith(others)}
     done = subprocess.run(
         command,
         cwd=cwd,
