@@ -26,6 +26,7 @@ DIST = ROOT / "dist"
 BIN = Path(sys.executable).parent
 ADDRESS = "RELEASE_ADDRESS"
 """The variable that says where the repository is, as the workflow knows it."""
+PLACEHOLDER = ".example/"
 
 Projects = dict[str, Any]
 
@@ -122,9 +123,9 @@ def to_do(projects: Projects, tag: str | None) -> Iterator[str]:
                 rf"^## {re.escape(title)} – \d{{4}}-\d\d-\d\d$", changelog, re.MULTILINE
             ):
                 yield f'CHANGELOG.md has no heading "## {title} – YEAR-MONTH-DAY"'
-            source, address = project["urls"]["Source"], os.environ.get(ADDRESS, "where it is")
-            if source != address:
-                yield f"{name} says that its source is {source}, not {address}: see CONTRIBUTING.md"
+            source = project["urls"]["Source"]
+            if PLACEHOLDER in source or source != os.environ.get(ADDRESS, source):
+                yield f"{name} says that its source is {source}: see Releasing in CONTRIBUTING.md"
 
 
 def run(*command: str, cwd: Path = ROOT) -> str:
