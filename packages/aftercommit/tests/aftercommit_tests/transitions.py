@@ -41,9 +41,9 @@ class Step(Enum):
     DISCARD = "discarded by an operator", "discarded"
     REVOKE = "revoked by an operator, who erases personal data", "revoked"
     REPLAY = "replayed by an operator: attempts = 0", "replayed"
-    PAUSE = "its handler is paused", "held"
-    RESUME = "its handler is resumed", "resumed"
-    RESUME_BEFORE = "its handler is resumed before its delay is over", "resumed"
+    PAUSE = "paused", "held"
+    RESUME = "resumed", "resumed"
+    RESUME_BEFORE = "resumed, delay not over", "resumed"
 
     def __init__(self, text: str, function: str) -> None:
         self.text, self.function = text, function
