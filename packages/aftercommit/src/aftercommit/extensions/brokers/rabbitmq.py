@@ -22,6 +22,7 @@ from aio_pika import DeliveryMode, ExchangeType, Message
 from aio_pika.abc import AbstractChannel, AbstractIncomingMessage, AbstractQueueIterator
 from aio_pika.connection import make_url
 from aiormq import exceptions as amqp
+from pamqp.commands import Basic
 from pamqp.common import Arguments
 
 from aftercommit.envelopes import Envelope
@@ -128,23 +129,24 @@ class RabbitMQConnection(aio_pika.Connection):
         What `publish` of an exchange does besides is to hold the channel until the socket has taken
         the event, so events would go out one by one.
         """
-        body, traceparent = to_cloud_event(envelope), envelope.context.traceparent
-        message = _cloud_event(body, str(envelope.id), traceparent)
         await self._publishing.basic_publish(
-            body,
+            to_cloud_event(envelope),
             exchange=self._channels.events,
             routing_key=envelope.type,
-            properties=message.properties,
+            properties=_of_cloud_event(str(envelope.id), envelope.context.traceparent),
             wait=len(self._publishing.confirmations) >= MAX_UNCONFIRMED,
         )
 
     async def send_command(self, command: OutgoingCommand) -> None:
         """Send a command; it is mandatory, or it could be lost before its queue is there."""
-        message = _cloud_event(command.body, command.id, command.traceparent)
-        message.correlation_id = command.correlation_id
+        properties = _of_cloud_event(command.id, command.traceparent)
+        properties.correlation_id = command.correlation_id
         async with self.channel(on_return_raises=True) as channel:
+            underlay = await channel.get_underlay_channel()
             try:
-                await channel.default_exchange.publish(message, command.to)
+                await underlay.basic_publish(
+                    command.body, routing_key=command.to, properties=properties, mandatory=True
+                )
             except amqp.PublishError as error:
                 raise TargetMissing("RabbitMQ", f"there is no queue {command.to}") from error
 
@@ -286,11 +288,11 @@ class RabbitMQ(base.Broker):
         return RabbitMQConnection(self._urls, self.channels)
 
 
-def _cloud_event(body: bytes, message_id: str, traceparent: str | None) -> Message:
-    return Message(
-        body,
-        headers={"traceparent": traceparent} if traceparent else {},
+def _of_cloud_event(message_id: str, traceparent: str | None) -> Basic.Properties:
+    """Return the properties of a message: aio-pika's `Message` takes 15 times as long to make."""
+    return Basic.Properties(
         content_type=CONTENT_TYPE,
+        headers={"traceparent": traceparent} if traceparent else {},
         message_id=message_id,
         delivery_mode=DeliveryMode.PERSISTENT,
     )
