@@ -208,4 +208,4 @@ def _licence(told: PackageMetadata) -> str:
     said = [*(told.get_all("License-Expression") or ()), *(told.get_all("License") or ())]
     classifiers = [each for each in told.get_all("Classifier") or () if "License ::" in each]
     short = [each for each in said if "\n" not in each]
-    return [*short, *(each.rpartition(" :: ")[2] for each in classifiers)][0]
+    return str([*short, *(each.rpartition(" :: ")[2] for each in classifiers)][0])
