@@ -100,6 +100,7 @@ GENERATED: Parts = {
     "accepted_commands": reference_pages.accepted_commands,
     "errors": errors,
     "command_line": reference_pages.command_line,
+    "licences": reference_pages.licences,
     "message_flow": reference_pages.message_flow,
     "message_limits": reference_pages.message_limits,
     "metrics": metrics_page.metrics,

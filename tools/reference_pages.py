@@ -7,6 +7,7 @@ What a machine cannot know, such as which event a handler records, stands here.
 import re
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
+from importlib.metadata import PackageMetadata, metadata
 from inspect import signature
 from typing import Any, get_type_hints
 from uuid import UUID
@@ -27,6 +28,7 @@ from allocation.message_contract import CODEC
 from allocation.service_layer.handlers import HANDLERS
 from tools.floors import pinned, required
 from tools.repository import ROOT
+from tools.requirements import FILE as REQUIREMENTS
 
 PROOFS: Mapping[str, list[str]] = tomllib.loads((ROOT / "checks" / "proofs.toml").read_text())
 PROMISING = [ROOT / "docs" / name for name in ("guarantees.md", "extensions.md")]
@@ -187,3 +189,23 @@ def requirements() -> Iterator[str]:
     yield "|---|---|---|---|"
     for (name, accepted), by in sorted(needed.items()):
         yield f"| {name} | `{accepted}` | {pinned()[name]} | {', '.join(by)} |"
+
+
+def licences() -> Iterator[str]:
+    """Yield a table of the licences of all that the image has from others, as these name them."""
+    by_licence: dict[str, list[str]] = {}
+    on_linux = r"^([\w.-]+)==\S+ (?!; sys_platform == 'win32')"
+    for name in re.findall(on_linux, REQUIREMENTS.read_text(), re.MULTILINE):
+        by_licence.setdefault(_licence(metadata(name)), []).append(name)
+    yield "| licence | packages |"
+    yield "|---|---|"
+    for licence, names in sorted(by_licence.items()):
+        yield f"| {licence} | {', '.join(names)} |"
+
+
+def _licence(told: PackageMetadata) -> str:
+    """Return what a distribution says in one of three ways, from the newest to the oldest."""
+    said = [*(told.get_all("License-Expression") or ()), *(told.get_all("License") or ())]
+    classifiers = [each for each in told.get_all("Classifier") or () if "License ::" in each]
+    short = [each for each in said if "\n" not in each]
+    return str([*short, *(each.rpartition(" :: ")[2] for each in classifiers)][0])

@@ -5,10 +5,13 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Event, Thread
 from typing import ClassVar
+from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 from zipfile import ZipFile
 
@@ -144,6 +147,72 @@ def test_it_takes_the_next_version_with_all_that_is_outstanding(versions: list[P
     old.change("UPDATE aftercommit_deliveries SET available_at = 0 WHERE completed_at IS NULL")
     new.succeed("worker", "--until-idle")
     assert old.emails == 6, "and three of them ask how it was"
+
+
+def test_traffic_goes_on_while_the_tables_are_upgraded_and_processes_replaced(
+    versions: list[Project],
+) -> None:
+    """Orders come in all the time: each is accepted, stored once, and confirmed."""
+    old, new = versions
+    old.succeed("db", "upgrade")
+    ports = [a_free_port(), a_free_port()]
+    with (
+        old.running("worker") as worker,
+        old.running("serve", "--port", str(ports[0]), dispatch="worker") as server,
+    ):
+        wait_until(lambda: asked(ports[0], "/readyz")[0] == 200)
+        with ordering(ports[0]) as accepted:
+            wait_until(lambda: len(accepted) > 5)
+            assert "aftercommit_9000" in new.succeed("db", "upgrade")
+            after_it = len(accepted)
+            wait_until(lambda: len(accepted) > after_it + 5 and old.emails > after_it)
+
+        with (
+            new.running("worker") as next_worker,
+            new.running("serve", "--port", str(ports[1]), dispatch="worker") as next_server,
+        ):
+            wait_until(lambda: asked(ports[1], "/readyz")[0] == 200)
+            with ordering(ports[1]) as with_both:
+                wait_until(lambda: len(with_both) > 5)
+                assert [stop(worker), stop(server)] == [0, 0]
+                without_old = len(with_both)
+                wait_until(lambda: len(with_both) > without_old + 5)
+            wait_until(lambda: not due(new))
+            assert [stop(next_worker), stop(next_server)] == [0, 0]
+
+    assert {*accepted, *with_both} == {201}
+    orders = len(accepted) + len(with_both)
+    assert f"{orders} placed" in new.succeed("orders")
+    assert old.emails >= orders, "and more only if a lease ended meanwhile"
+
+
+@contextmanager
+def ordering(port: int) -> Iterator[list[int]]:
+    """Place one order after the other, at most 2,000, and collect the answers."""
+    answers, enough = list[int](), Event()
+
+    def order() -> None:
+        headers = {"Content-Type": "application/json"}
+        while not enough.is_set() and len(answers) < 2_000:
+            try:
+                with urlopen(Request(f"http://127.0.0.1:{port}/orders", ORDER, headers)) as placed:
+                    answers.append(placed.status)
+            except HTTPError as refused:
+                with refused:
+                    answers.append(refused.code)
+
+    client = Thread(target=order)
+    client.start()
+    try:
+        yield answers
+    finally:
+        enough.set()
+        client.join()
+
+
+def due(project: Project) -> list[tuple[str, int]]:
+    """Return what is not done, but for what is due in a week."""
+    return [each for each in owed(project) if not each[0].startswith("ask_")]
 
 
 def test_a_new_installation_of_it_has_the_drivers_that_it_had(programs: list[Path]) -> None:
