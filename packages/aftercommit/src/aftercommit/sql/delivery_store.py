@@ -8,6 +8,7 @@ the last one seen", so an event whose transaction commits late is not skipped.
 """
 
 import logging
+from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from functools import cache, partial
 from itertools import product
@@ -22,11 +23,13 @@ from aftercommit.codec import MAX_EVENT_LENGTH, Codec
 from aftercommit.delivery_policy import DeliveryPolicy
 from aftercommit.envelopes import Envelope
 from aftercommit.errors import DeliverySuperseded, InvalidMessage, InvalidPayload, is_away
+from aftercommit.limits import NO_LIMITS, Limit, Limits
 from aftercommit.sql import claim_ends, delivery_states
 from aftercommit.sql.claim_ends import OF_THIS_CLAIM, Batches, ClaimKey, describe
 from aftercommit.sql.database import Database
 from aftercommit.sql.delivery_states import PAUSED, PAUSED_HANDLERS, is_scheduled
 from aftercommit.sql.known_pauses import PAUSES_SECONDS, KnownPauses
+from aftercommit.sql.limit_uses import NAME, LimitUses
 from aftercommit.sql.lock_order import change_in_order
 from aftercommit.sql.new_events import FirstAttempts, NewEvents
 from aftercommit.sql.ordered_completion import OrderedDeliveries, claim_of_row
@@ -47,8 +50,12 @@ Which = sa.ColumnElement[bool]
 logger = logging.getLogger(__name__)
 
 
-def new_delivery_store(database: Database, policy: DeliveryPolicy) -> "SqlAlchemyDeliveryStore":
+def new_delivery_store(
+    database: Database, policy: DeliveryPolicy, limits: Limits = NO_LIMITS
+) -> "SqlAlchemyDeliveryStore":
     """Return what stores deliveries in a database: what fits all, or has been made for its driver.
+
+    It claims what the `limits` of handlers allow: see `Handlers.limits`.
 
     >>> import anyio
     >>> from aftercommit import new_delivery_store
@@ -60,14 +67,16 @@ def new_delivery_store(database: Database, policy: DeliveryPolicy) -> "SqlAlchem
     >>> anyio.run(main)
     []
     """
-    return (database.backend.delivery_store or SqlAlchemyDeliveryStore)(database, policy)
+    return (database.backend.delivery_store or SqlAlchemyDeliveryStore)(database, policy, limits)
 
 
 class SqlAlchemyDeliveryStore:
     """The deliveries in a database. Its statements are made once: that costs as much as sending."""
 
-    def __init__(self, database: Database, policy: DeliveryPolicy) -> None:
-        self.database = database
+    def __init__(
+        self, database: Database, policy: DeliveryPolicy, limits: Limits = NO_LIMITS
+    ) -> None:
+        self.database, self.limits, self.limit_uses = database, limits, LimitUses(database)
         self._policy = policy
         now, lease = database.clock, policy.lease_seconds
         done, released = delivery_states.done(now, lease), delivery_states.released(lease)
@@ -77,7 +86,8 @@ class SqlAlchemyDeliveryStore:
         self._interruptions = Batches(database, released, "interrupted")
         self._new_events = NewEvents(database.backend, now, in_sessions=False)
         self._pauses = KnownPauses(database)
-        self._ordered = cache(partial(OrderedDeliveries, database, policy))  # if there are any
+        ordered = partial(OrderedDeliveries, database, policy, not_here=limits.keys())
+        self._ordered = cache(ordered)  # if there are any
         self._seconds_until_due = cache(self._look)
         self._claim_statement = cache(partial(claim_statement, database, policy))
 
@@ -100,7 +110,7 @@ class SqlAlchemyDeliveryStore:
             first_attempts = FirstAttempts(
                 owner=self.database.process,
                 lease_seconds=self._policy.lease_seconds,
-                paused=await self._pauses.read(transaction),
+                not_to={*await self._pauses.read(transaction), *self.limits},
                 leased_at=current_time(),
             )
         transaction.has_written = True
@@ -108,10 +118,11 @@ class SqlAlchemyDeliveryStore:
             lambda connection: self._new_events.store(connection, rows, new, first_attempts)
         )
         if firsts and first_attempts:
-            ours = sorted(each for each in firsts if each.handler not in first_attempts.paused)
+            ours = sorted(each for each in firsts if each.handler not in first_attempts.not_to)
             stored = {envelope.id: envelope for envelope in envelopes}
             claims = [*claims, *await self._ordered().claim(transaction, ours, stored)]
-        if not claims and (firsts or any(not each.lane for each in new)):
+        is_left = not claims and (firsts or any(not each.lane for each in new))
+        if is_left or any(each.handler in self.limits and not each.delay for each in new):
             transaction.notify_workers()
         return claims
 
@@ -161,22 +172,37 @@ class SqlAlchemyDeliveryStore:
         await batches.write([ClaimKey.of(each) for each in claims])
 
     async def claim(self, limit: int, handlers: Collection[str]) -> Sequence[Claim]:
+        claims: Sequence[Claim] = ()
+        for some in claimed_together(handlers, self.limits):
+            if claims := await self._claim(limit, some, self.limits.get(some[0])):
+                break
+        return claims
+
+    async def _claim(
+        self, most: int, handlers: Sequence[str], limit: Limit | None
+    ) -> Sequence[Claim]:
         """Claim what is due, record the leases that were lost, and read the events as they are.
 
         All in one transaction: a claim of which its process learns nothing counts as an attempt.
         """
-        if not handlers:
-            return ()
-        asked = {"limit": limit, **handler_params(handlers)}
+        asked: dict[str, Any] = {"limit": most, **handler_params(handlers)}
         async with self.database.write_transaction() as transaction:
             leased_at = current_time()  # not before: it may have waited in line for long
+            use = await self.limit_uses.lock(transaction, limit) if limit else None
+            if limit and (use is None or use.permits < 1):
+                return []
+            if limit and use:  # the claim is made at the time that its permits are of
+                asked |= {"limit_name": limit.name, "now": use.now}
+                asked["limit"] = int(min(most, use.permits))
             for replay in (False, True):  # what is replayed waits for all else
-                statement = self._claim_statement(len(handlers), replay)
+                statement = self._claim_statement(len(handlers), replay, is_limited=bool(limit))
                 if rows := (await transaction.execute(statement, asked)).mappings().all():
                     break
             lost = [claim_ends.expired(row) for row in rows if row["previous_owner"]]
             await claim_ends.record(transaction, self.database.clock, "lease_expired", lost)
             claimed = [row for row in rows if row["parked_at"] is None]
+            if use and claimed:
+                await self.limit_uses.add(transaction, use, len(claimed))
             ids = {"ids": list({row["event_id"] for row in claimed})}
             found = (await transaction.execute(RAW_EVENTS, ids)).mappings() if claimed else ()
             stored = {event["id"]: event for event in found}
@@ -212,10 +238,18 @@ class SqlAlchemyDeliveryStore:
     async def seconds_until_due(
         self, handlers: Collection[str], *, scheduled: bool = True
     ) -> float | None:
-        asked = {**handler_params(handlers), "scheduled": scheduled}
+        due = list[float]()
         async with self.database.read_transaction() as transaction:
-            found = await transaction.execute(self._seconds_until_due(len(handlers)), asked)
-        return min(found.scalars(), default=None)
+            for some in claimed_together(handlers, self.limits):
+                asked = {**handler_params(some), "scheduled": scheduled}
+                found = await transaction.execute(self._seconds_until_due(len(some)), asked)
+                firsts = found.scalars().all()
+                if firsts and (limit := self.limits.get(some[0])):
+                    use = await self.limit_uses.read(transaction, limit)
+                    wait = use.permit_at - use.now if use.permits < 1 else 0.0
+                    firsts = [max(min(firsts), wait)] if wait else firsts
+                due += firsts
+        return min(due, default=None)
 
     def _look(self, count: int) -> sa.CompoundSelect[Any]:
         codec, now = self.database.codec, self.database.clock
@@ -224,22 +258,42 @@ class SqlAlchemyDeliveryStore:
         return sa.union_all(*live, *replayed)
 
 
+def claimed_together(handlers: Collection[str], limits: Limits) -> Sequence[Sequence[str]]:
+    """Return these handlers in the groups that one claim is for.
+
+    One is of those without a limit, and each other one of those that share a limit.
+    """
+    groups: defaultdict[str, list[str]] = defaultdict(list)
+    for handler in handlers:
+        groups[limits[handler].name if handler in limits else ""].append(handler)
+    return [groups[name] for name in sorted(groups)]  # the one without comes first
+
+
 def log_parked(row: Mapping[Any, Any], error: str) -> None:
     """Name a delivery that a claim has parked."""
     logger.warning("%s parked on event %s: %s", row["handler"], row["event_id"], error)
 
 
 def claim_statement(
-    database: Database, policy: DeliveryPolicy, count: int, replay: bool
+    database: Database,
+    policy: DeliveryPolicy,
+    count: int,
+    replay: bool,
+    *,
+    is_limited: bool = False,
 ) -> ReturningUpdate[Any]:
     """Return the statement that claims what is due for so many handlers, of replays or all else.
+
+    If they have a limit, its name and the time of the claim are parameters.
 
     What is due is read by parts, all of them at the same time, each in the order of its index and
     up to the limit; in a CTE, as a subquery may be executed again for each row of the outer table.
     """
-    row, codec, now = deliveries.c, database.codec, database.clock
+    row, codec, now, by = deliveries.c, database.codec, database.clock, dict[str, Any]()
+    if is_limited:
+        now, by = sa.bindparam("now", type_=sa.Double), {"limit_name": NAME}
     key = row.event_id, row.handler
-    claim = delivery_states.claimed(now, database.process, policy.lease_seconds)
+    claim = delivery_states.claimed(now, database.process, policy.lease_seconds, **by)
     problem = sa.case(
         (row.attempts >= policy.max_attempts, LAST_ATTEMPT_UNFINISHED),
         (sa.func.length(events.c.data) > MAX_EVENT_LENGTH, TOO_LONG),

@@ -20,6 +20,8 @@ from aftercommit.handler_binding import BoundHandler as BoundHandler
 from aftercommit.handler_entries import Entry as Entry
 from aftercommit.handler_entries import Handler as Handler
 from aftercommit.handler_entries import handler_of as handler_of
+from aftercommit.limits import Limit as Limit
+from aftercommit.limits import LimitUse as LimitUse
 from aftercommit.sql.delivery_store import SqlAlchemyDeliveryStore as SqlAlchemyDeliveryStore
 from aftercommit.sql.unit_of_work_scope import MAX_DEPTH as MAX_DEPTH
 from aftercommit.sql.unit_of_work_scope import (
