@@ -26,6 +26,7 @@ from aftercommit import (
     Handlers,
     IdempotencyKey,
     Later,
+    Limited,
     Ordered,
     Outbox,
     Refused,
@@ -417,11 +418,18 @@ class Table:
     """
 
     def __init__(
-        self, *, version: int = 1, has_sessions: bool = False, only: frozenset[str] | None = None
+        self,
+        *,
+        version: int = 1,
+        has_sessions: bool = False,
+        only: frozenset[str] | None = None,
+        at_once: int = 2,
+        per_minute: int = 0,
     ) -> None:
         new = in_session if has_sessions else in_transaction
         greet, reserve = ("greet", "reserve") if version == 1 else ("welcome", "set_aside")
         reserving: Ordered[Any] = Ordered(new(reserve), lane=None if version == 1 else "reserve")
+        numbers = {"at_once": at_once} | ({"per_minute": per_minute} if per_minute else {})
         placed = {
             "write_invoice": new("write_invoice"),
             "announce": outside("announce"),
@@ -430,6 +438,8 @@ class Table:
             "reserve": reserving,
             "tell_customer": Ordered(outside("tell_customer")),
             "remind": Later(new("remind"), after=timedelta(seconds=DELAY)),
+            "charge": Limited(outside("charge"), **numbers, name="cards"),
+            "collect": Limited(new("collect"), **numbers, name="cards"),
         }
         if not has_sessions:
             placed["ask_bank"] = ask_bank
@@ -492,14 +502,16 @@ OTHER_NAMES |= {new: old for old, new in OTHER_NAMES.items()}
 HANDLERS = frozenset(
     [
         *("write_invoice", "announce", "greet", "pack", "reserve", "tell_customer", "remind"),
-        *("ask_bank", "praise", "count_up", "proclaim", "thank"),
+        *("ask_bank", "praise", "count_up", "proclaim", "thank", "charge", "collect"),
     ]
 )
 """What a plan may choose from."""
+LIMITED = frozenset(["charge", "collect"])
+"""Those that share the one limit."""
 NEW = frozenset(["proclaim", "thank"])
 """Those of the second version, which have not handled what was before them."""
 TRANSACTIONAL = frozenset(
-    ["write_invoice", "pack", "reserve", "set_aside", "remind", "ask_bank", "count_up"]
+    ["write_invoice", "pack", "reserve", "set_aside", "remind", "ask_bank", "count_up", "collect"]
 )
 """Those whose effect is in the database, exactly once."""
 
