@@ -122,7 +122,7 @@ language: $(TEST)  ## Format, and write what is made from messages and errors: g
 	@$(BIN)/python -m tools.generated
 
 migration: $(TEST)  ## Make a migration from the tables: make migration NAME="Users have a colour"
-	@$(BIN)/python -m tools.migration
+	@$(BIN)/python -m aftercommit.project.migration $(or $(OF),allocation.adapters.migrations:HISTORY) "$$NAME"
 
 new: $(TEST)  ## Make a project on the engine: make new DIR=../shop OPTIONS="--http --brokers"
 	@$(BIN)/python -m tools.new_project $(DIR) $(OPTIONS)

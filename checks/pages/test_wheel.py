@@ -42,8 +42,8 @@ def test_the_wheels_work_in_an_empty_environment(wheels: list[Path], tmp_path: P
     def allocation(*arguments: str) -> str:
         return run(str(command), *arguments, cwd=tmp_path, environment=environment)
 
-    version = distribution("allocation").version
-    assert allocation("--version") == f"allocation, version {version}\n"
+    version, engine = (distribution(each).version for each in ("allocation", "aftercommit"))
+    assert allocation("--version") == f"allocation, version {version} (aftercommit {engine})\n"
     shown = allocation("--help")
     assert {line.split()[0] for line in shown.splitlines() if line.startswith("  ")} >= USUAL
     assert "registered Иван" in allocation("demo")

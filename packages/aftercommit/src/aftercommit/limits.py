@@ -6,7 +6,8 @@ may be ahead of it. Windows are half-open: no 60 seconds by the clock of the dat
 their two ends, have more claims than `per_minute`.
 """
 
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
 from types import MappingProxyType
@@ -95,3 +96,14 @@ class LimitUse:
             left = (self.burst * self.interval - self.ahead) // self.interval
             words.append(f"{left:.0f} may begin now, of {per_minute} a minute")
         return "; ".join(words)
+
+
+def claimed_together(handlers: Collection[str], limits: Limits) -> Sequence[Sequence[str]]:
+    """Return these handlers in the groups that one claim is for.
+
+    One is of those without a limit, and each other one of those that share a limit.
+    """
+    groups: defaultdict[str, list[str]] = defaultdict(list)
+    for handler in handlers:
+        groups[limits[handler].name if handler in limits else ""].append(handler)
+    return [groups[name] for name in sorted(groups)]  # the one without comes first

@@ -6,7 +6,7 @@ from dataclasses import replace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aftercommit_tests.inside.claims import Limit, LimitUse
+from aftercommit_tests.inside.claims import limits
 
 NOW = 1_780_000_000.0
 GRID = 2.0**-22  # of a clock in seconds since 1970
@@ -14,12 +14,12 @@ numbers = st.integers(1, 5000)
 pauses = st.floats(0, 90) | st.just(0.0) | st.integers(0, 10).map(lambda n: n * GRID)
 
 
-def fresh(per_minute: int) -> LimitUse:
-    limit = Limit("bell", None, per_minute)
-    return LimitUse(limit=limit, now=NOW, running=0, next_end=None, tat=0.0, claimed_at=None)
+def fresh(per_minute: int) -> limits.LimitUse:
+    limit = limits.Limit("bell", None, per_minute)
+    return limits.LimitUse(limit=limit, now=NOW, running=0, next_end=None, tat=0.0, claimed_at=None)
 
 
-def claimed(use: LimitUse, number: int, *, after: float) -> LimitUse:
+def claimed(use: limits.LimitUse, number: int, *, after: float) -> limits.LimitUse:
     """Return the use when time has passed and so many were claimed."""
     use = replace(use, now=use.now + after)
     return replace(use, tat=use.after(number), claimed_at=use.now)
@@ -61,7 +61,7 @@ def test_a_minute_that_begins_with_a_burst_has_nearly_all(per_minute: int) -> No
 
 def test_what_a_limit_allows_is_said_in_words() -> None:
     """They stand in lists, and are the reason why something waits."""
-    limit = Limit("bell", 5, 120)
+    limit = limits.Limit("bell", 5, 120)
     use = replace(fresh(120), limit=limit, running=5, next_end=NOW + 9, tat=NOW + 4.0)
 
     assert str(use) == "5 of 5 running; 2 may begin now, of 120 a minute"

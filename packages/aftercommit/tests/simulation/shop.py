@@ -36,7 +36,6 @@ from aftercommit import (
     on,
 )
 from aftercommit.errors import ConcurrentUpdate
-from aftercommit_tests.inside.claims import handler_of
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import registry
 
@@ -411,6 +410,11 @@ async def _pack_in_session(
 _pack_in_session.__name__ = "pack"
 
 
+def name_of(entry: Any) -> str:
+    """Return the name of a handler, whatever is said of it."""
+    return str(getattr(entry, "handler", entry).__name__)
+
+
 class Table:
     """The handlers of one version of the shop, with `uow` or with `session`, by their names.
 
@@ -453,17 +457,14 @@ class Table:
         self.placed = [each for name, each in placed.items() if only is None or name in only]
         self.packed = [each for name, each in packed.items() if only is None or name in only]
         self.renamed = {"greet": "welcome", "reserve": "set_aside"} if version == 2 else {}
-        subscribed = {handler_of(each).__name__ for each in [*self.placed, *self.packed]}
+        subscribed = {name_of(each) for each in [*self.placed, *self.packed]}
         self.renamed = {old: new for old, new in self.renamed.items() if new in subscribed}
 
     @property
     def names(self) -> Mapping[str, frozenset[str]]:
         """The names of the handlers of each event, by its type."""
         of = {"order_placed": self.placed, "order_packed": self.packed}
-        return {
-            type_: frozenset(handler_of(each).__name__ for each in listed)
-            for type_, listed in of.items()
-        }
+        return {type_: frozenset(name_of(each) for each in listed) for type_, listed in of.items()}
 
     @property
     def rows(self) -> Any:

@@ -15,11 +15,11 @@ from anyio.lowlevel import checkpoint
 from aftercommit.claims import Claim, LastWrite, Report
 from aftercommit.errors import ConcurrentUpdate, TransientError
 from aftercommit.handler_containment import cancellation_requested, contain, in_own_task
+from aftercommit.limits import claimed_together
 from aftercommit.process.application import Application
 from aftercommit.process.running_services import Service, Shutdown, Wakeup
 from aftercommit.settings import EngineSettings
 from aftercommit.sql.deferred_unblocking import mend_lanes, unblock_heads
-from aftercommit.sql.delivery_store import claimed_together
 from aftercommit.sql.exceptions import DeliveryLocked
 
 BATCH_WINDOW = 0.01
@@ -85,6 +85,10 @@ class Worker:
 
         :raises HandlerInterrupted: if somebody has cancelled its tasks one by one
         """
+        if not until_idle:
+            text = "the worker %s has begun: %d handlers, up to %d deliveries at a time"
+            process, count = self._database.process, len(self._handlers)
+            logger.info(text, process, count, self._concurrency)
         try:
             async with create_task_group() as group:
                 group.start_soon(self._wake_at_shutdown)

@@ -12,9 +12,9 @@ from typing import Any
 import sqlalchemy as sa
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 
+from aftercommit.sql.claim_statement import claimable_here, first_of_each, handler_params
 from aftercommit.sql.database import Database
 from aftercommit.sql.delivery_states import PAUSED, delivery_state
-from aftercommit.sql.delivery_store import claimable_here, first_of_each, handler_params
 from aftercommit.sql.exceptions import SchemaTooNew
 from aftercommit.sql.migrations.history import History
 from aftercommit.sql.tables import BLOCKED, CLAIMABLE, PARKED, deliveries, events, handler_pauses

@@ -17,7 +17,7 @@ from aftercommit.delivery_policy import DeliveryPolicy
 from aftercommit.errors import InvalidPayload
 from aftercommit.extensions.postgresql.single_statements import Records, SingleStatements
 from aftercommit.limits import NO_LIMITS, Limit, Limits
-from aftercommit.sql import claim_ends, delivery_store
+from aftercommit.sql import claim_ends, claim_statement, delivery_store
 from aftercommit.sql.claim_ends import Batches, ClaimKey
 from aftercommit.sql.database import Database
 from aftercommit.sql.delivery_states import done
@@ -52,9 +52,9 @@ class AsyncpgDeliveryStore(delivery_store.SqlAlchemyDeliveryStore):
             "max_failures": claim_ends.MAX_FAILURES,
             "max_length": MAX_EVENT_LENGTH,
             "no_time": claim_ends.describe(NO_TIME),
-            "too_long": delivery_store.TOO_LONG,
+            "too_long": claim_statement.TOO_LONG,
             "types": list(versions),
-            "unfinished": delivery_store.LAST_ATTEMPT_UNFINISHED,
+            "unfinished": claim_statement.LAST_ATTEMPT_UNFINISHED,
             "versions": list(versions.values()),
         }
 
@@ -67,14 +67,12 @@ class AsyncpgDeliveryStore(delivery_store.SqlAlchemyDeliveryStore):
         names = list(handlers)
         rows = await self._execute("claim", **asked, handlers=names, replay=False)
         rows = rows or await self._execute("claim", **asked, handlers=names, replay=True)
-        claimed = list[delivery_store.Claimed]()
-        for event in rows:
-            delivery = {**event, "handler": event["subscriber"]}
+        found = [({**event, "handler": event["subscriber"]}, event) for event in rows]
+        delivery_store.log_taken_over(delivery for delivery, _ in found)
+        for delivery, event in found:
             if event["problem"]:
                 delivery_store.log_parked(delivery, event["problem"])
-            else:
-                claimed.append((delivery, event))
-        return await self._readable(claimed, leased_at)
+        return await self._readable([each for each in found if not each[1]["problem"]], leased_at)
 
     async def _complete_all(self, claims: Sequence[ClaimKey]) -> set[ClaimKey]:
         ids, handlers, tokens = map(list, zip(*claims, strict=True))
@@ -92,7 +90,7 @@ class AsyncpgDeliveryStore(delivery_store.SqlAlchemyDeliveryStore):
         """Return a statement as asyncpg wants it, and the names of its parameters in order."""
         dialect, one = self.database.engine.dialect, STATEMENTS["due_of_one"]
         now = str(self.database.clock.compile(dialect=dialect))
-        versions = range(1, delivery_store.latest_version(self.database.codec) + 1)
+        versions = range(1, claim_statement.latest_version(self.database.codec) + 1)
         each = (
             one.replace(":number", str(number)).replace(":this_version", str(version))
             for number, version in product(range(1, parts + 1), versions)
