@@ -85,7 +85,8 @@ class LimitUse:
         if at_once is not None and self.running >= at_once:
             times.append(self.next_end or self.now)
         if per_minute is not None:
-            times.append(self.now + self.ahead - (self.burst - 1) * self.interval)
+            used_until = min(self.tat, self.now + self.ahead)
+            times.append(used_until - (self.burst - 1) * self.interval)
         return max(times)
 
     def __str__(self) -> str:

@@ -719,9 +719,9 @@ MUTATIONS = (
     Mutation(
         "nobody locks a limit",
         "sql/limit_uses.py",
-        "if not found and not await self._create(transaction, limit.name):\n"
+        "if not found and not await self.create(transaction, limit.name):\n"
         "                return None",
-        "if not found:\n                await self._create(transaction, limit.name)",
+        "if not found:\n                await self.create(transaction, limit.name)",
         database="postgresql",
     ),
     Mutation(

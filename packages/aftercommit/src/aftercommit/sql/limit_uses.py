@@ -68,11 +68,11 @@ class LimitUses:
         asked = {"limit_name": limit.name}
         if not self._database.backend.single_writer:
             found = (await transaction.execute(LOCK, asked)).first()
-            if not found and not await self._create(transaction, limit.name):
+            if not found and not await self.create(transaction, limit.name):
                 return None
         return await self.read(transaction, limit)
 
-    async def _create(self, transaction: Transaction, name: str) -> bool:
+    async def create(self, transaction: Transaction, name: str) -> bool:
         """Store a limit that is used for the first time; tell whether it was not there."""
         created = await transaction.execute(CREATE, {"limit_name": name})
         return created.first() is not None
@@ -82,5 +82,5 @@ class LimitUses:
         name = {"limit_name": use.limit.name}
         new = {"number": number, "now": use.now, "new_tat": use.after(number)}
         if not await transaction.execute_dml(ADD_CLAIMS, name | new):
-            await self._create(transaction, use.limit.name)
+            await self.create(transaction, use.limit.name)
             await transaction.execute_dml(ADD_CLAIMS, name | new)

@@ -179,7 +179,8 @@ async def deliver_due(application: Application) -> Report:
 async def let_time_pass(application: Application, **time: float) -> None:
     """Let everything that is stored be older, by a time as `timedelta` takes it: `days=25`.
 
-    Leases expire so, pauses end, what is scheduled falls due. Clocks stay as they are.
+    Leases expire so, pauses end, what is scheduled falls due, and limits let more begin. Clocks
+    stay as they are.
 
     >>> import anyio, uuid
     >>> from aftercommit import testing
@@ -200,6 +201,8 @@ async def let_time_pass(application: Application, **time: float) -> None:
             older = sa.update(column.table).values({column.name: column - seconds})
             await transaction.execute(older)
         await transaction.execute(aged(seconds).update())
+        times = {name: tables.limits.c[name] - seconds for name in ("tat", "claimed_at")}
+        await transaction.execute(sa.update(tables.limits).values(times))
         await transaction.commit()
 
 

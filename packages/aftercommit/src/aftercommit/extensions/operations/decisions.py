@@ -25,7 +25,7 @@ from aftercommit.sql.transaction import Transaction
 
 LONGEST = {"by": 200, "reason": 500}
 """Characters: both are shown in lists, and who has paused a handler is a label in metrics."""
-What = Literal["retry", "discard", "replay", "pause", "resume", "erase", "prune"]
+What = Literal["retry", "discard", "replay", "pause", "resume", "erase", "prune", "limit"]
 About = tuple[EventId | None, str | None]
 """An event, a handler, or both: then, a delivery."""
 # who resumes a handler wants its deliveries after its pause
