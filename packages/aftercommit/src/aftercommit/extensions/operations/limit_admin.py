@@ -105,8 +105,7 @@ async def set_limit(
         await uses.create(transaction, name)
         await transaction.execute(changed.values(**numbers))
         now = (await uses.read(transaction, of[known[name][0]])).limit
-        about = [(None, handler) for handler in known[name]]
-        await _explained(decision, now).store(transaction, database, "limit", about)
+        await _explained(decision, now).store(transaction, database, "limit")
         transaction.notify_workers()
         await transaction.commit()
 

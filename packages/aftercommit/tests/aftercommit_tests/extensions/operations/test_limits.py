@@ -79,7 +79,7 @@ async def test_a_limit_is_listed_with_its_use(ringing: World) -> None:
 
 
 async def test_an_operator_changes_the_numbers(ringing: World) -> None:
-    """Without a release, and back; each is a decision about its handlers."""
+    """Without a release, and back; each is a decision."""
     of, database = ringing.bus.delivery_store.limits, ringing.database
     store = ringing.delivery_store()
 
@@ -97,8 +97,8 @@ async def test_an_operator_changes_the_numbers(ringing: World) -> None:
         for each in await latest_decisions(database, limit=5)
     ]
     assert sorted(decided, key=str) == [
-        ("limit", NAME, "bell: 1 at once, 24 a minute"),
-        ("limit", NAME, "bell: 3 at once, 600 a minute"),
+        ("limit", None, "bell: 1 at once, 24 a minute"),
+        ("limit", None, "bell: 3 at once, 600 a minute"),
     ]
     with pytest.raises(LimitNotFound, match="'siren' is no limit.*: there is bell"):
         await limit_admin.set_limit(database, of, "siren", MARIA, {"at_once": 1})

@@ -8,7 +8,7 @@ import { say, span, when } from "./words.js";
 
 const GRAIN = 0.004; // seconds; what is shorter is about as wide
 const ENDS = { failed: "endFailed", lease_expired: "endFailed", released: "endReleased", interrupted: "endInterrupted", superseded: "endRevoked" };
-const DECISIONS = { retry: "wasRetry", discard: "wasDiscard", replay: "wasReplay", pause: "wasPause", resume: "wasResume", erase: "wasErase", limit: "wasLimit" };
+const DECISIONS = { retry: "wasRetry", discard: "wasDiscard", replay: "wasReplay", pause: "wasPause", resume: "wasResume", erase: "wasErase" };
 const WAIT = 0.8; // seconds; a wait that is written
 
 /** Return the elements of a trace's timeline, and how to let time pass in it. */
