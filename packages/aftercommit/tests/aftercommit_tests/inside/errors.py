@@ -9,7 +9,6 @@ from aftercommit.extensions.brokers.exceptions import TargetMissing as TargetMis
 from aftercommit.extensions.brokers.exceptions import UntranslatableMessage as UntranslatableMessage
 from aftercommit.extensions.operations.exceptions import DeliveryNotFound as DeliveryNotFound
 from aftercommit.extensions.operations.exceptions import HandlerNotFound as HandlerNotFound
-from aftercommit.extensions.operations.exceptions import LimitNotFound as LimitNotFound
 from aftercommit.extensions.operations.exceptions import OrderedHandler as OrderedHandler
 from aftercommit.extensions.postgresql.backend import PermissionDenied as PermissionDenied
 from aftercommit.extensions.postgresql.backend import SharedSessions as SharedSessions

@@ -3,8 +3,8 @@
     python -m aftercommit_tests.processes.limits_under_faults postgresql
     python -m aftercommit_tests.processes.limits_under_faults sqlite
 
-This takes two minutes: eight workers, 5,000 deliveries, 3,000 a minute and five at once. A test runs
-it with less. All is on this machine, and ends by itself.
+This takes two minutes: eight workers, 5,000 deliveries, 3,000 a minute and five at once. A test
+runs it with less. All is on this machine, and ends by itself.
 """
 
 import argparse
@@ -13,16 +13,16 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import cycle
 from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
 from time import monotonic
-from typing import Any
 
 import anyio
+import click
 import sqlalchemy as sa
 from aftercommit import Limited, Outbox, on, testing
 from anyio import create_task_group, create_tcp_listener
@@ -30,9 +30,14 @@ from anyio.abc import SocketAttribute, SocketStream, TaskGroup
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 
 MODULE = "aftercommit_tests.processes.limits_under_faults"
-LEASE, TIMEOUT = 6.0, 4.0
+LEASE, TIMEOUT = 12.0, 4.0
 FROZEN = LEASE + 4.0  # seconds
 CALL = 0.04  # seconds that the partner takes
+CLAIMS = {
+    "postgresql": "SELECT extract(epoch FROM statement_timestamp())::float8, claims"
+    " FROM aftercommit_limits",
+    "sqlite": "SELECT (julianday('now') - 2440587.5) * 86400.0, claims FROM aftercommit_limits",
+}
 LEFT = "SELECT count(*) FROM aftercommit_deliveries WHERE completed_at IS NULL"
 DONE = "SELECT count(*) FROM aftercommit_deliveries WHERE discarded_at IS NULL"
 
@@ -131,91 +136,89 @@ async def record(url: str, run: Run) -> None:
     await engine.dispose()
 
 
-async def try_it(url: str, run: Run) -> Seen:
-    """Let workers work, kill and freeze some, and return what was seen."""
-    seen, random = Seen(), Random(7)
-    await record(url, run)
-    listener = await create_tcp_listener(local_host="127.0.0.1")
-    port = listener.extra(SocketAttribute.local_port)
+class Trial:
+    """Workers, the partner that they call, and what hurts them."""
 
-    async def partner(stream: SocketStream) -> None:
+    def __init__(self, url: str, run: Run, ending: ExitStack) -> None:
+        self.seen, self._random = Seen(), Random(7)
+        self._url, self._run, self._ending = url, run, ending
+        self._workers: list[subprocess.Popen[bytes]] = []
+
+    async def work(self, group: TaskGroup) -> None:
+        """Let workers work until all is done."""
+        listener = await create_tcp_listener(local_host="127.0.0.1")
+        port = listener.extra(SocketAttribute.local_port)
+        group.start_soon(listener.serve, self._partner)
+        self._workers += [self._start(port) for _ in range(self._run.workers)]
+        group.start_soon(self._hurt, group, port)
+        begun = monotonic()
+        await self._watch()
+        self.seen.seconds = monotonic() - begun
+
+    def _start(self, port: int) -> "subprocess.Popen[bytes]":
+        said = [self._url, str(port), str(self._run.at_once), str(self._run.per_minute)]
+        process = subprocess.Popen([sys.executable, "-m", MODULE, "work", *said])
+        self._ending.callback(process.wait)
+        self._ending.callback(process.kill)
+        return process
+
+    async def _partner(self, stream: SocketStream) -> None:
+        """Answer a call, which is over when its process hangs up: it may be frozen, or dead."""
         async with stream:
-            pid = int(await stream.receive())
-            seen.begins(stream, pid)
-            try:
+            self.seen.begins(stream, int(await stream.receive()))
+            with suppress(anyio.EndOfStream, anyio.BrokenResourceError):
                 await anyio.sleep(CALL)
                 await stream.send(b"ok\n")
-                await stream.receive()  # a call is over when its process says so, or has died
-            except (anyio.EndOfStream, anyio.BrokenResourceError):
-                pass
-            finally:
-                del seen.running[stream]
+                await stream.receive()
+            del self.seen.running[stream]
 
-    with ExitStack() as ending:
-        workers = [_start(ending, url, port, run) for _ in range(run.workers)]
+    async def _hurt(self, group: TaskGroup, port: int) -> None:
+        """Kill and freeze workers in turn, at equal distances."""
+        faults = ["kill", "freeze"] * max(self._run.kills, self._run.freezes)
+        number = self._run.kills + self._run.freezes
+        for fault in faults[:number]:
+            await anyio.sleep(0.8 * self._run.dictated / number)
+            index = self._random.randrange(len(self._workers))
+            worker = self._workers[index]
+            if fault == "kill":
+                worker.kill()
+                worker.wait()
+                self._workers[index] = self._start(port)
+            else:
+                group.start_soon(self._freeze, worker.pid)
 
-        async def hurt(group: TaskGroup) -> None:
-            """Kill and freeze workers, at equal distances."""
-            faults = ["kill", "freeze"] * max(run.kills, run.freezes)
-            faults = faults[: run.kills + run.freezes]
-            for fault in faults:
-                await anyio.sleep(0.8 * run.dictated / len(faults))
-                index = random.randrange(len(workers))
-                if fault == "kill":
-                    workers[index].kill()
-                    workers[index].wait()
-                    workers[index] = _start(ending, url, port, run)
-                elif workers[index].pid not in seen.frozen:
-                    group.start_soon(freeze, workers[index].pid)
+    async def _freeze(self, pid: int) -> None:
+        self.seen.frozen.add(pid)
+        os.kill(pid, signal.SIGSTOP)
+        await anyio.sleep(FROZEN)
+        os.kill(pid, signal.SIGCONT)
+        await anyio.sleep(1)
+        self.seen.frozen.discard(pid)
 
-        async def freeze(pid: int) -> None:
-            seen.frozen.add(pid)
-            os.kill(pid, signal.SIGSTOP)
-            await anyio.sleep(FROZEN)
-            os.kill(pid, signal.SIGCONT)
-            await anyio.sleep(1)
-            seen.frozen.discard(pid)
-
-        async with create_task_group() as group:
-            group.start_soon(listener.serve, partner)
-            begun = monotonic()
-            group.start_soon(hurt, group)
-            engine = create_async_engine(url)
-            clock = await _clock(engine)
-            left, number = 1, cycle(range(10))
-            while left:
-                await anyio.sleep(0.05)
-                async with engine.connect() as connection:
-                    row = (await connection.execute(sa.text(clock))).first()
-                    if row:
-                        seen.claims.append((row[0], row[1]))
-                    if next(number) == 0:
-                        left = (await connection.execute(sa.text(LEFT))).scalar_one()
-            seen.seconds = monotonic() - begun
+    async def _watch(self) -> None:
+        """Look at the number of claims again and again, until nothing is left to do."""
+        engine = create_async_engine(self._url)
+        claims, number, left = sa.text(CLAIMS[engine.dialect.name]), cycle(range(10)), 1
+        while left:
+            await anyio.sleep(0.05)
             async with engine.connect() as connection:
-                seen.done = (await connection.execute(sa.text(DONE))).scalar_one()
-            await engine.dispose()
+                self.seen.claims += [(row[0], row[1]) for row in await connection.execute(claims)]
+                if next(number) == 0:
+                    left = (await connection.execute(sa.text(LEFT))).scalar_one()
+        async with engine.connect() as connection:
+            self.seen.done = (await connection.execute(sa.text(DONE))).scalar_one()
+        await engine.dispose()
+
+
+async def try_it(url: str, run: Run) -> Seen:
+    """Let workers work, kill and freeze some, and return what was seen."""
+    await record(url, run)
+    with ExitStack() as ending:
+        async with create_task_group() as group:
+            trial = Trial(url, run, ending)
+            await trial.work(group)
             group.cancel_scope.cancel()
-    return seen
-
-
-async def _clock(engine: Any) -> str:
-    now = "extract(epoch FROM statement_timestamp())::float8"
-    if engine.dialect.name == "sqlite":
-        now = "(julianday('now') - 2440587.5) * 86400.0"
-    return f"SELECT {now}, claims FROM aftercommit_limits"
-
-
-def _start(ending: ExitStack, url: str, port: int, run: Run) -> "subprocess.Popen[bytes]":
-    said = [url, str(port), str(run.at_once), str(run.per_minute)]
-    process = subprocess.Popen([sys.executable, "-m", MODULE, "work", *said])
-
-    def end() -> None:
-        process.kill()
-        process.wait()
-
-    ending.callback(end)
-    return process
+    return trial.seen
 
 
 @contextmanager
@@ -242,10 +245,10 @@ def main() -> int:
     with a_database(kind) as url:
         seen = anyio.run(try_it, url, run)
     allowed = 1.1 * run.dictated + LEASE * (run.kills + run.freezes)
-    print(f"{kind}: {seen.done} of {run.deliveries} done in {seen.seconds:.0f} s")
-    print(f"  the rate dictates {run.dictated:.0f} s; allowed are {allowed:.0f} s")
-    print(f"  at once: {seen.most}, with frozen ones {seen.most_with_frozen}")
-    print(f"  claims in a minute: at most {seen.most_in_a_minute}; calls: {seen.calls}")
+    click.echo(f"{kind}: {seen.done} of {run.deliveries} done in {seen.seconds:.0f} s")
+    click.echo(f"  the rate dictates {run.dictated:.0f} s; allowed are {allowed:.0f} s")
+    click.echo(f"  at once: {seen.most}, with frozen ones {seen.most_with_frozen}")
+    click.echo(f"  claims in a minute: at most {seen.most_in_a_minute}; calls: {seen.calls}")
     return int(
         seen.most > run.at_once
         or seen.most_in_a_minute > run.per_minute

@@ -194,7 +194,8 @@ def _unclaimable(database: Database, limits: Limits) -> sa.Select[Any]:
     Unless a limit holds it, for any time: so what has a limit is left out.
     """
     now, row = database.clock, deliveries.c
-    held = [~sa.and_(row.handler.in_([*limits]), is_readable(database.codec))] if limits else []
+    limited = row.handler.in_(sa.bindparam("limited", [*limits], expanding=True))
+    held = [~sa.and_(limited, is_readable(database.codec))] if limits else []
     first = (
         sa.select(row.available_at, claimable_here(database.codec).label("is_ours"))
         .join_from(deliveries, events)

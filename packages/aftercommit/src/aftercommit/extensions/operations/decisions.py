@@ -98,7 +98,7 @@ async def revoke_claims(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredDecision:
-    """A decision as it was stored; to prune, or of a limit: about neither an event nor a handler."""
+    """A decision as it was stored; to prune, or of a limit: about no event and no handler."""
 
     decided_at: datetime
     decision: Stored

@@ -3,12 +3,11 @@
 from collections.abc import Mapping
 
 import pytest
-from aftercommit import Application, Limited, testing
+from aftercommit import Application, Limited, Refused, testing
 from anyio import Event
 
 from aftercommit_tests.builders import MARIA, PLAIN
 from aftercommit_tests.extensions.operations.conftest import listed
-from aftercommit_tests.inside.errors import LimitNotFound
 from aftercommit_tests.inside.metrics import Probes
 from aftercommit_tests.inside.operations import (
     latest_decisions,
@@ -100,7 +99,7 @@ async def test_an_operator_changes_the_numbers(ringing: World) -> None:
         ("limit", None, "bell: 1 at once, 24 a minute"),
         ("limit", None, "bell: 3 at once, 600 a minute"),
     ]
-    with pytest.raises(LimitNotFound, match="'siren' is no limit.*: there is bell"):
+    with pytest.raises(Refused, match="'siren' is no limit.*: there is bell"):
         await limit_admin.set_limit(database, of, "siren", MARIA, {"at_once": 1})
 
 
