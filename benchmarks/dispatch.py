@@ -11,6 +11,7 @@ from typing import Any
 
 import anyio
 from aftercommit.claims import Claim, Failure
+from aftercommit.limits import NO_LIMITS, Limits
 
 from allocation.domain.events import Event, UserRegistered
 from benchmarks.databases import new_file
@@ -23,6 +24,8 @@ NoOp = Callable[[Event | None], Coroutine[Any, Any, None]]
 
 class NoDeliveryStore:
     """Takes note of nothing, and owes nothing."""
+
+    limits: Limits = NO_LIMITS
 
     async def complete(self, delivery: Claim, *, follow: bool = True) -> Sequence[Claim]:
         """Forget it."""

@@ -21,6 +21,7 @@ from aftercommit.extensions.metrics.process_health import Probes
 from aftercommit.extensions.metrics.settings import MetricsSettings
 from aftercommit.extensions.operations.decisions import Decision
 from aftercommit.extensions.operations.handler_pauses import pause
+from aftercommit.limits import Limit
 from aftercommit.process.running_services import Shutdown
 from anyio import to_thread
 from prometheus_client.metrics_core import Metric
@@ -69,6 +70,9 @@ async def told(app_settings: Settings, *, with_work: bool) -> dict[str, Metric]:
         if with_work:
             await application.bus.handle(a_registration())
             await pause(application.database, ["send_change_notice"], Decision(by="Maria"))
+            # as in an application of which a handler is `Limited`
+            limited = {"send_welcome_email": Limit("mail", at_once=5)}
+            application.bus.delivery_store.limits = limited
         found = Probes(application, Shutdown(), 300.0)
         await found.look(with_stats=True)
         text = (await to_thread.run_sync(found.metrics)).decode()

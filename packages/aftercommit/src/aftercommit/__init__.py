@@ -22,7 +22,7 @@ _NAMES = {
     "envelopes": ["Envelope", "MessageOrigin", "message_types"],
     "errors": ["InvalidValue", "Refused", "Unavailable"],
     "handler_binding": ["Dependencies", "bind"],
-    "handler_entries": ["PUBLISH", "Later", "Ordered", "Unsubscribed", "on"],
+    "handler_entries": ["PUBLISH", "Later", "Limited", "Ordered", "Unsubscribed", "on"],
     "handler_table": ["Handlers"],
     "observers": ["CompositeObserver", "Observer", "Outcome"],
     "outbox.outbox": ["Outbox"],

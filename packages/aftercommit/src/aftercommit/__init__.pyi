@@ -17,6 +17,7 @@ from .handler_binding import Dependencies as Dependencies
 from .handler_binding import bind as bind
 from .handler_entries import PUBLISH as PUBLISH
 from .handler_entries import Later as Later
+from .handler_entries import Limited as Limited
 from .handler_entries import Ordered as Ordered
 from .handler_entries import Unsubscribed as Unsubscribed
 from .handler_entries import on as on

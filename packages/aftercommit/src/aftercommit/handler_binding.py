@@ -143,6 +143,7 @@ class BoundHandlers:
 
     commands: Mapping[type[Any], BoundHandler]
     events: Mapping[str, BoundHandler]
+    limited: Collection[str] = ()  # the names of those that have a limit
 
 
 def bind(
@@ -179,7 +180,12 @@ def bind(
     raise_if_any("handlers return what is no command with a handler", [*unknown])
     bound |= {old: bound[new] for old, new in renamed.items()}
     of_events = {name: handler for name, handler in bound.items() if handler.is_available}
-    return BoundHandlers(commands=ByType(of_commands), events=of_events)
+    limited = handlers.limited
+    return BoundHandlers(
+        commands=ByType(of_commands),
+        events=of_events,
+        limited={name for name, handler in bound.items() if handler.name in limited},
+    )
 
 
 def _misplaced(message: type, subscriber: object) -> str | None:

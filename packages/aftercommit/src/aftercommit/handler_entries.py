@@ -1,7 +1,7 @@
 """Entries of the table of handlers: a message, and what handles it. A type checker judges them."""
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass, replace
 from datetime import timedelta
 from inspect import iscoroutinefunction
 from typing import Any, ClassVar, Concatenate, Generic, Protocol, TypeVar
@@ -113,6 +113,52 @@ class Unsubscribed(Generic[M_contra, A_co]):
 
 
 @dataclass(frozen=True, slots=True)
+class Limited(Generic[M_contra, A_co]):
+    """A handler of which so many run `at_once`, and begin `per_minute`, over all processes.
+
+    What may not begin is not claimed: it stays due, and uses up no attempt. A number is one from 1
+    on, or a function of the settings that returns it. A limit belongs to the handler: each of its
+    entries says the same. Handlers that call the same service share one by its `name`; without
+    one, it is called as the handler is. Workers make all attempts, also the first.
+
+    >>> from aftercommit import Handlers, Limited, on
+    >>> from shop.domain.messages import OrderPlaced
+    >>> async def charge(event: OrderPlaced) -> None:
+    ...     print(event.order_id)
+    >>> entry = on(OrderPlaced, Limited(charge, at_once=5, per_minute=100, name="payments"))
+    >>> Handlers(commands=[], events=[entry]).limits(None)
+    {'charge': Limit(name='payments', at_once=5, per_minute=100)}
+    """
+
+    handler: AnyHandler[M_contra, A_co] | Later[M_contra, A_co] | Unsubscribed[M_contra, A_co]
+    _: KW_ONLY
+    at_once: int | Callable[[Any], int] | None = None
+    per_minute: int | Callable[[Any], int] | None = None
+    name: str | None = None
+
+    def __post_init__(self) -> None:
+        numbers: list[Any] = [self.at_once, self.per_minute]
+        given = [number for number in numbers if number is not None]
+        if not given:
+            raise WiringError("a limit says at_once or per_minute, or both", repr(self.handler))
+        for number in given:
+            if not callable(number):
+                ensure_number(number)
+        name: Any = self.name
+        if name is not None and not (isinstance(name, str) and name.isidentifier()):
+            raise WiringError("the name of a limit is written like that of a handler", repr(name))
+
+
+def ensure_number(number: object) -> None:
+    """Refuse what is no number that a limit can have.
+
+    :raises WiringError: for 0, say: to let nothing begin, pause the handler
+    """
+    if type(number) is not int or number < 1:
+        raise WiringError("a limit is no whole number from 1 on", repr(number))
+
+
+@dataclass(frozen=True, slots=True)
 class Entry(Generic[M_co, A_co]):
     """A message and its handlers, which may return an A."""
 
@@ -123,7 +169,12 @@ class Entry(Generic[M_co, A_co]):
 
 def on(
     message: type[M],
-    *handlers: AnyHandler[M, A] | Later[M, A] | Ordered[M, A] | Unsubscribed[M, A] | Publish,
+    *handlers: AnyHandler[M, A]
+    | Later[M, A]
+    | Limited[M, A]
+    | Ordered[M, A]
+    | Unsubscribed[M, A]
+    | Publish,
     key: Callable[[M], object] | None = None,
 ) -> Entry[M, A]:
     """Return an entry of the table: a command has one handler, an event any number of them.
@@ -149,9 +200,22 @@ def on(
     return Entry(message, handlers, key)
 
 
+def unlimited(subscriber: Any) -> Any:
+    """Return a handler as it is without its limit, if it has one."""
+    return subscriber.handler if isinstance(subscriber, Limited) else subscriber
+
+
 def handler_of(subscriber: Any) -> Any:
     """Return the handler itself, or PUBLISH."""
-    return getattr(subscriber, "handler", subscriber)
+    inner = unlimited(subscriber)
+    return getattr(inner, "handler", inner)
+
+
+def with_handler(subscriber: Any, handler: Any) -> Any:
+    """Return the same with another handler in it."""
+    inner = unlimited(subscriber)
+    made = replace(inner, handler=handler) if hasattr(inner, "handler") else handler
+    return replace(subscriber, handler=made) if isinstance(subscriber, Limited) else made
 
 
 def handler_name(handler: Handler[Any, Any]) -> str:

@@ -18,12 +18,25 @@ from aftercommit.handler_entries import (
     Entry,
     Handler,
     Later,
+    Limited,
     Ordered,
     Unsubscribed,
+    ensure_number,
     handler_name,
     handler_of,
+    unlimited,
 )
+from aftercommit.limits import Limit, Limits
 from aftercommit.ports import Publisher
+
+OF_A_COMMAND = (
+    "a limit is kept by claims, and a command runs without one: record an event, and limit its"
+    " handler. Limited are the handlers of"
+)
+WITH_LIMIT = (
+    "a limit lets the next of a lane wait for others, so Ordered and Limited do not go together."
+    " One at a time, in order, is Ordered with a key that is the same for all events"
+)
 
 C_co = TypeVar("C_co", covariant=True)
 E_co = TypeVar("E_co", covariant=True)
@@ -37,7 +50,7 @@ class Handlers(Generic[C_co, E_co]):
     now: for deliveries that were stored before.
 
     :raises WiringError: if one is no entry, a message has two, a command has not one handler, or
-        what publishes is for later or unsubscribed
+        what publishes is for later, unsubscribed or limited
 
     >>> from aftercommit import Handlers, on
     >>> from shop.domain.messages import OrderPlaced, PlaceOrder
@@ -71,6 +84,11 @@ class Handlers(Generic[C_co, E_co]):
         published = [each for each in every if handler_of(each) is PUBLISH]
         wrong = [repr(each) for each in published if isinstance(each, Later | Unsubscribed)]
         raise_if_any("PUBLISH can be Ordered, and neither Later nor Unsubscribed", wrong)
+        wrong = [repr(each) for each in published if isinstance(each, Limited)]
+        raise_if_any("PUBLISH has no limit: a broker takes what comes", wrong)
+        given: Sequence[Any] = commands
+        wrong = [c.message.__name__ for c in given if isinstance(c.handlers[0], Limited)]
+        raise_if_any(OF_A_COMMAND, wrong)
         self.commands: dict[type[Any], Handler[Any, Any]] = {
             c.message: c.handlers[0] for c in commands
         }
@@ -102,10 +120,40 @@ class Handlers(Generic[C_co, E_co]):
     ) -> Iterator[tuple[str, HandlerSubscription]]:
         for each in self.events[event]:
             handler = handler_of(each)
-            if handler is not PUBLISH and not isinstance(each, Unsubscribed):
+            how = unlimited(each)
+            if handler is not PUBLISH and not isinstance(how, Unsubscribed):
                 name = handler_name(handler)
-                lane = (each.lane or name) if isinstance(each, Ordered) else None
-                yield name, HandlerSubscription(_delay(each, settings), lane, self.keys.get(event))
+                lane = (how.lane or name) if isinstance(how, Ordered) else None
+                yield name, HandlerSubscription(_delay(how, settings), lane, self.keys.get(event))
+
+    @property
+    def limited(self) -> set[str]:
+        """The names of the handlers that have a limit."""
+        every = [each for listed in self.events.values() for each in listed]
+        return {handler_name(handler_of(each)) for each in every if isinstance(each, Limited)}
+
+    def limits(self, settings: object) -> Limits:
+        """Return the limits of handlers, by all their names, also old ones.
+
+        :raises WiringError: if a handler has another limit in another entry, or none there; or if
+            those that share one have other numbers
+        """
+        found, by_name = dict[str, Limit | None](), dict[str, Limit]()
+        for each in (each for listed in self.events.values() for each in listed):
+            if (handler := handler_of(each)) is PUBLISH:
+                continue
+            name, limit = handler_name(handler), None
+            if isinstance(each, Limited):
+                numbers = (_number(given, settings) for given in (each.at_once, each.per_minute))
+                limit = Limit(each.name or name, *numbers)
+                if by_name.setdefault(limit.name, limit) != limit:
+                    problem = "what shares a limit says the same numbers. There are"
+                    raise WiringError(problem, repr(limit), repr(by_name[limit.name]))
+            if found.setdefault(name, limit) != limit:
+                problem = "a handler has one limit, the same in each of its entries. Not so"
+                raise WiringError(problem, name)
+        limits = {name: limit for name, limit in found.items() if limit}
+        return limits | {old: limits[new] for old, new in self.renamed.items() if new in limits}
 
     def by_name(self) -> dict[str, Handler[Any, Any]]:
         """Return all handlers of events by name.
@@ -128,11 +176,19 @@ class Handlers(Generic[C_co, E_co]):
             of its events only, or has lost them when it was renamed; and for two that share them
         """
         every = [each for listed in self.events.values() for each in listed]
-        nested = [repr(each) for each in every if hasattr(handler_of(each), "handler")]
-        raise_if_any("handlers that are two of Later, Ordered and Unsubscribed", nested)
+        limited = [each for each in every if isinstance(each, Limited)]
+        within: list[Any] = [each.handler for each in limited]
+        ordered = [repr(each) for each in within if isinstance(each, Ordered)]
+        raise_if_any(WITH_LIMIT, ordered)
+        nested = [
+            *(each for each in every if hasattr(handler_of(each), "handler")),
+            *(each for each in within if isinstance(each, Limited)),
+        ]
+        problem = "handlers that are two of Later, Ordered and Unsubscribed, or Limited within one"
+        raise_if_any(problem, [*map(repr, nested)])
         lanes, by_lane = dict[str, set[object]](), dict[str, set[str]]()
         unsaid = set[str]()
-        for each in (each for each in every if not isinstance(each, Unsubscribed)):
+        for each in (each for each in every if not isinstance(unlimited(each), Unsubscribed)):
             name = getattr(handler_of(each), "__name__", "PUBLISH")
             lane = (each.lane or name) if isinstance(each, Ordered) else None
             lanes.setdefault(name, set()).add(lane)
@@ -161,6 +217,19 @@ def _delay(subscriber: object, settings: object) -> float:
     is_time = isinstance(delay, int | float) and 0 <= delay < float("inf")
     raise_if_any("a delay is no number of seconds from 0 on", [] if is_time else [repr(delay)])
     return float(delay)
+
+
+def _number(given: Any, settings: object) -> int | None:
+    """Return a number of a limit; a function of the settings is asked for it."""
+    if callable(given):
+        try:
+            given = given(settings)
+        except AttributeError as error:
+            problem = "a limit asks for a setting that there is not"
+            raise WiringError(problem, str(error)) from error
+        ensure_number(given)
+    number: int | None = given
+    return number
 
 
 def _publish_to(

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from aftercommit.claims import Claim, Committed, Failure, WorkItem
 from aftercommit.envelope_factory import EnvelopeFactory
 from aftercommit.envelopes import Envelope
+from aftercommit.limits import Limits
 
 
 class Publisher(Protocol):
@@ -40,6 +41,9 @@ class DeliveryStore(Protocol):
     With asyncpg, the extension `postgresql` sends the claim and the completion of effects in its
     own way.
     """
+
+    limits: Limits
+    """Of handlers, by name: what may not begin is not claimed."""
 
     async def complete(self, claim: Claim, *, follow: bool = True) -> Sequence[Claim]:
         """Mark a delivery as done whose handler has no transaction of its own.
@@ -80,7 +84,9 @@ class DeliveryStore(Protocol):
         """Take a lease on up to `limit` due deliveries to these handlers, longest due first.
 
         What is replayed is taken only if nothing else is due. What only a newer process can read
-        is left to it. What was due but can never be handled is parked on the way.
+        is left to it. What was due but can never be handled is parked on the way. A claim is for
+        handlers without a limit, or for those of one limit: of others, the first is tried of which
+        something is due and may begin.
         """
 
     async def seconds_until_due(

@@ -34,6 +34,7 @@ PUBLIC = {
     "CompositeObserver",
     "InvalidValue",
     "Later",
+    "Limited",
     "MessageBus",
     "MessageOrigin",
     "NAMING_CONVENTION",

@@ -19,12 +19,14 @@ from aftercommit import (
     Handlers,
     IdempotencyKey,
     Later,
+    Limited,
     Ordered,
     Parts,
     Repository,
     Transaction,
     Unsubscribed,
     bind,
+    new_delivery_store,
     on,
     open_application,
 )
@@ -38,6 +40,7 @@ from aftercommit_tests.inside.claims import (
     Entry,
     Handler,
     HandlerSubscription,
+    limits,
 )
 from aftercommit_tests.misbehaving import on_made
 from aftercommit_tests.things.app import APP, Settings
@@ -190,6 +193,11 @@ NO_FUNCTION = "not made with `async def`: .*(not_async|object|greet)"
         # the first, which is for later, would hold up all the others
         (of_event(Ordered(Later(count, after=LEASE))), "are two of Later, Ordered and .*count"),  # type: ignore[arg-type]
         (of_event(Later(Ordered(count), after=LEASE)), "are two of Later, Ordered and .*count"),  # type: ignore[arg-type]
+        # the next of its lane would wait for others, and a limit within one is read by nobody
+        (of_event(Limited(Ordered(count), at_once=1)), "Ordered and Limited do not go .*count"),  # type: ignore[arg-type]
+        (of_event(Ordered(Limited(count, at_once=1))), "or Limited within one: .*count"),  # type: ignore[arg-type]
+        (of_event(Later(Limited(count, at_once=1), after=LEASE)), "or Limited within one: .*count"),  # type: ignore[arg-type]
+        (of_event(Limited(Limited(count, at_once=1), at_once=1)), "or Limited within one: .*count"),  # type: ignore[arg-type]
         (of_event(Ordered(count, lane="a name:")), "not called as a handler was: a name:$"),
         # the order would be lost, and nobody would notice either
         (of_event(Ordered(greet), renamed={"hi": "greet"}), "keeps: lane='hi', or .* for: greet$"),
@@ -256,6 +264,75 @@ def test_what_publishes_is_not_for_later_and_not_unsubscribed(wrong: Any) -> Non
     """It would be published at once, and nobody would notice."""
     with pytest.raises(WiringError, match="PUBLISH can be Ordered.*: .*Publish object"):
         Handlers(commands=[], events=[on(ThingMade, wrong)])
+
+
+@pytest.mark.parametrize(
+    ("at_once", "per_minute", "name", "complaint"),
+    [
+        (None, None, None, "says at_once or per_minute, or both: .*count"),
+        (0, None, None, "no whole number from 1 on: 0$"),
+        (True, None, None, "no whole number from 1 on: True$"),
+        (None, 2.5, None, "no whole number from 1 on: 2.5$"),
+        (5, None, "a name:", "name of a limit is written like .*: 'a name:'$"),
+    ],
+)
+def test_a_limit_has_numbers_from_one_on(
+    at_once: Any, per_minute: Any, name: Any, complaint: str
+) -> None:
+    """With 0, nothing would ever begin, and no list of pauses would say so."""
+    with pytest.raises(WiringError, match=complaint):
+        Limited(count, at_once=at_once, per_minute=per_minute, name=name)
+
+
+@pytest.mark.parametrize(
+    ("handlers", "complaint"),
+    [
+        ({ThingMade: [Limited(count, at_once=1)], ThingRenamed: [count]}, "one limit, .*: count$"),
+        (
+            {
+                ThingMade: [Limited(count, at_once=1, name="bank")],
+                ThingRenamed: [Limited(greet, at_once=2, name="bank")],
+            },
+            "shares a limit says the same numbers.*bank.*at_once=1.*at_once=2",
+        ),
+        ({ThingMade: [Limited(count, at_once=lambda settings: settings.calls)]}, "calls"),
+        ({ThingMade: [Limited(count, per_minute=lambda settings: 0)]}, "from 1 on: 0$"),
+    ],
+)
+def test_a_limit_is_the_same_wherever_it_is_said(handlers: Any, complaint: str) -> None:
+    """Claims would keep one of them, and nobody knows which."""
+    with pytest.raises(WiringError, match=complaint):
+        table({**PLAIN, **handlers}).limits(Settings())
+
+
+def test_only_events_have_handlers_with_a_limit() -> None:
+    """A command is executed at once, by whoever has it; and a broker takes what comes."""
+    with pytest.raises(WiringError, match="record an event, and limit its handler.*: MakeThing$"):
+        Handlers(commands=[on(MakeThing, Limited(make_thing, at_once=1))], events=[])
+    limited: Any = Limited(PUBLISH, at_once=1)  # type: ignore[arg-type]
+    with pytest.raises(WiringError, match="PUBLISH has no limit"):
+        Handlers(commands=[], events=[on(ThingMade, limited)])
+
+
+def test_all_names_of_a_handler_share_its_limit() -> None:
+    """Also what was stored before it was renamed, and what it gets no longer."""
+    limited: Any = [Limited(Later(greet, after=LEASE), at_once=lambda settings: 5)]
+    limited += [Limited(Unsubscribed(count), per_minute=100, name="bank")]
+    handlers = table({**PLAIN, ThingMade: limited}, renamed={"hello": "greet"})
+
+    greeting, bank = limits.Limit("greet", 5, None), limits.Limit("bank", None, 100)
+    assert handlers.limits(Settings()) == {"greet": greeting, "hello": greeting, "count": bank}
+    assert handlers.subscriptions(Settings())[ThingMade] == {"greet": HandlerSubscription(30.0)}
+    assert {*bind(handlers, DEPENDENCIES).limited} == {"greet", "hello", "count"}
+
+
+async def test_a_bus_whose_store_knows_no_limits_is_refused(new_world: NewWorld) -> None:
+    """Whoever puts both together by hand would get no limit, and not notice."""
+    world = await new_world(event_handlers=on_made(Limited(greet, at_once=1)))
+    store = new_delivery_store(world.database, world.policy)
+
+    with pytest.raises(WiringError, match="limits of the table to new_delivery_store.*: greet$"):
+        replace(world.bus, delivery_store=store)
 
 
 async def by_name(event: ThingMade) -> str:

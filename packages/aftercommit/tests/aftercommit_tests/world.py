@@ -150,7 +150,8 @@ class World:
         instrumentation = CompositeObserver(self.observers)
         bell = instrumentation.port("bell", self.bell)
         dependencies = Dependencies(effect_ports={"bell": bell}, queries={}, constants={})
-        store = new_delivery_store(self.database, self.policy)
+        self.limits = handlers.limits(None)
+        store = new_delivery_store(self.database, self.policy, self.limits)
         self.envelopes = an_envelope_factory(self.event_handlers, self.keys)
         self.bus = MessageBus(
             registry=bind(handlers, dependencies),
@@ -167,7 +168,7 @@ class World:
 
     def new_uow(self, work: WorkItem) -> Unit:
         """Return a unit of work of some process."""
-        store = new_delivery_store(next(self._in_turn), self.policy)
+        store = self.delivery_store()
         return Unit(open_unit_of_work(store, UnitOfWork, work), self.envelopes)
 
     def a_uow(self, claim: Claim | None = None, *, received: MessageOrigin = INTERNAL) -> Unit:
@@ -176,7 +177,7 @@ class World:
 
     def delivery_store(self) -> SqlAlchemyDeliveryStore:
         """Return the outbox of one more process."""
-        return new_delivery_store(next(self._in_turn), self.policy)
+        return new_delivery_store(next(self._in_turn), self.policy, self.limits)
 
     async def move_clock(self, seconds: float) -> None:
         """Move the clock that the deliveries are measured with."""

@@ -5,7 +5,17 @@ It has to report no other line, also in its strict mode.
 
 from datetime import timedelta
 
-from aftercommit import PUBLISH, Codec, Handlers, Later, Ordered, Outbox, Unsubscribed, on
+from aftercommit import (
+    PUBLISH,
+    Codec,
+    Handlers,
+    Later,
+    Limited,
+    Ordered,
+    Outbox,
+    Unsubscribed,
+    on,
+)
 from sqlalchemy.orm import Session, sessionmaker
 
 from aftercommit_tests.things.domain import (
@@ -69,12 +79,25 @@ on(ThingRenamed, Ordered(in_a_thread))  # type: ignore[arg-type]
 on(ThingMade, make_thing)  # type: ignore[arg-type]
 on(MakeThing, write_down)  # type: ignore[arg-type]
 on(ThingMade, Later(write_down, after="a day"))  # type: ignore[arg-type]
+on(ThingMade, Limited(note, at_once=5), Limited(Later(announce, after=DAY), per_minute=100))
+on(ThingMade, Limited(Unsubscribed(write_down), at_once=5, per_minute=100, name="bank"))
+on(ThingMade, Limited(in_a_thread, at_once=lambda settings: 5))
+on(ThingRenamed, Limited(write_down, at_once=5))  # type: ignore[arg-type]
+on(ThingRenamed, Limited(Later(write_down, after=DAY), at_once=5))  # type: ignore[arg-type]
+on(ThingMade, Limited(Ordered(note), at_once=5))  # type: ignore[arg-type]
+on(ThingMade, Limited(PUBLISH, at_once=5))  # type: ignore[arg-type]
+on(ThingMade, Later(Limited(note, at_once=5), after=DAY))  # type: ignore[arg-type]
+on(ThingMade, Ordered(Limited(note, at_once=5)))  # type: ignore[arg-type]
+on(ThingMade, Limited(note, at_once="5"))  # type: ignore[arg-type]
+on(ThingMade, Limited(note, per_minute=2.5))  # type: ignore[arg-type]
+on(ThingMade, Limited(note, 5))  # type: ignore[call-arg]
 
 Outbox("it", "sqlite:///it.db", [on(ThingMade, note), on(ThingRenamed, note)])
 Outbox("it", "sqlite:///it.db", [on(ThingMade, in_a_thread)])
 Outbox("it", "sqlite:///it.db", [on(ThingMade, Later(in_a_thread, after=DAY), note)])
 Outbox("it", "sqlite:///it.db", [on(ThingMade, Ordered(in_a_thread))], session=Session)
 Outbox("it", "sqlite:///it.db", [on(ThingMade, in_a_thread)], session=sessionmaker())
+Outbox("it", "sqlite:///it.db", [on(ThingMade, Limited(in_a_thread, at_once=1))])
 Outbox("it", "sqlite:///it.db", [on(ThingRenamed, in_a_thread)])  # type: ignore[arg-type]
 Outbox("it", "sqlite:///it.db", [on(ThingRenamed, write_down)])  # type: ignore[arg-type]
 Outbox("it", "sqlite:///it.db", [on(ThingMade, count)])  # type: ignore[arg-type]
@@ -90,6 +113,7 @@ Table(commands=[], events=[on(ThingMade, count)])  # type: ignore[arg-type]
 Table(commands=[], events=[on(ThingMade, echo)])  # type: ignore[arg-type]
 Table(commands=[], events=[on(ThingMade, Later(count, after=DAY))])  # type: ignore[arg-type]
 Table(commands=[], events=[on(ThingMade, Unsubscribed(count))])  # type: ignore[arg-type]
+Table(commands=[], events=[on(ThingMade, Limited(count, at_once=1))])  # type: ignore[arg-type]
 EXCHANGED: Handlers[Event, Command] = HANDLERS  # type: ignore[assignment]
 OF_COMMANDS: Codec[Command] = CODEC  # type: ignore[assignment]
 COMMANDS: Codec[Event] = Codec(source="/it", events=[MakeThing])  # type: ignore[list-item]

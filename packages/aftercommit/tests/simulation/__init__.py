@@ -16,7 +16,7 @@ real database, in virtual time. `docs/testing.md` explains it; `make simulate SE
 | `server_limits.py` | `lock_timeout` and others, in the time of the world |
 | `shop.py` | the application: a handler of each kind |
 | `ledger.py` | what is promised, checked after each COMMIT, at each attempt and at the end |
-| `claims.py`, `decided.py` | parts of it: claims, and decisions of operators |
+| `claims.py`, `decided.py`, `limits.py` | parts of it: claims, decisions, limits |
 | `stored.py`, `rows.py` | others: what is stored, and a row of the table |
 | `statement_names.py` | what statements are called, by faults and in stories |
 | `simulation.py` | one world with all of these |

@@ -16,6 +16,7 @@ from aftercommit import Envelope, Outcome
 from simulation.claims import Claims
 from simulation.decided import Decided
 from simulation.faults import Faults
+from simulation.limits import Limits
 from simulation.rows import PAUSED, Row
 from simulation.steps import POSSIBLE, state_of
 from simulation.stored import Stored
@@ -69,6 +70,7 @@ class Ledger:
         lease: float,
         follows: Mapping[str, tuple[str, int]],
         stored: Callable[["Ledger", Callable[[str], Sequence[Any]]], Stored],
+        limits: Callable[["Ledger"], Limits],
     ) -> None:
         self.handler_timeout, self.lease = handler_timeout, lease
         self._follows = follows  # what an effect is stored with: a type of events, and how many
@@ -96,7 +98,7 @@ class Ledger:
         self._seen_effects = set[int]()  # by their numbers
         self.checks = 0
         self._watched_claims, self._stored = Claims(self), stored(self, reader.query)
-        self.decided = Decided(self, reader.query)
+        self.decided, self._limits = Decided(self, reader.query), limits(self)
 
     # when a handler runs
 
@@ -198,6 +200,8 @@ class Ledger:
             if (before := self.rows.get(key)) != row:
                 self._check_change(before, row)
                 self._watched_claims.changes(by, before, row)
+                self._limits.changes(before, row)
+        self._limits.check(rows.values())
         self._stored.check(self.rows, rows)
         self.rows = rows
         self._check_new(new)

@@ -105,7 +105,7 @@ MUTATIONS = (
     ),
     Mutation(
         "a claim tries again what had its last attempt",
-        "sql/delivery_store.py",
+        "sql/claim_statement.py",
         "row.attempts >= policy.max_attempts",
         "row.attempts > policy.max_attempts",
     ),
@@ -485,15 +485,15 @@ MUTATIONS = (
     # pauses
     Mutation(
         "claims do not look at pauses",
-        "sql/delivery_store.py",
+        "sql/claim_statement.py",
         "row.handler == unpaused, ",
         "row.handler == name, ",
     ),
     Mutation(
         "a commit does not look at pauses when it claims",
         "sql/delivery_store.py",
-        "paused=await self._pauses.read(transaction)",
-        "paused=()",
+        "not_to={*await self._pauses.read(transaction), *self.limits}",
+        "not_to={*self.limits}",
     ),
     Mutation(
         "nobody looks at pauses before an attempt",
@@ -689,8 +689,65 @@ MUTATIONS = (
     Mutation(
         "an ordered handler that is renamed has new lanes",
         "handler_table.py",
-        "lane = (each.lane or name) if isinstance(each, Ordered) else None\n                yield",
-        "lane = name if isinstance(each, Ordered) else None\n                yield",
+        "lane = (how.lane or name) if isinstance(how, Ordered) else None\n                yield",
+        "lane = name if isinstance(how, Ordered) else None\n                yield",
+    ),
+    # limits
+    Mutation(
+        "a commit claims what has a limit",
+        "sql/delivery_store.py",
+        "not_to={*await self._pauses.read(transaction), *self.limits}",
+        "not_to={*await self._pauses.read(transaction)}",
+    ),
+    Mutation(
+        "what runs is counted before the limit is locked",
+        "sql/limit_uses.py",
+        '        asked = {"limit_name": limit.name}\n'
+        "        if not self._database.backend.single_writer:",
+        '        asked = {"limit_name": limit.name}\n'
+        "        use = await self.read(transaction, limit)\n"
+        "        if not self._database.backend.single_writer:",
+        also=[
+            Change(
+                "sql/limit_uses.py",
+                "                return None\n        return await self.read(transaction, limit)",
+                "                return None\n        return use",
+            )
+        ],
+        database="postgresql",
+    ),
+    Mutation(
+        "nobody locks a limit",
+        "sql/limit_uses.py",
+        "if not found and not await self.create(transaction, limit.name):\n"
+        "                return None",
+        "if not found:\n                await self.create(transaction, limit.name)",
+        database="postgresql",
+    ),
+    Mutation(
+        "a claim by a limit is not counted",
+        "sql/delivery_store.py",
+        "if use and claimed:",
+        "if use and not claimed:",
+    ),
+    Mutation(
+        "a claim by a limit leaves no mark",
+        "sql/delivery_states.py",
+        "        previous_owner=row.owner,\n        **limit,",
+        "        previous_owner=row.owner,",
+    ),
+    Mutation(
+        "a minute has one claim too many: its window has both of its ends",
+        "limits.py",
+        "(self.limit.per_minute or 0) + 1 - self.burst",
+        "(self.limit.per_minute or 0) + 2 - self.burst",
+    ),
+    Mutation(
+        "what has a limit is claimed as the next one of its lane",
+        "sql/ordered_completion.py",
+        "if found and is_inline and found[0].handler not in self._not_here:",
+        "if found and is_inline:",
+        expected="a worker claims by limits, and follows no lane; a test of the store finds it",
     ),
     # sessions of the application
     Mutation(

@@ -48,6 +48,8 @@ class Plan:
     has_savepoints: bool = False
     versions: int = 1  # of the table of handlers, in processes side by side
     customers: int = 2  # who order: each has a lane
+    at_once: int = 2  # of the handlers that ask the card company
+    per_minute: int = 0  # of them; 0: as many as there are
     handlers: frozenset[str] | None = None  # None: all
     # what happens when
     orders: tuple[float, ...] = ()
@@ -126,4 +128,6 @@ class Plan:
             portless=some([0, 0, 0.5]),
             slowness=some([0.1, 0.1, 3.0]),
             impatience=some([0, 0.3]),
+            at_once=some([1, 2, 2, 5]),
+            per_minute=some([0, 0, 12, 100]),
         )

@@ -30,6 +30,11 @@ ONE_REPLY = Plan(seed=0, handlers=frozenset(["ask_bank"]))
 ONE_EFFECT = Plan(seed=0, handlers=frozenset(["announce"]), slowness=2.0)
 # its external effect takes a second
 NEW_HANDLER = Plan(seed=1, versions=2, customers=1, handlers=frozenset(["thank"]), slowness=2.0)
+CHARGE = frozenset(["charge"])
+A_FEW_AT_ONCE = Plan(seed=0, handlers=CHARGE, slowness=1.0)
+A_HUNDRED_A_MINUTE = Plan(seed=0, handlers=CHARGE, at_once=50, per_minute=100)
+TWELVE_A_MINUTE = Plan(seed=0, handlers=CHARGE, at_once=50, per_minute=12)
+MANY = 120  # orders
 SLOW = Plan(seed=0, slowness=8.0)  # so is the external system
 
 
@@ -535,6 +540,17 @@ def an_order_comes_while_a_handler_is_resumed(simulation: Simulation) -> None:
     simulation.drain(1)
 
 
+def many_wait_for_their_turn(simulation: Simulation) -> None:
+    """No more than a hundred begin in a minute; and who commits begins with none of them."""
+    web = started(simulation, "web")
+    for _ in range(3):
+        started(simulation, "worker")
+    for number in range(1, MANY + 1):
+        simulation.ask(web, number)
+    simulation.world.run(30)
+    simulation.drain(MANY)
+
+
 SCHEDULES: Sequence[tuple[Plan, Callable[[Simulation], None]]] = [
     (QUIET, the_answer_to_a_commit_is_lost),
     (QUIET, a_process_crashes_between_its_commit_and_its_handlers),
@@ -613,6 +629,9 @@ SCHEDULES: Sequence[tuple[Plan, Callable[[Simulation], None]]] = [
     (NEW_HANDLER, a_replay_comes_before_a_delivery_is_completed_again),
     (NEW_HANDLER, two_of_a_lane_are_done_at_the_same_time),
     (QUIET, an_order_comes_while_a_handler_is_resumed),
+    (A_FEW_AT_ONCE, many_wait_for_their_turn),
+    (A_HUNDRED_A_MINUTE, many_wait_for_their_turn),
+    (TWELVE_A_MINUTE, many_wait_for_their_turn),
 ]
 
 

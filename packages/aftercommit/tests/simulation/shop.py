@@ -26,6 +26,7 @@ from aftercommit import (
     Handlers,
     IdempotencyKey,
     Later,
+    Limited,
     Ordered,
     Outbox,
     Refused,
@@ -35,7 +36,6 @@ from aftercommit import (
     on,
 )
 from aftercommit.errors import ConcurrentUpdate
-from aftercommit_tests.inside.claims import handler_of
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import registry
 
@@ -410,6 +410,11 @@ async def _pack_in_session(
 _pack_in_session.__name__ = "pack"
 
 
+def name_of(entry: Any) -> str:
+    """Return the name of a handler, whatever is said of it."""
+    return str(getattr(entry, "handler", entry).__name__)
+
+
 class Table:
     """The handlers of one version of the shop, with `uow` or with `session`, by their names.
 
@@ -417,11 +422,18 @@ class Table:
     """
 
     def __init__(
-        self, *, version: int = 1, has_sessions: bool = False, only: frozenset[str] | None = None
+        self,
+        *,
+        version: int = 1,
+        has_sessions: bool = False,
+        only: frozenset[str] | None = None,
+        at_once: int = 2,
+        per_minute: int = 0,
     ) -> None:
         new = in_session if has_sessions else in_transaction
         greet, reserve = ("greet", "reserve") if version == 1 else ("welcome", "set_aside")
         reserving: Ordered[Any] = Ordered(new(reserve), lane=None if version == 1 else "reserve")
+        numbers = {"at_once": at_once} | ({"per_minute": per_minute} if per_minute else {})
         placed = {
             "write_invoice": new("write_invoice"),
             "announce": outside("announce"),
@@ -430,6 +442,8 @@ class Table:
             "reserve": reserving,
             "tell_customer": Ordered(outside("tell_customer")),
             "remind": Later(new("remind"), after=timedelta(seconds=DELAY)),
+            "charge": Limited(outside("charge"), **numbers, name="cards"),
+            "collect": Limited(new("collect"), **numbers, name="cards"),
         }
         if not has_sessions:
             placed["ask_bank"] = ask_bank
@@ -443,17 +457,14 @@ class Table:
         self.placed = [each for name, each in placed.items() if only is None or name in only]
         self.packed = [each for name, each in packed.items() if only is None or name in only]
         self.renamed = {"greet": "welcome", "reserve": "set_aside"} if version == 2 else {}
-        subscribed = {handler_of(each).__name__ for each in [*self.placed, *self.packed]}
+        subscribed = {name_of(each) for each in [*self.placed, *self.packed]}
         self.renamed = {old: new for old, new in self.renamed.items() if new in subscribed}
 
     @property
     def names(self) -> Mapping[str, frozenset[str]]:
         """The names of the handlers of each event, by its type."""
         of = {"order_placed": self.placed, "order_packed": self.packed}
-        return {
-            type_: frozenset(handler_of(each).__name__ for each in listed)
-            for type_, listed in of.items()
-        }
+        return {type_: frozenset(name_of(each) for each in listed) for type_, listed in of.items()}
 
     @property
     def rows(self) -> Any:
@@ -492,14 +503,16 @@ OTHER_NAMES |= {new: old for old, new in OTHER_NAMES.items()}
 HANDLERS = frozenset(
     [
         *("write_invoice", "announce", "greet", "pack", "reserve", "tell_customer", "remind"),
-        *("ask_bank", "praise", "count_up", "proclaim", "thank"),
+        *("ask_bank", "praise", "count_up", "proclaim", "thank", "charge", "collect"),
     ]
 )
 """What a plan may choose from."""
+LIMITED = frozenset(["charge", "collect"])
+"""Those that share the one limit."""
 NEW = frozenset(["proclaim", "thank"])
 """Those of the second version, which have not handled what was before them."""
 TRANSACTIONAL = frozenset(
-    ["write_invoice", "pack", "reserve", "set_aside", "remind", "ask_bank", "count_up"]
+    ["write_invoice", "pack", "reserve", "set_aside", "remind", "ask_bank", "count_up", "collect"]
 )
 """Those whose effect is in the database, exactly once."""
 

@@ -29,6 +29,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from simulation import shop
 from simulation.faults import Faults, Server
 from simulation.ledger import Ledger, Reader
+from simulation.limits import Limits
 from simulation.operators import Operator, set_right
 from simulation.plan import Plan, Request
 from simulation.stored import Stored
@@ -106,6 +107,7 @@ class Simulation:
                 names=shop.OTHER_NAMES,
                 delays={"remind": shop.DELAY},
             ),
+            limits=lambda ledger: Limits(ledger, shop.LIMITED, plan.at_once, plan.per_minute),
         )
         self.behaviour = shop.Behaviour(
             self.ledger,
@@ -125,7 +127,11 @@ class Simulation:
 
     def _table(self, version: int) -> shop.Table:
         return shop.Table(
-            version=version, has_sessions=self.plan.has_sessions, only=self.plan.handlers
+            version=version,
+            has_sessions=self.plan.has_sessions,
+            only=self.plan.handlers,
+            at_once=self.plan.at_once,
+            per_minute=self.plan.per_minute,
         )
 
     # processes

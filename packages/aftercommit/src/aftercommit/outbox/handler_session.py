@@ -22,9 +22,10 @@ from aftercommit.errors import WiringError
 from aftercommit.handler_binding import BoundHandler
 from aftercommit.outbox.lanes_at_commit import has_recorded, take_places
 from aftercommit.outbox.translated_schemas import translate_for_handler, untranslated
+from aftercommit.sql.claim_statement import first_of_each, handler_params
 from aftercommit.sql.database_url import shown
 from aftercommit.sql.delivery_states import claimed, done
-from aftercommit.sql.delivery_store import SqlAlchemyDeliveryStore, first_of_each, handler_params
+from aftercommit.sql.delivery_store import SqlAlchemyDeliveryStore
 from aftercommit.sql.handler_guard import (
     ENDED,
     INSTEAD,

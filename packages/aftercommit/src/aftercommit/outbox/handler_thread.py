@@ -43,7 +43,7 @@ from aftercommit.claims import Claim
 from aftercommit.envelopes import current_context
 from aftercommit.errors import Unavailable, UnexpectedAnswer, WiringError
 from aftercommit.handler_binding import BoundHandler
-from aftercommit.handler_entries import PUBLISH, Entry, handler_of
+from aftercommit.handler_entries import PUBLISH, Entry, handler_of, with_handler
 from aftercommit.sql.backend import error_text
 from aftercommit.sql.exceptions import ConnectionLost
 from aftercommit.sql.handler_guard import OPTION, HandlerGuard
@@ -87,11 +87,10 @@ def with_threads(entries: Sequence[Entry[Any, Any]]) -> list[Entry[Any, Any]]:
     def changed(subscriber: Any) -> Any:
         handler = handler_of(subscriber)
         if handler is PUBLISH or iscoroutinefunction(handler) or handler_of(handler) is not handler:
-            return subscriber  # the last is two of Later, Ordered and Unsubscribed
+            return subscriber  # the last is nested in a way that is refused
         if not _is_function(handler):
             raise WiringError(NO_FUNCTION, repr(handler))
-        asynchronous = made.setdefault(handler, in_thread(handler))
-        return asynchronous if handler is subscriber else replace(subscriber, handler=asynchronous)
+        return with_handler(subscriber, made.setdefault(handler, in_thread(handler)))
 
     given: Sequence[Any] = entries
     return [

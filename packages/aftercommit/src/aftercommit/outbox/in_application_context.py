@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, event
 
 from aftercommit.errors import WiringError
-from aftercommit.handler_entries import Entry, handler_of
+from aftercommit.handler_entries import Entry, handler_of, with_handler
 
 NewContext = Callable[[], AbstractContextManager[Any]]
 
@@ -60,7 +60,7 @@ def _subscriber(subscriber: Any, context: NewContext, find_engine: Callable[[], 
             return handler(*args, **kwargs)
 
     made = handle if iscoroutinefunction(handler) else handle_in_thread
-    return made if subscriber is handler else replace(subscriber, handler=made)
+    return with_handler(subscriber, made)
 
 
 @contextmanager

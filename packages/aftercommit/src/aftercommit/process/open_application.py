@@ -99,7 +99,7 @@ async def open_application(
         registry = bind(table, dependencies, transaction=transaction)
         made = new_uow if transaction == "uow" else None
         await ensure_schema(database, new_uow=made, beside_others=beside_others)
-        delivery_store = new_delivery_store(database, settings)
+        delivery_store = new_delivery_store(database, settings, table.limits(settings))
         bus = MessageBus(
             registry=registry,
             new_uow=partial(open_uow, delivery_store, new_uow),

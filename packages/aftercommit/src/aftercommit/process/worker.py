@@ -1,10 +1,12 @@
 """The worker: takes over the deliveries that nobody holds, until it is asked to stop."""
 
 import logging
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
+from math import inf
 
 from anyio import create_task_group, current_time, get_cancelled_exc_class, sleep
 from anyio.abc import TaskGroup
@@ -13,6 +15,7 @@ from anyio.lowlevel import checkpoint
 from aftercommit.claims import Claim, LastWrite, Report
 from aftercommit.errors import ConcurrentUpdate, TransientError
 from aftercommit.handler_containment import cancellation_requested, contain, in_own_task
+from aftercommit.limits import claimed_together
 from aftercommit.process.application import Application
 from aftercommit.process.running_services import Service, Shutdown, Wakeup
 from aftercommit.settings import EngineSettings
@@ -21,6 +24,8 @@ from aftercommit.sql.exceptions import DeliveryLocked
 
 BATCH_WINDOW = 0.01
 POLL_SECONDS = 1.0  # how long what others make due may go unseen; also before a reconnect
+LOOK_SECONDS = 0.05  # between two looks at a limit: more than one may begin then
+RACE_SECONDS = 0.01  # before the next look if another process has claimed by the same limit
 UNBLOCK_SECONDS = 60.0  # how long a lane may stand still that nobody has to unblock
 WORKER_SETTINGS = {"dispatch": "worker"}  # what its deliveries cause is claimed, too
 
@@ -35,6 +40,17 @@ def worker_service(settings: EngineSettings, *, until_idle: bool = False) -> Ser
         await worker.run(until_idle=until_idle)
 
     return work
+
+
+@dataclass(slots=True, eq=False)
+class ClaimedTogether:
+    """Handlers for which one claim is made: those without a limit, or those that share one."""
+
+    handlers: Sequence[str]
+    is_limited: bool
+    backlog_likely: bool = False
+    quiet_until: float = -inf  # it is known until when nothing of a limit may begin
+    races_lost: int = 0  # in a row
 
 
 class Worker:
@@ -52,7 +68,13 @@ class Worker:
         self.wake, self.unblock_lanes = self._wakeup.wake, self._unblocking.wake
         self._concurrency = concurrency
         self._running: Counter[str] = Counter()
-        self._backlog_likely, self._has_said_why = False, False
+        limits = self._store.limits
+        groups = claimed_together(self._handlers, limits)
+        self._groups = deque(ClaimedTogether(some, some[0] in limits) for some in groups)
+        self._limited = {
+            name: each for each in self._groups if each.is_limited for name in each.handlers
+        }
+        self._has_said_why = False
         self._other_keys = set[str]()
         self._unwritten: dict[tuple[tuple[str, int], ...], LastWrite] = {}  # of all its reports
 
@@ -91,8 +113,12 @@ class Worker:
             raise
 
     def _wake_to_claim(self) -> None:
-        """Claim without a look before it: another process says that something is due."""
-        self._backlog_likely = True
+        """Claim without a look before it: another process says that something is due.
+
+        What has a limit may not begin all the same, so there a look comes first.
+        """
+        for each in self._groups:
+            each.backlog_likely |= not each.is_limited
         self._wakeup.wake()
 
     async def _wake_at_shutdown(self) -> None:
@@ -118,7 +144,7 @@ class Worker:
             is_idle = not (self._running.total() or self._database.passed_lanes)
             seconds = await self._claim_and_start(group, scheduled=not until_idle)
             if seconds and until_idle and is_idle and not self._has_said_why:
-                text = "waiting for what is due next, in %.0f s: a retry, or a lease that ends"
+                text = "waiting for what is due next, in %.0f s: a retry, a lease, or a limit"
                 logger.info(text, seconds)
                 self._has_said_why = True
             if seconds is None and until_idle and is_idle:
@@ -132,19 +158,36 @@ class Worker:
         """Start what free slots may take; return the seconds to sleep, None if nothing is due."""
         await self._await_capacity()
         await self._make_last_writes()
-        if looks := not self._backlog_likely:
-            seconds = await self._store.seconds_until_due(self._handlers, scheduled=scheduled)
+        self._groups.rotate()  # each has its turn to be the first to take free slots
+        waits = [await self._start_some(each, group, scheduled=scheduled) for each in self._groups]
+        return min((seconds for seconds in waits if seconds is not None), default=None)
+
+    async def _start_some(
+        self, some: ClaimedTogether, group: TaskGroup, *, scheduled: bool
+    ) -> float | None:
+        if some.is_limited and (rest := some.quiet_until - current_time()) > 0:
+            return rest
+        if looks := not some.backlog_likely:
+            seconds = await self._store.seconds_until_due(some.handlers, scheduled=scheduled)
             if seconds is None or seconds > 0:
-                return seconds
-        for delivery in (claimed := await self._claim()):
+                some.races_lost, shortest = 0, LOOK_SECONDS if some.is_limited else 0.0
+                some.quiet_until = current_time() + shortest if seconds else -inf
+                return seconds and max(seconds, shortest)
+        for delivery in (claimed := await self._claim(some)):
             if self._has_done(delivery):
                 continue
             self._warn_of_another_key(delivery)
             self._running[delivery.handler] += 1
             group.start_soon(in_own_task, self._deliver, delivery)
+        if claimed or not (looks or some.backlog_likely):
+            some.races_lost = 0
+            return 0
+        if some.is_limited and not some.backlog_likely:
+            some.races_lost += 1
+            wait = RACE_SECONDS * 2.0**some.races_lost * (1 + self._bus.random()) / 2
+            return min(wait, POLL_SECONDS)
         # what was seen to be due may be locked, or of a busy handler; or no slot is free
-        waits = not claimed and (looks or self._backlog_likely)
-        return POLL_SECONDS if waits else 0
+        return POLL_SECONDS
 
     def _warn_of_another_key(self, claim: Claim) -> None:
         """Say once of a handler that its key has changed, and so the lanes of its events."""
@@ -175,19 +218,20 @@ class Worker:
     def _free(self) -> int:
         return self._concurrency - self._running.total()
 
-    async def _claim(self) -> Sequence[Claim]:
-        """Claim for all handlers while there is room; then only for those of which none runs.
+    async def _claim(self, some: ClaimedTogether) -> Sequence[Claim]:
+        """Claim for these handlers while there is room; then only for those of which none runs.
 
         So one handler, whose mail server is silent, cannot have all slots: one is kept free for
         each of the others, or half of them where there are fewer.
         """
         free = self._free()
         idle = [name for name in self._handlers if not self._running[name]]
-        limit, handlers = free - min(len(idle), self._concurrency // 2), self._handlers
+        limit, handlers = free - min(len(idle), self._concurrency // 2), some.handlers
         if limit <= 0:
-            limit, handlers = min(1, free, len(idle)), idle
+            handlers = [name for name in idle if name in some.handlers]
+            limit = min(1, free, len(handlers))
         claimed = await self._store.claim(limit, handlers) if limit else ()
-        self._backlog_likely = len(claimed) == limit
+        some.backlog_likely = len(claimed) == limit
         return claimed
 
     async def _make_last_writes(self) -> None:
@@ -229,4 +273,6 @@ class Worker:
             logger.error("%s has ended its own task: %r", claim.handler, error)
         finally:
             self._running[claim.handler] -= 1
+            if limited := self._limited.get(claim.handler):  # now one more may begin
+                limited.quiet_until = -inf
             self._wakeup.wake()

@@ -17,6 +17,8 @@ and in which state that can happen; tests compare this module with the page. The
 - `replay` says that it was (or is) done because of a replay: all others are claimed before it.
 - `lane`, `position` and `blocked` are for ordered handlers: see `lanes.py`.
 - `schema_version` is that of the event. It never changes, and claims go by it.
+- `limit_name` is the limit by which it was claimed, if its handler has one: while it is running, it
+  has one of those that may run at once.
 """
 
 from typing import Any
@@ -141,10 +143,11 @@ def new_and_claimed(process: str) -> dict[str, Any]:
 # Claimed: it may begin
 
 
-def claimed(now: Now, process: str, lease_seconds: float) -> Transition:
+def claimed(now: Now, process: str, lease_seconds: float, **limit: Any) -> Transition:
     """Due, or lease expired → running: a process takes it for the time of a lease.
 
-    From here on, the token keeps an earlier owner from writing anything about it.
+    From here on, the token keeps an earlier owner from writing anything about it. A `limit_name`
+    is set if it is claimed by its limit.
     """
     row = deliveries.c
     return Transition(
@@ -154,6 +157,7 @@ def claimed(now: Now, process: str, lease_seconds: float) -> Transition:
         available_at=now + lease_seconds,
         owner=process,
         previous_owner=row.owner,
+        **limit,
     )
 
 

@@ -11,45 +11,47 @@ import logging
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cache, partial
-from itertools import product
 from typing import Any
 
 import sqlalchemy as sa
 from anyio import CancelScope, current_time
-from sqlalchemy.sql.dml import ReturningUpdate
 
 from aftercommit.claims import Claim, Failure, NewDelivery
-from aftercommit.codec import MAX_EVENT_LENGTH, Codec
 from aftercommit.delivery_policy import DeliveryPolicy
 from aftercommit.envelopes import Envelope
-from aftercommit.errors import DeliverySuperseded, InvalidMessage, InvalidPayload, is_away
+from aftercommit.errors import DeliverySuperseded, InvalidMessage, is_away
+from aftercommit.limits import NO_LIMITS, Limit, Limits, claimed_together
 from aftercommit.sql import claim_ends, delivery_states
 from aftercommit.sql.claim_ends import OF_THIS_CLAIM, Batches, ClaimKey, describe
+from aftercommit.sql.claim_statement import (
+    claim_statement,
+    first_of_each,
+    handler_params,
+)
 from aftercommit.sql.database import Database
-from aftercommit.sql.delivery_states import PAUSED, PAUSED_HANDLERS, is_scheduled
+from aftercommit.sql.delivery_states import is_scheduled
 from aftercommit.sql.known_pauses import PAUSES_SECONDS, KnownPauses
+from aftercommit.sql.limit_uses import LimitUses
 from aftercommit.sql.lock_order import change_in_order
 from aftercommit.sql.new_events import FirstAttempts, NewEvents
 from aftercommit.sql.ordered_completion import OrderedDeliveries, claim_of_row
-from aftercommit.sql.tables import CLAIMABLE, RAW_EVENTS, deliveries, events
+from aftercommit.sql.tables import RAW_EVENTS, deliveries
 from aftercommit.sql.transaction import Transaction
 from aftercommit.sql.writer_queue import Writer
 
-LAST_ATTEMPT_UNFINISHED = "the last attempt did not finish"
-TOO_LONG = describe(InvalidPayload("an event", f"is longer than {MAX_EVENT_LENGTH}"))
-# by others, at the moment of a claim; as text, like the limit
-MOST_LOCKED: sa.ColumnElement[int] = sa.literal_column("100", sa.Integer)
-HANDLERS: sa.BindParameter[str] = sa.bindparam("handlers", expanding=True)
 SCHEDULED: sa.BindParameter[bool] = sa.bindparam("scheduled", type_=sa.Boolean)
 
 Claimed = tuple[Mapping[Any, Any], Mapping[Any, Any]]  # the rows of a delivery and of its event
-Which = sa.ColumnElement[bool]
 
 logger = logging.getLogger(__name__)
 
 
-def new_delivery_store(database: Database, policy: DeliveryPolicy) -> "SqlAlchemyDeliveryStore":
+def new_delivery_store(
+    database: Database, policy: DeliveryPolicy, limits: Limits = NO_LIMITS
+) -> "SqlAlchemyDeliveryStore":
     """Return what stores deliveries in a database: what fits all, or has been made for its driver.
+
+    It claims what the `limits` of handlers allow: see `Handlers.limits`.
 
     >>> import anyio
     >>> from aftercommit import new_delivery_store
@@ -61,14 +63,16 @@ def new_delivery_store(database: Database, policy: DeliveryPolicy) -> "SqlAlchem
     >>> anyio.run(main)
     []
     """
-    return (database.backend.delivery_store or SqlAlchemyDeliveryStore)(database, policy)
+    return (database.backend.delivery_store or SqlAlchemyDeliveryStore)(database, policy, limits)
 
 
 class SqlAlchemyDeliveryStore:
     """The deliveries in a database. Its statements are made once: that costs as much as sending."""
 
-    def __init__(self, database: Database, policy: DeliveryPolicy) -> None:
-        self.database = database
+    def __init__(
+        self, database: Database, policy: DeliveryPolicy, limits: Limits = NO_LIMITS
+    ) -> None:
+        self.database, self.limits, self.limit_uses = database, limits, LimitUses(database)
         self._policy = policy
         now, lease = database.clock, policy.lease_seconds
         done, released = delivery_states.done(now, lease), delivery_states.released(lease)
@@ -78,7 +82,8 @@ class SqlAlchemyDeliveryStore:
         self._interruptions = Batches(database, released, "interrupted")
         self._new_events = NewEvents(database.backend, now, in_sessions=False)
         self._pauses = KnownPauses(database)
-        self._ordered = cache(partial(OrderedDeliveries, database, policy))  # if there are any
+        ordered = partial(OrderedDeliveries, database, policy, not_here=limits.keys())
+        self._ordered = cache(ordered)  # if there are any
         self._seconds_until_due = cache(self._look)
         self._claim_statement = cache(partial(claim_statement, database, policy))
 
@@ -101,7 +106,7 @@ class SqlAlchemyDeliveryStore:
             first_attempts = FirstAttempts(
                 owner=self.database.process,
                 lease_seconds=self._policy.lease_seconds,
-                paused=await self._pauses.read(transaction),
+                not_to={*await self._pauses.read(transaction), *self.limits},
                 leased_at=current_time(),
             )
         transaction.has_written = True
@@ -109,10 +114,11 @@ class SqlAlchemyDeliveryStore:
             lambda connection: self._new_events.store(connection, rows, new, first_attempts)
         )
         if firsts and first_attempts:
-            ours = sorted(each for each in firsts if each.handler not in first_attempts.paused)
+            ours = sorted(each for each in firsts if each.handler not in first_attempts.not_to)
             stored = {envelope.id: envelope for envelope in envelopes}
             claims = [*claims, *await self._ordered().claim(transaction, ours, stored)]
-        if not claims and (firsts or any(not each.lane for each in new)):
+        is_left = not claims and (firsts or any(not each.lane for each in new))
+        if is_left or any(each.handler in self.limits and not each.delay for each in new):
             transaction.notify_workers()
         return claims
 
@@ -162,22 +168,37 @@ class SqlAlchemyDeliveryStore:
         await batches.write([ClaimKey.of(each) for each in claims])
 
     async def claim(self, limit: int, handlers: Collection[str]) -> Sequence[Claim]:
+        claims: Sequence[Claim] = ()
+        for some in claimed_together(handlers, self.limits):
+            if claims := await self._claim(limit, some, self.limits.get(some[0])):
+                break
+        return claims
+
+    async def _claim(
+        self, most: int, handlers: Sequence[str], limit: Limit | None
+    ) -> Sequence[Claim]:
         """Claim what is due, record the leases that were lost, and read the events as they are.
 
         All in one transaction: a claim of which its process learns nothing counts as an attempt.
         """
-        if not handlers:
-            return ()
-        asked = {"limit": limit, **handler_params(handlers)}
+        asked: dict[str, Any] = {"limit": most, **handler_params(handlers)}
         async with self.database.write_transaction() as transaction:
             leased_at = current_time()  # not before: it may have waited in line for long
+            use = await self.limit_uses.lock(transaction, limit) if limit else None
+            if limit and (use is None or use.permits < 1):
+                return []
+            if limit and use:  # the claim is made at the time that its permits are of
+                asked |= {"limit_name": limit.name, "now": use.now}
+                asked["limit"] = int(min(most, use.permits))
             for replay in (False, True):  # what is replayed waits for all else
-                statement = self._claim_statement(len(handlers), replay)
+                statement = self._claim_statement(len(handlers), replay, is_limited=bool(limit))
                 if rows := (await transaction.execute(statement, asked)).mappings().all():
                     break
             lost = [claim_ends.expired(row) for row in rows if row["previous_owner"]]
             await claim_ends.record(transaction, self.database.clock, "lease_expired", lost)
             claimed = [row for row in rows if row["parked_at"] is None]
+            if use and claimed:
+                await self.limit_uses.add(transaction, use, len(claimed))
             ids = {"ids": list({row["event_id"] for row in claimed})}
             found = (await transaction.execute(RAW_EVENTS, ids)).mappings() if claimed else ()
             stored = {event["id"]: event for event in found}
@@ -214,10 +235,18 @@ class SqlAlchemyDeliveryStore:
     async def seconds_until_due(
         self, handlers: Collection[str], *, scheduled: bool = True
     ) -> float | None:
-        asked = {**handler_params(handlers), "scheduled": scheduled}
+        due = list[float]()
         async with self.database.read_transaction() as transaction:
-            found = await transaction.execute(self._seconds_until_due(len(handlers)), asked)
-        return min(found.scalars(), default=None)
+            for some in claimed_together(handlers, self.limits):
+                asked = {**handler_params(some), "scheduled": scheduled}
+                found = await transaction.execute(self._seconds_until_due(len(some)), asked)
+                firsts = found.scalars().all()
+                if firsts and (limit := self.limits.get(some[0])):
+                    use = await self.limit_uses.read(transaction, limit)
+                    wait = use.permit_at - use.now if use.permits < 1 else 0.0
+                    firsts = [max(min(firsts), wait)] if wait else firsts
+                due += firsts
+        return min(due, default=None)
 
     def _look(self, count: int) -> sa.CompoundSelect[Any]:
         codec, now = self.database.codec, self.database.clock
@@ -238,97 +267,3 @@ def log_taken_over(rows: Iterable[Mapping[Any, Any]]) -> None:
 def log_parked(row: Mapping[Any, Any], error: str) -> None:
     """Name a delivery that a claim has parked."""
     logger.warning("%s parked on event %s: %s", row["handler"], row["event_id"], error)
-
-
-def claim_statement(
-    database: Database, policy: DeliveryPolicy, count: int, replay: bool
-) -> ReturningUpdate[Any]:
-    """Return the statement that claims what is due for so many handlers, of replays or all else.
-
-    What is due is read by parts, all of them at the same time, each in the order of its index and
-    up to the limit; in a CTE, as a subquery may be executed again for each row of the outer table.
-    """
-    row, codec, now = deliveries.c, database.codec, database.clock
-    key = row.event_id, row.handler
-    claim = delivery_states.claimed(now, database.process, policy.lease_seconds)
-    problem = sa.case(
-        (row.attempts >= policy.max_attempts, LAST_ATTEMPT_UNFINISHED),
-        (sa.func.length(events.c.data) > MAX_EVENT_LENGTH, TOO_LONG),
-    ).label("problem")
-    wanted = claim.when, is_readable(codec)
-    # a literal, or PostgreSQL would not keep a plan for so few rows
-    limit = sa.bindparam("limit", type_=sa.Integer, literal_execute=True)
-    if database.backend.single_writer:
-        parts = _of_each(codec, count, replay, *key, row.available_at, problem)
-        all_due = sa.union_all(*(each.join(events).where(*wanted) for each in parts))
-        due = all_due.order_by("available_at").limit(limit).cte("due")
-    else:  # what is read in parts cannot be locked there, and may have changed until it is
-        some, by_time = limit + MOST_LOCKED, row.available_at
-        parts = _of_each(codec, count, replay, *key, by_time)
-        firsts = (part.join(events).where(*wanted).order_by(by_time).limit(some) for part in parts)
-        each = sa.union_all(*firsts).subquery().c
-        first = sa.select(each.event_id, each.handler).order_by(each.available_at)
-        found = first.limit(some).cte("found")
-        locked = (
-            sa.select(*key, problem)
-            .join_from(deliveries, events)
-            .where(row.event_id == found.c.event_id, row.handler == found.c.handler, claim.when)
-            .with_for_update(of=deliveries, skip_locked=True)
-            .lateral("locked")
-        )
-        due = sa.select(locked).select_from(found.join(locked, sa.true())).limit(limit).cte("due")
-    claim = delivery_states.claimed_or_parked(claim, now, due.c.problem)
-    this = row.event_id == due.c.event_id, row.handler == due.c.handler
-    return claim.update_found(*this).returning(deliveries)
-
-
-def _of_each(
-    codec: Codec[object], count: int, replay: bool, *columns: sa.ColumnElement[Any]
-) -> list[sa.Select[Any]]:
-    """Select what is pending for each of so many handlers, if that handler is not paused.
-
-    Each select follows a part of the index of its own, by due time. What is pending for others, or
-    paused, or of later versions, is not even looked at, however much it is.
-    """
-    row, selects = deliveries.c, list[sa.Select[Any]]()
-    for number, version in product(range(count), range(1, latest_version(codec) + 1)):
-        name = sa.bindparam(f"handler_{number}", type_=sa.String)
-        # nothing equals what a paused one is; as a condition, SQLite would ask for each row
-        unpaused = sa.select(name).where(name.not_in(PAUSED_HANDLERS)).scalar_subquery()
-        this = row.handler == unpaused, row.schema_version == version, row.replay == replay
-        selects.append(sa.select(*columns).where(CLAIMABLE, *this))
-    return selects
-
-
-def latest_version(codec: Codec[object]) -> int:
-    """Return the latest schema version of an event that this process can read."""
-    return max(codec.versions.values(), default=1)
-
-
-def is_readable(codec: Codec[object]) -> sa.ColumnElement[bool]:
-    """Other types, and later versions, are for newer processes."""
-    row, versions = events.c, codec.versions.items()
-    known = [sa.and_(row.type == name, row.schema_version <= v) for name, v in versions]
-    return sa.or_(sa.false(), *known)
-
-
-def handler_params(handlers: Collection[str]) -> dict[str, str]:
-    """Return the parameters of a statement that is made for so many handlers."""
-    return {f"handler_{number}": handler for number, handler in enumerate(handlers)}
-
-
-def claimable_here(codec: Codec[object]) -> sa.ColumnElement[bool]:
-    """What this process can do for `HANDLERS`, as a condition of a row."""
-    return sa.and_(deliveries.c.handler.in_(HANDLERS), ~PAUSED, is_readable(codec))
-
-
-def first_of_each(
-    codec: Codec[object], count: int, replay: bool, *columns: sa.ColumnElement[Any], which: Which
-) -> list[sa.Select[Any]]:
-    """Select the longest due of each of so many handlers that can be tried here: for a union."""
-    wanted = is_readable(codec), which
-    firsts = [
-        each.join(events).where(*wanted).order_by(deliveries.c.available_at).limit(1).subquery()
-        for each in _of_each(codec, count, replay, *columns)
-    ]
-    return [sa.select(first) for first in firsts] or [sa.select(*columns).where(sa.false())]

@@ -34,12 +34,12 @@ Row = dict[str, Any]
 
 
 class FirstAttempts(NamedTuple):
-    """Who makes first attempts at once, for the length of a lease; to `paused` handlers nobody."""
+    """Who makes first attempts at once, for the length of a lease; to some handlers nobody."""
 
     owner: str
     lease_seconds: float
     leased_at: float  # by the clock of the event loop, and not after that of the database
-    paused: Collection[str]
+    not_to: Collection[str]  # they are paused, or have a limit, which claims keep
 
 
 class Stored(NamedTuple):
@@ -78,9 +78,9 @@ class NewEvents:
     ) -> Stored:
         """Insert events, as the codec has written them, and their deliveries.
 
-        A delivery is due at once, or when its delay is over. For `first_attempts`, what is due and
-        not paused is claimed, unless it is in a lane. If one delivery cannot be stored, no row
-        stays: whoever catches the error may commit.
+        A delivery is due at once, or when its delay is over. For `first_attempts`, what is due is
+        claimed, unless it is in a lane, or its handler is paused or limited. If one delivery cannot
+        be stored, no row stays: whoever catches the error may commit.
         """
         connection.execute(self._insert_events, rows)
         try:
@@ -105,7 +105,7 @@ class NewEvents:
                 row |= {"lane": lane, "in_lane": lane, "of_event": envelope.id}
                 in_lanes.append(row | {"is_behind": lane in lanes})
                 lanes.add(lane)
-            elif first_attempts is None or delay or handler in first_attempts.paused:
+            elif first_attempts is None or delay or handler in first_attempts.not_to:
                 rows.append(row | {"attempts": 0, "owner": None, "seconds": delay})
             else:
                 owner, seconds, leased_at, _ = first_attempts

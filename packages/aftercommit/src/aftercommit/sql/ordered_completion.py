@@ -1,6 +1,6 @@
 """Completes the deliveries of ordered handlers, and lets their lanes go on."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -30,10 +30,15 @@ from aftercommit.sql.writer_queue import Writer
 
 
 class OrderedDeliveries:
-    """What is done with the rows of lanes. An unordered handler has none, and pays nothing."""
+    """What is done with the rows of lanes. An unordered handler has none, and pays nothing.
 
-    def __init__(self, database: Database, policy: DeliveryPolicy) -> None:
-        self._database, self._policy = database, policy
+    One of those that are `not_here` has a limit now: only a claim by its limit may take its rows.
+    """
+
+    def __init__(
+        self, database: Database, policy: DeliveryPolicy, *, not_here: Collection[str] = ()
+    ) -> None:
+        self._database, self._policy, self._not_here = database, policy, not_here
         now, row = database.clock, deliveries.c
         self._done = done(now, policy.lease_seconds, again=True)
         is_new = (row.completed_at == now).label("is_new")
@@ -82,7 +87,8 @@ class OrderedDeliveries:
         place = LanePosition(ended.lane or "", envelope.position or 0, envelope.id, ended.handler)
         found = (await transaction.execute(self._next, place._asdict())).all()
         claims: Sequence[Claim] = ()
-        if found and follow and self._policy.dispatch == "inline":
+        is_inline = follow and self._policy.dispatch == "inline"
+        if found and is_inline and found[0].handler not in self._not_here:
             key = ClaimKey._make(found[0])
             [event] = (await transaction.execute(RAW_EVENTS, {"ids": [key.event_id]})).mappings()
             try:

@@ -1,4 +1,4 @@
-"""The tables of the engine: commands, events, deliveries, their past, and what is paused.
+"""The tables of the engine: commands, events, deliveries, their past, pauses and limits.
 
 Migrations are the only source of the schema; a test checks that they and these tables agree. The
 tables of the application are its own. Times that are compared are seconds since 1970, by the
@@ -127,6 +127,7 @@ deliveries = sa.Table(  # what its columns mean for the life of a delivery: `del
     sa.Column("blocked", sa.Boolean, nullable=False, server_default=sa.false()),
     # that of its event, or 1 if a process of version 0.2 has stored it; claims go by it
     sa.Column("schema_version", sa.Integer, nullable=False, server_default="1"),
+    sa.Column("limit_name", sa.String),  # by which it was claimed last; else none
 )
 PARKED, FINISHED = deliveries.c.parked_at.is_not(None), deliveries.c.completed_at.is_not(None)
 PENDING = sa.and_(~PARKED, ~FINISHED)
@@ -157,6 +158,14 @@ sa.Index(
     info={"postgresql_where": IN_LANE},
 )
 sa.Index(None, deliveries.c.parked_at, sqlite_where=PARKED, info={"postgresql_where": PARKED})
+RUNNING = sa.and_(deliveries.c.limit_name.is_not(None), deliveries.c.owner.is_not(None), PENDING)
+sa.Index(  # of limited handlers only; those are counted whose lease has not ended
+    "ix_aftercommit_deliveries_limit_name",
+    deliveries.c.limit_name,
+    deliveries.c.available_at,
+    sqlite_where=RUNNING,
+    info={"postgresql_where": RUNNING},
+)
 
 handler_pauses = sa.Table(
     "aftercommit_handler_pauses",
@@ -164,6 +173,17 @@ handler_pauses = sa.Table(
     sa.Column("handler", sa.String, primary_key=True),
     sa.Column("paused_at", sa.Double, nullable=False),
     sa.Column("paused_by", sa.String, nullable=False),
+)
+
+limits = sa.Table(  # what all processes share of a limit; its numbers are those of the program
+    "aftercommit_limits",
+    metadata,
+    sa.Column("name", sa.String, primary_key=True),
+    sa.Column("at_once", sa.Integer),  # an operator's, which go before those of the program
+    sa.Column("per_minute", sa.Integer),
+    sa.Column("tat", sa.Double, nullable=False, server_default="0"),  # see `limits.py`
+    sa.Column("claims", sa.BigInteger, nullable=False, server_default="0"),  # so far
+    sa.Column("claimed_at", sa.Double),  # the last of them
 )
 
 failures = sa.Table(  # the claims whose handler has not succeeded, each with its end

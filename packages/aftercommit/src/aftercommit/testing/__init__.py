@@ -186,9 +186,9 @@ async def let_time_pass(application: Application, *columns: sa.Column[Any], **ti
 
     The `now` of handlers is later from then on. What the engine has stored goes by the database's
     clock, which stays as it is, so these rows become older: leases expire, pauses end, what is
-    scheduled falls due. Name those `columns` of your own that your SQL compares with that clock:
-    their values become older, too, be they times, dates, or seconds. A column that is compared with
-    `now` stays as it is: its time has come nearer already.
+    scheduled falls due, limits let more begin. Name those `columns` of your own that your SQL
+    compares with that clock: their values become older, too, be they times, dates, or seconds. A
+    column that is compared with `now` stays as it is: its time has come nearer already.
 
     >>> import anyio, uuid
     >>> from aftercommit import testing
@@ -210,6 +210,8 @@ async def let_time_pass(application: Application, *columns: sa.Column[Any], **ti
             older = sa.update(column.table).values({column.name: column - seconds})
             await transaction.execute(older)
         await transaction.execute(aged(seconds).update())
+        times = {name: tables.limits.c[name] - seconds for name in ("tat", "claimed_at")}
+        await transaction.execute(sa.update(tables.limits).values(times))
         for column in columns:
             await _let_be_older(transaction, column, passed)
         await transaction.commit()

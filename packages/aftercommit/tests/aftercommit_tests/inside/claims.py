@@ -1,5 +1,6 @@
 """Claims, work and messages: what tests build, and compare with what they get."""
 
+from aftercommit import limits as limits
 from aftercommit.attempt import CONFLICT_DELAY as CONFLICT_DELAY
 from aftercommit.claims import Claim as Claim
 from aftercommit.claims import CommandWork as CommandWork
@@ -19,7 +20,6 @@ from aftercommit.handler_binding import PER_ATTEMPT as PER_ATTEMPT
 from aftercommit.handler_binding import BoundHandler as BoundHandler
 from aftercommit.handler_entries import Entry as Entry
 from aftercommit.handler_entries import Handler as Handler
-from aftercommit.handler_entries import handler_of as handler_of
 from aftercommit.sql.delivery_store import SqlAlchemyDeliveryStore as SqlAlchemyDeliveryStore
 from aftercommit.sql.unit_of_work_scope import MAX_DEPTH as MAX_DEPTH
 from aftercommit.sql.unit_of_work_scope import (

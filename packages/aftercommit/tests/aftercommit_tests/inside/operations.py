@@ -7,6 +7,7 @@ from aftercommit.extensions.operations import causation_tree as causation_tree
 from aftercommit.extensions.operations import delivery_admin as delivery_admin
 from aftercommit.extensions.operations import erasing_events as erasing_events
 from aftercommit.extensions.operations import handler_pauses as handler_pauses
+from aftercommit.extensions.operations import limit_admin as limit_admin
 from aftercommit.extensions.operations import replay as replay
 from aftercommit.extensions.operations import retention as retention
 from aftercommit.extensions.operations import trace_queries as trace_queries
@@ -24,7 +25,6 @@ from aftercommit.extensions.operations.delivery_admin import listed_deliveries a
 from aftercommit.extensions.operations.erasing_events import end_deliveries as end_deliveries
 from aftercommit.extensions.operations.erasing_events import redact_mentions as redact_mentions
 from aftercommit.extensions.operations.handler_pauses import Pause as Pause
-from aftercommit.extensions.operations.handler_pauses import paused_names as paused_names
 from aftercommit.extensions.operations.json_logs import JsonFormatter as JsonFormatter
 from aftercommit.extensions.operations.latest_commands import latest_commands as latest_commands
 from aftercommit.extensions.operations.replay import Replay as Replay

@@ -64,9 +64,11 @@ class Probes(Collector):
         """Ask the database now."""
         database, handlers = self._application.database, self._application.handlers
         try:
-            self._database_error = await readiness_error(database, handlers, self._max_lag)
+            limits = self._application.bus.delivery_store.limits
+            error = await readiness_error(database, handlers, self._max_lag, limits)
+            self._database_error = error
             if with_stats:
-                self._outstanding = await queue_metrics(database, handlers)
+                self._outstanding = await queue_metrics(database, handlers, limits)
         except Exception:  # those who probe need not know more
             self._database_error, self._outstanding = "the database cannot be used", ()
         self._answered = self._clock()

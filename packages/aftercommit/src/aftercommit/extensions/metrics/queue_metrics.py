@@ -4,7 +4,7 @@ It reads each delivery that is pending or parked, by their partial indexes: what
 nothing, and a backlog of a million costs a second.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from itertools import product
 from typing import Any
@@ -12,10 +12,17 @@ from typing import Any
 import sqlalchemy as sa
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 
+from aftercommit.limits import NO_LIMITS, Limits, LimitUse, claimed_together
+from aftercommit.sql.claim_statement import (
+    claimable_here,
+    first_of_each,
+    handler_params,
+    is_readable,
+)
 from aftercommit.sql.database import Database
 from aftercommit.sql.delivery_states import PAUSED, delivery_state
-from aftercommit.sql.delivery_store import claimable_here, first_of_each, handler_params
 from aftercommit.sql.exceptions import SchemaTooNew
+from aftercommit.sql.limit_uses import LimitUses
 from aftercommit.sql.migrations.history import History
 from aftercommit.sql.tables import BLOCKED, CLAIMABLE, PARKED, deliveries, events, handler_pauses
 from aftercommit.sql.transaction import Transaction
@@ -25,6 +32,7 @@ STATES = ("scheduled", "due", "retrying", "running", "lease_expired", "paused", 
 PAUSED_AT = "When a handler that is still paused was paused, in seconds since 1970."
 BEHIND_PARKED = "Lanes of an ordered handler in which deliveries wait behind a parked one."
 UNKNOWN = "Stored deliveries of a handler that this process does not know, delayed ones included."
+HELD = "Due deliveries that a limit does not let begin yet; these are not late."
 AGES = {
     "oldest_due_seconds": "Age of the oldest due delivery that this process could run.",
     "oldest_unclaimable_seconds": "Age of the oldest due delivery, if this process cannot run it.",
@@ -48,8 +56,10 @@ _HELD_UP = (
 )
 
 
-async def queue_metrics(database: Database, handlers: Collection[str]) -> list[Metric]:
-    """Return what is outstanding; `handlers` are those of this process.
+async def queue_metrics(
+    database: Database, handlers: Collection[str], limits: Limits = NO_LIMITS
+) -> list[Metric]:
+    """Return what is outstanding; `handlers` are those of this process, which keep these `limits`.
 
     Of each of them there is a figure for each state, or nobody could tell none from unknown.
 
@@ -60,7 +70,8 @@ async def queue_metrics(database: Database, handlers: Collection[str]) -> list[M
         counts = (await transaction.execute(_outstanding(now))).all()
         held_up = (await transaction.execute(_HELD_UP)).all()
         pauses = (await transaction.execute(sa.select(handler_pauses))).all()
-        ages = await _ages(transaction, handlers, *_lateness(database, len(handlers)))
+        ages = await _ages(transaction, database, handlers, limits, *_lateness(database, limits))
+        uses = await _uses(transaction, database, limits)
     outstanding = dict.fromkeys(product(handlers, STATES), 0)
     outstanding |= {(row.handler, row.state): row.deliveries for row in counts}
     stuck = dict.fromkeys(((name,) for name in handlers), 0)
@@ -68,11 +79,18 @@ async def queue_metrics(database: Database, handlers: Collection[str]) -> list[M
     unknown = {(handler,): 0 for handler in handlers}  # a process that knows it has none
     for row in (row for row in counts if row.handler not in handlers and row.state != "parked"):
         unknown[row.handler,] = unknown.get((row.handler,), 0) + row.deliveries
+    held = {
+        (use.limit.name,): max(
+            0.0, sum(outstanding.get((each, "due"), 0) for each in its) - use.permits
+        )
+        for use, its in uses
+    }
     paused = {(row.handler, row.paused_by[:MAX_LABEL]): row.paused_at for row in pauses}
     text = f"Outstanding deliveries, by state: {', '.join(STATES)}."
     named = partial(gauge, database.application)
     return [
         named("deliveries", text, outstanding, "handler", "state"),
+        named("held_deliveries", HELD, held, "limit"),
         named("lanes_behind_parked", BEHIND_PARKED, stuck, "handler"),
         named("unknown_handler_deliveries", UNKNOWN, unknown, "handler"),
         named("handler_paused_timestamp_seconds", PAUSED_AT, paused, "handler", "paused_by"),
@@ -97,7 +115,10 @@ def gauge(
 
 
 async def readiness_error(
-    database: Database, handlers: Collection[str], max_lag_seconds: float
+    database: Database,
+    handlers: Collection[str],
+    max_lag_seconds: float,
+    limits: Limits = NO_LIMITS,
 ) -> str | None:
     """Return what the database has against giving work to this process, if it has something.
 
@@ -106,7 +127,8 @@ async def readiness_error(
     there is one of the new version.
 
     Or that the oldest delivery that these handlers can do has been due for too long. What is
-    replayed may wait. What only others know, or can read, is not theirs to be late with.
+    replayed may wait, and so may what a limit holds. What only others know, or can read, is not
+    theirs to be late with.
 
     :raises Unavailable: if the database is not there
     """
@@ -114,7 +136,7 @@ async def readiness_error(
         for history in database.histories:
             if await transaction.run_sync(partial(is_outdated, history)):
                 return f"the database schema of {history.name} is outdated"
-        [late] = await _ages(transaction, handlers, _due(database, len(handlers)))
+        [late] = await _ages(transaction, database, handlers, limits)
     too_late = f"work is overdue for {late:.0f} s: does a worker run?"
     return too_late if late > max_lag_seconds else None
 
@@ -129,27 +151,56 @@ def _outstanding(now: Now) -> sa.Select[str, str, int]:
     return sa.select(*names, sa.func.count().label("deliveries")).group_by(*names)
 
 
-def _lateness(database: Database, count: int) -> list[sa.Select[Any]]:
-    """Return the queries of `AGES`, in their order, for so many handlers."""
-    return [_due(database, count), _unclaimable(database), _failing(database.clock)]
+def _lateness(database: Database, limits: Limits) -> list[sa.Select[Any]]:
+    """Return the queries of `AGES` after the first, in their order."""
+    return [_unclaimable(database, limits), _failing(database.clock)]
 
 
 def _due(database: Database, count: int) -> sa.Select[Any]:
-    now, due_at = database.clock, deliveries.c.available_at
-    firsts = first_of_each(database.codec, count, False, due_at, which=due_at <= now)
-    return sa.select(now - sa.func.min(sa.union_all(*firsts).subquery().c.available_at))
+    """Look for the longest due of so many handlers."""
+    due_at = deliveries.c.available_at
+    firsts = first_of_each(database.codec, count, False, due_at, which=due_at <= database.clock)
+    return sa.select(sa.func.min(sa.union_all(*firsts).subquery().c.available_at))
 
 
-def _unclaimable(database: Database) -> sa.Select[Any]:
-    """Look at the oldest of all: what can be done is done, so such a one soon stands in front."""
-    now = database.clock
+async def _uses(
+    transaction: Transaction, database: Database, limits: Limits
+) -> list[tuple[LimitUse, Sequence[str]]]:
+    """Return how much of each limit is used, and the handlers that it is for."""
+    reading = LimitUses(database)
+    return [
+        (await reading.read(transaction, limits[its[0]]), its)
+        for its in claimed_together(limits, limits)
+    ]
+
+
+async def _late_within_limits(
+    transaction: Transaction, database: Database, limits: Limits
+) -> float:
+    """Return for how long something is due that its limit lets begin; what it holds is not late."""
+    late = 0.0
+    for use, its in await _uses(transaction, database, limits):
+        if use.permits >= 1:
+            query = _due(database, len(its))
+            due_at = (await transaction.execute(query, handler_params(its))).scalar_one()
+            since = max(due_at or use.now, use.permit_at, use.claimed_at or 0.0)
+            late = max(late, use.now - since)
+    return late
+
+
+def _unclaimable(database: Database, limits: Limits) -> sa.Select[Any]:
+    """Look at the oldest of all: what can be done is done, so such a one soon stands in front.
+
+    Unless a limit holds it, for any time: so what has a limit is left out.
+    """
+    now, row = database.clock, deliveries.c
+    limited = row.handler.in_(sa.bindparam("limited", [*limits], expanding=True))
+    held = [~sa.and_(limited, is_readable(database.codec))] if limits else []
     first = (
-        sa.select(deliveries.c.available_at, claimable_here(database.codec).label("is_ours"))
+        sa.select(row.available_at, claimable_here(database.codec).label("is_ours"))
         .join_from(deliveries, events)
-        .where(
-            CLAIMABLE, deliveries.c.replay == sa.false(), ~PAUSED, deliveries.c.available_at <= now
-        )
-        .order_by(deliveries.c.available_at)
+        .where(CLAIMABLE, row.replay == sa.false(), ~PAUSED, row.available_at <= now, *held)
+        .order_by(row.available_at)
         .limit(1)
         .subquery()
     )
@@ -164,13 +215,22 @@ def _failing(now: Now) -> sa.Select[Any]:
 
 
 async def _ages(
-    transaction: Transaction, handlers: Collection[str], *queries: sa.Select[Any]
+    transaction: Transaction,
+    database: Database,
+    handlers: Collection[str],
+    limits: Limits,
+    *queries: sa.Select[Any],
 ) -> list[float]:
-    """Return the seconds that each query finds; 0 if there is nothing so late."""
-    columns = (query.scalar_subquery() for query in queries)
-    asked = {"handlers": list(handlers), **handler_params(handlers)}
+    """Return for how long something has been due, and the seconds that each query finds, or 0."""
+    free = [each for each in handlers if each not in limits]
+    due = sa.select(database.clock - _due(database, len(free)).scalar_subquery())
+    columns = (query.scalar_subquery() for query in (due, *queries))
+    asked = {"handlers": list(handlers), **handler_params(free)}
     found = await transaction.execute(sa.select(*columns), asked)
-    return [max(0.0, age or 0.0) for age in found.one()]
+    late, *others = (max(0.0, age or 0.0) for age in found.one())
+    if limits:
+        late = max(late, await _late_within_limits(transaction, database, limits))
+    return [late, *others]
 
 
 def is_outdated(history: History, connection: sa.Connection) -> bool:

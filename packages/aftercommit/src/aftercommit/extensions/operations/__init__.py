@@ -40,6 +40,9 @@ COMMANDS = {
         "aftercommit.extensions.operations.cli_deliveries:deliveries": (
             "List, retry, pause, discard and replay deliveries."
         ),
+        "aftercommit.extensions.operations.cli_limits:limits": (
+            "List the limits of handlers, and change their numbers."
+        ),
     },
     "Maintain": {
         "aftercommit.extensions.operations.cli_check:check": (

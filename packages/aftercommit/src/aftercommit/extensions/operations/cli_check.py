@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from aftercommit.cli.command_context import Cli
 from aftercommit.cli.command_group import LazyCommand
 from aftercommit.errors import InvalidValue, Unavailable
+from aftercommit.extensions.operations.limit_admin import handler_limits
 from aftercommit.extensions.operations.unknown_names import unknown_events, unknown_handlers
 from aftercommit.process.running_services import run
 from aftercommit.settings import EngineSettings
@@ -104,7 +105,7 @@ async def _found(cli: Cli, settings: EngineSettings) -> AsyncIterator[tuple[str,
         await _check_writes(database)
         yield "writes", "are accepted"
         async with cli.app.open(settings, delivers=False) as application:  # connects to no broker
-            known = application.handlers
+            known, of = application.handlers, application.bus.delivery_store.limits
             subscriptions = application.checked_subscriptions()
         yield "handlers", f"{len(known)} of events, bound to what they ask for"
         for each in subscriptions:
@@ -118,6 +119,10 @@ async def _found(cli: Cli, settings: EngineSettings) -> AsyncIterator[tuple[str,
         yield "clock", f"{ahead:+.1f} s off this machine's"
         async for outstanding in _found_outstanding(database, known):
             yield outstanding
+        async with database.read_transaction() as transaction:
+            limits = await handler_limits(transaction, database, of)
+        for limit in limits:
+            yield "limit", f"{limit.name}: {limit.use}; {limit.held} held"
         await database.check_sessions(all_connections=True)
         pool: Any = database.engine.pool
         most = f"at most {pool.size()} for a process{database.given.beside}"

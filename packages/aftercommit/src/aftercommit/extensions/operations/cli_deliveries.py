@@ -30,6 +30,7 @@ from aftercommit.extensions.operations.delivery_admin import (
     listed_deliveries,
 )
 from aftercommit.extensions.operations.exceptions import HasExternalEffects, NotAProjection
+from aftercommit.extensions.operations.limit_admin import held_by
 from aftercommit.extensions.operations.replay import Replay, replay_of
 from aftercommit.extensions.operations.times import duration, format_duration
 from aftercommit.extensions.operations.trace_display import entry_line
@@ -65,7 +66,9 @@ async def list_deliveries(
         raise click.UsageError("--lane goes with no other choice")
     database = application.database
     async with database.read_transaction() as transaction:
-        rows = listed_deliveries(transaction, database, which or "outstanding", lane=lane)
+        held = await held_by(transaction, database, application.bus.delivery_store.limits)
+        wanted = which or "outstanding"
+        rows = listed_deliveries(transaction, database, wanted, lane=lane, held=held)
         lines = _lines(rows, application.handlers)
         await common.print_all((json_line(row) async for row in rows) if as_json else lines)
 
@@ -92,6 +95,8 @@ def _cells(row: Delivery) -> str:
     state = f"{row.state.replace('_', ' ')} {moment:%FT%TZ}{owner}"
     if row.state == "blocked":
         state = f"blocked by {row.blocked_by} in {escape_controls(row.lane or '')}"
+    if row.held_by:
+        state = f"{state}, held by {row.held_by}"
     attempts = pluralize(row.attempts, "attempt", "attempts")
     return f"{row.event_id}  {row.handler:24}  {row.event_type:22}  {about}  {state}, {attempts}"
 

@@ -26,6 +26,7 @@ from aftercommit.sql.transaction import Transaction
 LONGEST = {"by": 200, "reason": 500}
 """Characters: both are shown in lists, and who has paused a handler is a label in metrics."""
 What = Literal["retry", "discard", "replay", "pause", "resume", "erase", "prune"]
+Stored = What | Literal["limit"]  # the last is about no delivery: it is in no history
 About = tuple[EventId | None, str | None]
 """An event, a handler, or both: then, a delivery."""
 # who resumes a handler wants its deliveries after its pause
@@ -61,7 +62,7 @@ class Decision:
         self,
         transaction: Transaction,
         database: Database,
-        what: What,
+        what: Stored,
         about: Iterable[About] = ((None, None),),
     ) -> None:
         """Store, in the caller's transaction, what was decided about each of these."""
@@ -97,10 +98,10 @@ async def revoke_claims(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredDecision:
-    """A decision as it was stored; one to prune is about neither an event nor a handler."""
+    """A decision as it was stored; to prune, or of a limit: about no event and no handler."""
 
     decided_at: datetime
-    decision: What
+    decision: Stored
     decided_by: str
     reason: str | None
     event_id: UUID | None

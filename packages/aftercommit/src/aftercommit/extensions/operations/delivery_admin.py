@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any, Literal
 from uuid import UUID
 
@@ -64,6 +65,7 @@ class Delivery:
 
     `owner` is the process that runs it, has lost it if its lease has expired, or has done it. What
     is blocked waits for the first delivery of its lane, which is that of the event `blocked_by`.
+    What is due, and may not begin now, is `held_by` a limit: its name, and how much of it is used.
     """
 
     event_id: UUID
@@ -79,6 +81,7 @@ class Delivery:
     owner: str | None = None
     lane: str | None = None
     blocked_by: UUID | None = None
+    held_by: str | None = None
     last_error: str | None
 
 
@@ -89,13 +92,15 @@ async def listed_deliveries(
     *,
     limit: int | None = None,
     lane: str | None = None,
+    held: Mapping[str, str] = MappingProxyType({}),
 ) -> AsyncIterator[Delivery]:
     """Yield deliveries, in constant memory, a part after the other, at most `limit` of each.
 
     What is pending comes in the order in which workers claim it, and so does what is scheduled for
     later; what is blocked, by lanes; what is parked, the longest first; what is done, in no order.
     Each part is in an index of its own, or is all the rest: however long the history is, what is
-    outstanding is found at once. Of a `lane` comes all that is outstanding, in its order.
+    outstanding is found at once. Of a `lane` comes all that is outstanding, in its order. `held`
+    are handlers of which nothing may begin now, and why: see `limit_admin.held_by`.
     """
     clock, row = database.clock, deliveries.c
     later = is_scheduled(clock)
@@ -110,7 +115,7 @@ async def listed_deliveries(
     }
     for part in PARTS.get(which, (which,)) if lane is None else ("lane",):
         async for found in transaction.stream(statements[part].limit(limit)):
-            yield _delivery(database.codec, found)
+            yield _delivery(database.codec, found, held)
 
 
 async def delivery(
@@ -126,7 +131,7 @@ async def delivery(
             past = await read_history(transaction, events.c.id == event_id)
             its = [entry for of in (handler, None) for entry in past.get((event_id, of), ())]
             its.sort(key=lambda entry: entry.recorded_at)
-            return _delivery(database.codec, row), row.data, its
+            return _delivery(database.codec, row, {}), row.data, its
     raise DeliveryNotFound(event_id, handler)
 
 
@@ -142,8 +147,10 @@ def _deliveries(clock: sa.ColumnElement[float]) -> sa.Select[Any]:
     ).join_from(deliveries, events)
 
 
-def _delivery(codec: Codec[object], row: sa.Row[Any]) -> Delivery:
+def _delivery(codec: Codec[object], row: sa.Row[Any], held: Mapping[str, str]) -> Delivery:
     values = row._asdict()
+    if row.state in ("due", "lease_expired"):
+        values["held_by"] = held.get(row.handler)
     words = summary(codec, row.event_type, values.pop("schema_version"), values.pop("data"))
     subject = values.pop("subject")
     return Delivery(about=words or subject, **values)

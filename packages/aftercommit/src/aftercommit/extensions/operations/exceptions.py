@@ -30,6 +30,14 @@ class HandlerNotFound(Refused):
         super().__init__(f"{handler!r} is no handler of events: none of {names}")
 
 
+class LimitNotFound(Refused):
+    """No handler has a limit of this name."""
+
+    def __init__(self, name: str, known: Collection[str]) -> None:
+        names = ", ".join(sorted(known)) or "no limit at all"
+        super().__init__(f"{name!r} is no limit of a handler: there is {names}")
+
+
 class HasExternalEffects(Refused):
     """A handler would have external effects for past events: an option has to allow that."""
 

@@ -25,6 +25,7 @@ from aftercommit.extensions.operations.latest_commands import (
     AcceptedCommand,
     latest_commands,
 )
+from aftercommit.extensions.operations.limit_admin import held_by
 from aftercommit.extensions.operations.subject_lookup import FindSubjects
 from aftercommit.process.application import Application
 from aftercommit.sql.inbox import record_command
@@ -108,7 +109,9 @@ async def list_deliveries(
     A delayed delivery is outstanding from its time on.
     """
     async with running.database.read_transaction() as transaction:
-        rows = listed_deliveries(transaction, running.database, state, limit=limit)
+        database = running.database
+        held = await held_by(transaction, database, running.bus.delivery_store.limits)
+        rows = listed_deliveries(transaction, database, state, limit=limit, held=held)
         return [row async for row in rows][:limit]
 
 

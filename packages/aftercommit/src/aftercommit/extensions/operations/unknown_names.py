@@ -5,8 +5,8 @@ from collections.abc import Collection
 import sqlalchemy as sa
 
 from aftercommit.codec import Codec
+from aftercommit.sql.claim_statement import is_readable
 from aftercommit.sql.delivery_states import DUE_AT
-from aftercommit.sql.delivery_store import is_readable
 from aftercommit.sql.tables import BLOCKED, CLAIMABLE, deliveries, events
 
 

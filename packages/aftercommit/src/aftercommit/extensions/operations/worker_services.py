@@ -14,9 +14,9 @@ from aftercommit.extensions.operations.unknown_names import unknown_handlers
 from aftercommit.process.application import Application
 from aftercommit.process.running_services import Service, Shutdown
 from aftercommit.settings import EngineSettings
+from aftercommit.sql.claim_statement import claimable_here
 from aftercommit.sql.database import Database
 from aftercommit.sql.delivery_states import PAUSED
-from aftercommit.sql.delivery_store import claimable_here
 from aftercommit.sql.tables import CLAIMABLE, deliveries, events
 from aftercommit.terminal.printing import pluralize
 

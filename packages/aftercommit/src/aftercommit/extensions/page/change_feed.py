@@ -59,7 +59,7 @@ class ChangeFeed:
         self._version = 0
         self._name = secrets.token_hex(4)
         self._database, self._handlers = application.database, application.handlers
-        self._stop = stop
+        self._stop, self._limits = stop, application.bus.delivery_store.limits
         self._late = application.bus.policy.handler_timeout_seconds + MARGIN_SECONDS
         self._times: dict[UUID, float] = {}  # when the last command of each trace was accepted
         self._fingerprints: dict[UUID, Fingerprint | None] = {}  # when each was read
@@ -158,7 +158,9 @@ class ChangeFeed:
                 if trace.read_at:
                     self._clock_offset = trace.read_at.timestamp() - current_time()
             if ids or self._polls % POLLS_UNTIL_BACKLOG == 0:
-                left = await queries.backlog(transaction, self._database, self._handlers)
+                left = await queries.backlog(
+                    transaction, self._database, self._handlers, self._limits
+                )
                 self._set("outstanding", left)
         self._polls = (self._polls + 1) % POLLS_UNTIL_ALL
         return len(changed) > len(ids)

@@ -15,8 +15,10 @@ import sqlalchemy as sa
 from aftercommit.extensions.operations.causation_tree import Node
 from aftercommit.extensions.operations.delivery_admin import Which, listed_deliveries
 from aftercommit.extensions.operations.handler_pauses import paused_handlers
+from aftercommit.extensions.operations.limit_admin import held_by
 from aftercommit.extensions.operations.trace_queries import MAX_ROWS, Traces, read_traces
 from aftercommit.extensions.operations.unknown_names import unknown_handlers
+from aftercommit.limits import Limits
 from aftercommit.sql.database import Database
 from aftercommit.sql.delivery_states import delivery_state, is_scheduled
 from aftercommit.sql.tables import BLOCKED, CLAIMABLE, PARKED, commands, deliveries, events
@@ -82,7 +84,7 @@ async def traces(
 
 
 async def backlog(
-    transaction: Transaction, database: Database, known: Collection[str]
+    transaction: Transaction, database: Database, known: Collection[str], limits: Limits
 ) -> dict[str, Any]:
     """Return how much is outstanding, by handler and state, up to MAX_COUNTED, and the first of it.
 
@@ -101,11 +103,12 @@ async def backlog(
     counts = [row._asdict() for row in await transaction.execute(counted)]
     unknown = any(row["handler"] not in known for row in counts)  # this reads all that is pending
     strange = (await transaction.execute(unknown_handlers(known))).all() if unknown else ()
+    held = await held_by(transaction, database, limits)
     parts: tuple[Which, ...] = ("parked", "pending", "blocked", "scheduled")
     first = [
         row
         for part in parts
-        async for row in listed_deliveries(transaction, database, part, limit=MAX_SHOWN)
+        async for row in listed_deliveries(transaction, database, part, limit=MAX_SHOWN, held=held)
     ]
     return {
         **{"counts": counts, "first": first, "pauses": await paused_handlers(transaction)},

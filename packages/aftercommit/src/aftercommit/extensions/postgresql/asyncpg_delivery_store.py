@@ -2,7 +2,7 @@
 
 import logging
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from functools import cache
 from itertools import product
 from pathlib import Path
@@ -16,7 +16,8 @@ from aftercommit.codec import MAX_EVENT_LENGTH
 from aftercommit.delivery_policy import DeliveryPolicy
 from aftercommit.errors import InvalidPayload
 from aftercommit.extensions.postgresql.single_statements import Records, SingleStatements
-from aftercommit.sql import claim_ends, delivery_store
+from aftercommit.limits import NO_LIMITS, Limit, Limits
+from aftercommit.sql import claim_ends, claim_statement, delivery_store
 from aftercommit.sql.claim_ends import Batches, ClaimKey
 from aftercommit.sql.database import Database
 from aftercommit.sql.delivery_states import done
@@ -32,9 +33,13 @@ class AsyncpgDeliveryStore(delivery_store.SqlAlchemyDeliveryStore):
     """The deliveries in PostgreSQL: most of what workers ask for is asked for in this way."""
 
     def __init__(
-        self, statements: SingleStatements, database: Database, policy: DeliveryPolicy
+        self,
+        statements: SingleStatements,
+        database: Database,
+        policy: DeliveryPolicy,
+        limits: Limits = NO_LIMITS,
     ) -> None:
-        super().__init__(database, policy)
+        super().__init__(database, policy, limits)
         self._statements, self._compiled = statements, cache(self._compile)
         completed = done(database.clock, policy.lease_seconds, again=True)
         self._completions = Batches(database, completed, end_all=self._complete_all)
@@ -47,16 +52,18 @@ class AsyncpgDeliveryStore(delivery_store.SqlAlchemyDeliveryStore):
             "max_failures": claim_ends.MAX_FAILURES,
             "max_length": MAX_EVENT_LENGTH,
             "no_time": claim_ends.describe(NO_TIME),
-            "too_long": delivery_store.TOO_LONG,
+            "too_long": claim_statement.TOO_LONG,
             "types": list(versions),
-            "unfinished": delivery_store.LAST_ATTEMPT_UNFINISHED,
+            "unfinished": claim_statement.LAST_ATTEMPT_UNFINISHED,
             "versions": list(versions.values()),
         }
 
-    async def claim(self, limit: int, handlers: Collection[str]) -> Sequence[Claim]:
-        if not handlers:
-            return ()
-        leased_at, asked = current_time(), {"limit": limit, "parts": len(handlers)}
+    async def _claim(
+        self, most: int, handlers: Sequence[str], limit: Limit | None
+    ) -> Sequence[Claim]:
+        if limit:  # it counts with a statement that begins after its lock
+            return await super()._claim(most, handlers, limit)
+        leased_at, asked = current_time(), {"limit": most, "parts": len(handlers)}
         names = list(handlers)
         rows = await self._execute("claim", **asked, handlers=names, replay=False)
         rows = rows or await self._execute("claim", **asked, handlers=names, replay=True)
@@ -83,7 +90,7 @@ class AsyncpgDeliveryStore(delivery_store.SqlAlchemyDeliveryStore):
         """Return a statement as asyncpg wants it, and the names of its parameters in order."""
         dialect, one = self.database.engine.dialect, STATEMENTS["due_of_one"]
         now = str(self.database.clock.compile(dialect=dialect))
-        versions = range(1, delivery_store.latest_version(self.database.codec) + 1)
+        versions = range(1, claim_statement.latest_version(self.database.codec) + 1)
         each = (
             one.replace(":number", str(number)).replace(":this_version", str(version))
             for number, version in product(range(1, parts + 1), versions)

@@ -37,7 +37,6 @@ from aftercommit_tests.inside.operations import (
     delivery_admin,
     handler_pauses,
     latest_decisions,
-    paused_names,
 )
 from aftercommit_tests.inside.stored import tables
 from aftercommit_tests.things.handlers import CODEC
@@ -157,12 +156,12 @@ async def test_a_pause_of_a_handler_that_is_gone_can_be_lifted(world: World) -> 
     """A release has removed it while it was paused; a misspelled name is refused as before."""
     await pause(world, "send_fax")
 
-    names = await paused_names(world.application, "send_fax")
+    names = await handler_pauses.paused_names(world.application, "send_fax")
 
     assert await handler_pauses.resume(world.database, names, MARIA) == 0
     assert await pauses(world) == []
     with pytest.raises(HandlerNotFound, match=NAME):
-        await paused_names(world.application, "send_fax")
+        await handler_pauses.paused_names(world.application, "send_fax")
 
 
 async def test_what_is_retried_while_its_handler_is_paused_waits_too(world: World) -> None:

@@ -83,5 +83,6 @@ function item(row) {
       h("span", { class: "whom" }, ...whom(row.about || row.event_type))),
     h("p", { class: "outcome" }, timing(row), facts && ` · ${facts}`, " · ", h("a", { href: `#trace=${row.correlation_id}`, "data-key": `trace ${row.event_id} ${row.handler}` }, say("trace"))),
     h("p", { class: "choices" }, choices(row.event_id, row.handler)),
+    row.held_by ? h("p", { class: "reason" }, say("heldBy", row.held_by)) : null,
     row.last_error ? h("p", { class: "reason" }, row.last_error) : null);
 }

@@ -1,0 +1,78 @@
+"""The commands about the limits of handlers."""
+
+import click
+
+from aftercommit.extensions.operations import limit_admin
+from aftercommit.extensions.operations.cli_parts import as_json, decided, with_application
+from aftercommit.extensions.operations.decisions import Decision
+from aftercommit.extensions.operations.limit_admin import HandlerLimit
+from aftercommit.process.application import Application
+from aftercommit.terminal.escaping import escape_controls
+from aftercommit.terminal.nonblocking_output import drain
+from aftercommit.terminal.printing import json_line
+
+number = click.IntRange(min=1)
+
+
+@click.group()
+def limits() -> None:
+    """List the limits of handlers, and change their numbers."""
+
+
+@limits.command("list")
+@as_json
+@with_application
+async def list_limits(application: Application, as_json: bool) -> None:
+    """List limits: what runs and may begin now, what is held, and for which handlers."""
+    database, of = application.database, application.bus.delivery_store.limits
+    async with database.read_transaction() as transaction:
+        rows = await limit_admin.handler_limits(transaction, database, of)
+    for row in rows:
+        click.echo(json_line(row) if as_json else escape_controls(_line(row)))
+    await drain()
+
+
+def _line(row: HandlerLimit) -> str:
+    said = [
+        *(f"{row.set_at_once} at once" for _ in [0] if row.set_at_once),
+        *(f"{row.set_per_minute} a minute" for _ in [0] if row.set_per_minute),
+    ]
+    own = f"  set by an operator: {', '.join(said)}" if said else ""
+    return f"{row.name:24}  {row.use}  {row.held} held  {', '.join(row.handlers)}{own}"
+
+
+@limits.command("set")
+@click.argument("name")
+@click.option("--at-once", type=number, help="How many may run at once.")
+@click.option("--per-minute", type=number, help="How many may begin in a minute.")
+@decided
+@with_application
+async def set_limit(
+    application: Application,
+    name: str,
+    at_once: int | None,
+    per_minute: int | None,
+    decision: Decision,
+) -> None:
+    """Let other numbers count for the limit NAME than those of the program, from now on.
+
+    What runs goes on. Numbers that are not given stay as they are.
+    """
+    given = {"at_once": at_once, "per_minute": per_minute}
+    numbers = {key: value for key, value in given.items() if value is not None}
+    if not numbers:
+        raise click.UsageError("give --at-once or --per-minute, or both")
+    of = application.bus.delivery_store.limits
+    await limit_admin.set_limit(application.database, of, name, decision, numbers)
+    click.echo(f"{name} is set")
+
+
+@limits.command("reset")
+@click.argument("name")
+@decided
+@with_application
+async def reset_limit(application: Application, name: str, decision: Decision) -> None:
+    """Let the numbers of the program count again for the limit NAME."""
+    of, numbers = application.bus.delivery_store.limits, {"at_once": None, "per_minute": None}
+    await limit_admin.set_limit(application.database, of, name, decision, numbers)
+    click.echo(f"{name} is as the program says")

@@ -1,0 +1,132 @@
+"""The statement that claims what is due, and what else looks for it in the same way.
+
+With asyncpg, the claim is written by hand: `extensions/postgresql/asyncpg_delivery_store.sql`.
+"""
+
+from collections.abc import Collection
+from itertools import product
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.sql.dml import ReturningUpdate
+
+from aftercommit.codec import MAX_EVENT_LENGTH, Codec
+from aftercommit.delivery_policy import DeliveryPolicy
+from aftercommit.errors import InvalidPayload
+from aftercommit.sql import delivery_states
+from aftercommit.sql.claim_ends import describe
+from aftercommit.sql.database import Database
+from aftercommit.sql.delivery_states import PAUSED, PAUSED_HANDLERS
+from aftercommit.sql.limit_uses import NAME
+from aftercommit.sql.tables import CLAIMABLE, deliveries, events
+
+LAST_ATTEMPT_UNFINISHED = "the last attempt did not finish"
+TOO_LONG = describe(InvalidPayload("an event", f"is longer than {MAX_EVENT_LENGTH}"))
+# by others, at the moment of a claim; as text, like the limit
+MOST_LOCKED: sa.ColumnElement[int] = sa.literal_column("100", sa.Integer)
+HANDLERS: sa.BindParameter[str] = sa.bindparam("handlers", expanding=True)
+
+Which = sa.ColumnElement[bool]
+
+
+def claim_statement(
+    database: Database,
+    policy: DeliveryPolicy,
+    count: int,
+    replay: bool,
+    *,
+    is_limited: bool = False,
+) -> ReturningUpdate[Any]:
+    """Return the statement that claims what is due for so many handlers, of replays or all else.
+
+    If they have a limit, its name and the time of the claim are parameters.
+
+    What is due is read by parts, all of them at the same time, each in the order of its index and
+    up to the limit; in a CTE, as a subquery may be executed again for each row of the outer table.
+    """
+    row, codec, now, by = deliveries.c, database.codec, database.clock, dict[str, Any]()
+    if is_limited:
+        now, by = sa.bindparam("now", type_=sa.Double), {"limit_name": NAME}
+    key = row.event_id, row.handler
+    claim = delivery_states.claimed(now, database.process, policy.lease_seconds, **by)
+    problem = sa.case(
+        (row.attempts >= policy.max_attempts, LAST_ATTEMPT_UNFINISHED),
+        (sa.func.length(events.c.data) > MAX_EVENT_LENGTH, TOO_LONG),
+    ).label("problem")
+    wanted = claim.when, is_readable(codec)
+    # a literal, or PostgreSQL would not keep a plan for so few rows
+    limit = sa.bindparam("limit", type_=sa.Integer, literal_execute=True)
+    if database.backend.single_writer:
+        parts = _of_each(codec, count, replay, *key, row.available_at, problem)
+        all_due = sa.union_all(*(each.join(events).where(*wanted) for each in parts))
+        due = all_due.order_by("available_at").limit(limit).cte("due")
+    else:  # what is read in parts cannot be locked there, and may have changed until it is
+        some, by_time = limit + MOST_LOCKED, row.available_at
+        parts = _of_each(codec, count, replay, *key, by_time)
+        firsts = (part.join(events).where(*wanted).order_by(by_time).limit(some) for part in parts)
+        each = sa.union_all(*firsts).subquery().c
+        first = sa.select(each.event_id, each.handler).order_by(each.available_at)
+        found = first.limit(some).cte("found")
+        locked = (
+            sa.select(*key, problem)
+            .join_from(deliveries, events)
+            .where(row.event_id == found.c.event_id, row.handler == found.c.handler, claim.when)
+            .with_for_update(of=deliveries, skip_locked=True)
+            .lateral("locked")
+        )
+        due = sa.select(locked).select_from(found.join(locked, sa.true())).limit(limit).cte("due")
+    claim = delivery_states.claimed_or_parked(claim, now, due.c.problem)
+    this = row.event_id == due.c.event_id, row.handler == due.c.handler
+    return claim.update_found(*this).returning(deliveries)
+
+
+def _of_each(
+    codec: Codec[object], count: int, replay: bool, *columns: sa.ColumnElement[Any]
+) -> list[sa.Select[Any]]:
+    """Select what is pending for each of so many handlers, if that handler is not paused.
+
+    Each select follows a part of the index of its own, by due time. What is pending for others, or
+    paused, or of later versions, is not even looked at, however much it is.
+    """
+    row, selects = deliveries.c, list[sa.Select[Any]]()
+    for number, version in product(range(count), range(1, latest_version(codec) + 1)):
+        name = sa.bindparam(f"handler_{number}", type_=sa.String)
+        # nothing equals what a paused one is; as a condition, SQLite would ask for each row
+        unpaused = sa.select(name).where(name.not_in(PAUSED_HANDLERS)).scalar_subquery()
+        this = row.handler == unpaused, row.schema_version == version, row.replay == replay
+        selects.append(sa.select(*columns).where(CLAIMABLE, *this))
+    return selects
+
+
+def latest_version(codec: Codec[object]) -> int:
+    """Return the latest schema version of an event that this process can read."""
+    return max(codec.versions.values(), default=1)
+
+
+def is_readable(codec: Codec[object]) -> sa.ColumnElement[bool]:
+    """Other types, and later versions, are for newer processes."""
+    row, versions = events.c, codec.versions.items()
+    known = [sa.and_(row.type == name, row.schema_version <= v) for name, v in versions]
+    return sa.or_(sa.false(), *known)
+
+
+def handler_params(handlers: Collection[str]) -> dict[str, str]:
+    """Return the parameters of a statement that is made for so many handlers."""
+    return {f"handler_{number}": handler for number, handler in enumerate(handlers)}
+
+
+def claimable_here(codec: Codec[object]) -> sa.ColumnElement[bool]:
+    """What this process can do for `HANDLERS`, as a condition of a row."""
+    return sa.and_(deliveries.c.handler.in_(HANDLERS), ~PAUSED, is_readable(codec))
+
+
+def first_of_each(
+    codec: Codec[object], count: int, replay: bool, *columns: sa.ColumnElement[Any], which: Which
+) -> list[sa.Select[Any]]:
+    """Select the longest due of each of so many handlers that can be tried here: for a union."""
+    wanted = is_readable(codec), which
+    firsts = [
+        each.join(events).where(*wanted).order_by(deliveries.c.available_at).limit(1).subquery()
+        for each in _of_each(codec, count, replay, *columns)
+    ]
+    return [sa.select(first) for first in firsts] or [sa.select(*columns).where(sa.false())]

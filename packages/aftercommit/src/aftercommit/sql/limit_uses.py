@@ -1,0 +1,86 @@
+"""How much of a limit is used: what runs is counted by an index that has limited handlers only.
+
+Whoever claims by a limit locks its row first, and counts with a statement that begins after that.
+In one statement, the count would be that of its snapshot, from before the lock: others that held
+the lock meanwhile have claimed. So 37 ran at once with a limit of five.
+"""
+
+import sqlalchemy as sa
+
+from aftercommit.limits import Limit, LimitUse
+from aftercommit.sql.database import Database
+from aftercommit.sql.tables import RUNNING, deliveries, limits
+from aftercommit.sql.transaction import Transaction
+
+NAME = sa.bindparam("limit_name", type_=sa.String)
+LOCK = sa.select(limits.c.name).where(limits.c.name == NAME).with_for_update(skip_locked=True)
+CREATE = sa.text(
+    "INSERT INTO aftercommit_limits (name) VALUES (:limit_name) ON CONFLICT DO NOTHING"
+    " RETURNING name"
+)
+ADD_CLAIMS = (
+    sa.update(limits)
+    .where(limits.c.name == NAME)
+    .values(
+        claims=limits.c.claims + sa.bindparam("number", type_=sa.Integer),
+        claimed_at=sa.bindparam("now", type_=sa.Double),
+        tat=sa.bindparam("new_tat", type_=sa.Double),
+    )
+)
+
+
+class LimitUses:
+    """Reads the use of limits, and adds to it."""
+
+    def __init__(self, database: Database) -> None:
+        self._database, now = database, database.clock
+        running = RUNNING, deliveries.c.limit_name == NAME, deliveries.c.available_at > now
+        count = sa.select(sa.func.count()).select_from(deliveries).where(*running)
+        first = sa.select(sa.func.min(deliveries.c.available_at)).where(*running)
+        one, stored = sa.select(sa.literal(1).label("one")).subquery(), limits.c
+        self._read = sa.select(
+            now.label("now"),
+            count.scalar_subquery().label("running"),
+            first.scalar_subquery().label("next_end"),
+            *(stored.at_once, stored.per_minute, stored.tat, stored.claimed_at),
+        ).select_from(one.outerjoin(limits, stored.name == NAME))
+
+    async def read(self, transaction: Transaction, limit: Limit) -> LimitUse:
+        """Return how much of a limit is used now. An operator's numbers go before its own."""
+        asked = {"limit_name": limit.name}
+        row = (await transaction.execute(self._read, asked)).one()
+        return LimitUse(
+            limit=Limit(
+                limit.name, row.at_once or limit.at_once, row.per_minute or limit.per_minute
+            ),
+            now=row.now,
+            running=row.running,
+            next_end=row.next_end,
+            tat=row.tat or 0.0,
+            claimed_at=row.claimed_at,
+        )
+
+    async def lock(self, transaction: Transaction, limit: Limit) -> LimitUse | None:
+        """Return the same, and let nobody else claim by it until this transaction ends.
+
+        None: somebody claims by it at this moment. SQLite has one writer, which is this.
+        """
+        asked = {"limit_name": limit.name}
+        if not self._database.backend.single_writer:
+            found = (await transaction.execute(LOCK, asked)).first()
+            if not found and not await self.create(transaction, limit.name):
+                return None
+        return await self.read(transaction, limit)
+
+    async def create(self, transaction: Transaction, name: str) -> bool:
+        """Store a limit that is used for the first time; tell whether it was not there."""
+        created = await transaction.execute(CREATE, {"limit_name": name})
+        return created.first() is not None
+
+    async def add(self, transaction: Transaction, use: LimitUse, number: int) -> None:
+        """Count so many more claims, in a transaction that has locked the limit."""
+        name = {"limit_name": use.limit.name}
+        new = {"number": number, "now": use.now, "new_tat": use.after(number)}
+        if not await transaction.execute_dml(ADD_CLAIMS, name | new):
+            await self.create(transaction, use.limit.name)
+            await transaction.execute_dml(ADD_CLAIMS, name | new)
