@@ -292,7 +292,7 @@ MUTATIONS = (
     Mutation(
         "an effect that has returned is released, too",
         "attempt.py",
-        "if not has_returned:",
+        "if not limit.has_returned:",
         "if True:",
     ),
     Mutation(
