@@ -47,6 +47,7 @@ class DatabaseBackend(ABC):
     try_lanes: ClassVar[Executable | None] = None
     wait_shortly: ClassVar[Executable] = text("SELECT 1")  # for locks, in this transaction
     delivery_store: Callable[..., Any] | None = None  # makes one of its own, of the one for all
+    writes_at_once: bool = True  # what a commit stores, if its driver can; tests try both ways
     allow_idle: ClassVar[Executable] = text("SELECT 1")  # a person may read what it returns
 
     @abstractmethod

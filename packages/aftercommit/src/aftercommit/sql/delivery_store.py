@@ -1,14 +1,14 @@
 """Events and deliveries in the database: the outbox. For the rules see `claims.py`.
 
-This is the way for each database and driver. With asyncpg, the claim and the completion of effects
-are single statements of their own: `extensions/postgresql/asyncpg_delivery_store.sql`.
+This is the way for each database and driver. With asyncpg, a claim, the completion of effects and
+what a commit writes are single statements: `extensions/postgresql/asyncpg_delivery_store.sql`.
 
 Every write of a claim filters on its fencing token. A claim goes by status, never by "later than
 the last one seen", so an event whose transaction commits late is not skipped.
 """
 
 import logging
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from functools import cache, partial
 from itertools import product
 from typing import Any
@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from anyio import CancelScope, current_time
 from sqlalchemy.sql.dml import ReturningUpdate
 
-from aftercommit.claims import Claim, Failure, NewDelivery
+from aftercommit.claims import Claim, CommandWork, Failure, NewDelivery
 from aftercommit.codec import MAX_EVENT_LENGTH, Codec
 from aftercommit.delivery_policy import DeliveryPolicy
 from aftercommit.envelopes import Envelope
@@ -26,9 +26,10 @@ from aftercommit.sql import claim_ends, delivery_states
 from aftercommit.sql.claim_ends import OF_THIS_CLAIM, Batches, ClaimKey, describe
 from aftercommit.sql.database import Database
 from aftercommit.sql.delivery_states import PAUSED, PAUSED_HANDLERS, is_scheduled
+from aftercommit.sql.inbox import record_command
 from aftercommit.sql.known_pauses import PAUSES_SECONDS, KnownPauses
 from aftercommit.sql.lock_order import change_in_order
-from aftercommit.sql.new_events import FirstAttempts, NewEvents
+from aftercommit.sql.new_events import FirstAttempts, NewEvents, Stored, rows_of
 from aftercommit.sql.ordered_completion import OrderedDeliveries, claim_of_row
 from aftercommit.sql.tables import CLAIMABLE, RAW_EVENTS, deliveries, events
 from aftercommit.sql.transaction import Transaction
@@ -43,6 +44,9 @@ SCHEDULED: sa.BindParameter[bool] = sa.bindparam("scheduled", type_=sa.Boolean)
 
 Claimed = tuple[Mapping[Any, Any], Mapping[Any, Any]]  # the rows of a delivery and of its event
 Which = sa.ColumnElement[bool]
+Rows = Sequence[Mapping[str, Any]]
+WriteAtOnce = Callable[[Transaction, Rows, Rows, Claim | None, CommandWork | None], Awaitable[None]]
+"""Writes events, deliveries in no lane, the end of a delivery and a command, or raises."""
 
 logger = logging.getLogger(__name__)
 
@@ -66,6 +70,8 @@ def new_delivery_store(database: Database, policy: DeliveryPolicy) -> "SqlAlchem
 class SqlAlchemyDeliveryStore:
     """The deliveries in a database. Its statements are made once: that costs as much as sending."""
 
+    _write_at_once: WriteAtOnce | None = None  # what a database has in place of several statements
+
     def __init__(self, database: Database, policy: DeliveryPolicy) -> None:
         self.database = database
         self._policy = policy
@@ -76,43 +82,64 @@ class SqlAlchemyDeliveryStore:
         self._releases = Batches(database, released, "released")
         self._interruptions = Batches(database, released, "interrupted")
         self._new_events = NewEvents(database.backend, now, in_sessions=False)
+        self._claimed = delivery_states.new_and_claimed(database.process)
         self._pauses = KnownPauses(database)
         self._ordered = cache(partial(OrderedDeliveries, database, policy))  # if there are any
         self._seconds_until_due = cache(self._look)
         self._claim_statement = cache(partial(claim_statement, database, policy))
 
     async def store(
-        self, transaction: Transaction, envelopes: Sequence[Envelope], new: Sequence[NewDelivery]
+        self,
+        transaction: Transaction,
+        envelopes: Sequence[Envelope],
+        new: Sequence[NewDelivery],
+        *,
+        completes: Claim | None = None,
+        is_free: bool = True,
+        command: CommandWork | None = None,
     ) -> Sequence[Claim]:
-        """Insert events, and their deliveries, in the caller's transaction.
+        """Write what a unit of work has caused, in the caller's transaction; return the claims.
 
-        Return the claims on them. What is due later or paused is left to workers.
+        That is events and their deliveries, the end of the delivery that the unit of work
+        `completes`, and its `command`. What is due later or paused is left to workers.
 
-        All INSERTs are one call of the driver: it is shielded as a whole, and its time limit is for
-        all of them together. An error of one is translated, and fails the transaction, as in
-        `Transaction.execute`; and the server has its limits for each of them.
+        All INSERTs of events and deliveries are one call of the driver: it is shielded as a whole,
+        and its time limit is for all of them together. An error of one is translated, and fails the
+        transaction, as in `Transaction.execute`. See `complete_in`, too.
         """
-        if not envelopes:
-            return []
-        rows = [self.database.codec.to_row(envelope) for envelope in envelopes]
-        first_attempts = None
-        if self._policy.dispatch == "inline":
-            first_attempts = FirstAttempts(
-                owner=self.database.process,
-                lease_seconds=self._policy.lease_seconds,
-                paused=await self._pauses.read(transaction),
-                leased_at=current_time(),
-            )
-        transaction.has_written = True
-        claims, firsts, _ = await transaction.run_sync(
-            lambda connection: self._new_events.store(connection, rows, new, first_attempts)
-        )
-        if firsts and first_attempts:
-            ours = sorted(each for each in firsts if each.handler not in first_attempts.paused)
-            stored = {envelope.id: envelope for envelope in envelopes}
-            claims = [*claims, *await self._ordered().claim(transaction, ours, stored)]
-        if not claims and (firsts or any(not each.lane for each in new)):
-            transaction.notify_workers()
+        claims: Sequence[Claim] = ()
+        if envelopes:
+            rows = [self.database.codec.to_row(envelope) for envelope in envelopes]
+            first_attempts = None
+            if self._policy.dispatch == "inline":
+                first_attempts = FirstAttempts(
+                    claimed=self._claimed,
+                    lease_seconds=self._policy.lease_seconds,
+                    paused=await self._pauses.read(transaction),
+                    leased_at=current_time(),
+                )
+            transaction.has_written = True
+            lanes = [each.lane for each in (*new, completes) if each and each.lane]
+            if self._write_at_once and not lanes:
+                its, _, claimed = rows_of(new, first_attempts)
+                await self._write_at_once(transaction, rows, its, completes, command)
+                stored, completes, command = Stored(claimed), None, None
+            else:
+                stored = await transaction.run_sync(
+                    lambda connection: self._new_events.store(connection, rows, new, first_attempts)
+                )
+            claims, firsts, _ = stored
+            if firsts and first_attempts:
+                ours = sorted(each for each in firsts if each.handler not in first_attempts.paused)
+                by_id = {envelope.id: envelope for envelope in envelopes}
+                claims = [*claims, *await self._ordered().claim(transaction, ours, by_id)]
+            if not claims and (firsts or any(not each.lane for each in new)):
+                transaction.notify_workers()
+        if completes:
+            more = await self.complete_in(transaction, completes, is_free=is_free)
+            claims = [*claims, *more]
+        if command:
+            await record_command(transaction, self.database.clock, command)
         return claims
 
     async def ensure_not_paused(self, claim: Claim) -> None:

@@ -36,7 +36,7 @@ Row = dict[str, Any]
 class FirstAttempts(NamedTuple):
     """Who makes first attempts at once, for the length of a lease; to `paused` handlers nobody."""
 
-    owner: str
+    claimed: Row  # what a row has that is claimed
     lease_seconds: float
     leased_at: float  # by the clock of the event loop, and not after that of the database
     paused: Collection[str]
@@ -48,6 +48,32 @@ class Stored(NamedTuple):
     claims: Sequence[Claim] = ()
     firsts: Sequence[ClaimKey] = ()  # of their lanes: nothing blocks them, and nobody claims them
     unplaced: Collection[str] = ()  # lanes in which rows wait for their places
+
+
+def rows_of(
+    new: Sequence[NewDelivery], first_attempts: FirstAttempts | None
+) -> tuple[list[Row], list[Row], list[Claim]]:
+    """Decide what is claimed here and what is left to workers, whichever way it is stored.
+
+    Return the rows of new deliveries, those of deliveries in lanes, and the claims.
+    """
+    rows, in_lanes, lanes, claims = list[Row](), list[Row](), set[str](), list[Claim]()
+    for envelope, handler, delay, lane in new:
+        row: Row = {"event_id": envelope.id, "handler": handler, "subscriber": handler}
+        row["schema_version"] = envelope.schema_version
+        if lane:
+            row |= {"lane": lane, "in_lane": lane, "of_event": envelope.id}
+            in_lanes.append(row | {"is_behind": lane in lanes})
+            lanes.add(lane)
+        elif first_attempts is None or delay or handler in first_attempts.paused:
+            rows.append(row | {"attempts": 0, "owner": None, "seconds": delay})
+        else:
+            claimed, seconds, leased_at, _ = first_attempts
+            row |= {"seconds": seconds, "subscriber": ""}  # a pause does not move its end
+            rows.append(row | claimed)
+            claim = Claim(envelope=envelope, handler=handler, attempt=1, leased_at=leased_at)
+            claims.append(claim)
+    return rows, in_lanes, claims
 
 
 class NewEvents:
@@ -97,26 +123,12 @@ class NewEvents:
         new: Sequence[NewDelivery],
         first_attempts: FirstAttempts | None,
     ) -> Stored:
-        rows, in_lanes, lanes, claims = list[Row](), list[Row](), set[str](), list[Claim]()
-        for envelope, handler, delay, lane in new:
-            row: Row = {"event_id": envelope.id, "handler": handler, "subscriber": handler}
-            row["schema_version"] = envelope.schema_version
-            if lane:
-                row |= {"lane": lane, "in_lane": lane, "of_event": envelope.id}
-                in_lanes.append(row | {"is_behind": lane in lanes})
-                lanes.add(lane)
-            elif first_attempts is None or delay or handler in first_attempts.paused:
-                rows.append(row | {"attempts": 0, "owner": None, "seconds": delay})
-            else:
-                owner, seconds, leased_at, _ = first_attempts
-                row |= {"seconds": seconds, "subscriber": ""}  # a pause does not move its end
-                rows.append(row | delivery_states.new_and_claimed(owner))
-                claim = Claim(envelope=envelope, handler=handler, attempt=1, leased_at=leased_at)
-                claims.append(claim)
+        rows, in_lanes, claims = rows_of(new, first_attempts)
         if rows:
             connection.execute(self._insert_deliveries, rows)
         if not in_lanes:
             return Stored(claims)
+        lanes = {row["lane"] for row in in_lanes}
         if self._places_wait:
             connection.execute(self._insert_unplaced, in_lanes)
             return Stored(claims, unplaced=lanes)
