@@ -114,7 +114,7 @@ class DatabaseBackend(ABC):
         """
         return nullcontext()
 
-    def call_scope(self, *, no_timeout: bool = False) -> CancelScope:
+    def call_scope(self, now: float, *, no_timeout: bool = False) -> CancelScope:
         """Return the scope for one call of the driver: shielded, perhaps with a deadline."""
         return CancelScope(shield=True)
 
@@ -140,7 +140,7 @@ class DatabaseBackend(ABC):
         """
         await checkpoint_if_cancelled()
         started, cause = current_time(), None
-        with self.call_scope(no_timeout=no_timeout) as call:
+        with self.call_scope(started, no_timeout=no_timeout) as call:
             try:
                 return await function(*args)
             except Exception as error:
