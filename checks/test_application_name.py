@@ -26,7 +26,7 @@ E_MAIL = re.compile("e-?mail", re.IGNORECASE)  # of one extension alone
 def test_no_file_of_the_engine_names_the_application() -> None:
     """It runs others, too."""
     endings = {".py", ".sql", ".js", ".html"}
-    template = ENGINE / "project" / "template"  # an application, and no part of the engine
+    template = ENGINE / "project"  # applications, and no part of the engine
     engine = [each for each in ENGINE.rglob("*") if each.suffix in endings]
     engine = [each for each in engine if template not in each.parents]
     texts = {each: EXAMPLE.sub("", each.read_text("utf-8")) for each in engine}

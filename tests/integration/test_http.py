@@ -7,11 +7,12 @@ The requests are calls: there is no server. A real one, and what its document sa
 import logging
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from pathlib import Path
 from uuid import uuid4
 
 import httpx
 import pytest
-from aftercommit import Application
+from aftercommit import Application, testing
 from aftercommit.extensions.web.settings import WebSettings
 from aftercommit.extensions.web.testing import http_client
 
@@ -170,3 +171,9 @@ async def test_strangers_neither_read_nor_redeem(client: Client) -> None:
     assert [answer.status_code for answer in answers] == [401, 404, 422]
     assert problem(answers[1]) == "coupon-not-found"
     assert "WELCOME-1" not in answers[1].text
+
+
+def test_anybody_may_call_what_is_listed_and_nothing_else() -> None:
+    """An endpoint that was given to the wrong router would be open to the world."""
+    golden = Path(__file__).parents[1] / "golden"
+    testing.check_public_routes(APP, golden / "public_routes.txt")

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from aftercommit import Database, Transaction, ensure_schema
+from aftercommit.project.migration import comparing
 from aftercommit.sql.migrations.history import ENGINE
 from aftercommit.sql.schema import upgrade_schema
 from alembic.autogenerate import compare_metadata
@@ -16,7 +17,6 @@ from allocation.adapters.repositories import SqlAlchemyUserProjection
 from allocation.domain.events import UserId
 from allocation.entrypoints.app import APP
 from tests.builders import a_user
-from tools.migration import comparing
 
 pytestmark = [pytest.mark.anyio, pytest.mark.on("asyncio-postgres", "trio-sqlite")]
 
@@ -40,13 +40,17 @@ async def execute(database: Database, statement: str) -> None:
 async def test_migrations_and_tables_agree(empty_url: str) -> None:
     """The migrations are the only source of the schema; the mapping must not drift away."""
 
-    def differences(connection: Connection) -> object:
-        return compare_metadata(comparing(connection, HISTORY), HISTORY.metadata)
+    def missing(connection: Connection) -> list[str]:
+        differing = compare_metadata(comparing(connection, HISTORY), HISTORY.metadata)
+        return [
+            f'the tables have what no migration makes: make migration NAME="…": {each}'
+            for each in differing
+        ]
 
     async with APP.open_database(APP.load({"database_url": empty_url})) as database:
         await ensure_schema(database)
         async with database.read_transaction() as transaction:
-            assert await transaction.run_sync(differences) == []
+            assert await transaction.run_sync(missing) == []
 
 
 @pytest.mark.parametrize("revision", HISTORY.revisions())

@@ -3,6 +3,8 @@
 The bus and the database are the real ones; only the e-mails are not sent.
 """
 
+from pathlib import Path
+
 import pytest
 from aftercommit import Application, testing
 from aftercommit.extensions.smtp.exceptions import AddressUndeliverable
@@ -15,6 +17,8 @@ from allocation.domain.coupons import (
 )
 from allocation.domain.events import CouponDenied, EmailBounced, EmailChanged, UserRegistered
 from allocation.domain.users import EmailAlreadyRegistered, UserAlreadyRegistered
+from allocation.entrypoints.app import APP
+from allocation.service_layer.handlers import expire_coupon, send_coupon_reminder
 from tests.builders import a_batch, a_change, a_redemption, a_registration
 from tests.email_senders import RecordingEmailSender
 from tests.looking import code_of, count, coupons_left, rows, types, users
@@ -22,6 +26,7 @@ from tests.looking import code_of, count, coupons_left, rows, types, users
 pytestmark = pytest.mark.anyio
 
 Emails = RecordingEmailSender
+GOLDEN = Path(__file__).parents[1] / "golden"
 WELCOME, COUPON = "Welcome", "Your welcome coupon"
 REMINDER, CHANGED = "Your welcome coupon expires soon", "Your e-mail address was changed"
 EXHAUSTED = "Out of welcome coupons"
@@ -206,6 +211,28 @@ async def test_a_redeemed_coupon_is_neither_reminded_of_nor_expires(
     assert REMINDER not in emails.subjects_to("ivan@example.com")
     assert await coupons_left(app) == {"WELCOME": 0}
     assert (await users(app))["ivan@example.com"].coupon_state == "redeemed"
+
+
+async def test_what_is_for_later_looks_at_the_state_when_it_runs(tmp_path: Path) -> None:
+    """It was planned weeks before. Whatever is `Later` runs as things were, and after a change."""
+    user, batch = a_registration(), a_batch(quantity=1)
+
+    async def a_coupon_is_allocated(app: Application) -> None:
+        for command in (batch, user):
+            await app.bus.handle(command)
+
+    async def it_is_redeemed(app: Application) -> None:
+        await app.bus.handle(a_redemption(await code_of(app, user.email)))
+
+    stories = dict.fromkeys(
+        (send_coupon_reminder, expire_coupon), (a_coupon_is_allocated, it_is_redeemed)
+    )
+    await testing.check_delayed(APP, tmp_path, stories)
+
+
+def test_no_handler_has_lost_its_name() -> None:
+    """Deliveries that are stored would be for nobody."""
+    testing.check_handler_names(APP, GOLDEN / "handler_names.txt")
 
 
 async def test_an_address_that_does_not_exist_is_recorded_and_not_written_to_again(

@@ -20,7 +20,15 @@ import aftercommit
 from aftercommit import alembic, extensions, sqlite, testing
 
 OF_THE_TEST_KIT = [
-    f"aftercommit.testing.{each}" for each in ("killing", "memory_aggregates", "no_io", "omissions")
+    f"aftercommit.testing.{each}"
+    for each in (
+        "delayed_handlers",
+        "golden_lists",
+        "killing",
+        "memory_aggregates",
+        "no_io",
+        "omissions",
+    )
 ]
 PACKAGES = [each.name for each in iter_modules(extensions.__path__) if each.ispkg]
 

@@ -1,11 +1,14 @@
 """What a change of an application still lacks is named by its tests."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import ModuleType
+from typing import Any
+from uuid import uuid4
 
 import pytest
 import sqlalchemy as sa
-from aftercommit import Application, testing
+from aftercommit import Application, Handlers, on, testing
 from sqlalchemy.orm import registry
 
 from aftercommit_tests.things import domain, handlers, storage
@@ -62,7 +65,7 @@ async def test_rows_columns_and_migrations_are_missed(sqlite_url: str) -> None:
 
     assert sorted(each.partition(":")[0] for each in found) == [
         "Box.colour has no column",
-        "SellThing has no row in the table of more",
+        "SellThing has no entry in the table of more",
         "Shelf.things has no column",
         "polish_all is in no entry of the table of more",
         "write a migration",
@@ -74,3 +77,37 @@ async def _add_a_column(application: Application) -> None:
     async with application.database.write_transaction() as transaction:
         await transaction.execute(sa.text("ALTER TABLE things ADD COLUMN colour VARCHAR"))
         await transaction.commit()
+
+
+async def makes_and_adds(command: SellThing, uow: storage.UnitOfWork) -> None:
+    thing = domain.Thing.make(domain.ThingId(uuid4()), "lamp")
+    uow.things.add(thing)
+
+
+async def makes_and_forgets(command: SellThing, uow: storage.UnitOfWork) -> None:
+    thing = domain.Thing.make(domain.ThingId(uuid4()), "lamp")
+    thing.rename("torch")
+
+
+async def makes_for_nobody(command: SellThing, uow: storage.UnitOfWork) -> None:
+    domain.Thing.make(domain.ThingId(uuid4()), "lamp")
+
+
+@pytest.mark.parametrize(
+    ("handler", "missed"),
+    [
+        (makes_and_adds, []),
+        (makes_and_forgets, ["makes_and_forgets makes Thing, and adds it to no repository"]),
+        (makes_for_nobody, ["makes_for_nobody makes Thing, and adds it to no repository"]),
+    ],
+)
+async def test_an_aggregate_that_is_made_and_never_added_is_missed(
+    handler: Callable[..., Any], missed: list[str], sqlite_url: str
+) -> None:
+    """Its handler returns, so it counts as done, and nothing is stored."""
+    module = ModuleType("more")
+    vars(module)["TABLE"] = Handlers(commands=[on(SellThing, handler)], events=[])
+    async with APP.open(APP.load({"database_url": sqlite_url})) as application:
+        found = await testing.omissions(application, storage.mapping, module)
+
+    assert [each.partition(",")[0] + ", and adds it to no repository" for each in found] == missed

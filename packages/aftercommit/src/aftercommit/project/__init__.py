@@ -23,7 +23,11 @@ MADE_BY_RUNNING = shutil.ignore_patterns(".venv", "*_cache", "__pycache__", "ven
 LISTS = ("extension_list.py", "pyproject.toml")
 OPTIONS: dict[str, tuple[set[str], str]] = {
     "--http": (
-        {"src/shop/entrypoints/http.py", "tests/integration/test_http.py"},
+        {
+            "src/shop/entrypoints/http.py",
+            "tests/golden/public_routes.txt",
+            "tests/integration/test_http.py",
+        },
         r"WebExtension|PageExtension|MetricsExtension|\[page,web\]|httpx|web\.fixtures",
     ),
     "--brokers": (

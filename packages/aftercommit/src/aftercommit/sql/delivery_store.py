@@ -8,7 +8,8 @@ the last one seen", so an event whose transaction commits late is not skipped.
 """
 
 import logging
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cache, partial
 from itertools import product
 from typing import Any
@@ -29,7 +30,7 @@ from aftercommit.sql.delivery_states import PAUSED, PAUSED_HANDLERS, is_schedule
 from aftercommit.sql.inbox import record_command
 from aftercommit.sql.known_pauses import PAUSES_SECONDS, KnownPauses
 from aftercommit.sql.lock_order import change_in_order
-from aftercommit.sql.new_events import FirstAttempts, NewEvents, Stored, rows_of
+from aftercommit.sql.new_events import FirstAttempts, NewEvents, Stored, WriteAtOnce, rows_of
 from aftercommit.sql.ordered_completion import OrderedDeliveries, claim_of_row
 from aftercommit.sql.tables import CLAIMABLE, RAW_EVENTS, deliveries, events
 from aftercommit.sql.transaction import Transaction
@@ -44,9 +45,6 @@ SCHEDULED: sa.BindParameter[bool] = sa.bindparam("scheduled", type_=sa.Boolean)
 
 Claimed = tuple[Mapping[Any, Any], Mapping[Any, Any]]  # the rows of a delivery and of its event
 Which = sa.ColumnElement[bool]
-Rows = Sequence[Mapping[str, Any]]
-WriteAtOnce = Callable[[Transaction, Rows, Rows, Claim | None, CommandWork | None], Awaitable[None]]
-"""Writes events, deliveries in no lane, the end of a delivery and a command, or raises."""
 
 logger = logging.getLogger(__name__)
 
@@ -100,27 +98,21 @@ class SqlAlchemyDeliveryStore:
     ) -> Sequence[Claim]:
         """Write what a unit of work has caused, in the caller's transaction; return the claims.
 
-        That is events and their deliveries, the end of the delivery that the unit of work
-        `completes`, and its `command`. What is due later or paused is left to workers.
-
-        All INSERTs of events and deliveries are one call of the driver: it is shielded as a whole,
-        and its time limit is for all of them together. An error of one is translated, and fails the
-        transaction, as in `Transaction.execute`. See `complete_in`, too.
+        That is events with deliveries, the end of the one that it `completes`, and its `command`.
+        What is due later or paused is left to workers. All INSERTs of events and deliveries are one
+        call of the driver: it is shielded as a whole, and its time limit is for all of them
+        together. An error of one is translated, and fails the transaction, as in
+        `Transaction.execute`; and the server has its limits for each of them.
         """
         claims: Sequence[Claim] = ()
         if envelopes:
             rows = [self.database.codec.to_row(envelope) for envelope in envelopes]
             first_attempts = None
             if self._policy.dispatch == "inline":
-                first_attempts = FirstAttempts(
-                    claimed=self._claimed,
-                    lease_seconds=self._policy.lease_seconds,
-                    paused=await self._pauses.read(transaction),
-                    leased_at=current_time(),
-                )
+                paused, lease = await self._pauses.read(transaction), self._policy.lease_seconds
+                first_attempts = FirstAttempts(self._claimed, lease, current_time(), paused)
             transaction.has_written = True
-            lanes = [each.lane for each in (*new, completes) if each and each.lane]
-            if self._write_at_once and not lanes:
+            if self._write_at_once and not any(each.lane for each in (*new, completes) if each):
                 its, _, claimed = rows_of(new, first_attempts)
                 await self._write_at_once(transaction, rows, its, completes, command)
                 stored, completes, command = Stored(claimed), None, None
@@ -136,8 +128,7 @@ class SqlAlchemyDeliveryStore:
             if not claims and (firsts or any(not each.lane for each in new)):
                 transaction.notify_workers()
         if completes:
-            more = await self.complete_in(transaction, completes, is_free=is_free)
-            claims = [*claims, *more]
+            claims = [*claims, *await self.complete_in(transaction, completes, is_free=is_free)]
         if command:
             await record_command(transaction, self.database.clock, command)
         return claims
@@ -208,6 +199,7 @@ class SqlAlchemyDeliveryStore:
             found = (await transaction.execute(RAW_EVENTS, ids)).mappings() if claimed else ()
             stored = {event["id"]: event for event in found}
             await transaction.commit()
+        log_taken_over(rows)
         for row in (row for row in rows if row["parked_at"] is not None):
             log_parked(row, row["last_error"])
         return await self._readable([(row, stored[row["event_id"]]) for row in claimed], leased_at)
@@ -249,6 +241,15 @@ class SqlAlchemyDeliveryStore:
         pause, which = deliveries.c.available_at - now, sa.or_(SCHEDULED, ~is_scheduled(now))
         live, replayed = (first_of_each(codec, count, r, pause, which=which) for r in (False, True))
         return sa.union_all(*live, *replayed)
+
+
+def log_taken_over(rows: Iterable[Mapping[Any, Any]]) -> None:
+    """Name the processes whose leases have expired, and what a claim has taken over from each."""
+    lost = [(row["previous_owner"], row["handler"]) for row in rows if row["previous_owner"]]
+    for (owner, handler), count in Counter(lost).items():
+        logger.warning(
+            "taken over from %s, whose lease has expired: %s (%d)", owner, handler, count
+        )
 
 
 def log_parked(row: Mapping[Any, Any], error: str) -> None:

@@ -7,7 +7,7 @@ Whoever claims leaves out what is paused; lanes are locked right before the COMM
 `outbox/lanes_at_commit.py`.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import suppress
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -15,12 +15,13 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 from sqlalchemy.sql.dml import ReturningInsert
 
-from aftercommit.claims import Claim, NewDelivery
+from aftercommit.claims import Claim, CommandWork, NewDelivery
 from aftercommit.sql import delivery_states
 from aftercommit.sql.backend import DatabaseBackend
 from aftercommit.sql.claim_ends import ClaimKey
 from aftercommit.sql.delivery_states import pause_of
 from aftercommit.sql.tables import deliveries, events
+from aftercommit.sql.transaction import Transaction
 
 ROWS_TOGETHER = 100  # of one INSERT: each has queries, and SQLite compares them with each other
 
@@ -31,12 +32,16 @@ FORGET = [
 ]
 
 Row = dict[str, Any]
+WriteAtOnce = Callable[
+    [Transaction, Sequence[Row], Sequence[Row], Claim | None, CommandWork | None], Awaitable[None]
+]
+"""Writes events, deliveries in no lane, the end of a delivery and a command, or raises."""
 
 
 class FirstAttempts(NamedTuple):
-    """Who makes first attempts at once, for the length of a lease; to `paused` handlers nobody."""
+    """The committing process makes first attempts, for a lease; but none of `paused` handlers."""
 
-    claimed: Row  # what a row has that is claimed
+    claimed: Row  # what is in the row of a delivery that it has claimed
     lease_seconds: float
     leased_at: float  # by the clock of the event loop, and not after that of the database
     paused: Collection[str]

@@ -1,12 +1,14 @@
 """What a change of an application still lacks, each in a sentence."""
 
 import ast
-import inspect
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import fields, is_dataclass
 from functools import partial
+from inspect import getsource, iscoroutinefunction, unwrap
+from sys import modules
 from textwrap import dedent
 from types import ModuleType
+from typing import Any
 
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
@@ -24,10 +26,12 @@ NOT_STORED = {"recorded_events", "new_parts"}
 async def omissions(
     application: Application, mapping: registry, handlers: ModuleType, *messages: ModuleType
 ) -> list[str]:
-    """Return what is missing: rows in the table of the handlers, columns, and migrations.
+    """Return what is missing: entries in the table of the handlers, columns, migrations, an `add`.
 
-    Rows for each message of these modules, that is, each class with the base of one that has a row,
-    and for each handler. Of the database, it looks at the tables of the application.
+    There has to be an entry for each message of these modules, that is, each class with the base of
+    one that has an entry, and for each handler. `handlers` is the module of the table; handlers may
+    also stand in modules that are imported there, in the same package. Of the database, it looks at
+    the tables of the application.
 
     >>> import anyio, pathlib
     >>> from aftercommit import testing
@@ -46,8 +50,9 @@ async def omissions(
     async with application.database.read_transaction() as transaction:
         differing = await transaction.run_sync(partial(_schema_differences, history))
     return [
-        *_without_row(handlers, [each for module in messages for each in vars(module).values()]),
+        *_without_entry(handlers, [each for module in messages for each in vars(module).values()]),
         *await to_thread.run_sync(_without_column, mapping),  # it reads files
+        *await to_thread.run_sync(_never_added, handlers, mapping),
         *(f"write a migration: tables and database differ, {each}" for each in differing),
     ]
 
@@ -59,20 +64,74 @@ def _schema_differences(history: History, connection: Connection) -> list[object
     return [*compare_metadata(context, history.metadata)]
 
 
-def _without_row(handlers: ModuleType, members: Iterable[object]) -> Iterator[str]:
+def _without_entry(handlers: ModuleType, members: Iterable[object]) -> Iterator[str]:
     [table] = [each for each in vars(handlers).values() if isinstance(each, Handlers)]
     handled = {*table.commands, *table.events}
     named = {each.__name__ for each in table.commands.values()} | table.by_name().keys()
     bases = {base for message in handled for base in message.__mro__[1:-1]}
+    where = handlers.__name__
     for message in members:
         if not isinstance(message, type) or message in handled:
             continue
         if not bases.isdisjoint(message.__mro__[1:]):
-            yield f"{message.__name__} has no row in the table of {handlers.__name__}"
-    for name, function in vars(handlers).items():
-        is_here = inspect.iscoroutinefunction(function) and function.__module__ == handlers.__name__
-        if is_here and name not in named and not name.startswith("_"):
-            yield f"{name} is in no entry of the table of {handlers.__name__}"
+            name = message.__name__
+            yield f"{name} has no entry in the table of {where}: add on({name}, …)"
+    for module in [handlers, *_beside(handlers, table)]:
+        for name, function in vars(module).items():
+            is_here = iscoroutinefunction(function) and function.__module__ == module.__name__
+            if is_here and name not in named and not name.startswith("_"):
+                yield f"{name} is in no entry of the table of {where}: add it to one"
+
+
+def _beside(handlers: ModuleType, table: Handlers[Any, Any]) -> list[ModuleType]:
+    """Return the modules in the package of the table from which it has handlers."""
+    used = {each.__module__ for each in (*table.commands.values(), *table.by_name().values())}
+    package = f"{handlers.__name__.rpartition('.')[0]}."
+    return [
+        modules[name] for name in sorted(used - {handlers.__name__}) if name.startswith(package)
+    ]
+
+
+def _never_added(handlers: ModuleType, mapping: registry) -> list[str]:
+    """Return the handlers that make an aggregate, and give it to nobody: it is not stored."""
+    [table] = [each for each in vars(handlers).values() if isinstance(each, Handlers)]
+    return [
+        f"{handler.__name__} makes {class_}, and adds it to no repository, so it is not stored:"
+        f" uow.….add({name or '…'})"
+        for handler in (*table.commands.values(), *table.by_name().values())
+        for class_, name in _made_for_nobody(handler, {each.class_ for each in mapping.mappers})
+    ]
+
+
+def _made_for_nobody(
+    handler: Callable[..., object], aggregates: Collection[type]
+) -> Iterator[tuple[str, str]]:
+    """Yield the class of each aggregate that is made as a statement of its own, and its name."""
+    nodes = [*ast.walk(ast.parse(dedent(getsource(unwrap(handler)))))]
+    calls = [node for node in nodes if isinstance(node, ast.Call) and _may_add(node.func)]
+    given: list[ast.AST] = [each for call in calls for each in (*call.args, *call.keywords)]
+    given += [node.value for node in nodes if isinstance(node, ast.Return) and node.value]
+    used = {each.id for one in given for each in ast.walk(one) if isinstance(each, ast.Name)}
+    for node in nodes:
+        if isinstance(node, ast.Assign | ast.Expr) and isinstance(node.value, ast.Call):
+            targets = node.targets if isinstance(node, ast.Assign) else []
+            names = {each.id for each in targets if isinstance(each, ast.Name)}
+            maker = _named(unwrap(handler), node.value.func)
+            class_ = getattr(maker, "__self__", maker)  # of a class method, or itself
+            if isinstance(class_, type) and class_ in aggregates and used.isdisjoint(names):
+                yield class_.__name__, "".join(names)
+
+
+def _may_add(called: ast.expr) -> bool:
+    """Tell `uow.users.add` and a function of its own from other methods: those may only compare."""
+    return isinstance(called, ast.Name) or getattr(called, "attr", "").startswith("add")
+
+
+def _named(function: Any, name: ast.expr) -> object:
+    """Return what a name in a function means, such as `orders.Order.place`; None if it is local."""
+    if isinstance(name, ast.Attribute):
+        return getattr(_named(function, name.value), name.attr, None)
+    return function.__globals__.get(name.id) if isinstance(name, ast.Name) else None
 
 
 def _without_column(mapping: registry) -> list[str]:
@@ -86,7 +145,7 @@ def _without_column(mapping: registry) -> list[str]:
 
 def _attributes(class_: type) -> set[str]:
     """Return what instances have: the fields of a dataclass, and what methods assign to `self`."""
-    tree = ast.parse(dedent(inspect.getsource(class_)))
+    tree = ast.parse(dedent(getsource(class_)))
     assigned = {
         node.attr
         for node in ast.walk(tree)

@@ -22,6 +22,7 @@ from aftercommit.sql.claim_ends import Batches, ClaimKey
 from aftercommit.sql.database import Database
 from aftercommit.sql.delivery_states import done
 from aftercommit.sql.inbox import row_of_command
+from aftercommit.sql.new_events import Row
 from aftercommit.sql.transaction import Transaction
 
 _, *_PARTS = re.split(r"-- name: (\w+)\n", Path(__file__).with_suffix(".sql").read_text())
@@ -64,14 +65,12 @@ class AsyncpgDeliveryStore(delivery_store.SqlAlchemyDeliveryStore):
         names = list(handlers)
         rows = await self._execute("claim", **asked, handlers=names, replay=False)
         rows = rows or await self._execute("claim", **asked, handlers=names, replay=True)
-        claimed = list[delivery_store.Claimed]()
-        for event in rows:
-            delivery = {**event, "handler": event["subscriber"]}
+        found = [({**event, "handler": event["subscriber"]}, event) for event in rows]
+        delivery_store.log_taken_over(delivery for delivery, _ in found)
+        for delivery, event in found:
             if event["problem"]:
                 delivery_store.log_parked(delivery, event["problem"])
-            else:
-                claimed.append((delivery, event))
-        return await self._readable(claimed, leased_at)
+        return await self._readable([each for each in found if not each[1]["problem"]], leased_at)
 
     async def _complete_all(self, claims: Sequence[ClaimKey]) -> set[ClaimKey]:
         ids, handlers, tokens = map(list, zip(*claims, strict=True))
@@ -81,8 +80,8 @@ class AsyncpgDeliveryStore(delivery_store.SqlAlchemyDeliveryStore):
     async def _write(
         self,
         transaction: Transaction,
-        events: delivery_store.Rows,
-        deliveries: delivery_store.Rows,
+        events: Sequence[Row],
+        deliveries: Sequence[Row],
         completes: Claim | None,
         command: CommandWork | None,
     ) -> None:
@@ -128,6 +127,6 @@ class AsyncpgDeliveryStore(delivery_store.SqlAlchemyDeliveryStore):
         return compiled.string, compiled.positiontup
 
 
-def _json(rows: delivery_store.Rows) -> str:
+def _json(rows: Sequence[Row]) -> str:
     """Return rows as text, which needs no type that asyncpg would ask each connection for."""
     return msgspec.json.encode(rows).decode()

@@ -73,5 +73,6 @@ def _is_loopback(host: str) -> bool:
 def _is_name(host: str) -> bool:
     """Tell whether it can be looked up: no part of it is empty, or too long."""
     with suppress(UnicodeError):
-        return host.encode("idna") is not None
+        host.encode("idna")
+        return True
     return False

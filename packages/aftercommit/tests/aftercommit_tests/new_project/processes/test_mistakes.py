@@ -26,6 +26,26 @@ MISTAKES = {
         (HANDLERS, SEND, f"{TO_ANOTHER}\n    {SEND}"),
         "one key, two recipients: record an event for each of them",
     ),
+    "an order that is not added": (
+        (HANDLERS, "uow.orders.add(order)", "order.cancel()"),
+        "place_order makes Order, and adds it to no repository, so it is not stored: uow",
+    ),
+    "a handler that was renamed": (
+        (HANDLERS, "confirm_order", "thank_for_order"),
+        'Handlers(…, renamed={"confirm_order": "its new name"})',
+    ),
+    "a handler that is for later and looks at no state": (
+        (HANDLERS, "if await is_cancelled(event.order_id):", "if False:"),
+        "ask_for_feedback has an effect although cancelled came before: it calls emails.send",
+    ),
+    "a migration without a column": (
+        (
+            "adapters/migrations/kiosk_0001_initial.py",
+            'sa.Column("is_cancelled", sa.Boolean(), nullable=False),',
+            "",
+        ),
+        "write a migration: tables and database differ",
+    ),
     "a mapping without a version": (
         (ORM, "version_id_col=orders.c.version, ", ""),
         "say map_imperatively(…, version_id_col=table.c.version)",
@@ -41,13 +61,27 @@ def test_a_mistake_is_found_by_the_tests_of_the_project(mistake: str, tmp_path: 
     file = tmp_path / "kiosk" / "src" / "kiosk" / name
     text = file.read_text()
     assert right in text
-    file.write_text(text.replace(right, wrong, 1))
+    file.write_text(text.replace(right, wrong))
 
     pytest = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/integration/test_use_cases.py")
     ran = run(tmp_path / "kiosk", *pytest)
 
     assert ran.returncode != 0
     assert told in ran.stdout, ran.stdout
+
+
+def test_an_endpoint_that_was_opened_to_all_is_found(tmp_path: Path) -> None:
+    """Whatever the tests of the endpoint send."""
+    new_project(tmp_path / "kiosk", ["--http"])
+    file = tmp_path / "kiosk" / "src" / "kiosk" / "entrypoints" / "http.py"
+    assert "@guarded.delete" in file.read_text()
+    file.write_text(file.read_text().replace("@guarded.delete", "@public.delete"))
+
+    pytest = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/integration/test_http.py")
+    ran = run(tmp_path / "kiosk", *pytest, "-k", "anybody_may_call")
+
+    assert ran.returncode != 0
+    assert "DELETE /orders/{order_id} can be called by anybody now." in ran.stdout, ran.stdout
 
 
 FIND = "uow.orders.find(order.id)"

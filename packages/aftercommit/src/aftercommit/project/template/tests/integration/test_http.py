@@ -1,9 +1,13 @@
 """The endpoints, asked as others ask them."""
 
+from pathlib import Path
 from uuid import uuid4
 
 import httpx
 import pytest
+from aftercommit import testing
+
+from shop.entrypoints.app import APP
 
 pytestmark = pytest.mark.anyio
 ORDER = {"email": "ivan@example.com", "articles": {"lamp": 2}}
@@ -78,3 +82,9 @@ async def test_only_the_operator_sees_orders(client: httpx.AsyncClient, operator
 
     assert (await client.get(path)).status_code == 401
     assert (await client.get(path, headers=operator)).status_code == 404
+
+
+def test_anybody_may_call_what_is_listed_and_nothing_else() -> None:
+    """An endpoint that was given to the wrong router would be open to the world."""
+    golden = Path(__file__).parents[1] / "golden"
+    testing.check_public_routes(APP, golden / "public_routes.txt")

@@ -1,5 +1,6 @@
 """The use cases, on the bus and a database: send a command, look at all that came of it."""
 
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
@@ -9,11 +10,14 @@ from shop import views
 from shop.adapters.orm import mapping
 from shop.domain import messages
 from shop.domain.messages import CancelOrder, PlaceOrder
+from shop.entrypoints.app import APP
 from shop.service_layer import handlers
 
 from tests.conftest import SentEmails
 
 pytestmark = pytest.mark.anyio
+
+GOLDEN = Path(__file__).parents[1] / "golden"
 
 
 def a_command() -> PlaceOrder:
@@ -76,6 +80,25 @@ async def test_a_confirmation_that_fails_is_sent_later(
 
 
 async def test_nothing_is_forgotten(application: Application) -> None:
-    """A message or a handler without an entry, an attribute without a column, a migration."""
+    """An entry of a message or a handler, a column, a migration, an aggregate that is not added."""
     found = await testing.omissions(application, mapping, handlers, messages)
     assert not found, "\n".join(found)
+
+
+async def test_what_is_for_later_looks_at_the_state_when_it_runs(tmp_path: Path) -> None:
+    """Each `Later` is listed here, with what leads to its event and what makes it needless."""
+    command = a_command()
+
+    async def ordered(application: Application) -> None:
+        await application.bus.handle(command)
+
+    async def cancelled(application: Application) -> None:
+        await application.bus.handle(CancelOrder(order_id=command.order_id))
+
+    stories = {handlers.ask_for_feedback: (ordered, cancelled)}
+    await testing.check_delayed(APP, tmp_path, stories)
+
+
+def test_no_handler_has_lost_its_name() -> None:
+    """Stored deliveries would be for nobody."""
+    testing.check_handler_names(APP, GOLDEN / "handler_names.txt")
