@@ -5,7 +5,8 @@ observers are told. Its parts follow. `bus.py` starts the attempts, and executes
 """
 
 import logging
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from math import inf
@@ -45,7 +46,7 @@ class Executor:
     random: Callable[[], float]
     instrumentation: CompositeObserver
 
-    async def attempt(  # noqa: C901, PLR0915 - all that may become of a claim is read in one place
+    async def attempt(  # noqa: C901 - all that may become of a claim is read in one place
         self, claim: Claim, report: Report
     ) -> Sequence[Claim]:
         """Run the handler of a claimed delivery; store and report what becomes of the claim.
@@ -56,33 +57,21 @@ class Executor:
         if (handler := self.registry.events.get(claim.handler)) is None:
             await self.release([claim], report)  # a port of it is not configured here
             return ()
-        limit, has_returned = TimeLimit(claim, handler, self.policy), False
-        success = Outcome(claim, "succeeded", handler=handler.name)
+        limit = TimeLimit(claim, handler, self.policy)
         outcome: Committed | BaseException
         try:
-            with self.instrumentation.operation(lambda o: o.attempt(claim, limit.seconds)):
+            with self.instrumentation.attempt(claim, limit.seconds):
                 if handler.is_transactional:
-                    outcome = await limit.keep(self._commit(handler, claim, limit))
+                    with limit.keep():
+                        outcome = await self._commit(handler, claim, limit)
                 else:
-                    await self.delivery_store.ensure_not_paused(claim)
-                    limit.begin()
-                    answer = await limit.keep(handler.run(claim, None))
-                    has_returned = True  # so its external effect is out
-                    if answer is not None:
-                        outcome = await self._store_answer(answer, claim, success)
-                    else:
-                        write = partial(self.delivery_store.complete, claim)
-                        alone = partial(write, follow=False)
-                        more = await self._last_write(
-                            write, [claim], report, alone, completes=True, told=success
-                        )
-                        outcome = Committed(claims=tuple(more))
+                    outcome = await self._have_effect(handler, claim, limit, report)
         except (Exception, get_cancelled_exc_class()) as error:
             outcome = error
         match outcome:
             case Committed():
                 report.events += outcome.events
-                self.instrumentation.finished(replace(success, committed=outcome))
+                self.instrumentation.finished(Outcome(claim, "succeeded", outcome, handler.name))
                 return outcome.claims
             case errors.HandlerPaused():
                 await self.release([claim], report)
@@ -96,7 +85,7 @@ class Executor:
             case Exception():
                 await self._record_failure(claim, outcome, report)
             case _:  # cancelled: what has had its effect is not to be repeated at once
-                if not has_returned:
+                if not limit.has_returned:
                     perhaps = limit.has_begun and not handler.is_transactional
                     await self.release([claim], report, interrupted=perhaps)
                 raise outcome
@@ -130,6 +119,35 @@ class Executor:
             await sleep(delay)
             longest = min(2 * longest, LONGEST_CONFLICT_DELAY)
 
+    async def _have_effect(
+        self, handler: BoundHandler, claim: Claim, limit: "TimeLimit", report: Report
+    ) -> Committed:
+        """Run a handler that has no transaction; complete its delivery, or store its reply.
+
+        The delivery is completed in the scope of the handler: one more would cost as much as all
+        else here. Whatever is in the way then, a last write sees to.
+        """
+        await self.delivery_store.ensure_not_paused(claim)
+        limit.begin()
+        told = Outcome(claim, "succeeded", handler=handler.name)
+        write = partial(self.delivery_store.complete, claim)
+        alone = partial(write, follow=False)
+        complete = partial(self._last_write, write, [claim], report, alone, completes=True)
+        try:
+            with limit.keep():
+                answer = await handler.run(claim, None)
+                in_time = limit.extend_to(claim.leased_at + self.policy.lease_seconds)
+                if answer is None and in_time:
+                    with suppress(Exception):
+                        return Committed(claims=tuple(await write()))
+        except get_cancelled_exc_class() as error:
+            if limit.has_returned:
+                await complete(told=told, cancelled=error)
+            raise
+        if answer is not None:
+            return await self._store_answer(answer, claim, told)
+        return Committed(claims=tuple(await complete(told=told)))
+
     async def _store_answer(self, answer: object, claim: Claim, told: Outcome) -> Committed:
         """Execute the command that a handler has returned; its commit completes the delivery.
 
@@ -150,8 +168,8 @@ class Executor:
         limit = TimeLimit(command, handler, self.policy)
         token = current_context.set(command.context)
         try:
-            with self.instrumentation.operation(lambda o: o.command(command, limit.seconds)):
-                committed = await limit.keep(self._commit(handler, command, limit))
+            with self.instrumentation.command(command, limit.seconds), limit.keep():
+                committed = await self._commit(handler, command, limit)
             logger.info("%s handled", command.name)
             self.instrumentation.finished(Outcome(command, "succeeded", committed))
             return committed
@@ -202,13 +220,15 @@ class Executor:
         *,
         completes: bool = False,
         told: Outcome | None = None,
+        cancelled: BaseException | None = None,
     ) -> T:
         """Store what became of claims, as long as their lease holds, or raise what was in the way.
 
         It waits in line, and is tried again if the database is away, if somebody has locked the
         delivery, or if another transaction was faster. Cancelled, it is made once more, but not for
         ever; nobody learns what is returned then, so that may be another write, `if_cancelled`, and
-        only here can observers be `told`. The report has what was not written: it may be later.
+        only here can observers be `told`. Who has tried it before, and was `cancelled` then, says
+        so. The report has what was not written: it may be later.
         """
         end = max(each.leased_at for each in claims) + self.policy.lease_seconds
         problem: Exception | None = None
@@ -226,6 +246,8 @@ class Executor:
                 await sleep(FINAL_WRITE_DELAY)
 
         try:
+            if cancelled:
+                raise cancelled
             with CancelScope(deadline=max(end, current_time() + FINAL_WRITE_TIMEOUT)):
                 return await until_stored(write, end)
             raise problem or errors.NotCompleted()
@@ -272,17 +294,22 @@ class TimeLimit:
                 self._begin_by = self._end_by = claim.leased_at + policy.lease_seconds
                 self._is_anew = True  # it only has to be stored: each run has all of the time
         self._scope = CancelScope(deadline=self._begin_by)
-        self._waits, self.has_begun, self._is_short = True, False, False
+        self._waits, self.has_begun = True, False
+        self._is_short = self.has_returned = False
         self.seconds = min(self._begin_by + self._seconds, self._end_by) - current_time()  # at most
 
-    async def keep(self, work: Awaitable[T]) -> T:
-        """Return what this returns in time, or raise HandlerTimeout, or that it was too late."""
+    @contextmanager
+    def keep(self) -> Iterator[None]:
+        """Let the body take so long, or raise HandlerTimeout, or that it was too late."""
         with self._scope:
             try:
-                return await work
+                yield
             except BaseException as error:  # of the engine, too: a handler may have cancelled it
                 contain(error, self._name, of_engine=True)
                 raise
+            return
+        if self.has_returned:  # the end of what follows is no error of the handler
+            return
         if self._waits or self._is_short:
             raise self._too_late()
         raise errors.HandlerTimeout(self._name, self._seconds)
@@ -296,6 +323,14 @@ class TimeLimit:
                 raise self._too_late()
             self._is_short = self._end_by < now + self._seconds
             self._scope.deadline = min(now + self._seconds, self._end_by)
+
+    def extend_to(self, end: float) -> bool:
+        """Let what follows a handler that has returned take until then, if that was in time."""
+        self.has_returned = True  # so its external effect is out
+        in_time = not self._scope.cancel_called
+        if in_time:
+            self._scope.deadline = end
+        return in_time
 
     def allows_another_run(self, delay: float) -> bool:
         """Tell whether one can begin after a delay of so many seconds; until then, it waits."""

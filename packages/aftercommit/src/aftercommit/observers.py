@@ -10,13 +10,16 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from inspect import iscoroutinefunction
-from typing import Any, Literal
+from typing import Any, Concatenate, Literal, ParamSpec, TypeVar
 
 from aftercommit.claims import Claim, CommandWork, Committed, WorkItem
 
 Status = Literal["succeeded", "retried", "parked", "handed over", "lease lost", "conflict"]
 MessageOutcome = Literal["executed", "repeated", "ignored", "dead", "unanswered"]
 Operation = AbstractContextManager[object]
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 logger = logging.getLogger(__name__)
 
@@ -84,7 +87,10 @@ class Observer:
 
 
 class CompositeObserver:
-    """Several observers as one that never fails.
+    """Several observers as one that never fails, with the same methods.
+
+    A method of an observer that leaves it as it is, is not called. The others see an operation end
+    in the opposite order.
 
     >>> import anyio
     >>> from aftercommit import CompositeObserver, Observer
@@ -103,14 +109,59 @@ class CompositeObserver:
 
     def __init__(self, observers: Sequence[Observer] = ()) -> None:
         self.observers = observers
+        self.command = _operation(observers, Observer.command)
+        self.attempt = _operation(observers, Observer.attempt)
+        self.port_call = _operation(observers, Observer.port_call)
+        self._finished = _watching(observers, Observer.finished)
+        self._message = _watching(observers, Observer.message)
+
+    def finished(self, outcome: Outcome) -> None:
+        """Report an outcome to each."""
+        for finished in self._finished:
+            try:
+                finished(outcome)
+            except BaseException as problem:
+                _log(problem)
+
+    def message(self, source: str, outcome: MessageOutcome) -> None:
+        """Report what became of a message to each."""
+        for message in self._message:
+            try:
+                message(source, outcome)
+            except BaseException as problem:
+                _log(problem)
+
+    def port(self, name: str, port: object) -> Any:
+        """Return what stands for a port with an external effect: observers see its calls.
+
+        It is used as the port is: an async function is called, a client is entered.
+        """
+        kind, own = type(port), dir(_ObservedPort)
+        found = {each: getattr(kind, each, None) for each in dir(kind) if each not in own}
+        special = {each: _forward(each, m) for each, m in found.items() if _is_special(each, m)}
+        return type("ObservedPort", (_ObservedPort,), special)(self, name, port)
+
+
+def _watching(
+    observers: Sequence[Observer], method: Callable[Concatenate[Observer, P], R]
+) -> Sequence[Callable[P, R]]:
+    """Return this method of those who do not leave it as it is: the others cost nothing."""
+    found = [getattr(each, method.__name__) for each in observers]
+    return [each for each in found if getattr(each, "__func__", each) is not method]
+
+
+def _operation(
+    observers: Sequence[Observer], method: Callable[Concatenate[Observer, P], Operation]
+) -> Callable[P, Operation]:
+    """Return what begins an operation for all who watch operations of this kind."""
+    watching, unwatched = _watching(observers, method), nullcontext()
 
     @contextmanager
-    def operation(self, begin: Callable[[Observer], Operation]) -> Iterator[None]:
-        """Let each watch an operation; they see its end in the opposite order."""
+    def operation(*args: P.args, **kwargs: P.kwargs) -> Iterator[None]:
         begun = list[Operation]()
-        for observer in self.observers:
+        for begin in watching:
             try:
-                operation = begin(observer)
+                operation = begin(*args, **kwargs)
                 operation.__enter__()
                 begun.append(operation)
             except BaseException as problem:
@@ -128,31 +179,7 @@ class CompositeObserver:
                 except BaseException as problem:
                     _log(problem)
 
-    def finished(self, outcome: Outcome) -> None:
-        """Report an outcome to each."""
-        for observer in self.observers:
-            try:
-                observer.finished(outcome)
-            except BaseException as problem:
-                _log(problem)
-
-    def message(self, source: str, outcome: MessageOutcome) -> None:
-        """Report what became of a message to each."""
-        for observer in self.observers:
-            try:
-                observer.message(source, outcome)
-            except BaseException as problem:
-                _log(problem)
-
-    def port(self, name: str, port: object) -> Any:
-        """Return what stands for a port with an external effect: observers see its calls.
-
-        It is used as the port is: an async function is called, a client is entered.
-        """
-        kind, own = type(port), dir(_ObservedPort)
-        found = {each: getattr(kind, each, None) for each in dir(kind) if each not in own}
-        special = {each: _forward(each, m) for each, m in found.items() if _is_special(each, m)}
-        return type("ObservedPort", (_ObservedPort,), special)(self, name, port)
+    return operation if watching else lambda *args, **kwargs: unwatched
 
 
 def _log(problem: BaseException) -> None:
@@ -174,7 +201,7 @@ class _ObservedPort:
             return member
 
         async def call(*args: Any, **kwargs: Any) -> Any:
-            with self._instrumentation.operation(lambda o: o.port_call(self._name, method)):
+            with self._instrumentation.port_call(self._name, method):
                 return await member(*args, **kwargs)
 
         return call

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import replace
 from functools import partial
@@ -15,7 +15,14 @@ from aftercommit import CompositeObserver, Observer, Outcome
 from aftercommit.errors import ConcurrentUpdate, HandlerTimeout, LeaseExpired
 from anyio.lowlevel import checkpoint
 
-from aftercommit_tests.builders import NAMES, POLICY, a_claim, a_command, a_thing_id
+from aftercommit_tests.builders import (
+    NAMES,
+    POLICY,
+    a_claim,
+    a_command,
+    a_command_work,
+    a_thing_id,
+)
 from aftercommit_tests.conftest import NewWorld
 from aftercommit_tests.inside.claims import Claim, CommandWork, Handler
 from aftercommit_tests.misbehaving import hangs, on_made, raising, works
@@ -292,7 +299,7 @@ def test_ctrl_c_is_not_kept_by_an_observer() -> None:
         instrumentation = CompositeObserver([Fails(moment, KeyboardInterrupt())])
 
         with pytest.raises(KeyboardInterrupt):
-            with instrumentation.operation(lambda each: each.port_call("bell", "ring")):
+            with instrumentation.port_call("bell", "ring"):
                 pass
             instrumentation.finished(Outcome(a_claim(), "succeeded"))
 
@@ -310,3 +317,24 @@ async def test_what_stands_before_a_port_is_not_in_its_way() -> None:
     assert watched.port("mail", port).place == "a folder"
     await CompositeObserver().port("mail", port).send(name="letter", function="greeting")
     assert sent == ["letter greeting"]
+
+
+@pytest.mark.parametrize("method", ["command", "attempt", "port_call", "finished", "message"])
+def test_an_observer_is_asked_for_whatever_it_has_of_its_own(method: str) -> None:
+    """What it leaves as it is costs nothing; so each method is looked at, and not the class."""
+    seen: list[str] = []
+
+    def watch(self: Observer, *what: object) -> AbstractContextManager[None]:
+        seen.append(method)
+        return nullcontext()
+
+    both = CompositeObserver([type("Watches", (Observer,), {method: watch})(), Observer()])
+    with (
+        both.command(a_command_work(), 1.0),
+        both.attempt(a_claim(), 1.0),
+        both.port_call("bell", "ring"),
+    ):
+        both.finished(Outcome(a_claim(), "succeeded"))
+        both.message("commands", "executed")
+
+    assert seen == [method]

@@ -1,5 +1,6 @@
 """The time that a handler may take: it counts from its begin, and ends before the lease does."""
 
+from contextlib import suppress
 from dataclasses import replace
 
 import anyio
@@ -92,3 +93,19 @@ async def test_who_is_stopped_by_the_end_of_its_lease_is_not_at_fault(new_world:
     assert [type(failure.error) for failure in report.failures] == [LeaseExpired]
     assert await world.lines() == []
     assert await world.untouched() == ["writes_and_hangs"]
+
+
+async def test_a_handler_that_returns_although_its_time_is_over_has_done_its_work(
+    new_world: NewWorld,
+) -> None:
+    """Its effect is out: if its delivery was not completed now, the effect would be repeated."""
+
+    async def swallows(event: Event) -> None:
+        with suppress(anyio.get_cancelled_exc_class()):
+            await anyio.sleep_forever()
+
+    world = await new_world(event_handlers=on_made(swallows), policy=IMPATIENT)
+    with anyio.fail_after(LIMIT_SECONDS):
+        report = await world.bus.handle(a_command())
+
+    assert (report.failures, len(await world.finished())) == ([], 1)

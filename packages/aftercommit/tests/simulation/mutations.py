@@ -292,7 +292,7 @@ MUTATIONS = (
     Mutation(
         "an effect that has returned is released, too",
         "attempt.py",
-        "if not has_returned:",
+        "if not limit.has_returned:",
         "if True:",
     ),
     Mutation(
@@ -351,8 +351,8 @@ MUTATIONS = (
     Mutation(
         "a delivery is completed after its transaction, in one of its own",
         "sql/unit_of_work_scope.py",
-        "claims += await delivery_store.complete_in(transaction, completes, is_free=is_free)",
-        "pass",
+        "claims = await store(completes=completes, is_free=is_free, command=command)",
+        "claims = [*await store(command=command)]",
         also=[
             Change(
                 "sql/unit_of_work_scope.py",
@@ -374,7 +374,7 @@ MUTATIONS = (
     Mutation(
         "a command that comes again is taken for a conflict",
         "sql/inbox.py",
-        "raise MessageAlreadyHandled(source, message_id) from error",
+        "raise MessageAlreadyHandled(work.origin.source, work.origin.id) from error",
         "raise ConcurrentUpdate from error",
         also=[
             Change(
@@ -394,9 +394,9 @@ MUTATIONS = (
     Mutation(
         "a unit of work stores one of its events, and not the others",
         "sql/unit_of_work_scope.py",
-        "            claims = [*await delivery_store.store(transaction, events, deliveries)]\n",
-        "            its = [each for each in deliveries if each.envelope in events[:1]]\n"
-        "            claims = [*await delivery_store.store(transaction, events[:1], its)]\n",
+        "store = partial(delivery_store.store, transaction, events, deliveries)",
+        "its = [each for each in deliveries if each.envelope in events[:1]]\n"
+        "            store = partial(delivery_store.store, transaction, events[:1], its)",
     ),
     Mutation(
         "an error of the database that a handler swallows is forgotten",

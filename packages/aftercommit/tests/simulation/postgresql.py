@@ -80,12 +80,21 @@ class SimulatedPostgreSQL(PostgreSQL):
     clock = "simulation_now()"
 
 
+class SimulatedInSeveral(SimulatedPostgreSQL):
+    """The same, where commits store events in the way that all databases know."""
+
+    writes_at_once = False
+
+
 class SimulatedExtension(Extension):
-    """Brings it."""
+    """Brings one of them."""
+
+    def __init__(self, *, in_several: bool = False) -> None:
+        self._backend = SimulatedInSeveral if in_several else SimulatedPostgreSQL
 
     def parts(self) -> Parts:
         """Return it."""
-        return Parts(name="postgresql", databases={"postgresql": lambda: SimulatedPostgreSQL})
+        return Parts(name="postgresql", databases={"postgresql": lambda: self._backend})
 
 
 @contextmanager
@@ -169,10 +178,10 @@ class PostgreSQLServer:
     shows_each_commit = False
     ends: Sequence[str] = ("COMMIT", "ROLLBACK")
 
-    def __init__(self, world: World, its: Database) -> None:
+    def __init__(self, world: World, its: Database, *, in_several: bool) -> None:
         self._world, self._control, self.sessions = world, its.control, its.sessions
         self.url = its.url.render_as_string(hide_password=False)
-        self.extensions: Sequence[Extension] = [SimulatedExtension()]
+        self.extensions: Sequence[Extension] = [SimulatedExtension(in_several=in_several)]
         self.has_lane_locks = True
         self._commits = self._seen = 0
         self._looks: Callable[[], None] = lambda: None

@@ -66,7 +66,7 @@ def world_of(plan: Plan, postgresql: str = "") -> Iterator[Simulation]:
     gc.disable()
     try:
         world = World(plan.seed, plan.latency)
-        with _server(world, postgresql) as server:
+        with _server(world, postgresql, in_several=plan.seed % 2 == 1) as server:
             faults = Faults(world, plan, server)
             simulation = Simulation(plan, world, faults, server)
             with server.running(faults, simulation.ledger.look), logged(world):
@@ -78,9 +78,11 @@ def world_of(plan: Plan, postgresql: str = "") -> Iterator[Simulation]:
 
 
 @contextmanager
-def _server(world: World, postgresql: str) -> Iterator[SQLiteServer | PostgreSQLServer]:
+def _server(
+    world: World, postgresql: str, *, in_several: bool
+) -> Iterator[SQLiteServer | PostgreSQLServer]:
     if postgresql:
-        yield PostgreSQLServer(world, database(postgresql))
+        yield PostgreSQLServer(world, database(postgresql), in_several=in_several)
         return
     folder = str(IN_MEMORY) if IN_MEMORY.is_dir() else None
     with TemporaryDirectory(prefix="simulation-", dir=folder) as place:

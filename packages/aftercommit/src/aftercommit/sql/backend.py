@@ -47,6 +47,7 @@ class DatabaseBackend(ABC):
     try_lanes: ClassVar[Executable | None] = None
     wait_shortly: ClassVar[Executable] = text("SELECT 1")  # for locks, in this transaction
     delivery_store: Callable[..., Any] | None = None  # makes one of its own, of the one for all
+    writes_at_once: bool = True  # what a commit stores, if its driver can; tests try both ways
     allow_idle: ClassVar[Executable] = text("SELECT 1")  # a person may read what it returns
 
     @abstractmethod
@@ -122,7 +123,7 @@ class DatabaseBackend(ABC):
         """
         return nullcontext()
 
-    def call_scope(self, *, no_timeout: bool = False) -> CancelScope:
+    def call_scope(self, now: float, *, no_timeout: bool = False) -> CancelScope:
         """Return the scope for one call of the driver: shielded, perhaps with a deadline."""
         return CancelScope(shield=True)
 
@@ -148,7 +149,7 @@ class DatabaseBackend(ABC):
         """
         await checkpoint_if_cancelled()
         started, cause = current_time(), None
-        with self.call_scope(no_timeout=no_timeout) as call:
+        with self.call_scope(started, no_timeout=no_timeout) as call:
             try:
                 return await function(*args)
             except Exception as error:

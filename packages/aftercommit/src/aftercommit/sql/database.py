@@ -180,7 +180,7 @@ class Database:
                 yield transaction
             finally:
                 begun = transaction.connection.sync_connection is not None
-                with CancelScope(shield=True), suppress(TransientError):  # then the server does it
+                with suppress(TransientError):  # then the server does it
                     if begun:
                         await transaction.close()
 

@@ -1,7 +1,7 @@
 """Events and deliveries in the database: the outbox. For the rules see `claims.py`.
 
-This is the way for each database and driver. With asyncpg, the claim and the completion of effects
-are single statements of their own: `extensions/postgresql/asyncpg_delivery_store.sql`.
+This is the way for each database and driver. With asyncpg, a claim, the completion of effects and
+what a commit writes are single statements: `extensions/postgresql/asyncpg_delivery_store.sql`.
 
 Every write of a claim filters on its fencing token. A claim goes by status, never by "later than
 the last one seen", so an event whose transaction commits late is not skipped.
@@ -16,7 +16,7 @@ from typing import Any
 import sqlalchemy as sa
 from anyio import CancelScope, current_time
 
-from aftercommit.claims import Claim, Failure, NewDelivery
+from aftercommit.claims import Claim, CommandWork, Failure, NewDelivery
 from aftercommit.delivery_policy import DeliveryPolicy
 from aftercommit.envelopes import Envelope
 from aftercommit.errors import DeliverySuperseded, InvalidMessage, is_away
@@ -30,10 +30,11 @@ from aftercommit.sql.claim_statement import (
 )
 from aftercommit.sql.database import Database
 from aftercommit.sql.delivery_states import is_scheduled
+from aftercommit.sql.inbox import record_command
 from aftercommit.sql.known_pauses import PAUSES_SECONDS, KnownPauses
 from aftercommit.sql.limit_uses import LimitUses
 from aftercommit.sql.lock_order import change_in_order
-from aftercommit.sql.new_events import FirstAttempts, NewEvents
+from aftercommit.sql.new_events import FirstAttempts, NewEvents, Stored, WriteAtOnce, rows_of
 from aftercommit.sql.ordered_completion import OrderedDeliveries, claim_of_row
 from aftercommit.sql.tables import RAW_EVENTS, deliveries
 from aftercommit.sql.transaction import Transaction
@@ -69,6 +70,8 @@ def new_delivery_store(
 class SqlAlchemyDeliveryStore:
     """The deliveries in a database. Its statements are made once: that costs as much as sending."""
 
+    _write_at_once: WriteAtOnce | None = None  # what a database has in place of several statements
+
     def __init__(
         self, database: Database, policy: DeliveryPolicy, limits: Limits = NO_LIMITS
     ) -> None:
@@ -81,6 +84,7 @@ class SqlAlchemyDeliveryStore:
         self._releases = Batches(database, released, "released")
         self._interruptions = Batches(database, released, "interrupted")
         self._new_events = NewEvents(database.backend, now, in_sessions=False)
+        self._claimed = delivery_states.new_and_claimed(database.process)
         self._pauses = KnownPauses(database)
         ordered = partial(OrderedDeliveries, database, policy, not_here=limits.keys())
         self._ordered = cache(ordered)  # if there are any
@@ -88,38 +92,52 @@ class SqlAlchemyDeliveryStore:
         self._claim_statement = cache(partial(claim_statement, database, policy))
 
     async def store(
-        self, transaction: Transaction, envelopes: Sequence[Envelope], new: Sequence[NewDelivery]
+        self,
+        transaction: Transaction,
+        envelopes: Sequence[Envelope],
+        new: Sequence[NewDelivery],
+        *,
+        completes: Claim | None = None,
+        is_free: bool = True,
+        command: CommandWork | None = None,
     ) -> Sequence[Claim]:
-        """Insert events, and their deliveries, in the caller's transaction.
+        """Write what a unit of work has caused, in the caller's transaction; return the claims.
 
-        Return the claims on them. What is due later or paused is left to workers.
-
-        All INSERTs are one call of the driver: it is shielded as a whole, and its time limit is for
-        all of them together. An error of one is translated, and fails the transaction, as in
+        That is events with deliveries, the end of the one that it `completes`, and its `command`.
+        What is due later or paused is left to workers. All INSERTs of events and deliveries are one
+        call of the driver: it is shielded as a whole, and its time limit is for all of them
+        together. An error of one is translated, and fails the transaction, as in
         `Transaction.execute`; and the server has its limits for each of them.
         """
-        if not envelopes:
-            return []
-        rows = [self.database.codec.to_row(envelope) for envelope in envelopes]
-        first_attempts = None
-        if self._policy.dispatch == "inline":
-            first_attempts = FirstAttempts(
-                owner=self.database.process,
-                lease_seconds=self._policy.lease_seconds,
-                not_to={*await self._pauses.read(transaction), *self.limits},
-                leased_at=current_time(),
-            )
-        transaction.has_written = True
-        claims, firsts, _ = await transaction.run_sync(
-            lambda connection: self._new_events.store(connection, rows, new, first_attempts)
-        )
-        if firsts and first_attempts:
-            ours = sorted(each for each in firsts if each.handler not in first_attempts.not_to)
-            stored = {envelope.id: envelope for envelope in envelopes}
-            claims = [*claims, *await self._ordered().claim(transaction, ours, stored)]
-        is_left = not claims and (firsts or any(not each.lane for each in new))
-        if is_left or any(each.handler in self.limits and not each.delay for each in new):
-            transaction.notify_workers()
+        claims: Sequence[Claim] = ()
+        if envelopes:
+            rows = [self.database.codec.to_row(envelope) for envelope in envelopes]
+            first_attempts = None
+            if self._policy.dispatch == "inline":
+                not_to = {*await self._pauses.read(transaction), *self.limits}
+                lease = self._policy.lease_seconds
+                first_attempts = FirstAttempts(self._claimed, lease, current_time(), not_to)
+            transaction.has_written = True
+            if self._write_at_once and not any(each.lane for each in (*new, completes) if each):
+                its, _, claimed = rows_of(new, first_attempts)
+                await self._write_at_once(transaction, rows, its, completes, command)
+                stored, completes, command = Stored(claimed), None, None
+            else:
+                stored = await transaction.run_sync(
+                    lambda connection: self._new_events.store(connection, rows, new, first_attempts)
+                )
+            claims, firsts, _ = stored
+            if firsts and first_attempts:
+                ours = sorted(each for each in firsts if each.handler not in first_attempts.not_to)
+                by_id = {envelope.id: envelope for envelope in envelopes}
+                claims = [*claims, *await self._ordered().claim(transaction, ours, by_id)]
+            is_left = not claims and (firsts or any(not each.lane for each in new))
+            if is_left or any(each.handler in self.limits and not each.delay for each in new):
+                transaction.notify_workers()
+        if completes:
+            claims = [*claims, *await self.complete_in(transaction, completes, is_free=is_free)]
+        if command:
+            await record_command(transaction, self.database.clock, command)
         return claims
 
     async def ensure_not_paused(self, claim: Claim) -> None:

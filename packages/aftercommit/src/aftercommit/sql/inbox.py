@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -37,20 +38,23 @@ async def record_command(
 
     :raises MessageAlreadyHandled: if it is known: the caller must roll back
     """
-    source, message_id = work.origin.source, work.origin.id
-    row = {
+    try:
+        await transaction.execute(_record(now), [row_of_command(work)])
+    except IntegrityError as error:  # its own id is new, so it is that of the message
+        raise MessageAlreadyHandled(work.origin.source, work.origin.id) from error
+
+
+def row_of_command(work: CommandWork) -> dict[str, Any]:
+    """Return what is written down of a command, besides the time."""
+    return {
         "id": work.id,
         "type": work.type,
-        "source": source,
-        "message_id": message_id,
+        "source": work.origin.source,
+        "message_id": work.origin.id,
         "fingerprint": work.origin.fingerprint,
         "correlation_id": work.context.correlation_id,
         "causation_id": work.completes and work.completes.envelope.id,
     }
-    try:
-        await transaction.execute(_record(now), [row])
-    except IntegrityError as error:  # its own id is new, so it is that of the message
-        raise MessageAlreadyHandled(source, message_id) from error
 
 
 async def accepted_command(

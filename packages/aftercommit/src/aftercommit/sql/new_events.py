@@ -7,7 +7,7 @@ Whoever claims leaves out what is paused; lanes are locked right before the COMM
 `outbox/lanes_at_commit.py`.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import suppress
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -15,12 +15,13 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 from sqlalchemy.sql.dml import ReturningInsert
 
-from aftercommit.claims import Claim, NewDelivery
+from aftercommit.claims import Claim, CommandWork, NewDelivery
 from aftercommit.sql import delivery_states
 from aftercommit.sql.backend import DatabaseBackend
 from aftercommit.sql.claim_ends import ClaimKey
 from aftercommit.sql.delivery_states import pause_of
 from aftercommit.sql.tables import deliveries, events
+from aftercommit.sql.transaction import Transaction
 
 ROWS_TOGETHER = 100  # of one INSERT: each has queries, and SQLite compares them with each other
 
@@ -31,12 +32,16 @@ FORGET = [
 ]
 
 Row = dict[str, Any]
+WriteAtOnce = Callable[
+    [Transaction, Sequence[Row], Sequence[Row], Claim | None, CommandWork | None], Awaitable[None]
+]
+"""Writes events, deliveries in no lane, the end of a delivery and a command, or raises."""
 
 
 class FirstAttempts(NamedTuple):
-    """Who makes first attempts at once, for the length of a lease; to some handlers nobody."""
+    """The committing process makes first attempts, for a lease; of some handlers it makes none."""
 
-    owner: str
+    claimed: Row  # what is in the row of a delivery that it has claimed
     lease_seconds: float
     leased_at: float  # by the clock of the event loop, and not after that of the database
     not_to: Collection[str]  # they are paused, or have a limit, which claims keep
@@ -48,6 +53,32 @@ class Stored(NamedTuple):
     claims: Sequence[Claim] = ()
     firsts: Sequence[ClaimKey] = ()  # of their lanes: nothing blocks them, and nobody claims them
     unplaced: Collection[str] = ()  # lanes in which rows wait for their places
+
+
+def rows_of(
+    new: Sequence[NewDelivery], first_attempts: FirstAttempts | None
+) -> tuple[list[Row], list[Row], list[Claim]]:
+    """Decide what is claimed here and what is left to workers, whichever way it is stored.
+
+    Return the rows of new deliveries, those of deliveries in lanes, and the claims.
+    """
+    rows, in_lanes, lanes, claims = list[Row](), list[Row](), set[str](), list[Claim]()
+    for envelope, handler, delay, lane in new:
+        row: Row = {"event_id": envelope.id, "handler": handler, "subscriber": handler}
+        row["schema_version"] = envelope.schema_version
+        if lane:
+            row |= {"lane": lane, "in_lane": lane, "of_event": envelope.id}
+            in_lanes.append(row | {"is_behind": lane in lanes})
+            lanes.add(lane)
+        elif first_attempts is None or delay or handler in first_attempts.not_to:
+            rows.append(row | {"attempts": 0, "owner": None, "seconds": delay})
+        else:
+            claimed, seconds, leased_at, _ = first_attempts
+            row |= {"seconds": seconds, "subscriber": ""}  # a pause does not move its end
+            rows.append(row | claimed)
+            claim = Claim(envelope=envelope, handler=handler, attempt=1, leased_at=leased_at)
+            claims.append(claim)
+    return rows, in_lanes, claims
 
 
 class NewEvents:
@@ -97,26 +128,12 @@ class NewEvents:
         new: Sequence[NewDelivery],
         first_attempts: FirstAttempts | None,
     ) -> Stored:
-        rows, in_lanes, lanes, claims = list[Row](), list[Row](), set[str](), list[Claim]()
-        for envelope, handler, delay, lane in new:
-            row: Row = {"event_id": envelope.id, "handler": handler, "subscriber": handler}
-            row["schema_version"] = envelope.schema_version
-            if lane:
-                row |= {"lane": lane, "in_lane": lane, "of_event": envelope.id}
-                in_lanes.append(row | {"is_behind": lane in lanes})
-                lanes.add(lane)
-            elif first_attempts is None or delay or handler in first_attempts.not_to:
-                rows.append(row | {"attempts": 0, "owner": None, "seconds": delay})
-            else:
-                owner, seconds, leased_at, _ = first_attempts
-                row |= {"seconds": seconds, "subscriber": ""}  # a pause does not move its end
-                rows.append(row | delivery_states.new_and_claimed(owner))
-                claim = Claim(envelope=envelope, handler=handler, attempt=1, leased_at=leased_at)
-                claims.append(claim)
+        rows, in_lanes, claims = rows_of(new, first_attempts)
         if rows:
             connection.execute(self._insert_deliveries, rows)
         if not in_lanes:
             return Stored(claims)
+        lanes = {row["lane"] for row in in_lanes}
         if self._places_wait:
             connection.execute(self._insert_unplaced, in_lanes)
             return Stored(claims, unplaced=lanes)

@@ -6,6 +6,7 @@ from typing import Any, TypeVar, TypeVarTuple, cast
 from uuid import UUID
 
 import sqlalchemy as sa
+from anyio import CancelScope
 from sqlalchemy.exc import IntegrityError, ResourceClosedError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 from sqlalchemy.orm import Mapper
@@ -202,7 +203,8 @@ class Transaction:
         """
         with self.guard.alone() if self.guard else nullcontext():
             if not self.connection.closed:
-                await self._backend.call(self.connection.run_sync, _close, self.guard)
+                with CancelScope(shield=True):
+                    await self._backend.call(self.connection.run_sync, _close, self.guard)
 
     async def _call(self, function: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> T:
         if self.guard:

@@ -10,6 +10,7 @@ Source: *Architecture Patterns with Python*, chapter 6. Different from the book:
 import logging
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
+from functools import partial
 from itertools import repeat
 from math import inf
 from operator import itemgetter
@@ -114,12 +115,12 @@ class SqlAlchemyUnitOfWorkScope:
             if lanes or own:  # before events are stored: see `lanes.py`
                 locked = await lock_lanes(transaction, delivery_store.database, lanes, if_free=own)
                 is_free = bool(locked)
-            claims = [*await delivery_store.store(transaction, events, deliveries)]
-            if completes:
-                claims += await delivery_store.complete_in(transaction, completes, is_free=is_free)
-            has_effect = completes or transaction.has_written
+            has_effect = completes or events or transaction.has_written
+            command = None  # to be written; one that came with an id was written first
             if has_effect and isinstance(work, CommandWork) and work.origin.id is None:
-                await record_command(transaction, delivery_store.database.clock, work)
+                command = work
+            store = partial(delivery_store.store, transaction, events, deliveries)
+            claims = await store(completes=completes, is_free=is_free, command=command)
             with CancelScope(shield=True):  # nor is there a checkpoint between this and the caller
                 await transaction.commit()
         return Committed(tuple(events), tuple(claims))

@@ -8,19 +8,23 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+import msgspec
+import sqlalchemy as sa
 from anyio import current_time
-from sqlalchemy import text
 
-from aftercommit.claims import Claim
+from aftercommit.claims import Claim, CommandWork
 from aftercommit.codec import MAX_EVENT_LENGTH
 from aftercommit.delivery_policy import DeliveryPolicy
-from aftercommit.errors import InvalidPayload
+from aftercommit.errors import DeliverySuperseded, InvalidPayload
 from aftercommit.extensions.postgresql.single_statements import Records, SingleStatements
 from aftercommit.limits import NO_LIMITS, Limit, Limits
 from aftercommit.sql import claim_ends, claim_statement, delivery_store
 from aftercommit.sql.claim_ends import Batches, ClaimKey
 from aftercommit.sql.database import Database
 from aftercommit.sql.delivery_states import done
+from aftercommit.sql.inbox import row_of_command
+from aftercommit.sql.new_events import Row
+from aftercommit.sql.transaction import Transaction
 
 _, *_PARTS = re.split(r"-- name: (\w+)\n", Path(__file__).with_suffix(".sql").read_text())
 STATEMENTS = dict(zip(_PARTS[::2], _PARTS[1::2], strict=True))
@@ -40,6 +44,7 @@ class AsyncpgDeliveryStore(delivery_store.SqlAlchemyDeliveryStore):
         limits: Limits = NO_LIMITS,
     ) -> None:
         super().__init__(database, policy, limits)
+        self._write_at_once = self._write if database.backend.writes_at_once else None
         self._statements, self._compiled = statements, cache(self._compile)
         completed = done(database.clock, policy.lease_seconds, again=True)
         self._completions = Batches(database, completed, end_all=self._complete_all)
@@ -79,6 +84,34 @@ class AsyncpgDeliveryStore(delivery_store.SqlAlchemyDeliveryStore):
         rows = await self._execute("complete", event_ids=ids, handlers=handlers, tokens=tokens)
         return {ClaimKey(row["event_id"], row["handler"], row["token"]) for row in rows}
 
+    async def _write(
+        self,
+        transaction: Transaction,
+        events: Sequence[Row],
+        deliveries: Sequence[Row],
+        completes: Claim | None,
+        command: CommandWork | None,
+    ) -> None:
+        sql, names = self._compiled("write", 0, 0)
+
+        def write(connection: sa.Connection) -> int:
+            """Go by SQLAlchemy: so errors, what they show, and guards are those of all else."""
+            values = {
+                "events": _json(events),
+                "deliveries": _json(deliveries),
+                "commands": _json([row_of_command(command)] if command else []),
+                "this_event_id": completes and completes.envelope.id,
+                "this_handler": completes and completes.handler,
+                "this_token": completes and completes.token,
+                "lease": self._policy.lease_seconds,
+            }
+            parameters = tuple(values[name] for name in names)
+            completed: int = connection.exec_driver_sql(sql, parameters).scalar_one()
+            return completed
+
+        if await transaction.run_sync(write) != 1 and completes:
+            raise DeliverySuperseded(completes.envelope.id, completes.handler)
+
     async def _execute(
         self, name: str, *, limit: int = 0, parts: int = 0, **values: Any
     ) -> Records:
@@ -97,5 +130,10 @@ class AsyncpgDeliveryStore(delivery_store.SqlAlchemyDeliveryStore):
         )
         sql = STATEMENTS[name].replace(":due_of_each", "UNION ALL\n".join(each))
         sql = sql.replace(":now", now).replace(":limit", str(limit))
-        compiled: Any = text(sql).compile(dialect=dialect)
+        compiled: Any = sa.text(sql).compile(dialect=dialect)
         return compiled.string, compiled.positiontup
+
+
+def _json(rows: Sequence[Row]) -> str:
+    """Return rows as text, which needs no type that asyncpg would ask each connection for."""
+    return msgspec.json.encode(rows).decode()

@@ -1,6 +1,7 @@
--- The two statements of the outbox that a busy worker executes all the time: to claim deliveries, and
--- to mark them as done. Each is a transaction of its own, so it is one round trip to the server, where
--- the portable form (sql/delivery_store.py, sql/claim_ends.py) takes four and five.
+-- The statements of the outbox that are executed all the time. Two are of a busy worker: to claim deliveries,
+-- and to mark them as done. Each is a transaction of its own, so it is one round trip to the server, where
+-- the portable form (sql/delivery_store.py, sql/claim_ends.py) takes four and five. The third one is of each
+-- commit that stores events.
 --
 -- `:now`, the limits and what `due_of_one` is made of are put in as text, all others are parameters.
 -- `:now` is the clock that all statements go by. The limit is text because PostgreSQL keeps no plan for a
@@ -110,3 +111,55 @@ SET completed_at = coalesce(delivery.completed_at, :now),
 FROM these
 WHERE delivery.event_id = these.event_id AND delivery.handler = these.handler
 RETURNING delivery.event_id, delivery.handler, delivery.token
+
+-- name: write
+-- What a unit of work has caused, besides the rows of its application: the general form is four statements
+-- (sql/new_events.py, sql/inbox.py, sql/delivery_states.py). Rows come as JSON, as these would take them:
+-- asyncpg asks each connection once for what an array of another type than text is. What refers to an event is
+-- checked at the end of the statement.
+WITH completed AS (
+    UPDATE aftercommit_deliveries
+    SET completed_at = :now,
+        duration_seconds = coalesce(duration_seconds, :now - available_at + :lease),
+        available_at = NULL,
+        last_error = NULL
+    WHERE event_id = :this_event_id AND handler = :this_handler AND token = :this_token
+        AND parked_at IS NULL AND completed_at IS NULL
+    RETURNING event_id
+),
+events AS (
+    INSERT INTO aftercommit_events (
+        id, source, type, schema_version, subject, time, data,
+        correlation_id, causation_id, handler, depth, traceparent, recorded_at
+    )
+    SELECT
+        id, source, type, schema_version, subject, time, data,
+        correlation_id, causation_id, handler, depth, traceparent, :now
+    FROM json_to_recordset(CAST(CAST(:events AS text) AS json)) AS new (
+        id uuid, source text, type text, schema_version int, subject text, time timestamptz, data text,
+        correlation_id uuid, causation_id uuid, handler text, depth int, traceparent text
+    )
+),
+deliveries AS (
+    INSERT INTO aftercommit_deliveries (
+        event_id, handler, schema_version, attempts, token, owner, available_at
+    )
+    SELECT event_id, handler, schema_version, attempts, 1, owner, :now + seconds + CASE
+        WHEN EXISTS (  -- who resumes the handler waits for this commit, and finds the delivery
+            SELECT FROM aftercommit_handler_pauses AS pause WHERE pause.handler = subscriber FOR KEY SHARE
+        ) THEN 1e12 ELSE 0
+    END
+    FROM json_to_recordset(CAST(CAST(:deliveries AS text) AS json)) AS new (
+        event_id uuid, handler text, schema_version int, attempts int, owner text, seconds float8, subscriber text
+    )
+),
+commands AS (
+    INSERT INTO aftercommit_commands (
+        id, type, source, message_id, fingerprint, correlation_id, causation_id, accepted_at
+    )
+    SELECT id, type, source, message_id, fingerprint, correlation_id, causation_id, :now
+    FROM json_to_recordset(CAST(CAST(:commands AS text) AS json)) AS new (
+        id uuid, type text, source text, message_id text, fingerprint text, correlation_id uuid, causation_id uuid
+    )
+)
+SELECT count(*) FROM completed

@@ -207,10 +207,10 @@ class PostgreSQL(DatabaseBackend):
         check_every = self._timeouts.response
         return background_task(partial(listen, self, engine, self._application, wake, check_every))
 
-    def call_scope(self, *, no_timeout: bool = False) -> CancelScope:
+    def call_scope(self, now: float, *, no_timeout: bool = False) -> CancelScope:
         # when it is over, SQLAlchemy drops the connection, and the driver hangs up without a word
         seconds = min(inf if no_timeout else self._timeouts.response, self._longest_call)
-        scope = CancelScope(shield=True, deadline=current_time() + seconds)
+        scope = CancelScope(shield=True, deadline=now + seconds)
         self._calls.add(scope)
         return scope
 

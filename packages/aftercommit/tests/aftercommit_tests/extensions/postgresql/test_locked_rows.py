@@ -14,11 +14,13 @@ from aftercommit import Ordered
 from aftercommit.errors import DeliverySuperseded
 from aftercommit.process.running_services import Shutdown
 from aftercommit.process.worker import Worker
+from sqlalchemy import text
 
 from aftercommit_tests.builders import PLAIN, POLICY, a_command, a_failure
 from aftercommit_tests.extensions.postgresql.server import ENOUGH_SECONDS, change_from_outside
 from aftercommit_tests.inside.claims import Claim, SqlAlchemyDeliveryStore
 from aftercommit_tests.inside.errors import DeliveryLocked
+from aftercommit_tests.misbehaving import on_made
 from aftercommit_tests.things.domain import ThingMade
 from aftercommit_tests.things.handlers import announce, look_at, write_down
 from aftercommit_tests.world import World
@@ -161,3 +163,17 @@ async def test_what_is_locked_beyond_its_lease_keeps_the_worker_from_nothing_els
             stop.set()
 
     assert len(effects) == 3
+
+
+async def test_work_that_is_done_and_cannot_be_stored_is_kept_for_later(world: World) -> None:
+    """Whatever the reason is: once it is gone, the worker stores it, and repeats no effect."""
+
+    async def sends(event: ThingMade) -> None:
+        await world.execute(text("DROP TABLE aftercommit_deliveries CASCADE"))
+
+    world.event_handlers = on_made(sends)
+    world.wire()
+
+    report = await world.bus.handle(a_command())
+
+    assert [write.completes for write in report.unwritten.values()] == [True]
