@@ -99,7 +99,8 @@ class StoredUser:
 
         :raises UserNotFound: if there is no such user
         """
-        present = sa.select(_EMAIL).where(users.c.id == self._id)
+        email = sa.type_coerce(users.c.email, sa.String)
+        present = sa.select(email).where(users.c.id == self._id)
         row = (await transaction.execute(present.with_for_update() if lock else present)).first()
         if row is None:
             raise UserNotFound(self._id)
@@ -134,6 +135,3 @@ class StoredUser:
         await transaction.execute_dml(log.values(email=str(self._email)))
         imports = await events_with(transaction, REFUSED_ROWS)
         await redact_events(transaction, imports, {"refused": []}, reason=NOT_DONE)
-
-
-_EMAIL = sa.type_coerce(users.c.email, sa.String)

@@ -41,13 +41,6 @@ def postgres_url(postgres_server: str, postgres_template: str) -> Iterator[str]:
         yield url
 
 
-@pytest.fixture
-def empty_postgres_url(postgres_server: str) -> Iterator[str]:
-    """A new database without a schema; it is gone after the test."""
-    with testing.postgresql_url(postgres_server) as url:
-        yield url
-
-
 @pytest.fixture(params=DATABASES)
 def database_url(request: pytest.FixtureRequest) -> str:
     """A new database of each kind, with the current schema."""

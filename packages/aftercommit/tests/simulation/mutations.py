@@ -492,8 +492,8 @@ MUTATIONS = (
     Mutation(
         "a commit does not look at pauses when it claims",
         "sql/delivery_store.py",
-        "not_to={*await self._pauses.read(transaction), *self.limits}",
-        "not_to={*self.limits}",
+        "not_to = {*await self._pauses.read(transaction), *self.limits}",
+        "not_to = {*self.limits}",
     ),
     Mutation(
         "nobody looks at pauses before an attempt",
@@ -696,8 +696,8 @@ MUTATIONS = (
     Mutation(
         "a commit claims what has a limit",
         "sql/delivery_store.py",
-        "not_to={*await self._pauses.read(transaction), *self.limits}",
-        "not_to={*await self._pauses.read(transaction)}",
+        "not_to = {*await self._pauses.read(transaction), *self.limits}",
+        "not_to = {*await self._pauses.read(transaction)}",
     ),
     Mutation(
         "what runs is counted before the limit is locked",

@@ -188,8 +188,6 @@ async def test_a_statement_that_takes_too_long_is_ended_with_its_transaction(
                 released.wait(LIMIT_SECONDS)
 
     async with open_shop(database_url, anyio_backend, is_slow_once, **QUICK, **SHORT) as shop:
-        async with shop.outbox.running():
-            """Make the tables."""
         for number in (1, 2, 3):
             await shop.order(number)
         async with shop.outbox.running():

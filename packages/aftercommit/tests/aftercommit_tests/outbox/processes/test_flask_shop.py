@@ -2,8 +2,6 @@
 
 import difflib
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from aftercommit_tests.outbox.processes.test_shop import ARTICLE, Shop, files
-from aftercommit_tests.processes import a_free_port, asked, wait_until
+from aftercommit_tests.processes import a_free_port, asked, finished, started, wait_until
 from aftercommit_tests.warm import SOURCES
 
 pytestmark = pytest.mark.on("postgres")
@@ -51,8 +49,9 @@ class FlaskShop(Shop):
         database = url.replace("postgresql:", "postgresql+psycopg:")
         self.environment = {"PYTHONPATH": SOURCES, "SHOP_DATABASE": database, "PATH": "/usr/bin"}
         shutil.copytree(EXAMPLE / version, folder, dirs_exist_ok=True)
-        create = [sys.executable, "-m", "flask", "--app", "main", "create-tables"]
-        subprocess.run(create, cwd=folder, env=self.environment, check=True)
+        create = "flask", "--app", "main", "create-tables"
+        made = finished(started(*create, folder=folder, environment=self.environment))
+        assert made.returncode == 0, made.stderr
         self.ask(ARTICLE)
 
     @contextmanager
