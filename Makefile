@@ -12,7 +12,8 @@ COMPILED := $(VENV)/compiled
 PARALLEL := -n 6 --dist load --maxschedchunk 1 --durations 10
 ENGINE := packages/aftercommit/tests/aftercommit_tests
 LONG := checks/playground checks/pages/test_runbook.py \
-  $(ENGINE)/extensions/page/processes $(ENGINE)/new_project/processes checks/loyalty/test_kills.py
+  $(ENGINE)/extensions/page/processes $(ENGINE)/new_project/processes checks/loyalty/test_kills.py \
+  $(ENGINE)/processes/test_limits.py
 COPIES := checks/full  # tutorials and the worked use case, each in a copy of the project
 QUICK := tests/unit tests/integration checks/test_*.py $(ENGINE)/test_*.py
 IN_PROCESS := $(QUICK) $(ENGINE)/extensions $(ENGINE)/outbox --ignore-glob="*/processes/*"

@@ -274,5 +274,6 @@ class Worker:
         finally:
             self._running[claim.handler] -= 1
             if limited := self._limited.get(claim.handler):  # now one more may begin
+                limited.backlog_likely |= limited.quiet_until > -inf
                 limited.quiet_until = -inf
             self._wakeup.wake()
