@@ -80,7 +80,7 @@ class PermissionDenied(Unavailable):
 
 
 class StatementTimeout(TransientError):  # noqa: N818 - the name is the fact
-    """The server has stopped what took too long: it is there, so the attempt counts."""
+    """The server has stopped what took too long. It is reachable, so the attempt counts."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(f"the database is not available: {reason}")
