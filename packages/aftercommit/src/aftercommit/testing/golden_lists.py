@@ -52,7 +52,7 @@ def check_settings(app: App[Any], file: Path) -> None:
     >>> length = file.write_text("#SHOP_COLOUR=red")
     >>> testing.check_settings(APP, file)
     Traceback (most recent call last):
-    AssertionError: .env.example lacks the line #SHOP_DATABASE_URL=sqlite:///shop.db ...
+    AssertionError: .env.example lacks the line #SHOP_DISPATCH=inline ...
     """
     if found := differences(app, file):
         raise AssertionError("\n".join(found))
