@@ -122,6 +122,7 @@ language: $(TEST)  ## Format, and write what is made from messages and errors: g
 	@$(BIN)/ruff format -q . && $(BIN)/ruff check --fix-only -q .  # lines are counted
 	@$(BIN)/python -m tools.message_compatibility
 	@$(BIN)/python -m tools.generated
+	@$(BIN)/python -m tools.project_constraints
 
 migration: $(TEST)  ## Make a migration from the tables: make migration NAME="Users have a colour"
 	@$(BIN)/python -m aftercommit.project.migration $(or $(OF),allocation.adapters.migrations:HISTORY) "$$NAME"

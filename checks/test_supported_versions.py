@@ -5,7 +5,9 @@ import tomllib
 from typing import Any
 
 import yaml
+from aftercommit.project import CONSTRAINTS
 
+from tools import project_constraints
 from tools.floors import constraints, required
 from tools.repository import ROOT
 
@@ -75,3 +77,8 @@ def test_the_scheduled_job_takes_the_oldest_of_all() -> None:
     assert OLDEST["container"].startswith(f"python:{rows('Python')[0]}-")
     assert OLDEST["services"]["postgres"]["image"] == f"postgres:{rows('PostgreSQL')[0]}"
     assert OLDEST["steps"][-1]["run"] == ".ci/run floors"
+
+
+def test_a_new_project_is_pinned_to_what_was_tested() -> None:
+    """Run `python -m tools.project_constraints`: it writes the file."""
+    assert CONSTRAINTS.read_text() == project_constraints.text()

@@ -17,7 +17,8 @@ import click
 from aftercommit.cli.command_group import command_line
 from aftercommit.errors import InvalidValue
 from aftercommit.outbox.outbox import Outbox
-from aftercommit.project import new_project
+from aftercommit.project import OPTIONS, new_project
+from aftercommit.project.repository import begin_repository
 from aftercommit.terminal.escaping import escape_controls
 
 TARGET = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
@@ -52,20 +53,29 @@ def main() -> None:
     command_line(outbox.app)(arguments, prog_name="aftercommit")
 
 
-@click.command(context_settings={"ignore_unknown_options": True})
+@click.command()
 @click.argument("folder", type=click.Path(path_type=Path))
-@click.argument("options", nargs=-1, type=click.UNPROCESSED)
+@click.option("--defaults", is_flag=True, help="Ask nothing; without other options, add nothing.")
+@click.option("--git/--no-git", default=True, help="Whether to make a repository.")
 @click.option("--wheels", type=click.Path(path_type=Path, exists=True), help="Of the engine.")
-def new(folder: Path, options: tuple[str, ...], wheels: Path | None) -> None:
+def new(folder: Path, defaults: bool, git: bool, wheels: Path | None, **chosen: bool) -> None:
     """Make a project on the engine in FOLDER, with tests; its name is that of the folder.
 
-    OPTIONS are --http and --brokers.
+    Without an option for what it has, a terminal is asked.
     """
+    options = [each for each in OPTIONS if chosen[each.removeprefix("--")]]
+    if not options and not defaults and sys.stdin.isatty():
+        options = [name for name, each in OPTIONS.items() if click.confirm(each.question)]
     try:
         made = new_project(folder, options, wheels.glob("*.whl") if wheels else ())
     except InvalidValue as error:
         raise click.UsageError(str(error)) from None
-    click.echo(f"{len(made)} files in {folder}; its README.md says how it goes on")
+    begun = f"; {begin_repository(folder)}" if git else ""
+    click.echo(f"{len(made)} files in {folder}{begun}. Its README.md says how it goes on.")
+
+
+for _name, _option in OPTIONS.items():
+    new.params.append(click.Option([_name], is_flag=True, help=f"{_option.question}"))
 
 
 def find_outbox(target: str) -> Outbox:

@@ -35,7 +35,7 @@ class Sources:
     new_id: Callable[[], UUID] = uuid4
     """Return an id that nobody has and nobody can guess: of an event, a command, a decision."""
     new_token: Callable[[], str] = lambda: token_hex(16).upper()
-    """Return 32 hexadecimal digits that nobody can guess: for a code, or a link."""
+    """Return 32 hexadecimal digits that nobody can guess: for a ticket, or a secret link."""
     random: Callable[[], float] = random.random
     """Return a number from 0 to 1: pauses before another attempt are drawn, so that they differ."""
 

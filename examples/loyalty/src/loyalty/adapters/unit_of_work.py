@@ -1,26 +1,17 @@
 """The unit of work in a database."""
 
-from collections.abc import Sequence
-
 import sqlalchemy as sa
-from aftercommit import Refusals, Transaction
+from aftercommit import Transaction
 
 from loyalty.adapters import orm
 from loyalty.service_layer.unit_of_work import UnitOfWork
 
 
 class SqlAlchemyUnitOfWork(UnitOfWork):
-    """The repositories, and what the engine asks for at the commit."""
+    """The repositories, in the transaction that the engine opens for each attempt."""
 
     def __init__(self, transaction: Transaction) -> None:
         super().__init__(transaction, SqlAlchemyStatistics(transaction))
-
-    async def before_commit(self) -> None:
-        """Leave it at that: the statistics are written at once."""
-
-    def refusals(self, seen: Sequence[object]) -> Refusals:
-        """Return what a violated constraint means, by its name: no rule is checked by one yet."""
-        return {}
 
 
 class SqlAlchemyStatistics:

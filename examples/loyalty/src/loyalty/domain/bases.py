@@ -1,6 +1,5 @@
 """What all aggregates, messages and errors have in common."""
 
-from collections.abc import Iterable
 from typing import ClassVar
 from uuid import UUID
 
@@ -34,7 +33,6 @@ class Aggregate:
     id: UUID
     version: int
     recorded_events: tuple[Event, ...] = ()  # a class default: what is loaded from a row has it
-    new_parts: Iterable[object] = ()  # other aggregates that were made through it
 
     @property
     def subject(self) -> str:

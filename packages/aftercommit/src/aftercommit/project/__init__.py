@@ -2,8 +2,10 @@
 
     aftercommit new ../shop --http --brokers
 
-The template is a service as it stands. An option adds whole files, and lines of two lists: that of
-extensions, and that of what is installed. There is nothing else in it that could be chosen.
+The template is a service as it stands. An option adds whole files, lines of two lists (that of
+extensions, and that of what is installed), and parts of texts for people and machines: a part
+stands between `# if --http` and `# end`, or the same in comments of Markdown. No line of the code
+depends on an option.
 """
 
 import keyword
@@ -12,36 +14,66 @@ import shutil
 import sys
 from collections.abc import Collection, Iterable
 from contextlib import suppress
+from dataclasses import dataclass
+from datetime import date
 from importlib.metadata import packages_distributions, requires
 from pathlib import Path
+from typing import Any
 
 from aftercommit.errors import InvalidValue
-from aftercommit.settings import NAME
+from aftercommit.process.app import App
+from aftercommit.project.settings_file import settings_lines
+from aftercommit.settings import NAME, EngineSettings
 
 TEMPLATE = Path(__file__).parent / "template"
+CONSTRAINTS = TEMPLATE / "constraints.txt"
 MADE_BY_RUNNING = shutil.ignore_patterns(".venv", "*_cache", "__pycache__", "vendor", "*.db*")
 LISTS = ("extension_list.py", "pyproject.toml")
-OPTIONS: dict[str, tuple[set[str], str]] = {
-    "--http": (
-        {
-            "src/shop/entrypoints/http.py",
-            "tests/golden/public_routes.txt",
-            "tests/integration/test_http.py",
-        },
-        r"WebExtension|PageExtension|MetricsExtension|\[page,web\]|httpx|web\.fixtures",
+PART = re.compile(
+    r"^(?:#|<!--) if (?P<option>\S+)(?: -->)?\n(?P<text>.*?)^(?:#|<!--) end(?: -->)?\n", re.M | re.S
+)
+VENDOR = "vendor"
+"""What is chosen, as it were, with wheels of the engine."""
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """What an option of a new project adds."""
+
+    question: str
+    files: frozenset[str]
+    lines: str = "(?!)"
+    """Those of the lists that match."""
+
+
+OPTIONS = {
+    "--http": Option(
+        "Endpoints over HTTP, with a page for operators?",
+        frozenset(
+            {
+                "src/shop/entrypoints/http.py",
+                "tests/golden/public_routes.txt",
+                "tests/integration/test_http.py",
+            }
+        ),
+        r"WebExtension|PageExtension|MetricsExtension|\[page,web\]|fastapi|httpx|pydantic|web\.fixtures",
     ),
-    "--brokers": (
-        {
-            "src/shop/entrypoints/broker_messages.py",
-            "contracts/payments.json",
-            "tests/unit/test_message_examples.py",
-            "tests/unit/test_translations.py",
-            "tests/integration/test_subscriptions.py",
-        },
+    "--brokers": Option(
+        "Messages from and to RabbitMQ or Kafka?",
+        frozenset(
+            {
+                "src/shop/entrypoints/broker_messages.py",
+                "contracts/payments.json",
+                "tests/unit/test_message_examples.py",
+                "tests/unit/test_translations.py",
+                "tests/integration/test_subscriptions.py",
+            }
+        ),
         r"BrokersExtension|\[brokers\]",
     ),
+    "--license": Option("A licence, MIT?", frozenset({"LICENSE"}), "^license"),
+    "--changelog": Option("A changelog?", frozenset({"CHANGELOG.md"})),
 }
-"""What an option adds: files, and the lines of the lists that match."""
 
 
 def new_project(folder: Path, options: Collection[str], wheels: Iterable[Path] = ()) -> list[Path]:
@@ -53,6 +85,28 @@ def new_project(folder: Path, options: Collection[str], wheels: Iterable[Path] =
         option is not known; then nothing is written
     """
     name = folder.resolve().name.replace("-", "_")
+    _ensure_possible(folder, name, options)
+    shutil.copytree(TEMPLATE, folder, ignore=MADE_BY_RUNNING, dirs_exist_ok=True)
+    wheels = [*wheels]
+    chosen = {*options, *([VENDOR] if wheels else ())}
+    for option in OPTIONS.keys() - chosen:
+        _leave_out(folder, OPTIONS[option])
+    for file in sorted(each for each in folder.rglob("*") if each.is_file()):
+        file.write_text(_renamed(_chosen(file.read_text(), chosen), name))
+    if (license_file := folder / "LICENSE").exists():
+        text = license_file.read_text().replace("YEAR", str(date.today().year))
+        license_file.write_text(text.replace("HOLDER", f"the authors of {name}"))
+    for path in sorted(folder.rglob("shop*"), reverse=True):  # a folder after what is in it
+        path.rename(path.with_name(path.name.replace("shop", name)))
+    with (folder / ".env.example").open("a") as settings:
+        settings.writelines(f"{line}\n" for line in settings_lines(_app(folder, name)))
+    for wheel in wheels:
+        (folder / VENDOR).mkdir(exist_ok=True)
+        shutil.copy(wheel, folder / VENDOR)
+    return sorted(each for each in folder.rglob("*") if each.is_file())
+
+
+def _ensure_possible(folder: Path, name: str, options: Collection[str]) -> None:
     if unknown := set(options) - OPTIONS.keys():
         raise InvalidValue(" ".join(unknown), f"is no option; there are {', '.join(OPTIONS)}")
     if not NAME.fullmatch(name) or keyword.iskeyword(name) or name in _taken():
@@ -60,33 +114,47 @@ def new_project(folder: Path, options: Collection[str], wheels: Iterable[Path] =
         raise InvalidValue(f"the name {name}", f"cannot be that of a package: {rule}")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InvalidValue(str(folder), "is there already, and not empty")
-    shutil.copytree(TEMPLATE, folder, ignore=MADE_BY_RUNNING, dirs_exist_ok=True)
-    for option in OPTIONS.keys() - set(options):
-        _leave_out(folder, *OPTIONS[option])
-    for file in sorted(each for each in folder.rglob("*") if each.is_file()):
-        file.write_text(_renamed(file.read_text(), name))
-    for path in sorted(folder.rglob("shop*"), reverse=True):  # a folder after what is in it
-        path.rename(path.with_name(path.name.replace("shop", name)))
-    for wheel in wheels:
-        (folder / "vendor").mkdir(exist_ok=True)
-        shutil.copy(wheel, folder / "vendor")
-    return sorted(each for each in folder.rglob("*") if each.is_file())
 
 
 def _taken() -> Collection[str]:
     """Return the names of Python's own modules, of what is installed, and of what we require."""
     ours = (re.split(r"[^\w-]", each)[0] for each in requires("aftercommit") or ())
-    required = {each.replace("-", "_").lower() for each in ours}
+    pinned = (line.partition("==")[0] for line in CONSTRAINTS.read_text().splitlines())
+    required = {each.replace("-", "_").lower() for each in (*ours, *pinned)}
     return {*sys.stdlib_module_names, *packages_distributions(), *required, "aftercommit", "tests"}
 
 
-def _leave_out(folder: Path, files: Collection[str], lines: str) -> None:
-    for name in files:
+def _app(folder: Path, name: str) -> App[Any]:
+    """Return what has the settings of a project: its extensions, and those of the engine."""
+    of_project: dict[str, Any] = {}
+    exec((folder / f"src/{name}/extension_list.py").read_text(), of_project)
+    kind = type("Settings", (EngineSettings,), {"application": name, "__slots__": ()})
+    return App(
+        name,
+        summary="",
+        handlers="",
+        codec="",
+        settings=kind,
+        open="",
+        database_url=f"sqlite:///{name}.db",
+        extensions=of_project["EXTENSIONS"],
+    )
+
+
+def _chosen(text: str, options: Collection[str]) -> str:
+    """Return a text with the parts of these options only, and without the marks."""
+    return PART.sub(lambda part: part["text"] if part["option"] in options else "", text)
+
+
+def _leave_out(folder: Path, option: Option) -> None:
+    for name in option.files:
         (folder / name).unlink()
         with suppress(OSError):  # others are in it
             (folder / name).parent.rmdir()
     for path in (each for name in LISTS for each in folder.rglob(name)):
-        kept = [line for line in path.read_text().splitlines(True) if not re.search(lines, line)]
+        kept = [
+            line for line in path.read_text().splitlines(True) if not re.search(option.lines, line)
+        ]
         path.write_text("".join(kept))
 
 

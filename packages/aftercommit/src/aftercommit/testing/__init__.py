@@ -43,6 +43,7 @@ from aftercommit.sql.transaction import Transaction
 from aftercommit.testing.delayed_handlers import check_delayed as check_delayed
 from aftercommit.testing.golden_lists import check_handler_names as check_handler_names
 from aftercommit.testing.golden_lists import check_public_routes as check_public_routes
+from aftercommit.testing.golden_lists import check_settings as check_settings
 from aftercommit.testing.inbound_messages import check_contract as check_contract
 from aftercommit.testing.inbound_messages import inbound as inbound
 from aftercommit.testing.killing import kill_when_it_waits as kill_when_it_waits

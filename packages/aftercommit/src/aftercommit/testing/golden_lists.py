@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from aftercommit.process.app import App
+from aftercommit.project.settings_file import differences
 
 GONE = """{name} is gone, and stored deliveries may be for it. If the handler has another name now:
     Handlers(…, renamed={{"{name}": "its new name"}})
@@ -37,6 +38,24 @@ def check_handler_names(app: App[Any], file: Path) -> None:
     if gone := sorted(known - names):
         raise AssertionError("\n".join(GONE.format(name=name, file=file) for name in gone))
     _write(file, known, names)
+
+
+def check_settings(app: App[Any], file: Path) -> None:
+    """Compare a file that lists all settings, such as `.env.example`, with the settings there are.
+
+    :raises AssertionError: with the lines that it lacks, and the names that are no settings
+
+    >>> import pathlib
+    >>> from aftercommit import testing
+    >>> from shop.entrypoints.app import APP
+    >>> file = pathlib.Path(".env.example")
+    >>> length = file.write_text("#SHOP_COLOUR=red")
+    >>> testing.check_settings(APP, file)
+    Traceback (most recent call last):
+    AssertionError: .env.example lacks the line #SHOP_DISPATCH=inline ...
+    """
+    if found := differences(app, file):
+        raise AssertionError("\n".join(found))
 
 
 def check_public_routes(app: App[Any], file: Path) -> None:

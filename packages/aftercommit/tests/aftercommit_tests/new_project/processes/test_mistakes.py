@@ -15,11 +15,11 @@ TO_ANOTHER = 'await emails.send(Email("a@b.c", "", ""), idempotency_key=idempote
 MISTAKES = {
     # this one stands for all that `testing.omissions` finds: see test_omissions.py
     "an attribute of a part without a column": (
-        (ORDERS, "self.id = uuid4()", "self.id = self.note = uuid4()"),
+        (ORDERS, "self.pieces = pieces", "self.pieces = self.note = pieces"),
         "Line.note has no column",
     ),
     "a handler that asks for uow and a port": (
-        (HANDLERS, "event: OrderPlaced, emails: ", "event: OrderPlaced, uow: UnitOfWork, emails: "),
+        (HANDLERS, "OrderPlaced, emails: ", "OrderPlaced, uow: UnitOfWork, emails: "),
         "No transaction holds both: split it in two",
     ),
     "e-mails to many with one key": (
@@ -44,7 +44,7 @@ MISTAKES = {
             'sa.Column("is_cancelled", sa.Boolean(), nullable=False),',
             "",
         ),
-        "write a migration: tables and database differ",
+        "the program knows columns that no migration has made; write one for: orders.is_cancelled",
     ),
     "a mapping without a version": (
         (ORM, "version_id_col=orders.c.version, ", ""),

@@ -1,6 +1,7 @@
-"""The settings beside those of the engine and its extensions.
+"""The settings of the service, beside those of the engine and its extensions.
 
-Each is an environment variable, such as SHOP_DATABASE_URL.
+Each field is an environment variable: `patience` is SHOP_PATIENCE.
+`.env.example` lists all of them.
 """
 
 from dataclasses import dataclass
@@ -14,5 +15,3 @@ class Settings(EngineSettings):
     """What can be set."""
 
     application: ClassVar[str] = "shop"
-
-    database_url: str = "sqlite:///shop.db"

@@ -34,9 +34,10 @@ async def order(database: Database, order_id: UUID) -> OrderRow:
     """
     async with database.read_transaction() as transaction:
         this = _ORDERS.where(orm.orders.c.id == order_id)
-        for row in (await transaction.execute(this)).mappings():
-            return OrderRow(**row)
-    raise OrderNotFound(order_id)
+        row = (await transaction.execute(this)).mappings().one_or_none()
+    if row is None:
+        raise OrderNotFound(order_id)
+    return OrderRow(**row)
 
 
 async def is_cancelled(database: Database, order_id: UUID) -> bool:

@@ -99,6 +99,11 @@ async def test_what_is_for_later_looks_at_the_state_when_it_runs(tmp_path: Path)
     await testing.check_delayed(APP, tmp_path, stories)
 
 
+def test_every_setting_is_listed() -> None:
+    """Whoever runs the service finds it there."""
+    testing.check_settings(APP, Path(__file__).parents[2] / ".env.example")
+
+
 def test_no_handler_has_lost_its_name() -> None:
     """Stored deliveries would be for nobody."""
     testing.check_handler_names(APP, GOLDEN / "handler_names.txt")

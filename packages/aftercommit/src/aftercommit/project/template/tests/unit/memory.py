@@ -5,7 +5,7 @@ from collections import Counter
 from aftercommit.testing import MemoryStore
 
 from shop.domain.orders import Order
-from shop.service_layer.unit_of_work import UnitOfWork
+from shop.service_layer.unit_of_work import StatisticName, UnitOfWork
 
 
 class MemoryStatistics:
@@ -14,13 +14,14 @@ class MemoryStatistics:
     def __init__(self) -> None:
         self.numbers = Counter[str]()
 
-    async def count(self, *, placed: int = 0, cancelled: int = 0) -> None:
-        self.numbers.update(placed=placed, cancelled=cancelled)
+    async def count(self, name: StatisticName) -> None:
+        self.numbers[name] += 1
 
 
 class MemoryUnitOfWork(UnitOfWork):
     """What a handler may change, among the orders that it is made with."""
 
     def __init__(self, *stored: Order) -> None:
-        self.store, self.counted = MemoryStore({Order: "id"}, *stored), MemoryStatistics()
+        self.store = MemoryStore({Order: "id"}, *stored)
+        self.counted = MemoryStatistics()
         super().__init__(self.store, self.counted)

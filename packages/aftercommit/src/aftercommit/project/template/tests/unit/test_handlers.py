@@ -8,26 +8,8 @@ from uuid import UUID, uuid4
 import pytest
 from aftercommit import IdempotencyKey
 
-from shop.domain.messages import (
-    CancelOrder,
-    OrderCancelled,
-    OrderPlaced,
-    PlaceOrder,
-)
-from shop.domain.orders import (
-    Order,
-    OrderIdTaken,
-    OrderNotFound,
-    TooManyPieces,
-)
-from shop.service_layer.handlers import (
-    ask_for_feedback,
-    cancel_order,
-    confirm_order,
-    count_cancellation,
-    count_order,
-    place_order,
-)
+from shop.domain import messages, orders
+from shop.service_layer import handlers
 
 from tests.conftest import SentEmails
 from tests.statistics_contract import count_some
@@ -39,28 +21,28 @@ KEY = IdempotencyKey("of this delivery")
 EMAIL = "ivan@example.com"
 
 
-def a_command(order_id: UUID | None = None, pieces: int = 2) -> PlaceOrder:
-    return PlaceOrder(order_id=order_id or uuid4(), email=EMAIL, articles={"lamp": pieces})
+def a_command(order_id: UUID | None = None, pieces: int = 2) -> messages.PlaceOrder:
+    return messages.PlaceOrder(order_id=order_id or uuid4(), email=EMAIL, articles={"lamp": pieces})
 
 
-def an_order() -> Order:
-    return Order.place(uuid4(), EMAIL, {"lamp": 2})
+def an_order() -> orders.Order:
+    return orders.Order.place(uuid4(), EMAIL, {"lamp": 2})
 
 
-def placed(order: Order) -> OrderPlaced:
-    return OrderPlaced(order_id=order.id, email=EMAIL, pieces=order.pieces)
+def placed(order: orders.Order) -> messages.OrderPlaced:
+    return messages.OrderPlaced(order_id=order.id, email=EMAIL, pieces=order.pieces)
 
 
-def cancelled(order: Order) -> OrderCancelled:
-    return OrderCancelled(order_id=order.id, email=EMAIL)
+def cancelled(order: orders.Order) -> messages.OrderCancelled:
+    return messages.OrderCancelled(order_id=order.id, email=EMAIL)
 
 
 async def test_an_order_is_placed() -> None:
     """And says so: others act on it."""
-    await place_order(command := a_command(), uow := MemoryUnitOfWork())
+    await handlers.place_order(command := a_command(), uow := MemoryUnitOfWork())
 
     [order] = uow.store.seen
-    assert isinstance(order, Order)
+    assert isinstance(order, orders.Order)
     assert (order.id, order.articles) == (command.order_id, {"lamp": 2})
     assert uow.store.pull_events() == [placed(order)]
 
@@ -69,7 +51,7 @@ async def test_an_order_that_comes_again_changes_nothing() -> None:
     """Who got no answer may repeat it."""
     order = an_order()
 
-    await place_order(a_command(order.id), uow := MemoryUnitOfWork(order))
+    await handlers.place_order(a_command(order.id), uow := MemoryUnitOfWork(order))
 
     assert uow.store.pull_events() == []
 
@@ -78,14 +60,14 @@ async def test_another_order_with_the_same_id_is_refused() -> None:
     """Its sender would think that it is placed."""
     order = an_order()
 
-    with pytest.raises(OrderIdTaken):
-        await place_order(a_command(order.id, pieces=3), MemoryUnitOfWork(order))
+    with pytest.raises(orders.OrderIdTaken):
+        await handlers.place_order(a_command(order.id, pieces=3), MemoryUnitOfWork(order))
 
 
 async def test_an_order_that_is_too_large_is_refused() -> None:
     """Nothing is added."""
-    with pytest.raises(TooManyPieces):
-        await place_order(a_command(pieces=101), uow := MemoryUnitOfWork())
+    with pytest.raises(orders.TooManyPieces):
+        await handlers.place_order(a_command(pieces=101), uow := MemoryUnitOfWork())
 
     assert uow.store.seen == []
 
@@ -96,7 +78,7 @@ async def test_an_order_is_cancelled() -> None:
     uow = MemoryUnitOfWork(order)
 
     for _ in range(2):
-        await cancel_order(CancelOrder(order_id=order.id), uow)
+        await handlers.cancel_order(messages.CancelOrder(order_id=order.id), uow)
 
     assert order.is_cancelled
     assert uow.store.pull_events() == [cancelled(order)]
@@ -104,16 +86,17 @@ async def test_an_order_is_cancelled() -> None:
 
 async def test_only_an_order_can_be_cancelled() -> None:
     """A wrong id is refused."""
-    with pytest.raises(OrderNotFound):
-        await cancel_order(CancelOrder(order_id=uuid4()), MemoryUnitOfWork(an_order()))
+    command = messages.CancelOrder(order_id=uuid4())
+    with pytest.raises(orders.OrderNotFound):
+        await handlers.cancel_order(command, MemoryUnitOfWork(an_order()))
 
 
 async def test_orders_are_counted() -> None:
     """Also what became of them."""
     order, uow = an_order(), MemoryUnitOfWork()
 
-    await count_order(placed(order), uow)
-    await count_cancellation(cancelled(order), uow)
+    await handlers.count_order(placed(order), uow)
+    await handlers.count_cancellation(cancelled(order), uow)
 
     assert uow.counted.numbers == {"placed": 1, "cancelled": 1}
 
@@ -127,7 +110,7 @@ async def test_statistics_in_memory_count_as_those_in_a_database_do() -> None:
 
 async def test_an_order_is_confirmed(emails: SentEmails) -> None:
     """With the key of this delivery, so that a mail server can recognize a repetition."""
-    await confirm_order(placed(an_order()), emails, KEY)
+    await handlers.confirm_order(placed(an_order()), emails, KEY)
 
     assert (emails.subjects, emails.recipients) == (["Your order"], {KEY: EMAIL})
 
@@ -141,6 +124,6 @@ async def test_feedback_is_asked_for_what_was_not_cancelled(
     async def look_up(order_id: UUID) -> bool:
         return is_cancelled
 
-    await ask_for_feedback(placed(an_order()), emails, look_up, KEY)
+    await handlers.ask_for_feedback(placed(an_order()), emails, look_up, KEY)
 
     assert emails.subjects == subjects

@@ -20,9 +20,8 @@ orders = sa.Table(
 order_lines = sa.Table(
     "order_lines",
     metadata,
-    sa.Column("id", sa.Uuid, primary_key=True),
-    sa.Column("order_id", sa.Uuid, sa.ForeignKey(orders.c.id), nullable=False, index=True),
-    sa.Column("article", sa.String, nullable=False),
+    sa.Column("order_id", sa.Uuid, sa.ForeignKey(orders.c.id), primary_key=True),
+    sa.Column("article", sa.String, primary_key=True),
     sa.Column("pieces", sa.Integer, nullable=False),
 )
 statistics = sa.Table(

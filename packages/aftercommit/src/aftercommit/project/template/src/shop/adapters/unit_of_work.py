@@ -1,26 +1,17 @@
 """The unit of work in a database."""
 
-from collections.abc import Sequence
-
 import sqlalchemy as sa
-from aftercommit import Refusals, Transaction
+from aftercommit import Transaction
 
 from shop.adapters import orm
-from shop.service_layer.unit_of_work import UnitOfWork
+from shop.service_layer.unit_of_work import StatisticName, UnitOfWork
 
 
 class SqlAlchemyUnitOfWork(UnitOfWork):
-    """The repositories, and what the engine asks for at the commit."""
+    """The repositories, in the transaction that the engine opens for each attempt."""
 
     def __init__(self, transaction: Transaction) -> None:
         super().__init__(transaction, SqlAlchemyStatistics(transaction))
-
-    async def before_commit(self) -> None:
-        """Leave it at that: the statistics are written at once."""
-
-    def refusals(self, seen: Sequence[object]) -> Refusals:
-        """Return what a violated constraint means, by its name: no rule is checked by one yet."""
-        return {}
 
 
 class SqlAlchemyStatistics:
@@ -29,8 +20,7 @@ class SqlAlchemyStatistics:
     def __init__(self, transaction: Transaction) -> None:
         self._transaction = transaction
 
-    async def count(self, *, placed: int = 0, cancelled: int = 0) -> None:
-        column = orm.statistics.c
-        for name, more in {"placed": placed, "cancelled": cancelled}.items():
-            this = sa.update(orm.statistics).where(column.name == name)
-            await self._transaction.execute(this.values(count=column.count + more))
+    async def count(self, name: StatisticName) -> None:
+        number = orm.statistics.c
+        one_more = sa.update(orm.statistics).values(count=number.count + 1)
+        await self._transaction.execute(one_more.where(number.name == name))

@@ -1,6 +1,6 @@
 """An order and its lines: an aggregate with parts, which enforces rules about all of them."""
 
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from shop.domain.bases import Aggregate, InvalidInput, RuleViolation
 from shop.domain.messages import OrderCancelled, OrderPlaced
@@ -36,7 +36,6 @@ class Line:
     def __init__(self, article: str, pieces: int) -> None:
         if pieces < 1:
             raise InvalidInput("a line of an order has one piece or more")
-        self.id = uuid4()
         self.article = Article(article).value
         self.pieces = pieces
 

@@ -4,7 +4,7 @@ from typing import Annotated
 from uuid import UUID
 
 from aftercommit.extensions.web.endpoints import OF_BODIES, Execution, Running, errors
-from fastapi import APIRouter
+from fastapi import APIRouter, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from shop import views
@@ -12,7 +12,8 @@ from shop.domain.messages import CancelOrder, PlaceOrder
 from shop.domain.orders import OrderIdTaken, OrderNotFound, TooManyPieces
 from shop.domain.values import MAX_EMAIL_LENGTH
 
-public, guarded = APIRouter(), APIRouter()
+public = APIRouter()
+guarded = APIRouter()
 
 MAX_NUMBER = 10**6  # JSON has numbers of any length
 Pieces = Annotated[int, Field(ge=1, le=MAX_NUMBER)]
@@ -27,6 +28,12 @@ class NewOrder(BaseModel):
     articles: Annotated[dict[str, Pieces], Field(min_length=1, examples=[{"lamp": 2}])]
 
 
+class PlacedOrder(BaseModel):
+    """What was made of it."""
+
+    order_id: UUID
+
+
 class OrderResponse(BaseModel):
     """An order as it is now."""
 
@@ -38,12 +45,13 @@ class OrderResponse(BaseModel):
 
 
 @public.post("/orders", status_code=201, responses=errors(TooManyPieces, OrderIdTaken) | OF_BODIES)
-async def place_order(new: NewOrder, execution: Execution) -> UUID:
-    """Order some articles. The answer is the id of the order; the confirmation follows."""
+async def place_order(new: NewOrder, execution: Execution, response: Response) -> PlacedOrder:
+    """Order some articles; the confirmation follows. `Location` is where the order can be seen."""
     order_id = new.order_id or execution.new_id()
     command = PlaceOrder(order_id=order_id, email=new.email, articles=new.articles)
     await execution.execute(command)
-    return order_id
+    response.headers["Location"] = f"/orders/{order_id}"
+    return PlacedOrder(order_id=order_id)
 
 
 @guarded.get("/orders/{order_id}", responses=errors(OrderNotFound))

@@ -1,8 +1,9 @@
 """The handlers, and the table at the end that says what handles what.
 
 A handler that asks for `uow` changes the database, and takes effect exactly once. One that asks for
-`emails` has an effect outside, at least once, with the same `idempotency_key`. None asks for both:
-what has to look something up for its effect asks for a query, such as `is_cancelled`.
+`emails` has an external effect, at least once, with the same `idempotency_key`. None asks for both:
+what has to look something up for its effect asks for a query, such as `is_cancelled`. Any of them
+may ask for `now`, `new_id` and `new_token`.
 """
 
 from collections.abc import Awaitable, Callable
@@ -13,13 +14,8 @@ from uuid import UUID
 
 from aftercommit import PUBLISH, Handlers, IdempotencyKey, Later, on
 
+from shop.domain import messages
 from shop.domain.bases import Command, Event
-from shop.domain.messages import (
-    CancelOrder,
-    OrderCancelled,
-    OrderPlaced,
-    PlaceOrder,
-)
 from shop.domain.orders import Order
 from shop.service_layer.unit_of_work import UnitOfWork
 
@@ -37,13 +33,13 @@ class Email:
 
 
 class EmailSender(Protocol):
-    """Sends e-mails. An effect outside: no rollback takes it back."""
+    """Sends e-mails. That is an external effect: no rollback takes it back."""
 
     async def send(self, email: Email, *, idempotency_key: IdempotencyKey) -> None:
         """Return when the e-mail is on its way. With the same key it is the same e-mail."""
 
 
-async def place_order(command: PlaceOrder, uow: UnitOfWork) -> None:
+async def place_order(command: messages.PlaceOrder, uow: UnitOfWork) -> None:
     """Place an order, unless it is there."""
     order = Order.place(command.order_id, command.email, command.articles)
     if known := await uow.orders.find(order.id):
@@ -52,23 +48,23 @@ async def place_order(command: PlaceOrder, uow: UnitOfWork) -> None:
         uow.orders.add(order)
 
 
-async def cancel_order(command: CancelOrder, uow: UnitOfWork) -> None:
+async def cancel_order(command: messages.CancelOrder, uow: UnitOfWork) -> None:
     """Take an order back."""
     (await uow.orders.get(command.order_id)).cancel()
 
 
-async def count_order(event: OrderPlaced, uow: UnitOfWork) -> None:
+async def count_order(event: messages.OrderPlaced, uow: UnitOfWork) -> None:
     """Keep the statistics."""
-    await uow.statistics.count(placed=1)
+    await uow.statistics.count("placed")
 
 
-async def count_cancellation(event: OrderCancelled, uow: UnitOfWork) -> None:
+async def count_cancellation(event: messages.OrderCancelled, uow: UnitOfWork) -> None:
     """Keep the statistics."""
-    await uow.statistics.count(cancelled=1)
+    await uow.statistics.count("cancelled")
 
 
 async def confirm_order(
-    event: OrderPlaced, emails: EmailSender, idempotency_key: IdempotencyKey
+    event: messages.OrderPlaced, emails: EmailSender, idempotency_key: IdempotencyKey
 ) -> None:
     """Tell who ordered that it has arrived."""
     text = f"Thank you for your order of {event.pieces} pieces.\n"
@@ -77,7 +73,7 @@ async def confirm_order(
 
 
 async def ask_for_feedback(
-    event: OrderPlaced,
+    event: messages.OrderPlaced,
     emails: EmailSender,
     is_cancelled: IsCancelled,
     idempotency_key: IdempotencyKey,
@@ -90,15 +86,18 @@ async def ask_for_feedback(
 
 
 HANDLERS: Handlers[Command, Event] = Handlers(
-    commands=[on(PlaceOrder, place_order), on(CancelOrder, cancel_order)],
+    commands=[
+        on(messages.PlaceOrder, place_order),
+        on(messages.CancelOrder, cancel_order),
+    ],
     events=[
         on(
-            OrderPlaced,
+            messages.OrderPlaced,
             count_order,
             confirm_order,
             Later(ask_for_feedback, after=FEEDBACK_AFTER),
             PUBLISH,
         ),
-        on(OrderCancelled, count_cancellation, PUBLISH),
+        on(messages.OrderCancelled, count_cancellation, PUBLISH),
     ],
 )

@@ -3,19 +3,21 @@
 The engine opens the transaction for each attempt, and commits it when the handler has returned.
 """
 
-from typing import Protocol
+from typing import Literal, Protocol
 from uuid import UUID
 
 from aftercommit import AggregateStore, Repository
 
 from shop.domain.orders import Order, OrderNotFound
 
+StatisticName = Literal["placed", "cancelled"]
+
 
 class Statistics(Protocol):
-    """A read model: how many orders there were, and how many of them still are."""
+    """A read model: how many orders were placed, and how many of them were cancelled."""
 
-    async def count(self, *, placed: int = 0, cancelled: int = 0) -> None:
-        """Count some more."""
+    async def count(self, name: StatisticName) -> None:
+        """Count one more."""
 
 
 class UnitOfWork:

@@ -19,14 +19,12 @@ def upgrade() -> None:
     )
     op.create_table(
         "order_lines",
-        sa.Column("id", sa.Uuid(), nullable=False),
         sa.Column("order_id", sa.Uuid(), nullable=False),
         sa.Column("article", sa.String(), nullable=False),
         sa.Column("pieces", sa.Integer(), nullable=False),
         sa.ForeignKeyConstraint(["order_id"], ["orders.id"], name="fk_order_lines_order_id_orders"),
-        sa.PrimaryKeyConstraint("id", name="pk_order_lines"),
+        sa.PrimaryKeyConstraint("order_id", "article", name="pk_order_lines"),
     )
-    op.create_index("ix_order_lines_order_id", "order_lines", ["order_id"])
     statistics = op.create_table(
         "statistics",
         sa.Column("name", sa.String(), nullable=False),

@@ -1,0 +1,27 @@
+"""Begins the history of a new project: a repository of git, with all files in its first commit."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+
+def begin_repository(folder: Path) -> str:
+    """Make a repository in a folder, and commit all that is in it; return what came of it.
+
+    As `cargo new` does, a folder within another repository is left to that one.
+    """
+    if shutil.which("git") is None:
+        return "git is not installed, so there is no repository yet"
+    if _git(folder, "rev-parse", "--is-inside-work-tree").returncode == 0:
+        return "it lies within a repository of git, and none was made"
+    for step in (["init", "-q", "-b", "main"], ["add", "--all"]):
+        _git(folder, *step)
+    made = _git(folder, "commit", "-q", "-m", "A project on aftercommit, as it was made")
+    if made.returncode:
+        return "git does not know who you are: set user.name and user.email, then git commit"
+    return "its first commit is made"
+
+
+def _git(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    command = ["git", "-C", str(folder), *arguments]
+    return subprocess.run(command, capture_output=True, text=True)
