@@ -105,9 +105,8 @@ class SqlAlchemyDeliveryStore:
 
         That is events with deliveries, the end of the one that it `completes`, and its `command`.
         What is due later or paused is left to workers. All INSERTs of events and deliveries are one
-        call of the driver: it is shielded as a whole, and its time limit is for all of them
-        together. An error of one is translated, and fails the transaction, as in
-        `Transaction.execute`; and the server has its limits for each of them.
+        call of the driver: it is shielded as a whole, and its time limit is for all of them. An
+        error is translated, and fails the transaction, as in `Transaction.execute`.
         """
         claims: Sequence[Claim] = ()
         if envelopes:
