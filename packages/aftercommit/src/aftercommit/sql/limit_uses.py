@@ -15,8 +15,7 @@ from aftercommit.sql.transaction import Transaction
 NAME = sa.bindparam("of_limit", type_=sa.String)
 LOCK = sa.select(limits.c.name).where(limits.c.name == NAME).with_for_update(skip_locked=True)
 CREATE = sa.text(
-    "INSERT INTO aftercommit_limits (name) VALUES (:of_limit) ON CONFLICT DO NOTHING"
-    " RETURNING name"
+    "INSERT INTO aftercommit_limits (name) VALUES (:of_limit) ON CONFLICT DO NOTHING RETURNING name"
 )
 ADD_CLAIMS = (
     sa.update(limits)
