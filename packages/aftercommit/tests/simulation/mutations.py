@@ -702,9 +702,9 @@ MUTATIONS = (
     Mutation(
         "what runs is counted before the limit is locked",
         "sql/limit_uses.py",
-        '        asked = {"limit_name": limit.name}\n'
+        '        asked = {"of_limit": limit.name}\n'
         "        if not self._database.backend.single_writer:",
-        '        asked = {"limit_name": limit.name}\n'
+        '        asked = {"of_limit": limit.name}\n'
         "        use = await self.read(transaction, limit)\n"
         "        if not self._database.backend.single_writer:",
         also=[

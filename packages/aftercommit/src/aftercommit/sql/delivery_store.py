@@ -205,7 +205,7 @@ class SqlAlchemyDeliveryStore:
             if limit and (use is None or use.permits < 1):
                 return []
             if limit and use:  # the claim is made at the time that its permits are of
-                asked |= {"limit_name": limit.name, "now": use.now}
+                asked |= {"of_limit": limit.name, "now": use.now}
                 asked["limit"] = int(min(most, use.permits))
             for replay in (False, True):  # what is replayed waits for all else
                 statement = self._claim_statement(len(handlers), replay, is_limited=bool(limit))

@@ -12,11 +12,10 @@ from aftercommit.sql.database import Database
 from aftercommit.sql.tables import RUNNING, deliveries, limits
 from aftercommit.sql.transaction import Transaction
 
-NAME = sa.bindparam("limit_name", type_=sa.String)
+NAME = sa.bindparam("of_limit", type_=sa.String)
 LOCK = sa.select(limits.c.name).where(limits.c.name == NAME).with_for_update(skip_locked=True)
 CREATE = sa.text(
-    "INSERT INTO aftercommit_limits (name) VALUES (:limit_name) ON CONFLICT DO NOTHING"
-    " RETURNING name"
+    "INSERT INTO aftercommit_limits (name) VALUES (:of_limit) ON CONFLICT DO NOTHING RETURNING name"
 )
 ADD_CLAIMS = (
     sa.update(limits)
@@ -47,7 +46,7 @@ class LimitUses:
 
     async def read(self, transaction: Transaction, limit: Limit) -> LimitUse:
         """Return how much of a limit is used now. An operator's numbers go before its own."""
-        asked = {"limit_name": limit.name}
+        asked = {"of_limit": limit.name}
         row = (await transaction.execute(self._read, asked)).one()
         return LimitUse(
             limit=Limit(
@@ -65,7 +64,7 @@ class LimitUses:
 
         None: somebody claims by it at this moment. SQLite has one writer, which is this.
         """
-        asked = {"limit_name": limit.name}
+        asked = {"of_limit": limit.name}
         if not self._database.backend.single_writer:
             found = (await transaction.execute(LOCK, asked)).first()
             if not found and not await self.create(transaction, limit.name):
@@ -74,12 +73,12 @@ class LimitUses:
 
     async def create(self, transaction: Transaction, name: str) -> bool:
         """Store a limit that is used for the first time; tell whether it was not there."""
-        created = await transaction.execute(CREATE, {"limit_name": name})
+        created = await transaction.execute(CREATE, {"of_limit": name})
         return created.first() is not None
 
     async def add(self, transaction: Transaction, use: LimitUse, number: int) -> None:
         """Count so many more claims, in a transaction that has locked the limit."""
-        name = {"limit_name": use.limit.name}
+        name = {"of_limit": use.limit.name}
         new = {"number": number, "now": use.now, "new_tat": use.after(number)}
         if not await transaction.execute_dml(ADD_CLAIMS, name | new):
             await self.create(transaction, use.limit.name)
