@@ -492,8 +492,8 @@ MUTATIONS = (
     Mutation(
         "a commit does not look at pauses when it claims",
         "sql/delivery_store.py",
-        "paused=await self._pauses.read(transaction)",
-        "paused=()",
+        "paused, lease = await self._pauses.read(transaction), self._policy.lease_seconds",
+        "paused, lease = frozenset[str](), self._policy.lease_seconds",
     ),
     Mutation(
         "nobody looks at pauses before an attempt",
