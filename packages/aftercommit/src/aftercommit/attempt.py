@@ -136,8 +136,8 @@ class Executor:
         try:
             with limit.keep():
                 answer = await handler.run(claim, None)
-                in_time = limit.extend_to(claim.leased_at + self.policy.lease_seconds)
-                if answer is None and in_time:
+                limit.extend_to(claim.leased_at + self.policy.lease_seconds)
+                if answer is None:
                     with suppress(Exception):
                         return Committed(claims=tuple(await write()))
         except get_cancelled_exc_class() as error:
@@ -324,13 +324,10 @@ class TimeLimit:
             self._is_short = self._end_by < now + self._seconds
             self._scope.deadline = min(now + self._seconds, self._end_by)
 
-    def extend_to(self, end: float) -> bool:
+    def extend_to(self, end: float) -> None:
         """Let what follows a handler that has returned take until then, if that was in time."""
         self.has_returned = True  # so its external effect is out
-        in_time = not self._scope.cancel_called
-        if in_time:
-            self._scope.deadline = end
-        return in_time
+        self._scope.deadline = end
 
     def allows_another_run(self, delay: float) -> bool:
         """Tell whether one can begin after a delay of so many seconds; until then, it waits."""
