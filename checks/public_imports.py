@@ -48,13 +48,14 @@ def private_imports() -> dict[Path, set[Name]]:
 def _private(file: Path, public: set[Name]) -> set[Name]:
     tree = ast.parse(file.read_text())
     imported = {name for name in _imported(tree) if not _is_public(name, public)}
-    return imported | {(text, "") for text in _modules_in_strings(tree)}
+    named = {(text, "") for text in _modules_in_strings(tree)}
+    return imported | {name for name in named if not _is_public(name, public)}
 
 
 def _is_public(name: Name, public: set[Name]) -> bool:
     module, _, rest = name[0].removeprefix("aftercommit").removeprefix(".").partition(".")
     if not module:
-        return name[1] in (*vars(aftercommit)["__all__"], *WHOLE) or not name[1]
+        return name[1] in (*vars(aftercommit)["_HOMES"], *WHOLE) or not name[1]
     is_extension = module == "extensions" and rest.count(".") == 0 and name[1].endswith("Extension")
     return is_extension or name in public or (module in WHOLE and module != "extensions")
 

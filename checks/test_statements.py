@@ -30,23 +30,24 @@ async def application(each_settings: Settings) -> AsyncIterator[Application]:
         yield application
 
 
-COMMANDS = {
-    "a registration": (a_registration(email="new@example.com"), 5),
-    "the same once more": (IVAN, 1),
-    "another address": (ChangeEmail(user_id=IVAN.user_id, new_email="new@example.com"), 5),
-    "a batch": (a_batch(reference="SPRING"), 3),
+COMMANDS: dict[str, tuple[Command, int, int]] = {  # statements, and fewer if they are combined
+    "a registration": (a_registration(email="new@example.com"), 5, 3),
+    "the same once more": (IVAN, 1, 1),
+    "another address": (ChangeEmail(user_id=IVAN.user_id, new_email="new@example.com"), 5, 3),
+    "a batch": (a_batch(reference="SPRING"), 3, 3),
 }
 
 
-@pytest.mark.parametrize(("command", "number"), COMMANDS.values(), ids=COMMANDS)
+@pytest.mark.parametrize(("command", "number", "combined"), COMMANDS.values(), ids=COMMANDS)
 async def test_a_command_takes_so_many_statements(
-    application: Application, command: Command, number: int
+    application: Application, command: Command, number: int, combined: int
 ) -> None:
     """Its row, what it reads, what it writes, its events, and a delivery to each handler."""
     with counting(application.database) as asked:
         await application.bus.execute(command)
 
-    assert len(asked) == number
+    is_asyncpg = application.database.engine.dialect.driver == "asyncpg"
+    assert len(asked) == (combined if is_asyncpg else number)
 
 
 HANDLERS = {

@@ -67,10 +67,11 @@ OTHERS = {
     "coupon_batches": {"reference"},
     "aftercommit_commands": {"type", "fingerprint"},
     "aftercommit_events": {"source", "type", "subject", "handler", "traceparent"},
-    "aftercommit_deliveries": {"handler", "owner", "previous_owner", "lane"},  # with an id in it
+    "aftercommit_deliveries": {"handler", "owner", "previous_owner", "lane", "limit_name"},
     "aftercommit_failures": {"handler", "owner", "outcome"},
     "aftercommit_decisions": {"decision", "handler"},
     "aftercommit_handler_pauses": {"handler"},
+    "aftercommit_limits": {"name"},
     "aftercommit_application": {"name"},
 }
 """All other columns with text."""

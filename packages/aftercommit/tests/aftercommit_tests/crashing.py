@@ -74,7 +74,7 @@ def _commits(*asked: str) -> Callable[[Call], bool]:
 
 
 def _is_first_after_the_commit(call: Call) -> bool:
-    return any(sql.startswith(STORED) for transaction in call.committed for sql in transaction)
+    return any(STORED in sql for transaction in call.committed for sql in transaction)
 
 
 ACKNOWLEDGING = "aio_pika:IncomingMessage.ack", "aiokafka:AIOKafkaConsumer.commit"

@@ -15,6 +15,11 @@ pytestmark = [pytest.mark.anyio, pytest.mark.everywhere]
 
 EXPLAIN = {"sqlite": "EXPLAIN QUERY PLAN", "postgresql": "EXPLAIN"}
 INDEX = "ix_aftercommit_deliveries_handler"
+DUE_FOR_OTHERS = f"""
+INSERT INTO aftercommit_deliveries (event_id, handler, attempts, token, available_at)
+SELECT event_id, 'no_handler_here_' || number, 0, 1, 1 FROM aftercommit_deliveries
+CROSS JOIN ({" UNION ALL ".join(f"SELECT {number} AS number" for number in range(20))}) AS numbers
+WHERE handler = '{NAMES[0]}'"""
 COLUMNS = ["handler", "schema_version", "replay", "available_at"]
 
 
@@ -36,6 +41,7 @@ async def test_what_is_parked_or_done_does_not_slow_claiming(
             for name, column in {parked: "parked_at", done: "completed_at"}.items():
                 finished = update(tables.deliveries).where(handler == name).values({column: 1})
                 await transaction.execute_dml(finished)
+            await transaction.execute(text(DUE_FOR_OTHERS))
             await transaction.execute(text("ANALYZE"))  # or a planner would not know how many
             await transaction.commit()
 

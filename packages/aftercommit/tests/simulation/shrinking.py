@@ -30,6 +30,8 @@ SIMPLER: Sequence[dict[str, Any]] = (
     {"freezes": 0.0},
     {"crashes": 0.0},
     {"longest_freeze": 5.0},
+    {"at_once": 2},
+    {"per_minute": 0},
     {"pool_size": 5},
     {"concurrency": 6},
     {"max_handlers": 50},
