@@ -21,7 +21,7 @@ def die(*_: object) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-async def die_if_due(worker: Any) -> tuple[Claim, ...]:
+async def die_if_due(worker: Any, _: object) -> tuple[Claim, ...]:
     """Not yet if nothing is due: a worker that begins to listen also claims."""
     if await worker._store.seconds_until_due(worker._handlers, scheduled=True) is not None:
         die()
