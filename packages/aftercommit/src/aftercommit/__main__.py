@@ -3,6 +3,7 @@
 aftercommit worker main:outbox
 aftercommit check main:outbox
 aftercommit new ../shop
+aftercommit new-aggregate Referral email note
 """
 
 import re
@@ -18,13 +19,15 @@ from aftercommit.cli.command_group import command_line
 from aftercommit.errors import InvalidValue
 from aftercommit.outbox.outbox import Outbox
 from aftercommit.project import new_project
+from aftercommit.project.aggregate import DEFAULT_COMMANDS, new_aggregate
 from aftercommit.terminal.escaping import escape_controls
 
 TARGET = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 HELP = """Run, look after and check an outbox: `aftercommit COMMAND MODULE:NAME`.
 
 MODULE:NAME is where the outbox is, such as main:outbox, seen from this folder. "aftercommit --help
-main:outbox" lists all commands. "aftercommit new FOLDER" makes a project.
+main:outbox" lists all commands. "aftercommit new FOLDER" makes a project, and "aftercommit
+new-aggregate NAME" an aggregate in it.
 """
 
 
@@ -33,6 +36,8 @@ def main() -> None:
     arguments = sys.argv[1:]
     if arguments[:1] == ["new"]:
         new(arguments[1:], prog_name="aftercommit new")
+    if arguments[:1] == ["new-aggregate"]:
+        aggregate(arguments[1:], prog_name="aftercommit new-aggregate")
     sys.path.insert(0, "")
     targets = [each for each in arguments if TARGET.fullmatch(each)]
     if len(targets) > 1:  # the others may be sources of messages, such as github:push
@@ -66,6 +71,31 @@ def new(folder: Path, options: tuple[str, ...], wheels: Path | None) -> None:
     except InvalidValue as error:
         raise click.UsageError(str(error)) from None
     click.echo(f"{len(made)} files in {folder}; its README.md says how it goes on")
+
+
+@click.command()
+@click.argument("name")
+@click.argument("fields", nargs=-1)
+@click.option(
+    "--commands",
+    metavar="TEXT",
+    default=DEFAULT_COMMANDS,
+    show_default=True,
+    help="A verb and its participle each. The first makes an aggregate, each other one ends it.",
+)
+def aggregate(name: str, fields: tuple[str, ...], commands: str) -> None:
+    """Make an aggregate, with tests in each layer, in the project in this folder.
+
+    NAME is one like Referral. FIELDS are of the form NAME, NAME:KIND or NAME:KIND:unique, with a
+    kind of text, email, int and uuid; without any, it has a name.
+    """
+    try:
+        made = new_aggregate(Path(), name, fields, commands)
+    except InvalidValue as error:
+        raise click.UsageError(str(error)) from None
+    for kind, files in (("new", made.new), ("changed", made.changed)):
+        click.echo("\n".join(f"{kind:8} {each}" for each in sorted(files)))
+    click.echo("\nIts docstrings and rules are yours to change; `make test` says what is missing.")
 
 
 def find_outbox(target: str) -> Outbox:
