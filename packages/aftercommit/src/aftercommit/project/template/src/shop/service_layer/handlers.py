@@ -6,9 +6,7 @@ what has to look something up for its effect asks for a query, such as `is_cance
 """
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from datetime import timedelta
-from typing import Protocol
 from uuid import UUID
 
 from aftercommit import PUBLISH, Handlers, IdempotencyKey, Later, on
@@ -21,26 +19,11 @@ from shop.domain.messages import (
     PlaceOrder,
 )
 from shop.domain.orders import Order
+from shop.service_layer.ports import Email, EmailSender
 from shop.service_layer.unit_of_work import UnitOfWork
 
 FEEDBACK_AFTER = timedelta(days=14)
 IsCancelled = Callable[[UUID], Awaitable[bool]]
-
-
-@dataclass(frozen=True)
-class Email:
-    """An e-mail to one recipient."""
-
-    recipient: str
-    subject: str
-    text: str
-
-
-class EmailSender(Protocol):
-    """Sends e-mails. An effect outside: no rollback takes it back."""
-
-    async def send(self, email: Email, *, idempotency_key: IdempotencyKey) -> None:
-        """Return when the e-mail is on its way. With the same key it is the same e-mail."""
 
 
 async def place_order(command: PlaceOrder, uow: UnitOfWork) -> None:
