@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO := $(VENV)/installed-demo
 DOCS := $(VENV)/installed-docs
+RELEASE := $(VENV)/installed-release
 PLAYGROUND := $(VENV)/installed-playground
 TEST := $(VENV)/installed-test
 BENCH := $(VENV)/installed-bench
@@ -24,7 +25,7 @@ unexport PYTHONDONTWRITEBYTECODE  # containers set it; each of hundreds of proce
 unexport PYTHONUNBUFFERED  # containers set it, too, and users do not: what a full disk does differs
 
 .DEFAULT_GOAL := help
-.PHONY: help demo playground two-services install test test-full floors quick core-tests pyramid pyramid-in-full mutations again reports long coverage lint unit application simulate compliance format language migration new new-aggregate bench bench-full docs clean
+.PHONY: help demo playground two-services install test test-full floors quick core-tests pyramid pyramid-in-full mutations again reports long coverage lint unit application simulate compliance format language migration new new-aggregate bench bench-full docs requirements release clean
 
 help:  ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*##/\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -122,7 +123,7 @@ language: $(TEST)  ## Format, and write what is made from messages and errors: g
 	@$(BIN)/python -m tools.generated
 
 migration: $(TEST)  ## Make a migration from the tables: make migration NAME="Users have a colour"
-	@$(BIN)/python -m tools.migration
+	@$(BIN)/python -m aftercommit.project.migration $(or $(OF),allocation.adapters.migrations:HISTORY) "$$NAME"
 
 new: $(TEST)  ## Make a project on the engine: make new DIR=../shop OPTIONS="--http --brokers"
 	@$(BIN)/python -m tools.new_project $(DIR) $(OPTIONS)
@@ -140,6 +141,12 @@ bench-full: $(BENCH)  ## The same in longer rounds
 docs: $(DOCS)  ## Build the site of all pages, with the API reference, in the folder site
 	@$(BIN)/python -m tools.site
 
+requirements: $(RELEASE)  ## Write requirements.txt: what the image has from others, with hashes
+	@$(BIN)/python -m tools.requirements
+
+release: $(RELEASE)  ## Make and try all that is released, in the folder dist; with TAG=…, refuse what is not ready
+	@$(BIN)/python -m tools.release $(TAG)
+
 secrets:  ## Make the passwords of compose.yaml, once
 	@set -e; postgres=$$($(NEW_PASSWORD)); rabbitmq=$$($(NEW_PASSWORD)); mkdir -m 700 $@; cd $@; \
 	printf '%s\n' "$$postgres" > postgres_password; \
@@ -150,7 +157,7 @@ secrets:  ## Make the passwords of compose.yaml, once
 	@$(NEW_PASSWORD) > $@/operator_token; chmod 644 $@/operator_token
 
 clean:  ## Remove everything that was set up or measured
-	rm -rf $(VENV) site .benchmarks-* .compliance .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) dist site .benchmarks-* .compliance .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 
 $(VENV)/installed-%: pyproject.toml constraints.txt $(wildcard packages/*/pyproject.toml)
 	@$(PYTHON) -m tools.install $(VENV) $*

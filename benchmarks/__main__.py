@@ -17,6 +17,7 @@ from benchmarks import (
     http,
     import_users,
     latency,
+    network,
     ordered,
     registration,
     relay,
@@ -32,6 +33,7 @@ from tools import generated
 TOPICS: dict[str, Topic] = {  # in the order in which they are measured
     "registration": registration.on_sqlite,
     "registration_postgresql": registration.on_postgresql,
+    "network": network.contests,
     "worker": worker.beside_others,
     "worker_in_transactions": worker.in_transactions,
     "latency": latency.contests,

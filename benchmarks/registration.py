@@ -64,10 +64,10 @@ def on_sqlite(effort: Effort) -> Iterator[Contest]:
         )
 
 
-def on_postgresql(effort: Effort) -> Iterator[Contest]:
+def on_postgresql(effort: Effort, place: Place = new_database) -> Iterator[Contest]:
     """Yield a contest for one at a time, and for ten, with ten connections for each way."""
     for at_a_time in (1, 10):
-        by = partial(partial, once, new_database, at_a_time, effort.seconds, "asyncio")
+        by = partial(partial, once, place, at_a_time, effort.seconds, "asyncio")
         ways = [
             Way(name=BY_HAND, once=by(by_sqlalchemy)),
             Way(name="asyncpg", once=by(by_asyncpg), is_limit=True),

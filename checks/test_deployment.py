@@ -1,5 +1,6 @@
 """Containers, pods and units cannot be run everywhere; what can be checked without them is."""
 
+import json
 import re
 import shutil
 import subprocess
@@ -7,7 +8,9 @@ import sys
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import kubernetes_validate
@@ -362,12 +365,50 @@ def test_the_proxy_asks_by_the_name_that_is_answered_and_not_for_too_much() -> N
 
 def test_the_image_is_made_of_what_was_tested_and_does_not_run_as_root() -> None:
     """Else a build of the same commit would have other programs tomorrow, unseen by anybody."""
-    copied = re.findall(r"^COPY (.*) \S+$", DOCKERFILE, re.MULTILINE)
-    bases = re.findall(r"^FROM (\S+)", DOCKERFILE, re.MULTILINE)
-    [installed] = re.findall(r"^RUN (.*pip install .*)$", DOCKERFILE, re.MULTILINE)
-    pinned = r":\d+\.\d+\.\d+-.*@sha256:[0-9a-f]{64}"
+    copied = re.findall(r"^COPY (?!--from)(.*) \S+$", DOCKERFILE, re.MULTILINE)
+    bases = {*re.findall(r"^FROM (\S+)", DOCKERFILE, re.MULTILINE)}
+    [base] = re.findall(r"^ARG PYTHON=(.*)$", DOCKERFILE, re.MULTILINE)
+    text = DOCKERFILE.replace("\\\n", " ")
+    others, ours = re.findall(r"pip [^&\n]*install [^&\n]*", text)
+    [built] = re.findall(r"[^&\n]*pip wheel .*?(?=&)", text)
 
     assert [name for name in " ".join(copied).split() if not (ROOT / name).exists()] == []
-    assert [base for base in bases if not re.fullmatch(f".*{pinned}", base)] == []
-    assert "PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt " in installed
-    assert re.search(r"^USER (?!root)\w+$", DOCKERFILE, re.MULTILINE)
+    assert bases == {"${PYTHON}"}
+    assert re.fullmatch(r"python:\d+\.\d+\.\d+-\S+@sha256:[0-9a-f]{64}", base)
+    assert "--require-hashes --only-binary :all: -r requirements.txt" in others
+    assert "--no-index --no-deps dist/*.whl" in ours
+    assert "PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt " in built
+    [user] = re.findall(r"--uid (\d+) allocation", DOCKERFILE)
+    assert f"\nUSER {user}\n" in DOCKERFILE
+
+
+@pytest.mark.parametrize(("status", "code"), [(200, 0), (503, 1)])
+def test_the_image_asks_what_each_of_its_processes_answers(status: int, code: int) -> None:
+    """A check of something else would restart what works, or leave what is blocked."""
+    asked = list[str]()
+
+    class Answer(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_response(status)
+            self.end_headers()
+
+    [line] = re.findall(r"^HEALTHCHECK [^[]*(\[.*\])$", DOCKERFILE, re.MULTILINE)
+    [_, *arguments] = json.loads(line)
+    with HTTPServer(("127.0.0.1", 0), Answer) as server:
+        Thread(target=server.handle_request).start()
+        environment = {METRICS_PORT: str(server.server_port)}
+        told = subprocess.run([sys.executable, *arguments], env=environment, capture_output=True)
+
+    assert told.returncode == code, told.stderr
+    assert asked == ["/healthz"]
+    assert asked[0].encode() in NOT_FOUND
+    assert f"{METRICS_PORT}=" in DOCKERFILE
+
+
+def test_containers_write_to_no_file_of_their_image() -> None:
+    """Only to /tmp, which is memory: a process that does not stop leaves its stacks there."""
+    ours = [service for service in SERVICES.values() if "build" in service]
+
+    assert len(ours) > 1
+    assert [each for each in ours if not each["read_only"] or each["tmpfs"] != ["/tmp"]] == []

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from aftercommit import History, UtcDateTime
+from aftercommit.project import migration
 from aftercommit.sql.migrations.history import ENGINE
 from alembic.autogenerate import compare_metadata
 from sqlalchemy import (
@@ -28,7 +29,6 @@ from sqlalchemy import (
 
 from allocation.adapters.migrations import HISTORY
 from checks.next_version import LATER
-from tools import migration
 
 RELEASED = {"aftercommit_0001", "allocation_0001"}  # what is later must leave them in use
 ONLY_ADD = {"add_column", "bulk_insert", "create_index", "create_table", "execute", "get_bind"}

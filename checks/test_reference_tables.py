@@ -16,9 +16,13 @@ from msgspec import Meta
 
 from allocation.config import Settings
 from allocation.entrypoints.app import APP
+from checks.russian_steps import BY_TIME_IN_RUSSIAN, IN_RUSSIAN
 from tools.repository import ROOT
 
 DOCS = ROOT / "docs"
+RUSSIAN_PAGE = DOCS / "life-of-a-delivery.ru.md"
+ENGINE = ROOT / "packages" / "aftercommit" / "src" / "aftercommit"
+WORDS = ENGINE / "extensions" / "page" / "assets" / "words.js"
 MODELLED = {state.value: state for state in State} | {"[*]": State.NONE}
 BY_TIME = {"the lease is over", "its pause is over", "its delay is over"}
 
@@ -59,24 +63,50 @@ def test_every_state_of_a_delivery_has_a_row_in_the_order_in_which_they_count() 
     assert [row[0] for row in rows(section)] == [*states, "due"]
 
 
-@pytest.mark.parametrize("page", ["life-of-a-delivery.md", "life-of-a-delivery.ru.md"])
-def test_every_step_of_the_model_is_in_the_diagram(page: str) -> None:
+ENGLISH = {step: step.text for step in Step}
+DIAGRAMS = [
+    ("life-of-a-delivery.md", ENGLISH, BY_TIME),
+    ("life-of-a-delivery.ru.md", IN_RUSSIAN, BY_TIME_IN_RUSSIAN),
+]
+
+
+@pytest.mark.parametrize(("page", "texts", "by_time"), DIAGRAMS)
+def test_every_step_of_the_model_is_in_the_diagram(
+    page: str, texts: dict[Step, str], by_time: set[str]
+) -> None:
     """What the model test walks, a reader sees."""
-    assert {step.text for step in Step} <= {step for _, _, step in arrows(page)}
+    assert {*texts} == {*Step}
+    assert {step for _, _, step in arrows(page)} == {*texts.values(), *by_time}
 
 
-@pytest.mark.parametrize("page", ["life-of-a-delivery.md", "life-of-a-delivery.ru.md"])
-def test_every_arrow_of_the_diagram_is_one_of_the_model(page: str) -> None:
+@pytest.mark.parametrize(("page", "texts", "by_time"), DIAGRAMS)
+def test_every_arrow_of_the_diagram_is_one_of_the_model(
+    page: str, texts: dict[Step, str], by_time: set[str]
+) -> None:
     """Its ends, too: an arrow that leads elsewhere is worse than none."""
-    steps = {step.text: step for step in Step}
+    steps = {text: step for step, text in texts.items()}
     drawn = {
         (MODELLED[before], steps[label], MODELLED[after])
         for before, after, label in arrows(page)
-        if label not in BY_TIME
+        if label not in by_time
     }
 
     assert drawn - TRANSITIONS == set()
     assert [each for each in TRANSITIONS - drawn if not is_in_words(*each)] == []
+
+
+def test_the_russian_diagrams_name_states_as_the_page_in_the_browser_does() -> None:
+    """Whoever reads about a delivery finds it there by the same word."""
+    russian = WORDS.read_text().partition("const RUSSIAN")[2]
+    words = dict(re.findall(r'\b(\w+): "([^"]*)"', russian))
+    diagrams = re.findall(r"^stateDiagram-v2\n(.*?)^```", RUSSIAN_PAGE.read_text(), re.M | re.S)
+
+    assert len(diagrams) == 4
+    for diagram in diagrams:
+        named = re.findall(r'^    state "(.*)" as (\w+)$', diagram, re.MULTILINE)
+        drawn = re.findall(r"^    (\S+) --> (\w+): ", diagram, re.MULTILINE)
+        states = {state for ends in drawn for state in ends if state != "[*]"}
+        assert {state: name for name, state in named} == {state: words[state] for state in states}
 
 
 def arrows(page: str) -> list[tuple[str, str, str]]:

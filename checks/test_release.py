@@ -10,25 +10,55 @@ import yaml
 from allocation.entrypoints.broker_messages import ACCEPTED_FROM_BROKERS
 from tools.repository import ROOT
 
-PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+PROJECTS: dict[str, dict[str, Any]] = {
+    each["project"]["name"]: each["project"]
+    for file in (ROOT / "pyproject.toml", *ROOT.glob("packages/*/pyproject.toml"))
+    for each in [tomllib.loads(file.read_text())]
+}
 CITATION: dict[str, Any] = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+CHANGELOG = (ROOT / "CHANGELOG.md").read_text()
+TITLE = re.compile(r"^## ([\w-]+) (\d+\.\d+\.\d+) – (\d{4}-\d\d-\d\d|unreleased)$", re.MULTILINE)
+PART = re.compile(r"^## ([^\n]+)\n(.*?)(?=^## |\Z)", re.MULTILINE | re.DOTALL)
+BREAKING = "### Breaking changes, each with what to do"
 
 
 def test_the_version_is_the_same_everywhere() -> None:
     """Whoever cites, installs or reads what is new means one thing."""
-    changelog = (ROOT / "CHANGELOG.md").read_text()
-    released = re.findall(r"^## (\d+\.\d+\.\d+) – (\d{4}-\d\d-\d\d)$", changelog, re.MULTILINE)
-    wheel = re.search(r"allocation-([\d.]+)-py3", (ROOT / "CONTRIBUTING.md").read_text())
+    written = {CITATION["version"], version("allocation"), PROJECTS["allocation"]["version"]}
+    newest: dict[str, tuple[str, str]] = {}
+    for name, number, day in TITLE.findall(CHANGELOG):
+        newest.setdefault(name, (number, day))
 
-    assert wheel
-    written = {PROJECT["version"], CITATION["version"], wheel[1], version("allocation")}
     assert len(written) == 1
-    assert released == sorted(released, reverse=True)
-    if "date-released" in CITATION:
-        assert released[0] == (PROJECT["version"], str(CITATION["date-released"]))
-    else:  # it is in the works
-        assert PROJECT["version"] not in dict(released)
-        assert "\n## Unreleased\n" in changelog
+    assert {name: number for name, (number, _) in newest.items()} == {
+        name: project["version"] for name, project in PROJECTS.items()
+    }
+    assert str(CITATION.get("date-released", "unreleased")) == newest["allocation"][1]
+
+
+def test_what_breaks_stands_first_in_each_part_of_the_changelog() -> None:
+    """Whoever upgrades reads the top of the part of what they have, and may stop there."""
+    parts = {
+        title: re.findall(r"^### .*$", text, re.MULTILINE)
+        for title, text in PART.findall(CHANGELOG)
+    }
+    breaking = [title for title, headings in parts.items() if BREAKING in headings]
+
+    assert "aftercommit 0.3.0" in breaking[0]
+    assert [title for title in breaking if parts[title][0] != BREAKING] == []
+
+
+def test_only_an_address_that_nobody_can_own_stands_for_the_one_that_is_not_known() -> None:
+    """A made-up one on a real host may be a stranger's, to whom our readers would be led."""
+    urls = [url for project in PROJECTS.values() for url in project["urls"].values()]
+    [address] = {project["urls"]["Source"] for project in PROJECTS.values()}
+
+    assert len(urls) == 15
+    assert [
+        url for url in [*urls, CITATION["repository-code"]] if not url.startswith(address)
+    ] == []
+    paths = [url.partition("/blob/main/")[2] for url in urls]
+    assert [path for path in paths if path and not (ROOT / path).exists()] == []
 
 
 def test_what_a_broker_lets_others_do_is_written_where_they_look() -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tools.install import PINNED, install, pyprojects
 
-FOR_DEVELOPERS = {"bench", "docs", "playground", "test"}  # extras that no user installs
+FOR_DEVELOPERS = {"bench", "docs", "playground", "release", "test"}  # extras that no user installs
 WANT_NEWER = {"faststream"}  # test tools whose newest versions do not go with the floors
 REQUIREMENT = re.compile(r"([\w.-]+)(?:\[[^\]]*\])?(>=([\w.]+)[^;]*)")
 

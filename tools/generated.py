@@ -20,7 +20,7 @@ from aftercommit.extensions.web.problems import status_of
 
 import allocation
 from allocation.domain.error_kinds import InvalidInput, RuleViolation
-from tools import reference_pages
+from tools import metrics_page, reference_pages
 from tools.repository import ROOT
 
 PAGES = [
@@ -102,6 +102,7 @@ GENERATED: Parts = {
     "command_line": reference_pages.command_line,
     "message_flow": reference_pages.message_flow,
     "message_limits": reference_pages.message_limits,
+    "metrics": metrics_page.metrics,
     "promise_tests": reference_pages.promise_tests,
     "published_events": reference_pages.published_events,
     "requirements": reference_pages.requirements,

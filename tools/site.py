@@ -13,6 +13,7 @@ from importlib.resources import files
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import aftercommit
 from mkdocs.commands.build import build
 from mkdocs.config import load_config
 from mkdocs.exceptions import MkDocsException
@@ -20,8 +21,19 @@ from mkdocs.exceptions import MkDocsException
 from tools.repository import ROOT
 
 SITE = ROOT / "site"
-PACKAGES = ("allocation", "aftercommit", "sqlalchemy_anyio")
-REFERENCE = "::: {0}\n    options: {{heading_level: 1, show_submodules: true}}\n"
+WHOLE = ("aftercommit.extensions", "allocation", "sqlalchemy_anyio")
+MODULES = ("testing", "outbox.fixtures", "errors", "sqlite", "alembic")
+"""Those of the engine that are public as a whole."""
+MODULE = "::: {0}\n    options: {{heading_level: {1}, show_submodules: true}}\n\n"
+NAME = "::: {0}\n    options: {{show_root_full_path: false}}\n\n"
+ENGINE = """# aftercommit
+
+What applications use of the engine. What stands before the first module is imported from the
+package itself, such as `from aftercommit import Outbox`.
+[What is promised of these names](../docs/compatibility.md#what-0x-promises).
+
+"""
+ONLY_HERE = re.compile(r"^<!-- on the site: (.*) -->$", re.MULTILINE)
 MARK = re.compile(r"^<!-- .* -->$", re.MULTILINE)  # a table after it would be none
 
 
@@ -44,17 +56,26 @@ def write_pages(pages: Path) -> None:
         source, page = ROOT / name, pages / name
         page.parent.mkdir(parents=True, exist_ok=True)
         if source.suffix == ".md" and source.exists():
-            page.write_text(MARK.sub("", source.read_text()))
+            page.write_text(MARK.sub("", ONLY_HERE.sub(r"\1", source.read_text())))
         elif source.exists():
             page.symlink_to(source)
     (pages / "mermaid.js").symlink_to(str(files("mermaidx") / "assets/mermaid.js"))
 
 
 def write_reference(folder: Path) -> None:
-    """Write a page for each of our packages, with all that is public in it."""
+    """Write a page of what the engine offers, and one for each other package, with all of it."""
     folder.mkdir()
-    for name in PACKAGES:
-        (folder / f"{name}.md").write_text(REFERENCE.format(name))
+    offered = [NAME.format(f"aftercommit.{home}.{name}") for home, name in public_names()]
+    modules = [MODULE.format(f"aftercommit.{name}", 2) for name in MODULES]
+    (folder / "aftercommit.md").write_text("".join([ENGINE, *offered, *modules]))
+    for name in WHOLE:
+        (folder / f"{name}.md").write_text(MODULE.format(name, 1))
+
+
+def public_names() -> list[tuple[str, str]]:
+    """Return the public names of the engine, each after its module, in alphabetical order."""
+    homes = vars(aftercommit)["_HOMES"]
+    return [(homes[name], name) for name in sorted(vars(aftercommit)["__all__"], key=str.lower)]
 
 
 if __name__ == "__main__":

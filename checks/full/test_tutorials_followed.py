@@ -124,7 +124,8 @@ def test_the_finished_use_case_passes_what_every_change_has_to_pass(copy: Copy) 
     name, *_ = re.findall(r'make migration NAME="(.+?)"', TUTORIAL.read_text())
 
     copy.run("git", "apply", str(PATCH))
-    made = copy.python("-m", "tools.migration", NAME=name)
+    history = "allocation.adapters.migrations:HISTORY"
+    made = copy.python("-m", "aftercommit.project.migration", history, name)
     written = copy.python("-m", "tools.message_compatibility")
     copy.python("-m", "tools.generated")
 

@@ -7,6 +7,7 @@ import pytest
 from aftercommit_tests.new_project.processes import run
 
 from checks.loyalty.taken_over import EXAMPLE, TAKEN_OVER, differences
+from tools.repository import ROOT
 
 WHAT_TO_DO = (
     "the template of new projects and examples/loyalty have drifted apart in these files: take over"
@@ -24,7 +25,7 @@ def test_it_differs_from_a_new_project_in_what_it_is_about() -> None:
 @pytest.mark.parametrize(
     "command",
     [
-        ["mypy", "--cache-dir", "{folder}/mypy"],
+        ["mypy", "--cache-dir", f"{ROOT}/.mypy_cache/loyalty"],
         ["pytest", "-q", "-p", "no:cacheprovider", "--basetemp", "{folder}/tmp"],
     ],
     ids=["types", "tests"],

@@ -1,6 +1,8 @@
 """What is released are wheels: they have all that they need, and say what they need from others."""
 
 import os
+import re
+import sys
 from importlib.metadata import distribution
 from pathlib import Path
 from zipfile import ZipFile
@@ -11,6 +13,7 @@ from aftercommit_tests.environments import PACKAGES, ROOT, build_wheels, make_en
 
 from allocation.adapters.migrations import HISTORY
 
+BIN = Path(sys.executable).parent
 USUAL = {"demo", "worker", "register-user", "db"}
 
 
@@ -33,6 +36,35 @@ def test_a_wheel_has_all_that_is_in_the_package(project: Path, wheels: list[Path
     assert there in inside
 
 
+def test_an_index_would_take_and_show_what_is_released(tmp_path: Path) -> None:
+    """It refuses some mistakes after the tag, and shows others to everybody."""
+    for project in (ROOT, *PACKAGES):
+        run(sys.executable, "-m", "hatchling", "build", "-d", str(tmp_path), cwd=project)
+    packages = sorted(map(str, tmp_path.iterdir()))
+    built = [file for file in packages if file.endswith(".whl")]
+
+    assert len(packages) == 2 * len(built) == 6
+    run(str(BIN / "twine"), "check", "--strict", *packages)
+    run(str(BIN / "check-wheel-contents"), *built)
+
+
+def test_links_of_a_readme_lead_from_an_index_to_what_was_released(wheels: list[Path]) -> None:
+    """There, nothing is beside it; and what the main branch has is of a later version, or gone."""
+    for wheel in wheels:
+        name, number = wheel.name.replace("_", "-").split("-py3")[0].rpartition("-")[::2]
+        [metadata] = [file for file in ZipFile(wheel).namelist() if file.endswith("/METADATA")]
+        text = ZipFile(wheel).read(metadata).decode()
+        told = re.search(r"^Project-URL: Source, (.*)$", text, re.MULTILINE)
+        links = re.findall(r"\]\((?!#)([^)#]+)", text)
+
+        assert told
+        ours = re.compile(rf"{told[1]}/(?:blob|raw)/{name}-{number}/(.+)")
+        paths = [found[1] for link in links if (found := ours.fullmatch(link))]
+        assert [link for link in links if not link.startswith("https://")] == []
+        assert len(paths) > 5
+        assert [path for path in paths if ".." in path or not (ROOT / path).exists()] == []
+
+
 def test_the_wheels_work_in_an_empty_environment(wheels: list[Path], tmp_path: Path) -> None:
     """Users who install it do not have the libraries of the tests."""
     command = make_environment(tmp_path / "environment", wheels) / "allocation"
@@ -42,8 +74,8 @@ def test_the_wheels_work_in_an_empty_environment(wheels: list[Path], tmp_path: P
     def allocation(*arguments: str) -> str:
         return run(str(command), *arguments, cwd=tmp_path, environment=environment)
 
-    version = distribution("allocation").version
-    assert allocation("--version") == f"allocation, version {version}\n"
+    version, engine = (distribution(each).version for each in ("allocation", "aftercommit"))
+    assert allocation("--version") == f"allocation, version {version} (aftercommit {engine})\n"
     shown = allocation("--help")
     assert {line.split()[0] for line in shown.splitlines() if line.startswith("  ")} >= USUAL
     assert "registered Иван" in allocation("demo")

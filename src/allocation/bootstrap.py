@@ -3,10 +3,8 @@
 Which handlers there are, it does not know: `entrypoints/app.py` names their table.
 """
 
-import secrets
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
@@ -59,8 +57,6 @@ def bootstrap(
         },
         constants={
             "marketing_email": settings.marketing_email,
-            "new_token": lambda: secrets.token_hex(8).upper(),
-            "now": partial(datetime.now, UTC),
         },
         observers=observers,
         delivers=delivers,

@@ -14,8 +14,6 @@ from aftercommit.extensions.postgresql import PostgreSQLExtension
 from aftercommit.extensions.smtp import SmtpExtension
 from aftercommit.extensions.web import WebExtension
 
-from allocation.domain.values import EmailAddress
-
 
 def find_subjects(email: str) -> SubjectQuery:
     """Return the query for the user who has this e-mail address, of whom operators look for traces.
@@ -23,6 +21,7 @@ def find_subjects(email: str) -> SubjectQuery:
     :raises InvalidValue: if it is not an e-mail address
     """
     from allocation import views
+    from allocation.domain.values import EmailAddress
 
     return partial(views.holders_of, address=EmailAddress(email))
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from aftercommit import Database, Transaction, ensure_schema
+from aftercommit.project.migration import comparing
 from aftercommit.sql.migrations.history import ENGINE
 from aftercommit.sql.schema import upgrade_schema
 from alembic.autogenerate import compare_metadata
@@ -16,7 +17,6 @@ from allocation.adapters.repositories import SqlAlchemyUserProjection
 from allocation.domain.events import UserId
 from allocation.entrypoints.app import APP
 from tests.builders import a_user
-from tools.migration import comparing
 
 pytestmark = [pytest.mark.anyio, pytest.mark.on("asyncio-postgres", "trio-sqlite")]
 

@@ -12,6 +12,7 @@ from allocation.domain.error_kinds import InvalidValue, RuleViolation
 from allocation.domain.events import UserId
 
 MAX_QUANTITY = 1_000_000_000
+TOKEN_LENGTH = 16  # digits: people type a code
 MAX_SHOWN = 60  # characters of what is refused
 
 CouponState = Literal["allocated", "redeemed", "expired"]
@@ -137,7 +138,9 @@ class CouponBatch(Aggregate):
             self._refuse(user_id, today)
             return None
         self.remaining -= 1
-        coupon = Coupon(user_id, CouponCode(f"{self.reference}-{token}"), self.reference)
+        coupon = Coupon(
+            user_id, CouponCode(f"{self.reference}-{token[:TOKEN_LENGTH]}"), self.reference
+        )
         self.new_parts += (coupon,)
         batch, code = str(self.reference), coupon.code.value
         self.record(events.CouponAllocated(user_id=user_id, batch_reference=batch, code=code))

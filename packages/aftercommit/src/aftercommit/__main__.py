@@ -3,7 +3,7 @@
 aftercommit worker main:outbox
 aftercommit check main:outbox
 aftercommit new ../shop
-aftercommit new-aggregate Referral email note
+aftercommit new-aggregate Referral note
 """
 
 import re
@@ -87,7 +87,7 @@ def aggregate(name: str, fields: tuple[str, ...], commands: str) -> None:
     """Make an aggregate, with tests in each layer, in the project in this folder.
 
     NAME is one like Referral. FIELDS are of the form NAME, NAME:KIND or NAME:KIND:unique, with a
-    kind of text, email, int and uuid; without any, it has a name.
+    kind that the page about new aggregates explains; without any, it has a name.
     """
     try:
         made = new_aggregate(Path(), name, fields, commands)

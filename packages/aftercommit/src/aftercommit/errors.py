@@ -45,7 +45,7 @@ class InvalidValue(Invalid):
 
 
 class Refused(Error):
-    """What was asked for is well-formed, but it is not to be done.
+    """What was asked for is well-formed, but must not be done.
 
     >>> from aftercommit import Refused
     >>> class CardRefused(Refused):  # by a bank; a handler that raises it is not tried again
@@ -210,7 +210,7 @@ def raise_if_any(problem: str, names: Collection[str]) -> None:
 
 
 class CausationTooDeep(Defect):
-    """Handlers seem to cause each other for ever: the last of them may record no more events."""
+    """Handlers seem to cause each other without end: the last may not record another event."""
 
     retryable = False
 

@@ -25,8 +25,8 @@ PER_ATTEMPT: Mapping[str, Callable[[Any, Any], Any]] = {
 }
 IN_TRANSACTION = {"uow", "session"}
 NOBODY = """asks for what nobody provides. Parameters go by their names; made for each attempt are
-{0}. Give others by name to Dependencies, or to Outbox, as a port if it has an effect outside; or
-take the parameter out. It is"""
+{0}; now, new_id and new_token are there, too. Give others by name to Dependencies, or to Outbox,
+as a port if it has an effect outside; or take the parameter out. It is"""
 SPLIT_IT = """and for an external effect. No transaction holds both: split it in two.
 First the database, then the outside: record an event, and have a handler of it without {0}.
     {1}

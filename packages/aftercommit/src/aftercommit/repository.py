@@ -3,7 +3,7 @@
 Source: *Architecture Patterns with Python*, chapter 2.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Generic, Protocol, TypeGuard, TypeVar
 
 K = TypeVar("K")
@@ -14,7 +14,9 @@ class Aggregate(Protocol):
     """What is asked of an aggregate: what has happened, about what, and what is stored with it.
 
     The events of a commit come aggregate by aggregate, each in its order. If one key orders those
-    of several, `record` can number them, by a counter that all share, in `recorded_numbers`.
+    of several, `record` can number them, by a counter that all share, in `recorded_numbers`. What
+    was made through an aggregate and is stored with it, entities and also other aggregates, is in
+    its `new_parts`, if it has any.
     """
 
     version: int
@@ -22,10 +24,6 @@ class Aggregate(Protocol):
     @property
     def subject(self) -> str:
         """What its events are about, to other services."""
-
-    @property
-    def new_parts(self) -> Iterable[object]:
-        """What was made through it and is stored with it: entities, also other aggregates."""
 
     def pull_events(self) -> Sequence[object]:
         """Hand over the recorded events, once."""

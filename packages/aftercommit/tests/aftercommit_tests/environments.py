@@ -1,15 +1,15 @@
 """Environments with our wheels, with what they ask for, and with nothing else that the tests have.
 
-Nothing is downloaded: what they ask for is packed again, from the environment of the tests.
+Nothing is downloaded: what they ask for is copied from the environment of the tests, compiled.
 """
 
-import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
 from importlib.metadata import Distribution, distribution, distributions
+from importlib.util import cache_from_source
 from pathlib import Path
-from zipfile import ZipFile
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
@@ -36,17 +36,16 @@ def make_environment(
 ) -> Path:
     """Make an environment into which pip installs one of these wheels, with an extra.
 
-    All that it asks for comes from them, or is packed again. Return the folder of its commands.
+    All that it asks for comes from them, or is there. Return the folder of its commands.
     """
     run(sys.executable, "-m", "venv", "--without-pip", str(folder))
-    needs = folder.with_name(f"{folder.name}-needs")
-    needs.mkdir()
+    [packages] = folder.glob("lib/python*/site-packages")
     where = [*map(str, wheels), *sys.path]
     for name in {name for name, _ in needed_by(wanted, extra, where)} - OURS:
-        pack_again(distribution(name), needs)
+        copy(distribution(name), packages)
     [ours] = [wheel for wheel in wheels if wheel.name.startswith(f"{wanted}-")]
     install = (str(folder / "bin" / "python"), str(pip()), "install", *OPTIONS, "--no-index")
-    links = [f"--find-links={place}" for place in {needs, *(wheel.parent for wheel in wheels)}]
+    links = [f"--find-links={place}" for place in {wheel.parent for wheel in wheels}]
     run(*install, *links, f"{ours}[{extra}]" if extra else str(ours))
     return folder / "bin"
 
@@ -73,14 +72,18 @@ def needed_by(name: str, extra: str, where: list[str]) -> set[tuple[str, str]]:
     return found
 
 
-def pack_again(found: Distribution, folder: Path) -> None:
-    """Make a wheel of what it has installed, but for its commands, which pip makes."""
-    [tag, *_] = re.findall(r"^Tag: (.+)$", str(found.read_text("WHEEL")), re.MULTILINE)
-    name = canonicalize_name(found.name).replace("-", "_")
-    files = [file for file in found.files or () if file.parts[0] != ".." and file.suffix != ".pyc"]
-    with ZipFile(folder / f"{name}-{found.version}-{tag}.whl", "w") as wheel:
-        for file in files:
-            wheel.write(str(file.locate()), str(file))
+def copy(found: Distribution, packages: Path) -> None:
+    """Copy what it has installed, but for its commands, which nobody calls."""
+    for file in found.files or ():
+        if file.parts[0] == ".." or file.suffix == ".pyc":
+            continue
+        source, target = str(file.locate()), str(packages / file)
+        pairs = [(source, target)]
+        if file.suffix == ".py" and Path(cache_from_source(source)).exists():
+            pairs.append((cache_from_source(source), cache_from_source(target)))
+        for one, other in pairs:
+            Path(other).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(one, other)
 
 
 def run(*command: str, cwd: Path | None = None, environment: dict[str, str] | None = None) -> str:

@@ -1,13 +1,23 @@
 """Clock, ids and chance are arguments: with the same ones, the same is stored."""
 
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import UUID
 
 import pytest
 import sqlalchemy as sa
-from aftercommit import Database, Outbox, Sources, on, open_application
+from aftercommit import (
+    Database,
+    Handlers,
+    Outbox,
+    Sources,
+    UtcDateTime,
+    on,
+    open_application,
+    testing,
+)
 from aftercommit.extensions.operations.decisions import Decision
 
 from aftercommit_tests.builders import a_command
@@ -16,6 +26,8 @@ from aftercommit_tests.inside.stored import commands, decisions, events
 from aftercommit_tests.outbox.orders import OrderPlaced, open_shop
 from aftercommit_tests.things.app import APP, Settings
 from aftercommit_tests.things.bell import RecordingBell
+from aftercommit_tests.things.domain import Command, Event, MakeThing, ThingMade
+from aftercommit_tests.things.handlers import make_thing
 from aftercommit_tests.things.storage import UnitOfWork, start_mappers
 
 pytestmark = pytest.mark.anyio
@@ -72,6 +84,104 @@ async def test_an_application_takes_all_of_them_from_its_sources(settings: Setti
     assert len(found) > 2
     assert found <= {*given.ids}
     assert given.drawn == 1
+
+
+@dataclass
+class Asked:
+    """What a handler was given."""
+
+    times: list[datetime] = field(default_factory=list)
+    ids: list[UUID] = field(default_factory=list)
+    tokens: list[str] = field(default_factory=list)
+
+    async def rings(
+        self,
+        event: ThingMade,
+        now: Callable[[], datetime],
+        new_id: Callable[[], UUID],
+        new_token: Callable[[], str],
+    ) -> None:
+        self.times.append(now())
+        self.ids.append(new_id())
+        self.tokens.append(new_token())
+
+
+def handling(asked: Asked) -> Handlers[Command, Event]:
+    return Handlers(commands=[on(MakeThing, make_thing)], events=[on(ThingMade, asked.rings)])
+
+
+async def test_a_handler_asks_for_time_ids_and_tokens_and_let_time_pass_moves_the_time(
+    settings: Settings,
+) -> None:
+    """So a test of "too late after a day" waits for nothing, and writes no SQL."""
+    start_mappers()
+    given, asked = Given(), Asked()
+    table = handling(asked)
+    opening = open_application(
+        APP, settings, UnitOfWork, handlers=table, sources=replace(given.sources(), new_token=str)
+    )
+    async with opening as application:
+        await application.bus.handle(a_command("lamp"))
+        await testing.let_time_pass(application, hours=24)
+        await application.bus.handle(a_command("chair"))
+        await testing.let_time_pass(application, minutes=1)
+        await application.bus.handle(a_command("table"))
+
+    day = timedelta(days=1)
+    assert asked.times == [NOON, NOON + day, NOON + day + timedelta(minutes=1)]
+    assert set(asked.ids) < set(given.ids)
+    assert asked.tokens == [""] * 3
+
+
+async def test_what_an_application_calls_so_itself_goes_before_what_the_engine_has(
+    settings: Settings,
+) -> None:
+    """Of a version before, it has had such a constant, or a port."""
+    start_mappers()
+    asked = Asked()
+    table = handling(asked)
+    constants = {"now": lambda: NOON, "new_token": lambda: "mine"}
+    async with open_application(
+        APP, settings, UnitOfWork, handlers=table, constants=constants
+    ) as application:
+        await application.bus.handle(a_command("lamp"))
+
+    assert (asked.times, asked.tokens) == ([NOON], ["mine"])
+
+
+async def test_named_columns_become_older(database_url: str) -> None:
+    """Those that SQL compares with the clock of the database: times, dates and numbers."""
+    tables = sa.MetaData()
+    promises = sa.Table(
+        "promises",
+        tables,
+        sa.Column("id", sa.Integer, primary_key=True),
+        sa.Column("until", UtcDateTime),
+        sa.Column("day", sa.Date),
+        sa.Column("seconds", sa.Float),
+        sa.Column("kept", UtcDateTime),
+    )
+    row = {"until": NOON, "day": NOON.date(), "seconds": 1000.0, "kept": NOON}
+    start_mappers()
+    settings = Settings(database_url=database_url)
+    ports = {"bell": RecordingBell()}
+    async with open_application(APP, settings, UnitOfWork, effect_ports=ports) as application:
+        async with application.database.write_transaction() as transaction:
+            await transaction.run_sync(tables.create_all)
+            rows = [{"id": 1, **row}, {"id": 2, **dict.fromkeys(row)}]
+            await transaction.execute(sa.insert(promises), rows)
+            await transaction.commit()
+
+        moved = promises.c.until, promises.c.day, promises.c.seconds
+        await testing.let_time_pass(application, *moved, days=2)
+
+        async with application.database.read_transaction() as transaction:
+            found = await transaction.execute(sa.select(promises).order_by(promises.c.id))
+            first, second = (each._mapping for each in found)
+    earlier = NOON - timedelta(days=2)
+    older = {"until": earlier, "day": earlier.date(), "seconds": 1000.0 - 2 * 86400, "kept": NOON}
+    assert first == {"id": 1, **older}
+    assert second == {"id": 2, **dict.fromkeys(row)}
 
 
 async def test_an_erasure_takes_new_ids_from_them(settings: Settings) -> None:

@@ -1,7 +1,7 @@
 """The wiring: mistakes in it show when the program starts, not when a message arrives."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from operator import attrgetter
@@ -352,13 +352,17 @@ class Abstract(UnitOfWork, ABC):
     def others(self) -> Repository[Club, UUID]: ...
 
 
-class WithoutHooks:
-    """A unit of work that knows nothing of commits."""
+class WrongMethods:
+    """A unit of work whose methods are of the wrong kind."""
 
     def __init__(self, transaction: Transaction) -> None: ...
 
     def before_commit(self) -> None:
         """Forget to be asynchronous."""
+
+    async def refusals(self, seen: Sequence[object]) -> Mapping[str, Exception]:
+        """Be asynchronous without need."""
+        return {}
 
 
 @pytest.mark.parametrize(
@@ -366,7 +370,7 @@ class WithoutHooks:
     [
         (WithUnmapped, "(?s)mapped onto no table.*, for: Unmapped$"),
         (Abstract, "cannot be made, so each handler .* TypeError: .*others"),
-        (WithoutHooks, "(?s)called at each commit.*: before_commit, refusals$"),
+        (WrongMethods, "(?s)cannot be called so.*: before_commit, refusals$"),
     ],
 )
 async def test_a_unit_of_work_with_which_nobody_can_work_is_a_mistake_at_start(

@@ -113,6 +113,33 @@ def claims_in(asked: list[Call]) -> list[str]:
     return [each.sql for each in asked if each.sql.startswith(("WITH due", "WITH found"))]
 
 
+async def test_a_worker_says_that_it_has_begun_and_from_whom_it_takes_over(
+    new_world: NewWorld, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An operator sees in its log that a process has died."""
+    done = anyio.Event()
+    caplog.set_level("INFO", "aftercommit")
+
+    async def works(event: ThingMade) -> None:
+        done.set()
+
+    world = await new_world(event_handlers=on_made(works), policy=FOR_WORKERS)
+    await world.made()
+    await world.bus.delivery_store.claim(1, ["works"])  # and dies
+    await world.end_leases()
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(a_worker(world).run)
+        with anyio.fail_after(LIMIT_SECONDS):
+            await done.wait()
+        group.cancel_scope.cancel()
+
+    process = world.database.process
+    begun, taken_over = (each.message for each in caplog.records if process in each.message)
+    assert begun == f"the worker {process} has begun: 1 handlers, up to 20 deliveries at a time"
+    assert taken_over == f"taken over from {process}, whose lease has expired: works (1)"
+
+
 async def test_a_worker_says_that_a_key_has_changed(
     new_world: NewWorld, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -70,10 +70,11 @@ class WarmProcess(subprocess.Popen[str]):
         shell: bool,
         *pipes: Any,
     ) -> None:
-        pipes, stdin, stdout, stderr = pipes[:6], pipes[0], pipes[3], pipes[5]
+        pipes, given = pipes[:6], (pipes[0], pipes[3], pipes[5])
+        streams = [ours if it == -1 else it for ours, it in enumerate(given)]  # or as we have it
         order = {"command": command, "folder": str(folder), "environment": dict(environment)}
         forking = _server(self.package, self.mapping)
-        self.pid = fork(forking, json.dumps(order), [stdin, stdout, stderr])
+        self.pid = fork(forking, json.dumps(order), streams)
         self._child_created = True
         self._close_pipe_fds(*pipes)  # type: ignore[attr-defined]
 
@@ -161,6 +162,7 @@ def become(order: dict[str, Any], streams: Sequence[int]) -> None:
         os.dup2(stream, number)
     os.closerange(3, max(streams) + 10)
     os.chdir(order["folder"])
+    sys.path[0] = order["folder"]  # as `python -m` has it
     os.environ.clear()
     os.environ.update(order["environment"])
     _, _, module, *sys.argv[1:] = order["command"]

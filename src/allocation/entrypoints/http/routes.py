@@ -131,7 +131,7 @@ class Redemption(BaseModel):
     tags=["users"],
 )
 async def register_user(
-    registration: Registration, execution: Execution, request: Request, response: Response
+    registration: Registration, execution: Execution, response: Response
 ) -> RegisteredUser:
     """Register a user.
 
@@ -143,7 +143,7 @@ async def register_user(
         email=EmailAddress(registration.email).value,
     )
     await execution.execute(command)
-    response.headers["Location"] = request.app.url_path_for("get_user", user_id=command.user_id)
+    response.headers["Location"] = f"/users/{command.user_id}"
     return RegisteredUser(user_id=command.user_id, name=command.name, email=command.email)
 
 

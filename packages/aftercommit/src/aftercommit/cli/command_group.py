@@ -4,8 +4,8 @@ Shells ask for the list at every press of the tab key, so a command is imported 
 """
 
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import partial
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import click
@@ -161,9 +161,10 @@ def _options(app: App[Any]) -> Iterator[click.Parameter]:
 def _show_version(app: App[Any], ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
     if not wanted or ctx.resilient_parsing:
         return
-    try:
-        found = version(app.name)
-    except PackageNotFoundError:  # an outbox has the name of an application, which is no package
-        found = f"aftercommit {version('aftercommit')}"
+    from importlib.metadata import PackageNotFoundError, version  # it imports a lot
+
+    found = f"aftercommit {version('aftercommit')}"
+    with suppress(PackageNotFoundError):  # an outbox has the name of an application, no package
+        found = f"{version(app.name)} ({found})"
     click.echo(f"{ctx.find_root().info_name}, version {found}")
     ctx.exit()

@@ -2,7 +2,6 @@
 
 import os
 import sys
-import traceback
 from contextlib import suppress
 from typing import Any
 
@@ -68,7 +67,9 @@ class ErrorHandlingGroup(click.Group):
 def _report(error: Exception) -> int:
     code, reason = exit_code(error), str(error)
     if code == BUG and not isinstance(error, WiringError):  # that one names what is to be changed
-        click.echo(escape_lines(traceback.format_exc().rstrip(), indent=2), err=True)
+        from traceback import format_exc  # only for a bug: `--help` has to be quick
+
+        click.echo(escape_lines(format_exc().rstrip(), indent=2), err=True)
         reason = f"{type(error).__name__}: {error}"
     reason = " ".join(reason.split()) if code == BUG else reason
     click.echo(escape_controls(f"error: {reason}{_error_notes(error)}"), err=True)

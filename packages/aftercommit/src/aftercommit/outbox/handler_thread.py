@@ -67,7 +67,7 @@ _abandoned = set[Thread]()  # of this process; those of a parent that was forked
 
 
 class ThreadsHang(Unavailable):
-    """Too many handlers go on in their threads after their time: no other one is begun."""
+    """Too many handlers go on in their threads after their time limit: no other is begun."""
 
     def __init__(self, handler: str, hanging: Sequence[str]) -> None:
         names = ", ".join(sorted({*hanging}))

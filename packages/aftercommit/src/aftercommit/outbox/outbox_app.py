@@ -12,7 +12,7 @@ from sqlalchemy import Engine
 from sqlalchemy.ext.asyncio import AsyncSession, async_scoped_session
 from sqlalchemy.orm import Session, scoped_session
 
-from aftercommit.clock_and_ids import Sources
+from aftercommit.clock_and_ids import Sources, for_handlers
 from aftercommit.codec import Codec, Upcasters
 from aftercommit.envelope_factory import EnvelopeFactory
 from aftercommit.errors import WiringError, raise_if_any
@@ -100,7 +100,8 @@ class OutboxApp(App[EngineSettings]):
         )
         names = {field.name for each in (kind, *self.parts.settings()) for field in fields(each)}
         raise_if_any("an outbox has no settings of these names", settings.keys() - names)
-        dependencies = Dependencies(effect_ports=ports, queries={}, constants=values)
+        constants = for_handlers(lambda: sources, ports) | {**values}
+        dependencies = Dependencies(effect_ports=ports, queries={}, constants=constants)
         self.bound = bind(table, dependencies, transaction="session")
         made = self.session(bind=None)
         kinds = [

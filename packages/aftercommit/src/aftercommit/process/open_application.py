@@ -11,7 +11,7 @@ from typing import Any
 from anyio import Semaphore
 
 from aftercommit.bus import MessageBus
-from aftercommit.clock_and_ids import SYSTEM, Sources
+from aftercommit.clock_and_ids import SYSTEM, Sources, for_handlers
 from aftercommit.envelope_factory import EnvelopeFactory
 from aftercommit.handler_binding import Dependencies, bind
 from aftercommit.handler_table import Handlers
@@ -50,7 +50,8 @@ async def open_application(
     """Open everything the settings ask for, and close it at the end, also when cancelled.
 
     `new_uow` makes the unit of work of a transaction. For what handlers may ask see
-    `Dependencies`; each query is given the database first. Effect ports go before those of
+    `Dependencies`; for the time, ids and tokens `Sources`, unless the application has something of
+    its own by these names. Each query is given the database first. Effect ports go before those of
     extensions that have the same name. For `beside_others` see `ensure_schema`. A test has
     `sources` of its own.
 
@@ -93,7 +94,7 @@ async def open_application(
                 for name, value in ports.items()
             },
             queries={name: partial(query, database) for name, query in queries.items()},
-            constants=constants,
+            constants=for_handlers(lambda: database.sources, {*ports, *queries}) | {**constants},
         )
         registry = bind(table, dependencies, transaction=transaction)
         made = new_uow if transaction == "uow" else None

@@ -63,6 +63,10 @@ class Worker:
 
         :raises HandlerInterrupted: if somebody has cancelled its tasks one by one
         """
+        if not until_idle:
+            text = "the worker %s has begun: %d handlers, up to %d deliveries at a time"
+            process, count = self._database.process, len(self._handlers)
+            logger.info(text, process, count, self._concurrency)
         try:
             async with create_task_group() as group:
                 group.start_soon(self._wake_at_shutdown)

@@ -83,6 +83,15 @@ class DatabaseBackend(ABC):
         :raises Unavailable: if the database cannot hold what will be stored in it
         """
 
+    def begin_upgrade(self, connection: Connection) -> None:  # noqa: B027 - most need not
+        """Begin the transaction of migrations anew; nothing was done in it yet."""
+
+    def ensure_references(self, connection: Connection) -> None:  # noqa: B027 - others always do
+        """Check what migrations have done to rows that others refer to.
+
+        :raises Unavailable: if one refers to nothing; then the upgrade is rolled back
+        """
+
     def capacity(self, connection: Connection) -> str:
         """Say how many connections the database takes, after how many a process has."""
         return ", which share one file"

@@ -8,7 +8,8 @@ the last one seen", so an event whose transaction commits late is not skipped.
 """
 
 import logging
-from collections.abc import Collection, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cache, partial
 from itertools import product
 from typing import Any
@@ -181,6 +182,7 @@ class SqlAlchemyDeliveryStore:
             found = (await transaction.execute(RAW_EVENTS, ids)).mappings() if claimed else ()
             stored = {event["id"]: event for event in found}
             await transaction.commit()
+        log_taken_over(rows)
         for row in (row for row in rows if row["parked_at"] is not None):
             log_parked(row, row["last_error"])
         return await self._readable([(row, stored[row["event_id"]]) for row in claimed], leased_at)
@@ -222,6 +224,15 @@ class SqlAlchemyDeliveryStore:
         pause, which = deliveries.c.available_at - now, sa.or_(SCHEDULED, ~is_scheduled(now))
         live, replayed = (first_of_each(codec, count, r, pause, which=which) for r in (False, True))
         return sa.union_all(*live, *replayed)
+
+
+def log_taken_over(rows: Iterable[Mapping[Any, Any]]) -> None:
+    """Name the processes whose leases have expired, and what a claim has taken over from each."""
+    lost = [(row["previous_owner"], row["handler"]) for row in rows if row["previous_owner"]]
+    for (owner, handler), count in Counter(lost).items():
+        logger.warning(
+            "taken over from %s, whose lease has expired: %s (%d)", owner, handler, count
+        )
 
 
 def log_parked(row: Mapping[Any, Any], error: str) -> None:

@@ -17,7 +17,7 @@ class DatabaseLocked(DatabaseUnavailable):
 
 
 class DeliveryLocked(DatabaseUnavailable):
-    """Another session has locked a delivery: what became of its claim is not stored yet."""
+    """Another session has locked a delivery: the outcome of its claim is not stored yet."""
 
     def __init__(self) -> None:
         super().__init__("somebody else holds a lock on the delivery")
@@ -83,7 +83,7 @@ class SchemaOfAnother(TransientError):
 
 
 class DeliveriesOutstanding(Refused):
-    """The tables of the engine are not to be dropped: some of their deliveries have to run yet."""
+    """The tables of the engine cannot be dropped: some deliveries in them still have to run."""
 
     def __init__(self, found: Mapping[str, int]) -> None:
         numbers = ", ".join(f"{count} of {handler}" for handler, count in found.items())

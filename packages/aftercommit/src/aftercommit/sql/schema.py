@@ -131,9 +131,11 @@ def _check(database: Database, beside_others: bool, connection: Connection) -> l
 
 
 def _upgrade(database: Database, connection: Connection) -> None:
+    database.backend.begin_upgrade(connection)
     database.backend.prepare_upgrade(connection)
     owner_of(database.application, connection)
     upgrade_histories(connection, database.histories)
+    database.backend.ensure_references(connection)
     _own(database, connection)
 
 

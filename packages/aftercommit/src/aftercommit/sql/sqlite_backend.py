@@ -19,12 +19,13 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from aftercommit.sql.backend import DatabaseBackend, error_text, importing
 from aftercommit.sql.database_url import wrong_url
-from aftercommit.sql.exceptions import DatabaseLocked, StatementRefused
+from aftercommit.sql.exceptions import DatabaseLocked, DatabaseUnavailable, StatementRefused
 from aftercommit.sql.given_engine import NOT_GIVEN, GivenEngine
 
 BUSY_SECONDS = "10"  # for other processes; `?timeout=` in the URL says otherwise
 MAX_LOG_BYTES = 2**24  # while somebody reads, the log grows; then it shrinks to this
 PRAGMAS = ("synchronous = FULL", "foreign_keys = ON", f"journal_size_limit = {MAX_LOG_BYTES}")
+FOREIGN_KEYS = "foreign keys"  # of a connection: what they are in its next transaction
 OPTIONS = {"mode", "timeout", "uri"}
 IN_MEMORY = "an in-memory database is not supported by workers; a test can `deliver` without one"
 UNSUITABLE = {"SQLITE_CONSTRAINT_CHECK", "SQLITE_CONSTRAINT_NOTNULL"}
@@ -98,6 +99,23 @@ class SQLite(DatabaseBackend):
             return DatabaseLocked(error_text(error))
         return super().translate(error)
 
+    def begin_upgrade(self, connection: Connection) -> None:
+        """Let go of foreign keys, which can only be done between transactions.
+
+        A migration rebuilds a table, by `batch_alter_table`: it drops the old one, to which others
+        may refer. Their rows are looked at before the commit.
+        """
+        connection.connection.rollback()
+        connection.info[FOREIGN_KEYS] = "OFF"
+        begin(connection)
+        connection.info[FOREIGN_KEYS] = "ON"  # from the next transaction on
+
+    def ensure_references(self, connection: Connection) -> None:
+        if broken := connection.exec_driver_sql("PRAGMA foreign_key_check").first():
+            child, row, parent, _ = broken
+            problem = f"row {row} of {child} refers to nothing in {parent} after the migrations"
+            raise DatabaseUnavailable(f"nothing was upgraded: {problem}")
+
     @asynccontextmanager
     async def lifespan(self, engine: AsyncEngine) -> AsyncIterator[None]:
         try:
@@ -159,6 +177,8 @@ def begin(connection: Connection) -> None:
     driver: Any = connection.connection.driver_connection
     if driver.in_transaction or connection.dialect.driver == "anyio":  # which defers a bare BEGIN
         connection.connection.rollback()
+    if foreign_keys := connection.info.pop(FOREIGN_KEYS, None):
+        connection.exec_driver_sql(f"PRAGMA foreign_keys = {foreign_keys}")
     # no bare BEGIN IMMEDIATE, which `sqlalchemy_anyio` would defer: who waits has not begun
     begin = connection.get_execution_options().get("sqlite_begin", "BEGIN IMMEDIATE TRANSACTION")
     connection.exec_driver_sql(begin)

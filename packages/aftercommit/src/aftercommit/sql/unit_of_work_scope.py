@@ -8,12 +8,11 @@ Source: *Architecture Patterns with Python*, chapter 6. Different from the book:
 """
 
 import logging
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from itertools import repeat
 from math import inf
 from operator import itemgetter
-from typing import Protocol
 
 from anyio import CancelScope, current_time
 
@@ -25,7 +24,7 @@ from aftercommit.sql.delivery_store import SqlAlchemyDeliveryStore
 from aftercommit.sql.handler_guard import HandlerGuard
 from aftercommit.sql.inbox import record_command
 from aftercommit.sql.lanes import lock_lanes
-from aftercommit.sql.transaction import Refusals, Transaction
+from aftercommit.sql.transaction import Transaction
 from aftercommit.sql.writer_queue import LONG_SECONDS, Writer
 
 MAX_DEPTH = 100  # events that may cause each other in a row: more are taken for a cycle
@@ -33,17 +32,14 @@ MAX_DEPTH = 100  # events that may cause each other in a row: more are taken for
 logger = logging.getLogger(__name__)
 
 
-class SqlAlchemyUnitOfWork(Protocol):
-    """What an application says of its unit of work, besides its repositories."""
+NewUnitOfWork = Callable[[Transaction], object]
+"""Makes the unit of work of an application: its repositories, and two methods if it needs them.
 
-    async def before_commit(self) -> None:
-        """Write what follows from all that was changed, such as projections."""
-
-    def refusals(self, seen: Sequence[object]) -> Refusals:
-        """Return what violated constraints mean, by their names; `seen` was added or loaded."""
-
-
-NewUnitOfWork = Callable[[Transaction], SqlAlchemyUnitOfWork]
+- `async def before_commit(self) -> None` writes what follows from all that was changed, such as
+  projections.
+- `def refusals(self, seen: Sequence[object]) -> Refusals` returns what violated constraints mean,
+  by their names; `seen` was added or loaded.
+"""
 
 
 @asynccontextmanager
@@ -98,7 +94,7 @@ class SqlAlchemyUnitOfWorkScope:
         self._completes = work if isinstance(work, Claim) else work.completes
         self._guard = transaction.guard = HandlerGuard(transaction.connection)
         self.uow = new_uow(transaction)
-        transaction.refusals = self.uow.refusals
+        transaction.refusals = getattr(self.uow, "refusals", transaction.refusals)
 
     async def commit(self, envelopes: EnvelopeFactory) -> Committed:
         transaction, delivery_store = self._transaction, self._delivery_store
@@ -110,7 +106,8 @@ class SqlAlchemyUnitOfWorkScope:
                 before = [completes.envelope.context.handler] if completes else []
                 raise CausationTooDeep(context.depth, [*before, work.name])
             await transaction.flush()
-            await self.uow.before_commit()
+            if before_commit := getattr(self.uow, "before_commit", None):
+                await before_commit()
             lanes = [each.lane for each in deliveries if each.lane]
             own = [completes.lane] if completes and completes.lane else []
             is_free = True
@@ -133,7 +130,7 @@ def _recorded(transaction: Transaction) -> Iterator[tuple[object, str]]:
     found = [(0, event, subject) for event, subject in transaction.recorded]
     for entity in transaction.seen:  # it grows on the way, also by what is reached through another
         if is_aggregate(entity):
-            for part in entity.new_parts:
+            for part in getattr(entity, "new_parts", ()):
                 transaction.add(part)
             numbers = getattr(entity, "recorded_numbers", ()) or repeat(0)
             found += zip(numbers, entity.pull_events(), repeat(entity.subject), strict=False)

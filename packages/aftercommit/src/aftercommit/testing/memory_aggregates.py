@@ -57,7 +57,9 @@ class MemoryStore:
 
     def pull_events(self) -> list[Any]:
         """Return the events that a commit would store: of what was seen, and of its new parts."""
-        parts = [part for each in filter(is_aggregate, self.seen) for part in each.new_parts]
+        parts = [
+            part for it in filter(is_aggregate, self.seen) for part in getattr(it, "new_parts", ())
+        ]
         whole = filter(is_aggregate, [*self.seen, *parts])
         recorded, self._recorded = self._recorded, []
         return recorded + [event for each in whole for event in each.pull_events()]

@@ -73,7 +73,9 @@ def reserve_again(session: Session, order_id: int, count: int = 1) -> None:
     session.execute(this.values(reserved=Order.reserved + count))
 
 
-async def test_both_kinds_of_handlers_take_effect_once(empty_url: str, anyio_backend: str) -> None:
+async def test_both_kinds_of_handlers_take_effect_once(
+    database_url: str, anyio_backend: str
+) -> None:
     """Many at a time, in one table, with savepoints, and with events that they record."""
     keys, noted = list[str](), list[int]()
 
@@ -92,7 +94,7 @@ async def test_both_kinds_of_handlers_take_effect_once(empty_url: str, anyio_bac
 
     orders = range(1, 31)
     handlers = reserve_in_thread, reserve_too, confirm, Ordered(note)
-    async with running_shop(empty_url, anyio_backend, *handlers) as shop:
+    async with running_shop(database_url, anyio_backend, *handlers) as shop:
         for number in orders:
             async with shop.session() as session, session.begin():
                 session.add(Order(id=number))
@@ -111,7 +113,7 @@ async def test_both_kinds_of_handlers_take_effect_once(empty_url: str, anyio_bac
 
 
 async def test_a_handler_that_raises_has_changed_nothing(
-    empty_url: str, anyio_backend: str
+    database_url: str, anyio_backend: str
 ) -> None:
     """It is tried again. What it raises is stored as it is."""
     attempts = Counter[int]()
@@ -123,7 +125,7 @@ async def test_a_handler_that_raises_has_changed_nothing(
         if attempts[event.order_id] == 1:
             raise OSError("the printer is off")
 
-    async with running_shop(empty_url, anyio_backend, fails_once) as shop:
+    async with running_shop(database_url, anyio_backend, fails_once) as shop:
         for number in range(1, 6):
             await shop.order(number)
         await until(shop.is_done)
@@ -133,7 +135,7 @@ async def test_a_handler_that_raises_has_changed_nothing(
 
 
 async def test_a_handler_over_its_time_changes_nothing_any_more(
-    empty_url: str, anyio_backend: str, released: Event, caplog: pytest.LogCaptureFixture
+    database_url: str, anyio_backend: str, released: Event, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Its thread goes on to its next statement, which fails; so it is said that effects overlap."""
     runs, late = Counter[int](), list[Exception]()
@@ -153,7 +155,7 @@ async def test_a_handler_over_its_time_changes_nothing_any_more(
     async def has_ended() -> bool:
         return len(late) == 2
 
-    async with running_shop(empty_url, anyio_backend, hangs_once, **SHORT) as shop:
+    async with running_shop(database_url, anyio_backend, hangs_once, **SHORT) as shop:
         await shop.order(1)
         await until(shop.is_done)
         assert await shop.reserved() == [1]
@@ -171,7 +173,7 @@ async def test_a_handler_over_its_time_changes_nothing_any_more(
 
 
 async def test_a_statement_that_takes_too_long_is_ended_with_its_transaction(
-    empty_url: str, anyio_backend: str, released: Event
+    database_url: str, anyio_backend: str, released: Event
 ) -> None:
     """Also if the thread keeps what it has of it: SQLite would keep its lock."""
     runs = Counter[int]()
@@ -185,7 +187,7 @@ async def test_a_statement_that_takes_too_long_is_ended_with_its_transaction(
             except ResourceClosedError:
                 released.wait(LIMIT_SECONDS)
 
-    async with open_shop(empty_url, anyio_backend, is_slow_once, **QUICK, **SHORT) as shop:
+    async with open_shop(database_url, anyio_backend, is_slow_once, **QUICK, **SHORT) as shop:
         async with shop.outbox.running():
             """Make the tables."""
         for number in (1, 2, 3):
@@ -197,7 +199,7 @@ async def test_a_statement_that_takes_too_long_is_ended_with_its_transaction(
 
 
 async def test_an_effect_that_takes_too_long_is_repeated_with_its_key(
-    empty_url: str, anyio_backend: str, released: Event
+    database_url: str, anyio_backend: str, released: Event
 ) -> None:
     """Both may be under way at the same time: the receiver recognizes the second by its key."""
     keys = list[str]()
@@ -207,7 +209,7 @@ async def test_an_effect_that_takes_too_long_is_repeated_with_its_key(
         if len(keys) == 1:
             released.wait(LIMIT_SECONDS)
 
-    async with running_shop(empty_url, anyio_backend, sends, **SHORT) as shop:
+    async with running_shop(database_url, anyio_backend, sends, **SHORT) as shop:
         await shop.order(1)
         await until(shop.is_done)
 
@@ -217,7 +219,7 @@ async def test_an_effect_that_takes_too_long_is_repeated_with_its_key(
 
 @pytest.mark.parametrize("with_session", [True, False])
 async def test_a_thread_that_sleeps_does_not_hold_up_the_end(
-    empty_url: str, anyio_backend: str, released: Event, with_session: bool
+    database_url: str, anyio_backend: str, released: Event, with_session: bool
 ) -> None:
     """Its delivery is given back; the process may go."""
     begun = Event()
@@ -235,7 +237,7 @@ async def test_a_thread_that_sleeps_does_not_hold_up_the_end(
         return begun.is_set()
 
     handler = sleeps if with_session else sends
-    async with open_shop(empty_url, anyio_backend, handler, shutdown_grace_seconds=0.1) as shop:
+    async with open_shop(database_url, anyio_backend, handler, shutdown_grace_seconds=0.1) as shop:
         async with shop.outbox.running():
             await shop.order(1)
             await until(has_begun)
@@ -248,7 +250,7 @@ async def test_a_thread_that_sleeps_does_not_hold_up_the_end(
 
 
 async def test_threads_that_go_on_are_bounded(
-    empty_url: str, anyio_backend: str, released: Event, monkeypatch: pytest.MonkeyPatch
+    database_url: str, anyio_backend: str, released: Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A handler that is not begun because of them is not at fault: that is no attempt."""
     monkeypatch.setattr(handler_thread, "MAX_ABANDONED", 2)
@@ -263,7 +265,7 @@ async def test_threads_that_go_on_are_bounded(
         return "2 threads of handlers go on after their time, of hangs" in await shop.last_error()
 
     limits: dict[str, Any] = SHORT | {"max_attempts": 3, "worker_concurrency": 1}
-    async with running_shop(empty_url, anyio_backend, hangs, **limits) as shop:
+    async with running_shop(database_url, anyio_backend, hangs, **limits) as shop:
         await shop.order(1)
         await until(is_refused)
         assert begun == [1, 1]
@@ -285,7 +287,7 @@ ENDINGS: dict[str, Callable[[Session], Any]] = {
 
 @pytest.mark.parametrize(("problem", "ending"), ENDINGS.items(), ids=ENDINGS)
 async def test_a_handler_that_ends_its_transaction_is_told_not_to(
-    empty_url: str, anyio_backend: str, problem: str, ending: Callable[[Session], Any]
+    database_url: str, anyio_backend: str, problem: str, ending: Callable[[Session], Any]
 ) -> None:
     """As an `async` one, also in a test."""
 
@@ -293,7 +295,7 @@ async def test_a_handler_that_ends_its_transaction_is_told_not_to(
         reserve_again(session, event.order_id)
         ending(session)
 
-    async with open_shop(empty_url, anyio_backend, ends) as shop:
+    async with open_shop(database_url, anyio_backend, ends) as shop:
         async with shop.outbox.running():
             await shop.order(1)
             await until(shop.last_error)
@@ -307,7 +309,7 @@ async def test_a_handler_that_ends_its_transaction_is_told_not_to(
 
 
 async def test_a_thread_that_a_handler_leaves_behind_changes_nothing(
-    empty_url: str, anyio_backend: str, released: Event
+    database_url: str, anyio_backend: str, released: Event
 ) -> None:
     """Its session has ended with the handler."""
     errors = list[Exception]()
@@ -326,7 +328,7 @@ async def test_a_thread_that_a_handler_leaves_behind_changes_nothing(
     async def is_refused() -> bool:
         return len(errors) == 1
 
-    async with running_shop(empty_url, anyio_backend, leaves_a_thread) as shop:
+    async with running_shop(database_url, anyio_backend, leaves_a_thread) as shop:
         await shop.order(1)
         await until(shop.is_done)
         released.set()
@@ -335,7 +337,7 @@ async def test_a_thread_that_a_handler_leaves_behind_changes_nothing(
 
 
 async def test_a_connection_that_is_lost_fails_the_attempt_and_no_other(
-    empty_postgres_url: str, anyio_backend: str, recwarn: pytest.WarningsRecorder
+    postgres_url: str, anyio_backend: str, recwarn: pytest.WarningsRecorder
 ) -> None:
     """The event loop ends it, and not the thread; the database is away, so it is no attempt."""
     runs = Counter[int]()
@@ -346,7 +348,7 @@ async def test_a_connection_that_is_lost_fails_the_attempt_and_no_other(
         if runs[event.order_id] == 1:
             session.execute(text("SELECT pg_terminate_backend(pg_backend_pid())"))
 
-    async with running_shop(empty_postgres_url, anyio_backend, loses_its_connection) as shop:
+    async with running_shop(postgres_url, anyio_backend, loses_its_connection) as shop:
         for number in range(1, 9):
             await shop.order(number)
         await until(shop.is_done)
@@ -369,7 +371,7 @@ def reserve_in_ours(event: OrderPlaced, session: OurSession) -> None:
 
 
 async def test_sessions_are_made_as_the_application_makes_them(
-    empty_url: str, anyio_backend: str
+    database_url: str, anyio_backend: str
 ) -> None:
     """Of its class, with its options; `async` handlers have them, too, within their own kind."""
     seen = set[Any]()
@@ -382,7 +384,7 @@ async def test_sessions_are_made_as_the_application_makes_them(
 
     handlers = reserve_in_ours, look, look_too
     new_session = sessionmaker(class_=OurSession, autoflush=False)
-    async with running_shop(empty_url, anyio_backend, *handlers, session=new_session) as shop:
+    async with running_shop(database_url, anyio_backend, *handlers, session=new_session) as shop:
         await shop.order(1)
         await until(shop.is_done)
 
@@ -391,10 +393,10 @@ async def test_sessions_are_made_as_the_application_makes_them(
 
 
 async def test_tests_of_an_application_deliver_to_them_in_their_own_session(
-    empty_url: str, anyio_backend: str
+    database_url: str, anyio_backend: str
 ) -> None:
     """A fixture rolls all of it back; what a handler raises is raised there."""
-    async with open_shop(empty_url, anyio_backend, reserve_in_thread, reserve) as shop:
+    async with open_shop(database_url, anyio_backend, reserve_in_thread, reserve) as shop:
         async with shop.outbox.running():
             pass
         async with shop.session() as session:
@@ -403,7 +405,7 @@ async def test_tests_of_an_application_deliver_to_them_in_their_own_session(
             assert (await session.get_one(Order, 1)).reserved == 2
         assert await shop.rows(Order.id) == []
 
-    opening = open_shop(empty_url, anyio_backend, reserve_in_thread, fails_for_all)
+    opening = open_shop(database_url, anyio_backend, reserve_in_thread, fails_for_all)
     async with opening as shop, shop.session() as session:
         await shop.place(session, 1)
         with pytest.raises(ZeroDivisionError):

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from aftercommit import Ordered, Outbox, on, testing
+from aftercommit import Ordered, Outbox, on
 from aftercommit.sqlite import prepare
 from anyio import to_thread
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
@@ -53,11 +53,10 @@ def taken() -> list[int]:
 
 
 @pytest.fixture
-def outbox(case: Any, request: pytest.FixtureRequest, tmp_path: Any, taken: list[int]) -> Outbox:
+def outbox(case: Any, request: pytest.FixtureRequest, taken: list[int]) -> Outbox:
     """An outbox with an ordered handler and one that is not, on a database with its tables."""
-    url = f"sqlite:///{tmp_path}/shop.db"
-    if case[2].startswith("postgresql"):
-        url = request.getfixturevalue("empty_postgres_url")
+    kind = "postgres" if case[2].startswith("postgresql") else "sqlite"
+    url = request.getfixturevalue(f"{kind}_url")
 
     async def note(event: OrderPlaced, session: AsyncSession) -> None:
         taken.append(event.order_id)
@@ -65,9 +64,7 @@ def outbox(case: Any, request: pytest.FixtureRequest, tmp_path: Any, taken: list
     async def confirm(event: OrderPlaced) -> None:
         """Have no effect that matters."""
 
-    outbox = Outbox("shop", url, [on(OrderPlaced, confirm, Ordered(note))])
-    testing.migrate(outbox.app, url)
-    return outbox
+    return Outbox("shop", url, [on(OrderPlaced, confirm, Ordered(note))])
 
 
 @pytest.fixture

@@ -168,17 +168,17 @@ async def delivered(engine: Any, outbox: Outbox, *numbers: int) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-async def test_handlers_have_the_serializer_of_the_engine(empty_url: str, kind: str) -> None:
+async def test_handlers_have_the_serializer_of_the_engine(database_url: str, kind: str) -> None:
     """What can be written in a request can be written in a handler."""
-    await to_thread.run_sync(make_tables, empty_url)
-    engine = await made(empty_url, is_async=kind != "sync")
+    await to_thread.run_sync(make_tables, database_url)
+    engine = await made(database_url, is_async=kind != "sync")
     prepare(engine)
     given: EngineSource = (lambda: engine) if kind == "function" else engine
     outbox = Outbox("shop", given, [on(Ordering, take_note)])
     async with closing(engine):
         await delivered(engine, outbox, 1, 2)
 
-    assert await shown(empty_url, Note.number, Note.values) == [
+    assert await shown(database_url, Note.number, Note.values) == [
         (number, {"id": str(UUID(int=number))}) for number in (1, 2)
     ]
 
@@ -186,15 +186,15 @@ async def test_handlers_have_the_serializer_of_the_engine(empty_url: str, kind: 
 @pytest.mark.parametrize("anyio_backend", ["trio"])
 @pytest.mark.parametrize("driver", ["sync", "anyio"])
 async def test_an_engine_works_on_each_event_loop(
-    empty_url: str, anyio_backend: str, driver: str
+    database_url: str, anyio_backend: str, driver: str
 ) -> None:
     """By a driver for it; or it has one, which is used as it is."""
-    await to_thread.run_sync(make_tables, empty_url)
+    await to_thread.run_sync(make_tables, database_url)
     if driver == "sync":
-        engine = await made(empty_url, is_async=False)
+        engine = await made(database_url, is_async=False)
     else:
-        kind = make_url(empty_url).get_backend_name()
-        named = make_url(empty_url).set(drivername=f"{kind}+anyio")
+        kind = make_url(database_url).get_backend_name()
+        named = make_url(database_url).set(drivername=f"{kind}+anyio")
         create = partial(create_async_engine, named, json_serializer=dumps)
         engine = await to_thread.run_sync(create)
         if kind == "sqlite":
@@ -203,15 +203,15 @@ async def test_an_engine_works_on_each_event_loop(
     async with closing(engine):
         await delivered(engine, Outbox("shop", engine, [on(Ordering, take_note)]), 1)
 
-    assert await shown(empty_url) == [(1,)]
+    assert await shown(database_url) == [(1,)]
 
 
 async def test_an_asynchronous_engine_of_psycopg_is_one_that_the_worker_can_have(
-    empty_postgres_url: str,
+    postgres_url: str,
 ) -> None:
     """Whoever has chosen psycopg needs no asyncpg, and listeners set its connections up."""
-    await to_thread.run_sync(make_tables, empty_postgres_url)
-    named = make_url(empty_postgres_url).set(drivername="postgresql+psycopg")
+    await to_thread.run_sync(make_tables, postgres_url)
+    named = make_url(postgres_url).set(drivername="postgresql+psycopg")
     create = partial(create_async_engine, named, json_serializer=dumps)
     engine = await to_thread.run_sync(create)
     drivers = set[str]()
@@ -224,7 +224,7 @@ async def test_an_asynchronous_engine_of_psycopg_is_one_that_the_worker_can_have
         await delivered(engine, Outbox("shop", engine, [on(Ordering, take_note)]), 1)
 
     assert drivers == {"psycopg", "aftercommit"}
-    assert await shown(empty_postgres_url) == [(1,)]
+    assert await shown(postgres_url) == [(1,)]
 
 
 async def test_a_function_is_called_anew_so_that_a_test_can_patch_the_engine(tmp_path: Any) -> None:
@@ -274,12 +274,12 @@ def listening_to_begin(engine: Any, said: list[str]) -> None:
 
 @pytest.mark.parametrize("is_async", [True, False])
 async def test_what_listens_to_statements_hears_those_of_handlers(
-    empty_url: str, is_async: bool
+    database_url: str, is_async: bool
 ) -> None:
     """Whatever the driver is. A transaction that a listener has begun is begun once."""
-    await to_thread.run_sync(make_tables, empty_url)
+    await to_thread.run_sync(make_tables, database_url)
     said = list[str]()
-    engine = await made(empty_url, is_async=is_async)
+    engine = await made(database_url, is_async=is_async)
     listening_to_begin(engine.sync_engine if is_async else engine, said)
     outbox = Outbox("shop", engine, [on(Ordering, take_note)])
     async with closing(engine):
@@ -323,11 +323,11 @@ def make_tenant(url: str) -> None:
 
 @pytest.mark.parametrize("is_async", [True, False])
 async def test_schemas_are_translated_for_handlers_and_not_for_our_tables(
-    empty_postgres_url: str, is_async: bool
+    postgres_url: str, is_async: bool
 ) -> None:
     """What handlers record in turn is found as well, and so is what is in order."""
-    await to_thread.run_sync(make_tenant, empty_postgres_url)
-    engine = await made(empty_postgres_url, is_async=is_async)
+    await to_thread.run_sync(make_tenant, postgres_url)
+    engine = await made(postgres_url, is_async=is_async)
     engine = engine.execution_options(schema_translate_map={None: "tenant"})
 
     async def note(event: Ordering, session: AsyncSession) -> None:
@@ -349,7 +349,7 @@ async def test_schemas_are_translated_for_handlers_and_not_for_our_tables(
                 assert (await session.get_one(Note, 3)).level == "looked"
 
     columns = TENANT_NOTES.c.number, TENANT_NOTES.c.level
-    assert await shown(empty_postgres_url, *columns) == [(1, "looked"), (2, "looked")]
+    assert await shown(postgres_url, *columns) == [(1, "looked"), (2, "looked")]
 
 
 SETTING = {"search_path": "tenant"}
@@ -361,13 +361,11 @@ PATHS: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("way", PATHS)
-async def test_handlers_have_the_search_path_of_the_engine(
-    empty_postgres_url: str, way: str
-) -> None:
+async def test_handlers_have_the_search_path_of_the_engine(postgres_url: str, way: str) -> None:
     """However it is said. A listener may leave its transaction open, which would take it back."""
-    await to_thread.run_sync(make_tenant, empty_postgres_url)
+    await to_thread.run_sync(make_tenant, postgres_url)
     engine = await to_thread.run_sync(
-        partial(at, empty_postgres_url, is_async="sync" not in way, **PATHS[way])
+        partial(at, postgres_url, is_async="sync" not in way, **PATHS[way])
     )
     if way == "listener":
 
@@ -382,7 +380,7 @@ async def test_handlers_have_the_search_path_of_the_engine(
     async with closing(engine):
         await delivered(engine, Outbox("shop", engine, [on(Ordering, take_note)]), 1)
 
-    assert await shown(empty_postgres_url, TENANT_NOTES.c.number) == [(1,)]
+    assert await shown(postgres_url, TENANT_NOTES.c.number) == [(1,)]
 
 
 ISOLATIONS: dict[str, Callable[[str], Any]] = {
@@ -397,26 +395,26 @@ ISOLATIONS: dict[str, Callable[[str], Any]] = {
 
 @pytest.mark.parametrize("way", ISOLATIONS)
 async def test_handlers_have_the_isolation_that_the_engine_of_others_has_not(
-    empty_postgres_url: str, way: str
+    postgres_url: str, way: str
 ) -> None:
     """Whoever has waited for a lock has to see what the other one did."""
-    await to_thread.run_sync(make_tables, empty_postgres_url)
-    engine = await to_thread.run_sync(ISOLATIONS[way], empty_postgres_url)
-    requests = await made(empty_postgres_url, is_async=True)
+    await to_thread.run_sync(make_tables, postgres_url)
+    engine = await to_thread.run_sync(ISOLATIONS[way], postgres_url)
+    requests = await made(postgres_url, is_async=True)
     async with closing(engine, requests):
         outbox = Outbox("shop", engine, [on(Ordering, take_note)])
         await delivered(requests, outbox, 1, 2)
 
-    assert await shown(empty_postgres_url, Note.level) == [("read committed",)] * 2
+    assert await shown(postgres_url, Note.level) == [("read committed",)] * 2
 
 
 async def test_requests_and_handlers_do_not_wait_for_each_others_connections(
-    empty_postgres_url: str,
+    postgres_url: str,
 ) -> None:
     """A pool of one is empty in the first request."""
-    await to_thread.run_sync(make_tables, empty_postgres_url)
+    await to_thread.run_sync(make_tables, postgres_url)
     engine = await to_thread.run_sync(
-        partial(at, empty_postgres_url, is_async=True, pool_size=1, max_overflow=0, pool_timeout=1)
+        partial(at, postgres_url, is_async=True, pool_size=1, max_overflow=0, pool_timeout=1)
     )
     outbox = Outbox("shop", engine, [on(Ordering, take_note)])
     async with closing(engine), outbox.running():
@@ -424,15 +422,15 @@ async def test_requests_and_handlers_do_not_wait_for_each_others_connections(
         async with engine.connect():  # nobody else gets one
 
             async def are_noted() -> bool:
-                return len(await to_thread.run_sync(stored, empty_postgres_url)) == 8
+                return len(await to_thread.run_sync(stored, postgres_url)) == 8
 
             await until(are_noted)
 
 
-async def test_handlers_are_guarded_and_requests_are_not(empty_url: str) -> None:
+async def test_handlers_are_guarded_and_requests_are_not(database_url: str) -> None:
     """Although the engine of the application shares its dialect with ours."""
-    await to_thread.run_sync(make_tables, empty_url)
-    engine = await made(empty_url, is_async=True)
+    await to_thread.run_sync(make_tables, database_url)
+    engine = await made(database_url, is_async=True)
     prepare(engine)
     error = list[BaseException]()
 
@@ -455,11 +453,11 @@ async def test_handlers_are_guarded_and_requests_are_not(empty_url: str) -> None
 
 
 async def test_a_registry_of_sessions_is_refused_where_its_writes_would_be_lost(
-    empty_url: str,
+    database_url: str,
 ) -> None:
     """In a handler that has a session, and a transaction, of its own. Others may look things up."""
-    await to_thread.run_sync(make_tables, empty_url)
-    engine = await made(empty_url, is_async=False)
+    await to_thread.run_sync(make_tables, database_url)
+    engine = await made(database_url, is_async=False)
     prepare(engine)
     registry = scoped_session(sessionmaker(engine))
     found = list[object]()
@@ -488,7 +486,7 @@ async def test_a_registry_of_sessions_is_refused_where_its_writes_would_be_lost(
     async with closing(engine):
         await delivered(engine, outbox, 1)
 
-    assert await shown(empty_url) == [(101,)]
+    assert await shown(database_url) == [(101,)]
     assert "looked" in found
     [error] = [each for each in found if isinstance(each, WiringError)]
     assert "such as db.session" in str(error)

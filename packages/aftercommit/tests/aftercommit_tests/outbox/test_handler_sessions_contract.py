@@ -53,7 +53,7 @@ async def returns() -> None:
 
 @pytest.mark.parametrize(("ends", "orders"), [(fails, 24), (returns, 24), (anyio.sleep_forever, 4)])
 async def test_a_task_that_a_handler_leaves_behind_has_no_effect_alone(
-    empty_url: str, anyio_backend: str, ends: Ending, orders: int
+    database_url: str, anyio_backend: str, ends: Ending, orders: int
 ) -> None:
     """`gather` leaves one when another of its tasks fails: SQLite would store what it does then.
 
@@ -77,7 +77,7 @@ async def test_a_task_that_a_handler_leaves_behind_has_no_effect_alone(
             await ends()
 
     limit = {"handler_timeout_seconds": 1.0} if ends is anyio.sleep_forever else {}
-    opening = running_shop(empty_url, anyio_backend, leaves_a_task, **limit)
+    opening = running_shop(database_url, anyio_backend, leaves_a_task, **limit)
     async with anyio.create_task_group() as others, opening as shop:
         for number in range(1, orders + 1):
             await shop.order(number)
@@ -124,20 +124,20 @@ BELOW: dict[str, tuple[str, Callable[[AsyncSession], Awaitable[object]]]] = {
 
 @pytest.mark.parametrize(("problem", "ending"), BELOW.values(), ids=BELOW)
 async def test_a_transaction_that_ends_below_sqlalchemy_is_no_success(
-    empty_url: str,
+    database_url: str,
     anyio_backend: str,
     problem: str,
     ending: Callable[[AsyncSession], Awaitable[object]],
 ) -> None:
     """The delivery would be done without its effect, or the effect there without its delivery."""
-    if ending is swallows and not empty_url.startswith("sqlite"):
+    if ending is swallows and not database_url.startswith("sqlite"):
         return  # PostgreSQL has no such words
 
     async def ends(event: OrderPlaced, session: AsyncSession) -> None:
         await reserve_again(session, event.order_id)
         await ending(session)
 
-    async with running_shop(empty_url, anyio_backend, ends) as shop:
+    async with running_shop(database_url, anyio_backend, ends) as shop:
         await shop.order(1)
         await until(shop.last_error)
 
@@ -150,7 +150,7 @@ async def test_a_transaction_that_ends_below_sqlalchemy_is_no_success(
 
 
 async def test_a_savepoint_of_a_handler_may_be_rolled_back(
-    empty_url: str, anyio_backend: str
+    database_url: str, anyio_backend: str
 ) -> None:
     """It is what handlers have for what may fail, also in words of SQL."""
 
@@ -162,7 +162,7 @@ async def test_a_savepoint_of_a_handler_may_be_rolled_back(
             await says(session, words)
         await reserve_again(session, event.order_id)
 
-    async with running_shop(empty_url, anyio_backend, tries) as shop:
+    async with running_shop(database_url, anyio_backend, tries) as shop:
         await shop.order(1)
         await until(shop.is_done)
 
@@ -170,7 +170,7 @@ async def test_a_savepoint_of_a_handler_may_be_rolled_back(
 
 
 async def test_an_error_of_the_database_that_a_handler_swallows_counts(
-    empty_postgres_url: str, anyio_backend: str
+    postgres_url: str, anyio_backend: str
 ) -> None:
     """PostgreSQL refuses all that follows. That is no outage, after which it is tried for ever."""
 
@@ -178,7 +178,7 @@ async def test_an_error_of_the_database_that_a_handler_swallows_counts(
         with suppress(IntegrityError):
             await says(session, f"INSERT INTO orders (id, reserved) VALUES ({event.order_id}, 0)")
 
-    async with running_shop(empty_postgres_url, anyio_backend, swallows, max_attempts=2) as shop:
+    async with running_shop(postgres_url, anyio_backend, swallows, max_attempts=2) as shop:
         await shop.order(1)
         columns = tables.deliveries.c
 
@@ -193,11 +193,11 @@ async def test_an_error_of_the_database_that_a_handler_swallows_counts(
 
 @pytest.mark.parametrize("options", [{"twophase": True}, {"autobegin": False}], ids=str)
 async def test_a_handler_has_the_sessions_of_the_application_whatever_their_options(
-    empty_url: str, anyio_backend: str, options: dict[str, Any]
+    database_url: str, anyio_backend: str, options: dict[str, Any]
 ) -> None:
     """Its transaction is that of the delivery, which has begun, and is committed as it is."""
     new_session = async_sessionmaker(**options)
-    async with running_shop(empty_url, anyio_backend, reserve, session=new_session) as shop:
+    async with running_shop(database_url, anyio_backend, reserve, session=new_session) as shop:
         await shop.order(1)
         await until(shop.is_done)
 
@@ -205,7 +205,7 @@ async def test_a_handler_has_the_sessions_of_the_application_whatever_their_opti
 
 
 async def test_what_a_handler_sets_in_its_connection_ends_with_it(
-    empty_postgres_url: str, anyio_backend: str
+    postgres_url: str, anyio_backend: str
 ) -> None:
     """The next handler has another connection: it would find no tables in this one."""
     order_ids = list[int]()
@@ -218,7 +218,7 @@ async def test_what_a_handler_sets_in_its_connection_ends_with_it(
         else:
             assert await session.scalar(text("SHOW work_mem")) != "1MB"
 
-    async with running_shop(empty_postgres_url, anyio_backend, leaves_its_schema) as shop:
+    async with running_shop(postgres_url, anyio_backend, leaves_its_schema) as shop:
         for number in (*range(1, 5), *range(10, 20)):
             await shop.order(number)
         await until(shop.is_done)
@@ -228,10 +228,10 @@ async def test_what_a_handler_sets_in_its_connection_ends_with_it(
 
 @pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt(), GeneratorExit()], ids=repr)
 async def test_whatever_ends_the_body_leaves_as_it_is(
-    empty_url: str, anyio_backend: str, error: BaseException
+    database_url: str, anyio_backend: str, error: BaseException
 ) -> None:
     """Python would not take a group for the wish to end the program, and ignore its exit code."""
-    async with open_shop(empty_url, anyio_backend) as shop:
+    async with open_shop(database_url, anyio_backend) as shop:
         with pytest.raises(type(error)):
             async with shop.outbox.running():
                 raise error

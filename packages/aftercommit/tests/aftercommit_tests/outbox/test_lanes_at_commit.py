@@ -32,9 +32,9 @@ async def reserve_in_order(event: OrderPlaced, session: AsyncSession) -> None:
 
 
 @pytest.fixture
-async def shop(empty_postgres_url: str, anyio_backend: str) -> AsyncIterator[Shop]:
+async def shop(postgres_url: str, anyio_backend: str) -> AsyncIterator[Shop]:
     """The application with one handler, which takes what is about an order one by one."""
-    async with open_shop(empty_postgres_url, anyio_backend, Ordered(reserve_in_order)) as shop:
+    async with open_shop(postgres_url, anyio_backend, Ordered(reserve_in_order)) as shop:
         async with shop.outbox.running():
             pass  # it makes the tables
         yield shop
@@ -168,7 +168,7 @@ async def test_what_an_old_snapshot_has_blocked_goes_on_at_once(
 
 
 async def test_handlers_that_record_about_each_other_do_not_wait_for_each_other(
-    empty_postgres_url: str, anyio_backend: str
+    postgres_url: str, anyio_backend: str
 ) -> None:
     """Each locks the lane that it completes, and those that it records in, with one statement."""
     there = [anyio.Event(), anyio.Event()]
@@ -183,7 +183,7 @@ async def test_handlers_that_record_about_each_other_do_not_wait_for_each_other(
         there[number].set()
         await there[1 - number].wait()
 
-    opening = open_shop(empty_postgres_url, anyio_backend, Ordered(tell))
+    opening = open_shop(postgres_url, anyio_backend, Ordered(tell))
     async with opening as this, this.outbox.running():
         for number in (0, 1):
             async with this.session() as session, session.begin():

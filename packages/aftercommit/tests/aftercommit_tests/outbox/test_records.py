@@ -205,10 +205,10 @@ CARELESS: list[tuple[str, Any]] = [
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 @pytest.mark.parametrize(("kind", "careless"), CARELESS)
 async def test_a_session_of_which_nothing_is_rolled_back_is_refused(
-    empty_postgres_url: str, tmp_path: object, kind: str, careless: Any, anyio_backend: str
+    postgres_url: str, tmp_path: object, kind: str, careless: Any, anyio_backend: str
 ) -> None:
     """Whoever has said AUTOCOMMIT: the event would be there, whatever becomes of the order."""
-    url = f"sqlite:///{tmp_path}/shop.db" if kind == "sqlite" else empty_postgres_url
+    url = f"sqlite:///{tmp_path}/shop.db" if kind == "sqlite" else postgres_url
     async with open_shop(url, anyio_backend) as shop:
         async with shop.outbox.running():
             pass

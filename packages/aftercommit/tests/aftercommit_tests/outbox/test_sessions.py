@@ -45,9 +45,9 @@ pytestmark = [pytest.mark.anyio, pytest.mark.on("asyncio-postgres", "trio-sqlite
 
 
 @pytest.fixture
-async def shop(empty_url: str, anyio_backend: str) -> AsyncIterator[Shop]:
+async def shop(database_url: str, anyio_backend: str) -> AsyncIterator[Shop]:
     """The application, while its outbox runs."""
-    async with open_shop(empty_url, anyio_backend) as shop, shop.outbox.running():
+    async with open_shop(database_url, anyio_backend) as shop, shop.outbox.running():
         yield shop
 
 
@@ -129,11 +129,11 @@ async def test_a_commit_wakes_the_worker(shop: Shop, monkeypatch: pytest.MonkeyP
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 async def test_a_commit_whose_answer_is_lost_is_followed_up(
-    empty_postgres_url: str, free_tcp_port: int, anyio_backend: str
+    postgres_url: str, free_tcp_port: int, anyio_backend: str
 ) -> None:
     """The request fails, and nobody knows whether the order is there. It is."""
-    with postgres_behind_a_proxy(empty_postgres_url, port=free_tcp_port) as (proxied, proxy):
-        async with open_shop(empty_postgres_url, anyio_backend) as shop, shop.outbox.running():
+    with postgres_behind_a_proxy(postgres_url, port=free_tcp_port) as (proxied, proxy):
+        async with open_shop(postgres_url, anyio_backend) as shop, shop.outbox.running():
             engine = create_async_engine(make_url(proxied).set(drivername="postgresql+asyncpg"))
             with pytest.raises(sa.exc.SQLAlchemyError):
                 async with AsyncSession(engine) as session, session.begin():
@@ -179,7 +179,7 @@ ENDINGS: dict[str, Any] = {
 
 @pytest.mark.parametrize(("problem", "ending"), ENDINGS.items(), ids=ENDINGS)
 async def test_a_handler_that_ends_its_transaction_is_told_not_to(
-    empty_url: str, anyio_backend: str, problem: str, ending: Any
+    database_url: str, anyio_backend: str, problem: str, ending: Any
 ) -> None:
     """Its effect would be lost or doubled, and nobody would say so. A savepoint of its own is fine.
 
@@ -191,7 +191,7 @@ async def test_a_handler_that_ends_its_transaction_is_told_not_to(
             (await session.get_one(Order, event.order_id)).reserved += 1
         await ending(session)
 
-    async with open_shop(empty_url, anyio_backend, ends) as shop:
+    async with open_shop(database_url, anyio_backend, ends) as shop:
         async with shop.outbox.running():
             await shop.order(1)
             await until(shop.last_error)
@@ -293,7 +293,9 @@ async def test_what_is_raised_while_it_runs_leaves_as_it_is(shop: Shop) -> None:
             raise ZeroDivisionError
 
 
-async def test_a_handler_that_fails_has_changed_nothing(empty_url: str, anyio_backend: str) -> None:
+async def test_a_handler_that_fails_has_changed_nothing(
+    database_url: str, anyio_backend: str
+) -> None:
     """It is tried again, and takes effect once; what it has recorded belongs to that."""
     attempts: list[OrderPlaced] = []
 
@@ -305,7 +307,7 @@ async def test_a_handler_that_fails_has_changed_nothing(empty_url: str, anyio_ba
             raise OSError("away")
 
     quick: dict[str, Any] = {"retry_initial_seconds": 0.01, "retry_max_seconds": 0.01}
-    opening = open_shop(empty_url, anyio_backend, fails_once, **quick)
+    opening = open_shop(database_url, anyio_backend, fails_once, **quick)
     async with opening as this, this.outbox.running():
         await this.order(1)
         await until(this.is_done)

@@ -21,9 +21,9 @@ TWO_WRITE = "two connections have written in one transaction"
 
 
 @pytest.fixture
-async def shop(empty_postgres_url: str, anyio_backend: str) -> AsyncIterator[Shop]:
+async def shop(postgres_url: str, anyio_backend: str) -> AsyncIterator[Shop]:
     """The application on PostgreSQL, which says which of two connections has written."""
-    async with open_shop(empty_postgres_url, anyio_backend) as shop:
+    async with open_shop(postgres_url, anyio_backend) as shop:
         async with shop.outbox.running():
             pass  # it makes the tables
         yield shop

@@ -28,9 +28,9 @@ Sessions = sessionmaker[Session]
 
 
 @pytest.fixture
-def sessions(empty_url: str) -> Iterator[Sessions]:
+def sessions(database_url: str) -> Iterator[Sessions]:
     """What makes sessions of synchronous code, on a database with the orders."""
-    engine = sa.create_engine(empty_url.replace("postgresql:", "postgresql+psycopg:"))
+    engine = sa.create_engine(database_url.replace("postgresql:", "postgresql+psycopg:"))
     prepare(engine)
     Base.metadata.create_all(engine)
     yield sessionmaker(engine)
@@ -89,9 +89,9 @@ def tables_made(outbox: Outbox) -> Iterator[None]:
     yield
 
 
-def test_a_worker_runs_in_a_thread(empty_url: str, sessions: Sessions) -> None:
+def test_a_worker_runs_in_a_thread(database_url: str, sessions: Sessions) -> None:
     """It is there when the body begins, and has ended after it."""
-    outbox = an_outbox(empty_url, reserve, confirm, reserve_later, confirm_later)
+    outbox = an_outbox(database_url, reserve, confirm, reserve_later, confirm_later)
     with outbox.running_sync():
         for number in range(1, 6):
             with sessions.begin() as session:
@@ -103,9 +103,9 @@ def test_a_worker_runs_in_a_thread(empty_url: str, sessions: Sessions) -> None:
     assert reserved(sessions) == [2] * 5 + [0]
 
 
-def test_sessions_of_a_registry_can_record(empty_url: str, sessions: Sessions) -> None:
+def test_sessions_of_a_registry_can_record(database_url: str, sessions: Sessions) -> None:
     """Such as the `db.session` of Flask-SQLAlchemy."""
-    outbox, registry = an_outbox(empty_url, reserve, confirm), scoped_session(sessions)
+    outbox, registry = an_outbox(database_url, reserve, confirm), scoped_session(sessions)
     with outbox.running_sync():
         assert outbox.once_sync(registry, "shop.example", "request-1")
         order(outbox, registry, 1)
@@ -118,7 +118,7 @@ def test_sessions_of_a_registry_can_record(empty_url: str, sessions: Sessions) -
     assert reserved(sessions) == [1]
 
 
-def test_tests_deliver_in_their_own_session(empty_url: str, sessions: Sessions) -> None:
+def test_tests_deliver_in_their_own_session(database_url: str, sessions: Sessions) -> None:
     """And roll it back. Each kind of handler runs that can, in its order, with what it causes."""
     taken = list[Any]()
 
@@ -130,7 +130,7 @@ def test_tests_deliver_in_their_own_session(empty_url: str, sessions: Sessions) 
     async def take_later(event: OrderPlaced) -> None:
         taken.append(f"{event.order_id}, later")
 
-    outbox = an_outbox(empty_url, Ordered(take), take_later)
+    outbox = an_outbox(database_url, Ordered(take), take_later)
     with tables_made(outbox), sessions() as session:
         outbox.record_sync(session, OrderPlaced(1), OrderPlaced(2), about="the till")
         with session.begin_nested() as savepoint:
@@ -149,10 +149,10 @@ def test_tests_deliver_in_their_own_session(empty_url: str, sessions: Sessions) 
 @pytest.mark.anyio
 @pytest.mark.parametrize("anyio_backend", ["trio"])  # blockbuster looks at asyncio
 async def test_it_can_be_delivered_where_an_event_loop_runs(
-    empty_url: str, sessions: Sessions, anyio_backend: str
+    database_url: str, sessions: Sessions, anyio_backend: str
 ) -> None:
     """As in the test of an endpoint that is asynchronous, with a synchronous database."""
-    outbox = an_outbox(empty_url, reserve, confirm_later)
+    outbox = an_outbox(database_url, reserve, confirm_later)
     async with outbox.running():
         pass
     with sessions() as session:
@@ -162,7 +162,7 @@ async def test_it_can_be_delivered_where_an_event_loop_runs(
         assert session.get_one(Order, 1).reserved == 1
 
 
-def test_what_cannot_be_delivered_there_is_said(empty_url: str, sessions: Sessions) -> None:
+def test_what_cannot_be_delivered_there_is_said(database_url: str, sessions: Sessions) -> None:
     """A handler that has to await its session; and what a handler raises is raised."""
 
     def fails(event: OrderPlaced, session: Session) -> None:
@@ -181,13 +181,13 @@ def test_what_cannot_be_delivered_there_is_said(empty_url: str, sessions: Sessio
         (commits, WiringError, r"leave it out of handlers.*session\.commit\(\)"),
     ]
     for handler, kind, problem in problems:
-        outbox = an_outbox(empty_url, handler)
+        outbox = an_outbox(database_url, handler)
         with tables_made(outbox), sessions() as session:
             order(outbox, session, 1)
             with pytest.raises(kind, match=problem):
                 outbox.deliver_sync(session)
             assert session.get_one(Order, 1).reserved == 0  # and the session still works
-    outbox = an_outbox(empty_url, reserve)
+    outbox = an_outbox(database_url, reserve)
     with pytest.raises(WiringError, match="deliver_sync needs a Session; .*there is deliver"):
         outbox.deliver_sync(AsyncSession())  # type: ignore[arg-type]
 
@@ -209,7 +209,7 @@ async def test_an_event_loop_is_not_blocked_by_it(tmp_path: Path, anyio_backend:
         raise AssertionError("it does not run")
 
 
-def test_it_ends_while_a_thread_sleeps(empty_url: str, sessions: Sessions) -> None:
+def test_it_ends_while_a_thread_sleeps(database_url: str, sessions: Sessions) -> None:
     """What the thread has begun is rolled back, and given back."""
     released, begun = Event(), Event()
 
@@ -219,7 +219,7 @@ def test_it_ends_while_a_thread_sleeps(empty_url: str, sessions: Sessions) -> No
         begun.set()
         released.wait(LIMIT_SECONDS)
 
-    outbox = an_outbox(empty_url, sleeps, shutdown_grace_seconds=0.1)
+    outbox = an_outbox(database_url, sleeps, shutdown_grace_seconds=0.1)
     with outbox.running_sync():
         with sessions.begin() as session:
             order(outbox, session, 1)
@@ -231,10 +231,10 @@ def test_it_ends_while_a_thread_sleeps(empty_url: str, sessions: Sessions) -> No
 
 
 def test_a_worker_whose_event_loop_has_ended_gets_a_successor(
-    empty_url: str, sessions: Sessions, monkeypatch: pytest.MonkeyPatch
+    database_url: str, sessions: Sessions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With the next commit: nobody else would notice that nothing is delivered any more."""
-    outbox, runs = an_outbox(empty_url, reserve), list[Any]()
+    outbox, runs = an_outbox(database_url, reserve), list[Any]()
     run = workers.Worker.run
 
     async def fail_first(worker: Any, **options: Any) -> None:
@@ -274,7 +274,9 @@ def test_a_database_in_memory_is_for_tests_that_deliver(given: str) -> None:
     engine.dispose()
 
 
-def test_handlers_run_in_the_context_of_the_application(empty_url: str, sessions: Sessions) -> None:
+def test_handlers_run_in_the_context_of_the_application(
+    database_url: str, sessions: Sessions
+) -> None:
     """A new one each time, in their thread; it is not in the way of others."""
     depth: ContextVar[int] = ContextVar("depth", default=0)
     seen = list[int]()
@@ -292,7 +294,7 @@ def test_handlers_run_in_the_context_of_the_application(empty_url: str, sessions
     def look_outside(event: OrderPlaced) -> None:
         seen.append(depth.get())
 
-    outbox = an_outbox(empty_url, look, look_outside, context=context)
+    outbox = an_outbox(database_url, look, look_outside, context=context)
     with outbox.running_sync():
         with sessions.begin() as session:
             order(outbox, session, 1)
@@ -304,7 +306,7 @@ def test_handlers_run_in_the_context_of_the_application(empty_url: str, sessions
     assert seen == [1, 1, 1, 1]
 
 
-def test_a_handler_writes_in_no_session_but_its_own(empty_url: str, sessions: Sessions) -> None:
+def test_a_handler_writes_in_no_session_but_its_own(database_url: str, sessions: Sessions) -> None:
     """As one of a registry would be: what it writes is not committed with the delivery."""
     engine, registry = sessions.kw["bind"], scoped_session(sessions)
     problems = list[str]()

@@ -81,7 +81,7 @@ class Installation:
     ) -> subprocess.CompletedProcess[str]:
         """Run one command to its end."""
         environment = self.environment(**settings)
-        return self._finish(self.start(*arguments, module=module, environment=environment))
+        return finished(self.start(*arguments, module=module, environment=environment))
 
     def succeed(self, *arguments: str, module: Iterable[str] | None = None, **settings: str) -> str:
         """Run one command that has to succeed; return what it has printed."""
@@ -96,15 +96,9 @@ class Installation:
         environment: Mapping[str, str] | None = None,
     ) -> subprocess.Popen[str]:
         """Start one command, and do not wait for it."""
-        return self.process(
-            [sys.executable, "-m", *(module or [self.module]), *arguments],
-            cwd=self.folder,
-            env=environment or self.environment(),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        command = *(module or [self.module]), *arguments
+        settings = environment or self.environment()
+        return started(*command, folder=self.folder, environment=settings, process=self.process)
 
     @contextmanager
     def running(
@@ -185,14 +179,36 @@ class Installation:
                 return False
             return True
 
-    def _finish(self, process: "subprocess.Popen[str]") -> subprocess.CompletedProcess[str]:
-        with process:
-            try:
-                out, err = process.communicate(timeout=TIMEOUT_SECONDS)
-            except BaseException:
-                process.kill()
-                raise
-        return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+def started(
+    module: str,
+    *arguments: str,
+    folder: Path,
+    environment: Mapping[str, str],
+    process: type[WarmProcess] = WarmProcess,
+    stdin: int = subprocess.DEVNULL,
+) -> subprocess.Popen[str]:
+    """Start `python -m MODULE ARGUMENTS…` in a folder, and do not wait for it."""
+    return process(
+        [sys.executable, "-m", module, *arguments],
+        cwd=folder,
+        env=environment,
+        stdin=stdin,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def finished(process: "subprocess.Popen[str]") -> subprocess.CompletedProcess[str]:
+    """Wait for the end of a process, and return what it has printed."""
+    with process:
+        try:
+            out, err = process.communicate(timeout=TIMEOUT_SECONDS)
+        except BaseException:
+            process.kill()
+            raise
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 
 def wait_until(condition: Callable[[], object], *, limit: float = LIMIT_SECONDS) -> None:

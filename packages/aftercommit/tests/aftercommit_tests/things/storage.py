@@ -88,9 +88,6 @@ class UnitOfWork:
         """Write a line with the commit."""
         self.transaction.add(Line(text))
 
-    async def before_commit(self) -> None:
-        """Leave all as it is: there is no read model."""
-
     def refusals(self, seen: Sequence[object]) -> Mapping[str, Exception]:
         """Return the rule that only the database can check."""
         match [entity for entity in seen if isinstance(entity, Thing)]:

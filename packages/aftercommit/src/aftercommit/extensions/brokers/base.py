@@ -104,7 +104,7 @@ class SharedConnection:
         self._broker = broker
         away = partial(BrokerUnavailable, broker.kind)
         self._breaker = CircuitBreaker(away, outages=(BrokerUnavailable, ConfirmTimeoutError))
-        self._opening = anyio.Lock()
+        self._opening = anyio.Lock(fast_acquire=True)  # when it is open, nobody waits for it
         self._connection: BrokerConnection | None = None
 
     async def send(self, deliver: Callable[[BrokerConnection], Awaitable[None]]) -> None:

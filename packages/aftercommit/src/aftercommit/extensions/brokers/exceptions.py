@@ -59,7 +59,7 @@ class SourceMissing(TransientError):
 
 
 class TargetMissing(Unavailable):
-    """The queue or topic of commands of another service does not exist, or not yet."""
+    """The queue or topic for commands of another service does not exist, at least not yet."""
 
     def __init__(self, broker: str, reason: str) -> None:
         super().__init__(f"{broker}: {reason}")

@@ -13,11 +13,13 @@ import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
+from typing import cast
 
 import aio_pika
+import aiormq
 import anyio
 from aio_pika import DeliveryMode, ExchangeType, Message
-from aio_pika.abc import AbstractExchange, AbstractIncomingMessage, AbstractQueueIterator
+from aio_pika.abc import AbstractChannel, AbstractIncomingMessage, AbstractQueueIterator
 from aio_pika.connection import make_url
 from aiormq import exceptions as amqp
 from pamqp.common import Arguments
@@ -48,6 +50,13 @@ QUEUE_OF_COMMANDS: dict[str, str | int] = {
 
 BINDING_SECONDS = 30.0  # until a binding is renewed: others may have made their exchange anew
 MISSING_SECONDS = 1.0  # until a missing exchange is looked for: its first messages are lost to us
+MAX_UNCONFIRMED = 1_000
+"""As many events of a connection may be unconfirmed before the next one waits for the socket, too.
+
+Below this limit, an event waits for its confirm only. Usually the slots of the worker keep the
+number far below it. But an event whose handler was cancelled stays unconfirmed: without the limit,
+such events would fill the memory of this process while the broker is blocked.
+"""
 
 DEAD_LETTER_QUEUE: Arguments = {
     "x-queue-type": "quorum",
@@ -82,7 +91,7 @@ class RabbitMQConnection(aio_pika.Connection):
         self.is_lost = anyio.Event()
         self.moves_dead_letters = False  # whether the queue of commands does, if one is rejected
         self.close_callbacks.add(self._on_loss)
-        self._events: AbstractExchange
+        self._publishing: aiormq.Channel
 
     async def start(self) -> None:
         """Open it to the first server that accepts it, and make the exchange of events.
@@ -100,7 +109,9 @@ class RabbitMQConnection(aio_pika.Connection):
         else:
             raise _as_one(refusals)
         self.loss, self.is_lost = None, anyio.Event()  # of the servers before
-        self._events = await self._declare_exchange(self._channels.events)
+        channel = await self._declare_exchange(self._channels.events)
+        underlay = await channel.get_underlay_channel()
+        self._publishing = cast("aiormq.Channel", underlay)  # its interface does not have `wait`
 
     async def _connect(self, seconds: float) -> None:
         try:
@@ -112,10 +123,20 @@ class RabbitMQConnection(aio_pika.Connection):
             ) from error
 
     async def publish(self, envelope: Envelope) -> None:
-        """Send an event; it is fine if nobody listens."""
+        """Send an event; it is fine if nobody listens.
+
+        What `publish` of an exchange does besides is to hold the channel until the socket has taken
+        the event, so events would go out one by one.
+        """
         body, traceparent = to_cloud_event(envelope), envelope.context.traceparent
         message = _cloud_event(body, str(envelope.id), traceparent)
-        await self._events.publish(message, envelope.type, mandatory=False)
+        await self._publishing.basic_publish(
+            body,
+            exchange=self._channels.events,
+            routing_key=envelope.type,
+            properties=message.properties,
+            wait=len(self._publishing.confirmations) >= MAX_UNCONFIRMED,
+        )
 
     async def send_command(self, command: OutgoingCommand) -> None:
         """Send a command; it is mandatory, or it could be lost before its queue is there."""
@@ -127,16 +148,18 @@ class RabbitMQConnection(aio_pika.Connection):
             except amqp.PublishError as error:
                 raise TargetMissing("RabbitMQ", f"there is no queue {command.to}") from error
 
-    async def _declare_exchange(self, name: str) -> AbstractExchange:
-        """Make an exchange; one that is there is used as it is, perhaps on purpose.
+    async def _declare_exchange(self, name: str) -> AbstractChannel:
+        """Make an exchange, and return a channel; an exchange that exists is used as it is.
 
-        So it is if this user may make none; if there is none, its absence shows when one is used.
+        It may be so on purpose. It is used also if this user may make none; if there is none, its
+        absence shows when the first event is published.
         """
         channel = await self.channel()
         try:
-            return await channel.declare_exchange(name, ExchangeType.TOPIC, durable=True)
+            await channel.declare_exchange(name, ExchangeType.TOPIC, durable=True)
         except (amqp.ChannelPreconditionFailed, amqp.ChannelAccessRefused):
-            return await (await self.channel()).get_exchange(name, ensure=False)
+            return await self.channel()  # the broker has closed the other one
+        return channel
 
     async def dead_letter(self, dead: ReceivedMessage, to: str) -> None:
         """Send a dead message; it is mandatory, or it could be lost with its queue."""

@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 
 
 class AddressUnavailable(Unavailable):
-    """Metrics cannot be answered there: another process has the port, or the host is not ours."""
+    """Metrics cannot be served there: the port is taken, or the host is not this machine."""
 
     def __init__(self, address: str, reason: str) -> None:
         super().__init__(f"metrics cannot be answered on {address}: {reason}")

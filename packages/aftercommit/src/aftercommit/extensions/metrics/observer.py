@@ -28,11 +28,11 @@ RECENT_SECONDS = 30.0  # longer than a command may wait; then another one has to
 
 COMMAND_OUTCOMES = ("done", "refused", "failed", "repeated", "cancelled")
 ATTEMPT_OUTCOMES = ("done", "retried", "parked", "lease_lost", "handed_over")
-COMMANDS = f"Commands: {', '.join(COMMAND_OUTCOMES)}."
-ATTEMPTS = f"Attempts: {', '.join(ATTEMPT_OUTCOMES)} (also if too late)."
-MESSAGES = f"Messages of brokers, by where they come in: {', '.join(get_args(MessageOutcome))}."
-CONFLICTS = "Handlers run again, because another transaction was first."
-SETTLED = "From the commit of an event to the end of its handler's work, with all attempts."
+COMMANDS = f"Commands, by outcome: {', '.join(COMMAND_OUTCOMES)}."
+ATTEMPTS = f"Attempts of handlers, by outcome: {', '.join(ATTEMPT_OUTCOMES)} (released)."
+MESSAGES = f"Messages from brokers, by outcome: {', '.join(get_args(MessageOutcome))}."
+CONFLICTS = "Runs of a handler that were repeated because another transaction was first."
+SETTLED = "Time from the commit of an event until its delivery was done, with all attempts."
 
 
 class MetricsObserver(Observer):
@@ -48,9 +48,9 @@ class MetricsObserver(Observer):
         self._messages = counter("messages", MESSAGES, ["source", "outcome"])
         self._conflicts = counter("optimistic_retries", CONFLICTS, ["name"])
         timer = partial(Histogram, namespace=application, registry=registry, unit="seconds")
-        text = "From begin to end of a command's handler."
+        text = "Time from the beginning to the end of a command's handler."
         self._command_seconds = timer("command_duration", text, ["command"], buckets=SECONDS)
-        text = "From begin to end of an attempt."
+        text = "Time from the beginning to the end of an attempt."
         self._attempt_seconds = timer("attempt_duration", text, ["handler"], buckets=SECONDS)
         self._settled = timer("commit_to_settled", SETTLED, ["handler"], buckets=LONG_SECONDS)
 

@@ -25,9 +25,9 @@ from aftercommit.process.running_services import Shutdown
 from aftercommit.settings import EngineSettings
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
-WRITES_FAILING = "For how long no write has succeeded although some were tried."
+WRITES_FAILING = "For how long no write has succeeded, although some were tried; 0 if they succeed."
 VERSIONS = ("version", "aftercommit", "python")
-BUILD = "1; its labels are the versions of the program, of its engine and of Python."
+BUILD = "Always 1; its labels are the versions of the program, of the engine and of Python."
 BEAT_SECONDS = 1.0  # between two looks at what decides whether the process is ready
 STATS_BEATS = 5  # between two counts of what is outstanding, which may take a second
 TEXT_SECONDS = 1.0  # for which all that ask get the same text: making it takes time from the work
@@ -114,7 +114,7 @@ class Probes(Collector):
         if isinstance(pool := database.engine.pool, QueuePool):
             yield named("connections_in_use", "Connections in use.", {(): pool.checkedout()})
             # the one for probes does not count: no work can use it
-            yield named("connections_limit", "How many there may be.", {(): pool.size() - 1})
+            yield named("connections_limit", "The most that it may use.", {(): pool.size() - 1})
         yield from found
 
     async def beat(self) -> None:

@@ -22,13 +22,13 @@ from aftercommit.sql.transaction import Transaction
 from aftercommit.terminal.escaping import escape_controls
 
 STATES = ("scheduled", "due", "retrying", "running", "lease_expired", "paused", "blocked", "parked")
-PAUSED_AT = "When a handler was paused that still is, in seconds since 1970."
-BEHIND_PARKED = "Lanes of an ordered handler in which deliveries wait for a parked one."
-UNKNOWN = "Stored deliveries, also delayed ones, of a handler that this program does not know."
+PAUSED_AT = "When a handler that is still paused was paused, in seconds since 1970."
+BEHIND_PARKED = "Lanes of an ordered handler in which deliveries wait behind a parked one."
+UNKNOWN = "Stored deliveries of a handler that this process does not know, delayed ones included."
 AGES = {
-    "oldest_due_seconds": "For how long a delivery has been due that this program can do.",
-    "oldest_unclaimable_seconds": "For how long the oldest has been due, if it cannot do that.",
-    "oldest_failing_seconds": "The age of the oldest event with a failed delivery to be retried.",
+    "oldest_due_seconds": "Age of the oldest due delivery that this process could run.",
+    "oldest_unclaimable_seconds": "Age of the oldest due delivery, if this process cannot run it.",
+    "oldest_failing_seconds": "Age of the oldest event with a failed delivery that is retried.",
 }
 
 MAX_LABEL = 200  # characters: a version before this one has stored names of any length
@@ -69,7 +69,7 @@ async def queue_metrics(database: Database, handlers: Collection[str]) -> list[M
     for row in (row for row in counts if row.handler not in handlers and row.state != "parked"):
         unknown[row.handler,] = unknown.get((row.handler,), 0) + row.deliveries
     paused = {(row.handler, row.paused_by[:MAX_LABEL]): row.paused_at for row in pauses}
-    text = f"Outstanding deliveries: {', '.join(STATES)}."
+    text = f"Outstanding deliveries, by state: {', '.join(STATES)}."
     named = partial(gauge, database.application)
     return [
         named("deliveries", text, outstanding, "handler", "state"),

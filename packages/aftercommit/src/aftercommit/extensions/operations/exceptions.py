@@ -16,7 +16,7 @@ class DeliveryNotFound(Refused):
 
 
 class TraceNotFound(Refused):
-    """Nothing is stored under this id, or of what is meant otherwise."""
+    """Nothing matches this id, or this address."""
 
     def __init__(self, about: str) -> None:
         super().__init__(f"no trace, command, event or subject is found by {about}")
@@ -31,7 +31,7 @@ class HandlerNotFound(Refused):
 
 
 class HasExternalEffects(Refused):
-    """A handler would have external effects for past events, which has to be allowed."""
+    """A handler would have external effects for past events: an option has to allow that."""
 
     def __init__(self, handler: str) -> None:
         super().__init__(
@@ -41,7 +41,7 @@ class HasExternalEffects(Refused):
 
 
 class OrderedHandler(Refused):
-    """What is replayed to an ordered handler has to come before all that is outstanding."""
+    """Past events would reach an ordered handler after later ones: pause it before a replay."""
 
     def __init__(self, handler: str, advice: str) -> None:
         super().__init__(f"{handler} is ordered: {advice}")

@@ -60,14 +60,12 @@ class AsyncpgDeliveryStore(delivery_store.SqlAlchemyDeliveryStore):
         names = list(handlers)
         rows = await self._execute("claim", **asked, handlers=names, replay=False)
         rows = rows or await self._execute("claim", **asked, handlers=names, replay=True)
-        claimed = list[delivery_store.Claimed]()
-        for event in rows:
-            delivery = {**event, "handler": event["subscriber"]}
+        found = [({**event, "handler": event["subscriber"]}, event) for event in rows]
+        delivery_store.log_taken_over(delivery for delivery, _ in found)
+        for delivery, event in found:
             if event["problem"]:
                 delivery_store.log_parked(delivery, event["problem"])
-            else:
-                claimed.append((delivery, event))
-        return await self._readable(claimed, leased_at)
+        return await self._readable([each for each in found if not each[1]["problem"]], leased_at)
 
     async def _complete_all(self, claims: Sequence[ClaimKey]) -> set[ClaimKey]:
         ids, handlers, tokens = map(list, zip(*claims, strict=True))

@@ -15,7 +15,12 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from aftercommit.errors import ConcurrentUpdate, Defect, TransientError, Unavailable
 from aftercommit.extensions.postgresql import connections, lane_locks
 from aftercommit.extensions.postgresql.asyncpg_delivery_store import AsyncpgDeliveryStore
-from aftercommit.extensions.postgresql.notifications import Notifier, background_task, listen
+from aftercommit.extensions.postgresql.notifications import (
+    Notifier,
+    background_task,
+    channel_of,
+    listen,
+)
 from aftercommit.extensions.postgresql.poolers import count_connections, sessions_are_shared
 from aftercommit.extensions.postgresql.single_statements import CONNECTIONS, SingleStatements
 from aftercommit.extensions.postgresql.timeouts import FINAL_SECONDS, Timeouts
@@ -80,7 +85,7 @@ class PermissionDenied(Unavailable):
 
 
 class StatementTimeout(TransientError):  # noqa: N818 - the name is the fact
-    """The server has stopped what took too long: it is there, so the attempt counts."""
+    """The server has stopped what took too long. It is reachable, so the attempt counts."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(f"the database is not available: {reason}")
@@ -119,29 +124,32 @@ class PostgreSQL(DatabaseBackend):
         pool_size: int = 0,
         **options: Any,
     ) -> AsyncEngine:
-        self._application, self._notifier = application, Notifier(self, application)
+        self._application = application
         named, options["pool_size"] = (application, process), pool_size + CONNECTIONS
         engine = connections.new_engine(
             self._url, self._timeouts, *named, given=given, is_stale=self.is_stale, **options
         )
         self._statements = SingleStatements(self, engine, self.is_stale)
+        notify = f"NOTIFY {channel_of(application)}"
         if engine.dialect.driver == "asyncpg":
             self.delivery_store = partial(AsyncpgDeliveryStore, self._statements)
+            self._notifier = Notifier(partial(self._statements.fetch, notify))
+        else:
+            self._notifier = Notifier(partial(self.connect, partial(_execute, engine, notify)))
         return engine
 
     @asynccontextmanager
     async def lifespan(self, engine: AsyncEngine) -> AsyncIterator[None]:
         try:
-            notifying = background_task(partial(self._notify_until_cancelled, engine))
-            async with notifying as self._background:
+            async with background_task(self._notify_until_cancelled) as self._background:
                 yield
         finally:
-            await self._notifier.send(engine)
+            await self._notifier.send()
             await self._statements.aclose()
 
-    async def _notify_until_cancelled(self, engine: AsyncEngine) -> None:
+    async def _notify_until_cancelled(self) -> None:
         try:
-            await self._notifier.run(engine)
+            await self._notifier.run()
         finally:  # there are other things to do than to wait for a server that is silent
             self._longest_call = FINAL_SECONDS
             for scope in self._calls:
@@ -228,6 +236,12 @@ class PostgreSQL(DatabaseBackend):
         if not state or state[:2] == INTEGRITY or is_lost:
             return super().translate(error)
         return _meaning(state, reason + HINTS.get(state, ""))
+
+
+async def _execute(engine: AsyncEngine, sql: str) -> None:
+    """Execute a statement that is a transaction of its own, on a connection of the pool."""
+    async with engine.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
+        await connection.execute(text(sql))
 
 
 def _meaning(state: str, reason: str) -> Exception:

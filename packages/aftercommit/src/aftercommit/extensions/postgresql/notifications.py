@@ -72,36 +72,32 @@ class Notifier:
     make all commits wait in line.
     """
 
-    def __init__(self, backend: DatabaseBackend, application: str) -> None:
-        self._backend, self._channel = backend, channel_of(application)
+    def __init__(self, execute: Callable[[], Awaitable[object]]) -> None:
+        """Notify by `execute`, which executes a NOTIFY and commits it."""
+        self._execute = execute
         self._due = anyio.Event()
 
     def notify(self) -> None:
         """Let a NOTIFY be sent soon."""
         self._due.set()
 
-    async def run(self, engine: AsyncEngine) -> None:
+    async def run(self) -> None:
         """Send what is due, for ever."""
         while True:
             await self._due.wait()
-            await self.send(engine)
+            await self.send()
             await anyio.sleep(PAUSE_SECONDS)
 
-    async def send(self, engine: AsyncEngine) -> None:
+    async def send(self) -> None:
         """Send it now, if it is due, whatever is cancelled."""
         if not self._due.is_set():
             return
         self._due = anyio.Event()
         with CancelScope(shield=True):
             try:
-                await self._backend.connect(partial(_notify, engine, self._channel))
+                await self._execute()
             except Exception as error:
                 logger.warning("workers were not notified: %s", error)
-
-
-async def _notify(engine: AsyncEngine, channel: str) -> None:
-    async with engine.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
-        await connection.execute(text(f"NOTIFY {channel}"))
 
 
 async def listen(

@@ -30,7 +30,7 @@ class SingleStatements:
         self._slots = Semaphore(CONNECTIONS, fast_acquire=True)
         self._kept: list[tuple[float, AsyncConnection, Any]] = []  # each with the driver's own
 
-    async def fetch(self, sql: str, values: Sequence[object]) -> Records:
+    async def fetch(self, sql: str, values: Sequence[object] = ()) -> Records:
         """Execute a statement, and return its rows; a connection on which it fails is dropped.
 
         It may be executed twice, if a connection that was kept was lost.

@@ -5,7 +5,6 @@ A session with a mail server ends in time, whatever the server does: begin with 
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING
 
 from aftercommit.process.parts import Extension, Parts
@@ -19,8 +18,6 @@ MAIL_URLS = (
     "maildir:FOLDER or smtp://user:password@host:port[?starttls=1] or"
     " smtps://user:password@host:port"
 )
-
-logger = logging.getLogger(__name__)
 
 
 class SmtpExtension(Extension):
@@ -56,6 +53,8 @@ def _email_sender(
 
     :raises InvalidValue: if they do not say it, and the process `delivers`; or if the URL is wrong
     """
+    import logging
+
     from aftercommit.extensions.smtp.settings import SmtpSettings, mail_folder
 
     of_mail, application = settings.of(SmtpSettings), settings.application
@@ -64,7 +63,7 @@ def _email_sender(
         from aftercommit.extensions.smtp.maildir import MaildirEmailSender
 
         if delivers:
-            logger.warning("e-mails are not sent, but kept in %s", folder)
+            logging.getLogger(__name__).warning("e-mails are not sent, but kept in %s", folder)
         return MaildirEmailSender(folder, sender=sender, application=application)
     if of_mail.mail_url:
         from aftercommit.extensions.smtp.smtp_sender import SmtpEmailSender

@@ -2,15 +2,18 @@
 
 import re
 import secrets
+from collections.abc import Collection
 from enum import Enum
 from typing import Any
 
 from fastapi import Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Match
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from aftercommit.extensions.web import WebExtension, documentation, health
 from aftercommit.extensions.web.authentication import operator
@@ -46,13 +49,17 @@ def web_application(app: App[Any], settings: WebSettings) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        dependencies=[Depends(known_host), Depends(documentation.trace_headers)],
-        middleware=[*_cors(settings.origins), limit, Middleware(KindsAnswered)],
+        dependencies=[Depends(documentation.trace_headers)],
+        middleware=[
+            *_cors(settings.origins),
+            limit,
+            Middleware(KindsAnswered),
+            *_known_hosts(settings.hosts),
+        ],
         exception_handlers=dict.fromkeys(ANSWERED, answer_error) | {405: _name_methods},
         responses=errors(NotJson, InvalidRequest, DatabaseUnavailable) | BUG,
     )
     web.state.name = app.name
-    web.state.hosts = settings.hosts
     web.state.operator_token = settings.operator_token or secrets.token_urlsafe(24)
     web.state.sessions = Sessions(web.state.operator_token)
     web.state.panels = [script for parts in app.parts for script in parts.page_scripts]
@@ -73,15 +80,27 @@ def web_application(app: App[Any], settings: WebSettings) -> FastAPI:
     return web
 
 
-async def known_host(request: Request) -> None:
-    """Let only requests pass that are for this server, by the names in the settings, if any.
+class KnownHosts:
+    """Lets only requests pass that are for this server, by its names: a middleware.
 
     :raises UnknownHost: if one is for another
     """
-    hosts, host = request.app.state.hosts, request.headers.get("host", "").lower()
-    is_ours = not hosts or re.sub(r":\d+$", "", host) in hosts
-    if not is_ours and request.url.path not in ASKED_BY_ADDRESS:
-        raise UnknownHost
+
+    def __init__(self, app: ASGIApp, hosts: Collection[str]) -> None:
+        self._app, self._hosts = app, hosts
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        host = Headers(scope=scope).get("host", "").lower()
+        is_ours = re.sub(r":\d+$", "", host) in self._hosts
+        if not is_ours and scope["path"] not in ASKED_BY_ADDRESS:
+            raise UnknownHost
+        await self._app(scope, receive, send)
+
+
+def _known_hosts(hosts: Collection[str]) -> list[Middleware]:
+    """Let only requests for these hosts pass; without any, let all."""
+    return [Middleware(KnownHosts, hosts=hosts)] if hosts else []
 
 
 def _cors(origins: list[str]) -> list[Middleware]:

@@ -133,10 +133,6 @@ def _tables(aggregate: Aggregate, layout: Layout) -> Source:
     table = Template(LINES["table"]).substitute(names(aggregate, layout), columns=columns).rstrip()
     source = layout.source("adapters/orm.py")
 
-    def is_table(node: ast.stmt) -> bool:
-        value = node.value if isinstance(node, ast.Assign) else None
-        return isinstance(value, ast.Call) and ast.unparse(value.func) == "sa.Table"
-
     def maps(node: ast.stmt) -> bool:
         value = node.value if isinstance(node, ast.Expr) else None
         return isinstance(value, ast.Call) and ast.unparse(value.func).endswith(".map_imperatively")
@@ -149,7 +145,7 @@ def _tables(aggregate: Aggregate, layout: Layout) -> Source:
         f" version_id_col={aggregate.plural}.c.version)"
     )
     source = source.after_last(shape, maps, mapped)
-    source = source.after_last("it has no `NAME = sa.Table(…)`", is_table, table)
+    source = source.before_assignment(mapping, table)
     return source.with_imports(
         f"from {layout.package}.domain.{aggregate.plural} import {aggregate.name}"
     )

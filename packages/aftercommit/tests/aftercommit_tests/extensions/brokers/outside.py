@@ -31,6 +31,7 @@ from aftercommit_tests.processes import LIMIT_SECONDS
 T = TypeVar("T")
 
 EVENTS, COMMANDS, DEAD = TOPICS
+FULL = "things.full"
 QUORUM_QUEUE: dict[str, str | int] = {  # as the published language describes it
     "x-queue-type": "quorum",
     "x-delivery-limit": 20,
@@ -121,6 +122,16 @@ class RabbitOutside(Outside):
 
         self._run(bind)
 
+    def bind_full_queue(self) -> None:
+        """Bind a queue that takes no message: RabbitMQ refuses each event by a nack."""
+        own: dict[str, Any] = {"x-max-length": 0, "x-overflow": "reject-publish"}
+
+        async def bind(channel: AbstractRobustChannel) -> None:
+            queue = await channel.declare_queue(FULL, arguments=own)
+            await queue.bind(await channel.get_exchange(EVENTS), "#")
+
+        self._run(bind)
+
     def delete_exchange(self) -> None:
         """Be the first on a new server."""
         self._run(lambda channel: channel.exchange_delete(EVENTS))
@@ -132,7 +143,7 @@ class RabbitOutside(Outside):
 
     def end(self) -> None:
         """Leave nothing behind."""
-        for name in (self._queue, COMMANDS, DEAD):
+        for name in (self._queue, COMMANDS, DEAD, FULL):
             self.delete_queue(name)
         self.delete_exchange()
 

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from cloudevents.core.base import BaseCloudEvent
 from cloudevents.core.bindings.kafka import KafkaMessage, from_kafka_event
 
 from aftercommit_tests.builders import PLAIN, Keys, a_command, table
-from aftercommit_tests.extensions.brokers.outside import Outside, RabbitOutside, Seen
+from aftercommit_tests.extensions.brokers.outside import FULL, Outside, RabbitOutside, Seen
 from aftercommit_tests.inside.brokers import connect_publishers
 from aftercommit_tests.inside.claims import Report
 from aftercommit_tests.inside.errors import BrokerUnavailable, ConfirmTimeoutError
@@ -162,11 +163,7 @@ async def test_all_events_are_published_though_the_broker_goes_away(
         assert {each.delivery.handler for each in failures} == {f"publish_event_to_{outside.kind}"}
         assert all(isinstance(each.error, AWAY) for each in failures)
         proxy.open()
-        with fail_after(LIMIT_SECONDS):
-            while failures:
-                await sleep(0.1)  # at first, the broker is left alone for a second
-                await testing.let_time_pass(application, hours=2)
-                failures = (await testing.deliver_due(application)).failures
+        await deliver_until_none_fails(application)
 
     seen = await to_thread.run_sync(outside.events, lambda seen: len(ids_of(seen)) > THINGS)
     made = [event for report in reports for event in report.events if event.type == "thing_made"]
@@ -193,6 +190,39 @@ async def test_a_broker_that_does_not_answer_is_given_up_in_seconds(
     assert proxy.accepted == before > 0
 
 
+@pytest.mark.parametrize("refusal", ["nack", "closed channel"])
+async def test_what_rabbitmq_refuses_while_much_is_in_flight_is_published_again(
+    sqlite_url: str, rabbitmq: RabbitOutside, refusal: str
+) -> None:
+    """It refuses one event by a nack, or all on a channel by closing it."""
+    reports: list[Report] = []
+
+    async with opened(sqlite_url, rabbitmq.url) as application:
+
+        async def make_a_thing() -> None:
+            reports.append(await application.bus.handle(a_command()))
+
+        await make_a_thing()  # by then, there is a connection
+        if refusal == "nack":
+            await to_thread.run_sync(rabbitmq.bind_full_queue)
+        else:
+            await to_thread.run_sync(rabbitmq.delete_exchange)
+        async with create_task_group() as group:
+            for _ in range(THINGS):
+                group.start_soon(make_a_thing)
+        if refusal == "nack":
+            await to_thread.run_sync(rabbitmq.delete_queue, FULL)
+        else:
+            await to_thread.run_sync(partial(rabbitmq.bind, make=True))
+        await deliver_until_none_fails(application)
+
+    failures = [failure for report in reports for failure in report.failures]
+    assert all(isinstance(each.error, AWAY) for each in failures)
+    refused = {str(each.delivery.envelope.id) for each in failures}
+    assert refused
+    await to_thread.run_sync(rabbitmq.events, lambda seen: ids_of(seen) >= refused)
+
+
 async def test_each_broker_gets_the_event_whatever_the_others_do(
     sqlite_url: str, rabbitmq: Outside, kafka: Outside, free_tcp_port: int
 ) -> None:
@@ -205,6 +235,15 @@ async def test_each_broker_gets_the_event_whatever_the_others_do(
     assert [failure.delivery.handler for failure in report.failures] == ["publish_event_to_kafka_2"]
     for outside in (rabbitmq, kafka):
         await to_thread.run_sync(outside.events, bool)
+
+
+async def deliver_until_none_fails(application: Application) -> None:
+    """Let time pass, and deliver what is due, again and again."""
+    await testing.let_time_pass(application, hours=2)
+    with fail_after(LIMIT_SECONDS):
+        while (await testing.deliver_due(application)).failures:
+            await sleep(0.1)  # at first, the broker is left alone for a second
+            await testing.let_time_pass(application, hours=2)
 
 
 def ids_of(seen: Sequence[Seen]) -> set[str]:

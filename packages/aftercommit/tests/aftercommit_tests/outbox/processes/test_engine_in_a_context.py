@@ -3,7 +3,6 @@
 import os
 import signal
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -12,6 +11,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy import make_url
 
+from aftercommit_tests.processes import finished, started
 from aftercommit_tests.warm import SOURCES
 
 MODULE = "aftercommit_tests.outbox.processes.in_a_context"
@@ -32,15 +32,9 @@ class Application:
 
     def run(self, *arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
         """Run a module of Python."""
-        database = {"DATABASE": self._url.render_as_string(hide_password=False)}
-        return subprocess.run(
-            [sys.executable, "-m", *arguments],
-            cwd=self.folder,
-            env={**os.environ, "PYTHONPATH": SOURCES, **database, **environment},
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
+        database = self._url.render_as_string(hide_password=False)
+        own = os.environ | {"PYTHONPATH": SOURCES, "DATABASE": database} | environment
+        return finished(started(*arguments, folder=self.folder, environment=own))
 
     def command(self, *words: str, outbox: str = "outbox", **environment: str) -> Any:
         """Run a command of the outbox."""
@@ -74,18 +68,18 @@ class Application:
 
 
 @pytest.fixture
-def application(tmp_path: Path, empty_url: str) -> Application:
+def application(tmp_path: Path, database_url: str) -> Application:
     """The application, whose database has the tables of the outbox."""
-    application = Application(tmp_path, empty_url)
-    upgraded = application.command("db", "upgrade")
-    assert upgraded.returncode == 0, upgraded.stderr
-    return application
+    return Application(tmp_path, database_url)
 
 
 def test_a_worker_that_is_killed_in_a_handler_has_done_nothing_of_it(
-    application: Application,
+    tmp_path: Path, empty_url: str
 ) -> None:
     """The next one does it once. Both have the engine, and its serializer, from the context."""
+    application = Application(tmp_path, empty_url)
+    upgraded = application.command("db", "upgrade")
+    assert upgraded.returncode == 0, upgraded.stderr
     placed = application.run(MODULE, "7")
     assert placed.returncode == 0, placed.stderr
     (application.folder / "die").touch()

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from aftercommit_tests.processes import finished, started
 from aftercommit_tests.warm import SOURCES
 
 PACKAGE = Path(__file__).parents[4]
@@ -40,10 +41,11 @@ def folder(tmp_path: Path) -> Path:
 def run(line: str, folder: Path, **settings: str) -> "subprocess.CompletedProcess[str]":
     """Run a line of the console."""
     program, *arguments = line.split()
-    module = {"python": [], "aftercommit": ["-m", "aftercommit"]}[program]
     environment = os.environ | LONG | settings | {"PYTHONPATH": SOURCES}
+    if program == "aftercommit":
+        return finished(started(program, *arguments, folder=folder, environment=environment))
     environment["PYTHONUNBUFFERED"] = "1"  # a terminal shows what was printed before a kill
-    command = [sys.executable, *module, *arguments]
+    command = [sys.executable, *arguments]
     return subprocess.run(
         command, cwd=folder, env=environment, capture_output=True, text=True, timeout=600
     )

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from sqlalchemy import make_url
 
+from aftercommit_tests.processes import finished, started
 from aftercommit_tests.warm import SOURCES
 
 EXAMPLE = Path(__file__).parents[4] / "examples" / "quickstart.py"
@@ -21,16 +22,16 @@ def test_the_quickstart_does_what_the_page_says(tmp_path: Path, empty_postgres_u
     in_this_database = source.replace(URL, url.render_as_string(hide_password=False))
     (tmp_path / "quickstart.py").write_text(in_this_database)
 
+    environment = os.environ | {"PYTHONPATH": SOURCES}
+
     def run(*arguments: str) -> str:
-        command = [sys.executable, *arguments]
-        environment = os.environ | {"PYTHONPATH": SOURCES}
-        done = subprocess.run(
-            command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=600
-        )
+        done = finished(started(*arguments, folder=tmp_path, environment=environment))
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    assert run("quickstart.py").startswith("order 1 is confirmed, key ")
-    assert "handlers     2 of events" in run("-m", "aftercommit", "check", "quickstart:outbox")
-    trace = run("-m", "aftercommit", "trace", "1", "quickstart:outbox")
+    file = [sys.executable, "quickstart.py"]
+    placed = subprocess.check_output(file, cwd=tmp_path, env=environment, text=True, timeout=600)
+    assert placed.startswith("order 1 is confirmed, key ")
+    assert "handlers     2 of events" in run("aftercommit", "check", "quickstart:outbox")
+    trace = run("aftercommit", "trace", "1", "quickstart:outbox")
     assert {"reserve", "confirm"} <= {*trace.split()}

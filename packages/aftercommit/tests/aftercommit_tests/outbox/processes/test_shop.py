@@ -2,7 +2,6 @@
 
 import difflib
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -14,8 +13,8 @@ import httpx
 import pytest
 import sqlalchemy as sa
 
-from aftercommit_tests.processes import a_free_port, asked, wait_until
-from aftercommit_tests.warm import SOURCES
+from aftercommit_tests.processes import a_free_port, asked, finished, started, wait_until
+from aftercommit_tests.warm import SOURCES, WarmProcess
 
 pytestmark = pytest.mark.on("sqlite")
 
@@ -38,19 +37,16 @@ class Shop:
 
     def migrate(self, *command: str) -> None:
         """Run a command of Alembic that has to succeed."""
-        alembic = [sys.executable, "-m", "alembic", *command]
-        ran = subprocess.run(
-            alembic, cwd=self.folder, env=self.environment, capture_output=True, text=True
-        )
+        alembic = started("alembic", *command, folder=self.folder, environment=self.environment)
+        ran = finished(alembic)
         assert ran.returncode == 0, ran.stdout + ran.stderr
 
     @contextmanager
     def running(self, *command: str) -> Iterator[None]:
         """Serve beside the test."""
         command = command or ("uvicorn", "main:app", "--log-level=warning", f"--port={self.port}")
-        process = subprocess.Popen(
-            [sys.executable, "-m", *command], cwd=self.folder, env=self.environment
-        )
+        command = (sys.executable, "-m", *command)
+        process = WarmProcess(command, cwd=self.folder, env=self.environment)
         try:
             wait_until(lambda: asked(self.port, "/docs")[0] > 0 or process.poll() is not None)
             yield

@@ -1,9 +1,10 @@
 """Makes a migration of what the tables have, and the migrations do not make yet.
 
-    make migration NAME="Users can be deactivated"
+    python -m aftercommit.project.migration shop.adapters.orm:HISTORY "Orders have a colour"
 
-A fresh SQLite file is brought to the newest revision and compared with `adapters/orm.py`; with
-OF=aftercommit, it is the engine's history and `sql/tables.py` of the engine.
+A fresh SQLite file is brought to the newest revision and compared with the tables of the history.
+What SQLite cannot change in place, such as a rule of uniqueness, becomes `batch_alter_table`: on
+SQLite it rebuilds the table, with its rows, and on PostgreSQL it is plain ALTER TABLE.
 """
 
 import os
@@ -16,29 +17,34 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Literal
 
-from aftercommit.sql.migrations.history import ENGINE, History, of_application
+import click
 from alembic.autogenerate import produce_migrations, render_python_code
 from alembic.migration import MigrationContext
-from alembic.operations.ops import UpgradeOps
+from alembic.operations.ops import (
+    AddColumnOp,
+    CreateIndexOp,
+    DropIndexOp,
+    ModifyTableOps,
+    UpgradeOps,
+)
 from sqlalchemy import Connection, DefaultClause, TypeDecorator, create_engine
 from sqlalchemy.sql.elements import False_, True_
 
-from allocation.adapters.migrations import HISTORY
-from tools.repository import ROOT
+from aftercommit.process.parts import resolve
+from aftercommit.sql.migrations.history import ENGINE, History, of_application
 
-TABLES = {
-    ENGINE.name: "packages/aftercommit/src/aftercommit/sql/tables.py",
-    HISTORY.name: "src/allocation/adapters/orm.py",
-}
+IN_PLACE = (AddColumnOp, CreateIndexOp, DropIndexOp)
+"""What SQLite can do to a table that is there."""
 
 CHECK = """\
 Look at it by hand. It knows the tables, and nothing of
 - rows: what is new may have to be filled in; what was renamed is dropped, with all that is in it;
+  rows that break a new rule stop the upgrade, and nothing is changed;
 - PostgreSQL: it was made on SQLite, and both have to understand its types and defaults;
-- SQLite: which adds columns, and cannot change those that are there;
-- old processes, which work on for a while: what a new column says, they neither fill nor reset
-  (docs/changes.md, "Split a table"); "allocation rebuild-users" when they have ended.
-tests/integration/test_schema.py upgrades both databases from every revision, with rows in them."""
+- CHECK constraints and triggers: SQLite loses them where batch_alter_table rebuilds their table,
+  unless the migration makes them again;
+- old processes, which work on for a while: what a new column says, they neither fill nor reset,
+  and what a new rule refuses is an error of theirs that they do not know."""
 
 TEMPLATE = '''"""{sentence}."""
 
@@ -54,7 +60,7 @@ def upgrade() -> None:
 '''
 
 
-def make(name: str, history: History = HISTORY, folder: Path | None = None) -> Path | None:
+def make(name: str, history: History, folder: Path | None = None) -> Path | None:
     """Write the next migration into a folder, and return it; None if there is nothing to migrate.
 
     It is called after the newest one, whose number it continues, and after its name.
@@ -84,14 +90,14 @@ def _missing(context: MigrationContext, history: History) -> UpgradeOps:
     return upgrade
 
 
-def impossible(history: History = HISTORY) -> list[str]:
+def impossible(history: History) -> list[str]:
     """Return a sentence for each new column that no row could have which is there already."""
     with _migrated(history) as context:
         found = _missing(context, history).as_diffs()
     return [
         f"{table}.{column.name} must not be NULL, and has no server_default for the rows"
-        f" that are there: give it one in {TABLES[history.name]}; or, if the migration that"
-        " makes the table is not committed yet, delete that one; then make this anew"
+        " that are there: give it one; or, if the migration that makes the table is not committed"
+        " yet, delete that one; then make this anew"
         for kind, _, table, column in (each for each in found if each[0] == "add_column")
         if not column.nullable and column.server_default is None
     ]
@@ -100,7 +106,7 @@ def impossible(history: History = HISTORY) -> list[str]:
 @contextmanager
 def _migrated(history: History) -> Iterator[MigrationContext]:
     """Open a new database at the newest revision of one history."""
-    with TemporaryDirectory(prefix="allocation-migration-") as folder:
+    with TemporaryDirectory(prefix="aftercommit-migration-") as folder:
         engine = create_engine(f"sqlite:///{folder}/new.db")
         with engine.connect() as connection:
             history.upgrade(connection)
@@ -126,7 +132,12 @@ def comparing(connection: Connection, history: History) -> MigrationContext:
 
 
 def _text(name: str, upgrade: UpgradeOps, context: MigrationContext, history: History) -> str:
-    code = render_python_code(upgrade, render_item=_portable, migration_context=context)
+    code = render_python_code(
+        upgrade,
+        render_as_batch=not _is_in_place(upgrade),
+        render_item=_portable,
+        migration_context=context,
+    )
     lines = [line for line in code.splitlines() if not line.lstrip().startswith("#")]
     return TEMPLATE.format(
         sentence=name.rstrip("."),
@@ -136,9 +147,14 @@ def _text(name: str, upgrade: UpgradeOps, context: MigrationContext, history: Hi
     )
 
 
+def _is_in_place(upgrade: UpgradeOps) -> bool:
+    changed = [each for each in upgrade.ops if isinstance(each, ModifyTableOps)]
+    return all(isinstance(op, IN_PLACE) for each in changed for op in each.ops)
+
+
 def _formatted(text: str) -> str:
     ruff = [sys.executable, "-m", "ruff", "format", "--quiet", "-"]
-    run = subprocess.run(ruff, input=text, cwd=ROOT, check=True, capture_output=True, text=True)
+    run = subprocess.run(ruff, input=text, check=True, capture_output=True, text=True)
     return run.stdout
 
 
@@ -159,18 +175,17 @@ def _slug(name: str) -> str:
     return "_".join(re.findall(r"[a-z0-9]+", name.lower()))
 
 
-def main(name: str, history: History = HISTORY, folder: Path | None = None) -> str | None:
+def main(history: History, name: str) -> str | None:
     """Make a migration, and say what to look at; return why there is none."""
     if not _slug(name):
-        return 'say what changes: make migration NAME="Users can be deactivated"'
+        return 'say what changes: make migration NAME="Orders have a colour"'
     if problems := impossible(history):
         return "\n".join(["nothing is written:", *problems])
-    if (file := make(name, history, folder)) is None:
-        return f"nothing to migrate: the migrations make what is in {TABLES[history.name]}"
-    print(f"written: {file.relative_to(ROOT)}\n\n{CHECK}")
+    if (file := make(name, history)) is None:
+        return f"nothing to migrate: the migrations of {history.name} make what its tables have"
+    click.echo(f"written: {os.path.relpath(file)}\n\n{CHECK}")
     return None
 
 
 if __name__ == "__main__":
-    histories = {each.name: each for each in (ENGINE, HISTORY)}
-    sys.exit(main(os.environ.get("NAME", ""), histories[os.environ.get("OF", HISTORY.name)]))
+    sys.exit(main(resolve(sys.argv[1]), " ".join(sys.argv[2:])))

@@ -1,0 +1,49 @@
+"""Writes requirements.txt: all that the image has from others, with the hashes of the files.
+
+    python -m tools.requirements                              # of allocation[extensions]
+    python -m tools.requirements "aftercommit[postgresql]"    # of another one of ours, printed
+
+The versions are those of constraints.txt. `pip install --require-hashes -r requirements.txt` takes
+no other file, wherever it finds one; our own wheels are installed afterwards, with `--no-deps`.
+"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from tools.install import PINNED, needed, pyprojects
+from tools.repository import ROOT
+
+FILE = ROOT / "requirements.txt"
+IMAGE = "allocation[extensions]"
+HEADING = (
+    "# Made by `make requirements`: what {} needs of others, for `pip install --require-hashes`.\n"
+)
+OPTIONS = (
+    "--generate-hashes",
+    "--universal",  # for each system and Python that we support, with markers
+    "--no-annotate",
+    "--no-header",  # it would have the command, with paths
+    "--no-emit-index-url",
+    "--no-emit-find-links",
+)
+
+
+def requirements(wanted: str) -> str:
+    """Return what one of our distributions needs of others, directly or not, with hashes."""
+    projects = {each["project"]["name"]: each["project"] for each in pyprojects().values()}
+    [oldest] = {each["requires-python"].removeprefix(">=") for each in projects.values()}
+    command = [str(Path(sys.executable).with_name("uv")), "pip", "compile", *OPTIONS]
+    command += ["--python-version", oldest, "--constraints", str(PINNED), "--quiet", "-"]
+    given = "\n".join(sorted({*needed(projects, wanted)}))
+    made = subprocess.run(command, check=True, input=given, stdout=subprocess.PIPE, text=True)
+    return HEADING.format(wanted) + made.stdout
+
+
+if __name__ == "__main__":
+    os.chdir(ROOT)
+    if len(sys.argv) > 1:
+        print(requirements(sys.argv[1]), end="")
+    else:
+        FILE.write_text(requirements(IMAGE))
