@@ -19,7 +19,7 @@ from aftercommit.cli.command_group import command_line
 from aftercommit.errors import InvalidValue
 from aftercommit.outbox.outbox import Outbox
 from aftercommit.project import new_project
-from aftercommit.project.aggregate import DEFAULT_COMMANDS, new_aggregate
+from aftercommit.project.aggregate.command import aggregate
 from aftercommit.terminal.escaping import escape_controls
 
 TARGET = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
@@ -71,31 +71,6 @@ def new(folder: Path, options: tuple[str, ...], wheels: Path | None) -> None:
     except InvalidValue as error:
         raise click.UsageError(str(error)) from None
     click.echo(f"{len(made)} files in {folder}; its README.md says how it goes on")
-
-
-@click.command()
-@click.argument("name")
-@click.argument("fields", nargs=-1)
-@click.option(
-    "--commands",
-    metavar="TEXT",
-    default=DEFAULT_COMMANDS,
-    show_default=True,
-    help="A verb and its participle each. The first makes an aggregate, each other one ends it.",
-)
-def aggregate(name: str, fields: tuple[str, ...], commands: str) -> None:
-    """Make an aggregate, with tests in each layer, in the project in this folder.
-
-    NAME is one like Referral. FIELDS are of the form NAME, NAME:KIND or NAME:KIND:unique, with a
-    kind that the page about new aggregates explains; without any, it has a name.
-    """
-    try:
-        made = new_aggregate(Path(), name, fields, commands)
-    except InvalidValue as error:
-        raise click.UsageError(str(error)) from None
-    for kind, files in (("new", made.new), ("changed", made.changed)):
-        click.echo("\n".join(f"{kind:8} {each}" for each in sorted(files)))
-    click.echo("\nIts docstrings and rules are yours to change; `make test` says what is missing.")
 
 
 def find_outbox(target: str) -> Outbox:

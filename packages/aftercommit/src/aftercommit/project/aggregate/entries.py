@@ -139,13 +139,18 @@ def _tables(aggregate: Aggregate, layout: Layout) -> Source:
 
     shape = "no statement maps a class by `mapping.map_imperatively(…)`"
     found = [node for node in ast.walk(source.tree) if isinstance(node, ast.stmt) and maps(node)]
+    tables = {ast.unparse(each.value.args[1]) for each in found}  # type: ignore[attr-defined]
+
+    def is_mapped(node: ast.stmt) -> bool:
+        return isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) in tables
+
     mapping = ast.unparse(found[0]).partition(".map_imperatively")[0] if found else ""
     mapped = (
         f"{mapping}.map_imperatively({aggregate.name}, {aggregate.plural},"
         f" version_id_col={aggregate.plural}.c.version)"
     )
     source = source.after_last(shape, maps, mapped)
-    source = source.before_assignment(mapping, table)
+    source = source.after_last("it has no table of a mapped class", is_mapped, table)
     return source.with_imports(
         f"from {layout.package}.domain.{aggregate.plural} import {aggregate.name}"
     )

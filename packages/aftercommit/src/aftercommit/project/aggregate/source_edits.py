@@ -49,14 +49,6 @@ class Source:
         indented = "\n".join(" " * found[-1].col_offset + each for each in code.split("\n"))
         return self._after_line(int(found[-1].end_lineno or 0), indented)
 
-    def before_assignment(self, name: str, code: str) -> "Source":
-        """Return it with more before the statement at the top that assigns to a name."""
-        for node in self.tree.body:
-            targets = node.targets if isinstance(node, ast.Assign) else []
-            if name in map(ast.unparse, targets):
-                return self._after_line(node.lineno - 1, f"{code}\n")
-        raise self._unexpected(f"it has no `{name} = …`")
-
     def in_list(self, what: str, find: Callable[[ast.AST], ast.expr | None], code: str) -> "Source":
         """Return it with an element more at the end of a list, a tuple, a dictionary or a call."""
         found = [each for each in map(find, ast.walk(self.tree)) if each is not None]
