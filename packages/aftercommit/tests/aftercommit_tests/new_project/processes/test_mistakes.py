@@ -44,7 +44,7 @@ MISTAKES = {
             'sa.Column("is_cancelled", sa.Boolean(), nullable=False),',
             "",
         ),
-        "write a migration: tables and database differ",
+        "the program knows columns that no migration has made; write one for: orders.is_cancelled",
     ),
     "a mapping without a version": (
         (ORM, "version_id_col=orders.c.version, ", ""),
