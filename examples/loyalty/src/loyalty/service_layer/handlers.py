@@ -1,8 +1,8 @@
 """The handlers, and the table at the end that says what handles what.
 
 A handler that asks for `uow` changes the database, and takes effect exactly once. One that asks for
-`coupon_supply` has an external effect, at least once, with the same `idempotency_key`. None asks for
-both: a failure between the two would double the one or lose the other.
+`coupon_supply` has an external effect, at least once, with the same `idempotency_key`. None asks
+for both: a failure between the two would double the one or lose the other.
 """
 
 from aftercommit import PUBLISH, Handlers, IdempotencyKey, on
