@@ -26,10 +26,10 @@ unexport PYTHONDONTWRITEBYTECODE  # containers set it; each of hundreds of proce
 unexport PYTHONUNBUFFERED  # containers set it, too, and users do not: what a full disk does differs
 
 .DEFAULT_GOAL := help
-.PHONY: help demo playground two-services install test test-full floors quick core-tests pyramid pyramid-in-full mutations again reports long coverage lint unit application simulate compliance format language migration new bench bench-full docs requirements release clean
+.PHONY: help demo playground two-services install test test-full floors quick core-tests pyramid pyramid-in-full mutations again reports long coverage lint unit application simulate compliance format language migration new new-aggregate bench bench-full docs requirements release clean
 
 help:  ## List the targets
-	@sed -n 's/^\([a-z-]*\):.*##/\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+	@sed -n 's/^\([a-z-]*\):.*##/\1\t/p' $(MAKEFILE_LIST) | expand -t 16
 
 demo: $(DEMO)  ## Register two users in a temporary database, and show what happened
 	@$(BIN)/allocation demo
@@ -129,6 +129,10 @@ migration: $(TEST)  ## Make a migration from the tables: make migration NAME="Us
 
 new: $(TEST)  ## Make a project on the engine: make new DIR=../shop OPTIONS="--http --brokers"
 	@$(BIN)/python -m tools.new_project $(DIR) $(OPTIONS)
+
+new-aggregate: $(TEST)  ## Make an aggregate here: make new-aggregate NAME=Referral FIELDS="email note"
+	@$(BIN)/aftercommit new-aggregate $(NAME) $(FIELDS) $(if $(COMMANDS),--commands "$(COMMANDS)")
+	@$(MAKE) --no-print-directory language
 
 bench: $(BENCH)  ## Measure in minutes, beside peers, and write docs/performance.md
 	@$(BIN)/python -m benchmarks $(TOPICS)

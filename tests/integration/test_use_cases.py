@@ -10,6 +10,7 @@ from aftercommit import Application, testing
 from aftercommit.extensions.smtp.exceptions import AddressUndeliverable
 
 from allocation.adapters import orm
+from allocation.domain import commands, events
 from allocation.domain.coupons import (
     CouponAlreadyAllocated,
     CouponBatchAlreadyAdded,
@@ -18,6 +19,7 @@ from allocation.domain.coupons import (
 from allocation.domain.events import CouponDenied, EmailBounced, EmailChanged, UserRegistered
 from allocation.domain.users import EmailAlreadyRegistered, UserAlreadyRegistered
 from allocation.entrypoints.app import APP
+from allocation.service_layer import handlers
 from allocation.service_layer.handlers import expire_coupon, send_coupon_reminder
 from tests.builders import a_batch, a_change, a_redemption, a_registration
 from tests.email_senders import RecordingEmailSender
@@ -228,6 +230,12 @@ async def test_what_is_for_later_looks_at_the_state_when_it_runs(tmp_path: Path)
         (send_coupon_reminder, expire_coupon), (a_coupon_is_allocated, it_is_redeemed)
     )
     await testing.check_delayed(APP, tmp_path, stories)
+
+
+async def test_nothing_is_forgotten(app: Application) -> None:
+    """An entry of a message or a handler, a column, a migration, an aggregate that is not added."""
+    found = await testing.omissions(app, orm.mapping, handlers, commands, events)
+    assert not found, "\n".join(found)
 
 
 def test_no_handler_has_lost_its_name() -> None:

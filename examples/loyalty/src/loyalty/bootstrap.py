@@ -20,7 +20,7 @@ from loyalty.adapters.unit_of_work import SqlAlchemyUnitOfWork
 from loyalty.config import Settings
 from loyalty.domain import messages
 from loyalty.domain.bases import Event
-from loyalty.service_layer.handlers import CouponSupply
+from loyalty.service_layer.ports import CouponSupply
 
 EVENTS = message_types(messages, Event)
 CODEC: Codec[Event] = Codec(source="/loyalty", events=EVENTS)

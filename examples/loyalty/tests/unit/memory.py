@@ -4,7 +4,6 @@ from collections import Counter
 
 from aftercommit.testing import MemoryStore
 
-from loyalty.domain.accounts import Account
 from loyalty.service_layer.unit_of_work import UnitOfWork
 
 
@@ -19,8 +18,9 @@ class MemoryStatistics:
 
 
 class MemoryUnitOfWork(UnitOfWork):
-    """What a handler may change, among the accounts that it is made with."""
+    """What a handler may change, among the aggregates that it is made with."""
 
-    def __init__(self, *stored: Account) -> None:
-        self.store, self.counted = MemoryStore({Account: "id"}, *stored), MemoryStatistics()
+    def __init__(self, *stored: object) -> None:
+        self.store = MemoryStore({}, *stored)
+        self.counted = MemoryStatistics()
         super().__init__(self.store, self.counted)

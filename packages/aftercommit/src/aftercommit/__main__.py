@@ -3,6 +3,7 @@
 aftercommit worker main:outbox
 aftercommit check main:outbox
 aftercommit new ../shop
+aftercommit new-aggregate Referral note
 """
 
 import re
@@ -18,6 +19,7 @@ from aftercommit.cli.command_group import command_line
 from aftercommit.errors import InvalidValue
 from aftercommit.outbox.outbox import Outbox
 from aftercommit.project import OPTIONS, new_project
+from aftercommit.project.aggregate.command import aggregate
 from aftercommit.project.repository import begin_repository
 from aftercommit.terminal.escaping import escape_controls
 
@@ -25,7 +27,8 @@ TARGET = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 HELP = """Run, look after and check an outbox: `aftercommit COMMAND MODULE:NAME`.
 
 MODULE:NAME is where the outbox is, such as main:outbox, seen from this folder. "aftercommit --help
-main:outbox" lists all commands. "aftercommit new FOLDER" makes a project.
+main:outbox" lists all commands. "aftercommit new FOLDER" makes a project, and "aftercommit
+new-aggregate NAME" an aggregate in it.
 """
 
 
@@ -34,6 +37,8 @@ def main() -> None:
     arguments = sys.argv[1:]
     if arguments[:1] == ["new"]:
         new(arguments[1:], prog_name="aftercommit new")
+    if arguments[:1] == ["new-aggregate"]:
+        aggregate(arguments[1:], prog_name="aftercommit new-aggregate")
     sys.path.insert(0, "")
     targets = [each for each in arguments if TARGET.fullmatch(each)]
     if len(targets) > 1:  # the others may be sources of messages, such as github:push

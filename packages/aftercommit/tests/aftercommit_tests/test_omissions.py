@@ -84,6 +84,13 @@ async def makes_and_adds(command: SellThing, uow: storage.UnitOfWork) -> None:
     uow.things.add(thing)
 
 
+async def makes_several(command: SellThing, uow: storage.UnitOfWork) -> None:
+    things = {}
+    for name in ("lamp", "chair"):
+        things[name] = domain.Thing.make(domain.ThingId(uuid4()), name)
+        uow.things.add(things[name])
+
+
 async def makes_and_forgets(command: SellThing, uow: storage.UnitOfWork) -> None:
     thing = domain.Thing.make(domain.ThingId(uuid4()), "lamp")
     thing.rename("torch")
@@ -97,6 +104,7 @@ async def makes_for_nobody(command: SellThing, uow: storage.UnitOfWork) -> None:
     ("handler", "missed"),
     [
         (makes_and_adds, []),
+        (makes_several, []),
         (makes_and_forgets, ["makes_and_forgets makes Thing, and adds it to no repository"]),
         (makes_for_nobody, ["makes_for_nobody makes Thing, and adds it to no repository"]),
     ],

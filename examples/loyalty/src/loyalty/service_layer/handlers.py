@@ -1,27 +1,17 @@
 """The handlers, and the table at the end that says what handles what.
 
 A handler that asks for `uow` changes the database, and takes effect exactly once. One that asks for
-`coupon_supply` has an effect outside, at least once, with the same `idempotency_key`. None asks for
-both: a failure between the two would double the one or lose the other.
+`coupon_supply` has an external effect, at least once, with the same `idempotency_key`. None asks
+for both: a failure between the two would double the one or lose the other.
 """
-
-from typing import Protocol
 
 from aftercommit import PUBLISH, Handlers, IdempotencyKey, on
 
 from loyalty.domain.accounts import REWARD_COUPONS, Account, batch_reference
 from loyalty.domain.bases import Command, Event
 from loyalty.domain.messages import CreditPoints, PointsCredited, RewardEarned
+from loyalty.service_layer.ports import CouponSupply
 from loyalty.service_layer.unit_of_work import UnitOfWork
-
-
-class CouponSupply(Protocol):
-    """Whoever makes coupons. An effect outside: no rollback takes it back."""
-
-    async def order(
-        self, reference: str, quantity: int, *, idempotency_key: IdempotencyKey
-    ) -> None:
-        """Return when the order is on its way. With the same key it is the same order."""
 
 
 async def credit_points(command: CreditPoints, uow: UnitOfWork) -> None:

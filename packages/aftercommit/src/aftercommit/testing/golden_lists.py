@@ -90,7 +90,7 @@ def _public_routes(app: App[Any]) -> set[str]:
     from aftercommit.extensions.web import WebExtension
 
     own = [find() for parts in app.parts if parts.name == app.name for find in parts.public_routes]
-    routers = [app.extension(WebExtension).import_routes().public, *own]
+    routers = [*(each.public for each in app.extension(WebExtension).import_routes()), *own]
     web, listed = FastAPI(), set[tuple[str, str]]()
     for router in routers:
         web.include_router(router)

@@ -12,9 +12,9 @@ class MemoryStore:
     """An `AggregateStore` without a database, for tests that call a handler directly.
 
     It finds the objects that it is made with, which count as stored, with the events that they have
-    recorded before. `keys` names, for each type, the attribute that is its key. `seen` lists what
-    the handler has loaded or added: look there for a new aggregate. As in a transaction, a new
-    object is found only after the commit, by the next store.
+    recorded before. `keys` names the attribute that is the key of a type, if that is not `id`.
+    `seen` lists what the handler has loaded or added: look there for a new aggregate. As in a
+    transaction, a new object is found only after the commit, by the next store.
 
     What only a database knows is not imitated, such as constraints, conflicts, a rollback, and
     what the unit of work does before the commit. Test that on a database: see `sqlite_url`.
@@ -46,7 +46,7 @@ class MemoryStore:
 
     async def get(self, entity: type[T], key: object) -> T | None:
         """Return the object with this key, or None."""
-        attribute = self._keys[entity]
+        attribute = self._keys.get(entity, "id")
         return next(iter(self.load_all(entity, lambda it: getattr(it, attribute) == key)), None)
 
     def load_all(self, entity: type[T], matches: Callable[[T], bool]) -> list[T]:

@@ -115,11 +115,18 @@ def _made_for_nobody(
     for node in nodes:
         if isinstance(node, ast.Assign | ast.Expr) and isinstance(node.value, ast.Call):
             targets = node.targets if isinstance(node, ast.Assign) else []
-            names = {each.id for each in targets if isinstance(each, ast.Name)}
+            names = {name for each in targets if (name := _root(each))}
             maker = _named(unwrap(handler), node.value.func)
             class_ = getattr(maker, "__self__", maker)  # of a class method, or itself
             if isinstance(class_, type) and class_ in aggregates and used.isdisjoint(names):
                 yield class_.__name__, "".join(names)
+
+
+def _root(target: ast.expr) -> str:
+    """Return the name that an assignment is about, such as `users` of `users[email]`."""
+    while isinstance(target, ast.Subscript | ast.Attribute):
+        target = target.value
+    return target.id if isinstance(target, ast.Name) else ""
 
 
 def _may_add(called: ast.expr) -> bool:

@@ -15,7 +15,7 @@ from aftercommit.process.parts import Extension, Parts
 class WebExtension(Extension):
     """What it brings to the program.
 
-    `routes` names a module of the application, which is imported when somebody serves: it has a
+    `routes` names modules of the application, which are imported when somebody serves: each has a
     router `public`, for anybody, and one `guarded`, for who has the operator's token.
 
     >>> from aftercommit.extensions.web import WebExtension
@@ -23,12 +23,12 @@ class WebExtension(Extension):
     ['aftercommit.extensions.web.cli:serve']
     """
 
-    def __init__(self, routes: str) -> None:
+    def __init__(self, *routes: str) -> None:
         self.routes = routes
 
-    def import_routes(self) -> Any:
-        """Return the module, with its routers `public` and `guarded`."""
-        return import_module(self.routes)
+    def import_routes(self) -> list[Any]:
+        """Return the modules, each with its routers `public` and `guarded`."""
+        return [import_module(name) for name in self.routes]
 
     def parts(self) -> Parts:
         return Parts(

@@ -66,9 +66,9 @@ def web_application(app: App[Any], settings: WebSettings) -> FastAPI:
     guards = [Depends(operator), Depends(receive)]
     refused = errors(NotAuthenticated)
     own = app.extension(WebExtension).import_routes()
-    for router in (own.public, health.public, documentation.public):
+    for router in (*(each.public for each in own), health.public, documentation.public):
         web.include_router(router, dependencies=[Depends(receive)])
-    for router in (own.guarded, health.guarded):
+    for router in (*(each.guarded for each in own), health.guarded):
         web.include_router(router, dependencies=guards, responses=refused)
     for parts in app.parts:
         tags: list[str | Enum] = [parts.name]

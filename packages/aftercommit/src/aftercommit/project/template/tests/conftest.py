@@ -10,7 +10,7 @@ from aftercommit import App, Application, IdempotencyKey
 from shop.bootstrap import bootstrap
 from shop.config import Settings
 from shop.entrypoints.app import APP
-from shop.service_layer.handlers import Email
+from shop.service_layer.ports import Email
 
 
 @dataclass

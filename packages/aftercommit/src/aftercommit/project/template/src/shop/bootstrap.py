@@ -12,7 +12,7 @@ from shop.adapters.unit_of_work import SqlAlchemyUnitOfWork
 from shop.config import Settings
 from shop.domain import messages
 from shop.domain.bases import Event
-from shop.service_layer.handlers import EmailSender
+from shop.service_layer.ports import EmailSender
 
 EVENTS = message_types(messages, Event)
 CODEC: Codec[Event] = Codec(source="/shop", events=EVENTS)

@@ -4,7 +4,6 @@ from collections import Counter
 
 from aftercommit.testing import MemoryStore
 
-from shop.domain.orders import Order
 from shop.service_layer.unit_of_work import StatisticName, UnitOfWork
 
 
@@ -19,9 +18,9 @@ class MemoryStatistics:
 
 
 class MemoryUnitOfWork(UnitOfWork):
-    """What a handler may change, among the orders that it is made with."""
+    """What a handler may change, among the aggregates that it is made with."""
 
-    def __init__(self, *stored: Order) -> None:
-        self.store = MemoryStore({Order: "id"}, *stored)
+    def __init__(self, *stored: object) -> None:
+        self.store = MemoryStore({}, *stored)
         self.counted = MemoryStatistics()
         super().__init__(self.store, self.counted)

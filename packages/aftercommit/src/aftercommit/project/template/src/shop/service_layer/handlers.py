@@ -7,9 +7,7 @@ may ask for `now`, `new_id` and `new_token`.
 """
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from datetime import timedelta
-from typing import Protocol
 from uuid import UUID
 
 from aftercommit import PUBLISH, Handlers, IdempotencyKey, Later, on
@@ -17,26 +15,11 @@ from aftercommit import PUBLISH, Handlers, IdempotencyKey, Later, on
 from shop.domain import messages
 from shop.domain.bases import Command, Event
 from shop.domain.orders import Order
+from shop.service_layer.ports import Email, EmailSender
 from shop.service_layer.unit_of_work import UnitOfWork
 
 FEEDBACK_AFTER = timedelta(days=14)
 IsCancelled = Callable[[UUID], Awaitable[bool]]
-
-
-@dataclass(frozen=True)
-class Email:
-    """An e-mail to one recipient."""
-
-    recipient: str
-    subject: str
-    text: str
-
-
-class EmailSender(Protocol):
-    """Sends e-mails. That is an external effect: no rollback takes it back."""
-
-    async def send(self, email: Email, *, idempotency_key: IdempotencyKey) -> None:
-        """Return when the e-mail is on its way. With the same key it is the same e-mail."""
 
 
 async def place_order(command: messages.PlaceOrder, uow: UnitOfWork) -> None:

@@ -1,0 +1,33 @@
+"""The command `aftercommit new-aggregate`."""
+
+from pathlib import Path
+
+import click
+
+from aftercommit.errors import InvalidValue
+from aftercommit.project.aggregate import DEFAULT_COMMANDS, new_aggregate
+
+
+@click.command()
+@click.argument("name")
+@click.argument("fields", nargs=-1)
+@click.option(
+    "--commands",
+    metavar="TEXT",
+    default=DEFAULT_COMMANDS,
+    show_default=True,
+    help="A verb and its participle each. The first makes an aggregate, each other one ends it.",
+)
+def aggregate(name: str, fields: tuple[str, ...], commands: str) -> None:
+    """Make an aggregate, with tests in each layer, in the project in this folder.
+
+    NAME is one like Referral. FIELDS are of the form NAME, NAME:KIND or NAME:KIND:unique, with a
+    kind of text, email, int and uuid; without any, it has a name.
+    """
+    try:
+        made = new_aggregate(Path(), name, fields, commands)
+    except InvalidValue as error:
+        raise click.UsageError(str(error)) from None
+    for kind, files in (("new", made.new), ("changed", made.changed)):
+        click.echo("\n".join(f"{kind:8} {each}" for each in sorted(files)))
+    click.echo("\nIts docstrings and rules are yours to change; `make test` says what is missing.")

@@ -1,0 +1,27 @@
+"""An aggregate is green as it comes: its types, and its tests in each layer of a project."""
+
+from pathlib import Path
+
+import pytest
+from aftercommit.project import new_project
+from aftercommit.project.aggregate import new_aggregate
+
+from aftercommit_tests.new_project.processes import run
+
+FIELDS = ["email:email:unique", "note", "quantity:int", "shop_id"]
+COMMANDS = "make:made withdraw:withdrawn fulfil:fulfilled"
+
+
+@pytest.mark.parametrize("options", [[], ["--http"]], ids=str)
+def test_its_types_and_tests_are_right(options: list[str], tmp_path: Path) -> None:
+    """With what an option brings, and without; those of the project, too, which look at lists."""
+    new_project(tmp_path / "kiosk", options)
+    new_aggregate(tmp_path / "kiosk", "Referral", FIELDS, COMMANDS)
+    new_aggregate(tmp_path / "kiosk", "GiftCard", ["code"], "buy:bought redeem:redeemed")
+
+    pytest = ["pytest", "-q", "-p", "no:cacheprovider", "--basetemp", str(tmp_path / "tmp")]
+    only = ["-k", "referral or gift_card or forgotten or name or listed", "tests"]
+    cache = str(tmp_path.parent / "mypy")  # the engine is read once
+    for command in (["mypy", "--cache-dir", cache], [*pytest, *only]):
+        ran = run(tmp_path / "kiosk", "-m", *command)
+        assert ran.returncode == 0, ran.stdout + ran.stderr
