@@ -123,7 +123,7 @@ def _made_for_nobody(
 
 
 def _root(target: ast.expr) -> str:
-    """Return the name that an assignment is about, such as `users` of `users[email]`."""
+    """Return the name that an assignment is about, such as `users` of `users[name]`."""
     while isinstance(target, ast.Subscript | ast.Attribute):
         target = target.value
     return target.id if isinstance(target, ast.Name) else ""
