@@ -86,7 +86,8 @@ names = {"__name__": "kiosk.snippet"}
 for module in ("adapters.orm", "adapters.unit_of_work", "domain.orders", "service_layer.handlers"):
     names |= vars(import_module(f"kiosk.{module}"))
 exec("from collections.abc import Callable, Sequence", names)
-exec("from aftercommit import PUBLISH, Handlers, Ordered, Refusals, Repository, Transaction", names)
+exec("from aftercommit import PUBLISH, Handlers, Limited, Ordered, Refusals", names)
+exec("from aftercommit import Repository, Transaction, on", names)
 exec("from kiosk.domain import messages; from datetime import datetime, timedelta", names)
 exec("from kiosk.adapters import orm; from kiosk.domain.orders import OrderNotFound", names)
 exec(sys.argv[1], names)
