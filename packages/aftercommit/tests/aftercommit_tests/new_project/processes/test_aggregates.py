@@ -12,7 +12,7 @@ FIELDS = ["email:email:unique", "note", "quantity:int", "shop_id"]
 COMMANDS = "make:made withdraw:withdrawn fulfil:fulfilled"
 
 
-@pytest.mark.parametrize("options", [[], ["--http"]], ids=str)
+@pytest.mark.parametrize("options", [["--http"]], ids=str)
 def test_its_types_and_tests_are_right(options: list[str], tmp_path: Path) -> None:
     """With what an option brings, and without; those of the project, too, which look at lists."""
     new_project(tmp_path / "kiosk", options)
