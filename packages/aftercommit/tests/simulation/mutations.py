@@ -702,16 +702,14 @@ MUTATIONS = (
     Mutation(
         "what runs is counted before the limit is locked",
         "sql/limit_uses.py",
-        '        asked = {"of_limit": limit.name}\n'
-        "        if not self._database.backend.single_writer:",
-        '        asked = {"of_limit": limit.name}\n'
+        "        found = (await transaction.execute(LOCK,",
         "        use = await self.read(transaction, limit)\n"
-        "        if not self._database.backend.single_writer:",
+        "        found = (await transaction.execute(LOCK,",
         also=[
             Change(
                 "sql/limit_uses.py",
-                "                return None\n        return await self.read(transaction, limit)",
-                "                return None\n        return use",
+                "            return None\n        return await self.read(transaction, limit)",
+                "            return None\n        return use",
             )
         ],
         database="postgresql",
@@ -719,9 +717,8 @@ MUTATIONS = (
     Mutation(
         "nobody locks a limit",
         "sql/limit_uses.py",
-        "if not found and not await self.create(transaction, limit.name):\n"
-        "                return None",
-        "if not found:\n                await self.create(transaction, limit.name)",
+        "if not found and not await self.create(transaction, limit.name):\n            return None",
+        "if not found:\n            await self.create(transaction, limit.name)",
         database="postgresql",
     ),
     Mutation(

@@ -5,9 +5,11 @@ In one statement, the count would be that of its snapshot, from before the lock:
 the lock meanwhile have claimed. So 37 ran at once with a limit of five.
 """
 
+from collections.abc import Sequence
+
 import sqlalchemy as sa
 
-from aftercommit.limits import Limit, LimitUse
+from aftercommit.limits import Limit, Limits, LimitUse, claimed_together
 from aftercommit.sql.database import Database
 from aftercommit.sql.tables import RUNNING, deliveries, limits
 from aftercommit.sql.transaction import Transaction
@@ -32,7 +34,7 @@ class LimitUses:
     """Reads the use of limits, and adds to it."""
 
     def __init__(self, database: Database) -> None:
-        self._database, now = database, database.clock
+        now = database.clock
         running = RUNNING, deliveries.c.limit_name == NAME, deliveries.c.available_at > now
         count = sa.select(sa.func.count()).select_from(deliveries).where(*running)
         first = sa.select(sa.func.min(deliveries.c.available_at)).where(*running)
@@ -59,16 +61,21 @@ class LimitUses:
             claimed_at=row.claimed_at,
         )
 
+    async def read_all(
+        self, transaction: Transaction, of: Limits
+    ) -> list[tuple[LimitUse, Sequence[str]]]:
+        """Return the same for each limit, by its name, with the handlers that share it."""
+        groups = claimed_together(of, of)
+        return [(await self.read(transaction, of[its[0]]), its) for its in groups]
+
     async def lock(self, transaction: Transaction, limit: Limit) -> LimitUse | None:
         """Return the same, and let nobody else claim by it until this transaction ends.
 
         None: somebody claims by it at this moment. SQLite has one writer, which is this.
         """
-        asked = {"of_limit": limit.name}
-        if not self._database.backend.single_writer:
-            found = (await transaction.execute(LOCK, asked)).first()
-            if not found and not await self.create(transaction, limit.name):
-                return None
+        found = (await transaction.execute(LOCK, {"of_limit": limit.name})).first()
+        if not found and not await self.create(transaction, limit.name):
+            return None
         return await self.read(transaction, limit)
 
     async def create(self, transaction: Transaction, name: str) -> bool:
@@ -78,8 +85,5 @@ class LimitUses:
 
     async def add(self, transaction: Transaction, use: LimitUse, number: int) -> None:
         """Count so many more claims, in a transaction that has locked the limit."""
-        name = {"of_limit": use.limit.name}
         new = {"number": number, "now": use.now, "new_tat": use.after(number)}
-        if not await transaction.execute_dml(ADD_CLAIMS, name | new):
-            await self.create(transaction, use.limit.name)
-            await transaction.execute_dml(ADD_CLAIMS, name | new)
+        await transaction.execute_dml(ADD_CLAIMS, {"of_limit": use.limit.name, **new})

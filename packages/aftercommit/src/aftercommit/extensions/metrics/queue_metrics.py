@@ -12,7 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 
-from aftercommit.limits import NO_LIMITS, Limits, LimitUse, claimed_together
+from aftercommit.limits import NO_LIMITS, Limits, LimitUse
 from aftercommit.sql.claim_statement import (
     claimable_here,
     first_of_each,
@@ -42,6 +42,7 @@ AGES = {
 MAX_LABEL = 200  # characters: a version before this one has stored names of any length
 
 Now = sa.ColumnElement[float]
+Uses = Sequence[tuple[LimitUse, Sequence[str]]]  # of limits, each with the handlers that share it
 _waiting = deliveries.alias()
 _HELD_UP = (
     sa.select(deliveries.c.handler, sa.func.count().label("lanes"))
@@ -70,8 +71,8 @@ async def queue_metrics(
         counts = (await transaction.execute(_outstanding(now))).all()
         held_up = (await transaction.execute(_HELD_UP)).all()
         pauses = (await transaction.execute(sa.select(handler_pauses))).all()
-        ages = await _ages(transaction, database, handlers, limits, *_lateness(database, limits))
-        uses = await _uses(transaction, database, limits)
+        uses = await LimitUses(database).read_all(transaction, limits)
+        ages = await _ages(transaction, database, handlers, uses, *_lateness(database, limits))
     outstanding = dict.fromkeys(product(handlers, STATES), 0)
     outstanding |= {(row.handler, row.state): row.deliveries for row in counts}
     stuck = dict.fromkeys(((name,) for name in handlers), 0)
@@ -136,7 +137,8 @@ async def readiness_error(
         for history in database.histories:
             if await transaction.run_sync(partial(is_outdated, history)):
                 return f"the database schema of {history.name} is outdated"
-        [late] = await _ages(transaction, database, handlers, limits)
+        uses = await LimitUses(database).read_all(transaction, limits)
+        [late] = await _ages(transaction, database, handlers, uses)
     too_late = f"work is overdue for {late:.0f} s: does a worker run?"
     return too_late if late > max_lag_seconds else None
 
@@ -163,23 +165,10 @@ def _due(database: Database, count: int) -> sa.Select[Any]:
     return sa.select(sa.func.min(sa.union_all(*firsts).subquery().c.available_at))
 
 
-async def _uses(
-    transaction: Transaction, database: Database, limits: Limits
-) -> list[tuple[LimitUse, Sequence[str]]]:
-    """Return how much of each limit is used, and the handlers that it is for."""
-    reading = LimitUses(database)
-    return [
-        (await reading.read(transaction, limits[its[0]]), its)
-        for its in claimed_together(limits, limits)
-    ]
-
-
-async def _late_within_limits(
-    transaction: Transaction, database: Database, limits: Limits
-) -> float:
+async def _late_within_limits(transaction: Transaction, database: Database, uses: Uses) -> float:
     """Return for how long something is due that its limit lets begin; what it holds is not late."""
     late = 0.0
-    for use, its in await _uses(transaction, database, limits):
+    for use, its in uses:
         if use.permits >= 1:
             query = _due(database, len(its))
             due_at = (await transaction.execute(query, handler_params(its))).scalar_one()
@@ -218,19 +207,18 @@ async def _ages(
     transaction: Transaction,
     database: Database,
     handlers: Collection[str],
-    limits: Limits,
+    uses: Uses,
     *queries: sa.Select[Any],
 ) -> list[float]:
     """Return for how long something has been due, and the seconds that each query finds, or 0."""
-    free = [each for each in handlers if each not in limits]
+    limited = {each for _, its in uses for each in its}
+    free = [each for each in handlers if each not in limited]
     due = sa.select(database.clock - _due(database, len(free)).scalar_subquery())
     columns = (query.scalar_subquery() for query in (due, *queries))
     asked = {"handlers": list(handlers), **handler_params(free)}
     found = await transaction.execute(sa.select(*columns), asked)
     late, *others = (max(0.0, age or 0.0) for age in found.one())
-    if limits:
-        late = max(late, await _late_within_limits(transaction, database, limits))
-    return [late, *others]
+    return [max(late, await _late_within_limits(transaction, database, uses)), *others]
 
 
 def is_outdated(history: History, connection: sa.Connection) -> bool:

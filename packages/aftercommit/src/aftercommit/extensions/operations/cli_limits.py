@@ -33,11 +33,8 @@ async def list_limits(application: Application, as_json: bool) -> None:
 
 
 def _line(row: HandlerLimit) -> str:
-    said = [
-        *(f"{row.set_at_once} at once" for _ in [0] if row.set_at_once),
-        *(f"{row.set_per_minute} a minute" for _ in [0] if row.set_per_minute),
-    ]
-    own = f"  set by an operator: {', '.join(said)}" if said else ""
+    numbers = limit_admin.in_words(row.set_at_once, row.set_per_minute)
+    own = f"  set by an operator: {numbers}" if numbers else ""
     return f"{row.name:24}  {row.use}  {row.held} held  {', '.join(row.handlers)}{own}"
 
 

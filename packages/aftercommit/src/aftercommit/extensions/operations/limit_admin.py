@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from aftercommit.extensions.operations.decisions import Decision
 from aftercommit.extensions.operations.exceptions import LimitNotFound
-from aftercommit.limits import Limit, Limits, LimitUse
+from aftercommit.limits import Limit, Limits
 from aftercommit.sql.database import Database
 from aftercommit.sql.delivery_states import PAUSED
 from aftercommit.sql.limit_uses import LimitUses
@@ -43,16 +43,15 @@ async def handler_limits(
     row, found = limits.c, list[HandlerLimit]()
     stored = await transaction.execute(sa.select(row.name, row.at_once, row.per_minute))
     numbers = {each.name: each for each in stored}
-    for name, handlers in named(of).items():
+    for use, handlers in await LimitUses(database).read_all(transaction, of):
         limit = of[handlers[0]]
-        use = await LimitUses(database).read(transaction, limit)
         due = await _due(transaction, database, handlers)
-        own = numbers.get(name)
+        own = numbers.get(limit.name)
         can_begin = use.permits >= 1
         found.append(
             HandlerLimit(
-                name=name,
-                handlers=handlers,
+                name=limit.name,
+                handlers=sorted(handlers),
                 at_once=limit.at_once,
                 per_minute=limit.per_minute,
                 set_at_once=own and own.at_once,
@@ -78,17 +77,10 @@ async def _due(transaction: Transaction, database: Database, handlers: Collectio
 async def held_by(transaction: Transaction, database: Database, of: Limits) -> Mapping[str, str]:
     """Return by which limit each handler is held now of which none may begin: its name and use."""
     held = dict[str, str]()
-    for name, handlers in named(of).items():
-        use: LimitUse = await LimitUses(database).read(transaction, of[handlers[0]])
+    for use, handlers in await LimitUses(database).read_all(transaction, of):
         if use.permits < 1:
-            held |= dict.fromkeys(handlers, f"{name}: {use}")
+            held |= dict.fromkeys(handlers, f"{use.limit.name}: {use}")
     return held
-
-
-def named(of: Limits) -> Mapping[str, Sequence[str]]:
-    """Return the handlers of each limit, by its name."""
-    names = sorted({limit.name for limit in of.values()})
-    return {name: sorted(each for each, it in of.items() if it.name == name) for name in names}
 
 
 async def set_limit(
@@ -98,22 +90,27 @@ async def set_limit(
 
     :raises LimitNotFound: if the program has no limit of this name
     """
-    if name not in (known := named(of)):
-        raise LimitNotFound(name, known)
+    by_name = {limit.name: limit for limit in of.values()}
+    if name not in by_name:
+        raise LimitNotFound(name, by_name)
     uses, changed = LimitUses(database), sa.update(limits).where(limits.c.name == name)
     async with database.write_transaction() as transaction:
         await uses.create(transaction, name)
         await transaction.execute(changed.values(**numbers))
-        now = (await uses.read(transaction, of[known[name][0]])).limit
+        now = (await uses.read(transaction, by_name[name])).limit
         await _explained(decision, now).store(transaction, database, "limit")
         transaction.notify_workers()
         await transaction.commit()
 
 
+def in_words(at_once: int | None, per_minute: int | None) -> str:
+    """Return the numbers that there are, such as "5 at once, 100 a minute"."""
+    numbers = {"at once": at_once, "a minute": per_minute}
+    return ", ".join(f"{number} {what}" for what, number in numbers.items() if number is not None)
+
+
 def _explained(decision: Decision, now: Limit) -> Decision:
     """Return the decision with the numbers that count from now on in its reason."""
-    said = {"at once": now.at_once, "a minute": now.per_minute}
-    words = ", ".join(f"{number} {what}" for what, number in said.items() if number is not None)
-    reason = f"{now.name}: {words}"
+    reason = f"{now.name}: {in_words(now.at_once, now.per_minute)}"
     given = f"; {decision.reason}" if decision.reason else ""
     return Decision(by=decision.by, reason=(reason + given)[:500])
