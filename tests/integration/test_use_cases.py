@@ -226,10 +226,10 @@ async def test_what_is_for_later_looks_at_the_state_when_it_runs(tmp_path: Path)
     async def it_is_redeemed(app: Application) -> None:
         await app.bus.handle(a_redemption(await code_of(app, user.email)))
 
-    stories = dict.fromkeys(
+    scenarios = dict.fromkeys(
         (send_coupon_reminder, expire_coupon), (a_coupon_is_allocated, it_is_redeemed)
     )
-    await testing.check_delayed(APP, tmp_path, stories)
+    await testing.check_delayed(APP, tmp_path, scenarios)
 
 
 async def test_nothing_is_forgotten(app: Application) -> None:

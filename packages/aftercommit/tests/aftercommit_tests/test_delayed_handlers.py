@@ -107,7 +107,7 @@ async def test_one_that_does_not_look_is_named_with_its_effect(
 
 
 @pytest.mark.parametrize(
-    ("stories", "told"),
+    ("scenarios", "told"),
     [
         ({}, "fails is Later, and the test does not know what can happen until it runs"),
         ({fails: (nothing, nothing)}, "fails has no effect even if nothing has changed"),
@@ -115,10 +115,12 @@ async def test_one_that_does_not_look_is_named_with_its_effect(
     ],
     ids=["missing", "no effect", "failing"],
 )
-async def test_what_would_show_nothing_is_refused(stories: Any, told: str, tmp_path: Path) -> None:
+async def test_what_would_show_nothing_is_refused(
+    scenarios: Any, told: str, tmp_path: Path
+) -> None:
     """A test that cannot fail is none; a delivery that fails waits for an operator."""
     check = partial(testing.check_delayed, with_later(fails), tmp_path)
     with pytest.raises(AssertionError) as refused:
-        await check(stories)
+        await check(scenarios)
 
     assert told in str(refused.value)

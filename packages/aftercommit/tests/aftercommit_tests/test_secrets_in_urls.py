@@ -180,7 +180,7 @@ PRINTS = {"str", "repr", "format", "print", "echo", "debug", "info", "warning", 
 RENDER = {  # for a driver, or a URL that cannot be shown
     *("sql/database_url.py", "extensions/postgresql/connections.py", "outbox/outbox_app.py"),
     *("outbox/engine_of_application.py", "extensions/operations/cli_check.py"),
-    *("extensions/brokers/rabbitmq.py", "testing/__init__.py"),
+    *("extensions/brokers/rabbitmq.py", "testing/databases.py"),
 }
 
 

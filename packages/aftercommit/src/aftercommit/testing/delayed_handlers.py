@@ -10,16 +10,17 @@ from typing import Any
 import sqlalchemy as sa
 from anyio import to_thread
 
-from aftercommit import testing
 from aftercommit.handler_entries import Later, handler_name, handler_of
 from aftercommit.observers import Observer
 from aftercommit.process.app import App
 from aftercommit.process.application import Application
+from aftercommit.testing.databases import sqlite_url
+from aftercommit.testing.running import CLAIMED_AT_ONCE, let_time_pass
 
-Story = Callable[[Application], Awaitable[object]]
+Scenario = Callable[[Application], Awaitable[object]]
 """Executes commands: what leads to an event, or what changes the state afterwards."""
 
-UNTOLD = """{0} is Later, and the test does not know what can happen until it runs. Add a line of
+UNLISTED = """{0} is Later, and the test does not know what can happen until it runs. Add a line of
 what leads to its event, and what makes it needless"""
 NO_EFFECT = """{0} has no effect even if nothing has changed, so the test would show nothing: does
 {1} lead to its event?"""
@@ -31,12 +32,12 @@ FAILED = "{0} fails after {1}: {2}. Let it do nothing if nothing is left to do"
 async def check_delayed(
     app: App[Any],
     folder: Path,
-    stories: Mapping[Any, tuple[Story, Story]],
+    scenarios: Mapping[Any, tuple[Scenario, Scenario]],
     environment: Mapping[str, str] | None = None,
 ) -> None:
     """Run each handler that is `Later` twice, on databases of its own: something may have changed.
 
-    Of each handler, `stories` has what leads to its event, and what then makes it needless. If it
+    Of each handler, `scenarios` has what leads to its event, and what then makes it needless. If it
     is due after the first alone, it has to have an effect; after both, none. An effect is a call to
     a port, an event, or a change in the tables of the application. The ports are the real ones, as
     the settings of this `environment` say; the database is a SQLite file in the folder.
@@ -55,14 +56,14 @@ async def check_delayed(
     ...     await application.bus.handle(order)
     >>> async def cancelled(application):
     ...     await application.bus.handle(CancelOrder(order_id=id))
-    >>> stories = {ask_for_feedback: (ordered, cancelled)}
-    >>> anyio.run(testing.check_delayed, APP, pathlib.Path(), stories)
+    >>> scenarios = {ask_for_feedback: (ordered, cancelled)}
+    >>> anyio.run(testing.check_delayed, APP, pathlib.Path(), scenarios)
     """
     table = app.handlers()
     listed = [each for entries in table.events.values() for each in entries]
     delayed = {handler_of(each) for each in listed if isinstance(each, Later)}
-    problems = [UNTOLD.format(handler_name(each)) for each in delayed - stories.keys()]
-    for handler, (first, then) in stories.items():
+    problems = [UNLISTED.format(handler_name(each)) for each in delayed - scenarios.keys()]
+    for handler, (first, then) in scenarios.items():
         name, cause, change = handler_name(handler), _name_of(first), _name_of(then)
         unchanged, _ = await _effects(app, folder, environment, name, [first])
         problems += [] if unchanged else [NO_EFFECT.format(name, cause)]
@@ -90,15 +91,15 @@ async def _effects(
     folder: Path,
     environment: Mapping[str, str] | None,
     handler: str,
-    stories: Collection[Story],
+    scenarios: Collection[Scenario],
 ) -> tuple[list[str], list[str]]:
-    """Let stories happen, and run a handler when it is due; return its effects and its failures."""
-    name = f"{handler}-{len(stories)}.db"
-    url = await to_thread.run_sync(testing.sqlite_url, app, folder, name)
+    """Let scenarios happen, and run a handler when it is due; return its effects and failures."""
+    name = f"{handler}-{len(scenarios)}.db"
+    url = await to_thread.run_sync(sqlite_url, app, folder, name)
     settings, calls = app.load({"database_url": url}, environment or {}), _PortCalls()
     async with app.open(settings, observers=[calls]) as application:
-        for story in stories:
-            await story(application)
+        for happens in scenarios:
+            await happens(application)
         before = await _rows(app, application)
         calls.seen.clear()
         seconds = max(
@@ -107,9 +108,9 @@ async def _effects(
             for name, subscribed in of_event.items()
             if name == handler
         )
-        await testing.let_time_pass(application, seconds=seconds)
+        await let_time_pass(application, seconds=seconds)
         bus = application.bus
-        report = await bus.run(await bus.delivery_store.claim(testing.CLAIMED_AT_ONCE, [handler]))
+        report = await bus.run(await bus.delivery_store.claim(CLAIMED_AT_ONCE, [handler]))
         after = await _rows(app, application)
     events = [f"it records {type(each.event).__name__}" for each in report.events]
     changed = {table for table, _ in (before - after) + (after - before)}
@@ -128,5 +129,5 @@ async def _rows(app: App[Any], application: Application) -> Counter[tuple[str, s
     return found
 
 
-def _name_of(story: Story) -> str:
-    return getattr(story, "__name__", repr(story))
+def _name_of(scenario: Scenario) -> str:
+    return getattr(scenario, "__name__", repr(scenario))

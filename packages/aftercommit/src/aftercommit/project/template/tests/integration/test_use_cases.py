@@ -95,8 +95,8 @@ async def test_what_is_for_later_looks_at_the_state_when_it_runs(tmp_path: Path)
     async def cancelled(application: Application) -> None:
         await application.bus.handle(CancelOrder(order_id=command.order_id))
 
-    stories = {handlers.ask_for_feedback: (ordered, cancelled)}
-    await testing.check_delayed(APP, tmp_path, stories)
+    scenarios = {handlers.ask_for_feedback: (ordered, cancelled)}
+    await testing.check_delayed(APP, tmp_path, scenarios)
 
 
 def test_every_setting_is_listed() -> None:

@@ -1,0 +1,147 @@
+"""What tests do with an open application: run what is due, let time pass, repeat what is done."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import date, timedelta
+from typing import Any
+from uuid import uuid4
+
+import sqlalchemy as sa
+
+from aftercommit.claims import CommandWork, Report
+from aftercommit.process.application import Application
+from aftercommit.sql import tables
+from aftercommit.sql.delivery_states import Transition, aged, replayed
+from aftercommit.sql.transaction import Transaction
+
+CLAIMED_AT_ONCE = 20
+
+
+@asynccontextmanager
+async def unit_of_work(application: Application) -> AsyncIterator[Any]:
+    """Open a unit of work as for the handler of a command; commit it at the end, if none raises.
+
+    For tests of repositories. Events are stored with their deliveries, whose handlers do not run.
+
+    :raises Exception: with the commit, as from the handler of a command
+
+    >>> import anyio, uuid
+    >>> from aftercommit import testing
+    >>> from shop.domain.orders import Order
+    >>> from shop.entrypoints.app import APP
+    >>> async def main():
+    ...     async with APP.open(APP.load({})) as application:
+    ...         async with testing.unit_of_work(application) as uow:
+    ...             uow.orders.add(Order.place(uuid.uuid4(), "ivan@example.com", {"lamp": 2}))
+    >>> anyio.run(main)
+    """
+    work = CommandWork(id=uuid4(), type="test", message=None)
+    async with application.bus.new_uow(work) as scope:
+        yield scope.uow
+        await scope.commit(application.bus.envelopes)
+
+
+async def deliver_due(application: Application) -> Report:
+    """Run what is due, as a worker does, and what follows, until nothing is; return what came out.
+
+    What fails is due again after its pause: `let_time_pass`.
+
+    >>> import anyio, uuid
+    >>> from aftercommit import testing
+    >>> from shop.domain.messages import PlaceOrder
+    >>> from shop.entrypoints.app import APP
+    >>> order = PlaceOrder(order_id=uuid.uuid4(), email="ivan@example.com", articles={"lamp": 2})
+    >>> async def main():
+    ...     async with APP.open(APP.load({"dispatch": "worker"})) as application:
+    ...         await application.bus.handle(order)
+    ...         return await testing.deliver_due(application)
+    >>> anyio.run(main).failures
+    []
+    """
+    delivery_store, handlers = application.bus.delivery_store, list(application.bus.registry.events)
+    report = Report()
+    while claims := await delivery_store.claim(CLAIMED_AT_ONCE, handlers):
+        result = await application.bus.run(claims)
+        report.events += result.events
+        report.failures += result.failures
+        report.unwritten |= result.unwritten
+    return report
+
+
+async def let_time_pass(application: Application, *columns: sa.Column[Any], **time: float) -> None:
+    """Let time pass for the application, as `timedelta` takes it: `days=25`.
+
+    The `now` of handlers is later from then on. What the engine has stored goes by the database's
+    clock, which stays as it is, so these rows become older: leases expire, pauses end, what is
+    scheduled falls due, limits let more begin. Name those `columns` of your own that your SQL
+    compares with that clock: their values become older, too, be they times, dates, or seconds. A
+    column that is compared with `now` stays as it is: its time has come nearer already.
+
+    >>> import anyio, uuid
+    >>> from aftercommit import testing
+    >>> from shop.domain.messages import PlaceOrder
+    >>> from shop.entrypoints.app import APP
+    >>> order = PlaceOrder(order_id=uuid.uuid4(), email="ivan@example.com", articles={"lamp": 2})
+    >>> async def main():
+    ...     async with APP.open(APP.load({})) as application:
+    ...         await application.bus.handle(order)
+    ...         await testing.let_time_pass(application, days=25)
+    ...         return await testing.deliver_due(application)
+    >>> anyio.run(main).failures
+    []
+    """
+    passed, sources = timedelta(**time), application.database.sources
+    seconds = passed.total_seconds()
+    async with application.database.write_transaction() as transaction:
+        for column in tables.commands.c.accepted_at, tables.events.c.recorded_at:
+            older = sa.update(column.table).values({column.name: column - seconds})
+            await transaction.execute(older)
+        await transaction.execute(aged(seconds).update())
+        times = {name: tables.limits.c[name] - seconds for name in ("tat", "claimed_at")}
+        await transaction.execute(sa.update(tables.limits).values(times))
+        for column in columns:
+            await _let_be_older(transaction, column, passed)
+        await transaction.commit()
+    application.database.sources = replace(sources, now=lambda: sources.now() + passed)
+
+
+async def _let_be_older(
+    transaction: Transaction, column: sa.Column[Any], passed: timedelta
+) -> None:
+    """Change each value by itself: a time is stored in another way by each database."""
+    key: list[sa.ColumnElement[Any]] = [*column.table.primary_key]
+    found = await transaction.execute(sa.select(column, *key).where(column.is_not(None)))
+    for row in found.all():
+        value = row[0]
+        older = value - (passed if isinstance(value, date) else passed.total_seconds())
+        this = [each == row[number] for number, each in enumerate(key, 1)]
+        await transaction.execute(sa.update(column.table).where(*this).values({column: older}))
+
+
+async def replay(application: Application, *handlers: str) -> None:
+    """Let the deliveries to these handlers be due as if none had been attempted, also those done.
+
+    So a test can show what a handler does that runs again, or gets an event twice.
+
+    >>> import anyio, uuid
+    >>> from aftercommit import testing
+    >>> from shop import views
+    >>> from shop.domain.messages import PlaceOrder
+    >>> from shop.entrypoints.app import APP
+    >>> order = PlaceOrder(order_id=uuid.uuid4(), email="ivan@example.com", articles={"lamp": 2})
+    >>> async def main():
+    ...     async with APP.open(APP.load({})) as application:
+    ...         await application.bus.handle(order)
+    ...         await testing.replay(application, "count_order")
+    ...         await testing.deliver_due(application)
+    ...         return await views.statistics(application.database)
+    >>> anyio.run(main)  # `count_order` is not idempotent
+    {'placed': 2, 'cancelled': 0}
+    """
+    handler, now = tables.deliveries.c.handler, application.database.clock
+    anew = replayed(now, handler).values | {"parked_at": None, "discarded_at": None}
+    anew["replay"] = False  # it is not behind what is due
+    async with application.database.write_transaction() as transaction:
+        await transaction.execute(Transition(handler.in_(handlers), **anew).update())
+        await transaction.commit()
