@@ -155,35 +155,36 @@ def test_traffic_goes_on_while_the_tables_are_upgraded_and_processes_replaced(
     """Orders come in all the time: each is accepted, stored once, and confirmed."""
     old, new = versions
     old.succeed("db", "upgrade")
-    ports = [a_free_port(), a_free_port()]
-    with (
-        old.running("worker") as worker,
-        old.running("serve", "--port", str(ports[0]), dispatch="worker") as server,
-    ):
-        wait_until(lambda: asked(ports[0], "/readyz")[0] == 200)
-        with ordering(ports[0]) as accepted:
+    with at_work(old) as (old_port, old_processes):
+        with ordering(old_port) as accepted:
             wait_until(lambda: len(accepted) > 5)
             assert "aftercommit_9000" in new.succeed("db", "upgrade")
             after_it = len(accepted)
             wait_until(lambda: len(accepted) > after_it + 5 and old.emails > after_it)
 
-        with (
-            new.running("worker") as next_worker,
-            new.running("serve", "--port", str(ports[1]), dispatch="worker") as next_server,
-        ):
-            wait_until(lambda: asked(ports[1], "/readyz")[0] == 200)
-            with ordering(ports[1]) as with_both:
+        with at_work(new) as (new_port, new_processes):
+            with ordering(new_port) as with_both:
                 wait_until(lambda: len(with_both) > 5)
-                assert [stop(worker), stop(server)] == [0, 0]
+                assert [*map(stop, old_processes)] == [0, 0]
                 without_old = len(with_both)
                 wait_until(lambda: len(with_both) > without_old + 5)
             wait_until(lambda: not due(new))
-            assert [stop(next_worker), stop(next_server)] == [0, 0]
+            assert [*map(stop, new_processes)] == [0, 0]
 
     assert {*accepted, *with_both} == {201}
     orders = len(accepted) + len(with_both)
     assert f"{orders} placed" in new.succeed("orders")
     assert old.emails >= orders, "and more only if a lease ended meanwhile"
+
+
+@contextmanager
+def at_work(project: Project) -> Iterator[tuple[int, list[subprocess.Popen[str]]]]:
+    """Let a worker and a server work; yield the port, when the server is ready, and both."""
+    port = a_free_port()
+    serve = project.running("serve", "--port", str(port), dispatch="worker")
+    with project.running("worker") as worker, serve as server:
+        wait_until(lambda: asked(port, "/readyz")[0] == 200)
+        yield port, [worker, server]
 
 
 @contextmanager
