@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 
 import aftercommit
-import pytest
 
 from tools.repository import ROOT
 
@@ -16,17 +15,20 @@ BUILD = (
 )
 
 
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The site, which is not built if a link leads nowhere, or an example is taken for a link."""
-    folder = tmp_path_factory.mktemp("site")
-    command = [sys.executable, "-c", BUILD, str(folder)]
+def test_all_public_names_are_found_on_the_site(tmp_path: Path) -> None:
+    """By its index and its search; it is not built if a link leads nowhere.
+
+    Nor is it if an example is taken for a link. It is one test, since it is built for half a minute.
+    """
+    command = [sys.executable, "-c", BUILD, str(tmp_path)]
     made = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
     assert made.returncode == 0, made.stderr
-    return folder
+
+    ensure_index_leads_to_all_names(tmp_path)
+    ensure_search_finds_names_and_pages(tmp_path)
 
 
-def test_the_index_leads_to_a_reference_of_all_public_names(site: Path) -> None:
+def ensure_index_leads_to_all_names(site: Path) -> None:
     """Whoever writes an application looks a name up, and not where it is defined."""
     index = (site / "docs" / "index.html").read_text()
     reference = (site / "docs" / "reference.html").read_text()
@@ -39,7 +41,7 @@ def test_the_index_leads_to_a_reference_of_all_public_names(site: Path) -> None:
     assert "&gt;&gt;&gt;" not in re.sub(r"<code>.*?</code>", "", shown, flags=re.DOTALL)
 
 
-def test_the_search_finds_names_and_pages(site: Path) -> None:
+def ensure_search_finds_names_and_pages(site: Path) -> None:
     """Its index is one file, which the browser loads from the site itself."""
     index = json.loads((site / "search" / "search_index.json").read_text())
     found = {each["location"] for each in index["docs"]}
