@@ -18,7 +18,7 @@ BUILD = (
 def test_all_public_names_are_found_on_the_site(tmp_path: Path) -> None:
     """By its index and its search; it is not built if a link leads nowhere.
 
-    Nor is it if an example is taken for a link. It is one test, since it is built for half a minute.
+    Nor is it if an example is taken for a link. It is one test, for it takes long to build.
     """
     command = [sys.executable, "-c", BUILD, str(tmp_path)]
     made = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
