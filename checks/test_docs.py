@@ -32,7 +32,7 @@ def test_a_default_is_the_same_wherever_it_stands() -> None:
     reminder, expiry = settings.coupon_reminder_seconds, settings.coupon_expiry_seconds
     said = [
         ("README.md", f"for {lease:.0f} seconds"),
-        ("README.md", f"here {reminder / DAY:.0f} and {expiry / DAY:.0f} days"),
+        ("docs/operations.md", f"after {reminder / DAY:.0f} and {expiry / DAY:.0f} days"),
         ("docs/life-of-a-delivery.md", f"{lease:.0f} seconds, by the"),
         ("docs/guarantees.md", f"10 more ({2 * limit + 10:.0f})"),
         ("docs/operations.md", f"`ALLOCATION_LEASE_SECONDS`, {lease:.0f} s"),
