@@ -10,7 +10,12 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import PlainTextResponse
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from allocation.domain.commands import AddCouponBatch, ChangeEmail, RedeemCoupon, RegisterUser
+from allocation.domain.commands import (
+    AddCouponBatch,
+    ChangeEmail,
+    RedeemCoupon,
+    RegisterUser,
+)
 from allocation.domain.coupons import (
     MAX_QUANTITY,
     BatchReference,
@@ -23,7 +28,10 @@ from allocation.domain.coupons import (
     Quantity,
 )
 from allocation.domain.events import UserId
-from allocation.domain.users import EmailAlreadyRegistered, UserNotFound
+from allocation.domain.users import (
+    EmailAlreadyRegistered,
+    UserNotFound,
+)
 from allocation.domain.values import MAX_EMAIL_LENGTH, MAX_NAME_LENGTH, EmailAddress, PersonName
 from allocation.entrypoints.http import user_queries
 
