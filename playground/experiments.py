@@ -238,7 +238,7 @@ EXPERIMENTS = {
     "poison": Experiment(
         run=poison,
         steps=("poison", "others", "stays", "retry"),
-        promise="Work that can never succeed is parked, not retried for ever",
+        promise="Work that can never succeed is parked, not retried forever",
         proof="packages/aftercommit/tests/aftercommit_tests/test_failing_handlers.py"
         "::test_a_permanent_error_parks_the_delivery_at_once",
     ),
