@@ -68,7 +68,8 @@ def promises() -> dict[str, str]:
 def promise_tests() -> Iterator[str]:
     """Yield each promise with a link to it, and its tests."""
     for title, page in promises().items():
-        yield from ["", f"### {title}", "", f"[The promise and its limits]({page}#{as_anchor(title)})", ""]
+        link = f"[The promise and its limits]({page}#{as_anchor(title)})"
+        yield from ["", f"### {title}", "", link, ""]
         for proof in PROOFS.get(title, ()):
             file, _, name = proof.partition("::")
             yield f"- [{file.rpartition('/')[2]}](../{file}): `{name}`"
