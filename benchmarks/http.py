@@ -125,8 +125,8 @@ PLACES: dict[str, Place] = {"SQLite": partial(new_url, "aiosqlite"), "PostgreSQL
 
 def contests(effort: Effort) -> Iterator[Contest]:
     """Yield two for each database and way of dispatch, of the same rounds."""
-    requests = effort.pick(200, 2_000)
-    contest = partial(Contest, rounds=effort.pick(2, 9))  # servers take long to start
+    requests = effort.pick(600, 2_000)
+    contest = partial(Contest, rounds=effort.pick(3, 9))  # servers take long to start
     for name, place in PLACES.items():
         for dispatch in ("worker", "inline"):
             ours = Rounds("ours", place, dispatch, requests)

@@ -10,7 +10,7 @@ from pathlib import Path
 from subprocess import DEVNULL, PIPE, Popen
 
 import pytest
-from aftercommit_tests.environments import build_wheels, make_environment
+from aftercommit_tests.environments import make_environment, wheels_of
 from aftercommit_tests.processes import TIMEOUT_SECONDS, stat_of, wait_until
 
 from checks.console_blocks import Command, commands, shows
@@ -28,14 +28,14 @@ def steps(page: str) -> list[Command]:
 
 
 @pytest.fixture
-def clone(tmp_path: Path) -> Path:
+def clone(tmp_path: Path, shared_folder: Path) -> Path:
     """The project in a folder of its own, with the environment that `make demo` makes there.
 
     What is installed already is not installed again; all else would need the network.
     """
     folder = tmp_path / "allocation"
     copy_project(folder)
-    make_environment(folder / ".venv", build_wheels(tmp_path), extra="demo")
+    make_environment(folder / ".venv", wheels_of(shared_folder), extra="demo")
     (folder / ".venv" / "installed-demo").touch()
     return folder
 

@@ -9,7 +9,7 @@ from zipfile import ZipFile
 
 import pytest
 from aftercommit.sql.migrations.history import ENGINE
-from aftercommit_tests.environments import PACKAGES, ROOT, build_wheels, make_environment, run
+from aftercommit_tests.environments import PACKAGES, ROOT, make_environment, run, wheels_of
 
 from allocation.adapters.migrations import HISTORY
 
@@ -17,10 +17,10 @@ BIN = Path(sys.executable).parent
 USUAL = {"demo", "worker", "register-user", "db"}
 
 
-@pytest.fixture(scope="module")
-def wheels(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+@pytest.fixture
+def wheels(shared_folder: Path) -> list[Path]:
     """The wheels of the application and of the packages."""
-    return build_wheels(tmp_path_factory.mktemp("dist"))
+    return wheels_of(shared_folder)
 
 
 @pytest.mark.parametrize("project", [ROOT, *PACKAGES], ids=lambda project: project.name)

@@ -3,6 +3,7 @@
 Nothing is downloaded: what they ask for is copied from the environment of the tests, compiled.
 """
 
+import fcntl
 import shutil
 import subprocess
 import sys
@@ -29,6 +30,14 @@ def build_wheels(folder: Path, *projects: Path) -> list[Path]:
     for project in projects or (ROOT, *PACKAGES):
         run(*command, cwd=project)
     return sorted(folder.glob("*.whl"))
+
+
+def wheels_of(run: Path) -> list[Path]:
+    """Return wheels of all, which the first process that asks builds in the folder of its run."""
+    folder = run / "wheels"
+    with (run / "wheels.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return sorted(folder.glob("*.whl")) or build_wheels(folder)
 
 
 def make_environment(

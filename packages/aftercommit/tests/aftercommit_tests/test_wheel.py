@@ -3,19 +3,19 @@
 import shutil
 from pathlib import Path
 
-from aftercommit_tests.environments import PACKAGES, build_wheels, make_environment, run
+from aftercommit_tests.environments import make_environment, run, wheels_of
 from aftercommit_tests.inside.stored import ENGINE
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "one_file.py"
 
 
-def test_an_application_of_one_file_runs_on_it(tmp_path: Path) -> None:
+def test_an_application_of_one_file_runs_on_it(tmp_path: Path, shared_folder: Path) -> None:
     """Its handlers run after the commit, and a worker in another process has nothing left to do.
 
     Our other application is not there, so it is not found by accident.
     """
-    wheels = build_wheels(tmp_path / "dist", *PACKAGES)
-    programs = make_environment(tmp_path / "environment", wheels, "sqlite", wanted="aftercommit")
+    place, wheels = tmp_path / "environment", wheels_of(shared_folder)
+    programs = make_environment(place, wheels, "sqlite", wanted="aftercommit")
     shutil.copy(EXAMPLE, tmp_path)
     look = "from importlib.util import find_spec; print(find_spec('allocation'))"
 
