@@ -10,6 +10,7 @@ import re
 import sys
 import traceback
 from importlib import import_module
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -28,7 +29,7 @@ HELP = """Run, look after and check an outbox: `aftercommit COMMAND MODULE:NAME`
 
 MODULE:NAME is where the outbox is, such as main:outbox, seen from this folder. "aftercommit --help
 main:outbox" lists all commands. "aftercommit new FOLDER" makes a project, and "aftercommit
-new-aggregate NAME" an aggregate in it.
+new-aggregate NAME" an aggregate in it. "aftercommit --version" shows the version of the engine.
 """
 
 
@@ -44,6 +45,9 @@ def main() -> None:
     if len(targets) > 1:  # the others may be sources of messages, such as github:push
         targets = [*filter(_has_module, targets)]
     if len(targets) != 1:
+        if arguments == ["--version"]:
+            click.echo(f"aftercommit, version {version('aftercommit')}")
+            sys.exit(0)
         if arguments and arguments[0] not in ("-h", "--help"):
             click.echo("error: name one outbox, such as main:outbox; for --help, too", err=True)
             sys.exit(2)

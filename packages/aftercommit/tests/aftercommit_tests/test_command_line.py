@@ -1,5 +1,6 @@
 """What commands there are: the list is made without importing them, so it has to be checked."""
 
+import sys
 from importlib.metadata import version
 
 import click
@@ -8,6 +9,7 @@ from aftercommit import CommandLine, command_line
 from aftercommit.errors import WiringError
 from click.testing import CliRunner
 
+from aftercommit_tests.environments import run
 from aftercommit_tests.inside.process import OF_ALL, LazyCommand, commands
 from aftercommit_tests.things.app import APP, Settings, cli
 
@@ -76,6 +78,13 @@ def test_the_version_is_that_of_the_application_and_of_the_engine(name: str, sho
     told = CliRunner().invoke(line, ["--version"], prog_name="program")
 
     assert (told.exit_code, told.output) == (0, f"program, version {shown}\n")
+
+
+def test_the_version_of_the_engine_is_shown_where_no_outbox_is_named() -> None:
+    """Whoever reports an error may have none, or one that cannot be imported."""
+    shown = run(sys.executable, "-m", "aftercommit", "--version")
+
+    assert shown == f"aftercommit, version {version('aftercommit')}\n"
 
 
 @pytest.mark.parametrize("command", ["worker", "run"])

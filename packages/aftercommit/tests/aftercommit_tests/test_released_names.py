@@ -1,6 +1,9 @@
 """What the last release offered is offered still; what has another name warns for one version."""
 
+import json
+import os
 import re
+import sys
 from importlib import import_module
 from pathlib import Path
 from zipfile import ZipFile
@@ -9,10 +12,13 @@ import aftercommit
 import pytest
 from aftercommit import Extensions, new_outbox
 
+from aftercommit_tests.environments import run
+
 RELEASED = Path(__file__).parents[1] / "released"
 LAST = sorted(RELEASED.glob("*/aftercommit-*.whl"))[-1]
 FIELD = re.compile(r"^    (\w+): ", re.MULTILINE)
 SETTINGS = re.compile(r"aftercommit/(?:[\w/]*/)?settings\.py")
+TESTS = Path(__file__).parents[1]
 
 
 def test_each_public_name_of_the_last_release_is_still_there() -> None:
@@ -50,6 +56,40 @@ def test_each_extension_of_the_last_release_is_still_there() -> None:
     for name in extensions:
         offered = vars(import_module(f"aftercommit.extensions.{name}"))
         assert [each for each in offered if each.lower() == f"{name}extension"], name
+
+
+def test_what_programs_offered_with_the_last_release_is_still_there(tmp_path: Path) -> None:
+    """Commands are in scripts, metrics in alerts and on dashboards, columns in queries of others.
+
+    One project, which the last release has made with all that it can have, is asked twice.
+    """
+    for wheel in LAST.parent.glob("*.whl"):
+        ZipFile(wheel).extractall(tmp_path / "released")
+    project = tmp_path / "kiosk"
+    new = ("-m", "aftercommit", "new", str(project), "--http", "--brokers")
+    run(sys.executable, *new, environment=with_path(tmp_path / "released"))
+
+    before, now = (
+        asked(project, tmp_path / name, *path)
+        for name, path in {"before": [tmp_path / "released"], "now": []}.items()
+    )
+
+    assert min(len(names) for names in before.values()) > 25
+    assert [name for kind in before for name in before[kind] if name not in now[kind]] == []
+
+
+def asked(project: Path, folder: Path, *path: Path) -> dict[str, list[str]]:
+    """Return what the project offers, with a database in this folder."""
+    folder.mkdir()
+    command = (sys.executable, "-m", "aftercommit_tests.inside.offered", project.name)
+    environment = with_path(*path, project / "src", TESTS)
+    offered: dict[str, list[str]] = json.loads(run(*command, cwd=folder, environment=environment))
+    return offered
+
+
+def with_path(*folders: Path) -> dict[str, str]:
+    """Return an environment in which Python looks for modules there first."""
+    return os.environ | {"PYTHONPATH": os.pathsep.join(map(str, folders))}
 
 
 def test_what_has_another_name_now_says_which() -> None:
