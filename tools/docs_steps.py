@@ -23,7 +23,9 @@ PAGE = FOLDER / "README.md"
 REPEATS = 15
 TIMEOUT_SECONDS = 120
 
-PRICE = re.compile(r"^Price: (?:some )?([\d,]+) lines, (?:some )?(\d+) statements, ([\d.]+) ms a", re.M)
+PRICE = re.compile(
+    r"^Price: (?:some )?([\d,]+) lines, (?:some )?(\d+) statements, ([\d.]+) ms a", re.M
+)
 
 
 def run(step: Path, folder: Path) -> str:
