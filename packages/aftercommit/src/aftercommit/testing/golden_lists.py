@@ -61,11 +61,11 @@ def check_settings(app: App[Any], file: Path) -> None:
 def check_public_routes(app: App[Any], file: Path) -> None:
     """Compare the endpoints that anybody may call with a file that has a line for each.
 
-    These are the endpoints of the router `public`, and of the application's own `public_routes`.
-    One that is not public any more is deleted from the file, which is made if it is not there.
+    These are the endpoints of the router `public`, and of the application's own `public_routes`. An
+    endpoint that is no longer public is deleted from the file, which is created if missing.
 
-    :raises AssertionError: if anybody may call what the file does not name, or the file was not up
-        to date: commit it then
+    :raises AssertionError: if anybody may call an endpoint that is not in the file, or if the file
+        was not up to date; then commit it
 
     >>> import pathlib
     >>> from aftercommit import testing
@@ -107,11 +107,11 @@ def _lines_of(file: Path) -> set[str]:
 
 
 def _write(file: Path, known: Collection[str], names: Collection[str]) -> None:
-    """Write what the file does not say yet.
+    """Write what the file does not contain yet.
 
     :raises AssertionError: if something was written
     """
     if known != names or not file.exists():
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text("".join(f"{name}\n" for name in sorted(names)))
-        raise AssertionError(f"{file} is brought up to date: look at it, and commit it")
+        raise AssertionError(f"{file} was brought up to date: look at it, and commit it")

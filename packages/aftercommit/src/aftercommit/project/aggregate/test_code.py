@@ -1,4 +1,4 @@
-"""The tests of a new aggregate, one file for each layer, and what builds one."""
+"""The tests of a new aggregate, one file for each layer, and its builder."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -28,7 +28,7 @@ WRONG = {"text": '"a\\nb"', "email": '"Иван"', "int": "-1"}
 
 
 def new_files(aggregate: Aggregate, layout: Layout, filled: Mapping[str, str]) -> dict[Path, str]:
-    """Return the tests, and the file of builders if there is none."""
+    """Return the tests, and the file of builders if there is none yet."""
     names = {**filled, **_names(aggregate, layout)}
     files = {
         Path(f"tests/unit/test_{aggregate.plural}.py"): _unit(aggregate, names),
@@ -44,7 +44,7 @@ def new_files(aggregate: Aggregate, layout: Layout, filled: Mapping[str, str]) -
 
 
 def entries(aggregate: Aggregate, layout: Layout, filled: Mapping[str, str]) -> list[Source]:
-    """Return the builders that are there, with one more."""
+    """Return the existing builders, with one more."""
     if not (layout.folder / BUILDERS).exists():
         return []
     names = {**filled, **_names(aggregate, layout)}
