@@ -4,8 +4,7 @@ The engine knows no application: an application passes in its parts. Begin with 
 `attempt.py`; `sql` stores everything in a database, `process` runs it, and each of the optional
 `extensions` has an extra of the same name.
 
-Examples in docstrings run as they stand. There, `shop` is the project that `aftercommit new shop`
-makes, with all its options.
+Examples in docstrings run as they stand. There, `shop` is the project of `aftercommit new shop`.
 
 The public names are listed here, and for type checkers in `__init__.pyi`; a test compares both.
 Each is imported when it is first used, so that `--help` does not import a database library.

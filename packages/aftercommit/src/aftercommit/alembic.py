@@ -62,9 +62,8 @@ def upgrade_tables(connection: Connection, *, since: str | None = None) -> None:
 def downgrade_tables(connection: Connection) -> None:
     """Drop our tables, with all events and the history of their deliveries.
 
-    Stop the workers first. It refuses to drop anything while deliveries are outstanding. The script
-    that `alembic downgrade --sql` writes refuses, too; on SQLite a script cannot refuse, so none is
-    written.
+    Stop the workers first. It refuses to while deliveries are outstanding. The script that `alembic
+    downgrade --sql` writes refuses, too; on SQLite a script cannot refuse, so none is written.
 
     :raises DeliveriesOutstanding: if some deliveries are neither done nor discarded
     :raises sqlalchemy.exc.DBAPIError: if a table stays locked for half a minute

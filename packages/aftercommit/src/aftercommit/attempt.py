@@ -1,8 +1,7 @@
 """One attempt: what happens to a claim, from the limits of its handler to what is stored about it.
 
 Read `Executor.attempt` first: the handler runs, one `match` decides what becomes of the claim, and
-observers are notified. Its parts follow. `bus.py` starts attempts, and executes commands with the
-same parts.
+observers are notified. Its parts follow. `bus.py` starts attempts, and executes commands, too.
 """
 
 import logging
@@ -291,9 +290,7 @@ class TimeLimit:
                 self._begin_by = self._end_by - (0 if handler.is_transactional else self._seconds)
             case CommandWork(completes=None):
                 self._begin_by, self._end_by = current_time() + self._seconds, inf
-            case CommandWork(
-                completes=Claim() as claim
-            ):  # it is a reply, whose external effect has happened:
+            case CommandWork(completes=Claim() as claim):  # a reply: its effect has happened, so
                 self._begin_by = self._end_by = claim.leased_at + policy.lease_seconds
                 self._is_anew = True  # each run has the whole time to store it
         self._scope = CancelScope(deadline=self._begin_by)

@@ -90,8 +90,7 @@ class MessageBus(Executor):
     ) -> Collection[Claim]:
         """Run a claim, then the claim it causes, as long as it is only one: no new task is needed.
 
-        Several claims are started in the group or, without a group, returned. In a group, the first
-        claim already has its slot.
+        Several are started in the group, in which the first has its slot, or else returned.
         """
         has_slot = group is not None
         while len(claims) == 1:

@@ -15,8 +15,7 @@ class Sources:
 
     A handler gets the first three by the names of its parameters: `now`, `new_id`, `new_token`. A
     test passes its own to `open_application` or to an `Outbox`: seeded ones make a run repeatable,
-    and `testing.let_time_pass` moves the time. Leases and due times do not use them; they follow
-    the database's clock.
+    and `testing.let_time_pass` moves the time. Leases and due times follow the database's clock.
 
     >>> import datetime, itertools, uuid
     >>> from aftercommit import Sources

@@ -43,8 +43,7 @@ class Codec(Generic[E_co]):
     `source` names the application in its events, for other services. `aliases` holds the wire names
     of renamed classes. `describe` says in a few words, to operators, what an event is about.
 
-    :raises WiringError: if JSON cannot hold a field of an event, so that it could not be stored; or
-        if two events have one name
+    :raises WiringError: if JSON cannot hold a field of an event, or if two events have one name
 
     >>> from dataclasses import dataclass
     >>> from aftercommit import Codec
@@ -115,9 +114,7 @@ class Codec(Generic[E_co]):
         except (TypeError, ValueError, RecursionError, msgspec.MsgspecError) as error:
             raise InvalidPayload(name, str(error)) from error
         if len(data) > MAX_EVENT_LENGTH:
-            raise InvalidPayload(
-                name, f"it has {len(data)} characters, and may have {MAX_EVENT_LENGTH}"
-            )
+            raise InvalidPayload(name, f"{len(data)} characters, more than {MAX_EVENT_LENGTH}")
         return {
             "id": envelope.id,
             "source": envelope.source,
@@ -199,9 +196,7 @@ def _check_json(event: type[Any]) -> None:
         problem = "an event has a field of a type that is not imported when the program runs"
         raise WiringError(problem, f"{event.__name__} ({error})") from error
     except Exception as error:
-        problem = (
-            NOT_JSON if is_dataclass(event) else "an event has to be a dataclass, and this is none"
-        )
+        problem = NOT_JSON if is_dataclass(event) else "an event has to be a dataclass, unlike"
         raise WiringError(problem, f"{event.__name__} ({error})") from error
 
 

@@ -15,8 +15,8 @@ M = TypeVar("M")
 class HandlerSubscription:
     """How a handler gets an event: a delay in seconds, and its lane if it is ordered.
 
-    `lane` is the common name of its lanes; `key` returns which of them an event belongs to. Without
-    `key`, it is the event's subject.
+    `lane` is the common name of its lanes; `key` returns which of them is an event's; else it is
+    the subject.
     """
 
     delay: float = 0.0

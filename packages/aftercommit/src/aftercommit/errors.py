@@ -73,8 +73,7 @@ class Unavailable(TransientError):
     """A resource that this service needs is unavailable: it refuses, or the connection was lost.
 
     Handlers are retried until it is back, with delays up to a maximum. Ports of your own should
-    raise this; after an error of another kind, the attempt counts, and the last one parks the
-    delivery.
+    raise this; after any other error, the attempt counts, and the last one parks the delivery.
 
     >>> from aftercommit import Unavailable
     >>> def read(path):  # of a port
@@ -189,9 +188,7 @@ class NotCompleted(TransientError):
     """A handler has done its work, but this could not be stored before its lease ended."""
 
     def __init__(self) -> None:
-        super().__init__(
-            "the work was done, but others used the database until the lease ended: not stored"
-        )
+        super().__init__("done, but not stored: others used the database until the lease ended")
 
 
 def install_hint(extra: str) -> str:
@@ -236,9 +233,7 @@ class HandlerInterrupted(Defect):
     """A handler has raised an exception that ends a task or the process; this is a failure."""
 
     def __init__(self, handler: str, error: BaseException) -> None:
-        super().__init__(
-            f"{handler} raised {type(error).__name__}, although nothing had cancelled it"
-        )
+        super().__init__(f"{handler} raised {type(error).__name__}, though nothing cancelled it")
 
 
 class InvalidMessage(Invalid):

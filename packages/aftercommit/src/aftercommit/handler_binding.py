@@ -69,9 +69,7 @@ class Dependencies:
         twice = [name for name, count in names.items() if count > 1]
         raise_if_any("two things that handlers may ask for have the same name", twice)
         ports = [name for name, value in self.constants.items() if _is_asynchronous(value)]
-        raise_if_any(
-            "ports with an external effect are no constants; move them to `effect_ports`", ports
-        )
+        raise_if_any("effect ports among the constants; move them to `effect_ports`", ports)
 
 
 class BoundHandler:
@@ -110,10 +108,7 @@ class BoundHandler:
             split_it = SPLIT_IT.format(asked, RECORD[asked], RETURN[asked])
             raise_if_any(f"{self.name} asks for {asked} {split_it}", self.ports)
             returned = map(str, self.answers)
-            raise_if_any(
-                f"{self.name} asks for {asked}, so it can do itself what it returns as a command",
-                [*returned],
-            )
+            raise_if_any(f"{self.name} has {asked}, so it need not return a command", [*returned])
             # the query would hold a connection, and wait for another one
             problem = f"{self.name} can read from {asked}, so it may not ask for"
             raise_if_any(problem, queries)
@@ -121,8 +116,7 @@ class BoundHandler:
     async def run(self, work: WorkItem, uow: object) -> object:
         """Make one attempt; return the command that the handler has returned, if it may return one.
 
-        :raises HandlerInterrupted: if it tried to end the process, or raised a cancellation of its
-            own
+        :raises HandlerInterrupted: if it tried to end the process, or made up a cancellation
         :raises UnexpectedAnswer: if it has returned another type than its annotation
         """
         made = {name: make(work, uow) for name, make in self.made.items()}
@@ -180,9 +174,7 @@ def bind(
     by_name = handlers.by_name().items()
     bound = {name: BoundHandler(each, dependencies, may_ask) for name, each in by_name}
     lost, kept = set(renamed.values()) - bound.keys(), renamed.keys() & bound.keys()
-    raise_if_any(
-        "`renamed` maps an old name that no handler has any longer to a current one", lost | kept
-    )
+    raise_if_any("`renamed` maps an unused old name to a current one. Not so", lost | kept)
     returned = {answer for handler in bound.values() for answer in handler.answers}
     unknown = map(str, returned - commands.keys())
     raise_if_any("handlers may return only commands that have a handler", [*unknown])

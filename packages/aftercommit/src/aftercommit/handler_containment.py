@@ -16,8 +16,8 @@ def contain(error: BaseException, handler: str, *, of_engine: bool = False) -> N
     """Stop a handler from ending the process or from raising cancellations of its own.
 
     What may pass is raised: of a group of errors the first, so that its kind decides what happens.
-    From the engine's code Ctrl-C passes, too, because it may be raised anywhere. Nothing is raised
-    if the error may pass unchanged.
+    From the engine's code Ctrl-C passes, too, because it may be raised anywhere. If the error may
+    pass unchanged, nothing is raised.
 
     :raises HandlerInterrupted: instead of an error that may not pass
     """
@@ -48,8 +48,7 @@ def cancellation_requested(error: BaseException) -> bool:
     """Tell a cancellation, by AnyIO or by the event loop, from one that a library has raised.
 
     The engine cancels its own tasks with AnyIO's scopes. So if asyncio's `cancel` ends one of them,
-    a handler has called it, or somebody who cancels all tasks. A task in which others run the
-    engine is theirs to cancel.
+    a handler has called it, or somebody who cancels all tasks. Others may cancel their own tasks.
     """
     cancelled = get_cancelled_exc_class()
     if not isinstance(error, cancelled):

@@ -57,8 +57,7 @@ class Later(Generic[M_contra, A_co]):
     """A handler that runs with a delay, `after` the commit of the event.
 
     The delay is a timedelta, or a function of the settings that returns seconds. Nothing that
-    happens meanwhile cancels the delivery, so the handler should check the current state when it
-    runs.
+    happens meanwhile cancels the delivery, so the handler should check the current state.
 
     >>> from datetime import timedelta
     >>> from aftercommit import Handlers, Later, on
@@ -75,9 +74,7 @@ class Later(Generic[M_contra, A_co]):
 
     def __post_init__(self) -> None:
         if not (isinstance(self.after, timedelta) or callable(self.after)):
-            raise WiringError(
-                "a delay has to be a timedelta, or a function of the settings", repr(self.after)
-            )
+            raise WiringError("a delay is a timedelta or a function, not", repr(self.after))
         if isinstance(self.after, timedelta) and self.after < timedelta():
             raise WiringError("a delay is negative; give the time after the event", str(self.after))
 
@@ -122,8 +119,7 @@ class Limited(Generic[M_contra, A_co]):
     A delivery that may not begin is not claimed: it stays due, and no attempt is counted. Each
     number is 1 or more, or a function of the settings that returns it. A limit belongs to the
     handler, so each of its entries gives the same limit. Handlers that call the same service can
-    share one by its `name`, which otherwise is the handler's name. Workers make all attempts, even
-    the first.
+    share one by its `name`, which otherwise is the handler's name. Workers make all attempts.
 
     >>> from aftercommit import Handlers, Limited, on
     >>> from shop.domain.messages import OrderPlaced
@@ -195,16 +191,12 @@ def on(
         raise WiringError("an entry begins with the class of a message, and this is", repr(message))
     given: Sequence[Any] = handlers
     if lists := [repr(each) for each in given if isinstance(each, Sequence)]:
-        problem = (
-            f"write on({message.__name__}, first, second), without brackets around the handlers"
-        )
+        problem = f"write on({message.__name__}, first, second), without brackets around handlers"
         raise WiringError(problem, *lists)
     given_key: Any = key
     if given_key is not None and (not callable(given_key) or iscoroutinefunction(given_key)):
-        problem = (
-            f"the key of {message.__name__} has to be a function of the event, made with `def`"
-        )
-        raise WiringError(f"{problem}; this is not one", repr(key))
+        problem = f"the key of {message.__name__} has to be a function of it, made with `def`"
+        raise WiringError(f"{problem}, not", repr(key))
     return Entry(message, handlers, key)
 
 

@@ -135,8 +135,8 @@ class Handlers(Generic[C_co, E_co]):
     def limits(self, settings: object) -> Limits:
         """Return the limits of handlers, by all their names, including old ones.
 
-        :raises WiringError: if a handler's entries differ in their limit, or if handlers that share
-            a limit differ in its numbers
+        :raises WiringError: if entries of a handler, or handlers that share a limit, differ in
+            numbers
         """
         found, by_name = dict[str, Limit | None](), dict[str, Limit]()
         for each in (each for listed in self.events.values() for each in listed):
@@ -158,17 +158,14 @@ class Handlers(Generic[C_co, E_co]):
     def by_name(self) -> dict[str, Handler[Any, Any]]:
         """Return all handlers of events by name.
 
-        :raises WiringError: if two have the same name, or if an event has one twice: it gets one
-            delivery
+        :raises WiringError: if two have the same name, or if an event has one twice
         """
         by_name: dict[str, Handler[Any, Any]] = {}
         for event, listed in self.events.items():
             handlers = [each for each in map(handler_of, listed) if each is not PUBLISH]
             for name, handler in zip(map(handler_name, handlers), handlers, strict=True):
                 if by_name.setdefault(name, handler) is not handler or handlers.count(handler) > 1:
-                    problem = (
-                        f"two handlers of {event.__name__} have one name, or one is there twice"
-                    )
+                    problem = f"{event.__name__} has two handlers of one name, or one twice"
                     raise WiringError(problem, name)
         return by_name
 
@@ -218,9 +215,7 @@ def _delay(subscriber: object, settings: object) -> float:
     except AttributeError as error:
         raise WiringError("a delay asks for a setting that does not exist", str(error)) from error
     is_time = isinstance(delay, int | float) and 0 <= delay < float("inf")
-    raise_if_any(
-        "a delay has to be a number of seconds, 0 or more", [] if is_time else [repr(delay)]
-    )
+    raise_if_any("a delay is a number of seconds, 0 or more, not", [] if is_time else [repr(delay)])
     return float(delay)
 
 

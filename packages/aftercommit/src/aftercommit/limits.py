@@ -59,10 +59,7 @@ class LimitUse:
 
     @property
     def ahead(self) -> float:
-        """For how many seconds the claims so far suffice.
-
-        A clock that was set back causes no debt.
-        """
+        """For how many seconds the claims so far suffice. A clock set back causes no debt."""
         return min(max(0.0, self.tat - self.now), self.burst * self.interval)
 
     @property

@@ -28,8 +28,7 @@ logger = logging.getLogger(__name__)
 class Outcome:
     """The result of a work item. After a conflict, the handler runs again in the same attempt.
 
-    `handler` is the current name of the handler, if a delivery succeeded; `work` may have an old
-    name.
+    `handler` is the handler's current name, if a delivery succeeded; `work` may have an old one.
 
     >>> from aftercommit import Observer, Outcome
     >>> class Printer(Observer):
@@ -46,8 +45,7 @@ class Outcome:
 class Observer:
     """Watches the work. Override the methods you need.
 
-    An operation has `seconds` to end, including everything it waits for; this is more than its
-    handler may take.
+    An operation has `seconds` to end, including all it waits for; longer than its handler may take.
 
     >>> import anyio, uuid
     >>> from aftercommit import Observer
@@ -90,8 +88,8 @@ class Observer:
 class CompositeObserver:
     """Several observers as one that never fails, with the same methods.
 
-    Methods that an observer does not override are not called. Observers see the end of an operation
-    in the opposite order.
+    Methods that an observer does not override are not called. They see the end of an operation in
+    reverse order.
 
     >>> import anyio
     >>> from aftercommit import CompositeObserver, Observer

@@ -38,8 +38,7 @@ class DeliveryStore(Protocol):
     Each write names a claim, and changes nothing if another process has claimed the delivery since:
     then that process decides what becomes of it.
 
-    With asyncpg, the extension `postgresql` has its own statements for claims and for the
-    completion of effects.
+    With asyncpg, the extension `postgresql` has its own statements for claims and completions.
     """
 
     limits: Limits
@@ -117,8 +116,7 @@ class UnitOfWorkScope(Protocol):
             has swallowed an error of the database
         :raises ConcurrentUpdate: if what was read has changed; a fresh attempt may succeed
         :raises DeliverySuperseded: if the delivery has another owner now
-        :raises CausationTooDeep: if it has recorded an event to which a chain of `MAX_DEPTH` events
-            led
+        :raises CausationTooDeep: if it has recorded an event after a chain of `MAX_DEPTH` events
         """
 
 

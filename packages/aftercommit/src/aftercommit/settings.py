@@ -80,9 +80,7 @@ class EngineSettings(DeliveryPolicy):
     handler_timeout_seconds: Annotated[Seconds, "longer than a slow mail server takes"] = 20.0
     retry_initial_seconds: Annotated[Seconds, "most outages are restarts, and short"] = 1.0
     retry_factor: Annotated[Factor, "the cap is reached after the seventh attempt"] = 4.0
-    retry_max_seconds: Annotated[
-        Seconds, "within an hour after an outage, everything is retried"
-    ] = 3600.0
+    retry_max_seconds: Annotated[Seconds, "all is retried within an hour of an outage"] = 3600.0
     shutdown_grace_seconds: Annotated[Seconds, "with 5 to clean up, below Kubernetes' 30"] = 10.0
     max_attempts: Annotated[Count, "spans 1¾ to 3½ hours; then an operator decides"] = 10
     of_extensions: tuple[Any, ...] = ()
@@ -90,9 +88,7 @@ class EngineSettings(DeliveryPolicy):
 
     def __init_subclass__(cls) -> None:
         if not NAME.fullmatch(cls.application):
-            raise WiringError(
-                f"the name of the application has to match {NAME.pattern}", cls.application
-            )
+            raise WiringError(f"an application's name has to match {NAME.pattern}", cls.application)
         if isinstance(default := vars(cls).get("database_url"), str):
             cls.database_url = field(default=default, repr=False)  # type: ignore[misc]  # it would show
 
@@ -134,8 +130,7 @@ def load(
     """Return the settings of the environment, overridden by the given ones that are not None.
 
     :raises InvalidValue: if one is wrong; its value is not quoted, because it may be a secret
-    :raises WiringError: if two of these classes, or one and the engine, have a setting of the same
-        name
+    :raises WiringError: if two of these classes, or one and the engine, have the same setting
     """
     given = {name: value for name, value in overrides.items() if value is not None}
     names = [setting.name for each in (kind, *of_extensions) for setting in fields(each)]

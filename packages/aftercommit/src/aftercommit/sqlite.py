@@ -16,8 +16,8 @@ def prepare(engine: AsyncEngine | Engine) -> None:
     The journal and the pragmas are those of the worker. A transaction begins as a writer, with
     BEGIN IMMEDIATE, because one that has read first could not wait. For transactions that only
     read, and wait for nobody, use `engine.execution_options(sqlite_begin="BEGIN")`. A listener of
-    yours that emits BEGIN does no harm if it was added before. An engine of another database is not
-    changed.
+    yours that emits BEGIN does no harm if it was added before. It ignores engines of other
+    databases.
 
     >>> from aftercommit.sqlite import prepare
     >>> from sqlalchemy.ext.asyncio import create_async_engine

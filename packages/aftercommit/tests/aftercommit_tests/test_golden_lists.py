@@ -29,7 +29,7 @@ def test_a_new_list_has_all_names_and_is_to_be_committed(file: Path) -> None:
     """As one that was brought up to date: what is not committed protects nobody."""
     for check in (testing.check_handler_names, testing.check_public_routes):
         with pytest.raises(
-            AssertionError, match=r"list\.txt is brought up to date: look at it, and"
+            AssertionError, match=r"list\.txt was brought up to date: look at it, and"
         ):
             check(APP, file)
         check(APP, file)

@@ -55,7 +55,7 @@ def test_each_extension_of_the_last_release_is_still_there() -> None:
 def test_what_has_another_name_now_says_which() -> None:
     """One version before it goes; what the others warn of is in the tests of what they are."""
     with (
-        pytest.warns(DeprecationWarning, match="its name is new_delivery_store"),
+        pytest.warns(DeprecationWarning, match="use new_delivery_store"),
         pytest.raises(AttributeError),
     ):
         new_outbox(None, None)  # no database: the warning comes first

@@ -166,7 +166,7 @@ REFUSED_URLS = {
     **dict.fromkeys(
         ["nonsense", "sqlite://", "sqlite:///:memory:", "oracle:///x"], "^database URL "
     ),
-    "sqlite:///q?x.db": "has no option=value after the",
+    "sqlite:///q?x.db": "has something else than option=value after the",
     "sqlite:///q.db?unknown=value": "an unknown option after the .; known are mode, timeout, uri",
     "sqlite:///q.db?mode=ro": "has a mode, which needs file:FILE and uri=true",
     "sqlite:///q.db?timeout=soon": "has an option with a wrong value after the",

@@ -142,7 +142,7 @@ async def test_a_rule_that_only_the_database_can_check_is_told_in_its_words(worl
 
 async def test_an_event_over_a_megabyte_is_refused_by_the_commit(world: World) -> None:
     """Each worker, consumer and page would have to read it, again and again."""
-    with pytest.raises(InvalidPayload, match="there may be 1000000"):
+    with pytest.raises(InvalidPayload, match="more than 1000000"):
         async with world.a_uow() as uow:
             uow.things.add(thing := a_thing())
             thing.record(ThingRenamed(thing_id=thing.id, name="x" * 1_000_000))

@@ -157,7 +157,7 @@ async def test_a_worker_says_that_a_key_has_changed(
         await a_worker(world).run(until_idle=True)
 
     [told] = [each.message for each in caplog.records if "now ordered as" in each.message]
-    assert told.startswith("works has work in the lane works:")
+    assert told.startswith("works has deliveries in the lane works:")
 
 
 @pytest.mark.parametrize(("beside", "sent"), [(False, 1), (True, 2)])

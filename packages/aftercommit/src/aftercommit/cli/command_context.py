@@ -47,11 +47,8 @@ class CommandLine(Generic[S]):
 
         settings = self.app.load({**self.options, **changed})
         if settings.application != self.app.name:
-            raise WiringError(
-                "this call and the application have different names; use one",
-                self.app.name,
-                settings.application,
-            )
+            names = self.app.name, settings.application
+            raise WiringError("the application and its settings have different names", *names)
         level, formatters = settings.log_level or log_level, self.app.parts.formatters()
         set_up_logging(self.app.name, level, settings.log_format, formatters)
         return settings

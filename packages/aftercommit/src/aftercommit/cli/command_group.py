@@ -131,9 +131,7 @@ def _lazy_commands(app: App[Any]) -> Iterator[LazyCommand]:
         extra = parts.name if parts in brought else None
         for group, commands in parts.commands.items():
             if group not in GROUPS:
-                raise WiringError(
-                    f"a group of commands is one of {', '.join(GROUPS)}; there is no", group
-                )
+                raise WiringError(f"the groups of commands are {', '.join(GROUPS)}, not", group)
             for place, summary in commands.items():
                 command = LazyCommand(group, place, summary, program=app.name, extra=extra)
                 if command.name in names:

@@ -7,11 +7,10 @@
             session.add(order)
             await outbox.record(session, OrderPlaced(order_id=order.id), about=order.id)
 
-Events are stored in the session's transaction, with deliveries that are due at once and that a
-worker finds in the database. So savepoints, rollbacks, a second commit, a cancelled request, or a
-COMMIT without an answer need no extra code. A commit wakes the worker of its own process. On
-PostgreSQL it also notifies the workers of other processes, if its own is inside `running()`. All
-others poll once a second.
+Events are stored in the session's transaction, with deliveries that are due at once, which a worker
+finds in the database. So savepoints, rollbacks, a second commit, a cancelled request, or a COMMIT
+without an answer need no extra code. A commit wakes the worker of its own process. On PostgreSQL it
+also notifies other processes, if its own is inside `running()`. Others poll once a second.
 """
 
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
@@ -58,9 +57,8 @@ EXTENSIONS: Sequence[Extension] = (PostgreSQLExtension(), OperationsExtension(as
 class Outbox:
     """Stores events in sessions of the application, and delivers them to their handlers.
 
-    `name` is the application's: environment variables such as `SHOP_LOG_LEVEL` and the names of
-    database sessions begin with it, and a schema belongs to one name. `settings` override
-    variables.
+    `name` is the application's: variables such as `SHOP_LOG_LEVEL` and the names of database
+    sessions begin with it, and a schema belongs to one name. `settings` override variables.
 
     `engine` is the application's: an `AsyncEngine`, an `Engine`, or a function that returns one.
     Handlers get its serializers, listeners, execution options and search path, but connections of
@@ -69,16 +67,15 @@ class Outbox:
     the engine. For an `Engine`, and for an `AsyncEngine` whose driver does not work on this event
     loop, another driver is used: asyncpg, of the extra `postgresql`, or aiosqlite. It cannot use a
     `creator`, connection arguments other than libpq's, or listeners to connections: these are
-    refused at start, by name.
+    refused at start.
 
     With an engine, some things differ from a URL. Listeners are called for handlers if they were
     added before `running()` begins. An `isolation_level` is not used: handlers run at READ
     COMMITTED. A new SQLite file has the usual permissions, and is not readable by its owner only.
     The engine's arguments decide how long connecting may take.
 
-    Instead of an engine, you can pass a URL, or a function that returns one. `SHOP_DATABASE_URL`
-    overrides a URL. An engine overrides that variable, which is refused if it names another
-    database.
+    Instead of an engine, pass a URL or a function that returns one. `SHOP_DATABASE_URL` overrides a
+    URL. An engine overrides that variable, which is refused if it names another database.
 
     `context` returns a context manager, such as Flask's `app.app_context`: the function for the
     engine is called in one, and each handler runs in one. A handler that asks for `session` cannot
@@ -172,8 +169,8 @@ class Outbox:
     ) -> None:
         """Store events `about` something in a session, with a delivery for each of their handlers.
 
-        They are delivered if and when the session's transaction is committed. In a handler, pass
-        the handler's own session.
+        They are delivered when the session's transaction is committed. In a handler, use its
+        session.
 
         An id that the database generates exists only after `await session.flush()`. A session with
         several binds stores events over the connection that writes; the commit raises a WiringError
@@ -212,8 +209,7 @@ class Outbox:
 
         If the same message arrives twice at once, the second call waits for the transaction of the
         first, so its result is right. Call it first. A rolled back message counts as new again.
-        Events recorded in the same transaction belong to it: `aftercommit trace` finds them by both
-        texts.
+        Events recorded in the same transaction belong to it: `aftercommit trace` finds them.
 
         :raises InvalidValue: if the source or the id is missing or empty
         """
@@ -246,8 +242,8 @@ class Outbox:
 
         Handlers made with `def` run in this thread; `async` ones, each on an event loop.
 
-        :raises WiringError: if an `async` handler is due that asks for a session, as it could not
-            await this one
+        :raises WiringError: if an `async` handler is due that asks for a session, which it could
+            not await
         """
         due, count = self._due(expect_sync(session, "deliver")), 0
         while claim := due.take():
@@ -271,8 +267,7 @@ class Outbox:
         upgrade them with `aftercommit db upgrade MODULE:OUTBOX`.
 
         :raises Unavailable: if the database cannot be used at start; later, the worker waits for it
-        :raises HandlerInterrupted: if somebody cancels the worker's tasks; the body is cancelled,
-            too
+        :raises HandlerInterrupted: if somebody cancels the worker's tasks; so is the body
         """
         settings = self.app.load(WORKER_SETTINGS)
         grace, slots = settings.shutdown_grace_seconds, settings.worker_concurrency

@@ -49,8 +49,7 @@ class App(Generic[S]):
     delivers)`. `reporter` returns an observer that prints what happens, and `warn_operators` logs
     what operators may not expect. Each of these is an object, or its place as "module:NAME". For
     `commands`, `options`, `publishers`, `observers`, `services`, routes and scripts see `Parts`,
-    which also lists what only an extension can have. `given` are settings that override environment
-    variables.
+    which also lists what only an extension can have. `given` settings override variables.
 
     >>> from aftercommit import App
     >>> shop = App(
@@ -161,8 +160,7 @@ class App(Generic[S]):
     def load(self, overrides: Mapping[str, Any], environment: Mapping[str, str] = os.environ) -> S:
         """Return the settings, from these overrides, `given`, the environment and the defaults.
 
-        The default for the URL of the database is that of the class of settings, or else the
-        application's.
+        The database's default URL is that of the class of settings, or else the application's.
 
         :raises InvalidValue: if one is wrong
         """

@@ -52,8 +52,8 @@ async def open_application(
     `new_uow` makes the unit of work of a transaction. For what handlers may ask for see
     `Dependencies`; for the time, ids and tokens see `Sources`, which the application's own
     constants of these names replace. The database is each query's first argument. Effect ports
-    replace those of extensions with the same name. For `beside_others` see `ensure_schema`. A test
-    passes its own `sources`.
+    replace those of extensions with the same name. For `beside_others` see `ensure_schema`.
+    `sources` is for tests.
 
     :raises InvalidValue: if a setting is wrong
     :raises WiringError: if a handler cannot work, for example because it asks for something unknown

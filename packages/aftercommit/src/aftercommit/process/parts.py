@@ -2,8 +2,7 @@
 
 An application lists its own parts (`App`), and an extension returns all of its parts as one value,
 so that nobody can wire only half of it. A part is a function that imports what it needs when it is
-called; commands and settings may also be given as a place, "module:NAME". So a process imports only
-what it uses.
+called; commands and settings may also be a place, "module:NAME". So a process imports what it uses.
 """
 
 from __future__ import annotations

@@ -103,9 +103,7 @@ class Worker:
                         await self._wakeup.sleep(POLL_SECONDS)
             if not self._shutdown.is_set():  # a task of its group was cancelled, and so the group
                 raise get_cancelled_exc_class()
-            while (
-                self._unwritten
-            ):  # as long as allowed: only here it is known that an effect happened
+            while self._unwritten:  # as long as allowed: only here the effect is known to be done
                 with suppress(TransientError, ConcurrentUpdate):
                     await self._make_last_writes()
                     continue

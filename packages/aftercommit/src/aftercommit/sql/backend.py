@@ -1,8 +1,7 @@
 """What differs between databases: SQLite's in `sqlite_backend.py`, others' in extensions.
 
 A driver call that is cancelled half-way costs its connection, and may have committed nevertheless.
-So cancellation takes effect between calls. Only driver calls are shielded; a task that waits in
-line is not.
+So cancellation takes effect between calls. Only driver calls are shielded, not tasks in line.
 """
 
 import logging

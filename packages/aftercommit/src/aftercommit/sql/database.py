@@ -51,8 +51,8 @@ class Database:
     `codec` reads and writes its events. Its schema belongs to the `application` of this name, and
     contains the tables of the application's `history` next to the engine's. An application without
     a history creates its tables itself. `program` is the name of its command, and `process` is
-    NAME@HOST:PID. A `given` engine overrides the URL. Nothing waits much longer for the database
-    than a handler may take.
+    NAME@HOST:PID. A `given` engine overrides the URL. No wait for it is much longer than a handler
+    may take.
 
     :raises InvalidValue: if the URL cannot be understood, or needs another event loop
 

@@ -36,8 +36,8 @@ _HOSTS = re.compile(  # what SQLAlchemy does not read: several hosts, or a socke
 def parse_url(text: str, schemes: Iterable[str] = ("postgresql",)) -> sa.URL:
     """Return the URL of a database, SQLite's or one of these schemes.
 
-    `postgres://`, several hosts, and `user`, `password` and `dbname` after the ? are understood as
-    libpq understands them.
+    It reads `postgres://`, several hosts, and `user`, `password` and `dbname` after the ? like
+    libpq.
 
     :raises InvalidValue: if it cannot be understood; it is not quoted
     """

@@ -117,8 +117,7 @@ def _unblocked(database: Database, lane: str, count: int) -> None:
 async def mend_lanes(database: Database) -> None:
     """Give each lane exactly one delivery that is not blocked, its first. Reads all waiting rows.
 
-    A lane may have two after a change with SQL, or after an older version of the engine let two
-    begin.
+    A lane may have two after a change with SQL, or if an older version of the engine let two begin.
     """
     not_first = blocked()
     several = sa.select(deliveries.c.lane).where(not_first.when).distinct()

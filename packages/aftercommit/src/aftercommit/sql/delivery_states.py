@@ -80,17 +80,13 @@ def delivery_state(clock: sa.ColumnElement[float]) -> sa.Case[str]:
 def is_scheduled(clock: sa.ColumnElement[float]) -> sa.ColumnElement[bool]:
     """Return a condition for delayed deliveries before their first attempt, paused or not.
 
-    A delivery that is due later without a delay was written while the clock was ahead, and has to
-    be seen.
+    One that is due later without a delay was written while the clock was ahead: it must be seen.
     """
     return sa.and_(clock < DUE_AT, ~HAS_FAILED, ~_is_written_ahead(clock))
 
 
 def _is_written_ahead(clock: sa.ColumnElement[float]) -> sa.ColumnElement[bool]:
-    """Return a condition for deliveries of events of the future.
-
-    They are few, and have an index.
-    """
+    """Return a condition for deliveries of future events, which are few and have an index."""
     event = events.alias()
     ahead = sa.select(event.c.id).where(event.c.recorded_at > clock - SAME_TIME_SECONDS)
     recorded = sa.select(event.c.recorded_at).where(event.c.id == deliveries.c.event_id)
@@ -168,8 +164,7 @@ def claimed(now: Now, process: str, lease_seconds: float, **limit: Any) -> Trans
 def claimed_or_parked(claim: Transition, now: Now, problem: sa.ColumnElement[str]) -> Transition:
     """The same; but due, or lease expired → parked where there is a `problem`. No attempt begins.
 
-    Otherwise, a delivery that can never be handled would be the longest due one in each later
-    claim.
+    Otherwise, a delivery that can never be handled would be the longest due in each later claim.
     """
     row, is_fine = deliveries.c, problem.is_(None)
     unless_fine: dict[str, Any] = {
@@ -298,8 +293,7 @@ def replayed(now: Now, handler: sa.ColumnElement[str]) -> Transition:
 def held() -> Transition:
     """Due, scheduled, retrying or blocked → paused: claims do not reach it.
 
-    Deliveries that a process is running, has lost or is about to change are left alone: they are
-    few.
+    Deliveries that a process is running, lost or is about to change are left alone: they are few.
     """
     due = deliveries.c.available_at
     free = sa.and_(PENDING, deliveries.c.owner.is_(None), due < PAUSE)

@@ -199,8 +199,7 @@ class SqlAlchemyDeliveryStore:
     ) -> Sequence[Claim]:
         """Claim deliveries, record lost leases, and read the events.
 
-        It is one transaction: if the process never learns of its claim, the claim still counts as
-        an attempt.
+        It is one transaction: a claim counts as an attempt even if the process never learns of it.
         """
         asked: dict[str, Any] = {"limit": most, **handler_params(handlers)}
         async with self.database.write_transaction() as transaction:

@@ -57,8 +57,7 @@ class HandlerGuard:
     def alone(self, *, at_rest: bool = False) -> Iterator[None]:
         """Refuse all calls but those of the body, from now on: the handler has ended.
 
-        :raises WiringError: if it has to be `at_rest`, and a task that the handler has left behind
-            is executing a statement
+        :raises WiringError: if it has to be `at_rest`, and a task left behind is in a statement
         """
         self._has_ended = True
         if at_rest and self.under_way:

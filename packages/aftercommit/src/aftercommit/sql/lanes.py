@@ -8,8 +8,7 @@ a row unblocks the next one, in the same transaction.
 On PostgreSQL, concurrent transactions do not see each other: one could store a row as blocked while
 the other completes the last row before it, and sees no row to unblock. So each transaction locks
 its lanes, with one statement and in one order, after all its other changes and before it stores
-events. What follows must see what was committed before the lock was taken, so it is a separate
-statement.
+events. What follows must see what was committed before the lock was taken, so it is separate.
 
 To store an event, a transaction has to wait for its lane. To complete a delivery, it does not wait:
 the lease could end meanwhile, and the effect would be repeated. If the lane is locked, the
@@ -108,8 +107,7 @@ def unblocking(now: Now) -> sa.Update:
     """Return the statement that unblocks the first row after one that has ended.
 
     It unblocks nothing if the ended row was itself blocked: then a replay has stored others before
-    it while it ran. Ended rows are not read, because an index keeps them as long as old snapshots
-    exist.
+    it while it ran. Ended rows are not read, because an index keeps them for old snapshots.
     """
     first = sa.select(sa.func.min(_later.c.position)).where(
         _later.c.lane == sa.bindparam("of_lane"),

@@ -71,8 +71,7 @@ class LimitUses:
     async def lock(self, transaction: Transaction, limit: Limit) -> LimitUse | None:
         """Return the use of a limit, and let nobody else claim by it until this transaction ends.
 
-        Return None if somebody else is claiming by it now. SQLite has only one writer, which is
-        this.
+        Return None if somebody else is claiming by it now. SQLite has one writer, which is this.
         """
         found = (await transaction.execute(LOCK, {"of_limit": limit.name})).first()
         if not found and not await self.create(transaction, limit.name):

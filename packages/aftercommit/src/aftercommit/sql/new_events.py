@@ -3,8 +3,8 @@
 Events come from two places. A unit of work is short, and has locked the lanes of its events. A
 session of the application may take long, and locks other rows after it has recorded something. So
 for a session nothing is claimed, and neither pauses nor lanes are locked where others can write at
-the same time. Claims leave out paused deliveries; lanes are locked right before the COMMIT, by
-`outbox/lanes_at_commit.py`.
+the same time. Claims leave out paused deliveries; `outbox/lanes_at_commit.py` locks lanes right
+before the COMMIT.
 """
 
 from collections.abc import Awaitable, Callable, Collection, Sequence
@@ -111,8 +111,7 @@ class NewEvents:
 
         A delivery is due at once, or when its delay is over. With `first_attempts`, due deliveries
         are claimed, unless they are in a lane, or their handler is paused or limited. If one
-        delivery cannot be stored, no row remains, so that a caller that catches the error may
-        commit.
+        delivery cannot be stored, no row remains: a caller that catches the error may commit.
         """
         connection.execute(self._insert_events, rows)
         try:

@@ -29,11 +29,9 @@ async def ensure_schema(
 ) -> None:
     """Create the schema in an empty database; otherwise check that it is current, and ours.
 
-    Tables made by a migration of the application belong to the application whose process starts
-    first.
+    Tables made by a migration of the application belong to the application that starts first.
 
-    `new_uow` makes the unit of work of handlers. One is made, without a statement, to compare its
-    aggregates with the mapping.
+    `new_uow` makes the unit of work of handlers. One is made to check its aggregates.
 
     With `beside_others`, the schema may also be created next to tables that an application manages
     itself; without it, they are taken as a sign of a wrong URL.

@@ -27,9 +27,7 @@ MAX_LOG_BYTES = 2**24  # while somebody reads, the log grows; then it shrinks to
 PRAGMAS = ("synchronous = FULL", "foreign_keys = ON", f"journal_size_limit = {MAX_LOG_BYTES}")
 FOREIGN_KEYS = "foreign keys"  # of a connection: their value in its next transaction
 OPTIONS = {"mode", "timeout", "uri"}
-IN_MEMORY = (
-    "workers do not support an in-memory database; a test can use `deliver` without a worker"
-)
+IN_MEMORY = "workers do not support a database in memory; a test can `deliver` without a worker"
 UNSUITABLE = {"SQLITE_CONSTRAINT_CHECK", "SQLITE_CONSTRAINT_NOTNULL"}
 PERMANENT = {"SQLITE_ERROR", "SQLITE_TOOBIG", "SQLITE_MISMATCH", "SQLITE_RANGE"}  # SQL, or data
 
@@ -115,9 +113,7 @@ class SQLite(DatabaseBackend):
     def ensure_references(self, connection: Connection) -> None:
         if broken := connection.exec_driver_sql("PRAGMA foreign_key_check").first():
             child, row, parent, _ = broken
-            problem = (
-                f"after the migrations, row {row} of {child} refers to a missing row of {parent}"
-            )
+            problem = f"row {row} of {child} would refer to a missing row of {parent}"
             raise DatabaseUnavailable(f"nothing was upgraded: {problem}")
 
     @asynccontextmanager

@@ -1,8 +1,7 @@
 """The engine's tables: commands, events, deliveries, their history, pauses and limits.
 
 Migrations are the only source of the schema; a test checks that they and these tables agree. The
-application has its own tables. Times that are compared are seconds since 1970, by the database's
-clock.
+application has its own. Times that are compared are seconds since 1970, by the database's clock.
 """
 
 from datetime import UTC, datetime

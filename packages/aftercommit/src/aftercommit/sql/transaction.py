@@ -150,8 +150,7 @@ class Transaction:
         """Write what was added and changed; for other errors see `execute`.
 
         :raises Exception: the error in `refusals`, if its constraint is violated
-        :raises ConcurrentUpdate: if another constraint is violated, which a fresh transaction
-            resolves
+        :raises ConcurrentUpdate: if another constraint is; a fresh transaction resolves it
         :raises StatementRefused: if data are missing or out of range
         """
         if self._failure:  # which a handler has swallowed
@@ -238,8 +237,7 @@ def _close(connection: sa.Connection, guard: HandlerGuard | None) -> None:
 def _is_stuck(connection: sa.Connection) -> bool:
     """Tell whether a commit failed, and SQLAlchemy would return it to the pool without a rollback.
 
-    Examples are a commit that was refused to a handler, and one on SQLite that violates a foreign
-    key.
+    For example, it was refused to a handler, or violates a foreign key on SQLite.
     """
     transaction = connection.get_transaction()
     if transaction is None or transaction.is_active or connection.invalidated:

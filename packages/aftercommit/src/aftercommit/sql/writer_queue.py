@@ -31,8 +31,7 @@ class Writer(IntEnum):
 class WriterQueue:
     """A lock that the most urgent writer gets.
 
-    It belongs to one process. After a long turn, and after last writes, other processes get time
-    for a turn.
+    It belongs to one process. After a long turn, and after last writes, it leaves others time.
     """
 
     def __init__(self) -> None:

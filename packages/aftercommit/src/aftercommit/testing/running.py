@@ -140,8 +140,8 @@ async def replay(application: Application, *handlers: str) -> None:
     {'placed': 2, 'cancelled': 0}
     """
     handler, now = tables.deliveries.c.handler, application.database.clock
-    anew = replayed(now, handler).values | {"parked_at": None, "discarded_at": None}
-    anew["replay"] = False  # it does not wait for other due deliveries
+    values = replayed(now, handler).values | {"parked_at": None, "discarded_at": None}
+    values["replay"] = False  # it does not wait for other due deliveries
     async with application.database.write_transaction() as transaction:
-        await transaction.execute(Transition(handler.in_(handlers), **anew).update())
+        await transaction.execute(Transition(handler.in_(handlers), **values).update())
         await transaction.commit()

@@ -4,8 +4,8 @@ A message is acknowledged after the commit of its command. If the acknowledgemen
 message arrives again, and is recognized by its id and source. The command's events are dispatched
 afterwards, and no message waits for that: their deliveries are stored in any case.
 
-Our commands arrive at one inlet, and the messages of each subscription at its own inlet. No inlet
-waits for another.
+Our commands arrive at one inlet, and the messages of each subscription at its own inlet. None waits
+for another.
 """
 
 import logging
@@ -133,12 +133,11 @@ def _read_command(
 class Consumer:
     """Consumes up to `prefetch` messages of a RabbitMQ queue at once, and one of a Kafka topic.
 
-    A message is in flight until it is acknowledged. What the commands commit is dispatched
-    concurrently, up to a limit.
+    A message is in flight until it is acknowledged. What they commit is dispatched concurrently, up
+    to a limit.
 
     While nothing is consumed from a broker, `readiness_problems` says so: the process is not ready.
-    Problems with the exchange or topic of another service are in `degradations`, and stop nothing
-    else.
+    Problems with the exchange or topic of another service are in `degradations`.
     """
 
     bus: MessageBus
@@ -250,8 +249,7 @@ class Consumer:
         """Execute the command and acknowledge its message; return what it committed.
 
         A message that is refused for good, or whose error is `fatal`, is dead-lettered and
-        acknowledged. If the broker accepts no dead letter, but can move the message itself, it
-        does.
+        acknowledged. If the broker accepts no dead letter, it moves the message itself, if it can.
 
         :raises Exception: if it may work later; then the message is unchanged
         """

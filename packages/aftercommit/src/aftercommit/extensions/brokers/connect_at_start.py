@@ -30,13 +30,13 @@ async def connect_publishers(application: Application, stop: Shutdown) -> None:
 
 
 async def _connect(broker: Broker) -> None:
-    pause, told = FIRST_PAUSE_SECONDS, False
+    pause, has_warned = FIRST_PAUSE_SECONDS, False
     while True:
         try:
             return await broker.connect()
         except BrokerUnavailable as error:
-            if not told:
+            if not has_warned:
                 logger.warning("%s; trying again", error)
-            told = True
+            has_warned = True
         await sleep(pause)
         pause = min(LONGEST_PAUSE_SECONDS, pause * 2)

@@ -37,7 +37,7 @@ def _or_corrupt(decode: Decode) -> Decode:
         try:
             return decode(payload)
         except Exception as error:
-            reason = f"broken, or more than {MAX_BATCH_BYTES:,} bytes decompressed ({error})"
+            reason = f"not decompressed: broken, or more than {MAX_BATCH_BYTES:,} bytes ({error})"
             raise CorruptRecordException(reason) from error
 
     return decode_or_raise

@@ -67,7 +67,7 @@ DEAD_LETTER_QUEUE: Arguments = {
 
 OTHER_QUEUE = (
     "the queue %s is not of the kind that this program makes, with a delivery limit: a"
-    " message that cannot be decoded would come for ever"
+    " message that cannot be decoded would arrive without end"
 )
 OTHER_DEAD_LETTERS = (
     "the queue %s is used as it is, but it is not the quorum queue that this program makes (%s):"

@@ -67,7 +67,7 @@ def import_csv(
         cli.run(settings, partial(work.run, rows=rows), report=False, delivers=inline)
     counts = work.counts
     known = counts["rows"] - counts["imported"] - counts["refused"]
-    click.echo(f"imported {counts['imported']}, already known {known}, refused {counts['refused']}")
+    click.echo(f"imported {counts['imported']}, already there {known}, refused {counts['refused']}")
     cli.show_pending(work.pending)
     if due := counts["due"]:
         click.echo(f'{pluralize(due)} due; run "{cli.app.name} worker --until-idle"', err=True)

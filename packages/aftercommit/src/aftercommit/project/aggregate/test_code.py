@@ -105,7 +105,9 @@ def _names(aggregate: Aggregate, layout: Layout) -> dict[str, str]:
 def _if_ends(aggregate: Aggregate, layer: str) -> str:
     """Return how a test goes on if the aggregate can end: with its last command."""
     if not aggregate.later:
-        shown = f'\n    assert {aggregate.key} in told("{aggregate.plural.replace("_", "-")}")\n'
+        shown = (
+            f'\n    assert {aggregate.key} in output_of("{aggregate.plural.replace("_", "-")}")\n'
+        )
         return shown if layer == "e2e" else ""
     last, key = aggregate.later[-1], aggregate.key
     path = f"/{aggregate.plural.replace('_', '-')}/"
@@ -117,9 +119,9 @@ def _if_ends(aggregate: Aggregate, layer: str) -> str:
     assert row.state == "{last.participle}"
 """,
         "e2e": f"""
-    told("{aggregate.handler(last).replace("_", "-")}", {key})
+    output_of("{aggregate.handler(last).replace("_", "-")}", {key})
 
-    assert f"{{{key}}}  {last.participle}" in told("{aggregate.plural.replace("_", "-")}")
+    assert f"{{{key}}}  {last.participle}" in output_of("{aggregate.plural.replace("_", "-")}")
 """,
         "http": f"""
     verb = f"{path}{{made.json()['{key}']}}/{last.verb.replace("_", "-")}"

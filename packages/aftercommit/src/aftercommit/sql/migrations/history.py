@@ -27,9 +27,8 @@ FOLDER = Path(__file__).parent
 class History:
     """The migrations of some tables, and the table that stores which of them were applied.
 
-    Its revisions are called NAME_0001, NAME_0002 and so on, and the names of their files begin with
-    that. Two more digits, as in NAME_000201, mean that programs that know only NAME_0002 can still
-    work.
+    Its revisions are called NAME_0001, NAME_0002 and so on, and so do the names of their files. Two
+    more digits, as in NAME_000201, mean that programs that know only NAME_0002 still work.
 
     >>> from pathlib import Path
     >>> from aftercommit import History
@@ -104,9 +103,7 @@ class History:
         from alembic import command
 
         if since and since not in self.revisions():
-            raise InvalidValue(
-                "since", f"has to be one of the revisions {', '.join(self.revisions())}"
-            )
+            raise InvalidValue("since", f"is none of the revisions {', '.join(self.revisions())}")
         settings = self.config()
         settings.attributes |= {"dialect_name": dialect, "output_buffer": output}
         settings.attributes |= {"version_table": self.version_table, "literal_binds": True}

@@ -27,8 +27,8 @@ PAUSE = 2.0  # times the wait before it: so long, at least, others can work
 def upgrade_histories(connection: Connection, histories: Sequence[History]) -> None:
     """Upgrade all of them to their newest revisions, in the transaction of the connection.
 
-    Tables named in the files of pending revisions are locked first, so that long changes are seldom
-    made twice.
+    Tables named in the files of pending revisions are locked first, so that long changes are rarely
+    repeated.
 
     :raises sqlalchemy.exc.DBAPIError: if a table stays locked for half a minute
     :raises SchemaTooNew: if one was made by a newer version of this program

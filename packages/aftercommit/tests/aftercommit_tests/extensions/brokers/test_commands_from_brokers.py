@@ -35,7 +35,7 @@ async def test_a_message_whose_acknowledgement_is_lost_has_one_effect(
     broker.ack_error = ConnectionError("too late")
     async with consuming(broker, world):
         broker.put(message)
-        while "could not be acknowledged, it will come again: too late" not in caplog.text:
+        while "could not be acknowledged and will arrive again: too late" not in caplog.text:
             await anyio.lowlevel.checkpoint()
         broker.ack_error = None
         handler.errors = [ThingNotFound("t1")]

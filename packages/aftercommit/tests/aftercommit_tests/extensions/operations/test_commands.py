@@ -22,7 +22,7 @@ def as_json(command_line: CommandLine, *arguments: str) -> list[Any]:
         ("deliveries retry", "give either EVENT_ID and HANDLER, or --all-parked"),
         (
             "deliveries retry 00000000-0000-0000-0000-000000000000 announce --handler x",
-            "--handler goes with --all-parked",
+            "--handler needs --all-parked",
         ),
         ("events prune --older-than soon", "'soon' is not a number followed by"),
         ("deliveries replay announce --since long", "'long' is not a number followed by"),
@@ -102,7 +102,7 @@ def test_what_failed_is_found_inspected_retried_and_discarded(command_line: Comm
     assert set(rows) == {"announce", "praise"}
     assert (rows["announce"]["event_type"], rows["announce"]["attempts"]) == ("thing_made", 1)
     assert "parked" in command_line.shows("deliveries", "list")
-    assert "no handler of this program" not in command_line.shows("deliveries", "list")
+    assert "unknown to this program" not in command_line.shows("deliveries", "list")
     announce, praise = ((rows[name]["event_id"], name) for name in ("announce", "praise"))
     assert '"name":"lamp"' in command_line.shows("deliveries", "show", *announce)
     command_line.shows("deliveries", "discard", *praise, *BY_MARIA)
@@ -157,7 +157,7 @@ def test_a_trace_that_is_too_long_says_so(
     cut = command_line.run("trace", "lamp", "--json")
 
     assert (whole.stderr, cut.returncode) == ("", 0)
-    assert cut.stderr == "not all is shown: there are more than 3 attempts or commands\n"
+    assert cut.stderr == "the tree is not complete: there are more than 3 attempts or commands\n"
     assert len(cut.stdout.splitlines()) < len(whole.stdout.splitlines())
 
 

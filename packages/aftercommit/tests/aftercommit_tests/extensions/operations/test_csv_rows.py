@@ -60,7 +60,7 @@ def test_a_row_that_is_too_long_is_refused_alone(file: Path, length: int, newlin
         file, f"{longest},i@example.com", "x" * length, "Иван,i@example.com", newline=newline
     )
 
-    reason = "row is not valid CSV up to line 3: it has more than 10000 characters"
+    reason = "row is not valid CSV up to line 3: the row has more than 10000 characters"
     assert rows == [(2, IVAN | {"name": longest}), (3, reason), (4, IVAN)]
 
 

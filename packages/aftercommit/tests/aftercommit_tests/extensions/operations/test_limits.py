@@ -99,7 +99,7 @@ async def test_an_operator_changes_the_numbers(ringing: World) -> None:
         ("limit", None, "bell: 1 at once, 24 a minute"),
         ("limit", None, "bell: 3 at once, 600 a minute"),
     ]
-    with pytest.raises(Refused, match="'siren' is no limit.*: there is bell"):
+    with pytest.raises(Refused, match="'siren' is not a limit.*; there is bell"):
         await limit_admin.set_limit(database, of, "siren", MARIA, {"at_once": 1})
 
 

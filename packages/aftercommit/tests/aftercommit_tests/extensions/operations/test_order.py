@@ -129,7 +129,7 @@ def test_a_lane_is_mended_from_the_command_line(
     assert f"blocked, the first of its lane is {head[:8]}…" in command_line.shows("trace", waits)
     assert command_line.run("deliveries", "list", "--lane", "x", "--all").returncode == 2
     replayed = command_line.run("deliveries", "replay", "announce", "--allow-side-effects")
-    assert "announce is ordered: pause it, replay, resume it" in replayed.stderr
+    assert "announce is ordered: pause it, replay, and resume it" in replayed.stderr
     command_line.shows("deliveries", "discard", head, "announce")
     command_line.shows("worker", "--until-idle", bell_file=".", max_attempts="1")
     assert waits in command_line.shows("deliveries", "list", "--parked")
@@ -159,7 +159,7 @@ def test_a_retry_says_what_it_waits_for(
     command_line.shows("deliveries", "pause", "announce")
     paused = command_line.shows(*retry, head, "announce")
 
-    assert behind == "1 delivery due when the earlier ones of the lane are done\n"
+    assert behind == "1 delivery due when earlier deliveries of the lane are done\n"
     assert paused == "1 delivery due when the handler is resumed\n"
 
 
@@ -209,9 +209,9 @@ async def test_the_past_comes_before_what_waits(world: World) -> None:
     [(_, running), _] = await claimed(world)
     period = {"since": 0.0, "until": await now(world)}
     past = replay.replay_of(world.bus, "note", [], **period)
-    with pytest.raises(OrderedHandler, match="pause it, replay, resume it"):
+    with pytest.raises(OrderedHandler, match="pause it, replay, and resume it"):
         await past.run(world.database, MARIA, lambda count: None)
-    with pytest.raises(OrderedHandler, match="done again"):
+    with pytest.raises(OrderedHandler, match="handled again"):
         replay.replay_of(world.bus, "note", [], again=True, **period)
 
     await handler_pauses.pause(world.database, ["note"], MARIA)

@@ -294,7 +294,7 @@ def test_a_handler_is_paused_from_the_command_line(command_line: CommandLine) ->
     """Who it was is the user of the operating system, or who it is said to be."""
     assert "paused: 0 deliveries held" in command_line.shows("deliveries", "pause", NAME)
     again = command_line.shows("deliveries", "pause", NAME, "--by", "Maria")
-    assert again == f"{NAME} was paused already\n"
+    assert again == f"{NAME} was already paused\n"
     name, _, who = command_line.shows("deliveries", "pauses").split()
     assert (name, "@" in who) == (NAME, True)
 

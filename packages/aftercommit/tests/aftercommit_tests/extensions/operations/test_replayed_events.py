@@ -236,7 +236,7 @@ async def test_a_handler_knows_the_names_it_had(new_world: NewWorld) -> None:
 @pytest.mark.parametrize(
     ("handler", "complaint"),
     [
-        ("regard", "'regard' is no handler of events.*look_at"),  # it has another name now
+        ("regard", "'regard' is not a handler of events.*look_at"),  # it has another name now
         ("write_down", "'write_down' is unsubscribed"),
     ],
 )
@@ -295,8 +295,8 @@ def past(command_line: CommandLine) -> CommandLine:
         (["announce", "--allow-side-effects"], 0, DUE, 2),
         (["forget"], 0, "2 deliveries, each due 1 d after its event", 2),
         (["write_down", "--since", "0s"], 0, "0 deliveries due now", 0),
-        (["nobody"], 2, "is no handler of events that can run here: none of announce, ", 0),
-        (["write_down", "--event-type", "x"], 2, "'x' is none of those of write_down", 0),
+        (["nobody"], 2, "is not a handler of events that can run here; these are announce, ", 0),
+        (["write_down", "--event-type", "x"], 2, "write_down does not subscribe to 'x'", 0),
         (["announce"], 1, "announce has effects outside.*--allow-side-effects", 0),
         (["write_down", "--again"], 1, "write_down keeps no read model", 0),
     ],

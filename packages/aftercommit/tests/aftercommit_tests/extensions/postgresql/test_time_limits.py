@@ -63,7 +63,7 @@ async def test_a_lock_that_somebody_else_holds_is_not_waited_for_for_ever(
             for use in (completing, rescheduling):
                 with (
                     anyio.fail_after(ENOUGH_SECONDS),
-                    pytest.raises(DatabaseUnavailable, match="somebody else holds a lock"),
+                    pytest.raises(DatabaseUnavailable, match="another session holds a lock"),
                 ):
                     await use()
             person.rollback()
@@ -155,4 +155,4 @@ async def test_a_process_of_ours_that_is_frozen_within_a_statement_is_hung_up_on
                     async with database.read_transaction() as transaction:
                         left = {*(await transaction.execute(these)).scalars()}
         assert left == {of_others.info.backend_pid}
-    assert f"session {min(pids - left)} was frozen within a statement: ended" in caplog.text
+    assert f"session {min(pids - left)} was frozen" in caplog.text

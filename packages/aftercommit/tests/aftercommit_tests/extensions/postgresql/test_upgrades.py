@@ -147,7 +147,7 @@ async def test_an_upgrade_gives_up_if_a_table_stays_locked(
         database.histories = LATER
         async with database.write_transaction() as holder:
             await holder.execute(text("SELECT 1 FROM things FOR UPDATE"))
-            with pytest.raises(DatabaseUnavailable, match="somebody else holds a lock"):
+            with pytest.raises(DatabaseUnavailable, match="another session holds a lock"):
                 await upgrade_schema(database)
 
 

@@ -63,7 +63,7 @@ export function whom(about) {
   return [h("bdi", {}, name), address && " ", address && h("bdi", { class: "address" }, address)];
 }
 
-/** Say how long a delivery has been in its state, or will be; what changes with time is told anew by `tick`. */
+/** Say how long a delivery has been in its state, or will be; `tick` updates what changes with time. */
 export function timing(row) {
   const live = (tell) => Object.assign(h("b", { "data-span": true }, tell()), { say: tell });
   const left = () => row.available_at - now();
@@ -85,7 +85,7 @@ export function tick() {
   for (const each of document.querySelectorAll("[data-span]")) each.textContent = each.say();
 }
 
-/** Return the buttons by which a person decides about a delivery. */
+/** Return the buttons with which an operator decides about a delivery. */
 export function choices(event, handler) {
   return ["retry", "discard"].map((action) => h("button", { class: action === "discard" ? "grave" : null, "data-key": `${action} ${event} ${handler}`, click: () => decide(action, [[event, handler]]) }, say(action)));
 }
@@ -100,7 +100,7 @@ export function dialog(title, content, buttons) {
   return new Promise((resolve) => element.addEventListener("close", () => resolve(element.returnValue), { once: true }));
 }
 
-/** Have a person confirm what he decides about some deliveries, and do it. */
+/** Let an operator confirm a decision about some deliveries, then carry it out. */
 export function decide(action, deliveries) {
   const [sure, means] = action === "retry" ? ["sureRetry", "retryMeans"] : ["sureDiscard", "discardMeans"];
   const names = [...new Set(deliveries.map(([, handler]) => handler))].join(", ");

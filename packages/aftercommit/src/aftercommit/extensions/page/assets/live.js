@@ -11,7 +11,7 @@ export const link = { state: "wait", since: null, behind: 0, error: null, older:
 let ahead = 0; // seconds, of the server's clock
 let cursor = ""; // what was seen last
 let isLoading = true; // what is sent at the beginning, in pieces, is not late
-let before = new Set(); // ids of traces that were there before the server began anew
+let before = new Set(); // ids of traces from before the server restarted
 
 /** Return what the server sends: times as seconds, and no history where there is none. */
 export const parse = (text) => JSON.parse(text, (key, value) => (key.endsWith("_at") && typeof value === "string" ? Date.parse(value) / 1000 : key === "history" && value?.length === 0 ? undefined : value));

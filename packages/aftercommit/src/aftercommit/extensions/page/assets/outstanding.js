@@ -12,7 +12,7 @@ const chosen = { handler: "", state: "", later: false };
 const wanted = (rows) => rows.filter((row) => chosen.later || !(row.later ?? isForLater(row)));
 const isForLater = (row) => stateOf(row) === "scheduled" || (row.state === "paused" && row.available_at > now() && !row.attempts && !row.last_error);
 
-/** Draw it anew. */
+/** Draw it again. */
 export function show() {
   const parked = outstanding.counts.filter(({ state }) => state === "parked").reduce((sum, { count }) => sum + count, 0);
   $("#outstanding-count").replaceChildren(parked ? h("b", { title: `${parked} ${say("parked")}` }, `${parked}`) : "");

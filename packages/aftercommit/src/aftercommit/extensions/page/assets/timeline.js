@@ -122,7 +122,7 @@ function item(node, track) {
   return element;
 }
 
-/** How a claim ended, or what a person has decided: when, by whom, why. */
+/** How a claim ended, or what an operator has decided: when, by whom, why. */
 function reason({ what, attempt, token, by, why, recorded_at }, before) {
   const isEnd = attempt !== null;
   const facts = [isEnd ? say(ENDS[what], attempt, when(recorded_at)) : say(DECISIONS[what], when(recorded_at)), isEnd && say("fence", token), by && (isEnd ? who(by) : by)];

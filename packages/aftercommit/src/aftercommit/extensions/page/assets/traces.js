@@ -1,4 +1,4 @@
-// The traces, newest first. A row is made anew only when its trace has changed.
+// The traces, newest first. A row is rebuilt only when its trace has changed.
 
 import { $, announce, ask, h, redraw, whom } from "./dom.js";
 import { deliveries, hasFailed, link, outcome, settledAt, stateOf, traces } from "./live.js";

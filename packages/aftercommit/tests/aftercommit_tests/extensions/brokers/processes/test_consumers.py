@@ -116,7 +116,7 @@ def test_dead_letters_that_are_refused_hold_up_no_good_message(
     rabbitmq.send(*[b"{bad"] * 40, LAST)
 
     with working(installation) as process:
-        told = wait_for_line(process.stderr, "a message is left to RabbitMQ to dead-letter")
+        told = wait_for_line(process.stderr, "RabbitMQ itself dead-letters a message")
         wait_until(lambda: installation.lines == ["last"])
 
     assert "invalid payload of a command" in told  # the dead letter does not say it

@@ -21,7 +21,7 @@ SHORT = {
     "dispatch": "worker",
 }
 LONG = {"handler_timeout_seconds": "1000", "lease_seconds": "2000", "shutdown_grace_seconds": "1"}
-FAILED_FOR_A_LOCK = "aftercommit_deliveries WHERE last_error LIKE '%somebody else holds a lock%'"
+FAILED_FOR_A_LOCK = "aftercommit_deliveries WHERE last_error LIKE '%another session holds a lock%'"
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The commands: they turn words into commands of the domain, and print what there is."""
+"""The commands: they turn arguments into commands of the domain, and print rows."""
 
 from uuid import UUID, uuid4
 
@@ -39,7 +39,7 @@ def place_order(
 @click.argument("order_id", type=click.UUID)
 @click.pass_obj
 def cancel_order(cli: CommandLine[Settings], order_id: UUID) -> None:
-    """Take an order back."""
+    """Cancel an order."""
     cli.handle(CancelOrder(order_id=order_id))
 
 
