@@ -1,4 +1,4 @@
-"""The commands: they turn words into commands of the domain, and print what there is."""
+"""The commands: they turn arguments into commands of the domain, and print rows."""
 
 from uuid import UUID, uuid4
 
