@@ -16,7 +16,7 @@ def operations() -> Json:
 
 
 def test_every_answer_is_documented() -> None:
-    """Whoever writes a client finds everything in one place."""
+    """Anyone who writes a client finds everything in one place."""
     for name, operation in operations().items():
         documented = operation["responses"]
         for status, answer in documented.items():

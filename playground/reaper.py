@@ -30,7 +30,7 @@ class Sandbox:
 
 @contextmanager
 def reaper() -> Iterator[Sandbox]:
-    """Provide a folder and a process group; remove both at the end, or if this process is killed."""
+    """Provide a folder and a process group; remove both at the end, or if this one is killed."""
     folder = mkdtemp(prefix="allocation-playground-")
     command = [sys.executable, "-m", __name__, folder]
     # a group of its own: Ctrl-C is for the playground

@@ -11,7 +11,7 @@ pytestmark = pytest.mark.on("asyncio")
 
 
 def test_how_many_coupons_are_left_is_listed(shell: Shell) -> None:
-    """Whoever starts workers on a backlog wants to know before whether there are enough."""
+    """Anyone who starts workers on a backlog wants to know before whether there are enough."""
     assert len(shell.run("coupon-batches").stdout.splitlines()) == 1
     for reference, quantity in (("WELCOME", "2"), ("SPRING", "5")):
         shell.run("add-coupon-batch", reference, quantity)

@@ -26,7 +26,7 @@ def test_each_public_name_of_the_last_release_is_still_there() -> None:
 
 
 def test_each_setting_of_the_last_release_is_still_there() -> None:
-    """An unknown variable is ignored, so whoever sets it would not notice."""
+    """An unknown variable is ignored, so anyone who sets it would not notice."""
     with ZipFile(LAST) as last:
         files = [name for name in last.namelist() if SETTINGS.fullmatch(name)]
         before = {each for file in files for each in FIELD.findall(last.read(file).decode())}

@@ -320,7 +320,7 @@ def test_a_limit_is_the_same_wherever_it_is_said(handlers: Any, complaint: str) 
 
 
 def test_only_events_have_handlers_with_a_limit() -> None:
-    """A command is executed at once, by whoever has it; and a broker takes what comes."""
+    """A command is executed at once, by anyone who has it; and a broker takes what comes."""
     with pytest.raises(WiringError, match="record an event, and limit its handler.*: MakeThing$"):
         Handlers(commands=[on(MakeThing, Limited(make_thing, at_once=1))], events=[])
     limited: Any = Limited(PUBLISH, at_once=1)  # type: ignore[arg-type]
@@ -341,7 +341,7 @@ def test_all_names_of_a_handler_share_its_limit() -> None:
 
 
 async def test_a_bus_whose_store_knows_no_limits_is_refused(new_world: NewWorld) -> None:
-    """Whoever puts both together by hand would get no limit, and not notice."""
+    """Anyone who puts both together by hand would get no limit, and not notice."""
     world = await new_world(event_handlers=on_made(Limited(greet, at_once=1)))
     store = new_delivery_store(world.database, world.policy)
 
@@ -361,7 +361,7 @@ def test_a_key_is_a_function_of_the_event(key: Any) -> None:
 
 
 def test_a_delay_is_the_value_of_a_setting() -> None:
-    """The table names it, so that whoever reads the table finds it in the environment, too."""
+    """The table names it, so that anyone who reads the table finds it in the environment, too."""
     misspelt = table(on_made(Later(count, after=lambda settings: settings.patience)))
 
     with pytest.raises(WiringError, match="a setting that does not exist: .*patience"):
@@ -369,7 +369,7 @@ def test_a_delay_is_the_value_of_a_setting() -> None:
 
 
 def test_what_is_right_is_bound_and_subscribed() -> None:
-    """A handler of two events is one; an event may have none, a handler no event any more.
+    """A handler of two events is one; an event may have none, a handler no event any longer.
 
     Handlers of a port that is not configured are left to other processes: each attempt would be
     one less for these.
@@ -556,7 +556,7 @@ async def test_an_application_puts_its_own_port_in_the_place_of_an_extensions_or
 
 
 async def test_each_broker_is_a_handler_of_its_own(new_world: NewWorld) -> None:
-    """So that one that is away delays only its own deliveries."""
+    """So that one that is down delays only its own deliveries."""
     rabbitmq, kafka = RecordingPublisher(), RecordingPublisher(OSError("Kafka is down"))
     published = HANDLERS.publishing_to({"rabbitmq": rabbitmq, "kafka": kafka})
     world = await new_world(event_handlers=published.events)

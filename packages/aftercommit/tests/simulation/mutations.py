@@ -788,7 +788,7 @@ MUTATIONS = (
         "raise HandlerInterrupted(handler, first) from error",
         "raise first",
     ),
-    # lanes that nobody mends
+    # lanes that nobody repairs
     Mutation(
         "a worker mends no lane in which two could begin",
         "sql/deferred_unblocking.py",

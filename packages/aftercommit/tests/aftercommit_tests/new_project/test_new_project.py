@@ -69,7 +69,7 @@ OF_OPTIONS = {
 
 @pytest.mark.parametrize("option", OF_OPTIONS)
 def test_nothing_speaks_of_what_the_project_has_not(option: str, tmp_path: Path) -> None:
-    """Whoever reads it would look for it."""
+    """Anyone who reads it would look for it."""
     of_option = re.compile(OF_OPTIONS[option], re.M)
     without = texts(new_project(tmp_path / "a" / "kiosk", [*OPTIONS.keys() - {option}]))
     with_it = texts(new_project(tmp_path / "b" / "kiosk", [option]))
@@ -169,7 +169,7 @@ def answered(answers: str, *arguments: str) -> str:
 
 
 def test_a_terminal_is_asked_what_the_project_has(tmp_path: Path) -> None:
-    """Whoever has not read `--help` learns what there is."""
+    """Anyone who has not read `--help` learns what there is."""
     shown = answered("y\n\nn\ny\n", str(tmp_path / "kiosk"))
 
     assert [each.question in shown for each in OPTIONS.values()] == [True] * len(OPTIONS)

@@ -209,7 +209,7 @@ async def test_an_engine_works_on_each_event_loop(
 async def test_an_asynchronous_engine_of_psycopg_is_one_that_the_worker_can_have(
     postgres_url: str,
 ) -> None:
-    """Whoever has chosen psycopg needs no asyncpg, and listeners set its connections up."""
+    """Anyone who has chosen psycopg needs no asyncpg, and listeners set its connections up."""
     await to_thread.run_sync(make_tables, postgres_url)
     named = make_url(postgres_url).set(drivername="postgresql+psycopg")
     create = partial(create_async_engine, named, json_serializer=dumps)
@@ -397,7 +397,7 @@ ISOLATIONS: dict[str, Callable[[str], Any]] = {
 async def test_handlers_have_the_isolation_that_the_engine_of_others_has_not(
     postgres_url: str, way: str
 ) -> None:
-    """Whoever has waited for a lock has to see what the other one did."""
+    """Anyone who has waited for a lock has to see what the other one did."""
     await to_thread.run_sync(make_tables, postgres_url)
     engine = await to_thread.run_sync(ISOLATIONS[way], postgres_url)
     requests = await made(postgres_url, is_async=True)

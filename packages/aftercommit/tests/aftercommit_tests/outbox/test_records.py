@@ -1,4 +1,4 @@
-"""What cannot be delivered is refused where it is recorded, while it can be mended."""
+"""What cannot be delivered is refused where it is recorded, while it can be repaired."""
 
 import os
 import subprocess
@@ -152,7 +152,7 @@ async def test_once_takes_ids_and_sessions_as_they_come(shop: Shop) -> None:
 
 @pytest.mark.parametrize("delay", [None, nan, inf, -1, "5", timedelta(days=1)])
 def test_a_delay_has_to_be_a_time(delay: Any) -> None:
-    """Also where no type checker looks: what is due at no time would wait for ever."""
+    """Also where no type checker looks: what is due at no time would wait forever."""
     with pytest.raises(WiringError, match="a timedelta or a function"):
         Later(reserve, after=5)  # type: ignore[arg-type]
     table = Handlers(commands=[], events=[on(OrderPlaced, Later(reserve, after=lambda _: delay))])
@@ -219,7 +219,7 @@ CARELESS: list[tuple[str, Any]] = [
 async def test_a_session_of_which_nothing_is_rolled_back_is_refused(
     postgres_url: str, tmp_path: object, kind: str, careless: Any, anyio_backend: str
 ) -> None:
-    """Whoever has said AUTOCOMMIT: the event would be there, whatever becomes of the order."""
+    """Anyone who has said AUTOCOMMIT: the event would be there, whatever becomes of the order."""
     url = f"sqlite:///{tmp_path}/shop.db" if kind == "sqlite" else postgres_url
     async with open_shop(url, anyio_backend) as shop:
         async with shop.outbox.running():
@@ -286,7 +286,7 @@ async def test_sessions_of_a_registry_can_record(shop: Shop) -> None:
 async def test_what_is_swallowed_leaves_no_event_without_deliveries(
     shop: Shop, refused: str
 ) -> None:
-    """On SQLite, whoever catches the error can commit the rest of the transaction."""
+    """On SQLite, anyone who catches the error can commit the rest of the transaction."""
     refusal = f"WHEN NEW.handler = '{refused}' BEGIN SELECT RAISE(ABORT, 'the disk is full'); END"
     trigger = f"CREATE TRIGGER t BEFORE INSERT ON aftercommit_deliveries {refusal}"
     async with shop.outbox.running():

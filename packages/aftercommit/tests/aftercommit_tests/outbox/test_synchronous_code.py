@@ -233,7 +233,7 @@ def test_it_ends_while_a_thread_sleeps(database_url: str, sessions: Sessions) ->
 def test_a_worker_whose_event_loop_has_ended_gets_a_successor(
     database_url: str, sessions: Sessions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With the next commit: nobody else would notice that nothing is delivered any more."""
+    """With the next commit: nobody else would notice that nothing is delivered any longer."""
     outbox, runs = an_outbox(database_url, reserve), list[Any]()
     run = workers.Worker.run
 

@@ -150,6 +150,6 @@ def test_the_document_describes_all_that_is_published_and_accepted() -> None:
 
 
 def test_a_field_without_an_example_is_named() -> None:
-    """Whoever adds one finds out what is missing."""
+    """Anyone who adds one finds out what is missing."""
     with pytest.raises(WiringError, match="no value for fields of RenameThing: name"):
         example_of(RenameThing, {"thing_id": a_thing_id()})

@@ -52,6 +52,6 @@ def test_a_length_that_is_only_claimed_takes_no_memory(data: bytes) -> None:
 @pytest.mark.parametrize("name", DECODERS)
 @pytest.mark.parametrize("data", [b"no such thing", IN_BLOCKS + b"\xff", IN_BLOCKS + b"\xff" * 9])
 def test_what_is_broken_is_refused(name: str, data: bytes) -> None:
-    """Or it would come again, for ever."""
+    """Or it would come again, forever."""
     with pytest.raises(Exception):  # noqa: B017, PT011 - of four libraries
         DECODERS[name](data)

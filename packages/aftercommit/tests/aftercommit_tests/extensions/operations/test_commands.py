@@ -39,7 +39,7 @@ def test_malformed_input_is_exit_code_2(
 
 
 def test_what_is_not_there_is_no_bug(command_line: CommandLine) -> None:
-    """A new database has an empty history; a trace that is not there is not followed for ever."""
+    """A new database has an empty history; a trace that is not there is not followed forever."""
     assert command_line.shows("history") == command_line.shows("history", "--json") == ""
     for arguments in (["5f2c8a91"], ["lamp", "--follow"]):
         result = command_line.run("trace", *arguments)
@@ -54,7 +54,7 @@ PICTURES = ":skull: [bold red]:warning:[/] [link=https://x]"
 def test_what_is_stored_neither_commands_a_terminal_nor_passes_for_other_fields(
     command_line: CommandLine,
 ) -> None:
-    """Names and errors come from anywhere, and a person decides by what is shown of them."""
+    """Names and errors come from anywhere, and an operator decides by what is shown of them."""
     hostile = f"\x1b[2J\x9b2J\u202e\r{PICTURES}\nstate:       done"
     failing = {"bell_file": ".", "max_attempts": "1"}  # it is a folder
     command_line.shows("make-thing", hostile, **failing)
@@ -79,7 +79,7 @@ BY_MARIA = ("--by", "Maria", "--reason", "the \x1b bell is mended")
 
 
 def test_what_failed_is_found_inspected_retried_and_discarded(command_line: CommandLine) -> None:
-    """What cannot be done by itself needs a person, and the person needs tools."""
+    """What cannot be done by itself needs an operator, who needs tools."""
     command_line.shows("make-thing", "chair")
     as_json_logged = ("--log-format", "json", "--log-level", "warning", "make-thing", "lamp")
     failed = command_line.run(*as_json_logged, bell_file=".", max_attempts="1")

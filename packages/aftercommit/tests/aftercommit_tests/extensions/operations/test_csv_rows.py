@@ -28,7 +28,7 @@ def rows_of(file: Path, *lines: str, newline: str = "\n") -> list[Seen]:
 
 @pytest.mark.parametrize("newline", ["\n", "\r\n", "\r"])
 def test_rows_come_with_the_line_on_which_they_start(file: Path, newline: str) -> None:
-    """A person who fixes the file looks for them there, in an editor of any system."""
+    """An operator who fixes the file looks for them there, in an editor of any system."""
     rows = rows_of(file, 'a,"one\ntwo"', "", "Иван,i@example.com", newline=newline)
 
     assert rows == [(2, {"name": "a", "email": "one\ntwo"}), (5, IVAN)]

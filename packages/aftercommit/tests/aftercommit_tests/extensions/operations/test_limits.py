@@ -133,7 +133,7 @@ async def test_a_process_that_keeps_to_a_limit_is_ready(ringing: World) -> None:
 
 
 async def test_what_nobody_can_do_is_seen_behind_what_is_held(ringing: World) -> None:
-    """The oldest of all is looked at: what is held would stand before it for ever."""
+    """The oldest of all is looked at: what is held would stand before it forever."""
     await ringing.execute(
         tables.deliveries.update()
         .where(tables.deliveries.c.owner.is_(None))

@@ -1,4 +1,4 @@
-"""What a person decides about the deliveries of ordered handlers, and sees of them."""
+"""What an operator decides about the deliveries of ordered handlers, and sees of them."""
 
 from dataclasses import replace
 
@@ -95,7 +95,7 @@ async def test_a_person_lets_a_lane_go_on(world: World, discard: bool) -> None:
 
 @pytest.mark.anyio
 async def test_what_is_discarded_in_the_middle_is_passed_over(world: World) -> None:
-    """By a person, or by an erasure of several: what is before it still has to be done."""
+    """By an operator, or by an erasure of several: what is before it still has to be done."""
     await make(world, "a1", "a2", "a3", "a4")
     rows = sorted(await world.rows(*events.c), key=lambda row: row.position)
     await delivery_admin.discard(world.database, rows[1].id, "note", MARIA)
@@ -144,7 +144,7 @@ def test_a_lane_is_mended_from_the_command_line(
 def test_a_retry_says_what_it_waits_for(
     command_line: CommandLine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever is told to run a worker would look in vain for what it does."""
+    """Anyone who is told to run a worker would look in vain for what it does."""
     monkeypatch.setitem(bootstrap.__kwdefaults__ or {}, "handlers", ORDERED)
     for name in ("thing 3", "thing 6"):
         command_line.shows("make-thing", name, dispatch="worker")

@@ -121,7 +121,7 @@ async def test_an_attempt_that_has_begun_during_the_pause_is_shown_as_it_is(worl
 async def test_many_deliveries_are_released_some_at_a_time(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever commits one waits for the last of these transactions: that one has few to release."""
+    """A commit of one waits for the last of these transactions, which has few to release."""
     monkeypatch.setattr(handler_pauses, "RELEASED_TOGETHER", 2)
     await world.delivery_store().release([claims[NAME] for claims in await make_things(world, 5)])
     assert await pause(world) == 5
@@ -220,7 +220,7 @@ async def test_two_people_who_resume_at_once_release_each_delivery_once(
 
 
 async def test_who_resumes_finds_what_is_being_committed(postgres_world: World) -> None:
-    """A commit that has seen the pause is waited for, or its delivery would wait for ever."""
+    """A commit that has seen the pause is waited for, or its delivery would wait forever."""
     world = postgres_world
     await pause(world)
 

@@ -99,7 +99,7 @@ async def test_what_a_handler_was_owed_once_is_not_owed_again(world: World) -> N
 
 
 async def test_again_is_what_was_done_and_nothing_else(world: World) -> None:
-    """It begins anew; a person's decision stands, and what is still owed is done anyway."""
+    """It begins again; an operator's decision stands, and outstanding work is done anyway."""
     done = await leave_one_of_each(world)
     await complete(world, other := await world.make_thing())
     is_other = tables.events.c.id == other[OLD].envelope.id
@@ -186,7 +186,7 @@ async def test_what_is_recorded_after_its_begin_is_no_part_of_it(world: World) -
 @pytest.mark.usefixtures("small_batches")
 @pytest.mark.parametrize("replay", [TO_A_NEW_ONE, AGAIN], ids=["new", "again"])
 async def test_two_of_the_same_share_the_work(world: World, replay: Replay) -> None:
-    """Each event is owed by one of them."""
+    """Each event is in one of them."""
     await complete(world, *await make_things(world, 20))
     counts = []
 
@@ -204,7 +204,7 @@ async def test_two_of_the_same_share_the_work(world: World, replay: Replay) -> N
 
 @pytest.mark.usefixtures("small_batches")
 async def test_replaying_and_pruning_do_not_collide(world: World) -> None:
-    """Each event is owed, or gone with all that was done about it; none is owed and gone."""
+    """Each event is outstanding, or gone with all that was done about it; none is both."""
     await complete(world, *await make_things(world, 30))
     await world.move_clock(10)
 

@@ -219,9 +219,9 @@ def test_sigterm_lets_a_message_in_hand_finish(
 def test_a_silent_bell_does_not_hold_up_commands(
     installation: Installation, rabbitmq: Outside, hanging_bell: Path
 ) -> None:
-    """What they have caused is owed; nobody waits for it, and what is too much is left to workers.
+    """Their effects are outstanding; nobody waits for them, and too many are left to workers.
 
-    So it is for a mail server that says nothing.
+    So it is for a mail server that does not answer.
     """
     installation.settings |= {"broker_urls": rabbitmq.url, "max_dispatches": "3"}
     rabbitmq.send(*GOOD)

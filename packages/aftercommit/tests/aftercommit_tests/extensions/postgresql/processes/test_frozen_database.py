@@ -1,4 +1,4 @@
-"""PostgreSQL, or somebody who uses it, is frozen: neither gone nor there. Nobody waits for ever."""
+"""PostgreSQL, or somebody who uses it, is frozen: neither gone nor there. Nobody waits forever."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -42,7 +42,7 @@ def proxied(
 def test_a_worker_goes_on_when_its_silent_database_can_be_reached_again(
     things: Installation, proxied: tuple[str, Proxy]
 ) -> None:
-    """Its connections stay silent for ever; it gives them up, and opens others."""
+    """Its connections stay silent forever; it gives them up, and opens others."""
     url, proxy = proxied
     with things.running("worker", database_url=url) as worker:
         things.succeed("make-thing", "before")
