@@ -73,4 +73,4 @@ def test_what_is_refused_is_said(page: Page, play: Playing) -> None:
     play.order("experiments/killed")
     page.locator("#experiment-mail").get_by_role("button", name="Begin").click()
 
-    expect(page.locator("#said")).to_contain_text("has not come to its end")
+    expect(page.locator("#said")).to_contain_text("is still running")

@@ -24,13 +24,13 @@ PER_ATTEMPT: Mapping[str, Callable[[Any, Any], Any]] = {
     "envelope": lambda delivery, uow: delivery.envelope,
 }
 IN_TRANSACTION = {"uow", "session"}
-NOBODY = """asks for what nobody provides. Parameters go by their names; made for each attempt are
-{0}; now, new_id and new_token are there, too. Give others by name to Dependencies, or to Outbox,
-as a port if it has an effect outside; or take the parameter out. It is"""
+NOBODY = """asks for what nobody provides. Handlers ask by the names of parameters: for {0},
+which each attempt has, and for now, new_id and new_token. Give others by name to Dependencies, or
+to Outbox, as ports if they have an external effect; or remove the parameter. It is"""
 SPLIT_IT = """and for an external effect. No transaction holds both: split it in two.
-First the database, then the outside: record an event, and have a handler of it without {0}.
+First the database, then the external system: record an event, and handle it without {0}.
     {1}
-First the outside, then the database: without {0}, {2}
+First the external system, then the database: without {0}, {2}
 The external effects are"""
 RECORD = {
     "uow": "self.record(events.OrderPlaced(order_id=self.id))",

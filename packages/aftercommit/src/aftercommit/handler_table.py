@@ -30,12 +30,12 @@ from aftercommit.limits import Limit, Limits
 from aftercommit.ports import Publisher
 
 OF_A_COMMAND = (
-    "a limit is kept by claims, and a command runs without one: record an event, and limit its"
-    " handler. Limited are the handlers of"
+    "the handler of a command cannot be Limited, because it runs without a claim: record an event,"
+    " and limit its handler. Not so for"
 )
 WITH_LIMIT = (
-    "a limit lets the next of a lane wait for others, so Ordered and Limited do not go together."
-    " One at a time, in order, is Ordered with a key that is the same for all events"
+    "Ordered and Limited exclude each other: with a limit, a lane would wait for other lanes. For"
+    " one delivery at a time, in order, use Ordered with the same key for all events. Not so"
 )
 
 C_co = TypeVar("C_co", covariant=True)
@@ -147,10 +147,10 @@ class Handlers(Generic[C_co, E_co]):
                 numbers = (_number(given, settings) for given in (each.at_once, each.per_minute))
                 limit = Limit(each.name or name, *numbers)
                 if by_name.setdefault(limit.name, limit) != limit:
-                    problem = "what shares a limit says the same numbers. There are"
+                    problem = "handlers that share a limit give it the same numbers. There are"
                     raise WiringError(problem, repr(limit), repr(by_name[limit.name]))
             if found.setdefault(name, limit) != limit:
-                problem = "a handler has one limit, the same in each of its entries. Not so"
+                problem = "all entries of a handler give it the same limit. Not so"
                 raise WiringError(problem, name)
         limits = {name: limit for name, limit in found.items() if limit}
         return limits | {old: limits[new] for old, new in self.renamed.items() if new in limits}
@@ -205,7 +205,7 @@ class Handlers(Generic[C_co, E_co]):
         for old, new in self.renamed.items():
             names = f"lane={old!r}, or lane={new!r} if it had that name first,"
             lost = {new} & unsaid
-            raise_if_any(f"ordered and renamed, say which lane it keeps: {names} for", lost)
+            raise_if_any(f"an ordered handler was renamed; to keep its lane, give {names} to", lost)
 
 
 def _delay(subscriber: object, settings: object) -> float:

@@ -47,7 +47,9 @@ def test_a_handler_that_was_renamed_needs_its_old_name(file: Path) -> None:
     with pytest.raises(AssertionError) as refused:
         testing.check_handler_names(with_table({}), file)
 
-    assert str(refused.value).startswith("write_it is gone, and stored deliveries may be for it.")
+    assert str(refused.value).startswith(
+        "write_it is gone, but there may be stored deliveries to it."
+    )
     assert 'renamed={"write_it": "its new name"}' in str(refused.value)
     assert file.read_text() == "praise\nwrite_it\n"
     renamed = with_table({"write_it": "write_down"})

@@ -344,7 +344,7 @@ async def test_beside_other_tables_the_schema_is_only_created_on_request(empty_u
     async with open_database(empty_url, history=None) as database:
         await execute(database, *OTHERS["revision 0001"])
 
-        advice = 'of aftercommit is missing next to other tables; run "things db upgrade"'
+        advice = 'of aftercommit is missing beside other tables; run "things db upgrade"'
         with pytest.raises(SchemaOutdated, match=advice):
             await ensure_schema(database)
         assert {*await tables_in(database)} == {"parcels", "alembic_version"}

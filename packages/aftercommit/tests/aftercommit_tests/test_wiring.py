@@ -176,7 +176,7 @@ NO_FUNCTION = "have to be made with `async def`.*: .*(not_async|object|greet)"
             "return type cannot be read .*Nonsense.*: is_annotated_wrongly",
         ),
         # only the commit of a command records that it was accepted
-        (of_command(is_without_uow), "do not ask for uow: is_without_uow"),
+        (of_command(is_without_uow), "have to ask for uow; these do not: is_without_uow"),
         (of_command(asks_for_a_key), "It is: idempotency_key"),
         # not at the first event, after its effect
         (of_event(not_async), NO_FUNCTION),
@@ -194,7 +194,7 @@ NO_FUNCTION = "have to be made with `async def`.*: .*(not_async|object|greet)"
         (of_event(Ordered(Later(count, after=LEASE))), "use one of Later, Ordered and .*count"),  # type: ignore[arg-type]
         (of_event(Later(Ordered(count), after=LEASE)), "use one of Later, Ordered and .*count"),  # type: ignore[arg-type]
         # the next of its lane would wait for others, and a limit within one is read by nobody
-        (of_event(Limited(Ordered(count), at_once=1)), "Ordered and Limited do not go .*count"),  # type: ignore[arg-type]
+        (of_event(Limited(Ordered(count), at_once=1)), "Ordered and Limited exclude .*count"),  # type: ignore[arg-type]
         (of_event(Ordered(Limited(count, at_once=1))), "and put Limited around it.*: .*count"),  # type: ignore[arg-type]
         (
             of_event(Later(Limited(count, at_once=1), after=LEASE)),
@@ -209,7 +209,10 @@ NO_FUNCTION = "have to be made with `async def`.*: .*(not_async|object|greet)"
             "has the current or an old name of its handler.*: a name:$",
         ),
         # the order would be lost, and nobody would notice either
-        (of_event(Ordered(greet), renamed={"hi": "greet"}), "keeps: lane='hi', or .* for: greet$"),
+        (
+            of_event(Ordered(greet), renamed={"hi": "greet"}),
+            "keep its lane, give lane='hi', or .* to: greet$",
+        ),
         (
             of_event(Ordered(count), Ordered(greet, lane="count")),
             "two handlers cannot have the same lane: count$",
@@ -307,7 +310,7 @@ def test_a_limit_has_numbers_from_one_on(
                 ThingMade: [Limited(count, at_once=1, name="bank")],
                 ThingRenamed: [Limited(greet, at_once=2, name="bank")],
             },
-            "shares a limit says the same numbers.*bank.*at_once=1.*at_once=2",
+            "share a limit give it the same numbers.*bank.*at_once=1.*at_once=2",
         ),
         ({ThingMade: [Limited(count, at_once=lambda settings: settings.calls)]}, "calls"),
         ({ThingMade: [Limited(count, per_minute=lambda settings: 0)]}, "of 1 or more: 0$"),
@@ -461,7 +464,7 @@ class WrongMethods:
     [
         (WithUnmapped, "(?s)mapped onto no table.*, for: Unmapped$"),
         (Abstract, "cannot be made, so each handler .* TypeError: .*others"),
-        (WrongMethods, "(?s)cannot be called so.*: before_commit, refusals$"),
+        (WrongMethods, "(?s)have another form.*: before_commit, refusals$"),
     ],
 )
 async def test_a_unit_of_work_with_which_nobody_can_work_is_a_mistake_at_start(

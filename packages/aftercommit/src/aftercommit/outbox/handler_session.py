@@ -44,10 +44,10 @@ WRITE = sa.update(events)  # which routing sessions look at: they read over anot
 Bind = Engine | Connection
 Clock = sa.ColumnElement[float]
 NOT_IN_HANDLERS = {
-    "rollback": "what they did is rolled back if they raise",
-    "close": "it is closed when they have returned",
-    "reset": "it is closed when they have returned",
-    "invalidate": "its connection is that of the delivery",
+    "rollback": "the work of a handler is rolled back if it raises",
+    "close": "the session is closed after the handler",
+    "reset": "the session is closed after the handler",
+    "invalidate": "the delivery uses the same connection",
 }
 
 

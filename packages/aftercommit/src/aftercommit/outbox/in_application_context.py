@@ -16,9 +16,9 @@ from aftercommit.handler_entries import Entry, handler_of, with_handler
 NewContext = Callable[[], AbstractContextManager[Any]]
 
 SECOND = (
-    "a handler that asks for `session` has connected by the engine of the application, as sessions"
-    " of a registry do, such as db.session: what they write is not committed with the delivery. Use"
-    " the session that it is given, or look things up in a handler that asks for none. It is"
+    "a handler that asks for `session` has connected through the engine of the application, as"
+    " sessions of a registry such as db.session do: their changes are not committed with the"
+    " delivery. Use the handler's own session, or read in a handler that asks for none. It is"
 )
 
 _with_session: ContextVar[str | None] = ContextVar("with_session", default=None)

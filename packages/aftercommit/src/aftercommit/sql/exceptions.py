@@ -58,7 +58,7 @@ class SchemaOutdated(Unavailable):
     """The database has an older schema than this program needs."""
 
     def __init__(self, history: str, found: str | None, program: str) -> None:
-        problem = f"is outdated (revision {found})" if found else "is missing next to other tables"
+        problem = f"is outdated (revision {found})" if found else "is missing beside other tables"
         super().__init__(f'the database schema of {history} {problem}; run "{program} db upgrade"')
 
 

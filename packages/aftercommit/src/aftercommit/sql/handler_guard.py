@@ -22,8 +22,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from aftercommit.errors import WiringError
 
 OPTION = "aftercommit_handler_guard"  # of the connection
-INSTEAD = "what they did is committed when they have returned"
-ENDED = "a handler has ended its transaction, by its connection, or by an error"
+INSTEAD = "the work of a handler is committed when it has returned"
+ENDED = "a handler has ended its transaction, through its connection or by an error"
 SAVEPOINTS = "use begin_nested() for statements that may fail"
 LEFT_BEHIND = (
     "a handler ended while a statement in its transaction was running; await everything it starts"

@@ -19,12 +19,12 @@ from aftercommit.sql.exceptions import PartWithoutAggregate
 
 UNVERSIONED = """aggregates are mapped without a version: give the table a column
     sa.Column("version", sa.Integer, nullable=False)
-and say map_imperatively(…, version_id_col=table.c.version). They are"""
+and write map_imperatively(…, version_id_col=table.c.version). They are"""
 ASYNCHRONOUS = {"before_commit"}
 UNMADE = "the unit of work cannot be made, so each handler with uow would fail:"
-WRONG_METHODS = """what the unit of work has for each commit cannot be called so. If it has them,
-they are async def before_commit(self) -> None, and def refusals(self, seen) -> Refusals: look at"""
-UNMAPPED = """repositories have aggregates that are mapped onto no table. Say
+WRONG_METHODS = """methods of the unit of work have another form. The engine calls, if they exist,
+async def before_commit(self) -> None, and def refusals(self, seen) -> Refusals: look at"""
+UNMAPPED = """repositories have aggregates that are mapped onto no table. Write
     mapping.map_imperatively(Order, orders, version_id_col=orders.c.version)
 before the application is opened, for"""
 

@@ -20,12 +20,12 @@ from aftercommit.testing.running import CLAIMED_AT_ONCE, let_time_pass
 Scenario = Callable[[Application], Awaitable[object]]
 """Executes commands: those that lead to an event, or those that change the state afterwards."""
 
-UNLISTED = """{0} is Later, and the test does not know what can happen until it runs. Add a line of
-what leads to its event, and what makes it needless"""
+UNLISTED = """{0} is Later, and the test does not know what can happen before it runs. Add a line
+with what leads to its event, and what then makes the handler needless"""
 NO_EFFECT = """{0} has no effect even if nothing has changed, so the test would show nothing: does
 {1} lead to its event?"""
-EFFECT = """{0} has an effect although {1} came before: {2}. Until it runs, the state may have
-changed: let it look at the state, and do nothing if nothing is left to do"""
+EFFECT = """{0} has an effect although {1} came before: {2}. The state may change before it
+runs: let it check the state, and do nothing if nothing is left to do"""
 FAILED = "{0} fails after {1}: {2}. Let it do nothing if nothing is left to do"
 
 

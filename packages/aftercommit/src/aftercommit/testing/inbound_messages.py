@@ -105,7 +105,7 @@ def contract_of(subscription: "Subscription", example: bytes) -> str:
     contract = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": f"What the subscription {subscription.name} relies on",
-        "description": f"In messages that come from: {subscription.origin}",
+        "description": f"Of messages that come from: {subscription.origin}",
         **msgspec.json.schema(subscription.relies_on),
         "examples": [json.loads(example)],
     }

@@ -171,7 +171,7 @@ ENDINGS: dict[str, Any] = {
     r"leave it out of handlers.*session\.rollback\(\)": lambda session: session.rollback(),
     r"leave it out of handlers.*session\.close\(\)": lambda session: session.close(),
     r"leave it out of handlers.*connection\.commit\(\)": commits_its_connection,
-    "a handler has ended its transaction, by its connection": rolls_its_connection_back,
+    "a handler has ended its transaction, through its connection": rolls_its_connection_back,
     "has ended its transaction, .* or by an error": swallows_a_failed_flush,
     "sessions of handlers have one connection": uses_another_connection,
 }

@@ -326,4 +326,4 @@ def test_a_handler_writes_in_no_session_but_its_own(database_url: str, sessions:
 
     assert reserved(sessions) == [1]
     assert len(problems) == 1
-    assert "has connected by the engine of the application" in problems[0]
+    assert "has connected through the engine of the application" in problems[0]

@@ -82,7 +82,7 @@ async def _lines(rows: AsyncIterator[Delivery], known: Collection[str]) -> Async
         if heading:
             yield heading
         heading = ""
-        unknown = "" if row.handler in known else ", unknown to this program"
+        unknown = "" if row.handler in known else ", no handler of this program"
         error = (row.last_error or "").partition("\n")[0]
         yield escape_controls(f"{_cells(row)}{unknown}  {error}".rstrip())
     if heading and sys.stdout and sys.stdout.isatty():

@@ -30,7 +30,7 @@ from aftercommit.sql.lock_order import in_order
 from aftercommit.sql.tables import FINISHED, RAW_EVENTS, deliveries, handler_pauses
 from aftercommit.sql.transaction import Transaction
 
-NO_PLACE = "what it is ordered by cannot be read; a retry comes after all that has followed"
+NO_PLACE = "its key cannot be read, so a retry comes after all later events"
 PAUSE_FIRST = (
     "pause it, replay, and resume it; otherwise new events would be handled before past ones"
 )

@@ -48,8 +48,8 @@ def worker_services(settings: EngineSettings) -> Sequence[Service]:
                 strange = (await transaction.execute(unknown_handlers(application.handlers))).all()
         if ahead > overdue and not was_ahead:
             logger.warning(
-                "the newest event is from %.0f s ahead of the clock: deliveries that were written"
-                " then wait until the clock has come to their time, unless you retry them",
+                "the newest event is from %.0f s ahead of the clock: deliveries that were stored"
+                " then wait until the clock reaches their time, unless you retry them",
                 ahead,
             )
         was_ahead = ahead > overdue
@@ -63,7 +63,7 @@ def worker_services(settings: EngineSettings) -> Sequence[Service]:
         for row in (row for row in strange if row.handler not in missing):
             logger.warning(
                 "unknown handler %s: %s stored, the first due %s: this version cannot"
-                " run them; if it has a handler for them, say so by renamed={%r: …}",
+                " run them; if it has a handler for them, list it in renamed={%r: …}",
                 *(row.handler, pluralize(row.deliveries)),
                 *(f"{datetime.fromtimestamp(row.first_due_at, UTC):%FT%TZ}", row.handler),
             )

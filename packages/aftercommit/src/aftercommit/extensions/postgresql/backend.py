@@ -50,8 +50,8 @@ UNUSED_ISOLATION = (
 TIMED_OUT = "it did not answer in time; is this the right host and port?"
 SESSION_ENDED = "the server has ended the session"
 SWALLOWED = (
-    "a handler has swallowed an error of the database, after which PostgreSQL refuses whatever is "
-    "done in its transaction; begin_nested() is for what may fail"
+    "a handler has swallowed an error of the database, after which PostgreSQL refuses all else in "
+    "its transaction; use begin_nested() for statements that may fail"
 )
 NOT_ASKED = "InternalClientError"  # asyncpg knew before it was asked
 

@@ -102,7 +102,7 @@ def test_what_failed_is_found_inspected_retried_and_discarded(command_line: Comm
     assert set(rows) == {"announce", "praise"}
     assert (rows["announce"]["event_type"], rows["announce"]["attempts"]) == ("thing_made", 1)
     assert "parked" in command_line.shows("deliveries", "list")
-    assert "unknown to this program" not in command_line.shows("deliveries", "list")
+    assert "no handler of this program" not in command_line.shows("deliveries", "list")
     announce, praise = ((rows[name]["event_id"], name) for name in ("announce", "praise"))
     assert '"name":"lamp"' in command_line.shows("deliveries", "show", *announce)
     command_line.shows("deliveries", "discard", *praise, *BY_MARIA)

@@ -274,7 +274,7 @@ async def test_of_past_events_one_that_cannot_be_read_is_parked_alone(
     assert await replayed(world, "note") == 3
     await handler_pauses.resume(world.database, ["note"], MARIA)
 
-    assert f"note parked on event {second.id}: what it is ordered by cannot be read" in caplog.text
+    assert f"note parked on event {second.id}: its key cannot be read" in caplog.text
     assert [name[5:] for name in await work(world, names=["note"])] == ["a1", "a3"]
     found = (await world.deliveries()).items()
     assert [key for key, row in found if row.parked_at is not None] == [(second.id, "note")]
