@@ -7,7 +7,7 @@ from typing import Any
 from aftercommit.process.app import App
 from aftercommit.project.settings_file import differences
 
-GONE = """{name} is gone, but there may be stored deliveries to it. If the handler has another name now:
+GONE = """{name} is gone, but there may be stored deliveries to it. If the handler was renamed:
     Handlers(…, renamed={{"{name}": "its new name"}})
 If nobody needs it, keep it as Unsubscribed({name}) until no delivery for it is outstanding. Then
 delete its line in {file}"""

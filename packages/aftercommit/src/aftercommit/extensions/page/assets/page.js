@@ -1,4 +1,4 @@
-// Begins the page: what is shown is in the address after "#"; words, views and what the server reports meet here.
+// Starts the page: the address after "#" decides what is shown; texts, views and the server's news meet here.
 
 import * as map from "./map.js";
 import * as outstanding from "./outstanding.js";
