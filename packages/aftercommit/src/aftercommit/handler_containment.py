@@ -70,5 +70,5 @@ def first_error(error: BaseException) -> BaseException:
     first, *more = (others or error).exceptions
     found = first_error(first)
     for other in map(first_error, more):
-        found.add_note(f"beside it: {type(other).__name__}: {other}")
+        found.add_note(f"also raised: {type(other).__name__}: {other}")
     return found

@@ -40,8 +40,8 @@ BINARY = re.compile(
 )
 """The headers of a CloudEvent in binary mode, in its bindings to Kafka, HTTP and AMQP."""
 NO_ID = (
-    "it has no id by which a repetition could be recognized; a subscription can say message_id=…, a"
-    " function that takes one from the message"
+    "it has no id by which a repetition could be recognized; give the subscription message_id=…, a"
+    " function that takes an id from the message"
 )
 
 

@@ -22,10 +22,10 @@ COUNTED = ("done", "discarded", "pending", "parked", "scheduled")
 class AcceptedCommand:
     """A command from outside, a few words about its first event, and its deliveries by state.
 
-    `scheduled` counts delayed deliveries that were not attempted yet. `pending` counts
-    those that are retrying, paused, due or running, or have lost their lease. `seconds`:
-    from the command to the last delivery that was settled, replays left out; None while one is
-    pending, or if there is none.
+    `scheduled` counts delayed deliveries before their first attempt. `pending` counts retrying,
+    paused, due and running ones, and those whose lease has expired. `seconds` is the time from the
+    command to the end of its last delivery, without replays; None while one is pending, or if there
+    is none.
     """
 
     id: UUID

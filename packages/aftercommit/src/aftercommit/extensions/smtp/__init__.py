@@ -39,7 +39,7 @@ class SmtpExtension(Extension):
             name="smtp",
             options={
                 "--mail-url": "Where e-mails go: maildir:FOLDER or smtp://user:password@host:port"
-                " or smtps://user:password@host:port. Default: a folder beside the SQLite file"
+                " or smtps://user:password@host:port. Default: a folder next to the SQLite file"
             },
             settings="aftercommit.extensions.smtp.settings:SmtpSettings",
             ports={self._port: _email_sender},
@@ -72,6 +72,6 @@ def _email_sender(
         server = SmtpServer.from_url(of_mail.mail_url)
         return SmtpEmailSender(server, sender=sender, application=application)
     if delivers:
-        problem = f"is not set, and has no default but beside a SQLite file: {MAIL_URLS}"
+        problem = f"is not set, and only a SQLite file gives it a default: {MAIL_URLS}"
         raise settings.refused("mail_url", problem)
     return None
