@@ -62,9 +62,7 @@ def main() -> None:
 
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path))
-@click.option(
-    "--defaults", is_flag=True, help="Ask no questions; add only what other options name."
-)
+@click.option("--defaults", is_flag=True, help="Ask no questions; use only the given options.")
 @click.option("--git/--no-git", default=True, help="Whether to create a Git repository.")
 @click.option(
     "--wheels",

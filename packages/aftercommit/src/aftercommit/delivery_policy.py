@@ -24,7 +24,7 @@ class DeliveryPolicy:
     def begin_seconds(self) -> float:
         """Return how late in its lease, in seconds, a handler without a transaction may begin.
 
-        It then has all of its time. A fifth of the rest is kept to store the end of the attempt.
+        It then has all of its time, and a fifth of the rest of the lease remains to store the end.
         """
         return (self.lease_seconds - self.handler_timeout_seconds) * 4 / 5
 

@@ -73,7 +73,9 @@ async def pauses(application: Application, as_json: bool) -> None:
 
 
 @click.command("decisions")
-@click.option("--limit", type=click.IntRange(1, MAX_ROWS), default=20, help="How many. Default: 20")
+@click.option(
+    "--limit", type=click.IntRange(1, MAX_ROWS), default=20, help="How many to show. Default: 20"
+)
 @as_json
 @with_application
 async def decisions(application: Application, limit: int, as_json: bool) -> None:

@@ -51,7 +51,9 @@ commands = click.Group()
     is_flag=True,
     help="Only commands with a parked or retrying delivery.",
 )
-@click.option("--limit", type=click.IntRange(1, MAX_ROWS), default=20, help="How many. Default: 20")
+@click.option(
+    "--limit", type=click.IntRange(1, MAX_ROWS), default=20, help="How many to show. Default: 20"
+)
 @as_json
 @with_application
 async def history(application: Application, failed: bool, limit: int, as_json: bool) -> None:
@@ -123,7 +125,7 @@ def events() -> None:
 
 
 @events.command("prune", cls=NamedCommand)
-@duration("--older-than", required=True, help="Such as 30d, 12h, 15m or 45s.")
+@duration("--older-than", required=True, help="The age, such as 30d, 12h, 15m or 45s.")
 @decided
 @with_application
 async def prune_events(application: Application, older_than: float, decision: Decision) -> None:

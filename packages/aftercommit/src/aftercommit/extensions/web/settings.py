@@ -25,9 +25,9 @@ class WebSettings:
     operator_token: Annotated[Token | None, "a new one at each start"] = field(
         default=None, repr=False
     )
-    allowed_hosts: Annotated[
-        HostNames | None, "any; on a loopback address, only names of this machine"
-    ] = None
+    allowed_hosts: Annotated[HostNames | None, "any; on a loopback address, only its own names"] = (
+        None
+    )
     allowed_origins: Annotated[
         str | None, "none: pages of other origins may not read responses"
     ] = None

@@ -87,7 +87,7 @@ from $commands_module import $commands
 
 
 @click.command()
-$arguments_of@click.option("--${option}", type=click.UUID, help="Repeating it with this changes nothing.")
+$arguments_of@click.option("--${option}", type=click.UUID, help="The id; repeating the command with it changes nothing.")
 @click.pass_obj
 def $handler(cli: CommandLine[Settings]$parameters, $key: UUID | None) -> None:
     """$verb $article $words."""

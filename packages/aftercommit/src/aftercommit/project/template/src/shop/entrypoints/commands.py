@@ -16,7 +16,9 @@ commands = click.Group()
 @commands.command()
 @click.argument("email")
 @click.argument("articles", nargs=-1, required=True)
-@click.option("--order-id", type=click.UUID, help="Repeating it with this changes nothing.")
+@click.option(
+    "--order-id", type=click.UUID, help="The id; repeating the command with it changes nothing."
+)
 @click.pass_obj
 def place_order(
     cli: CommandLine[Settings], email: str, articles: tuple[str, ...], order_id: UUID | None
