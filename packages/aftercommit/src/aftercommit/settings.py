@@ -110,8 +110,8 @@ class EngineSettings(DeliveryPolicy):
     def __post_init__(self) -> None:
         if self.handler_timeout_seconds >= self.lease_seconds:
             problem = (
-                f"has to be shorter than {self.variable('lease_seconds')}, "
-                "or a handler could still run when another process takes its delivery over"
+                f"has to be shorter than {self.variable('lease_seconds')}; "
+                "otherwise, a handler could still run when another process takes its delivery over"
             )
             raise self.refused("handler_timeout_seconds", problem)
         if self.retry_initial_seconds > self.retry_max_seconds:

@@ -205,7 +205,7 @@ def _has_written(connection: sa.Connection) -> bool:
     driver: Any = connection.connection.driver_connection
     if getattr(driver, "in_transaction", True):
         logger.warning(
-            "a session that has recorded has begun a transaction in %s, too; "
+            "a session with recorded events has begun a transaction in %s, too; "
             "if it has written there, a crash in between can keep one and lose the other",
             shown(connection.engine.url),
         )

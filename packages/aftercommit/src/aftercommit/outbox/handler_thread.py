@@ -59,8 +59,8 @@ AWAITS_SESSION = (
 )
 
 NO_FUNCTION = (
-    "handlers are functions with a name, made with `def` or `async def`. A generator is none, nor "
-    "is a `def` that a decorator has put around an `async def`. These are none"
+    "handlers have to be functions with a name, made with `def` or `async def`, but not generators, "
+    "and not a `def` that a decorator has put around an `async def`. These are not"
 )
 
 logger = logging.getLogger(__name__)

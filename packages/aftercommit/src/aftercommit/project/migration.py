@@ -37,14 +37,14 @@ IN_PLACE = (AddColumnOp, CreateIndexOp, DropIndexOp)
 """What SQLite can do to an existing table."""
 
 CHECK = """\
-Look at it by hand. It knows the tables, and nothing of
-- rows: what is new may have to be filled in; what was renamed is dropped, with all that is in it;
+Review it. It was made from the tables, without regard to
+- rows: new columns may have to be filled in; a renamed column is dropped with its values;
   rows that break a new rule stop the upgrade, and nothing is changed;
 - PostgreSQL: it was made on SQLite, and both have to understand its types and defaults;
 - CHECK constraints and triggers: SQLite loses them where batch_alter_table rebuilds their table,
   unless the migration makes them again;
-- old processes, which work on for a while: what a new column says, they neither fill nor reset,
-  and what a new rule refuses is an error of theirs that they do not know."""
+- old processes, which go on for a while: they neither fill nor reset a new column,
+  and what a new rule refuses is an unknown error to them."""
 
 TEMPLATE = '''"""{sentence}."""
 

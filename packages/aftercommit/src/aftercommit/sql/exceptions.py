@@ -50,7 +50,7 @@ class CommitOutcomeUnknown(DatabaseUnavailable):
     def __init__(self) -> None:
         super().__init__(
             "the connection was lost while committing, so it is not known whether anything was "
-            "stored; look, or repeat the command, to make sure"
+            "stored; check it, or repeat the command"
         )
 
 
@@ -88,8 +88,8 @@ class DeliveriesOutstanding(Refused):
     def __init__(self, found: Mapping[str, int]) -> None:
         numbers = ", ".join(f"{count} of {handler}" for handler, count in found.items())
         super().__init__(
-            f"deliveries are outstanding, {numbers}: let a worker run them, or discard them by "
-            '"aftercommit deliveries discard", before the tables are dropped'
+            f"deliveries are outstanding, {numbers}: let a worker run them, or discard them with "
+            '"aftercommit deliveries discard", before you drop the tables'
         )
 
 

@@ -501,9 +501,9 @@ WRONG: dict[str, Any] = {
     "asynchronous_port is made with `def`, so it cannot await.*: bell": lambda: [
         on(OrderPlaced, asynchronous_port)
     ],
-    "functions with a name.*These are none: .*<lambda>": lambda: [on(OrderPlaced, lambda _: None)],
-    "functions with a name.*These are none: .*yields": lambda: [on(OrderPlaced, yields)],  # type: ignore[arg-type]
-    "functions with a name.*These are none: .*reserve": lambda: [on(OrderPlaced, decorated)],
+    "functions with a name.*These are not: .*<lambda>": lambda: [on(OrderPlaced, lambda _: None)],
+    "functions with a name.*These are not: .*yields": lambda: [on(OrderPlaced, yields)],  # type: ignore[arg-type]
+    "functions with a name.*These are not: .*reserve": lambda: [on(OrderPlaced, decorated)],
     "has to take a message": lambda: [on(OrderPlaced, without_message)],  # type: ignore[arg-type]
     "has to take a message, and then": lambda: [on(OrderPlaced, by_position)],
     "two events are called order_placed.*orders.OrderPlaced, .*make_another": lambda: [

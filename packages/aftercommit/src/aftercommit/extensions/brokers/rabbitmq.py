@@ -120,8 +120,8 @@ class RabbitMQConnection(aio_pika.Connection):
             await self.connect(seconds)
         except amqp.InvalidFrameError as error:  # the library drops the reason that the server gave
             raise ConnectionError(
-                "it refuses the virtual host in the URL: there is none of this name, or the user"
-                " may not enter it"
+                "it refuses the virtual host in the URL: it does not exist, or the user may not"
+                " access it"
             ) from error
 
     async def publish(self, envelope: Envelope) -> None:

@@ -113,8 +113,8 @@ async def _found(cli: Cli, settings: EngineSettings) -> AsyncIterator[tuple[str,
             yield "subscription", f"{each.source}: {each.origin}; becomes {' or '.join(commands)}"
         if abs(ahead) > MOST_SKEW_SECONDS:
             raise Unavailable(
-                f"the clock of the database is {ahead:+.0f} s off this machine's; have both set,"
-                " by NTP, say"
+                f"the clock of the database is {ahead:+.0f} s off this machine's;"
+                " synchronize both, for example by NTP"
             )
         yield "clock", f"{ahead:+.1f} s off this machine's"
         async for outstanding in _found_outstanding(database, known):

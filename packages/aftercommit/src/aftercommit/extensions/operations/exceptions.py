@@ -43,8 +43,8 @@ class HasExternalEffects(Refused):
 
     def __init__(self, handler: str) -> None:
         super().__init__(
-            f"{handler} has effects outside, and would have them for each of these past events;"
-            " pass --allow-side-effects to allow it"
+            f"{handler} has external effects, and would have them for each of these past"
+            " events; pass --allow-side-effects to allow that"
         )
 
 
@@ -60,6 +60,6 @@ class NotAProjection(Refused):
 
     def __init__(self, handler: str) -> None:
         super().__init__(
-            f"{handler} keeps no read model, so doing its work again would double it; without"
-            " --again, it gets only the events that it has no delivery of"
+            f"{handler} updates no read model, so it would do its work twice; without"
+            " --again, it gets only the events for which it has no delivery"
         )

@@ -35,8 +35,8 @@ NOT_FOUND: dict[int | str, dict[str, Any]] = {
     404: {"description": "It does not exist.", "content": PROBLEM}
 }
 ABOUT = (
-    "The id of a trace, command, event or subject, or its first eight digits; or what the"
-    " application finds subjects by."
+    "The id of a trace, command, event or subject, or its first eight digits; or a text by"
+    " which the application finds subjects."
 )
 ID_FORM = {"pattern": "^-*([0-9A-Fa-f]-*){8,32}…?$"}
 

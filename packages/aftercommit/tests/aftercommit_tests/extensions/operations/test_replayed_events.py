@@ -297,8 +297,8 @@ def past(command_line: CommandLine) -> CommandLine:
         (["write_down", "--since", "0s"], 0, "0 deliveries due now", 0),
         (["nobody"], 2, "is not a handler of events that can run here; these are announce, ", 0),
         (["write_down", "--event-type", "x"], 2, "write_down does not subscribe to 'x'", 0),
-        (["announce"], 1, "announce has effects outside.*--allow-side-effects", 0),
-        (["write_down", "--again"], 1, "write_down keeps no read model", 0),
+        (["announce"], 1, "announce has external effects.*--allow-side-effects", 0),
+        (["write_down", "--again"], 1, "write_down updates no read model", 0),
     ],
 )
 def test_what_is_replayed_is_what_was_asked_for_and_can_be(
