@@ -59,7 +59,7 @@ AWAITS_SESSION = (
 )
 
 NO_FUNCTION = (
-    "handlers have to be functions with a name, made with `def` or `async def`, but not generators, "
+    "handlers have to be functions with a name, made with `def` or `async def`, not generators, "
     "and not a `def` that a decorator has put around an `async def`. These are not"
 )
 

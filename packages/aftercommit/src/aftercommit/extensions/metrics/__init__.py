@@ -33,7 +33,7 @@ class MetricsExtension(Extension):
         return Parts(
             name=NAME,
             options={
-                "--metrics-port": "The port for GET /metrics, /healthz and /readyz, while working or"
+                "--metrics-port": "The port of GET /metrics, /healthz and /readyz, while working or"
                 " consuming, on 127.0.0.1 (or {prefix}_METRICS_HOST). Default: none"
             },
             settings="aftercommit.extensions.metrics.settings:MetricsSettings",
