@@ -163,7 +163,7 @@ NO_FUNCTION = "have to be made with `async def`.*: .*(not_async|object|greet)"
     [
         (of_event(greet, asks_for_what_is_unknown), "It is: notification, tokens"),
         # a delivery is one event for one handler: the event could not be stored at all
-        (of_event(greet, count, greet), "^for ThingMade, .* or one twice: greet$"),
+        (of_event(greet, count, greet), "^ThingMade has two .* or one twice: greet$"),
         (of_event(Later(count, after=LEASE), count), "or one twice: count$"),
         # each such handler would hold one connection while it waits for another
         (of_event(asks_for_uow_and_a_query), "can read from uow.*: find_thing$"),
@@ -197,13 +197,13 @@ NO_FUNCTION = "have to be made with `async def`.*: .*(not_async|object|greet)"
         (of_event(Limited(Ordered(count), at_once=1)), "Ordered and Limited exclude .*count"),  # type: ignore[arg-type]
         (of_event(Ordered(Limited(count, at_once=1))), "and put Limited around it.*: .*count"),  # type: ignore[arg-type]
         (
-            of_event(Later(Limited(count, at_once=1), after=LEASE)),
+            of_event(Later(Limited(count, at_once=1), after=LEASE)),  # type: ignore[arg-type]
             "and put Limited around it.*: .*count",
-        ),  # type: ignore[arg-type]
+        ),
         (
-            of_event(Limited(Limited(count, at_once=1), at_once=1)),
+            of_event(Limited(Limited(count, at_once=1), at_once=1)),  # type: ignore[arg-type]
             "and put Limited around it.*: .*count",
-        ),  # type: ignore[arg-type]
+        ),
         (
             of_event(Ordered(count, lane="a name:")),
             "has the current or an old name of its handler.*: a name:$",
@@ -304,7 +304,7 @@ def test_a_limit_has_numbers_from_one_on(
 @pytest.mark.parametrize(
     ("handlers", "complaint"),
     [
-        ({ThingMade: [Limited(count, at_once=1)], ThingRenamed: [count]}, "one limit, .*: count$"),
+        ({ThingMade: [Limited(count, at_once=1)], ThingRenamed: [count]}, "the same limit.*: count$"),
         (
             {
                 ThingMade: [Limited(count, at_once=1, name="bank")],
