@@ -233,7 +233,7 @@ class HandlerInterrupted(Defect):
     """A handler has raised an exception that ends a task or the process; this is a failure."""
 
     def __init__(self, handler: str, error: BaseException) -> None:
-        super().__init__(f"{handler} raised {type(error).__name__}, though nothing cancelled it")
+        super().__init__(f"{handler} raised {type(error).__name__}, which nobody requested")
 
 
 class InvalidMessage(Invalid):

@@ -304,7 +304,10 @@ def test_a_limit_has_numbers_from_one_on(
 @pytest.mark.parametrize(
     ("handlers", "complaint"),
     [
-        ({ThingMade: [Limited(count, at_once=1)], ThingRenamed: [count]}, "the same limit.*: count$"),
+        (
+            {ThingMade: [Limited(count, at_once=1)], ThingRenamed: [count]},
+            "the same limit.*: count$",
+        ),
         (
             {
                 ThingMade: [Limited(count, at_once=1, name="bank")],

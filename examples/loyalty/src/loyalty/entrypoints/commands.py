@@ -16,9 +16,7 @@ commands = click.Group()
 @commands.command()
 @click.argument("user_id", type=click.UUID)
 @click.argument("occasion", type=click.Choice([*POINTS]))
-@click.option(
-    "--credit-id", type=click.UUID, help="The id; repeating the command with it changes nothing."
-)
+@click.option("--credit-id", type=click.UUID, help="The id; repetitions change nothing.")
 @click.pass_obj
 def credit_points(
     cli: CommandLine[Settings], user_id: UUID, occasion: str, credit_id: UUID | None

@@ -85,10 +85,10 @@ IMPOSSIBLE = {
     "referral-note": "has to look like Referral",
     "Class": "has to look like Referral",
     "Реферал": "has to look like Referral",
-    "Order": "the class Order is in kiosk.domain.orders already",
-    "Line": "the class Line is in kiosk.domain.orders already",
+    "Order": "the class Order is already in kiosk.domain.orders",
+    "Line": "the class Line is already in kiosk.domain.orders",
     "Statistic": "the name statistics is already in adapters/orm.py",
-    "AnOrderOf21Characters": "of 20 characters at most",
+    "AnOrderOf21Characters": "at most 20 characters",
     "Referral class": "the field 'class' is not NAME, NAME:KIND",
     "Referral version": "the field 'version' is not NAME, NAME:KIND",
     "Referral note:float": "with one of the kinds text, email, int, uuid",
@@ -151,7 +151,7 @@ def test_a_second_time_it_is_refused(project: Path) -> None:
     before = contents(project)
 
     with pytest.raises(
-        InvalidValue, match="the class Referral is in kiosk.domain.referrals already"
+        InvalidValue, match="the class Referral is already in kiosk.domain.referrals"
     ):
         new_aggregate(project, "Referral")
 

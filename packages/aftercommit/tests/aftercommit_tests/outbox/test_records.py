@@ -226,9 +226,9 @@ async def test_a_session_of_which_nothing_is_rolled_back_is_refused(
             pass
         engine = await careless(shop.engine.url.render_as_string(hide_password=False))
         async with AsyncSession(engine) as session:
-            with pytest.raises(WiringError, match="transactions.*: AUTOCOMMIT"):
+            with pytest.raises(WiringError, match="needs a transaction.*: AUTOCOMMIT"):
                 await shop.outbox.record(session, OrderPlaced(1), about=1)
-            with pytest.raises(WiringError, match="transactions.*: AUTOCOMMIT"):
+            with pytest.raises(WiringError, match="needs a transaction.*: AUTOCOMMIT"):
                 await shop.outbox.once(session, "shop.example", "request-1")
         await engine.dispose()
         assert await shop.rows(tables.events.c.id) == []

@@ -269,7 +269,10 @@ def test_a_database_in_memory_is_for_tests_that_deliver(given: str) -> None:
         order(outbox, session, 1)
         assert outbox.deliver_sync(session) == 2
         assert session.get_one(Order, 1).reserved == 1
-    with pytest.raises((InvalidValue, WiringError), match="in-memory"), outbox.running_sync():
+    with (
+        pytest.raises((InvalidValue, WiringError), match="database in memory"),
+        outbox.running_sync(),
+    ):
         raise AssertionError("it does not run")
     engine.dispose()
 

@@ -74,7 +74,7 @@ async def $handler(command: $commands_name.$First, uow: UnitOfWork) -> None:
         uow.$plural.add($snake)
 $more''')
 
-COMMANDS = Template('''"""The commands about ${plural_words}: arguments become commands, and rows become lines."""
+COMMANDS = Template('''"""The commands about ${plural_words}: words become commands, and rows become lines."""
 
 from uuid import UUID, uuid4
 
@@ -87,7 +87,7 @@ from $commands_module import $commands
 
 
 @click.command()
-$arguments_of@click.option("--${option}", type=click.UUID, help="The id; repeating the command with it changes nothing.")
+$arguments_of@click.option("--${option}", type=click.UUID, help="The id; repetitions change nothing.")
 @click.pass_obj
 def $handler(cli: CommandLine[Settings]$parameters, $key: UUID | None) -> None:
     """$verb $article $words."""
@@ -284,7 +284,7 @@ class ${name}IsOver(RuleViolation):
     "taken": '''
 
 class $error(RuleViolation):
-    """Another $words has this $field. The database checks this."""
+    """Another $words has this $field. The database sees to it."""
 
     def __init__(self, $field: object) -> None:
         super().__init__(f"there is $article $words with the $field {$field} already")

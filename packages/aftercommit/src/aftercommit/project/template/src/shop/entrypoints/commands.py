@@ -16,9 +16,7 @@ commands = click.Group()
 @commands.command()
 @click.argument("email")
 @click.argument("articles", nargs=-1, required=True)
-@click.option(
-    "--order-id", type=click.UUID, help="The id; repeating the command with it changes nothing."
-)
+@click.option("--order-id", type=click.UUID, help="The id; repetitions change nothing.")
 @click.pass_obj
 def place_order(
     cli: CommandLine[Settings], email: str, articles: tuple[str, ...], order_id: UUID | None
