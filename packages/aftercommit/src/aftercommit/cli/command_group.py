@@ -146,7 +146,7 @@ def _options(app: App[Any]) -> Iterator[click.Parameter]:
     yield click.Option(["--database-url"], metavar="URL", help=default)
     loops = click.Choice(["asyncio", "trio"])
     yield click.Option(["--event-loop"], type=loops, help="Default: asyncio")
-    level = "Default: error; info for what runs until it is stopped"
+    level = "Default: error; info for commands that run until stopped"
     for name, text in ((name, text) for each in app.parts for name, text in each.options.items()):
         metavar, about = name.rpartition("-")[2].upper(), text.format(prefix=app.name.upper())
         yield click.Option([name], metavar=metavar, help=about)
