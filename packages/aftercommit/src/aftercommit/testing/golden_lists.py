@@ -28,7 +28,7 @@ def check_handler_names(app: App[Any], file: Path) -> None:
     >>> from shop.entrypoints.app import APP
     >>> testing.check_handler_names(APP, file := pathlib.Path("handler_names.txt"))
     Traceback (most recent call last):
-    AssertionError: handler_names.txt is brought up to date: look at it, and commit it
+    AssertionError: handler_names.txt was brought up to date: look at it, and commit it
     >>> testing.check_handler_names(APP, file)
     >>> file.read_text().splitlines()
     ['ask_for_feedback', 'confirm_order', 'count_cancellation', 'count_order']
