@@ -139,7 +139,9 @@ async def test_all_names_of_a_handler_are_paused(new_world: NewWorld) -> None:
     world = await new_world(renamed={"ring": NAME, "toll": NAME})
     known = world.application.handlers
     assert {*all_names(known, "ring")} == {*all_names(known, NAME)} == {NAME, "ring", "toll"}
-    with pytest.raises(HandlerNotFound, match="none of announce, look_at, ring, toll, write_down"):
+    with pytest.raises(
+        HandlerNotFound, match="these are announce, look_at, ring, toll, write_down"
+    ):
         all_names(known, "rin")
 
     await world.make_thing()
@@ -308,7 +310,7 @@ def test_a_handler_is_paused_from_the_command_line(command_line: CommandLine) ->
 
     for decide in ("pause", "resume"):
         unknown = command_line.run("deliveries", decide, "send_fax")
-        assert (unknown.returncode, "none of announce" in unknown.stderr) == (1, True)
+        assert (unknown.returncode, "these are announce" in unknown.stderr) == (1, True)
 
 
 @pytest.mark.parametrize(("option", "most"), LONGEST.items())
