@@ -73,7 +73,7 @@ def test_whoever_delivers_needs_a_place_for_emails(shell: Shell) -> None:
     for command in delivering:
         result = shell.run(*command, database_url=url)
         assert (result.exit_code, result.stdout) == (2, "")
-        assert "error: ALLOCATION_MAIL_URL is not set, and has no default" in result.stderr
+        assert "error: ALLOCATION_MAIL_URL is not set, and only a SQLite file" in result.stderr
 
     looking = ["users", "db upgrade", "deliveries list", "events prune --older-than 1d"]
     for words in (*map(str.split, looking), *delivering[:3]):

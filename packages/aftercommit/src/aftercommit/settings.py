@@ -144,7 +144,9 @@ def load(
     read = tuple(_read(kind, each, given, find) for each in of_extensions)
     settings: S = _read(kind, kind, {**given, "of_extensions": read}, find)
     if settings.log_format not in log_formats:
-        raise kind.refused("log_format", f"has to be one of {', '.join(log_formats)}")
+        raise kind.refused(
+            "log_format", f"is not acceptable: it has to be one of {', '.join(log_formats)}"
+        )
     return settings
 
 

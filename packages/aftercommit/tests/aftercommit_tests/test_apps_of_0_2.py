@@ -66,7 +66,7 @@ def old(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> App[Any]:
     (tmp_path / "kiosk" / "commands.py").write_text(SOURCE)
     (tmp_path / "kiosk" / "__init__.py").touch()
     monkeypatch.syspath_prepend(tmp_path)
-    with pytest.warns(DeprecationWarning, match="say KIOSK = App"):
+    with pytest.warns(DeprecationWarning, match="write KIOSK = App"):
 
         class Kiosk(App[Settings]):
             name = "things"

@@ -96,7 +96,7 @@ def _never_added(handlers: ModuleType, mapping: registry) -> list[str]:
     """Return the handlers that create an aggregate and do not add it, so that it is not stored."""
     [table] = [each for each in vars(handlers).values() if isinstance(each, Handlers)]
     return [
-        f"{handler.__name__} creates {class_} and adds it to no repository, so it is not stored:"
+        f"{handler.__name__} makes {class_}, and adds it to no repository, so it is not stored:"
         f" uow.….add({name or '…'})"
         for handler in (*table.commands.values(), *table.by_name().values())
         for class_, name in _made_for_nobody(handler, {each.class_ for each in mapping.mappers})
