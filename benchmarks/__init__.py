@@ -1,1 +1,1 @@
-"""What takes time is measured here; what must not change is tested."""
+"""Measures what takes time; what must not change is tested elsewhere."""

@@ -1,9 +1,9 @@
-"""Measures, and writes down what came of it.
+"""Measures, and stores the results.
 
     python -m benchmarks [--full] [TOPIC ...]
 
-Without a topic, all are measured. Each is stored in `results.json` when it is done, in the place of
-what was there; at the end the tables of docs/performance.md are made from that file.
+Without a topic, all are measured. Each result is stored in `results.json` when it is done,
+replacing the old one; at the end, the tables of docs/performance.md are made from that file.
 """
 
 import argparse
@@ -50,7 +50,7 @@ TOPICS: dict[str, Topic] = {  # in the order in which they are measured
 
 
 def main() -> None:
-    logging.disable(logging.WARNING)  # as little is written as by those who are compared
+    logging.disable(logging.WARNING)  # so that it logs as little as its peers do
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure.")
     parser.add_argument("--full", action="store_true", help="more and longer rounds")
     parser.add_argument("topics", nargs="*", metavar="TOPIC", help=f"of {', '.join(TOPICS)}")
@@ -67,7 +67,7 @@ def main() -> None:
 
 
 def measured(topic: Topic, effort: Effort) -> Measured:
-    """Measure a topic, and print what comes of it as it comes."""
+    """Measure a topic, and print its rows as they are measured."""
     rows = list[Row]()
     for contest in topic(effort):
         found = measure(contest, effort)

@@ -1,7 +1,7 @@
-"""Databases to measure with, each for one round: with the schema, and a batch of coupons.
+"""Databases for measuring, each for one round: with the schema, and a batch of coupons.
 
-SQLite files are on the disk this project is on. PostgreSQL is a server out of a wheel, so that
-everybody can measure.
+SQLite files are on this project's disk. PostgreSQL is a server from a wheel, so that everybody can
+measure.
 """
 
 import atexit
@@ -42,7 +42,7 @@ TIDY = {"sqlite": ["ANALYZE"], "postgresql": ["VACUUM ANALYZE", "CHECKPOINT"]}
 
 
 async def store(database: Database, statements: Sequence[str], **values: object) -> None:
-    """Execute statements with these values, in the words of the database; and tidy up."""
+    """Store these values with statements in the database's dialect, and vacuum it."""
     kind = database.engine.dialect.name
     async with database.write_transaction(no_timeout=True) as transaction:
         for statement in statements:
@@ -57,7 +57,7 @@ async def store(database: Database, statements: Sequence[str], **values: object)
 
 
 async def with_schema(url: str) -> None:
-    """Make the schema, and a batch of coupons."""
+    """Create the schema, and a batch of coupons."""
     async with opened(settings_for(url)) as application:
         await application.bus.handle(COUPONS)
 
@@ -80,7 +80,7 @@ def new_file() -> Iterator[Path]:
 
 @contextmanager
 def empty_url() -> Iterator[str]:
-    """Have a place for a SQLite file for a while, and return its URL."""
+    """Reserve a place for a SQLite file while the context is open, and return its URL."""
     with folder() as place:
         yield f"sqlite:///{place}/allocation.db"
 
@@ -108,7 +108,7 @@ Prepare = Callable[..., Awaitable[None]]
 def new_database(prepare: Prepare | None = with_schema, *values: Any) -> Iterator[str]:
     """Make a database on the server for a while, and return its URL.
 
-    It is a copy of one that was prepared once; without that, it is empty.
+    It is a copy of a database that was prepared once; without `prepare`, it is empty.
     """
     template = _prepared(prepare, *values) if prepare else "template1"
     with testing.postgresql_url(_server(), template=template) as url:
@@ -133,6 +133,6 @@ EMPTY: dict[str, Place] = {"SQLite": empty_url, "PostgreSQL": partial(new_databa
 def _server() -> str:
     """Start the server, and return its URL; it ends with this process."""
     folder = Path(tempfile.mkdtemp(prefix="allocation-benchmarks-"))
-    folder.chmod(0o755)  # the server is another user's where this runs as root
+    folder.chmod(0o755)  # the server runs as another user if this runs as root
     atexit.register(shutil.rmtree, folder, ignore_errors=True)  # after the server, which ends first
     return testing.postgresql_server(folder / "postgres")

@@ -1,6 +1,6 @@
-"""Measures the bus alone: events a second, handed to handlers that do nothing.
+"""Measures the bus alone: events a second, passed to handlers that do nothing.
 
-What stores deliveries does nothing either. The limit is a task group of AnyIO that runs the same
+The delivery store does nothing, either. The limit is a task group of AnyIO that runs the same
 handlers, one task for each.
 """
 
@@ -23,12 +23,12 @@ NoOp = Callable[[Event | None], Coroutine[Any, Any, None]]
 
 
 class NoDeliveryStore:
-    """Takes note of nothing, and owes nothing."""
+    """A delivery store that stores nothing, and has nothing to deliver."""
 
     limits: Limits = NO_LIMITS
 
     async def complete(self, delivery: Claim, *, follow: bool = True) -> Sequence[Claim]:
-        """Forget it."""
+        """Do nothing."""
         return ()
 
     async def record_failure(self, failure: Failure) -> None:
@@ -36,10 +36,10 @@ class NoDeliveryStore:
         raise failure.error
 
     async def release(self, claims: Collection[Claim], *, interrupted: bool = False) -> None:
-        """Forget it."""
+        """Do nothing."""
 
     async def ensure_not_paused(self, delivery: Claim) -> None:
-        """Know of no pause."""
+        """Report no pause."""
 
     async def claim(self, limit: int, handlers: object) -> Sequence[Claim]:
         """Find nothing."""
@@ -51,7 +51,7 @@ class NoDeliveryStore:
 
 
 def no_ops(count: int) -> list[NoOp]:
-    """Return so many handlers that do nothing, each with a name of its own."""
+    """Return this many handlers that do nothing, each with its own name."""
 
     def named(number: int) -> NoOp:
         async def handler(event: Event | None) -> None:

@@ -1,7 +1,7 @@
-"""Work that is due, for workers to do: each event has one delivery, to a handler that does nothing.
+"""Due work for workers: each event has one delivery, to a handler that does nothing.
 
-The clock of all workers is the same: from the first call of a handler until the database says that
-nothing is left. So neither their start nor their end counts.
+All workers are timed in the same way: from the first call of a handler until nothing is left in the
+database. So neither their start nor their end counts.
 """
 
 import time
@@ -40,7 +40,7 @@ LOOK_SECONDS = 0.005
 
 
 class Tally:
-    """Counts the calls of a handler, until so many have been made."""
+    """Counts the calls of a handler until enough have been made."""
 
     def __init__(self, jobs: int) -> None:
         self._left = jobs
@@ -48,7 +48,7 @@ class Tally:
         self.over = anyio.Event()
 
     def count(self) -> None:
-        """Take note of a call."""
+        """Count a call."""
         self.began = self.began or time.perf_counter()
         self._left -= 1
         if not self._left:
@@ -56,17 +56,17 @@ class Tally:
 
 
 Working = Callable[[str, Tally, int], AbstractAsyncContextManager[None]]
-"""Has a worker with so many slots at work on a database as long as the context is open."""
+"""Runs a worker with this many slots on a database while the context is open."""
 
 
 @dataclass(frozen=True, slots=True)
 class Queue:
-    """What fills a database with so many jobs, what does them, and what asks if some are left."""
+    """What fills a database with jobs, what does them, and a query whether some are left."""
 
     prepare: Prepare
     working: Working
     left: str = LEFT
-    share: int = 1  # it gets one job in so many, where all would take too long
+    share: int = 1  # its share of the jobs, where all would take too long
 
 
 def filled(prepare: Prepare, *values: object) -> AbstractContextManager[str]:
@@ -81,7 +81,7 @@ async def _analyzed(url: str, prepare: Prepare, *values: object) -> None:
 
 
 async def make_due(url: str, jobs: int, handler: str = NO_OP) -> None:
-    """Have so many deliveries that are due, to one handler."""
+    """Store due deliveries to one handler."""
     await with_schema(url)
     async with opened(settings_for(url)) as application:
         await store_due(application.database, jobs, handler)
@@ -90,14 +90,14 @@ async def make_due(url: str, jobs: int, handler: str = NO_OP) -> None:
 async def store_due(
     database: Database, jobs: int, handler: str = NO_OP, layout: Mapping[str, str] = UNORDERED
 ) -> None:
-    """Store so many events, each with a delivery."""
+    """Store events, each with a delivery."""
     values = {"rows": jobs, "data": EVENT, "handler": handler, **layout}
     await store(database, (EVENTS, DELIVERIES), **values)
 
 
 @asynccontextmanager
 async def connected(url: str) -> AsyncIterator[Any]:
-    """Connect, to look on."""
+    """Connect, to observe."""
     connection = await asyncpg.connect(url)
     try:
         yield connection
@@ -106,13 +106,13 @@ async def connected(url: str) -> AsyncIterator[Any]:
 
 
 async def until_not(connection: Any, question: str, *values: object) -> None:
-    """Ask the database again and again, until it says no."""
+    """Query the database repeatedly, until the answer is no."""
     while await connection.fetchval(question, *values):  # noqa: ASYNC110 - it sets no event of ours
         await anyio.sleep(LOOK_SECONDS)
 
 
 async def rate_by_the_database(url: str, jobs: int) -> float:
-    """Wait until all is done; return how much in a second, from the first that was to the last."""
+    """Wait until all jobs are done; return jobs per second, from the first to the last."""
     with anyio.fail_after(LIMIT_SECONDS):
         async with connected(url) as connection:
             await until_not(connection, LEFT)
@@ -120,7 +120,7 @@ async def rate_by_the_database(url: str, jobs: int) -> float:
 
 
 def jobs_per_second(queue: Queue, slots: int, jobs: int) -> float:
-    """Have a worker do its share of the jobs, in a new database."""
+    """Let a worker do its share of the jobs, in a new database."""
     jobs //= queue.share
     with filled(queue.prepare, jobs) as url:
         return anyio.run(_jobs_per_second, queue, url, slots, jobs)

@@ -1,7 +1,7 @@
 """Measures whether a registration and a claim cost more when there is a long history.
 
-Two databases, one with 1,000 past users, each with the command, the event and a finished delivery,
-the other with many more, take turns at every single step, so that the noise of the machine is the
+One database has 1,000 past users, each with the command, the event and a finished delivery; the
+other has many more. They take turns at every single step, so that the noise of the machine is the
 same for both. The unit is milliseconds: the median of some hundred steps.
 """
 
@@ -73,7 +73,7 @@ async def filled(url: str, rows: int) -> AsyncIterator[Application]:
 
 
 async def compare(few_url: str, many_url: str, rows: int, repeats: int) -> dict[str, list[float]]:
-    """Return, of each step, what it takes with few and with many rows."""
+    """Return how long each step takes with few and with many rows."""
     async with filled(few_url, FEW) as few, filled(many_url, rows) as many:
         return {
             name: await medians(step, few, many, repeats=repeats) for name, step in STEPS.items()
@@ -81,7 +81,7 @@ async def compare(few_url: str, many_url: str, rows: int, repeats: int) -> dict[
 
 
 def contests(database: str, effort: Effort) -> Iterator[Contest]:
-    """Yield one for each step; all come from one comparison, whose steps have taken turns."""
+    """Yield one contest for each step; all come from one comparison, whose steps took turns."""
     rows, repeats = effort.pick(100_000, 1_000_000), effort.pick(150, 400)
     with EMPTY[database]() as few_url, EMPTY[database]() as many_url:
         found = anyio.run(compare, few_url, many_url, rows, repeats)

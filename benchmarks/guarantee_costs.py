@@ -1,7 +1,7 @@
-"""Measures what each guarantee costs if it is taken alone: statements, rows, commits, milliseconds.
+"""Measures what each guarantee costs alone: statements, rows, commits, milliseconds.
 
-Nothing of the application is in it: a SQLite file, the statements that one would write by hand, and
-each list is a transaction. What the application does is all of them together, and its own work.
+It does not use the application, but a SQLite file and statements written by hand; each list is a
+transaction. The application does all of them together, and its own work.
 """
 
 import sqlite3
@@ -43,7 +43,7 @@ COPY = "INSERT INTO view SELECT id, email FROM users"
 
 OWED = [CHANGE, EVENT, OWE]
 NOTHING = "none: the row is changed"
-WAYS: Mapping[str, tuple[str | None, Transactions]] = {  # against which other, and what is done
+WAYS: Mapping[str, tuple[str | None, Transactions]] = {  # compared with what, and what is done
     NOTHING: (None, [[CHANGE]]),
     "idempotent command (inbox row)": (NOTHING, [[NOTE, CHANGE]]),
     "optimistic locking (version column)": (NOTHING, [[READ, GUARDED]]),
@@ -70,7 +70,7 @@ WAYS: Mapping[str, tuple[str | None, Transactions]] = {  # against which other, 
 
 
 def table(folder: Path, times: int) -> Iterator[str]:
-    """Yield the table: the first row as it is, of all others what they add, a median of times."""
+    """Yield the table: the first row as it is, then what the others add, as medians."""
     rounds = _seconds(folder, times)
     yield "| the guarantee | statements | rows | commits | ms |"
     yield "|---|---|---|---|---|"
@@ -89,14 +89,14 @@ def counted(transactions: Transactions) -> tuple[int, int, int]:
 
 
 def _seconds(folder: Path, times: int) -> list[dict[str, float]]:
-    """Do each so often, in a file of its own, in turn: a noisy machine is noisy for all."""
+    """Run each so often, in a separate file, in turn, so that noise hits all of them."""
     with ExitStack() as opened:
         files = {name: opened.enter_context(_file(folder)) for name in WAYS}
         rounds = [
             {name: _timed(files[name], transactions, n) for name, (_, transactions) in WAYS.items()}
             for n in range(times + 2)
         ]
-    return rounds[2:]  # in the first two, pages are made
+    return rounds[2:]  # the first two runs create pages
 
 
 @contextmanager

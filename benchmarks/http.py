@@ -1,4 +1,4 @@
-"""Measures `POST /users` of a server in a process of its own: requests a second, and the slowest.
+"""Measures `POST /users` of a server in a separate process: requests a second, and the slowest.
 
 The peer is an endpoint of FastAPI with the same statements in plain SQL (`http_server.py`).
 """
@@ -21,14 +21,14 @@ from benchmarks.measured_application import WARM_UP, process
 from benchmarks.measuring import Contest, Effort, Way
 
 CONNECTIONS = 20
-# a delivery that is for later was not attempted yet
+# scheduled deliveries have not been attempted
 OWED = text(
     "SELECT count(*) FROM aftercommit_deliveries WHERE completed_at IS NULL AND attempts > 0"
 )
 
 
 class Rounds:
-    """Rounds of so many requests, by connections that stay open, each with a new database."""
+    """Rounds of requests, over connections that stay open, each with a new database."""
 
     def __init__(self, server: str, place: Place, dispatch: str, requests: int) -> None:
         self._server, self._place, self._dispatch = server, place, dispatch
@@ -36,7 +36,7 @@ class Rounds:
         self._slowest: list[float] = []
 
     def rate(self) -> float:
-        """Measure requests a second; what follows from them counts, unless it is for workers."""
+        """Measure requests a second, including what follows, unless it is left to workers."""
         port, how = _free_port(), (self._server, self._dispatch)
         with self._place() as url, process("http_server", url, *how, str(port)):
             engine = create_engine(url.replace("+aiosqlite", ""), poolclass=NullPool)
@@ -94,7 +94,7 @@ async def _send(port: int, requests: int) -> list[float]:
 
 
 async def _register(connection: SocketStream) -> None:
-    """Register somebody: a client of bytes, since others take as long as a server."""
+    """Register a user, by writing bytes, because HTTP clients take as long as a server."""
     body = f'{{"name": "Иван", "email": "{uuid4()}@example.com"}}'.encode()
     head = f"POST /users HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n"
     await connection.send(head.encode() + b"Content-Type: application/json\r\n\r\n" + body)
@@ -124,7 +124,7 @@ PLACES: dict[str, Place] = {"SQLite": partial(new_url, "aiosqlite"), "PostgreSQL
 
 
 def contests(effort: Effort) -> Iterator[Contest]:
-    """Yield two for each database and way of dispatch, of the same rounds."""
+    """Yield two contests, from the same rounds, for each database and way of dispatch."""
     requests = effort.pick(600, 2_000)
     contest = partial(Contest, rounds=effort.pick(3, 9))  # servers take long to start
     for name, place in PLACES.items():

@@ -1,9 +1,9 @@
-"""A server in a process of its own, to be measured from another one.
+"""A server in a separate process, to be measured from another process.
 
     python -m benchmarks.http_server URL SERVER DISPATCH PORT
 
-SERVER is "ours" or "by_hand": that is FastAPI and uvicorn with the same parser of HTTP, one
-endpoint, and the statements of the application in plain SQL on SQLAlchemy. Both print nothing.
+SERVER is "ours" or "by_hand", which is FastAPI and uvicorn with the same HTTP parser, one endpoint,
+and the application's statements in plain SQL on SQLAlchemy. Both print nothing.
 """
 
 import logging
@@ -24,24 +24,24 @@ from allocation.entrypoints.app import APP
 from benchmarks.measured_application import WITHOUT_MAIL, settings_for
 from benchmarks.registration_by_hand import by_sqlalchemy
 
-MANY = 1000  # so that nothing is left to workers: the other way does not know any
+MANY = 1000  # so that nothing is left to workers, which the other way does not have
 
 
 class NewUser(BaseModel):
-    """Who registers."""
+    """The user to register."""
 
     name: Annotated[str, Field(min_length=1, max_length=200)]
     email: Annotated[str, Field(pattern="^[^@]+@[^@]+$", max_length=254)]
 
 
 class User(NewUser):
-    """Who has registered."""
+    """The registered user."""
 
     user_id: UUID
 
 
 def ours(url: str, dispatch: Any, of_web: WebSettings) -> None:
-    """Serve the application until told to stop."""
+    """Serve the application until asked to stop."""
     settings = settings_for(url, dispatch=dispatch, max_dispatches=MANY, of_extensions=(of_web,))
     app = web_application(APP, of_web)
     service = web_service(settings, app)
@@ -49,7 +49,7 @@ def ours(url: str, dispatch: Any, of_web: WebSettings) -> None:
 
 
 async def by_hand(url: str, dispatch: str, of_web: WebSettings) -> None:
-    """Serve what somebody would write; "inline", what is owed is done after the answer."""
+    """Serve what somebody would write by hand; "inline" runs the handlers after the response."""
     app = FastAPI()
 
     @app.post("/users", status_code=201)

@@ -1,7 +1,7 @@
 """Measures `allocation import-users` on SQLite, as a user runs it: a process, with its start.
 
-The limit is sqlite3 that inserts the rows this leaves, 100 users to a transaction: a command and an
-event of the chunk, and of each user the row, an event and deliveries.
+The limit is sqlite3, which inserts the same rows, 100 users in a transaction: a command and an
+event for each chunk, and for each user the row, an event and deliveries.
 """
 
 import subprocess
@@ -26,7 +26,7 @@ TO_A_TRANSACTION = 100
 
 
 def ours() -> float:
-    """Run the command, as it is run by a user."""
+    """Run the command, as a user runs it."""
     with new_file() as file:
         rows = file.with_suffix(".csv")
         emails = (f"Иван,{n}@example.com\n" for n in range(USERS))

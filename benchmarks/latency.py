@@ -35,7 +35,7 @@ from benchmarks.measured_application import (
 )
 from benchmarks.measuring import Contest, Effort, Way
 
-PAUSE_SECONDS = 0.1  # the worker sleeps when the next one comes, and a process may notify again
+PAUSE_SECONDS = 0.1  # the worker sleeps when the next event comes, and the process may notify again
 CALLED = "called at"  # begins a line
 NOBODY_LISTENS = """
     SELECT count(*) = 0 FROM pg_stat_activity
@@ -49,7 +49,7 @@ async def print_time(event: Event, notifications: EmailSender) -> None:
 
 
 def work(url: str) -> None:
-    """Work until told to stop."""
+    """Work until asked to stop."""
     logging.disable(logging.WARNING)
     settings = settings_for(url, dispatch="worker")
     with handled_by({UserRegistered: [print_time]}):

@@ -28,26 +28,26 @@ WARM_UP = 15  # times, in which connections are opened and statements compiled
 
 
 class NoMail:
-    """Takes e-mails and drops them, so that no mail system is measured."""
+    """Drops e-mails, so that no mail system is measured."""
 
     async def send(self, email: Email, *, idempotency_key: IdempotencyKey) -> None:
         """Drop it."""
 
 
 WITHOUT_MAIL = APP.with_parts(open=partial(bootstrap, notifications=NoMail()), reporter=None)
-"""The application, whose e-mails are dropped, and which prints nothing, as the others do not."""
+"""The application with dropped e-mails and, like its peers, without output."""
 opened = WITHOUT_MAIL.open
 """Opens the application for measuring."""
 
 
 def settings_for(url: str, **given: Any) -> Settings:
-    """Return the default settings for this database, and as given."""
+    """Return the default settings for this database, with these changes."""
     return Settings(database_url=url, **given)
 
 
 @contextmanager
 def handled_by(handlers: Mapping[type[Event], Sequence[Any]]) -> Iterator[None]:
-    """Have these handlers, and no others, in applications that are opened in this context."""
+    """Give these handlers, and no others, to applications opened in this context."""
     before = dict(TABLE.events)
     TABLE.events.update({event: list(handlers.get(event, ())) for event in before})
     try:
@@ -57,7 +57,7 @@ def handled_by(handlers: Mapping[type[Event], Sequence[Any]]) -> Iterator[None]:
 
 
 def registration() -> RegisterUser:
-    """Return a command that nobody has given yet."""
+    """Return a command with new data."""
     user_id = UserId(uuid4())
     return RegisterUser(user_id=user_id, name="Иван", email=f"{user_id}@example.com")
 
@@ -66,7 +66,7 @@ def registration() -> RegisterUser:
 def process(
     module: str, *arguments: str, stdout: int = subprocess.DEVNULL
 ) -> Iterator[subprocess.Popen[str]]:
-    """Run a module of this package in a process of its own for a while."""
+    """Run a module of this package in a separate process while the context is open."""
     command = (sys.executable, "-m", f"benchmarks.{module}", *arguments)
     with subprocess.Popen(command, stdout=stdout, stderr=subprocess.DEVNULL, text=True) as started:
         try:
@@ -76,7 +76,7 @@ def process(
 
 
 async def rate(work: Callable[[], Awaitable[object]], *, at_a_time: int, seconds: float) -> float:
-    """Do the work again and again, so many at a time; return how often it was done in a second."""
+    """Repeat the work, some of it concurrently; return how often it was done per second."""
     await _repeat(work, at_a_time=at_a_time, until=lambda done: done >= WARM_UP)
     started = time.perf_counter()
     over = started + seconds

@@ -1,8 +1,8 @@
-"""The one way of measuring: rounds in turn, medians, and ratios of what ran side by side.
+"""The only way to measure: rounds in turn, medians, and ratios of what ran side by side.
 
-A round is a function that does the work for a while and returns one figure. Ours and those it is
-compared with take turns, and who begins changes, so that a noisy machine is noisy for all. A ratio
-is made of the two figures of one round; the median of the ratios counts.
+A round is a function that does the work for a while and returns one figure. Our way and its peers
+take turns, and the first one changes, so that a noisy machine is noisy for all. A ratio is made of
+the two figures of one round; the median of the ratios counts.
 """
 
 import gc
@@ -19,12 +19,12 @@ OURS = "ours"
 
 
 class Unavailable(Exception):
-    """What is to be measured is not here; the message says what is missing."""
+    """Something to be measured is missing here; the message says what."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Way:
-    """How another does the same work: a peer, or the limit, which leaves out all but the work."""
+    """How another does the same work: a peer, or the limit, which does nothing but the work."""
 
     name: str
     once: Round
@@ -33,18 +33,18 @@ class Way:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contest:
-    """One work and one unit; ours, and the ways it is compared with."""
+    """One kind of work and one unit; our way, and the ways to compare it with."""
 
     what: str
     unit: str
     ours: Round
     ways: Sequence[Way]
-    rounds: int | None = None  # how many, where it is not the effort that says it
+    rounds: int | None = None  # the number of rounds, if it is not that of the effort
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """What came of ours and one other: medians, and the lowest and highest of a ratio."""
+    """The results of our way and one other: medians, and the lowest and highest ratio."""
 
     what: str
     unit: str
@@ -59,31 +59,31 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Effort:
-    """How much is measured: little, in some minutes for all topics, or enough to be sure."""
+    """How much to measure: a little, in some minutes for all topics, or enough to be sure."""
 
     full: bool
 
     @property
     def rounds(self) -> int:
-        """How many rounds there are, where a contest does not say otherwise."""
+        """How many rounds there are, unless a contest gives its own number."""
         return self.pick(3, 9)
 
     @property
     def seconds(self) -> float:
-        """How long one round takes, where it is not a number of jobs that ends it."""
+        """How many seconds one round takes, unless a number of jobs ends it."""
         return self.pick(0.4, 2.0)
 
     def pick(self, little: T, much: T) -> T:
-        """Return what fits."""
+        """Return the fitting value."""
         return much if self.full else little
 
 
 Topic = Callable[[Effort], Iterable[Contest]]
-"""One question, and how it is answered; docs/performance.md says what it means."""
+"""One question, and how it is answered; docs/performance.md explains it."""
 
 
 def as_shown(ratio: float) -> float:
-    """Round to two digits after the point, or to two digits that count if it is small."""
+    """Round to two decimal places, or to two significant digits if the ratio is small."""
     return round(ratio, 2) if ratio >= 0.1 else float(f"{ratio:.2g}")
 
 
@@ -95,13 +95,13 @@ def measure(contest: Contest, effort: Effort) -> list[Row]:
 
 
 def in_turn(rounds: dict[str, Round], count: int) -> dict[str, list[float]]:
-    """Run so many rounds of each, in turn, and return their figures."""
+    """Run this many rounds of each, in turn, and return their figures."""
     figures: dict[str, list[float]] = {name: [] for name in rounds}
     names = list(rounds)
     for turn in range(count):
         first = turn % len(names)
         for name in names[first:] + names[:first]:
-            gc.collect()  # nobody pays for the garbage of another
+            gc.collect()  # nobody pays for another one's garbage
             figures[name].append(rounds[name]())
     return figures
 

@@ -1,10 +1,10 @@
-"""Measures what a network costs: each message takes a millisecond to PostgreSQL, and one back.
+"""Measures the cost of a network: each message takes a millisecond to PostgreSQL, and one back.
 
     python -m benchmarks.network HOST PORT
 
-is that network: a proxy of ours on 127.0.0.1, which prints its port and passes on what comes in, in
-the same order, so much later. It runs in a process of its own, so its processor time is nobody's
-who is measured, and it ends when nobody has connected for ten minutes.
+is that network: our proxy on 127.0.0.1, which prints its port and forwards data, in order, after
+the delay. It runs in a separate process, so that its processor time is not measured, and it ends
+when nobody has connected for ten minutes.
 """
 
 import socket
@@ -42,7 +42,7 @@ def far_database() -> Iterator[str]:
 
 
 def forward_until_idle(host: str, port: str) -> None:
-    """Be the network, until nobody has connected for a while."""
+    """Forward data until nobody has connected for a while."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         print(listener.getsockname()[1], flush=True)
         listener.settimeout(IDLE_SECONDS)
@@ -82,7 +82,7 @@ def _write(sink: socket.socket, late: SimpleQueue[tuple[float, bytes]]) -> None:
         while True:
             due, received = late.get()
             time.sleep(max(0, due - time.perf_counter()))
-            if not received:  # the other end has hung up
+            if not received:  # the other end has closed
                 sink.shutdown(socket.SHUT_RDWR)
                 return
             sink.sendall(received)

@@ -1,6 +1,6 @@
-"""Measures what an order costs: claims beside long lanes, one after the other, and many that race.
+"""Measures the cost of an order: claims next to long lanes, deliveries in a row, and a race.
 
-Each is compared with the same work of a handler that is not ordered. In the race, what comes too
+Each is compared with the same work of an unordered handler. In the race, a delivery that comes too
 early, or never, is an error.
 """
 
@@ -46,12 +46,12 @@ async def no_op(event: UserRegistered) -> None:
 
 
 async def claim(application: Application) -> None:
-    """Claim ten."""
+    """Claim ten deliveries."""
     assert len(await application.bus.delivery_store.claim(10, ["no_op"])) == 10
 
 
 async def claims(urls: tuple[str, str], layout: dict[str, str], repeats: int) -> list[float]:
-    """Return how many milliseconds a claim of ten takes: in lanes, and without."""
+    """Return how many milliseconds a claim of ten takes, with lanes and without."""
     async with AsyncExitStack() as stack:
         applications = [await stack.enter_async_context(opened(settings_for(u))) for u in urls]
         for application, each in zip(applications, (layout, UNORDERED), strict=True):
@@ -60,7 +60,7 @@ async def claims(urls: tuple[str, str], layout: dict[str, str], repeats: int) ->
 
 
 async def in_a_row(url: str, layout: dict[str, str]) -> float:
-    """Return how many milliseconds a worker takes from one to the next."""
+    """Return how many milliseconds a worker takes from one delivery to the next."""
     settings = settings_for(url, dispatch="worker")
     with handled_by({UserRegistered: [no_op]}):
         async with opened(settings, delivers=False) as application:
@@ -72,7 +72,7 @@ async def in_a_row(url: str, layout: dict[str, str]) -> float:
 
 
 class Race:
-    """Three processes' worth of producers and workers; thirty keys."""
+    """Producers and workers of three processes, with thirty keys."""
 
     def __init__(self, events: int, *, ordered: bool) -> None:
         self._events, self._ordered, self._numbers = events, ordered, count()

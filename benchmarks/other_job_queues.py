@@ -1,7 +1,7 @@
-"""Other workers on PostgreSQL, as their documentation has them, on asyncio's own event loop.
+"""Other workers on PostgreSQL, used as their documentation shows, on asyncio's own event loop.
 
-Each has a schema of its own in a new database, the same jobs, a pool of ten connections where it
-takes one, and as many slots as ours. For each there is what fills a database, and what works.
+Each has its own schema in a new database, the same jobs, a pool of ten connections if it accepts
+one, and as many slots as ours. For each, one function fills a database and another one works.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ POOL = 10
 
 
 async def pgqueuer_jobs(url: str, jobs: int) -> None:
-    """Have so many jobs of pgqueuer."""
+    """Store jobs of pgqueuer."""
     from pgqueuer.db import AsyncpgDriver
     from pgqueuer.queries import Queries
 
@@ -28,12 +28,12 @@ async def pgqueuer_jobs(url: str, jobs: int) -> None:
 
 
 def pgqueuer(url: str, tally: Tally, slots: int) -> AbstractAsyncContextManager[None]:
-    """Take half as many jobs at a time as may be under way."""
+    """Take half as many jobs at a time as may run concurrently."""
     return _pgqueuer(url, tally, batch_size=slots // 2, max_concurrent_tasks=slots)
 
 
 def unlimited_pgqueuer(url: str, tally: Tally, slots: int) -> AbstractAsyncContextManager[None]:
-    """Take so many jobs at a time, also while others are under way."""
+    """Take jobs at a time, even while others are running."""
     return _pgqueuer(url, tally, batch_size=slots)
 
 
@@ -55,7 +55,7 @@ async def _pgqueuer(url: str, tally: Tally, **options: int) -> AsyncIterator[Non
 
 
 async def oban_jobs(url: str, jobs: int) -> None:
-    """Have so many jobs of Oban."""
+    """Store jobs of Oban."""
     from oban import Oban
     from oban.schema import install
 
@@ -67,7 +67,7 @@ async def oban_jobs(url: str, jobs: int) -> None:
 
 @asynccontextmanager
 async def oban(url: str, tally: Tally, slots: int) -> AsyncIterator[None]:
-    """Run one queue with so many slots."""
+    """Run one queue with this many slots."""
     from oban import Oban
 
     _oban_worker(tally)
@@ -76,11 +76,11 @@ async def oban(url: str, tally: Tally, slots: int) -> AsyncIterator[None]:
 
 
 def _oban_worker(tally: Tally) -> Any:
-    """Return the class that does a job; the last one that was made is used."""
+    """Return the class that does a job; the one created last is used."""
     from oban import worker
 
     class NoOp:
-        __qualname__ = "NoOp"  # by which its jobs find it, whichever was made last
+        __qualname__ = "NoOp"  # by which its jobs find it, whichever class was created last
 
         async def process(self, job: Any) -> None:
             tally.count()
@@ -97,7 +97,7 @@ async def _oban_pool(url: str) -> AsyncIterator[Any]:
 
 
 async def procrastinate_jobs(url: str, jobs: int) -> None:
-    """Have so many jobs of procrastinate."""
+    """Store jobs of procrastinate."""
     app, no_op = _procrastinate(url, Tally(0))
     async with app.open_async():
         await app.schema_manager.apply_schema_async()
@@ -106,7 +106,7 @@ async def procrastinate_jobs(url: str, jobs: int) -> None:
 
 @asynccontextmanager
 async def procrastinate(url: str, tally: Tally, slots: int) -> AsyncIterator[None]:
-    """Run a worker with so many slots."""
+    """Run a worker with this many slots."""
     app, _ = _procrastinate(url, tally)
     async with app.open_async():
         work = app.run_worker_async(concurrency=slots, install_signal_handlers=False)
@@ -132,7 +132,7 @@ def _procrastinate(url: str, tally: Tally) -> tuple[Any, Any]:
 PGQUEUER_LEFT = "SELECT EXISTS (SELECT FROM pgqueuer)"
 OBAN_LEFT = "SELECT EXISTS (SELECT FROM oban_jobs WHERE state <> 'completed')"
 PROCRASTINATE_LEFT = "SELECT EXISTS (SELECT FROM procrastinate_jobs WHERE status <> 'succeeded')"
-PEERS = {  # the name begins with that of the package
+PEERS = {  # the name begins with the package's
     "pgqueuer": Queue(pgqueuer_jobs, pgqueuer, PGQUEUER_LEFT),
     "pgqueuer without a limit": Queue(pgqueuer_jobs, unlimited_pgqueuer, PGQUEUER_LEFT),
     "oban": Queue(oban_jobs, oban, OBAN_LEFT),

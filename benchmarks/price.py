@@ -1,4 +1,4 @@
-"""Measures what one registration costs here, and in a plain function that writes one row.
+"""Measures the cost of one registration here, and in a plain function that writes one row.
 
     python -m benchmarks.price
 
@@ -38,13 +38,13 @@ ONCE_A_SECOND = "SELECT aftercommit_handler_pauses.handler"
 
 
 def register(connection: sqlite3.Connection, name: str, email: str) -> None:
-    """Write one row. No rule is checked, nobody is told, and nothing else is done."""
+    """Write one row. No rule is checked, no event is stored, and nothing else is done."""
     with connection:
         connection.execute("INSERT INTO users VALUES (?, ?, ?)", (str(uuid4()), name, email))
 
 
 class Meter:
-    """Measures what is done several times; `statements` are those of the last time."""
+    """Measures something repeatedly; `statements` are those of the last time."""
 
     def __init__(self, asked: list[str]) -> None:
         self._asked = asked
@@ -52,7 +52,7 @@ class Meter:
 
     @contextmanager
     def once(self) -> Iterator[None]:
-        """Measure the body, whose statements are collected in what `asked` is."""
+        """Measure the body, whose statements are collected in `asked`."""
         self._asked.clear()
         started = time.perf_counter()
         yield
@@ -61,7 +61,7 @@ class Meter:
 
     @property
     def milliseconds(self) -> float:
-        """The shortest time: what is longer was disturbed by others."""
+        """The shortest time: longer ones were disturbed."""
         return min(self._seconds) * 1000
 
 
@@ -82,8 +82,8 @@ def of_function(folder: Path, times: int = REPEATS) -> Meter:
 async def of_application(folder: Path, times: int = REPEATS) -> tuple[Meter, Meter]:
     """Measure a command; and then its events, with all that follows from them.
 
-    The last time, from which the statements are taken, handlers run one after the other: those
-    that end together share a statement, and who does is chance.
+    The last time, from which the statements are taken, handlers run one after the other, because
+    handlers that end together share a statement by chance.
     """
     asked: list[str] = []
     command, rest = Meter(asked), Meter(asked)
@@ -104,8 +104,8 @@ async def of_application(folder: Path, times: int = REPEATS) -> tuple[Meter, Met
 def _listen(application: Application, asked: list[str]) -> None:
     """Collect the statements of every connection that is taken from now on.
 
-    Left out is what a process asks once a second, whatever it does. Before a trigger, SQLite names
-    its statement once more: it counts once.
+    It leaves out the queries that a process sends once a second in any case. Before a trigger,
+    SQLite reports the statement again; it is counted once.
     """
 
     def note(statement: str) -> None:
@@ -140,7 +140,7 @@ def table(costs: dict[str, Meter]) -> Iterator[str]:
 
 
 def measured_with(how: str) -> list[str]:
-    """Return a paragraph that says when, how and with what it was measured."""
+    """Return a paragraph about when, how and with what it was measured."""
     said = (
         f"Measured on {datetime.now(UTC):%Y-%m-%d} with Python {platform.python_version()}, SQLite "
         f"{sqlite3.sqlite_version}, SQLAlchemy {version('sqlalchemy')}, AnyIO {version('anyio')}; "

@@ -1,4 +1,4 @@
-"""Measures one use case in several ways: each file of docs/price, tried in a process of its own."""
+"""Measures one use case in several ways: each file of docs/price, run in a separate process."""
 
 import ast
 import inspect
@@ -36,7 +36,7 @@ TABLE_LINES = 2  # of TABLE.commands and TABLE.events
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Way:
-    """A way of doing it, its file, and the distribution and the module that it needs."""
+    """A way of doing it: its file, and the distribution and the module that it needs."""
 
     what: str
     file: str
@@ -45,7 +45,7 @@ class Way:
 
     @property
     def lines(self) -> int:
-        """The lines of the use case itself: no blank ones, comments or docstrings."""
+        """The lines of the use case itself, without blank lines, comments and docstrings."""
         if self.file == "with_allocation":
             return sum(map(code_lines, map(inspect.getsource, OURS))) + TABLE_LINES
         (region,) = REGION.findall((PRICE / f"{self.file}.py").read_text())
@@ -53,12 +53,12 @@ class Way:
 
     @property
     def is_there(self) -> bool:
-        """Whether it can be tried here."""
+        """Whether it can run here."""
         return find_spec(self.module) is not None
 
     @property
     def name(self) -> str:
-        """What it is called in the table."""
+        """Its name in the table."""
         return f"{self.what} {version(self.needs)}" if self.needs else self.what
 
 
@@ -70,7 +70,7 @@ WAYS = (
 
 
 def code_lines(source: str) -> int:
-    """Count the lines of what is left when comments, docstrings and blank lines are gone."""
+    """Count the lines that remain without comments, docstrings and blank lines."""
     tree = ast.parse(dedent(source))
     docstrings = {
         line
@@ -83,7 +83,7 @@ def code_lines(source: str) -> int:
 
 
 def tried(way: Way, folder: Path, *arguments: str) -> dict[str, Any]:
-    """Try it in a process, and return what its last line says."""
+    """Run it in a process, and return its last line of output."""
     command = [sys.executable, str(PRICE / f"{way.file}.py"), str(folder), *arguments]
     run = subprocess.run(command, check=True, capture_output=True, text=True)
     found: dict[str, Any] = json.loads(run.stdout.splitlines()[-1])
@@ -91,7 +91,7 @@ def tried(way: Way, folder: Path, *arguments: str) -> dict[str, Any]:
 
 
 def survives(way: Way, folder: Path) -> bool:
-    """Kill it before its notice, open it once more, and return whether the notice is sent."""
+    """Kill it before its notice, start it once more, and return whether the notice is sent."""
     (folder / "kill").touch()
     command = [sys.executable, str(PRICE / f"{way.file}.py"), str(folder)]
     killed = subprocess.run(command, capture_output=True)

@@ -1,6 +1,6 @@
-"""Measures a whole registration: the command, its four handlers, the coupon and what it causes.
+"""Measures a whole registration: the command, its four handlers, the coupon and its effects.
 
-The unit is registrations a second, from a new database on, without e-mails. "By hand" is the same
+The unit is registrations a second, in a new database, without e-mails. "By hand" means the same
 statements in the same transactions on SQLAlchemy; the limit is the same on the driver alone.
 """
 
@@ -18,7 +18,7 @@ from benchmarks.registration_by_hand_statements import Work
 
 UNIT = "registrations/s"
 BY_HAND = "by hand on SQLAlchemy"
-COMPARED = [  # driver, event loop, how many at a time, compared with whom
+COMPARED = [  # driver, event loop, how many at a time, compared with what
     ("aiosqlite", "asyncio", 1, (BY_HAND, "sqlite3")),
     ("aiosqlite", "asyncio", 20, (BY_HAND,)),
     ("anyio", "asyncio", 1, (BY_HAND, "sqlite3")),
@@ -26,18 +26,18 @@ COMPARED = [  # driver, event loop, how many at a time, compared with whom
 ]
 
 Opening = Callable[[str], AbstractAsyncContextManager[Work]]
-"""Opens what registers a user, by the URL of a database."""
+"""Opens something that registers users, for the URL of a database."""
 
 
 @asynccontextmanager
 async def ours(url: str, backend: str = "asyncio") -> AsyncIterator[Work]:
-    """Open the application, and return what registers a user with it."""
+    """Open the application, and return a function that registers a user."""
     async with opened(settings_for(url, event_loop=backend)) as application:
         yield lambda: application.bus.handle(registration())
 
 
 def once(place: Place, at_a_time: int, seconds: float, backend: str, opening: Opening) -> float:
-    """Measure registrations a second, so many at a time, in a new database."""
+    """Measure registrations a second, some concurrently, in a new database."""
 
     async def main(url: str) -> float:
         async with opening(url) as work:

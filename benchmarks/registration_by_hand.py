@@ -1,6 +1,6 @@
-"""The registration in plain SQL on SQLAlchemy, as one would write it, and on the drivers alone.
+"""The registration in plain SQL on SQLAlchemy, as one would write it, and on drivers alone.
 
-On a driver alone it is what no layer above it can beat.
+No layer above a driver can be faster than the driver alone.
 """
 
 import re
@@ -31,7 +31,7 @@ PRAGMAS = ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON")
 
 @asynccontextmanager
 async def by_sqlalchemy(url: str) -> AsyncIterator[Registration]:
-    """Open an engine with a pool, and return what registers a user on it."""
+    """Open an engine with a pool, and return a function that registers a user."""
     is_sqlite = url.startswith("sqlite")
     with_driver = url.replace("postgresql://", "postgresql+asyncpg://", 1)
     engine = create_async_engine(with_driver, pool_size=POOL, max_overflow=0, pool_timeout=60)
@@ -74,7 +74,7 @@ def _set_up_sqlite(engine: AsyncEngine) -> None:
 
 @asynccontextmanager
 async def by_sqlite3(url: str) -> AsyncIterator[Registration]:
-    """Open one connection, in this very thread, and return what registers a user, one at a time."""
+    """Open a connection in this thread; return a function that registers a user, one at a time."""
     texts = statements("sqlite")
     with sqlite_connection(url.partition(":///")[2]) as connection:
 
@@ -104,7 +104,7 @@ def sqlite_connection(file: str | Path) -> closing[sqlite3.Connection]:
 
 @asynccontextmanager
 async def by_asyncpg(url: str) -> AsyncIterator[Registration]:
-    """Open a pool, as large as the others', and return what registers a user on it."""
+    """Open a pool as large as the others', and return a function that registers a user."""
     texts = {name: numbered(sql) for name, sql in statements("postgresql").items()}
     async with asyncpg.create_pool(url, min_size=POOL, max_size=POOL) as pool:
 
@@ -127,6 +127,6 @@ async def by_asyncpg(url: str) -> AsyncIterator[Registration]:
 
 
 def numbered(sql: str) -> tuple[str, Sequence[str]]:
-    """Return a statement with $1 in the place of :name, and the names in their order."""
+    """Return a statement with $1 in place of :name, and the names in their order."""
     names = list(dict.fromkeys(re.findall(r"(?<!:):(\w+)", sql)))
     return re.sub(r"(?<!:):(\w+)", lambda found: f"${names.index(found[1]) + 1}", sql), names

@@ -1,7 +1,7 @@
-"""A whole registration in plain SQL: what one would write by hand, on whatever opens transactions.
+"""A whole registration in plain SQL, as one would write it by hand, for any kind of transactions.
 
 The statements and the transactions are those of the application, handler by handler, and handlers
-run concurrently, as there. No rule is checked, nothing is tried again, no e-mail is made.
+run concurrently, as there. No rule is checked, nothing is retried, and no e-mail is made.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -101,13 +101,13 @@ def statements(dialect: str) -> dict[str, str]:
 
 
 def new_hex() -> str:
-    """Return an id as SQLite keeps it."""
+    """Return an id in the form that SQLite stores."""
     return uuid4().hex
 
 
 @dataclass(frozen=True, slots=True)
 class Registered:
-    """The ids of a user, of the story, and of the event; and the address."""
+    """The ids of a user, of the trace, and of the event; and the address."""
 
     user: object
     story: object
@@ -117,7 +117,7 @@ class Registered:
 
 @dataclass(frozen=True, slots=True)
 class Registration:
-    """Registers a user and does all that follows; `new_id` makes ids as the database takes them."""
+    """Registers a user and does what follows; `new_id` makes ids in the database's form."""
 
     transaction: OpenTransaction
     new_id: Callable[[], UUID | str]
@@ -127,7 +127,7 @@ class Registration:
         await self.follow(await self.store())
 
     async def store(self, name: str = "Иван", email: str | None = None) -> Registered:
-        """Store one, and what is owed for it."""
+        """Store a user, with the deliveries that follow."""
         user, story, event = self.new_id(), self.new_id(), self.new_id()
         email = email or f"{user}@example.com"
         async with self.transaction() as execute:
@@ -139,7 +139,7 @@ class Registration:
         return Registered(user, story, event, email)
 
     async def follow(self, registered: Registered) -> None:
-        """Do what is owed."""
+        """Run the deliveries."""
         user, story, event, email = astuple(registered)
         async with create_task_group() as group:
             group.start_soon(self._send, event, "send_welcome_email", email)

@@ -1,7 +1,7 @@
 """Measures the relay to RabbitMQ: events a second, from the outbox in PostgreSQL to the broker.
 
-Each is published by a delivery of its own, and confirmed. The limit is aio-pika that publishes the
-same messages in batches of 100, and waits for the confirms of a batch; it asks no database.
+Each is published by its own delivery, and confirmed. The limit is aio-pika alone, which publishes
+the same messages in batches of 100, and waits for the confirms of a batch, without a database.
 """
 
 import fcntl
@@ -30,16 +30,16 @@ from benchmarks.measuring import Contest, Effort, Unavailable, Way
 from benchmarks.worker import work
 
 URL = os.environ.get("ALLOCATION_TEST_AMQP_URL", "amqp://guest:guest@127.0.0.1:5672/")
-RABBITMQ_LOCK = Path("/tmp/allocation-tests-rabbitmq.lock")  # the tests wait at it, too
+RABBITMQ_LOCK = Path("/tmp/allocation-tests-rabbitmq.lock")  # a lock for which tests wait, too
 HANDLER = "publish_event_to_rabbitmq"
 HANDS = BATCH = 100
 
 
 @contextmanager
 def rabbitmq() -> Iterator[None]:
-    """Have RabbitMQ for oneself: the tests wait meanwhile.
+    """Use RabbitMQ alone: tests wait meanwhile.
 
-    :raises Unavailable: if none listens
+    :raises Unavailable: if it is not running
     """
     parts = urlsplit(URL)
     try:

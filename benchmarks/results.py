@@ -1,4 +1,4 @@
-"""What was measured, where, and with which versions: written as JSON, and read for the page."""
+"""The measured results, where, and with which versions: stored as JSON, and read for the page."""
 
 import os
 import platform
@@ -42,7 +42,7 @@ class Where:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
-    """What came of a topic."""
+    """The result of a topic."""
 
     date: str
     full: bool
@@ -68,13 +68,13 @@ def here() -> Where:
 
 
 def read() -> Results:
-    """Return what was measured; nothing, if nobody has measured yet."""
+    """Return the results; empty, if nobody has measured yet."""
     if not FILE.exists():
         return {}
     return msgspec.json.decode(FILE.read_bytes(), type=Results)
 
 
 def put(topic: str, measured: Measured) -> None:
-    """Store what was measured of a topic in the place of what was there; keep the others."""
+    """Store a topic's result, replacing the old one; keep the others."""
     in_order = dict(sorted({**read(), topic: measured}.items()))
     FILE.write_bytes(msgspec.json.format(msgspec.json.encode(in_order), indent=1) + b"\n")

@@ -1,8 +1,8 @@
 """Measures a worker on PostgreSQL: deliveries a second, of handlers that do nothing.
 
-Those with an effect outside are compared with other job queues. Those with a unit of work are
-compared with asyncpg: BEGIN, the one UPDATE that marks a delivery as done, COMMIT, for each, ten at
-a time.
+Handlers with an external effect are compared with other job queues. Handlers with a unit of work
+are compared with asyncpg alone: for each delivery BEGIN, one UPDATE that marks it as done, and
+COMMIT, ten at a time.
 """
 
 import time
@@ -36,7 +36,7 @@ RAW_AT_A_TIME = 10
 
 
 def outside(tally: Tally) -> Handler[Any, Any]:
-    """Return a handler with an effect outside, which does nothing."""
+    """Return a handler with an external effect, which does nothing."""
 
     async def no_op(event: Event, notifications: EmailSender) -> None:
         tally.count()
@@ -54,7 +54,7 @@ def transactional(tally: Tally) -> Handler[Any, Any]:
 
 
 def ours(handler: Callable[[Tally], Handler[Any, Any]]) -> Queue:
-    """Have our worker do what is due, by this handler."""
+    """Let our worker run the due deliveries, with this handler."""
 
     @asynccontextmanager
     async def working(url: str, tally: Tally, slots: int) -> AsyncIterator[None]:

@@ -40,7 +40,7 @@ def test_no_file_of_the_engine_names_the_application() -> None:
 @pytest.mark.parametrize("name", ["", "Shop", "shop-floor", "1shop", "shop'", "лавка", "a" * 32])
 def test_a_name_that_is_not_safe_everywhere_is_refused(name: str) -> None:
     """It is in statements and in names of variables, where nothing quotes it."""
-    with pytest.raises(WiringError, match="the name of the application is not"):
+    with pytest.raises(WiringError, match="an application's name has to match"):
         type("OtherSettings", (Settings,), {"application": name})
 
 
@@ -48,7 +48,7 @@ def test_an_application_has_one_name() -> None:
     """Else its metrics would have one, and its command line and logger another."""
     renamed = APP.with_parts(name="shop")
 
-    with pytest.raises(WiringError, match="two names of one application: allocation, shop"):
+    with pytest.raises(WiringError, match="different names: allocation, shop"):
         CommandLine(renamed, {}).load_settings()
 
 

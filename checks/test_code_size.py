@@ -10,7 +10,7 @@ TOO_LONG = "shorten it, or raise the limit in checks/code_size.py"
 
 
 def test_there_is_no_more_to_read() -> None:
-    """Whoever studies it has to understand it. The limits only go down."""
+    """Anyone who studies it has to understand it. The limits only go down."""
     assert code_size.lines(code_size.engine()) <= code_size.ENGINE_LINES, TOO_LONG
     assert (
         code_size.lines(code_size.ENGINE / name for name in code_size.PATH) <= code_size.PATH_LINES
@@ -36,7 +36,7 @@ def test_the_tests_of_the_application_are_a_pyramid() -> None:
 
 
 def test_no_way_through_it_is_longer() -> None:
-    """Whoever follows a message jumps from function to function: so many, and no more."""
+    """Anyone who follows a message jumps from function to function: so many, and no more."""
     counting = [sys.executable, "-m", "tools.hops"]
     ran = subprocess.run(counting, cwd=ROOT, capture_output=True, text=True)
 

@@ -55,7 +55,7 @@ def test_every_event_is_in_the_table_of_handlers() -> None:
 
 
 def test_what_changes_a_user_or_a_coupon_refreshes_the_list() -> None:
-    """Or `users` would show for ever what was true before."""
+    """Or `users` would show forever what was true before."""
     assert [
         f"{event.__name__} has a user_id, and refresh_user_view is not among its handlers in"
         f" HANDLERS of {SOURCE}/service_layer/handlers.py: add it, or write the event into"
@@ -122,7 +122,7 @@ def attributes_without_column(aggregates: list[object]) -> list[str]:
 
 
 def test_every_column_of_an_aggregate_is_filled() -> None:
-    """Or it would hold its default for ever. The key of an address is set with the commit."""
+    """Or it would hold its default forever. The key of an address is set with the commit."""
     assert [
         f"{type(aggregate).__name__} never fills its column {name}: set it in __init__, or remove"
         f" it from {SOURCE}/adapters/orm.py"

@@ -147,7 +147,7 @@ def test_a_process_runs_a_command_that_exists_and_has_time_to_finish(process: Pr
 
 
 def test_the_page_for_operators_has_all_that_runs_and_only_commands_that_exist() -> None:
-    """Whoever deploys has to know all kinds of processes, and what each needs."""
+    """Anyone who deploys has to know all kinds of processes, and what each needs."""
     listed = [each for each in cli.commands.values() if isinstance(each, LazyCommand)]
     table = re.findall(r"^\| `allocation (\w+)` \|", PAGE, re.MULTILINE)
     named = re.findall(r"`allocation ([a-z][^`]*)`", PAGE)

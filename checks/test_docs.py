@@ -161,7 +161,7 @@ def test_a_tutorial_quotes_the_patch() -> None:
 
 
 def test_the_patch_of_the_use_case_fits_the_code() -> None:
-    """If not, CONTRIBUTING.md says how to mend it: "The worked use case".
+    """If not, CONTRIBUTING.md says how to repair it: "The worked use case".
 
     Where somebody has followed the tutorial, it is in the code, and can be taken back.
     """

@@ -25,7 +25,7 @@ def test_every_error_has_a_known_kind() -> None:
 
 
 def test_the_table_of_kinds_has_the_exit_code_of_each() -> None:
-    """Whoever writes a script goes by kinds, and not by forty errors."""
+    """Anyone who writes a script goes by kinds, and not by forty errors."""
     page = (ROOT / "docs" / "errors.md").read_text()
     said = re.findall(r"^\| `(\w+)` \| `\w+` \|.*\| (\d+) \|$", page, re.MULTILINE)
     raised = [error.__new__(error) for error in KNOWN]

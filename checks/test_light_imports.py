@@ -26,7 +26,7 @@ def imported_by(program: Program, *arguments: str) -> set[str]:
 
 @pytest.mark.on("trio")
 def test_help_needs_no_heavy_imports(program: Program) -> None:
-    """A person who asks for help should not wait for a database library."""
+    """An operator who asks for help should not wait for a database library."""
     imported = imported_by(program, "--help")
 
     assert "click" in imported

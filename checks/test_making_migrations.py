@@ -32,7 +32,7 @@ from checks.next_version import LATER
 
 RELEASED = {"aftercommit_0001", "allocation_0001"}  # what is later must leave them in use
 ONLY_ADD = {"add_column", "bulk_insert", "create_index", "create_table", "execute", "get_bind"}
-MORE = {"aftercommit_0003_ordered.py": {"drop_index"}}  # made anew; older programs do without it
+MORE = {"aftercommit_0003_ordered.py": {"drop_index"}}  # made again; older programs do without it
 HISTORIES = pytest.mark.parametrize("history", [ENGINE, HISTORY], ids=lambda each: each.name)
 
 
@@ -59,7 +59,7 @@ def taken_away(source: str) -> set[str]:
 
 
 def test_a_migration_only_adds() -> None:
-    """What takes something away, when nobody needs it any more, is named here with its reason."""
+    """What takes something away, when nobody needs it any longer, is named here with its reason."""
     folders = [folder for history in LATER for folder in history.folders]
     files = [file for folder in folders for file in folder.glob("*_*.py")]
     later = [file for file in files if not file.name.startswith(tuple(RELEASED))]

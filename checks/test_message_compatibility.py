@@ -65,7 +65,7 @@ def test_a_message_does_not_go() -> None:
 
 
 def test_an_error_keeps_its_name() -> None:
-    """Whoever reads dead letters goes by it."""
+    """Anyone who reads dead letters goes by it."""
     page = message_compatibility.ERRORS.read_text()
     assert "`invalid-value`" in page
     assert errors_gone(page) == []

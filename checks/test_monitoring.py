@@ -124,7 +124,7 @@ def require(expression: str, named: set[str], families: dict[str, Metric]) -> No
 
 @pytest.mark.parametrize("name", ALERTS)
 async def test_every_alert_asks_for_what_is_told(name: str, families: dict[str, Metric]) -> None:
-    """One that asks for a metric which does not exist is silent for ever."""
+    """One that asks for a metric which does not exist is silent forever."""
     summary = ALERTS[name]["annotations"]["summary"]
 
     require(ALERTS[name]["expr"], {*re.findall(r"\$labels\.(\w+)", summary)}, families)
@@ -151,7 +151,7 @@ async def test_every_panel_asks_for_what_is_told(families: dict[str, Metric]) ->
 
 
 def test_the_dashboard_shows_all_that_alerts_look_at() -> None:
-    """Whoever is woken looks there next."""
+    """Anyone who is woken looks there next."""
     shown = {
         selector.name
         for panel in PANELS.values()

@@ -16,7 +16,7 @@ def operations() -> Json:
 
 
 def test_every_answer_is_documented() -> None:
-    """Whoever writes a client finds everything in one place."""
+    """Anyone who writes a client finds everything in one place."""
     for name, operation in operations().items():
         documented = operation["responses"]
         for status, answer in documented.items():
@@ -55,9 +55,9 @@ def users_changed(change: str) -> Json:
     ("change", "sentence"),
     [
         ("operation", "POST /users is gone"),
-        ("answer", "POST /users does not answer 201 any more"),
-        ("parameter", "GET /users does not take the parameter query email any more"),
-        ("requires", "GET /users requires the parameter email now"),
+        ("answer", "POST /users no longer responds with 201"),
+        ("parameter", "GET /users no longer takes the parameter query email"),
+        ("requires", "GET /users now requires the parameter email"),
         ("property", "UserResponse has another shape"),
         ("required", "Registration requires other properties"),
     ],

@@ -6,7 +6,7 @@ TOO_MANY = "test by public names, or raise a limit in checks/public_imports.py, 
 
 
 def test_few_files_import_what_is_not_public() -> None:
-    """Whoever moves or renames a module of the engine changes these, and no others."""
+    """Anyone who moves or renames a module of the engine changes these, and no others."""
     found = public_imports.private_imports()
 
     assert len(found) <= public_imports.FILES, (TOO_MANY, sorted(map(str, found)))

@@ -35,7 +35,7 @@ def rows(text: str) -> list[list[str]]:
 
 
 def test_every_column_of_the_engine_has_a_row_with_its_type() -> None:
-    """Whoever writes a query at night looks there."""
+    """Anyone who writes a query at night looks there."""
     sections = (DOCS / "tables.md").read_text().split("\n## ")
     shown = {
         text.partition("\n")[0]: [row[:2] for row in rows(text)]
@@ -96,7 +96,7 @@ def test_every_arrow_of_the_diagram_is_one_of_the_model(
 
 
 def test_the_russian_diagrams_name_states_as_the_page_in_the_browser_does() -> None:
-    """Whoever reads about a delivery finds it there by the same word."""
+    """Anyone who reads about a delivery finds it there by the same word."""
     russian = WORDS.read_text().partition("const RUSSIAN")[2]
     words = dict(re.findall(r'\b(\w+): "([^"]*)"', russian))
     diagrams = re.findall(r"^stateDiagram-v2\n(.*?)^```", RUSSIAN_PAGE.read_text(), re.M | re.S)

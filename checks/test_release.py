@@ -23,7 +23,7 @@ BREAKING = "### Breaking changes, each with what to do"
 
 
 def test_the_version_is_the_same_everywhere() -> None:
-    """Whoever cites, installs or reads what is new means one thing."""
+    """Anyone who cites, installs or reads what is new means one thing."""
     written = {CITATION["version"], version("allocation"), PROJECTS["allocation"]["version"]}
     newest: dict[str, tuple[str, str]] = {}
     for name, number, day in TITLE.findall(CHANGELOG):
@@ -37,7 +37,7 @@ def test_the_version_is_the_same_everywhere() -> None:
 
 
 def test_what_breaks_stands_first_in_each_part_of_the_changelog() -> None:
-    """Whoever upgrades reads the top of the part of what they have, and may stop there."""
+    """Anyone who upgrades reads the top of the part of what they have, and may stop there."""
     parts = {
         title: re.findall(r"^### .*$", text, re.MULTILINE)
         for title, text in PART.findall(CHANGELOG)
@@ -62,7 +62,7 @@ def test_only_an_address_that_nobody_can_own_stands_for_the_one_that_is_not_know
 
 
 def test_what_a_broker_lets_others_do_is_written_where_they_look() -> None:
-    """A message has no proof of who sent it; whoever sets up the broker has to know."""
+    """A message has no proof of who sent it; anyone who sets up the broker has to know."""
     security = (ROOT / "SECURITY.md").read_text()
     named = set(re.findall(r"`([A-Z]\w+[a-z]\w+)`", security))
 

@@ -28,7 +28,7 @@ def rows(heading: str) -> list[str]:
 
 
 def test_the_page_has_each_python_that_the_packages_name() -> None:
-    """An index shows these to whoever looks for a package."""
+    """An index shows these to anyone who looks for a package."""
     named = [re.findall(r"Python :: (\d\.\d+)", " ".join(each["classifiers"])) for each in PROJECTS]
 
     assert named == [rows("Python")] * len(PROJECTS)

@@ -31,7 +31,7 @@ class Forgotten(Event):
 
 @pytest.mark.parametrize(
     ("message_type", "reason"),
-    [(Refunded, "JSON cannot hold.*Money"), (Forgotten, "this is none: Forgotten")],
+    [(Refunded, "JSON cannot hold.*Money"), (Forgotten, "a dataclass, unlike: Forgotten")],
 )
 def test_a_message_that_cannot_be_stored_is_found(message_type: type[Event], reason: str) -> None:
     """At start, and not at the first commit, when a user waits."""

@@ -4,9 +4,9 @@
     make two-services AMQP_URL=amqp://user:password@host/vhost
 
 `allocation` registers users and makes coupons; `loyalty` keeps points, and orders more coupons.
-They know each other by a message broker only: one that speaks Kafka's protocol, which comes out of
-a wheel and keeps everything in memory, or the RabbitMQ that you name. It ends by itself, in half a
-minute, and leaves nothing behind.
+They communicate only through a message broker: one with Kafka's protocol, which comes from a wheel
+and keeps everything in memory, or the RabbitMQ that you name. It ends by itself, in half a minute,
+and removes everything it has made.
 """
 
 import os
@@ -26,7 +26,7 @@ from typing import Any
 from uuid import uuid4
 
 SOURCES = str(Path(__file__).parent / "loyalty" / "src")
-SOON = {  # what a killed process has claimed is due in seconds, not in half a minute
+SOON = {  # a killed process's claims are due after seconds, not after half a minute
     "LEASE_SECONDS": "3",
     "HANDLER_TIMEOUT_SECONDS": "2.5",
 }
@@ -59,7 +59,7 @@ class Service:
     process: "subprocess.Popen[str] | None" = None
 
     def command(self, *arguments: str) -> "subprocess.Popen[str]":
-        """Start a command of the service."""
+        """Return a command of the service."""
         own = {"BROKER_URLS": self.broker_url, "DATABASE_URL": f"sqlite:///{self.database}"}
         prefix = f"{self.name.upper()}_"
         outside = {name: v for name, v in os.environ.items() if not name.startswith(prefix)}
@@ -77,7 +77,7 @@ class Service:
             )
 
     def run(self, *arguments: str) -> str:
-        """Run a command of the service to its end, and return what it has printed."""
+        """Run a command of the service to its end, and return its output."""
         with self.command(*arguments) as process:
             printed, _ = process.communicate(timeout=LIMIT_SECONDS)
         if process.returncode != 0:
@@ -85,20 +85,20 @@ class Service:
         return printed
 
     def start(self) -> None:
-        """Start the process that does everything: it works, publishes and consumes."""
+        """Start the process that does everything: work, publish and consume."""
         self.process = self.command("run")
 
     def consumes(self) -> bool:
-        """Tell whether such a process has begun to consume, and so has its queues."""
+        """Tell whether this process consumes, and so has its queues."""
         begun = {line.partition("consuming from ")[2] for line in self.log().splitlines()}
         return len(begun - {""}) >= CONSUMES[self.name]
 
     def kill(self) -> None:
-        """End that process as the kernel does when memory is short: it can do nothing about it."""
+        """End the process as the kernel does when memory is short; it cannot react."""
         self.end(signal.SIGKILL)
 
     def end(self, by: signal.Signals = signal.SIGTERM) -> int | None:
-        """End that process, if there is one, and return its exit code."""
+        """End the process, if there is one, and return its exit code."""
         if (process := self.process) is None:
             return None
         self.process = None
@@ -111,28 +111,28 @@ class Service:
 
     @property
     def database(self) -> Path:
-        """Its file."""
+        """The database file."""
         return self.folder / f"{self.name}.db"
 
     def rows(self, statement: str) -> list[Any]:
-        """Look into its database."""
+        """Query the database."""
         with closing(sqlite3.connect(self.database, timeout=LIMIT_SECONDS)) as connection:
             return connection.execute(statement).fetchall()
 
     def number(self, statement: str) -> int:
-        """Return the number that its database has for this."""
+        """Return a number from the database."""
         ((found,),) = self.rows(f"SELECT {statement}")
         return int(found or 0)
 
     def log(self) -> str:
-        """Return what its processes have written into their log."""
+        """Return the log of its processes."""
         file = self.folder / f"{self.name}.log"
         return file.read_text() if file.exists() else ""
 
 
 @contextmanager
 def two_services(broker_url: str, **settings: str) -> Iterator[tuple[Service, Service]]:
-    """Have both services, with databases of their own, for the time of the context."""
+    """Open both services, with their own databases, while the context is open."""
     with TemporaryDirectory(prefix="two-services-") as folder:
         both = [
             Service(name, Path(folder), broker_url, dict(settings))
@@ -150,9 +150,9 @@ def two_services(broker_url: str, **settings: str) -> Iterator[tuple[Service, Se
 
 @contextmanager
 def kafka() -> Iterator[str]:
-    """Run a broker that speaks Kafka's protocol, and return its URL.
+    """Run a broker with Kafka's protocol, and return its URL.
 
-    Topics are there before the services, as where an operator makes them.
+    Topics exist before the services, as if an operator had created them.
     """
     with closing(socket.create_server(("127.0.0.1", 0))) as free:
         port = int(free.getsockname()[1])
@@ -176,7 +176,7 @@ def kafka() -> Iterator[str]:
 
 @contextmanager
 def rabbitmq(url: str) -> Iterator[str]:
-    """Use a RabbitMQ on which neither service is, and remove what they have made there."""
+    """Use a RabbitMQ without queues of these services; remove theirs at the end."""
     import pika  # type: ignore[import-untyped]
 
     def connect() -> Any:
@@ -184,7 +184,7 @@ def rabbitmq(url: str) -> Iterator[str]:
 
     for queue in QUEUES:
         with connect() as connection, suppress(pika.exceptions.ChannelClosedByBroker):
-            connection.channel().queue_declare(queue, passive=True)  # or it is not there
+            connection.channel().queue_declare(queue, passive=True)  # otherwise, it does not exist
             sys.exit(f"{queue} is on this RabbitMQ, and may be in use: name an empty virtual host")
     try:
         yield url
@@ -207,7 +207,7 @@ def wait_until(condition: Callable[[], object], what: str) -> None:
 
 
 def show(allocation: Service, loyalty: Service) -> None:
-    """Let both work, kill each of them, and show what has become of it."""
+    """Let both work, kill each of them, and show the results."""
     for each in (allocation, loyalty):
         each.start()
         wait_until(each.consumes, f"{each.name} consumes")

@@ -24,13 +24,15 @@ from playground.routes import panel, router
 
 
 @click.command()
-@click.option("--port", type=click.IntRange(0, 65535), help="0: any that is free. Default: 8000")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), help="The port; 0 is any free one. Default: 8000"
+)
 @click.option("--no-browser", is_flag=True, help="Only print the address.")
 @click.pass_obj
 def playground(cli: CommandLine[Settings], port: int | None, no_browser: bool) -> None:
     """Break it yourself: a page with real processes, a real mail server, and real faults.
 
-    There is nothing to set up. Ctrl-C ends everything, and leaves nothing behind.
+    There is nothing to set up. Ctrl-C ends everything and removes its files.
     """
     with reaper() as sandbox:
         own = {
@@ -48,8 +50,8 @@ def playground(cli: CommandLine[Settings], port: int | None, no_browser: bool) -
 
 
 def playing(settings: Settings, sandbox: Sandbox, *, browser: bool) -> Service:
-    """Return the service: the page, with a panel, and all that can be broken from there."""
-    token = (settings.of(WebSettings).operator_token or "")[:]  # whoever started it is shown it
+    """Return the service: the page with a panel, and everything that can be broken from there."""
+    token = (settings.of(WebSettings).operator_token or "")[:]  # it is shown where it was started
     app = web_application(APP, settings.of(WebSettings))
     app.include_router(router, dependencies=[Depends(operator)])
     new_code = app.state.sessions.new_code
@@ -64,7 +66,7 @@ def playing(settings: Settings, sandbox: Sandbox, *, browser: bool) -> Service:
 
             def announce(_app: FastAPI, url: str, _: str | None) -> None:
                 click.echo(f"[Playground]     {url}/#code={new_code()}; the token: {token}")
-                if browser:  # whose arguments all users of the machine can read
+                if browser:  # all users of the machine can read its arguments
                     address = f"{url}/#code={new_code()}"
                     app.state.panel.start(to_thread.run_sync, open_in_browser, address)
 
@@ -74,7 +76,7 @@ def playing(settings: Settings, sandbox: Sandbox, *, browser: bool) -> Service:
 
 
 def open_in_browser(url: str) -> None:
-    """Open a page in the browser, if there is one that does not need this terminal."""
+    """Open a page in the browser, if there is one outside this terminal."""
     with suppress(webbrowser.Error):
         if type(found := webbrowser.get()) is not webbrowser.GenericBrowser:
             found.open(url)

@@ -1,6 +1,6 @@
-"""The guided experiments: each is what a person could do at the panel, in order, and a verdict.
+"""The guided experiments: each does what a user could do at the panel, in order, and judges.
 
-Faults are made by the panel's means only. What came of it is read in the database and the inbox.
+Faults are made with the panel's means only. The results are read in the database and the inbox.
 """
 
 import logging
@@ -22,7 +22,7 @@ from playground.registration_client import Registered
 WELCOME = "send_welcome_email"
 NEW_HANDLER = announce_newsletter.__name__
 MANY = 100
-LEFT_OF_LEASE = timedelta(seconds=3)  # of 5; the attempt's time limit is a second before its end
+LEFT_OF_LEASE = timedelta(seconds=3)  # of 5; the attempt's time limit is one second before its end
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ async def killed_after_the_commit(play: Playground, run: ExperimentRun) -> None:
 
 
 async def the_frozen_owner(play: Playground, run: ExperimentRun) -> None:
-    """It wakes up long after its lease is over, when another one has done its work."""
+    """A process wakes up long after its lease, when another one has done its work."""
     await run.step("hang")
     await play.proxy.set_mode("hangs")
     user, before, owner = await _running_email(play, run)
@@ -59,18 +59,18 @@ async def the_frozen_owner(play: Playground, run: ExperimentRun) -> None:
     await run.step("woken")
     owner.thaw()
     other = play.children[process_of(after)]
-    await play.freeze(other)  # the next user is left to the one that wakes
+    await play.freeze(other)  # the next user is left to the process that wakes
     following = await play.registrations.register()
     done = await wait_for(lambda: _done(play, following, "log_registration"))
     run.check("works_on", is_so=process_of(done) == owner.name, process=process_of(done))
-    other.thaw()  # the one that wakes leaves the mail server alone for some seconds
+    other.thaw()  # the process that wakes leaves the mail server alone for some seconds
     await _until_all(play, [following], _is_done)
     run.check("changed_nothing", is_so=await play.delivery(user, WELCOME) == after)
     run.check_one_email(play.mailboxes.to(user.email, "Welcome"), after)
 
 
 async def mail_is_down(play: Playground, run: ExperimentRun) -> None:
-    """E-mails are tried again, with longer and longer pauses; nothing else waits for them."""
+    """E-mails are retried with growing delays; nothing else waits for them."""
     await run.step("refuse")
     await play.proxy.set_mode("refuses")
     await run.step("register")
@@ -91,7 +91,7 @@ async def mail_is_down(play: Playground, run: ExperimentRun) -> None:
 
 
 async def poison(play: Playground, run: ExperimentRun) -> None:
-    """What can never work is parked, and blocks nobody; when its cause has gone, it is retried."""
+    """Work that can never succeed is parked, and blocks nobody; after a repair, it is retried."""
     await run.step("poison")
     email = play.registrations.new_email()
     play.mailboxes.unknown.add(email)
@@ -118,7 +118,7 @@ async def poison(play: Playground, run: ExperimentRun) -> None:
 
 
 async def never_one_coupon_too_many(play: Playground, run: ExperimentRun) -> None:
-    """A hundred at once want one of ten coupons."""
+    """A hundred users want one of ten coupons at the same time."""
     await run.step("coupons")
     left = await play.fill_up_coupons(f"TEN-{next(_numbers)}")
     before = await verdict_counts.count_coupons(play.application.database)
@@ -135,7 +135,7 @@ async def never_one_coupon_too_many(play: Playground, run: ExperimentRun) -> Non
 
 
 async def a_handler_added_later(play: Playground, run: ExperimentRun) -> None:
-    """A new version of the program has one more handler, which gets what happened before."""
+    """A new version of the program has one more handler, which gets the past events."""
     database = play.application.database
     await run.step("register")
     users = await _register(play, run, 3)
@@ -161,9 +161,9 @@ async def _register(play: Playground, run: ExperimentRun, number: int) -> Sequen
 
 
 async def _running_email(play: Playground, run: ExperimentRun) -> tuple[Registered, Node, Child]:
-    """Register a user; return, with its owner, the e-mail that is all that is left to do.
+    """Register a user; return the e-mail, the only remaining delivery, and its owner.
 
-    Its attempt has begun so recently that it still runs after the pause of the next step.
+    Its attempt began so recently that it is still running after the pause of the next step.
     """
     await run.step("register")
     (user,) = await _register(play, run, 1)
@@ -193,7 +193,7 @@ def _is_done(delivery: Node) -> bool:
 
 
 def _has_just_begun(delivery: Node) -> bool:
-    """Tell whether an attempt runs that has most of its lease left, to `available_at`."""
+    """Tell whether an attempt is running that has most of its lease left, until `available_at`."""
     ends = delivery.available_at if delivery.state == "running" else None
     return ends is not None and ends - datetime.now(UTC) > LEFT_OF_LEASE
 
@@ -205,7 +205,7 @@ async def _done(play: Playground, user: Registered, handler: str) -> Node | None
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Experiment:
-    """An experiment, the promise that it shows, and the test that proves it."""
+    """An experiment, the guarantee that it shows, and the test that proves it."""
 
     run: Callable[[Playground, ExperimentRun], Awaitable[None]]
     steps: Sequence[str]
@@ -260,7 +260,7 @@ EXPERIMENTS = {
 
 
 async def carry_out(play: Playground, experiment: Experiment, run: ExperimentRun) -> None:
-    """Run an experiment in a playground that is whole, and leave it whole."""
+    """Run an experiment in an intact playground, and restore it afterwards."""
     try:
         await play.restore()
         await experiment.run(play, run)

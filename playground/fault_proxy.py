@@ -1,4 +1,4 @@
-"""A TCP proxy in front of a server, which can be cut. Its clients meet real connections."""
+"""A TCP proxy in front of a server that can be cut. Its clients have real connections."""
 
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -10,12 +10,12 @@ from anyio.abc import ByteStream, SocketAttribute
 
 State = Literal["up", "refuses", "hangs", "slow"]
 
-SLOW_SECONDS = 0.1  # for each piece: an e-mail takes a second or two then
+SLOW_SECONDS = 0.1  # for each piece, so that an e-mail takes a second or two
 GONE = (OSError, anyio.BrokenResourceError, anyio.ClosedResourceError, anyio.EndOfStream)
 
 
 class FaultProxy:
-    """Listens at one port of this machine, and carries what comes to a server and back."""
+    """Listens on a port of this machine, and forwards data to a server and back."""
 
     def __init__(self, connect: Callable[[], Awaitable[ByteStream]]) -> None:
         self.state: State = "up"
@@ -37,7 +37,7 @@ class FaultProxy:
                     await listener.serve(self._carry_one)
 
     async def set_mode(self, state: State) -> None:
-        """Behave like this from now on; whoever is connected is cut off."""
+        """Behave like this from now on; connected clients are cut off."""
         self.state, self._settled = state, Event()
         self._scope.cancel()
         await self.settled()
@@ -61,7 +61,7 @@ class FaultProxy:
                     group.start_soon(self._carry_one_way, server, client)
 
     async def _hold(self, client: ByteStream) -> None:
-        """Say nothing until the client gives up."""
+        """Send nothing until the client gives up."""
         self.stalled += 1
         try:
             while True:

@@ -19,7 +19,7 @@ KEPT = 5000  # e-mails
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Received:
-    """An e-mail that has arrived."""
+    """A received e-mail."""
 
     number: int
     at: datetime
@@ -31,7 +31,7 @@ class Received:
 
 @dataclass(slots=True)
 class Mailboxes:
-    """What the mail server does: takes all e-mails but those to mailboxes it does not know.
+    """The mail server's behaviour: accepts all e-mails except those to unknown mailboxes.
 
     The mail server's thread adds to `received` while the event loop reads it. Each e-mail therefore
     replaces the whole tuple: a deque raises RuntimeError if it changes while somebody iterates it.
@@ -42,26 +42,26 @@ class Mailboxes:
 
     @property
     def count(self) -> int:
-        """How many e-mails have arrived, also those that are no longer kept."""
+        """How many e-mails have arrived, including those that are no longer kept."""
         return self.received[-1].number if self.received else 0
 
     async def handle_RCPT(  # noqa: N802 the name is aiosmtpd's
         self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
     ) -> str:
-        """Take a recipient, or refuse it for good."""
+        """Accept a recipient, or refuse it for good."""
         if address in self.unknown:
             return "550 no such mailbox"
         envelope.rcpt_tos.append(address)
         return "250 OK"
 
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802
-        """Take an e-mail."""
+        """Accept an e-mail."""
         message = message_from_bytes(envelope.original_content or b"", policy=policy.default)
         message_id = str(message["Message-ID"]).strip()
         email = Received(
             number=self.count + 1,
             at=datetime.now(UTC),
-            # what was not UTF-8 is surrogates here, which no JSON can be encoded with
+            # invalid UTF-8 is surrogates here, which JSON cannot encode
             recipient=envelope.rcpt_tos[0].encode(errors="replace").decode(),
             subject=str(message["Subject"]),
             message_id=message_id,
@@ -73,7 +73,7 @@ class Mailboxes:
     def to(self, recipient: str, subject: str) -> list[Received]:
         """Return the e-mails to somebody whose subject begins like this, each Message-ID once.
 
-        They are sent at least once: a busy machine repeats one whose lease has ended.
+        They are sent at least once: a busy machine repeats an e-mail whose lease has ended.
         """
         return [
             email

@@ -1,4 +1,4 @@
-"""The playground: all that there is to break, opened and closed together."""
+"""The playground: everything there is to break, opened and closed together."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -23,7 +23,7 @@ from playground.registration_client import Registered, RegistrationClient
 T = TypeVar("T")
 
 DATABASE = "playground.db"
-SETTINGS = {  # short, so that nobody has to wait for long
+SETTINGS = {  # short, so that nobody has to wait long
     "dispatch": "worker",
     "lease_seconds": "5",
     "handler_timeout_seconds": "4",
@@ -39,7 +39,7 @@ LIMIT_SECONDS = 120.0
 
 @dataclass(slots=True)
 class Playground:
-    """What a person at the panel can reach, and the database to look into."""
+    """What a user at the panel can reach, and the database to read."""
 
     application: Application
     sandbox: Sandbox
@@ -56,9 +56,9 @@ class Playground:
             await child.start(version=version)
 
     async def freeze(self, child: Child) -> None:
-        """Freeze a process, but not while it has the write lock of the database.
+        """Freeze a process, but not while it holds the database's write lock.
 
-        With that it would stop all the others, and so show nothing about itself.
+        With the lock, it would stop all the others, and so show nothing about itself.
         """
         while True:
             child.freeze()
@@ -70,7 +70,7 @@ class Playground:
                 await anyio.sleep(POLL_SECONDS)
 
     async def restore(self) -> None:
-        """Let everything be as it was at the start."""
+        """Restore the state of the start."""
         self.mailboxes.unknown.clear()
         await self.proxy.set_mode("up")
         for child in self.children.values():
@@ -86,7 +86,7 @@ class Playground:
         return await child.ended()
 
     async def fill_up_coupons(self, name: str) -> int:
-        """See to it that COUPONS are left, or more if there were; return how many are."""
+        """Make sure that COUPONS are left, or more if there were more; return how many are left."""
         left = (await verdict_counts.count_coupons(self.application.database)).remaining
         if left < COUPONS:
             batch = {"reference": name, "quantity": COUPONS - left}
@@ -94,7 +94,7 @@ class Playground:
         return max(left, COUPONS)
 
     async def deliveries(self, *users: Registered) -> Sequence[Node]:
-        """Return all deliveries in the traces of these users, except those that are for later."""
+        """Return all deliveries in the traces of these users, except delayed ones."""
         database, ids = self.application.database, [user.trace for user in users]
         async with database.read_transaction() as transaction:
             nodes = (await read_traces(transaction, database, ids, limit=None)).nodes
@@ -106,9 +106,9 @@ class Playground:
 
 
 async def wait_for(find: Callable[[], Awaitable[T | None]]) -> T:
-    """Return what is found, as soon as it is something.
+    """Return what is found, as soon as something is.
 
-    :raises TimeoutError: if it is nothing, for a long time
+    :raises TimeoutError: if nothing is found for a long time
     """
     with fail_after(LIMIT_SECONDS):
         while not (found := await find()):  # noqa: ASYNC110 it is other processes' work
@@ -125,7 +125,7 @@ def is_email_handler(handler: str) -> bool:
 async def playground(
     application: Application, sandbox: Sandbox, settings: Settings, token: str
 ) -> AsyncIterator[Playground]:
-    """Start everything; at the end nothing is left of it."""
+    """Start everything; at the end, remove all of it."""
     async with mail_server(sandbox.folder) as (mailboxes, proxy):
         given = {
             **SETTINGS,

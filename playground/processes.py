@@ -1,4 +1,4 @@
-"""The processes of the playground: the commands of the command line, as anybody starts them."""
+"""The processes of the playground: commands of the command line, as any user starts them."""
 
 import os
 import re
@@ -41,18 +41,18 @@ class Child:
 
     @property
     def state(self) -> State:
-        """What it does."""
+        """What it is doing."""
         if self._process is None or self._process.poll() is not None:
             return "gone"
         return "frozen" if self._is_frozen else "running"
 
     @property
     def pid(self) -> int | None:
-        """Its number, if it is there."""
+        """Its process id, if it is running."""
         return self._process.pid if self._process and self.state != "gone" else None
 
     async def start(self, *arguments: str, version: str = CURRENT) -> None:
-        """Start it, in this version of the program, unless it is there."""
+        """Start it, in this version of the program, unless it is running."""
         if self.state != "gone":
             return
         self.version, self._is_frozen, self._url = version, False, None
@@ -70,7 +70,7 @@ class Child:
             )
 
     async def kill(self) -> None:
-        """End it with SIGKILL, whatever it does."""
+        """End it with SIGKILL, whatever it is doing."""
         if self.pid and self._process:
             self._process.kill()
             await to_thread.run_sync(self._process.wait)
@@ -89,7 +89,7 @@ class Child:
         return await to_thread.run_sync(self._process.wait, abandon_on_cancel=True)
 
     async def url(self) -> str:
-        """Return where it serves, when it does."""
+        """Return its URL, when it serves."""
         while self._url is None:
             if found := re.search(r"listening on (http://[\w.:]+);", self.log.read_text()):
                 self._url = found[1]
@@ -103,7 +103,7 @@ class Child:
 
 
 def environment(settings: Mapping[str, str]) -> dict[str, str]:
-    """Return this environment with these settings of ours, and no others."""
+    """Return this environment with our own settings, and no others."""
     ours = Settings.variable("")
     others = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     return others | {Settings.variable(name): value for name, value in settings.items()}

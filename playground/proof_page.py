@@ -1,4 +1,4 @@
-"""A page with a promise and its proof, out of the documentation and the tests where these are."""
+"""A page with a guarantee and its proof, from the documentation and the tests."""
 
 import ast
 from html import escape
@@ -32,7 +32,7 @@ async def page(experiment: Experiment) -> str:
 
 
 def section(text: str, heading: str) -> str:
-    """Return what stands under a heading."""
+    """Return the text under a heading."""
     found = text.partition(f"\n### {heading}\n")[2]
     return found.partition("\n### ")[0].partition("\n## ")[0].strip()
 

@@ -1,8 +1,8 @@
-"""Outlives the playground by a moment, however it ends, and leaves nothing of it behind.
+"""Outlives the playground by a moment, however it ends, and removes everything it has left.
 
-It is a process of its own that waits for the end of its standard input, which only the playground
-can write to. Then it kills all that the playground has started, also what is stopped and cannot
-notice anything, and removes its folder. They are one process group, so nobody has to be listed.
+It is a separate process that waits for the end of its standard input, to which only the playground
+can write. Then it kills everything that the playground has started, including frozen processes, and
+removes the folder. All processes are in one group, so no list of them is needed.
 """
 
 import os
@@ -22,7 +22,7 @@ TRIES = 100
 
 @dataclass(frozen=True, slots=True)
 class Sandbox:
-    """What goes at the end: a folder, and the processes of a group."""
+    """What is removed at the end: a folder, and the processes of a group."""
 
     folder: Path
     group: int
@@ -30,7 +30,7 @@ class Sandbox:
 
 @contextmanager
 def reaper() -> Iterator[Sandbox]:
-    """Have a folder and a process group; at the end, and if this process is killed, they go."""
+    """Provide a folder and a process group; remove both at the end, or if this one is killed."""
     folder = mkdtemp(prefix="allocation-playground-")
     command = [sys.executable, "-m", __name__, folder]
     # a group of its own: Ctrl-C is for the playground
@@ -40,7 +40,7 @@ def reaper() -> Iterator[Sandbox]:
 
 
 def main(folder: str) -> None:
-    """Tell the group on standard output, wait for the end of standard input, and tidy up."""
+    """Print the group on standard output, wait for the end of standard input, and clean up."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     group = _new_group()
@@ -48,7 +48,7 @@ def main(folder: str) -> None:
     sys.stdin.read()
     os.killpg(group, signal.SIGKILL)
     os.waitpid(group, 0)
-    for _ in range(TRIES):  # who is being killed may still be writing
+    for _ in range(TRIES):  # processes that are being killed may still be writing
         rmtree(folder, ignore_errors=True)
         if not Path(folder).exists():
             break
@@ -56,7 +56,7 @@ def main(folder: str) -> None:
 
 
 def _new_group() -> int:
-    """Return a group that lasts as long as this process: of one that does nothing."""
+    """Return a group that lasts as long as this process: that of a process that does nothing."""
     member = os.fork()
     if member == 0:
         while True:

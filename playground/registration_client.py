@@ -1,6 +1,6 @@
-"""Registers users at the web process, by HTTP, and asks again for as long as it does not answer.
+"""Registers users at the web process, over HTTP, and repeats requests until it responds.
 
-That is safe, whatever happens to it meanwhile: each registration has its Idempotency-Key.
+This is safe, whatever happens meanwhile: each registration has its Idempotency-Key.
 """
 
 from collections.abc import Sequence
@@ -22,14 +22,14 @@ AT_ONCE = 20
 
 @dataclass(frozen=True, slots=True)
 class Registered:
-    """A user who is registered, and the trace that began with it."""
+    """A registered user, and the trace that began with the registration."""
 
     email: str
     trace: UUID
 
 
 class RegistrationClient:
-    """Counts what was answered, what waits for an answer, and how often it was asked again."""
+    """Counts responses, waiting requests, and repetitions."""
 
     def __init__(self, web: Child, token: str) -> None:
         self.answered = self.waiting = self.repeated = 0
@@ -44,9 +44,9 @@ class RegistrationClient:
         return f"user-{next(self._numbers)}@example.com"
 
     async def register(self, email: str | None = None) -> Registered:
-        """Register a user; return when that was answered. An address that is taken is passed over.
+        """Register a user; return after the response. An address that is taken is skipped.
 
-        :raises httpx.HTTPStatusError: if an address was named, and is taken
+        :raises httpx.HTTPStatusError: if the address was given, and is taken
         """
         while True:
             user = {"name": next(self._names), "email": email or self.new_email()}
@@ -60,7 +60,7 @@ class RegistrationClient:
                 return Registered(user["email"], UUID(response.headers["X-Request-ID"]))
 
     async def register_many(self, number: int) -> Sequence[Registered]:
-        """Register so many, some at a time."""
+        """Register many users, some at the same time."""
         registered: list[Registered] = []
 
         async def register() -> None:
@@ -73,9 +73,9 @@ class RegistrationClient:
         return registered
 
     async def post(self, path: str, body: object = None) -> httpx.Response:
-        """Send a request until it is answered; it has one effect.
+        """Send a request until there is a response; it has one effect.
 
-        :raises httpx.HTTPStatusError: if the answer is a refusal
+        :raises httpx.HTTPStatusError: if the request is refused
         """
         headers = {**self._headers, "Idempotency-Key": str(uuid4())}
         self.waiting += 1

@@ -1,4 +1,4 @@
-"""What the panel asks and orders. The extension web guards it like all that the operator may do."""
+"""What the panel shows and does. The extension web protects it like all operators' endpoints."""
 
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -34,26 +34,26 @@ router = APIRouter(prefix="/playground", include_in_schema=False)
 
 
 class ExperimentUnderWay(Refused):
-    """Another experiment is under way; it ends by itself."""
+    """Another experiment is running; it will end by itself."""
 
     def __init__(self, name: str) -> None:
-        super().__init__(f"the experiment {name!r} has not come to its end")
+        super().__init__(f"the experiment {name!r} is still running")
 
 
 class Mail(BaseModel):
-    """What the proxy in front of the mail server shall do."""
+    """What the proxy in front of the mail server has to do."""
 
     state: fault_proxy.State
 
 
 class Signal(BaseModel):
-    """What shall be done to a process."""
+    """What has to be done to a process."""
 
     action: Literal["kill", "freeze", "thaw", "start"]
 
 
 class Registrations(BaseModel):
-    """How many users shall register."""
+    """How many users have to register."""
 
     count: Annotated[int, Field(ge=1, le=100)]
 
@@ -67,7 +67,7 @@ class Panel:
     runs: dict[str, ExperimentRun] = field(default_factory=dict)
 
     def start(self, function: Callable[..., Awaitable[object]], *arguments: object) -> None:
-        """Do something beside the rest; what goes wrong with it is logged, and hurts nobody."""
+        """Do something in the background; its errors are logged, and harm nobody."""
 
         async def run() -> None:
             try:
@@ -80,7 +80,7 @@ class Panel:
     def begin(self, name: str) -> None:
         """Begin an experiment.
 
-        :raises ExperimentUnderWay: if one has not come to its end
+        :raises ExperimentUnderWay: if one is still running
         """
         for other, run in self.runs.items():
             if run.state == "running":
@@ -89,7 +89,7 @@ class Panel:
         self.start(carry_out, self.play, EXPERIMENTS[name], run)
 
     def shown(self) -> dict[str, Any]:
-        """Return all that there is to see."""
+        """Return everything there is to show."""
         play = self.play
         mailboxes, registering = play.mailboxes, play.registrations
         return {
@@ -128,7 +128,7 @@ class Panel:
 
 @asynccontextmanager
 async def panel(play: Playground) -> AsyncIterator[Panel]:
-    """Have a panel, whose orders are carried out until it is left."""
+    """Open a panel, which carries out orders until it is closed."""
     async with create_task_group() as group:
         yield Panel(play, group)
         group.cancel_scope.cancel()
@@ -136,13 +136,13 @@ async def panel(play: Playground) -> AsyncIterator[Panel]:
 
 @router.get("/state")
 async def state(request: Request) -> dict[str, Any]:
-    """Show how everything is."""
+    """Show the state of everything."""
     return _panel(request).shown()
 
 
 @router.post("/mail", status_code=204)
 async def change_mail(mail: Mail, request: Request) -> None:
-    """Let the mail server be there, refuse, hang or be slow."""
+    """Let the mail server work, refuse, hang or be slow."""
     await _panel(request).play.proxy.set_mode(mail.state)
 
 
@@ -177,7 +177,7 @@ async def begin(name: ExperimentName, request: Request) -> None:
 
 @router.get("/experiments/{name}")
 async def proof(name: ExperimentName) -> HTMLResponse:
-    """Show the promise of an experiment as it is documented, and the test that proves it."""
+    """Show the guarantee of an experiment as it is documented, and the test that proves it."""
     return HTMLResponse(await proof_page.page(EXPERIMENTS[name]))
 
 

@@ -2,7 +2,8 @@
 
     python -m playground.stop_after_commit ARGUMENTS…
 
-No handler of an event has run then. Look at the database, and continue the process or kill it.
+At that moment, no handler of an event has run. Look at the database, then continue the process or
+kill it.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""What is counted in the database, beside the traces: what an experiment left there judges it."""
+"""What is counted in the database, besides traces, to judge an experiment."""
 
 from dataclasses import dataclass
 
@@ -19,7 +19,7 @@ class Coupons:
 
 
 async def completed_of(database: Database, handler: str) -> int:
-    """Return how many deliveries a handler has completed; none as long as there are others."""
+    """Return how many deliveries a handler has completed; none as long as some are not."""
     outstanding = sa.func.count().filter(PENDING)
     statement = sa.select(sa.func.count(), outstanding).where(deliveries.c.handler == handler)
     async with database.read_transaction() as transaction:

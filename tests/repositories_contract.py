@@ -171,7 +171,7 @@ class RepositoriesContract:
     async def test_a_batch_that_was_changed_and_is_loaded_again_keeps_the_change(
         self, stored: Stored
     ) -> None:
-        """Whoever loads it a second time in a unit of work goes on with what there is."""
+        """Anyone who loads it a second time in a unit of work goes on with what there is."""
         await store(stored, user := a_user(), a_coupon_batch(quantity=2))
 
         async with stored.unit_of_work() as uow:

@@ -1,1 +1,1 @@
-"""What makes a change to this program cheap: run by make, never by the program itself."""
+"""Tools that make a change to this program cheap: run by make, never by the program itself."""

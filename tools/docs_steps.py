@@ -1,9 +1,9 @@
-"""Runs the steps in docs/steps, and writes what they print into the page that tells of them.
+"""Runs the steps in docs/steps, and writes their output into the page about them.
 
     python -m tools.docs_steps
 
-It takes some minutes, for the shortest time of several runs counts. A test runs each step once,
-and compares all but the time.
+It takes some minutes, because the shortest time of several runs counts. A test runs each step once,
+and compares everything but the time.
 """
 
 import os
@@ -29,9 +29,10 @@ PRICE = re.compile(
 
 
 def run(step: Path, folder: Path) -> str:
-    """Run a step as a reader does, with a place for what is temporary; return what it has printed.
+    """Run a step as a reader does, with a folder for temporary files; return its output.
 
-    It succeeds, says nothing on stderr, and leaves no file, nor a process that could still print.
+    It has to succeed, with nothing on stderr, and without leaving files or processes that could
+    print.
     """
     outside = {
         n: v for n, v in os.environ.items() if not n.startswith(("ALLOCATION_", "COVERAGE_"))
@@ -56,7 +57,7 @@ def masked(lines: Iterable[str]) -> list[str]:
 
 
 def console(step: Path, printed: str) -> Iterator[str]:
-    """Yield what a page shows of a run."""
+    """Yield a page's part with the output of a run."""
     yield "```console"
     yield f"$ python {step.relative_to(ROOT)}"
     yield from printed.splitlines()
@@ -64,7 +65,7 @@ def console(step: Path, printed: str) -> Iterator[str]:
 
 
 def table(printed: Mapping[Path, str]) -> Iterator[str]:
-    """Yield what each step costs."""
+    """Yield the table of what each step costs."""
     yield "| step | lines | statements | ms |"
     yield "|---|---|---|---|"
     for step, text in printed.items():
@@ -81,7 +82,7 @@ def main() -> None:
     """Write all parts of the page."""
     printed: dict[Path, str] = {}
     with TemporaryDirectory() as folder:
-        for step in STEPS * REPEATS:  # in turn, so that what disturbs one disturbs all
+        for step in STEPS * REPEATS:  # in turn, so that a disturbance hits all of them
             text = run(step, Path(folder))
             printed[step] = min(printed.get(step, text), text, key=milliseconds)
     write_run("prices", table(printed), PAGE)

@@ -2,9 +2,9 @@
 
     python3 -m tools.floors .venv-floors
 
-What our packages require is at its floor, test tools are in the versions of constraints.txt, and
-what both need in turn is the newest that fits. It takes the oldest Python that we support: of such
-versions, there are no wheels for newer ones.
+Requirements of our packages are at their floors, test tools have the versions of constraints.txt,
+and what both require in turn is the newest that fits. It needs the oldest Python that we support,
+because such old versions have no wheels for newer ones.
 """
 
 import re
@@ -15,12 +15,12 @@ from pathlib import Path
 from tools.install import PINNED, install, pyprojects
 
 FOR_DEVELOPERS = {"bench", "docs", "playground", "release", "test"}  # extras that no user installs
-WANT_NEWER = {"faststream"}  # test tools whose newest versions do not go with the floors
+WANT_NEWER = {"faststream"}  # test tools whose newest versions do not work with the floors
 REQUIREMENT = re.compile(r"([\w.-]+)(?:\[[^\]]*\])?(>=([\w.]+)[^;]*)")
 
 
 def required() -> Iterator[tuple[str, str, str, str]]:
-    """Yield what users of our packages need of others: who needs it, its name, range and floor."""
+    """Yield what users of our packages need: who needs it, its name, range and floor."""
     projects = [each["project"] for each in pyprojects().values()]
     ours = tuple(project["name"] for project in projects)
     for project in projects:

@@ -3,8 +3,8 @@
     python -m tools.generated
 
 A part stands between `<!-- generated: NAME -->` and `<!-- end -->`; a test fails when it differs
-from what the code says. One after `<!-- measured: NAME -->` is written by whoever makes the run; a
-test makes the run anew, and compares what does not depend on the machine.
+from the code. A part after `<!-- measured: NAME -->` is written by a run of its tool; a test
+repeats the run, and compares what does not depend on the machine.
 """
 
 import re
@@ -34,7 +34,7 @@ PART = re.compile(r"(<!-- (?:generated|measured): (\w+) -->\n)(.*?)(<!-- end -->
 FOR_CALLERS = tuple(
     f"aftercommit.extensions.{name}." for name in ("web", "page", "operations", "metrics")
 )
-"""Extensions whose errors answer a caller, and never end an attempt of a delivery."""
+"""Extensions whose errors respond to a caller, and never end an attempt of a delivery."""
 NO_FAILURES = {
     "DeliverySuperseded",
     "MessageAlreadyHandled",
@@ -47,7 +47,7 @@ NO_FAILURES = {
 
 
 def errors() -> Iterator[str]:
-    """Yield a table of all errors: the promise of each kind, for people and for machines."""
+    """Yield a table of all errors: the meaning of each kind, for readers and for programs."""
     headings = ["error", "slug", "delivery or message", "exit code", "HTTP status", "meaning"]
     yield f"| {' | '.join(headings)} |"
     yield "|---" * len(headings) + "|"
@@ -83,7 +83,7 @@ def all_errors() -> list[type[Exception]]:
 
 
 def _tree(error: type[Exception]) -> Iterator[type[Exception]]:
-    by_module = sorted(error.__subclasses__(), key=_module)  # not by who was imported first
+    by_module = sorted(error.__subclasses__(), key=_module)  # not by the order of imports
     for child in by_module:
         if child.__module__.startswith(("aftercommit.", "allocation.")):
             yield child
@@ -111,7 +111,7 @@ GENERATED: Parts = {
 
 
 def brought_up_to_date(page: Path, parts: Parts = GENERATED) -> str:
-    """Return a page with these of its parts as they have to be."""
+    """Return a page with these of its parts updated."""
 
     def made(part: re.Match[str]) -> str:
         if part[2] not in parts:
@@ -122,7 +122,7 @@ def brought_up_to_date(page: Path, parts: Parts = GENERATED) -> str:
 
 
 def shown(name: str, page: Path) -> list[str]:
-    """Return the lines of a part, as a page has them."""
+    """Return the lines of a part, as a page contains them."""
     parts = {found[2]: found[3] for found in PART.finditer(page.read_text())}
     return parts[name].splitlines()
 
@@ -136,7 +136,7 @@ def write(parts: Parts = GENERATED, pages: Iterable[Path] = PAGES) -> None:
 
 
 def write_run(name: str, lines: Iterable[str], page: Path) -> None:
-    """Write what a run has printed into its part of a page."""
+    """Write the output of a run into its part of a page."""
     write({name: lambda: iter(lines)}, [page])
 
 

@@ -1,11 +1,11 @@
-"""Counts the functions and files that a reader meets who follows one message through the code.
+"""Counts the functions and files that a reader meets when following one message through the code.
 
     python3 -m tools.hops           # four ways, each with its numbers and limits
     python3 -m tools.hops --list    # and the functions, in the order in which they are met
 
-Counted are the functions of our packages that begin on the way, on SQLite: of a command from the
-bus to its COMMIT, of an attempt with an external effect and of one with `session` in a worker, and
-of `Outbox.record`. Each is counted on its second run, when all that is made once is there.
+It counts the functions of our packages that begin on the way, on SQLite: for a command from the bus
+to its COMMIT, for an attempt with an external effect and one with `session` in a worker, and for
+`Outbox.record`. Each is counted on its second run, after one-time work.
 """
 
 import dis
@@ -55,24 +55,24 @@ class Way:
 
     @property
     def functions(self) -> int:
-        """How many functions there are on it."""
+        """How many functions there are on the way."""
         return len(self.calls)
 
     @property
     def files(self) -> int:
-        """How many files these are in."""
+        """In how many files these are."""
         return len({file for file, _ in self.calls})
 
     def see(self, code: CodeType) -> None:
         """Note that a function has begun, if it is one of ours."""
         if "/src/" in code.co_filename and code.co_filename.startswith(str(ROOT)):
             place = code.co_filename.rpartition("/src/")[2], code.co_qualname
-            if "<" not in code.co_name:  # a comprehension is read with what it stands in
+            if "<" not in code.co_name:  # a comprehension is read together with its function
                 self.calls[place] = self.calls.get(place, 0) + 1
 
 
 def ways() -> Mapping[str, Way]:
-    """Follow all of them, in a process of its own each: a profile shows the main thread only."""
+    """Follow all ways, each in its own process, because a profile shows only the main thread."""
     with TemporaryDirectory() as folder:
         found = {COMMAND: _of_command(folder)}
         os.environ.pop("ALLOCATION_DATABASE_URL", None)
@@ -104,7 +104,7 @@ async def effect(event: Happened) -> None:
 
 
 async def write(event: Happened, session: AsyncSession) -> None:
-    """Change something in the transaction of the delivery."""
+    """Change something in the delivery's transaction."""
     await session.execute(sa.text("SELECT 1"))
 
 
@@ -134,7 +134,7 @@ async def _of_outbox(folder: str) -> Mapping[str, Way]:
 
 @contextmanager
 def profile(way: Way, *, begins: CodeType | None = None) -> Iterator[None]:
-    """See what begins in the body: all of it, or what is between a function and the COMMIT."""
+    """Observe what begins in the body: everything, or between a function and the COMMIT."""
     is_on = begins is None
 
     def see(frame: FrameType, event: str, _: object) -> None:
@@ -158,7 +158,7 @@ def profile(way: Way, *, begins: CodeType | None = None) -> Iterator[None]:
 
 
 def _begins(frame: FrameType) -> bool:
-    """Tell the begin of a function from a coroutine that goes on after it has waited."""
+    """Tell the beginning of a function from a coroutine that goes on after waiting."""
     code, at = frame.f_code.co_code, frame.f_lasti
     return code[at] == RESUME and code[at + 1] == 0
 

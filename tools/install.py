@@ -1,13 +1,14 @@
-"""Installs the program with what one part of the work on it needs, when that is first asked for.
+"""Installs the program with the requirements of one kind of work, when these are first needed.
 
     python3 -m tools.install .venv test     # an extra of pyproject.toml
 
-The application and the packages of this repository are installed by their paths, and never by their
-names: an index could know others by these. First comes what they need from others, and what builds
-them: with an environment for each build, that would take longer than all else.
+The application and the packages of this repository are installed by their paths, never by their
+names, because an index could have other packages with these names. Their requirements and build
+tools are installed first: a separate environment for each build would take longer than everything
+else.
 
-Any Python does that has `venv` and pip's wheel, as Debian's `python3-venv` brings it. The
-environment has no pip of its own, which would be half of it; nothing is compiled before it is used.
+Any Python with `venv` and pip's wheel works, such as Debian's with `python3-venv`. The environment
+has no pip of its own, which would be half of its size; nothing is compiled before it is used.
 """
 
 import os
@@ -24,12 +25,12 @@ BUNDLED = Path(sysconfig.get_path("stdlib")) / "ensurepip" / "_bundled"
 OPTIONS = ("--quiet", "--disable-pip-version-check", "--no-warn-script-location", "--no-compile")
 CONSTRAINTS = ("PIP_CONSTRAINT", "PIP_BUILD_CONSTRAINT")  # until 25.3, pip had one name for both
 PINNED = Path("constraints.txt")
-"""The versions of all, also of what builds others."""
+"""The versions of everything, including build tools."""
 NO_PIP = "there is no pip here that could install it; on Debian: apt-get install python3-venv"
 
 
 def install(environment: Path, extra: str, constraints: Path = PINNED) -> None:
-    """Install the program with an extra, in the versions that the tests were run with."""
+    """Install the program with an extra, in the tested versions."""
     python = environment / "bin" / "python"
     if not python.exists():
         command = [sys.executable, "-m", "venv", "--without-pip", str(environment)]
@@ -51,7 +52,7 @@ def pyprojects() -> dict[Path, Any]:
 
 
 def needed(projects: Mapping[str, Any], requirement: str) -> Iterator[str]:
-    """Yield a requirement; if it is one of our projects, what that requires, with these extras."""
+    """Yield a requirement; if it is one of our projects, its requirements, with these extras."""
     name, extras = re.match(r"([\w.-]+)(?:\[([^\]]*)\])?", requirement).groups()  # type: ignore[union-attr]
     if name not in projects:
         yield requirement
@@ -71,7 +72,7 @@ def run_pip(python: Path, constraints: Path, *arguments: str) -> None:
 
 
 def pip() -> Path:
-    """Return pip as it comes with Python: a wheel, which runs as it is."""
+    """Return pip as it comes with Python: a wheel that runs without installation."""
     folder = Path(sysconfig.get_config_var("WHEEL_PKG_DIR") or BUNDLED)
     for wheel in folder.glob("pip-*.whl"):
         return wheel / "pip"

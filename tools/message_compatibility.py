@@ -1,9 +1,9 @@
-"""The language that others rely on: what is published, and what is stored, kept in golden files.
+"""The messages on which others rely, published and stored, kept in golden files.
 
     make language
 
-writes them, unless a message would have another shape under the version that it has: whoever wrote
-it, or still has it in a table, could not be understood any more. Descriptions may change freely.
+writes them, unless a message would get another shape without a new version: then messages of other
+services, or in tables, could no longer be read. Descriptions may change freely.
 """
 
 import json
@@ -33,14 +33,14 @@ WIRE = "src/allocation/message_contract.py"
 
 
 def stored() -> Json:
-    """Return the shape of each event, as it is stored: rows outlive programs."""
+    """Return the shape of each event, as it is stored, because rows outlive programs."""
     types = CODEC.events.items()
     return {f"{name} {CODEC.version_of(name)}": _shape_of_type(type_) for name, type_ in types}
 
 
 @dataclass(frozen=True, slots=True)
 class GoldenFile:
-    """A file that says what others rely on, how it is made, and which promises it makes."""
+    """A file with what others rely on, how it is made, and how it may not change."""
 
     path: Path
     make: Callable[[], Json]
@@ -48,24 +48,24 @@ class GoldenFile:
 
     @property
     def name(self) -> str:
-        """How people call it."""
+        """Its name in messages."""
         return str(self.path.relative_to(ROOT))
 
     def broken(self) -> list[str]:
-        """Return a sentence for each promise of the file that the program does not keep."""
+        """Return a sentence for each way in which the program breaks the file's promises."""
         return list(self.broken_by(self.read(), self.make()))
 
     def is_stale(self) -> bool:
-        """Tell whether the file has another shape than what is made now."""
+        """Tell whether the file has another shape than the one made now."""
         return bool(shape(self.read()) != shape(self.make()))
 
     def read(self) -> Json:
-        """Return what the file says."""
+        """Return the file's content."""
         return dict(json.loads(self.path.read_text(encoding="utf-8")))
 
 
 def broken_in_store(old: Json, new: Json) -> Iterator[str]:
-    """Yield a sentence for each event that could be stored, and could not be read any more."""
+    """Yield a sentence for each event that may be stored and could no longer be read."""
     yield from _broken(_stored_shapes(old), _stored_shapes(new))
 
 
@@ -103,7 +103,7 @@ def published() -> Json:
 
 
 def broken_in_public(old: Json, new: Json) -> Iterator[str]:
-    """Yield a sentence for each message, and each channel, that others would not find again."""
+    """Yield a sentence for each message and channel that others would no longer find."""
     known = {name: _payloads(old)[name]["properties"].keys() for name in _payloads(old)}
     yield from _broken(_published_shapes(old, known), _published_shapes(new, known))
     for name, channel in old["channels"].items():
@@ -113,7 +113,7 @@ def broken_in_public(old: Json, new: Json) -> Iterator[str]:
 
 
 def _published_shapes(document: Json, known: Mapping[str, Collection[str]]) -> Shapes:
-    """Return them without attributes that are new and optional: nobody has to know those."""
+    """Return the shapes without attributes that are new and optional: nobody has to know those."""
     shapes: dict[str, tuple[int, Json]] = {}
     for name, payload in _payloads(document).items():
         counts = {*payload["required"], *known.get(name, ())}
@@ -124,7 +124,7 @@ def _published_shapes(document: Json, known: Mapping[str, Collection[str]]) -> S
 
 
 def _payloads(document: Json) -> Json:
-    """Return those of our own messages; what we read of others is in `contracts`."""
+    """Return the payloads of our own messages; those that we read are in `contracts`."""
     messages = document["components"]["messages"].items()
     return {name: m["payload"] for name, m in messages if not name.startswith("from.")}
 
@@ -138,9 +138,9 @@ GOLDEN = [
 
 
 def errors_gone(page: str) -> list[str]:
-    """Return a sentence for each error of a page like docs/errors.md that is not raised any more.
+    """Return a sentence for each error of a page like docs/errors.md that is no longer raised.
 
-    Machines know errors by their slugs, which `make language` writes there, too.
+    Programs recognize errors by their slugs, which `make language` also writes there.
     """
     known = {slug_of(error) for error in all_errors()}
     return [
@@ -151,7 +151,7 @@ def errors_gone(page: str) -> list[str]:
 
 
 def write_all(files: Sequence[GoldenFile] = GOLDEN) -> str | None:
-    """Write what is not up to date, or nothing: then return which promises would be broken."""
+    """Write what is outdated, or nothing: then return which promises would be broken."""
     sentences = [sentence for file in files for sentence in file.broken()]
     if sentences := [*sentences, *errors_gone(ERRORS.read_text(encoding="utf-8"))]:
         return "\n".join(["nothing is written:", *dict.fromkeys(sentences)])

@@ -1,7 +1,7 @@
-"""Makes the table of metrics out of what a process of this application reports.
+"""Makes the table of metrics from the metrics that a process of this application reports.
 
-A process is opened on a database that is thrown away, and does a little work, so that each metric
-has its labels. `generated.py` writes the table into the page.
+It opens the application on a temporary database and does a little work, so that each metric has its
+labels. `generated.py` writes the table into the page.
 """
 
 import re
@@ -52,12 +52,12 @@ def metrics() -> Iterator[str]:
 
 
 def _group(family: Metric) -> tuple[bool, bool, str]:
-    """Sort what the database knows in front of what a process counts, and times behind these."""
+    """Sort metrics of the database before those of a process, and durations last."""
     return family.type != "gauge", family.type == "histogram", family.name
 
 
 def _alerts() -> dict[str, set[str]]:
-    """Return the metrics that each alert looks at."""
+    """Return the metrics that each alert uses."""
     [group] = yaml.safe_load(RULES.read_text())["groups"]
     return {
         rule["alert"]: set(re.findall(rf"{PREFIX}\w+", rule["expr"])) for rule in group["rules"]
@@ -65,7 +65,7 @@ def _alerts() -> dict[str, set[str]]:
 
 
 def _reported() -> list[Metric]:
-    """Return what a process reports that has done a little of everything."""
+    """Return the metrics of a process that has done a little of everything."""
     with TemporaryDirectory() as folder:
         collecting = MetricsSettings(collect_metrics=True)
         url = testing.sqlite_url(APP, Path(folder))

@@ -1,4 +1,4 @@
-"""Makes a project on the engine, as long as there is no release of it: with wheels in `vendor`.
+"""Makes a project on the engine while there is no release of it: with wheels in `vendor`.
 
 make new DIR=../shop OPTIONS="--http --brokers"
 """

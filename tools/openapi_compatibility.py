@@ -1,4 +1,4 @@
-"""The language of the API: its OpenAPI document, in a golden file like that of the messages."""
+"""The HTTP API on which others rely: its OpenAPI document, in a golden file."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -12,14 +12,14 @@ Json = dict[str, Any]
 
 
 def described() -> Json:
-    """Return the document of what the application answers, with what its extensions bring."""
+    """Return the document of the application's API, including that of its extensions."""
     return web_application(APP, WebSettings()).openapi()
 
 
 def broken_in_api(old: Json, new: Json) -> Iterator[str]:
-    """Yield a sentence for each thing that others call, send or read, and would not find again.
+    """Yield a sentence for each thing that others call, send or read, and would no longer find.
 
-    What is new has to be optional in what is sent; answers may have more in them.
+    New fields of requests have to be optional; responses may have new fields.
     """
     sent = str(
         [[each.get("requestBody") for each in path.values()] for path in new["paths"].values()]
@@ -41,11 +41,11 @@ def _broken_operation(name: str, old: Json, new: Json | None) -> Iterator[str]:
         yield f"{name} is gone, and others call it: bring it back"
         return
     for answer in sorted(_answers(old) - _answers(new)):
-        yield f"{name} does not answer {answer} any more, and others rely on it"
+        yield f"{name} no longer responds with {answer}, and others rely on it"
     for parameter in sorted(_parameters(old) - _parameters(new)):
-        yield f"{name} does not take the parameter {parameter} any more, as others send it"
+        yield f"{name} no longer takes the parameter {parameter}, which others send"
     for parameter in sorted(_required(new) - _required(old)):
-        yield f"{name} requires the parameter {parameter} now, and others do not send it"
+        yield f"{name} now requires the parameter {parameter}, which others do not send"
 
 
 def _answers(operation: Json) -> set[str]:
@@ -62,18 +62,18 @@ def _required(operation: Json) -> set[str]:
 
 
 def _differs(old: Json, new: Json, *, is_sent: bool) -> bool:
-    """Tell whether a schema requires something else than before, or, in an answer, less."""
+    """Tell whether a schema requires something else than before or, in a response, has less."""
     before, now = ({*schema.get("required", [])} for schema in (old, new))
     return before != now if is_sent else not before <= now
 
 
 def _properties(schema: Json) -> Mapping[str, str]:
-    """Return what says the type of each property."""
+    """Return what determines the type of each property."""
     return {name: str(shape(form)) for name, form in schema.get("properties", {}).items()}
 
 
 def shape(json_: Any) -> Any:
-    """Return a document without what is said for people only: descriptions, titles, examples."""
+    """Return a document without texts for readers: descriptions, titles, examples."""
     if isinstance(json_, list):
         return [shape(each) for each in json_]
     if not isinstance(json_, dict):
@@ -82,7 +82,7 @@ def shape(json_: Any) -> Any:
 
 
 def _for_people(key: str, value: Any) -> bool:
-    """Tell a description from a field that is called description."""
+    """Tell a description from a field named description."""
     return (key in {"description", "summary", "title"} and isinstance(value, str)) or (
         key == "examples" and isinstance(value, list)
     )

@@ -1,4 +1,4 @@
-"""The versions that a new project is tested with: those of ours, of what it needs and nothing else.
+"""The versions with which a new project is tested: those of ours that it needs.
 
     python -m tools.project_constraints
 
@@ -33,7 +33,7 @@ def text() -> str:
 
 
 def _closure(wanted: Iterable[Requirement]) -> set[str]:
-    """Return the names of all that these need, with their extras, wherever it is installed."""
+    """Return the names of all requirements of these, with their extras, on any platform."""
     found, left = set[str](), [(each, frozenset(each.extras)) for each in wanted]
     seen = set[tuple[str, frozenset[str]]]()
     while left:

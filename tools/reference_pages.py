@@ -1,7 +1,7 @@
-"""Makes parts of the documentation out of the code: nothing is written twice, nothing rots.
+"""Makes parts of the documentation from the code, so that nothing is written twice or outdated.
 
-`generated.py` writes them: which test checks which promise, the commands, and the message flow.
-What a machine cannot know, such as which event a handler records, stands here.
+`generated.py` writes them: which test checks which guarantee, the commands, and the message flow.
+What the code does not show, such as which event a handler records, is listed here.
 """
 
 import re
@@ -41,7 +41,7 @@ RECORDS = {
     "allocate_welcome_coupon": ["CouponAllocated", "CouponDenied", "CouponBatchExhausted"],
     "expire_coupon": ["CouponExpired"],
 }
-"""The events that each handler records, by way of its aggregates."""
+"""The events that each handler records, through its aggregates."""
 RULES = {
     "user_id": "made by you, at random, once for each user; a repetition is recognized by it",
     "name": f"1 to {MAX_NAME_LENGTH} characters in one line, in any script, with a letter or digit",
@@ -51,13 +51,13 @@ RULES = {
     "reference": "1 to 40 of A-Z, a-z, 0-9, - and _, with no - or _ first",
     "quantity": f"1 to {MAX_QUANTITY:,}",
 }
-"""What the value objects of the domain want of the fields that other services send."""
+"""The rules of the value objects for fields that other services send."""
 SENDS_EMAIL = {"user_mail", "notifications"}
 PUBLISHES = "publish_event"
 
 
 def promises() -> dict[str, str]:
-    """Return the title of each promise, and the page that makes it."""
+    """Return the title of each guarantee, and the page that describes it."""
     return {
         title: page.name
         for page in PROMISING
@@ -66,7 +66,7 @@ def promises() -> dict[str, str]:
 
 
 def promise_tests() -> Iterator[str]:
-    """Yield each promise with a link to it, and its tests."""
+    """Yield each guarantee with a link to it, and its tests."""
     for title, page in promises().items():
         link = f"[The promise and its limits]({page}#{as_anchor(title)})"
         yield from ["", f"### {title}", "", link, ""]
@@ -76,7 +76,7 @@ def promise_tests() -> Iterator[str]:
 
 
 def as_anchor(title: str) -> str:
-    """Return a heading as GitHub writes it in links."""
+    """Return a heading in the form that GitHub uses in links."""
     return re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-")
 
 
@@ -88,7 +88,7 @@ def command_line() -> Iterator[str]:
 def _context(
     command: click.Command, name: str, parent: click.Context | None = None
 ) -> click.Context:
-    """Return the context of a call, in lines that fit a page."""
+    """Return the context of a call, with lines that fit a page."""
     settings = {"terminal_width": 90, "max_content_width": 90} | dict(command.context_settings)
     return click.Context(command, parent=parent, info_name=name, **settings)
 
@@ -105,7 +105,7 @@ def _help_of(context: click.Context) -> Iterator[str]:
 
 
 def message_flow() -> Iterator[str]:
-    """Yield the diagram of what handles what, and what follows from it."""
+    """Yield the diagram of messages, their handlers, and what follows."""
     of_commands = {handler_name(handler): handler for handler in HANDLERS.commands.values()}
     yield from ["```mermaid", "flowchart LR"]
     for command, handler in HANDLERS.commands.items():
@@ -133,7 +133,7 @@ def _what_it_does(name: str, handler: Callable[..., Any]) -> Iterator[str]:
         yield f"    class {name} once"
     if asked & SENDS_EMAIL:
         yield f"    {name} -.-> e_mail{{{{e-mail}}}}"
-    returned = get_type_hints(handler)["return"]  # the command that stores somebody's reply
+    returned = get_type_hints(handler)["return"]  # the command that stores an external reply
     for reply in set(getattr(returned, "__args__", ())) - {type(None)}:
         yield f"    {name} -. reply .-> {reply.__name__}"
 
@@ -182,7 +182,7 @@ def _form_of(hint: Any) -> str:
 
 
 def requirements() -> Iterator[str]:
-    """Yield a table of what our packages need of others, and in which versions."""
+    """Yield a table of what our packages need, and in which versions."""
     needed: dict[tuple[str, str], list[str]] = {}
     for who, name, accepted, _ in required():
         needed.setdefault((name, accepted), []).append(f"`{who}`")
@@ -193,7 +193,7 @@ def requirements() -> Iterator[str]:
 
 
 def licences() -> Iterator[str]:
-    """Yield a table of the licences of all that the image has from others, as these name them."""
+    """Yield a table of the licences of the image's packages, as these name them."""
     by_licence: dict[str, list[str]] = {}
     on_linux = r"^([\w.-]+)==\S+ (?!; sys_platform == 'win32')"
     for name in re.findall(on_linux, REQUIREMENTS.read_text(), re.MULTILINE):
@@ -204,9 +204,14 @@ def licences() -> Iterator[str]:
         yield f"| {licence} | {', '.join(names)} |"
 
 
-def _licence(told: PackageMetadata) -> str:
-    """Return what a distribution says in one of three ways, from the newest to the oldest."""
-    said = [*(told.get_all("License-Expression") or ()), *(told.get_all("License") or ())]
-    classifiers = [each for each in told.get_all("Classifier") or () if "License ::" in each]
+def _licence(distribution: PackageMetadata) -> str:
+    """Return a distribution's licence, given in one of three ways, the newest first."""
+    said = [
+        *(distribution.get_all("License-Expression") or ()),
+        *(distribution.get_all("License") or ()),
+    ]
+    classifiers = [
+        each for each in distribution.get_all("Classifier") or () if "License ::" in each
+    ]
     short = [each for each in said if "\n" not in each]
     return str([*short, *(each.rpartition(" :: ")[2] for each in classifiers)][0])

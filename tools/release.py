@@ -1,11 +1,12 @@
-"""Makes all that is released, and tries it: `make release`. What remains is to tag and to upload.
+"""Makes everything that is released, and tests it: `make release`. Then only tag and upload.
 
     python -m tools.release        # and list what is still to do before the upload
     python -m tools.release TAG    # of a tag, such as aftercommit-0.3.0: refuse it if anything is
 
-In the folder `dist` is then a folder for each distribution, named like its tag, with a wheel and
-the sources; the requirements with hashes; and a list of all that is in the image (an SBOM), in the
-format CycloneDX. They are made of the last commit, in a clone: no other file can get into them.
+The folder `dist` then contains a folder for each distribution, named like its tag, with a wheel and
+the sources; the requirements with hashes; and a list of everything in the image (an SBOM), in the
+format CycloneDX. They are made from the last commit, in a clone, so no other file can get into
+them.
 """
 
 import os
@@ -25,17 +26,17 @@ from tools.requirements import FILE
 DIST = ROOT / "dist"
 BIN = Path(sys.executable).parent
 ADDRESS = "RELEASE_ADDRESS"
-"""The variable that says where the repository is, as the workflow knows it."""
+"""The variable with the repository's address, as the workflow knows it."""
 PLACEHOLDER = ".example/"
 
 Projects = dict[str, Any]
 
 
 def main(tag: str | None = None) -> None:
-    """Make, check, try; then say what is still to do, which with a tag is an error."""
+    """Make, check and test; then list what is still to do, which with a tag is an error."""
     projects = {each["project"]["name"]: each["project"] for each in pyprojects().values()}
     if run("git", "status", "--porcelain"):
-        sys.exit("commit first: what is not committed would not be released")
+        sys.exit("commit first: only committed changes are released")
     shutil.rmtree(DIST, ignore_errors=True)
     with TemporaryDirectory() as folder:
         clone = Path(folder) / "clone"
@@ -71,7 +72,7 @@ def build(clone: Path) -> list[Path]:
 
 
 def check(packages: list[Path]) -> None:
-    """Refuse what an index would refuse or show badly, and a wheel with too much or too little."""
+    """Refuse what an index would refuse or show badly, and wheels with missing or extra files."""
     run(str(BIN / "twine"), "check", "--strict", *map(str, packages))
     run(
         str(BIN / "check-wheel-contents"),
@@ -94,7 +95,7 @@ def install(folder: Path, packages: list[Path]) -> Path:
 
 
 def try_commands(programs: Path, clone: Path) -> None:
-    """Run what the READMEs of the application and of the engine show first."""
+    """Run the commands that the READMEs of the application and of the engine show first."""
     user = ("register-user", "Иван", "ivan@example.com")
     for arguments in (("demo",), user, ("trace", "ivan@example.com"), ("check",)):
         run(str(programs / "allocation"), *arguments, cwd=clone.parent)
@@ -103,7 +104,7 @@ def try_commands(programs: Path, clone: Path) -> None:
 
 
 def write_sbom(programs: Path, version: str) -> None:
-    """List what is installed, with versions, licences and what needs what."""
+    """List what is installed, with versions, licences and dependencies."""
     file = DIST / f"allocation-{version}.cdx.json"
     options = ("--output-reproducible", "--mc-type", "application", "--output-format", "JSON")
     project = ("--pyproject", str(ROOT / "pyproject.toml"), "--output-file", str(file))
@@ -129,7 +130,7 @@ def to_do(projects: Projects, tag: str | None) -> Iterator[str]:
 
 
 def run(*command: str, cwd: Path = ROOT) -> str:
-    """Run a command that has to succeed, and return what it printed."""
+    """Run a command that has to succeed, and return its output."""
     others = ("ALLOCATION_", "PYTHONPATH")
     environment = {name: v for name, v in os.environ.items() if not name.startswith(others)}
     done = subprocess.run(

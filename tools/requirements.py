@@ -1,10 +1,11 @@
-"""Writes requirements.txt: all that the image has from others, with the hashes of the files.
+"""Writes requirements.txt: the image's packages from others, with the hashes of their files.
 
     python -m tools.requirements                              # of allocation[extensions]
     python -m tools.requirements "aftercommit[postgresql]"    # of another one of ours, printed
 
-The versions are those of constraints.txt. `pip install --require-hashes -r requirements.txt` takes
-no other file, wherever it finds one; our own wheels are installed afterwards, with `--no-deps`.
+The versions are those of constraints.txt. `pip install --require-hashes -r requirements.txt`
+accepts no other file, wherever it comes from; our own wheels are installed afterwards, with
+`--no-deps`.
 """
 
 import os
@@ -24,14 +25,14 @@ OPTIONS = (
     "--generate-hashes",
     "--universal",  # for each system and Python that we support, with markers
     "--no-annotate",
-    "--no-header",  # it would have the command, with paths
+    "--no-header",  # otherwise, it would contain the command, with paths
     "--no-emit-index-url",
     "--no-emit-find-links",
 )
 
 
 def requirements(wanted: str) -> str:
-    """Return what one of our distributions needs of others, directly or not, with hashes."""
+    """Return the requirements of one of our distributions, direct and indirect, with hashes."""
     projects = {each["project"]["name"]: each["project"] for each in pyprojects().values()}
     [oldest] = {each["requires-python"].removeprefix(">=") for each in projects.values()}
     command = [str(Path(sys.executable).with_name("uv")), "pip", "compile", *OPTIONS]

@@ -1,8 +1,8 @@
-"""Builds the site of README.md and docs/ by MkDocs, in the folder `site`: `make docs`.
+"""Builds the site from README.md and docs/ with MkDocs, in the folder `site`: `make docs`.
 
-MkDocs wants all pages in one folder. So this makes one that leads to what is tracked by git, where
-links hold as they are, and adds the API reference. It is strict: a link to a page or a heading that
-is not there is an error.
+MkDocs needs all pages in one folder. So this makes a folder with links to the files tracked by Git,
+in which links between pages work unchanged, and adds the API reference. It is strict: a link to a
+missing page or heading is an error.
 """
 
 import logging
@@ -23,7 +23,7 @@ from tools.repository import ROOT
 SITE = ROOT / "site"
 WHOLE = ("aftercommit.extensions", "allocation", "sqlalchemy_anyio")
 MODULES = ("testing", "outbox.fixtures", "errors", "sqlite", "alembic")
-"""Those of the engine that are public as a whole."""
+"""Modules of the engine that are public as a whole."""
 MODULE = "::: {0}\n    options: {{heading_level: {1}, show_submodules: true}}\n\n"
 NAME = "::: {0}\n    options: {{show_root_full_path: false}}\n\n"
 ENGINE = """# aftercommit
@@ -34,11 +34,11 @@ package itself, such as `from aftercommit import Outbox`.
 
 """
 ONLY_HERE = re.compile(r"^<!-- on the site: (.*) -->$", re.MULTILINE)
-MARK = re.compile(r"^<!-- .* -->$", re.MULTILINE)  # a table after it would be none
+MARK = re.compile(r"^<!-- .* -->$", re.MULTILINE)  # otherwise, a table after it would not be one
 
 
 def build_site(site: Path = SITE) -> None:
-    """Build the site in a folder, which loses what was in it."""
+    """Build the site in a folder, whose content is replaced."""
     with TemporaryDirectory() as folder:
         write_pages(Path(folder))
         write_reference(Path(folder) / "reference")
@@ -50,7 +50,7 @@ def build_site(site: Path = SITE) -> None:
 
 
 def write_pages(pages: Path) -> None:
-    """Put all that the repository has into the folder, and Mermaid's script."""
+    """Link everything in the repository into the folder, with Mermaid's script."""
     listed = subprocess.run(["git", "ls-files"], cwd=ROOT, check=True, capture_output=True)
     for name in listed.stdout.decode().splitlines():
         source, page = ROOT / name, pages / name
@@ -63,7 +63,7 @@ def write_pages(pages: Path) -> None:
 
 
 def write_reference(folder: Path) -> None:
-    """Write a page of what the engine offers, and one for each other package, with all of it."""
+    """Write a page of the engine's public names, and one for each other package."""
     folder.mkdir()
     offered = [NAME.format(f"aftercommit.{home}.{name}") for home, name in public_names()]
     modules = [MODULE.format(f"aftercommit.{name}", 2) for name in MODULES]

@@ -1,7 +1,7 @@
 """Shows the examples of docstrings as code in the API reference.
 
-An example begins with `>>>` and ends with an empty line. In Markdown, which our docstrings are on
-the site, that would be a quotation in a quotation, and the answer `['emails']` a link.
+An example begins with `>>>` and ends with an empty line. The site reads docstrings as Markdown, in
+which an example would be nested quotations, and the output `['emails']` a link.
 """
 
 import re
@@ -12,7 +12,7 @@ EXAMPLE = re.compile(r"^>>> .*(?:\n.+)*", re.MULTILINE)
 
 
 class ExamplesAsCode(Extension):
-    """Puts fences around them, and an empty line before."""
+    """Puts fences around examples, and an empty line before."""
 
     def on_object(self, *, obj: Object, loader: GriffeLoader, **kwargs: object) -> None:
         """Change the docstring of a module, class or function, as the site reads it."""

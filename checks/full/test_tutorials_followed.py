@@ -1,4 +1,4 @@
-"""Whoever follows the tutorial, or adds the worked use case, sees what the page says."""
+"""Anyone who follows the tutorial, or adds the worked use case, sees what the page says."""
 
 import os
 import re

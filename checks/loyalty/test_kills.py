@@ -1,4 +1,4 @@
-"""Both services are killed, and the broker is away for a while: then they have the same numbers."""
+"""Both services are killed, and the broker is down for a while: then they have the same numbers."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager

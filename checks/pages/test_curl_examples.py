@@ -27,7 +27,7 @@ def backend() -> str:
 def test_a_user_registers_twice_with_curl_and_the_operator_sees_the_trace(
     application: Application,
 ) -> None:
-    """Whoever follows the page sees what it shows; the second time the first result."""
+    """Anyone who follows the page sees what it shows; the second time the first result."""
     page = (ROOT / "docs" / "extensions.md").read_text()
     start, *steps = commands("".join(re.findall(r"```sh\n(\$ .*?)```", page, re.DOTALL)))
     printed = []

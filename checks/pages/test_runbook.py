@@ -1,4 +1,4 @@
-"""The runbook of docs/operations.md: each symptom is produced, looked at, and mended as it says.
+"""The runbook of docs/operations.md: each symptom is produced, looked at, and repaired as it says.
 
 A part of the page has two blocks of commands. Between them a test does what the page says in words:
 it gets a server back, or puts a file in its place.
@@ -44,7 +44,7 @@ WHERE type = 'user_registered' AND data LIKE '%ivan@%'
 Words = dict[str, str]
 """The words of the page that a reader replaces."""
 Scenario = Generator[Words, None, None]
-"""Produces a symptom, yields, mends what no command does; it may yield once more, and check."""
+"""Produces a symptom, yields, repairs what no command does; it may yield once more, and check."""
 
 
 @contextmanager
@@ -282,7 +282,7 @@ SCENARIOS = (
 
 
 def event_of(application: Application, handler: str) -> str:
-    """Return the id of the event that this handler owes something to, as a person sees it."""
+    """Return the id of the event that this handler owes something to, as an operator sees it."""
     listed = application.run("deliveries", "list").stdout.splitlines()
     [event_id] = [line.split()[0] for line in listed if line.split()[1] == handler]
     return event_id
@@ -340,7 +340,7 @@ def test_the_other_commands_of_the_page_are_run_too(application: Application) ->
 def test_the_metrics_that_the_page_about_extensions_shows_are_those_of_a_worker(
     application: Application,
 ) -> None:
-    """Whoever writes an alert copies their names."""
+    """Anyone who writes an alert copies their names."""
     page = (ROOT / "docs" / "extensions.md").read_text()
     shown = page.partition("/metrics | grep -v '^#'\n")[2].partition("\n…")[0].splitlines()
     application.run(*REGISTER, dispatch="worker")

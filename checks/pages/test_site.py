@@ -29,7 +29,7 @@ def test_all_public_names_are_found_on_the_site(tmp_path: Path) -> None:
 
 
 def ensure_index_leads_to_all_names(site: Path) -> None:
-    """Whoever writes an application looks a name up, and not where it is defined."""
+    """Anyone who writes an application looks a name up, and not where it is defined."""
     index = (site / "docs" / "index.html").read_text()
     reference = (site / "docs" / "reference.html").read_text()
     shown = (site / "reference" / "aftercommit.html").read_text()

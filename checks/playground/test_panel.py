@@ -40,7 +40,7 @@ def test_no_rule_of_accessibility_is_violated_on_any_screen(
 
 
 def test_a_keyboard_is_enough(page: Page, play: Playing) -> None:
-    """To break something, to mend it, and to begin an experiment; the focus stays where it was."""
+    """To break and repair something, and to begin an experiment; the focus stays where it was."""
     worker = play.pids()["worker-2"]
     page.get_by_role("button", name="Freeze: worker-2").focus()
     page.keyboard.press("Enter")
@@ -73,4 +73,4 @@ def test_what_is_refused_is_said(page: Page, play: Playing) -> None:
     play.order("experiments/killed")
     page.locator("#experiment-mail").get_by_role("button", name="Begin").click()
 
-    expect(page.locator("#said")).to_contain_text("has not come to its end")
+    expect(page.locator("#said")).to_contain_text("is still running")

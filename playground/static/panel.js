@@ -9,7 +9,7 @@ const ACTIONS = { running: ["kill", "freeze"], frozen: ["kill", "thaw"], gone: [
 const MAIL = ["up", "refuses", "hangs", "slow"];
 const MARKS = { running: "●", frozen: "❄", gone: "✕" };
 
-const drawn = new Map(); // part → what it shows, so that nothing is drawn anew that is the same
+const drawn = new Map(); // part → what it shows, so that nothing unchanged is drawn again
 let began = null; // the experiment that this viewer has begun, until its trace is there
 
 const order = (path, body = {}) => ask(`/playground/${path}`, body).then(show, (error) => announce(error.message));
@@ -26,9 +26,9 @@ function part(selector, seen, draw) {
 
 function process({ name, state, pid, version }) {
   const press = (action) => button(`${name} ${action}`, action, () => order(`processes/${name}`, { action }), { "aria-label": `${say(action)}: ${name}` });
-  const told = version === "allocation" ? say(state) : `${say(state)} · ${say("tomorrow")}`;
+  const text = version === "allocation" ? say(state) : `${say(state)} · ${say("tomorrow")}`;
   return h("li", { class: state, id: `process-${name}` },
-    h("span", { class: "sign", "aria-hidden": "true" }, MARKS[state]), h("span", {}, h("strong", {}, name), " ", h("small", {}, pid ? say("number", { pid }) : "")), h("span", { class: "state" }, told),
+    h("span", { class: "sign", "aria-hidden": "true" }, MARKS[state]), h("span", {}, h("strong", {}, name), " ", h("small", {}, pid ? say("number", { pid }) : "")), h("span", { class: "state" }, text),
     h("span", { class: "presses" }, ACTIONS[state].map(press)));
 }
 
@@ -93,12 +93,12 @@ function experiment(one, isBusy) {
     location.hash = `trace=${trace}`;
   }
   if (part(`#experiment-${name} .course`, { ...one, isBusy }, course)) follow(name);
-  const told = verdict ? say(verdict) : "";
+  const text = verdict ? say(verdict) : "";
   const shown = $(`#experiment-${name} .verdict`);
-  if (shown.textContent === told) return;
-  shown.textContent = told;
+  if (shown.textContent === text) return;
+  shown.textContent = text;
   shown.dataset.state = state;
-  if (state !== "idle") announce(`${tell(name, "title")}: ${told}`);
+  if (state !== "idle") announce(`${tell(name, "title")}: ${text}`);
 }
 
 function build({ experiments }) {

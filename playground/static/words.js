@@ -12,7 +12,7 @@ const ENGLISH = {
   look: "Look at: {look}", trace: "show trace", promise: "The promise and its test", kept: "promise kept", broken: "broken", underWay: "under way",
 
   "killed.title": "Killed after the commit",
-  "killed.what": "The mail server says nothing, and the process that waits for it is killed. Its lease expires by itself, and the other worker takes over.",
+  "killed.what": "The mail server does not answer, and the process that waits for it is killed. Its lease expires by itself, and the other worker takes over.",
   "killed.look": "the lease of send_welcome_email, and the next token",
   "frozen.title": "The frozen owner",
   "frozen.what": "The process that sends an e-mail is stopped for longer than its lease, and then goes on as if no time had passed. Another process has done the work meanwhile, so its late write is rejected.",
@@ -30,7 +30,7 @@ const ENGLISH = {
   "later.what": "All processes are replaced by tomorrow’s version, which has one more handler. A replay creates deliveries for everything that happened before, each event once.",
   "later.look": "an e-mail to each user who has registered",
 
-  hang: "The mail server accepts connections, and says nothing", register: "A user registers",
+  hang: "The mail server accepts connections, and does not answer", register: "A user registers",
   running_email: "All is done but the e-mail: a worker waits for the mail server", killed: "That worker is killed (SIGKILL), and the mail server is up again",
   lease: "Its lease expires, and the other worker takes over", stopped: "That worker is stopped (SIGSTOP), and the mail server is up again",
   woken: "It resumes (SIGCONT), and runs the handlers of the next user", refuse: "The mail server refuses connections",

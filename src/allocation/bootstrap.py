@@ -1,6 +1,6 @@
 """The composition root: gives the engine what it needs to know, and handlers what they ask for.
 
-Which handlers there are, it does not know: `entrypoints/app.py` names their table.
+It does not know which handlers there are: `entrypoints/app.py` names their table.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -27,12 +27,12 @@ def bootstrap(
     notifications: EmailSender | None = None,
     delivers: bool = True,
 ) -> AbstractAsyncContextManager[Application]:
-    """Open everything the settings ask for, and close it at the end, also when cancelled.
+    """Open everything the settings ask for, and close it at the end, even if cancelled.
 
-    What `delivers`, and so runs the handlers of events, needs a place for its e-mails: where the
-    settings say, or other `notifications`.
+    A process that `delivers`, that is, runs the handlers of events, needs a way to send e-mails:
+    the settings', or other `notifications`.
 
-    :raises InvalidValue: if a setting is not acceptable
+    :raises InvalidValue: if a setting is wrong
     :raises Unavailable: if the database cannot be used as it is
     """
     start_mappers()

@@ -1,4 +1,4 @@
-"""The settings of this application, beside those of the engine. Bootstrap and entrypoints read it.
+"""The settings of this application, besides the engine's. Bootstrap and entrypoints read it.
 
 Each is an environment variable: `marketing_email` is `ALLOCATION_MARKETING_EMAIL`.
 """
@@ -16,7 +16,7 @@ DAY = 86400.0  # seconds
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings(EngineSettings):
-    """Everything that can be set. URLs may hold passwords, so they never show in `repr`."""
+    """Everything that can be set. URLs may contain passwords, so they never show in `repr`."""
 
     application: ClassVar[str] = "allocation"
 
@@ -26,7 +26,7 @@ class Settings(EngineSettings):
     coupon_expiry_seconds: Annotated[Seconds, "30 days: then others may have it"] = 30 * DAY
 
     def __post_init__(self) -> None:
-        EngineSettings.__post_init__(self)  # `super()` does not know a class that has slots
+        EngineSettings.__post_init__(self)  # plain `super()` fails in a class with slots
         try:
             EmailAddress(self.marketing_email)
         except InvalidValue:

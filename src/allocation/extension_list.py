@@ -1,6 +1,6 @@
-"""The extensions of this application, in the order in which each is asked.
+"""The extensions of this application, in the order in which the engine asks them.
 
-Importing this imports no library that an extension needs: the list of commands has to be quick.
+Importing this imports no library of an extension, because the list of commands has to be fast.
 """
 
 from functools import partial
@@ -16,7 +16,7 @@ from aftercommit.extensions.web import WebExtension
 
 
 def find_subjects(email: str) -> SubjectQuery:
-    """Return the query for the user who has this e-mail address, of whom operators look for traces.
+    """Return the query for the user with this e-mail address, for whose traces operators search.
 
     :raises InvalidValue: if it is not an e-mail address
     """

@@ -1,4 +1,4 @@
-"""How messages are written down: the names, versions and old forms of events, for all readers."""
+"""How messages are written: the names, versions and old forms of events, for all readers."""
 
 from dataclasses import asdict
 
@@ -21,7 +21,7 @@ DESCRIBED = {
 
 
 def describe(event: events.Event) -> str:
-    """Say whom and what an event is about. A coupon's code is money, and not among it."""
+    """Say whom and what an event is about, without a coupon's code, which is money."""
     found = asdict(event)  # type: ignore[call-overload]
     return " ".join(form.format(found[name]) for name, form in DESCRIBED.items() if name in found)
 

@@ -1,4 +1,4 @@
-"""The queries: a function each, which returns read models, never aggregates.
+"""The queries: one function each, which return read models, never aggregates.
 
 Reading waits for nobody and sees only what is committed. The view of users is kept by event
 handlers, so it follows a command a moment later.
@@ -33,7 +33,7 @@ _CONTACT = select(users_table.c.email).where(users_table.c.id == bindparam("user
 
 
 async def find_coupon_holder(database: Database, code: str) -> str | None:
-    """Return the address of who can redeem a coupon. See `ports.FindCouponHolder`."""
+    """Return the address of the user who can redeem a coupon. See `ports.FindCouponHolder`."""
     email = await _one(database, _HOLDER, code=CouponCode(code))
     return None if email is None else str(email)
 
@@ -55,7 +55,7 @@ _UNDELIVERABLE = select(users_table.c.email_undeliverable).where(_OF_KEY)
 
 
 async def holders_of(database: Database, address: EmailAddress) -> Sequence[UserId]:
-    """Return the user who has this e-mail address now, if there is one."""
+    """Return the user who now has this e-mail address, if there is one."""
     user_id = await _one(database, _HOLDER_OF, key=address.key)
     return [] if user_id is None else [user_id]
 
@@ -64,7 +64,7 @@ _HOLDER_OF = select(users_table.c.id).where(_OF_KEY)
 
 
 async def _one(database: Database, statement: Select[Any], **parameters: object) -> Any:
-    """Return the one value that a query finds, or None."""
+    """Return the only value that a query finds, or None."""
     async with database.read_transaction() as transaction:
         return (await transaction.execute(statement, parameters)).scalar_one_or_none()
 

@@ -70,7 +70,7 @@ def test_a_person_at_a_terminal_is_asked_before_a_user_is_erased(
 def test_what_changes_while_the_question_is_open_is_erased_too(
     program: Program, shell: Shell
 ) -> None:
-    """A person thinks about it, or looks something up; the service goes on meanwhile."""
+    """An operator thinks about it, or looks something up; the service goes on meanwhile."""
     shell.run("add-coupon-batch", "WELCOME", "5")
     shell.run(*REGISTER, "--user-id", USER_ID, dispatch="worker")
     with at_a_terminal(program, "erase-user", USER_ID) as (process, terminal):
@@ -89,7 +89,7 @@ def test_what_changes_while_the_question_is_open_is_erased_too(
 
 @contextmanager
 def at_a_terminal(program: Program, *arguments: str) -> "Iterator[tuple[Process, int]]":
-    """Run a command that can ask a person; what is written to the terminal are the answers."""
+    """Run a command that can ask an operator; what is written to the terminal are the answers."""
     parent, child = pty.openpty()
     try:
         with subprocess.Popen(

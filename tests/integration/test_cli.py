@@ -27,7 +27,7 @@ def test_the_demo_lists_the_users_it_registers_and_leaves_nothing_behind(shell: 
 
 
 def test_a_registration_prints_what_happened(shell: Shell) -> None:
-    """A person reads it on stdout; logs would go to stderr, but there is nothing to log."""
+    """A user reads it on stdout; logs would go to stderr, but there is nothing to log."""
     shell.run("add-coupon-batch", "WELCOME", "10")
 
     result = shell.run(*REGISTER)
@@ -57,7 +57,7 @@ def test_users_are_listed_with_their_coupons(shell: Shell) -> None:
 
 
 def test_an_address_that_does_not_exist_is_shown_until_there_is_another_one(shell: Shell) -> None:
-    """Nothing is sent there, and a person who looks at the list sees why."""
+    """Nothing is sent there, and an operator who looks at the list sees why."""
     user_id = str(uuid4())
     shell.run("register-user", "Иван", "ivan@example.invalid", "--user-id", user_id)
     before = shell.run("users").stdout, json.loads(shell.run("users", "--json").stdout)
@@ -199,7 +199,7 @@ def test_a_worker_warns_that_it_keeps_emails(shell: Shell) -> None:
 def test_a_wrong_mail_url_is_refused_without_a_piece_of_its_password(
     shell: Shell, url: str
 ) -> None:
-    """A person passes on what is printed."""
+    """A user passes on what is printed."""
     result = shell.run("--mail-url", url, "register-user", "Ivan", "ivan@example.com")
 
     assert result.exit_code == 2

@@ -141,7 +141,7 @@ async def found_of(app: Application, user_id: UserId = ANNA.user_id) -> Traces:
 
 
 async def columns_with(app: Application, texts: Collection[str]) -> dict[str, set[str]]:
-    """Look for texts in every column of every table that there is, whoever knows of it."""
+    """Look for texts in every column of every table that there is, no matter who knows of it."""
     reflected = sa.MetaData()
     async with app.database.write_transaction() as transaction:
         await transaction.run_sync(reflected.reflect)
@@ -195,7 +195,7 @@ async def test_neither_name_nor_address_is_left_anywhere(
 
 
 def test_every_column_with_text_was_looked_at() -> None:
-    """Also a new one: whoever adds it knows what may be in it."""
+    """Also a new one: anyone who adds it knows what may be in it."""
     texts = {
         (table.name, column.name)
         for table in (*orm.metadata.sorted_tables, *tables.metadata.sorted_tables)
@@ -471,7 +471,7 @@ class Shop:
 async def test_public_events_are_published_without_the_name(
     app_settings: Settings, emails: RecordingEmailSender
 ) -> None:
-    """Publishing is owed to other services, and not to the person: no public event is lost."""
+    """Other services wait for what is published: no public event is lost."""
     shop = Shop()
     handlers = HANDLERS.publishing_to({"shop": shop})
     async with bootstrap(APP, app_settings, handlers=handlers, notifications=emails) as app:

@@ -96,7 +96,7 @@ async def test_a_number_is_whole_however_it_is_spelled(
     "address", ["a@b", "root@localhost", "a@127.0.0.1", f"a@{'b' * 64}.example"]
 )
 async def test_nobody_registers_what_no_mail_server_takes(client: Client, address: str) -> None:
-    """It would be parked, and call a person: not for a stranger to decide."""
+    """It would be parked, and call an operator: not for a stranger to decide."""
     refused = await register(client, email=address)
     registered = await register(client)
     changed = await change_email(client, registered.headers["location"], address)

@@ -11,7 +11,7 @@ pytestmark = pytest.mark.on("asyncio")
 
 
 def test_how_many_coupons_are_left_is_listed(shell: Shell) -> None:
-    """Whoever starts workers on a backlog wants to know before whether there are enough."""
+    """Anyone who starts workers on a backlog wants to know before whether there are enough."""
     assert len(shell.run("coupon-batches").stdout.splitlines()) == 1
     for reference, quantity in (("WELCOME", "2"), ("SPRING", "5")):
         shell.run("add-coupon-batch", reference, quantity)
@@ -73,7 +73,7 @@ def test_whoever_delivers_needs_a_place_for_emails(shell: Shell) -> None:
     for command in delivering:
         result = shell.run(*command, database_url=url)
         assert (result.exit_code, result.stdout) == (2, "")
-        assert "error: ALLOCATION_MAIL_URL is not set, and has no default" in result.stderr
+        assert "error: ALLOCATION_MAIL_URL is not set, and only a SQLite file" in result.stderr
 
     looking = ["users", "db upgrade", "deliveries list", "events prune --older-than 1d"]
     for words in (*map(str.split, looking), *delivering[:3]):

@@ -1,4 +1,4 @@
-"""The read model of users is made anew while registrations go on: on each database."""
+"""The read model of users is made again while registrations go on: on each database."""
 
 from uuid import UUID
 

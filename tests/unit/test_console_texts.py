@@ -1,4 +1,4 @@
-"""The lines that a person reads of what happens."""
+"""The lines that a user reads of what happens."""
 
 from string import Formatter
 

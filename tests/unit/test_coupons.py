@@ -105,7 +105,7 @@ def test_a_coupon_expires_once() -> None:
 
 
 def test_a_code_is_shown_by_nothing_that_may_be_logged() -> None:
-    """It is money: whoever reads it can spend it."""
+    """It is money: anyone who reads it can spend it."""
     coupon = a_coupon(code="SPRING-x7")
     code = coupon.code.value
     allocated = CouponAllocated(user_id=coupon.user_id, batch_reference="SPRING", code=code)

@@ -141,7 +141,7 @@ async def test_all_users_of_a_list_are_registered() -> None:
 
 
 async def test_a_list_with_an_unusable_row_registers_nobody() -> None:
-    """Whoever has sent it sends it again without that row."""
+    """Anyone who has sent it sends it again without that row."""
     rows = a_registration(email="ivan@example.com"), a_registration(email="olga")
 
     with pytest.raises(InvalidValue):
@@ -335,7 +335,7 @@ async def test_an_unknown_code_redeems_nothing() -> None:
 
 
 async def test_a_coupon_expires() -> None:
-    """It cannot be redeemed any more, and its place is given back by another handler."""
+    """It cannot be redeemed any longer, and its place is given back by another handler."""
     coupon = a_coupon()
 
     await expire_coupon(allocated(coupon), uow := a_uow(coupon))

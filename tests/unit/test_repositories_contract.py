@@ -29,7 +29,7 @@ class InMemory:
             self._aggregates[each] = None
             if isinstance(each, CouponBatch):
                 self._aggregates |= dict.fromkeys(each.new_parts)
-                each.new_parts = ()  # as if it was loaded anew
+                each.new_parts = ()  # as if it was loaded again
 
     async def users(self) -> dict[UserId, ListedUser]:
         return {**self._users}

@@ -1,4 +1,4 @@
-"""What the tests have in common: the service, on databases that the engine's kit makes."""
+"""What the tests share: the service, on databases of the engine's test kit."""
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ from loyalty.entrypoints.app import APP
 
 @dataclass
 class OrderedCoupons:
-    """The port, as tests have it: it keeps what was ordered, and fails if it has a failure."""
+    """The port in tests: it keeps what was ordered, and raises its `failure`, if there is one."""
 
     batches: dict[str, int] = field(default_factory=dict)
     orders: dict[IdempotencyKey, str] = field(default_factory=dict)
@@ -31,7 +31,7 @@ class OrderedCoupons:
 
 @pytest.fixture(scope="session")
 def app() -> App[Settings]:
-    """The service, for the fixtures of the engine: databases of their own."""
+    """The service, for the engine's fixtures, which make databases for it."""
     return APP
 
 
@@ -49,7 +49,7 @@ def coupons() -> OrderedCoupons:
 
 @pytest.fixture
 async def application(sqlite_url: str, coupons: OrderedCoupons) -> AsyncIterator[Application]:
-    """The service on a SQLite file, with orders that are only kept."""
+    """The service on a SQLite file; orders are only kept."""
     settings = APP.load({"database_url": sqlite_url})
     async with bootstrap(APP, settings, coupon_supply=coupons) as application:
         yield application

@@ -1,10 +1,10 @@
-"""What statistics promise, in memory as in a database."""
+"""What statistics guarantee, in memory and in a database."""
 
 from loyalty.service_layer.unit_of_work import Statistics
 
 
 async def count_some(statistics: Statistics) -> dict[str, int]:
-    """Count some points, and return what the numbers have to be then."""
+    """Count some points, and return the expected numbers."""
     await statistics.count(points=20)
     await statistics.count(points=80, rewards=1)
     return {"points": 100, "rewards": 1}

@@ -1,4 +1,4 @@
-"""E-mail to users: to no address that is known not to exist."""
+"""E-mail to users, except to addresses that are known not to exist."""
 
 from aftercommit import IdempotencyKey
 from aftercommit.extensions.smtp.exceptions import AddressUndeliverable
@@ -8,11 +8,11 @@ from allocation.domain.events import UserId
 from allocation.service_layer.emails import Email
 from allocation.service_layer.ports import EmailSender, IsUndeliverable
 
-NOWHERE = ".invalid"  # RFC 2606: no server is called that
+NOWHERE = ".invalid"  # RFC 2606: no server has this name
 
 
 class BounceReportingMailer:
-    """Sends e-mails to users, and turns what a mail server says of an address into a command."""
+    """Sends e-mails to users, and turns a mail server's reply about an address into a command."""
 
     def __init__(self, notifications: EmailSender, is_undeliverable: IsUndeliverable) -> None:
         self._notifications, self._is_undeliverable = notifications, is_undeliverable

@@ -1,4 +1,4 @@
-"""The tables, and how the domain is mapped onto them. The domain knows nothing of this module.
+"""The tables, and how the domain is mapped onto them. The domain does not know this module.
 
 Migrations are the only source of the schema; a test checks that they and these tables agree. The
 tables of the engine are in `aftercommit/sql/tables.py`.
@@ -22,7 +22,7 @@ metadata = sa.MetaData(naming_convention=NAMING_CONVENTION)
 
 
 class ValueObjectType(sa.TypeDecorator[Any]):
-    """A column of text that holds the `value` of a value object, whose type is given."""
+    """A text column that holds the `value` of a value object of the given type."""
 
     impl = sa.String
     cache_ok = True
@@ -35,7 +35,8 @@ class ValueObjectType(sa.TypeDecorator[Any]):
         return None if value is None else value.value
 
     def process_result_value(self, value: str | None, dialect: sa.Dialect) -> Any:
-        # Checked again: a stricter rule in the model needs a migration of the rows it refuses.
+        # Checked again when loaded: a stricter rule in the model needs a migration of the rows it
+        # refuses.
         return None if value is None else self.type_(value)
 
     def compare_values(self, x: Any, y: Any) -> bool:
@@ -111,7 +112,7 @@ user_rows = sa.select(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UserRow:
-    """What lists and answers show of a user, and of the coupon, if there is one."""
+    """What lists and responses show of a user, and of the user's coupon, if there is one."""
 
     user_id: UUID
     name: str
@@ -148,5 +149,5 @@ def _start_mappers() -> None:
 
 
 def _set_email_key(mapper: Any, connection: Any, user: Any) -> None:
-    """Store how an address compares beside how it is spelled: SQL's lower() knows only ASCII."""
+    """Store an address also as it is compared: SQL's lower() knows only ASCII."""
     user.email_key = user.email.key

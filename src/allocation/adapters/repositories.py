@@ -45,11 +45,11 @@ class SqlAlchemyCouponBatches(CouponBatches):
         load = self._store.load
         batch = await load(_first_available())
         while batch is None and (await self._store.execute(_IS_ANY_AVAILABLE)).scalar_one():
-            batch = await load(_first_available())  # somebody took the last one while we waited
+            batch = await load(_first_available())  # the last one was taken while we waited
         return batch or await load(_first_unreported())
 
     async def _write_changes(self) -> None:
-        """Let the queries, which load what is stored, see what this unit of work has changed."""
+        """Write this unit of work's changes, so that queries see them."""
         if self._store.seen:
             await self._store.flush()
 
@@ -76,7 +76,7 @@ def _one_batch() -> sa.Select[CouponBatch]:
 
 
 def _locked(batches: sa.Select[CouponBatch]) -> sa.Select[CouponBatch]:
-    """The first row as it is under the lock, whatever the transaction has seen of it before."""
+    """The first row, as it is under the lock, whatever the transaction has seen of it before."""
     return batches.limit(1).with_for_update().execution_options(populate_existing=True)
 
 
@@ -104,7 +104,7 @@ class SqlAlchemyUserProjection:
         self._stale.append(user_id)
 
     async def write(self) -> None:
-        """Do it, when all else is written: for many users with as many statements as for one."""
+        """Write the rows after everything else: as many statements for many users as for one."""
         for statement in (_LOCK_USERS, _UPDATE_ROWS, _INSERT_ROWS) if self._stale else ():
             await self._transaction.execute(statement, {"user_ids": self._stale})
 
@@ -113,12 +113,12 @@ _IDS: sa.BindParameter[Sequence[UserId]] = sa.bindparam("user_ids", expanding=Tr
 _MADE = orm.user_rows.where(orm.users.c.id.in_(_IDS))
 _ROW = _MADE.subquery("made")
 
-# the locks make refreshes of one user wait for each other, so the last one sees it all; their order
-# keeps two refreshes of several users from waiting for each other for ever
+# the locks make refreshes of one user wait for each other, so that the last one sees everything;
+# their order prevents deadlocks between refreshes of several users
 _LOCK_USERS = (
     sa.select(orm.users.c.id).where(orm.users.c.id.in_(_IDS)).order_by(orm.users.c.id)
 ).with_for_update()
-# rows are not deleted and inserted: what a newer version has added to them is not ours to reset
+# rows are not deleted and inserted again, in order to keep what a newer version has added to them
 _UPDATE_ROWS = (
     sa.update(orm.user_view)
     .where(orm.user_view.c.user_id == _ROW.c.user_id)

@@ -11,7 +11,7 @@ from allocation.service_layer.unit_of_work import UnitOfWork
 
 
 class SqlAlchemyUnitOfWork(UnitOfWork):
-    """The repositories, and what the engine asks for at the commit."""
+    """The repositories, and what the engine calls at the commit."""
 
     def __init__(self, transaction: Transaction) -> None:
         self._user_view = repositories.SqlAlchemyUserProjection(transaction)
@@ -28,10 +28,10 @@ class SqlAlchemyUnitOfWork(UnitOfWork):
         await self._user_view.write()
 
     def refusals(self, seen: Sequence[object]) -> Refusals:
-        """Return the rules that only the database can check, by the constraint that checks them.
+        """Return the rules that only the database can check, by the name of the constraint.
 
-        Of many users, nobody knows which it was: a conflict, which a fresh unit of work resolves,
-        since it finds the address known.
+        With many users, it is unknown which one violated it: then it is a conflict, which a fresh
+        unit of work resolves, because it finds the address.
         """
         meanings: dict[str, Exception] = {}
         match [entity for entity in seen if isinstance(entity, User)]:

@@ -1,6 +1,6 @@
 """What all aggregates have in common: each enforces its own rules, and records what happened.
 
-Nothing here reads a clock, draws a random number or does I/O: that comes in as arguments.
+Nothing here reads a clock, draws a random number or does I/O; such values are arguments.
 """
 
 from abc import ABC, abstractmethod
@@ -12,23 +12,24 @@ from allocation.domain.events import Event
 class Aggregate(ABC):
     """A cluster of objects that is loaded, changed and stored as one (the book, chapter 7).
 
-    Whatever changes in it, or in a part of it, raises its version, so that others notice.
+    Every change in it, or in a part of it, raises its version, so that concurrent changes are
+    noticed.
     """
 
     version: int
     recorded_events: tuple[Event, ...] = ()  # a class default: an object loaded from a row has it
-    new_parts: Iterable[object] = ()  # made through it, stored with it: also other aggregates
+    new_parts: Iterable[object] = ()  # created through it, stored with it; may be aggregates
 
     @property
     @abstractmethod
     def subject(self) -> str:
-        """What its events are about, to other services: its key, unless that is a secret."""
+        """What its events are about, for other services: its key, unless that is a secret."""
 
     def record(self, event: Event) -> None:
         """Remember that `event` happened, in order."""
         self.recorded_events += (event,)
 
     def pull_events(self) -> tuple[Event, ...]:
-        """Hand over the recorded events, once."""
+        """Return the recorded events, and forget them."""
         drained, self.recorded_events = self.recorded_events, ()
         return drained

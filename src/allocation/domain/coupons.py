@@ -13,7 +13,7 @@ from allocation.domain.events import UserId
 
 MAX_QUANTITY = 1_000_000_000
 TOKEN_LENGTH = 16  # digits: people type a code
-MAX_SHOWN = 60  # characters of what is refused
+MAX_SHOWN = 60  # characters shown of a refused value
 
 CouponState = Literal["allocated", "redeemed", "expired"]
 
@@ -23,7 +23,7 @@ _CODE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,79}")
 
 @dataclass(frozen=True, slots=True)
 class BatchReference:
-    """The name of a coupon batch: what every code out of it begins with."""
+    """The name of a coupon batch, with which each of its codes begins."""
 
     value: str
 
@@ -49,7 +49,7 @@ class Quantity:
 
 @dataclass(frozen=True, slots=True)
 class CouponCode:
-    """What a coupon is redeemed with. It is money: no log, label or error repeats it."""
+    """The code with which a coupon is redeemed. It is money: no log, label or error quotes it."""
 
     value: str = field(repr=False)
 
@@ -60,7 +60,7 @@ class CouponCode:
 
 
 class Coupon(Aggregate):
-    """The coupon of a user, who has never two: either redeemed or expired, and only once."""
+    """A user's coupon. A user has at most one; it is redeemed or expires, only once."""
 
     def __init__(self, user_id: UserId, code: CouponCode, batch_reference: BatchReference) -> None:
         self.user_id = user_id
@@ -76,7 +76,7 @@ class Coupon(Aggregate):
         return str(self.user_id)
 
     def redeem(self, redemption_id: UUID) -> None:
-        """Be used up, and record CouponRedeemed; the same redemption again changes nothing.
+        """Use the coupon up, and record CouponRedeemed; the same redemption again changes nothing.
 
         :raises CouponAlreadyRedeemed: if another redemption has used it up
         :raises CouponIsExpired: if it was not redeemed in time
@@ -104,7 +104,7 @@ class Coupon(Aggregate):
 class CouponBatch(Aggregate):
     """A limited quantity of coupons: never one too many is allocated."""
 
-    new_parts: tuple[Coupon, ...] = ()  # since it was loaded: allocating must not get slower
+    new_parts: tuple[Coupon, ...] = ()  # since it was loaded: keeps allocating fast
 
     def __init__(self, reference: BatchReference, quantity: int) -> None:
         self.reference = reference
@@ -123,14 +123,15 @@ class CouponBatch(Aggregate):
         return str(self.reference)
 
     def ensure_same_quantity(self, quantity: Quantity) -> None:
-        """Accept a repeated addition, which changes nothing, but not one of another quantity."""
+        """Accept a repeated addition, which changes nothing, but refuse another quantity."""
         if quantity.value != self.quantity:
             raise CouponBatchAlreadyAdded(self.reference, self.quantity)
 
     def allocate(self, user_id: UserId, *, token: str, today: date) -> Coupon | None:
         """Give the user a coupon, and record CouponAllocated; if none is left, CouponDenied.
 
-        `token` makes its code hard to guess. A second one is refused: here, or with the commit.
+        `token` makes the code hard to guess. A second coupon for a user is refused, here or at the
+        commit.
         """
         if any(coupon.user_id == user_id for coupon in self.new_parts):
             raise CouponAlreadyAllocated(user_id)
@@ -147,9 +148,9 @@ class CouponBatch(Aggregate):
         return coupon
 
     def give_back(self) -> None:
-        """Take back the place of an expired coupon, so that another user can have it.
+        """Free the place of an expired coupon, so that another user can get one.
 
-        :raises CouponBatchIsFull: if no place is missing: there would be one too many
+        :raises CouponBatchIsFull: if no place is missing, so there would be one too many
         """
         if self.remaining == self.quantity:
             raise CouponBatchIsFull(self.reference)
@@ -172,21 +173,21 @@ class CouponBatchNotFound(RuleViolation):
 
 
 class CouponBatchAlreadyAdded(RuleViolation):
-    """The reference was used before, for a batch of another quantity."""
+    """The reference was used before, for a batch with another quantity."""
 
     def __init__(self, reference: object, quantity: int) -> None:
         super().__init__(f"coupon batch {reference} was already added with quantity {quantity}")
 
 
 class CouponBatchIsFull(RuleViolation):
-    """Something was given back to a batch from which nothing is missing."""
+    """A place was given back to a batch in which none is missing."""
 
     def __init__(self, reference: object) -> None:
         super().__init__(f"nothing is missing from coupon batch {reference}")
 
 
 class CouponAlreadyAllocated(RuleViolation):
-    """The user has a coupon: nobody gets a second one."""
+    """The user already has a coupon, and nobody gets a second one."""
 
     def __init__(self, user_id: object) -> None:
         super().__init__(f"user {user_id} has a coupon already")
@@ -195,7 +196,7 @@ class CouponAlreadyAllocated(RuleViolation):
 class CouponNotFound(RuleViolation):
     """No coupon has this code."""
 
-    def __init__(self, code: CouponCode) -> None:  # not repeated: it may be mistyped only
+    def __init__(self, code: CouponCode) -> None:  # not quoted: it may be a real code, mistyped
         super().__init__("there is no coupon with this code")
 
 

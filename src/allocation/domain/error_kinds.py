@@ -1,7 +1,7 @@
 """The kinds of errors that the domain raises. The errors of an aggregate stand with it.
 
-`error_kind` says what becomes of the work that failed: what runs the domain reads it by its
-name. An error takes facts and composes its own sentence.
+`error_kind` decides what becomes of the failed work: the engine reads the attribute by its name. An
+error takes facts and composes its own sentence.
 """
 
 from typing import ClassVar
@@ -20,7 +20,7 @@ class RuleViolation(Exception):
 
 
 class InvalidValue(InvalidInput):
-    """A value object was given a value outside its rules."""
+    """A value object was given a value that its rules do not allow."""
 
     def __init__(self, what: str, reason: str) -> None:
         super().__init__(f"{what} {reason}")

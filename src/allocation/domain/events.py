@@ -28,7 +28,7 @@ class UserRegistered(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RefusedRow:
-    """A row of a list of users that registered nobody, and why."""
+    """A row of a list of users that was refused, and why."""
 
     line: int
     reason: str
@@ -36,7 +36,7 @@ class RefusedRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UsersImported(Event):
-    """Some users of a list were registered. Nobody records it any more; stored ones are read."""
+    """Some users of a list were registered. It is no longer recorded, but stored ones are read."""
 
     import_id: UUID
     registered: int
@@ -45,7 +45,7 @@ class UsersImported(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EmailChanged(Event):
-    """A user has another e-mail address now."""
+    """A user now has another e-mail address."""
 
     user_id: UserId
     old_email: str
@@ -54,7 +54,7 @@ class EmailChanged(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EmailBounced(Event):
-    """The address that a user has does not exist: nothing is sent to it."""
+    """A user's address does not exist: nothing is sent to it."""
 
     user_id: UserId
     email: str
@@ -95,6 +95,6 @@ class CouponDenied(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CouponBatchExhausted(Event):
-    """Users go without coupons since this batch is used up: once a batch, then once a day."""
+    """Users get no coupons as this batch is used up: recorded once a batch, then once a day."""
 
     batch_reference: str

@@ -8,7 +8,7 @@ from allocation.domain.values import EmailAddress, PersonName
 
 
 class User(Aggregate):
-    """A registered person. No two share an e-mail address: the unit of work sees to it."""
+    """A registered user. No two have the same e-mail address: the unit of work ensures that."""
 
     def __init__(self, user_id: UserId, name: PersonName, email: EmailAddress) -> None:
         self.id = user_id
@@ -29,7 +29,7 @@ class User(Aggregate):
         return str(self.id)
 
     def ensure_same_registration(self, name: PersonName, email: EmailAddress) -> None:
-        """Accept a repeated registration, which changes nothing, but not one with other data."""
+        """Accept a repeated registration, which changes nothing, but refuse one with other data."""
         if (name, email) != (self.name, self.email):
             raise UserAlreadyRegistered(self.id)
 
@@ -40,7 +40,7 @@ class User(Aggregate):
             self.record(events.EmailChanged(user_id=self.id, old_email=old, new_email=str(new)))
 
     def record_bounce(self, email: EmailAddress) -> None:
-        """Be marked as out of reach, and record EmailBounced, if this is still the address."""
+        """Mark the user as unreachable, and record EmailBounced, if this is still the address."""
         if email == self.email and not self.email_undeliverable:
             self.email_undeliverable = True
             self.record(events.EmailBounced(user_id=self.id, email=str(self.email)))

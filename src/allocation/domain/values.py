@@ -11,7 +11,7 @@ MAX_EMAIL_LENGTH = 254  # RFC 5321, 4.5.3.1.3, less the angle brackets
 MAX_LOCAL_PART_LENGTH = 64  # RFC 5321, 4.5.3.1.1
 MAX_LABEL_LENGTH = 63  # RFC 1035, 2.3.4
 
-MAX_DECOMPOSED = 4  # characters that NFC may make one of
+MAX_DECOMPOSED = 4  # characters that NFC may combine into one
 INVISIBLE = {"Cc", "Cf", "Cs", "Zl", "Zp"}  # Unicode's controls, formats, surrogates, separators
 FILLERS = "\u115f\u1160\u3164\uffa0"  # Hangul's: letters to Unicode, and invisible
 
@@ -22,7 +22,7 @@ _LOCAL_PART = re.compile(rf"{_WORD}(\.{_WORD})*")
 
 @dataclass(frozen=True, slots=True)
 class PersonName:
-    """What a person is called, in any script: one line, 1 to 200 characters, NFC."""
+    """The name of a user, in any script: one line, 1 to 200 characters, NFC."""
 
     value: str
 
@@ -40,8 +40,8 @@ class PersonName:
 class EmailAddress:
     """An e-mail address, kept as it was spelled (NFC) and compared case-insensitively.
 
-    Quoted local parts, address literals and names of a single label are refused, although RFC 5321
-    knows them: nobody who means to register has one, and no mail server would take it.
+    Quoted local parts, address literals and domains with a single label are refused, although RFC
+    5321 allows them: no real user has one, and no mail server would accept it.
     """
 
     value: str = field(compare=False)
@@ -66,13 +66,13 @@ class EmailAddress:
 
 def _one_line(what: str, value: str, limit: int) -> str:
     """Normalize to NFC, strip outer spaces, and check what all one-line texts have in common."""
-    if len(value) > limit * MAX_DECOMPOSED:  # normalizing many marks takes the square of their time
-        raise InvalidValue(what, f"has {len(value)} characters, {limit} are allowed")
+    if len(value) > limit * MAX_DECOMPOSED:  # normalizing many marks takes quadratic time
+        raise InvalidValue(what, f"has {len(value)} characters; at most {limit} are allowed")
     value = normalize("NFC", value).strip(" ")
     if not value:
         raise InvalidValue(what, "is empty")
     if len(value) > limit:
-        raise InvalidValue(what, f"has {len(value)} characters, {limit} are allowed")
+        raise InvalidValue(what, f"has {len(value)} characters; at most {limit} are allowed")
     if any(c in FILLERS or (category(c) in INVISIBLE and c not in _JOINERS) for c in value):
         raise InvalidValue(what, "has a line break, a control character or invalid UTF-8 in it")
     if "=?" in value:  # RFC 2047: in a mail header this would be decoded into anything at all
@@ -81,7 +81,7 @@ def _one_line(what: str, value: str, limit: int) -> str:
 
 
 def _is_public_domain(labels: list[str]) -> bool:
-    """Tell whether it can be in the public DNS: two labels at least, and no number at the end."""
+    """Tell whether it can be in the public DNS: at least two labels, and no number at the end."""
     return len(labels) > 1 and not labels[-1].isdecimal() and all(map(_is_label, labels))
 
 
@@ -94,6 +94,6 @@ def _is_label(label: str) -> bool:
 def _caseless(text: str) -> str:
     """Return the form in which texts that differ only in case are equal (Unicode, D145).
 
-    It is stored: another form would need a migration of the stored ones.
+    This form is stored, so another form would need a migration.
     """
     return normalize("NFC", normalize("NFD", text).casefold())

@@ -1,4 +1,4 @@
-"""This application, as the engine starts it: its parts. They are imported when they are used."""
+"""This application, as the engine starts it: its parts, each imported when it is used."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def reporter(settings: Settings) -> Observer:
-    """Return what prints on the console what happens."""
+    """Return an observer that prints on the console what happens."""
     import click
     from aftercommit.extensions.console_reporter import ConsoleReporter
     from aftercommit.extensions.smtp.settings import mail_folder

@@ -1,8 +1,7 @@
 """The messages of brokers: ours, as others see them, and those of others, as we understand them.
 
-What other services publish becomes a command of ours here, by a function for each of their
-messages: the anti-corruption layer. Their words end in this file, and what we rely on is in
-`contracts`.
+A function for each message of another service turns it into a command of ours: the anti-corruption
+layer. Their terms are not used outside this file, and what we rely on is in `contracts`.
 """
 
 from collections.abc import Mapping
@@ -18,9 +17,9 @@ ACCEPTED_FROM_BROKERS: tuple[type[commands.Command], ...] = (
     commands.RegisterUser,
     commands.ChangeEmail,
     commands.AddCouponBatch,
-    # not RedeemCoupon: a code is money, it waits in no queue, and lies among no dead letters
+    # without RedeemCoupon: a code is money, so it must not wait in queues or among dead letters
 )
-"""The commands that others may send by a message broker; it refuses all others."""
+"""The commands that others may send through a message broker; all others are refused."""
 
 USER = UUID("7d3c1a52-6c0e-4a55-8a1b-0c9a3f8d2e11")
 EXAMPLE_VALUES: Mapping[str, Any] = {
@@ -37,7 +36,7 @@ EXAMPLE_VALUES: Mapping[str, Any] = {
     "subject": USER,
     "coupon_denied.subject": "WELCOME",  # recorded by the batch
 }
-"""What messages hold in the examples of the AsyncAPI document: see `BrokersExtension`."""
+"""The values of messages in the examples of the AsyncAPI document: see `BrokersExtension`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +48,7 @@ class ApprovedCampaign:
 
 
 def campaign_approved(message: Inbound) -> commands.AddCouponBatch | None:
-    """Make the coupons of a campaign available; one without coupons is none of our business."""
+    """Make the coupons of a campaign available; ignore a campaign without coupons."""
     campaign = message.data(ApprovedCampaign)
     if campaign.coupons == 0:
         return None

@@ -59,7 +59,7 @@ def register_user(cli: CommandLine[Settings], name: str, email: str, user_id: UU
 def import_users(cli: CommandLine[Settings], file: Path, dispatch: str | None) -> None:
     """Register the users of a CSV file.
 
-    It has the columns name,email. Running the command again imports only what is missing.
+    FILE has the columns name,email. Running the command again imports only the missing rows.
     """
     import_csv(
         cli,
@@ -73,9 +73,11 @@ def import_users(cli: CommandLine[Settings], file: Path, dispatch: str | None) -
 
 
 def _registration(cells: Mapping[str, str]) -> RegisterUser:
-    """Return the command for a row of a list of users. The id is new: nobody could take it before.
+    """Return the command for a row of a list of users.
 
-    :raises InvalidInput: if the name or the address is not acceptable
+    The id is new, so nobody could take it before.
+
+    :raises InvalidInput: if the name or the address is wrong
     """
     name, email = PersonName(cells["name"]).value, EmailAddress(cells["email"]).value
     return RegisterUser(user_id=UserId(uuid4()), name=name, email=email)
@@ -112,7 +114,7 @@ def add_coupon_batch(cli: CommandLine[Settings], reference: str, quantity: int) 
 def redeem_coupon(cli: CommandLine[Settings], code: str | None, redemption_id: UUID | None) -> None:
     """Redeem the coupon with CODE.
 
-    Without CODE, it is read from standard input, so that it is in no list of processes.
+    Without CODE, it is read from standard input, so that lists of processes do not show it.
     """
     given = CouponCode(code or _line_of_standard_input()).value
     command = RedeemCoupon(redemption_id=redemption_id or uuid4(), code=given)
@@ -120,7 +122,7 @@ def redeem_coupon(cli: CommandLine[Settings], code: str | None, redemption_id: U
 
 
 @commands.command()
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")
 @click.pass_obj
 def users(cli: CommandLine[Settings], as_json: bool) -> None:
     """List all users with their coupons."""
@@ -128,7 +130,7 @@ def users(cli: CommandLine[Settings], as_json: bool) -> None:
 
 
 @commands.command()
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")
 @click.pass_obj
 def coupon_batches(cli: CommandLine[Settings], as_json: bool) -> None:
     """List the coupon batches, and how many coupons are left.
@@ -151,7 +153,7 @@ def _batch_line(row: views.CouponBatchRow) -> str:
 
 
 async def list_users(application: Application, *, as_json: bool = False) -> None:
-    """Print all users, with a heading unless it is for programs."""
+    """Print all users, with a heading unless the output is JSON."""
     if not as_json:
         click.echo(_USER.format("USER_ID", "COUPON", "STATE", "USER"))
     async with views.users(application.database) as rows:
@@ -169,5 +171,5 @@ _USER = "{:36}  {:24}  {:9}  {}"
 
 
 def _line_of_standard_input() -> str:
-    """Return one line, which is empty if there is none."""
+    """Return one line of standard input, which is empty if there is none."""
     return click.open_file("-", errors="replace").readline().strip() if sys.stdin else ""

@@ -1,6 +1,6 @@
-"""The lines that the console prints of what happens; see `ConsoleReporter` of the engine.
+"""The lines in which the console prints what happens; see the engine's `ConsoleReporter`.
 
-What has no line here is printed in the words of its name, so nothing has to be added.
+A command or handler without a line here is printed by its name, so nothing has to be added.
 """
 
 MESSAGES: dict[str, tuple[str, ...]] = {
@@ -8,7 +8,7 @@ MESSAGES: dict[str, tuple[str, ...]] = {
         "[User Service]   registered {0.name} <{0.email}> as {UserRegistered.user_id}",
         "[User Service]   {0.email} was registered before; nothing to do",
     ),
-    "ImportUsers": (),  # the command says itself how many there are
+    "ImportUsers": (),  # the command itself prints how many there are
     "ChangeEmail": (
         "[User Service]   e-mail address of {0.user_id} changed to {EmailChanged.new_email}",
         "[User Service]   {0.user_id} has the address {0.new_email} already; nothing to do",
@@ -38,8 +38,9 @@ MESSAGES: dict[str, tuple[str, ...]] = {
         "[Email Service]  notice of being out of coupons{sent} to marketing{kept}",
     ),
 }
-"""What is printed of a command, or of a handler as it is called now.
+"""What is printed about a command, or about a handler by its current name.
 
-It is the first text that the message, {0}, and the events it caused can fill; an e-mail was `sent`,
-or `kept` in a folder. A coupon has no code here, which is money: the output goes to journals, too.
+Printed is the first text whose fields can be filled with the message, {0}, and the events it
+caused; an e-mail was `sent`, or `kept` in a folder. A coupon's code is not printed, because it is
+money, and the output goes to journals, too.
 """

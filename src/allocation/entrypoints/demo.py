@@ -1,4 +1,4 @@
-"""The first thing to run: some commands, in a database of their own."""
+"""The first thing to run: some commands, in a temporary database."""
 
 from tempfile import TemporaryDirectory
 from uuid import uuid4
@@ -28,7 +28,7 @@ def demo(cli: CommandLine[Settings]) -> None:
 
 
 async def _run_demo(application: Application) -> None:
-    commands: list[Command] = [  # put commands of your own here
+    commands: list[Command] = [  # add your own commands here
         AddCouponBatch(reference="WELCOME", quantity=10),
         RegisterUser(user_id=UserId(uuid4()), name="Иван", email="ivan@example.com"),
         RegisterUser(user_id=UserId(uuid4()), name="Мария", email="maria@example.com"),

@@ -1,7 +1,7 @@
-"""The command `erase-user`: where the name and the addresses of a user are stored.
+"""The command `erase-user`: it knows where the name and the addresses of a user are stored.
 
-The address becomes one that nothing is sent to, so what happens later to this user has no effect
-outside either.
+The address is replaced by one to which nothing is sent, so that later events about this user have
+no external effect either.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -35,22 +35,22 @@ from allocation.domain.values import EmailAddress, PersonName
 NOT_DONE = "the user was erased"
 NAMES = frozenset({"name"})
 ADDRESSES = frozenset({"email", "old_email", "new_email"})
-"""The fields, in events of any version, with the name or an address of the user they are about."""
+"""The fields, in events of any version, with the name or an address of the user."""
 REFUSED_ROWS = '"refused":[{'
-"""What is in UsersImported if it lists refused rows: nobody can tell whom their reasons quote."""
+"""Fields of UsersImported with refused rows: nobody can tell whom their reasons quote."""
 
 
 @click.command()
 @click.argument("user_id", type=click.UUID)
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @decided
 @click.pass_obj
 def erase_user(cli: CommandLine[Settings], user_id: UUID, yes: bool, decision: Decision) -> None:
     """Erase the name and all addresses of a user, for good.
 
-    They are erased from the database and from the folder of e-mails that are kept; what happened,
-    and when, stays. E-mails that are still to be sent are discarded. Logs, backups, e-mails that
-    were sent and other services keep what they have. Running the command again does no harm.
+    They are erased from the database and from the folder of kept e-mails; what happened, and when,
+    remains. E-mails still to be sent are discarded. Logs, backups, sent e-mails and other services
+    are not changed. Running the command again does no harm.
     """
     settings, user = cli.load_settings(), StoredUser(UserId(user_id))
     traces, count = cli.run(settings, lambda a: look_for(a.database, user))
@@ -75,7 +75,7 @@ async def remove_kept(settings: Settings, traces: Traces) -> int:
 
 
 def comparable(address: str) -> str:
-    """Return the form in which addresses compare, also of what is none."""
+    """Return the form in which addresses are compared, also of a text that is no address."""
     try:
         return EmailAddress(address).key
     except InvalidValue:
@@ -83,19 +83,19 @@ def comparable(address: str) -> str:
 
 
 class StoredUser:
-    """What is stored of a user, wherever that is; see `erasing_persons.Person`."""
+    """What is stored about a user, anywhere; see `erasing_persons.Person`."""
 
     def __init__(self, user_id: UserId) -> None:
         self._id, self._name = user_id, PersonName(ERASED)
-        self._email = EmailAddress(f"{user_id}@{ERASED}.invalid")  # RFC 2606: nobody gets it
+        self._email = EmailAddress(f"{user_id}@{ERASED}.invalid")  # RFC 2606: nobody gets its mail
 
     @property
     def fields(self) -> Mapping[str, str]:
-        """What the events say from now on."""
+        """The new values of the fields in events."""
         return dict.fromkeys(NAMES, ERASED) | dict.fromkeys(ADDRESSES, str(self._email))
 
     async def find(self, transaction: Transaction, *, lock: bool = False) -> Traces:
-        """Return what is stored: all addresses, and events, also those of a batch about the user.
+        """Return what is stored: all addresses, and all events, including a batch's about the user.
 
         :raises UserNotFound: if there is no such user
         """
@@ -118,12 +118,12 @@ class StoredUser:
     ) -> Collection[str]:
         logged = sa.select(registration_log.c.email).where(registration_log.c.user_id == self._id)
         fields = (field for event in about for field in event.fields.items())
-        told = {str(text) for name, text in fields if name in ADDRESSES}
-        return told.union((await transaction.execute(logged)).scalars())
+        texts = {str(text) for name, text in fields if name in ADDRESSES}
+        return texts.union((await transaction.execute(logged)).scalars())
 
     async def overwrite(self, transaction: Transaction) -> None:
-        """Overwrite name and address in all tables, and what earlier imports quote of anybody."""
-        key = f"{ERASED} {self._id}"  # no address has this key, so nobody could have registered it
+        """Overwrite name and address in all tables, and everything that earlier imports quote."""
+        key = f"{ERASED} {self._id}"  # no address has this key, so nobody could register it
         named = {"name": self._name, "email": self._email, "email_undeliverable": True}
         shown = {"name": ERASED, "email": str(self._email), "email_undeliverable": True}
         user = sa.update(users).where(users.c.id == self._id)

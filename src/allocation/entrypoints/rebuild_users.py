@@ -33,10 +33,10 @@ async def rebuild_users(application: Application) -> None:
 
 
 async def rebuild(database: Database, advance: Advance) -> int:
-    """Refresh the row of each user, and return how many there are; rows of nobody go.
+    """Refresh the row of each user, and return how many there are; delete rows without a user.
 
-    Users who register meanwhile, and changes, have their own refresh, which waits for this one or
-    the other way round.
+    Users who register meanwhile, and changes, have their own refresh; one of the two waits for the
+    other.
     """
     await for_each_batch(database.write_transaction, _ROWS, _delete_orphans)
     return await for_each_batch(database.write_transaction, ALL_USERS, _refresh, advance)

@@ -1,6 +1,6 @@
 """The e-mails this service sends: what they say, not how they travel. Pure functions.
 
-Anybody may register anybody, and nobody has confirmed an address. So no e-mail repeats what
+Anybody may register anybody, and nobody has confirmed an address. So no e-mail contains a text that
 somebody chose: no name, and no address but the recipient's.
 """
 
@@ -43,6 +43,6 @@ def change_notice(event: events.EmailChanged) -> Email:
 
 
 def coupon_batch_exhausted(event: events.CouponBatchExhausted, *, recipient: str) -> Email:
-    """Tell marketing that users go without a coupon."""
+    """Report to marketing that users get no coupons."""
     text = f"Batch {event.batch_reference} is used up, and there is no other. Please add one.\n"
     return Email(recipient=recipient, subject="Out of welcome coupons", text=text)

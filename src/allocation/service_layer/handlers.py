@@ -29,7 +29,7 @@ from allocation.service_layer.ports import (
 )
 from allocation.service_layer.unit_of_work import UnitOfWork
 
-NO_BATCH = "NONE"  # what a denied coupon is about, where there never was a batch
+NO_BATCH = "NONE"  # what a denied coupon is about if there never was a batch
 
 
 async def register_user(command: commands.RegisterUser, uow: UnitOfWork) -> None:
@@ -45,7 +45,7 @@ async def register_user(command: commands.RegisterUser, uow: UnitOfWork) -> None
 async def import_users(command: commands.ImportUsers, uow: UnitOfWork) -> None:
     """Register all users of a list, or nobody; those who exist with the same name stay as is."""
     listed = [(row.user_id, PersonName(row.name), EmailAddress(row.email)) for row in command.users]
-    listed.sort(key=lambda row: row[-1].key)  # an order in which no two imports block each other
+    listed.sort(key=lambda row: row[-1].key)  # the same order in all imports, to avoid deadlocks
     users = {**await uow.users.find_by_email([email for *_, email in listed])}
     for user_id, name, email in listed:
         if email in users:
@@ -216,6 +216,7 @@ HANDLERS: Handlers[commands.Command, events.Event] = Handlers(
 )
 """What handles what. An event with `PUBLISH` is public: it is sent to each broker.
 
-In order, for others go by what comes: all that is published of one user comes as it was committed.
-Nothing else needs that. `refresh_user_view` reads what is stored now, whichever event calls it.
+Published events are ordered, because other services rely on their order: all events of one user
+arrive in the order of their commits. Nothing else needs an order. `refresh_user_view` reads the
+stored state, whichever event calls it.
 """

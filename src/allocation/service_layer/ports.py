@@ -1,7 +1,7 @@
 """The ports: what the service layer needs from the outside. Adapters and fakes implement them.
 
-Unless said otherwise, every asynchronous method raises Unavailable when its resource cannot be
-reached, and lets cancellation pass. The kinds of errors are those of `aftercommit.errors`.
+Unless stated otherwise, every asynchronous method raises Unavailable when its resource is
+unreachable, and can be cancelled. The kinds of errors are those of `aftercommit.errors`.
 """
 
 from abc import ABC, abstractmethod
@@ -26,13 +26,14 @@ class Users(Repository[User, UserId], ABC):
 
     @abstractmethod
     async def find_by_email(self, emails: Collection[EmailAddress]) -> Mapping[EmailAddress, User]:
-        """Return the users who hold some of these addresses, however they are spelled."""
+        """Return the users who have some of these addresses, in whatever spelling."""
 
 
 class CouponBatches(Repository[CouponBatch, BatchReference], ABC):
     """The coupon batches, with a query of their own.
 
-    Nobody else can change one that is loaded until this unit of work ends: many want the same.
+    A loaded batch is locked until this unit of work ends, because many transactions want the same
+    one.
     """
 
     def __init__(self, store: AggregateStore) -> None:
@@ -40,10 +41,10 @@ class CouponBatches(Repository[CouponBatch, BatchReference], ABC):
 
     @abstractmethod
     async def next_available(self) -> CouponBatch | None:
-        """Return the first batch, by reference, that has coupons left; else an exhausted one.
+        """Return the first batch, by reference, that has coupons left; otherwise an exhausted one.
 
-        Of the exhausted ones, it is one that has not been reported; else the one that was reported
-        last. None if there never was a batch.
+        Among exhausted batches, it returns one that has not been reported, or else the one reported
+        last; None if there never was a batch.
         """
 
 
@@ -55,12 +56,12 @@ class RegistrationLog(Protocol):
 
 
 class UserProjection(Protocol):
-    """The read model: one row a user, with the coupon."""
+    """The read model: one row for each user, with the coupon."""
 
     async def refresh(self, user_id: UserId) -> None:
-        """Rewrite this user's row from the aggregates, so the order of events is no matter.
+        """Rewrite this user's row from the aggregates, so that the order of events does not matter.
 
-        It is done with the commit, and sees what else this unit of work has changed.
+        It is written with the commit, and includes this unit of work's other changes.
         """
 
 
@@ -68,20 +69,21 @@ class EmailSender(Protocol):
     """E-mail."""
 
     async def send(self, email: Email, *, idempotency_key: IdempotencyKey) -> None:
-        """Hand the e-mail to a mail server. A repetition carries the same key.
+        """Pass the e-mail to a mail server. A repetition carries the same key.
 
-        :raises Unavailable: only if the server is away: that is tried again until it is back
-        :raises Refused: if it will never accept the e-mail, as if there is no such address
-        :raises Exception: whatever else went wrong; the delivery is tried again, and parked then
+        :raises Unavailable: only if the server is down: then it is retried until the server is back
+        :raises Refused: if the server will never accept the e-mail, for example if the address does
+            not exist
+        :raises Exception: if anything else went wrong; the delivery is retried, and finally parked
         """
 
 
 class UserMailer(Protocol):
-    """E-mail to users, and what a mail server answers.
+    """E-mail to users, and what a mail server replies.
 
     A handler has to *return* what `send` returns: `await user_mail.send(…)` alone would lose the
-    answer. So it is annotated with `RecordBounce | None`: `checks/test_wiring.py` sees to that, and
-    mypy to the `return`.
+    reply. So it is annotated with `RecordBounce | None`: `checks/test_wiring.py` checks that, and
+    mypy checks the `return`.
     """
 
     async def send(
@@ -89,13 +91,13 @@ class UserMailer(Protocol):
     ) -> RecordBounce | None:
         """Send an e-mail; if there is no such address, return what the handler has to return.
 
-        If that is known already, or can be seen, nothing is sent. For what is raised otherwise, see
+        If that is already known, or obvious from the address, nothing is sent. For errors, see
         `EmailSender`.
         """
 
 
 FindContact = Callable[[UserId], Awaitable[str]]
-"""A query, the address of a user: reads what is committed, and waits for no writer.
+"""A query for the address of a user: reads what is committed, and waits for no writer.
 
 :raises UserNotFound: if there is no such user
 """
@@ -104,4 +106,4 @@ FindCouponHolder = Callable[[str], Awaitable[str | None]]
 """A query: the address of the user who can still redeem the coupon with this code, or None."""
 
 IsUndeliverable = Callable[[str], Awaitable[bool]]
-"""A query: tell whether a user has this e-mail address, and it is known not to exist."""
+"""A query: tell whether a user has this e-mail address, and whether it is known not to exist."""

@@ -1,4 +1,4 @@
-"""The composition root: gives the engine what it needs to know, and handlers what they ask for."""
+"""The composition root: configures the engine, and gives handlers what they ask for."""
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -36,11 +36,11 @@ def bootstrap(
 ) -> AbstractAsyncContextManager[Application]:
     """Open everything the settings ask for, and close it at the end.
 
-    Handlers that ask for `coupon_supply` get what sends commands to the service `allocation`,
-    unless a test has its own. Where there is no broker, such handlers do not run: their deliveries
+    Handlers that ask for `coupon_supply` get a sender of commands to the service `allocation`,
+    unless a test passes its own. Without a broker, such handlers do not run: their deliveries
     wait for a process that has one.
 
-    :raises InvalidValue: if a setting is not acceptable
+    :raises InvalidValue: if a setting is wrong
     :raises Unavailable: if the database cannot be used as it is
     """
     start_mappers()

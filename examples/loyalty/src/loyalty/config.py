@@ -1,4 +1,4 @@
-"""The settings beside those of the engine and its extensions.
+"""The settings, besides those of the engine and its extensions.
 
 Each is an environment variable, such as LOYALTY_DATABASE_URL.
 """

@@ -1,4 +1,4 @@
-"""The queries: a function each, which returns what is committed, and never an aggregate."""
+"""The queries: functions that return committed rows, and never aggregates."""
 
 from dataclasses import dataclass
 from uuid import UUID

@@ -8,7 +8,7 @@ from pathlib import Path
 import psycopg
 from aftercommit import testing
 
-SETTINGS = "LOYALTY_"  # those of a developer are none of a test
+SETTINGS = "LOYALTY_"  # a developer's variables must not change a test
 QUICK = {
     "LOYALTY_LEASE_SECONDS": "3",
     "LOYALTY_HANDLER_TIMEOUT_SECONDS": "2.5",
@@ -28,9 +28,9 @@ def start(folder: Path, url: str, *arguments: str) -> "subprocess.Popen[str]":
 def test_what_a_dead_process_has_left_is_done_by_a_worker(
     tmp_path: Path, postgres_url: str
 ) -> None:
-    """It is killed inside a handler; when its lease has ended, a worker does it, once."""
+    """It is killed inside a handler; when the lease has ended, a worker does the work, once."""
     with psycopg.connect(postgres_url) as connection:
-        connection.execute("SELECT * FROM statistics FOR UPDATE")  # so the handler has to wait
+        connection.execute("SELECT * FROM statistics FOR UPDATE")  # so that the handler has to wait
         with start(tmp_path, postgres_url, *CREDIT) as process:
             testing.kill_when_it_waits(process, postgres_url)
         connection.rollback()

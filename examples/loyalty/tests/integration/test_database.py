@@ -48,7 +48,7 @@ async def test_an_account_is_loaded_with_its_credits(application: Application) -
 async def test_statistics_in_a_database_count_as_those_in_memory_do(
     application: Application,
 ) -> None:
-    """Unit tests rely on it."""
+    """Unit tests rely on this."""
     async with testing.unit_of_work(application) as uow:
         expected = await count_some(uow.statistics)
 
@@ -56,7 +56,7 @@ async def test_statistics_in_a_database_count_as_those_in_memory_do(
 
 
 async def test_credits_that_come_at_once_are_all_counted(application: Application) -> None:
-    """Also the first ones, each of which would open the account."""
+    """This includes the first ones, each of which would open the account."""
     async with anyio.create_task_group() as group:
         for _ in range(6):
             group.start_soon(credit, application, uuid4())
@@ -78,7 +78,7 @@ async def test_a_credit_that_comes_twice_at_once_is_counted_once(application: Ap
 
 
 async def test_a_reward_waits_for_a_process_that_has_a_broker(application: Application) -> None:
-    """This one has none, and loses nothing."""
+    """This process has no broker, and loses nothing."""
     await credit(application, uuid4(), "redemption")
     await credit(application, uuid4(), "registration")
 

@@ -50,7 +50,7 @@ async def test_who_registers_and_redeems_has_earned_coupons(
 
 
 async def test_a_message_that_comes_again_is_recognized(application: Application) -> None:
-    """By its id, before anything else looks at it."""
+    """It is recognized by its id, before anything else reads it."""
     registered = published("user_registered", REGISTERED)
     await testing.inbound(application, "registrations", registered, content_type=CLOUD_EVENT)
 
@@ -59,7 +59,7 @@ async def test_a_message_that_comes_again_is_recognized(application: Application
 
 
 def test_what_we_rely_on_is_what_the_contracts_say() -> None:
-    """A change of it is seen in a review; the other team can run its messages against the files."""
+    """Reviews show each change of the files; the other team can check its messages against them."""
     for subscription, data in ((REGISTRATIONS, REGISTERED), (REDEMPTIONS, REDEEMED)):
         file = CONTRACTS / f"{subscription.name}.json"
         testing.check_contract(file, subscription, json.dumps(data).encode())

@@ -1,4 +1,4 @@
-"""The use cases, on the bus and a database: send a command, look at all that came of it."""
+"""The use cases, on the bus and a database: send a command, check all of its results."""
 
 from uuid import UUID, uuid4
 
@@ -24,7 +24,7 @@ def a_command(occasion: str = "registration") -> CreditPoints:
 
 
 async def test_points_are_stored_and_counted(application: Application) -> None:
-    """The main job."""
+    """The main use case."""
     report = await application.bus.handle(a_command())
 
     assert report.failures == []
@@ -37,7 +37,7 @@ async def test_points_are_stored_and_counted(application: Application) -> None:
 async def test_coupons_are_ordered_when_somebody_has_enough_points(
     application: Application, coupons: OrderedCoupons
 ) -> None:
-    """By the reference of the reward, and with a key of their own."""
+    """The order has the reward's reference, and its own idempotency key."""
     await application.bus.handle(a_command())
     assert coupons.batches == {}
 
@@ -50,7 +50,7 @@ async def test_coupons_are_ordered_when_somebody_has_enough_points(
 async def test_an_order_that_fails_is_sent_later(
     application: Application, coupons: OrderedCoupons
 ) -> None:
-    """The reward is there all the same."""
+    """The reward is stored nevertheless."""
     coupons.failure = ConnectionError("the broker is down")
     await application.bus.handle(a_command())
     report = await application.bus.handle(a_command("redemption"))
@@ -64,6 +64,6 @@ async def test_an_order_that_fails_is_sent_later(
 
 
 async def test_nothing_is_forgotten(application: Application) -> None:
-    """A message or a handler without a row, an attribute without a column, a migration."""
+    """Missing could be an entry of a message or a handler, a column, or a migration."""
     found = await testing.omissions(application, mapping, handlers, messages)
     assert not found, "\n".join(found)

@@ -1,4 +1,4 @@
-"""Unit tests open no database and no file: one that does so fails."""
+"""Unit tests open no databases and no files; a test that does so fails."""
 
 from collections.abc import Iterator
 

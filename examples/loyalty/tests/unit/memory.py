@@ -8,7 +8,7 @@ from loyalty.service_layer.unit_of_work import UnitOfWork
 
 
 class MemoryStatistics:
-    """The statistics, a dictionary. They promise what the table does: see `count_some`."""
+    """The statistics in a dictionary, with the guarantees of the table: see `count_some`."""
 
     def __init__(self) -> None:
         self.numbers = Counter[str]()
@@ -18,7 +18,7 @@ class MemoryStatistics:
 
 
 class MemoryUnitOfWork(UnitOfWork):
-    """What a handler may change, among the aggregates that it is made with."""
+    """What a handler may change: the aggregates that are passed to this."""
 
     def __init__(self, *stored: object) -> None:
         self.store = MemoryStore({}, *stored)

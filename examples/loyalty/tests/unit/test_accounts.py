@@ -73,14 +73,14 @@ def test_a_credit_is_for_one_occasion() -> None:
 
 
 def test_the_order_of_credits_is_no_matter() -> None:
-    """RabbitMQ keeps none, and a dead letter that is put back comes last."""
+    """RabbitMQ keeps no order, and a requeued dead letter comes last."""
     ends = {an_account(*order).points for order in permutations(POINTS)}
 
     assert len(ends) == 1
 
 
 def test_what_is_no_occasion_is_refused() -> None:
-    """It names those that there are."""
+    """The error lists the occasions."""
     with pytest.raises(InvalidInput, match="registration, redemption, goodwill"):
         an_account("birthday")
 

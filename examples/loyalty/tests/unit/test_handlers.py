@@ -1,6 +1,6 @@
 """The handlers, called directly: what they change, and what they record.
 
-What follows from a command, on the bus and a database: `tests/integration/test_use_cases.py`.
+`tests/integration/test_use_cases.py` tests what follows from a command, on the bus and a database.
 """
 
 from uuid import UUID, uuid4
@@ -33,7 +33,7 @@ def a_command(occasion: str = "registration") -> CreditPoints:
 
 
 async def test_the_first_credit_opens_an_account() -> None:
-    """Whichever message of the other service comes first."""
+    """The other service's messages may come in any order."""
     await credit_points(a_command("redemption"), uow := MemoryUnitOfWork())
 
     [account] = uow.store.seen
@@ -42,7 +42,7 @@ async def test_the_first_credit_opens_an_account() -> None:
 
 
 async def test_the_next_credit_goes_to_the_same_account() -> None:
-    """And may earn a reward."""
+    """It may earn a reward."""
     account = Account(USER)
     account.credit(uuid4(), "registration")
     account.pull_events()
@@ -54,7 +54,7 @@ async def test_the_next_credit_goes_to_the_same_account() -> None:
 
 
 async def test_points_and_rewards_are_counted() -> None:
-    """For whoever asks how it goes."""
+    """The statistics show both."""
     uow = MemoryUnitOfWork()
 
     await count_points(PointsCredited(user_id=USER, points=80), uow)
@@ -64,14 +64,14 @@ async def test_points_and_rewards_are_counted() -> None:
 
 
 async def test_statistics_in_memory_count_as_those_in_a_database_do() -> None:
-    """Or the test before would prove nothing. `test_database.py` has the other half."""
+    """Otherwise, the test before would prove nothing. `test_database.py` has the other half."""
     statistics = MemoryStatistics()
 
     assert await count_some(statistics) == statistics.numbers
 
 
 async def test_coupons_are_ordered_for_a_reward(coupons: OrderedCoupons) -> None:
-    """With the key of this delivery, so that a repetition can be recognized."""
+    """The key is the delivery's, so that a repetition can be recognized."""
     await order_coupons(EARNED, coupons, KEY)
 
     reference = "L7d3c1a526c0e4a558a1b0c9a3f8d2e11-100"

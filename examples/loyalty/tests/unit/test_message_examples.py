@@ -10,7 +10,7 @@ from loyalty.entrypoints.app import APP
 
 
 def test_every_message_has_an_example() -> None:
-    """A field without one is named: give it a value in `entrypoints/broker_messages.py`."""
+    """It names a field without an example: give it one in `entrypoints/broker_messages.py`."""
     document = json.loads(published_language(APP))
 
     public = (*APP.handlers().public_events, *broker_messages.ACCEPTED_FROM_BROKERS)

@@ -1,4 +1,4 @@
-"""What other services publish, in their words, becomes a command in ours."""
+"""What other services publish, in their words, becomes a command in our words."""
 
 import json
 from uuid import UUID
@@ -19,7 +19,7 @@ def a_message(type_: str, **data: str) -> Inbound:
 
 
 def test_a_registration_is_an_occasion_for_points() -> None:
-    """Their message says more than we rely on."""
+    """Their message contains more than we rely on."""
     message = a_message("user_registered", user_id=USER, name="Иван", email="ivan@example.com")
 
     assert user_registered(message) == CreditPoints(
@@ -28,7 +28,7 @@ def test_a_registration_is_an_occasion_for_points() -> None:
 
 
 def test_a_redemption_is_an_occasion_for_points() -> None:
-    """The id of the credit is theirs: whatever they publish twice counts once."""
+    """The id of the credit is theirs, so a message that they publish twice counts once."""
     message = a_message("coupon_redeemed", redemption_id=REDEMPTION, user_id=USER)
 
     assert coupon_redeemed(message) == CreditPoints(
@@ -37,13 +37,13 @@ def test_a_redemption_is_an_occasion_for_points() -> None:
 
 
 def test_what_else_happens_there_is_none_of_our_business() -> None:
-    """Kafka's topic has everything that they publish."""
+    """Kafka's topic contains everything that they publish."""
     message = a_message("email_changed", user_id=USER)
 
     assert (user_registered(message), coupon_redeemed(message)) == (None, None)
 
 
 def test_what_we_rely_on_has_to_be_there() -> None:
-    """Or it becomes a dead letter, with this reason."""
+    """Otherwise, the message becomes a dead letter, with this reason."""
     with pytest.raises(InvalidPayload, match="user_id"):
         coupon_redeemed(a_message("coupon_redeemed", redemption_id=REDEMPTION))

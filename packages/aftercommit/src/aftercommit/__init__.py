@@ -1,14 +1,13 @@
 """Message bus, unit of work, and durable delivery of events after the commit.
 
-The engine knows no application: what one consists of is passed in. Begin with `bus.py` and
-`unit_of_work.py`; `sql` keeps all of it in a database, `process` runs it, and `extensions` are
-optional, each with an extra of its name.
+The engine knows no application: an application passes in its parts. Begin with `bus.py` and
+`attempt.py`; `sql` stores everything in a database, `process` runs it, and each of the optional
+`extensions` has an extra of the same name.
 
-Examples in docstrings run as they stand. `shop` in them is the project that `aftercommit new shop`
-makes, with its options.
+Examples in docstrings run as they stand. There, `shop` is the project of `aftercommit new shop`.
 
 The public names are listed here, and for type checkers in `__init__.pyi`; a test compares both.
-Each is imported when it is first used: so `--help` imports no database.
+Each is imported when it is first used, so that `--help` does not import a database library.
 """
 
 from importlib import import_module

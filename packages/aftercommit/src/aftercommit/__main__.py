@@ -1,4 +1,4 @@
-"""The program `aftercommit`: what can be done with an outbox that is named as MODULE:NAME.
+"""The program `aftercommit`: runs, checks and looks after an outbox, named as MODULE:NAME.
 
 aftercommit worker main:outbox
 aftercommit check main:outbox
@@ -27,7 +27,7 @@ from aftercommit.terminal.escaping import escape_controls
 TARGET = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 HELP = """Run, look after and check an outbox: `aftercommit COMMAND MODULE:NAME`.
 
-MODULE:NAME is where the outbox is, such as main:outbox, seen from this folder. "aftercommit --help
+MODULE:NAME says where the outbox is, such as main:outbox in this folder. "aftercommit --help
 main:outbox" lists all commands. "aftercommit new FOLDER" makes a project, and "aftercommit
 new-aggregate NAME" an aggregate in it. "aftercommit --version" shows the version of the engine.
 """
@@ -42,14 +42,16 @@ def main() -> None:
         aggregate(arguments[1:], prog_name="aftercommit new-aggregate")
     sys.path.insert(0, "")
     targets = [each for each in arguments if TARGET.fullmatch(each)]
-    if len(targets) > 1:  # the others may be sources of messages, such as github:push
+    if len(targets) > 1:  # the others may be the names of message sources, such as github:push
         targets = [*filter(_has_module, targets)]
     if len(targets) != 1:
         if arguments == ["--version"]:
             click.echo(f"aftercommit, version {version('aftercommit')}")
             sys.exit(0)
         if arguments and arguments[0] not in ("-h", "--help"):
-            click.echo("error: name one outbox, such as main:outbox; for --help, too", err=True)
+            click.echo(
+                "error: name one outbox, such as main:outbox; --help needs it, too", err=True
+            )
             sys.exit(2)
         click.echo(HELP)
         sys.exit(0)
@@ -64,13 +66,17 @@ def main() -> None:
 
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path))
-@click.option("--defaults", is_flag=True, help="Ask nothing; without other options, add nothing.")
-@click.option("--git/--no-git", default=True, help="Whether to make a repository.")
-@click.option("--wheels", type=click.Path(path_type=Path, exists=True), help="Of the engine.")
+@click.option("--defaults", is_flag=True, help="Ask no questions; use only the given options.")
+@click.option("--git/--no-git", default=True, help="Whether to create a Git repository.")
+@click.option(
+    "--wheels",
+    type=click.Path(path_type=Path, exists=True),
+    help="The folder with wheels of the engine.",
+)
 def new(folder: Path, defaults: bool, git: bool, wheels: Path | None, **chosen: bool) -> None:
-    """Make a project on the engine in FOLDER, with tests; its name is that of the folder.
+    """Make a project on the engine in FOLDER, with tests; the folder's name becomes its name.
 
-    Without an option for what it has, a terminal is asked.
+    What no option decides is asked, if there is a terminal.
     """
     options = [each for each in OPTIONS if chosen[each.removeprefix("--")]]
     if not options and not defaults and sys.stdin.isatty():
@@ -80,7 +86,7 @@ def new(folder: Path, defaults: bool, git: bool, wheels: Path | None, **chosen: 
     except InvalidValue as error:
         raise click.UsageError(str(error)) from None
     begun = f"; {begin_repository(folder)}" if git else ""
-    click.echo(f"{len(made)} files in {folder}{begun}. Its README.md says how it goes on.")
+    click.echo(f"{len(made)} files in {folder}{begun}. Its README.md says what to do next.")
 
 
 for _name, _option in OPTIONS.items():
@@ -90,14 +96,17 @@ for _name, _option in OPTIONS.items():
 def find_outbox(target: str) -> Outbox:
     """Return the outbox that MODULE:NAME means, seen from the current folder.
 
-    :raises InvalidValue: if there is no such module, or it has no outbox of that name, or raises
+    :raises InvalidValue: if there is no such module, if it has no outbox of that name, or if
+        importing it raises
     """
     module, _, name = target.partition(":")
     if not _has_module(target):
-        raise InvalidValue(f"{target}:", f"there is no module {module} here, nor installed")
+        raise InvalidValue(
+            f"{target}:", f"there is no module {module} in this folder, and none is installed"
+        )
     try:
         members = vars(import_module(module)).items()
-    except Exception as error:  # in its own lines, or those of another module that it imports
+    except Exception as error:  # there, or in a module that it imports
         where = traceback.extract_tb(error.__traceback__)[-1]
         at = f"{type(error).__name__}: {error} ({where.filename}, line {where.lineno})"
         raise InvalidValue(f"{target}:", f"{module} cannot be imported: {at}") from error

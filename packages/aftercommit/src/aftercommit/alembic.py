@@ -1,15 +1,12 @@
-"""For the migrations of an application: one line in its `env.py`, and one in a migration.
+"""Helps an application's migrations: one line in its `env.py`, and one in a migration.
 
     context.configure(…, include_name=not_ours)
 
-Without it, `--autogenerate` would drop our tables, which the models do not name. The tables come by
-`aftercommit db upgrade MODULE:OUTBOX`, or in a migration of the application:
+Without that line, `--autogenerate` would drop our tables, because the models do not name them. The
+tables are created by `aftercommit db upgrade MODULE:OUTBOX`, or in a migration of the application:
 
     def upgrade() -> None:
         upgrade_tables(op.get_bind())
-
-    def downgrade() -> None:
-        downgrade_tables(op.get_bind())
 """
 
 from collections.abc import Iterator
@@ -30,15 +27,16 @@ WRITTEN = "aftercommit_tables"  # in the options of Alembic's context
 
 
 def upgrade_tables(connection: Connection, *, since: str | None = None) -> None:
-    """Bring our tables to the newest revision, in the transaction of the connection.
+    """Upgrade our tables to the newest revision, in the transaction of the connection.
 
-    What stands after it in the same migration, and in later ones, goes on as usual. Others may work
-    meanwhile. On PostgreSQL, it lets go of its locks while it waits for one, and tries again; what
-    the migration has locked before, it cannot let go.
+    Statements after it, in the same migration and in later ones, run as usual, and other sessions
+    can work meanwhile. On PostgreSQL, it releases its own locks while it waits for another one, and
+    tries again; it cannot release what the migration has locked before.
 
-    `alembic upgrade --sql` writes the statements, once in a script. They make the tables, or else
-    upgrade those of the revision `since`, such as "aftercommit_0002": it is that in the table
-    `aftercommit_version`, where a script cannot look. They wait for locks as all others do.
+    `alembic upgrade --sql` writes the statements, once in a script. A script cannot look at the
+    database, so say with `since` which revision the tables have, such as "aftercommit_0002": it is
+    stored in the table `aftercommit_version`. Without `since`, the script creates the tables. Its
+    statements wait for locks like all others.
 
     :raises sqlalchemy.exc.DBAPIError: if a table stays locked for half a minute
     :raises SchemaTooNew: if a newer version of this package has made them
@@ -64,12 +62,12 @@ def upgrade_tables(connection: Connection, *, since: str | None = None) -> None:
 def downgrade_tables(connection: Connection) -> None:
     """Drop our tables, with all events and the history of their deliveries.
 
-    It refuses to while deliveries are outstanding. Stop the workers before. `alembic downgrade
-    --sql` writes a script that refuses it, too; on SQLite a script cannot, so there is none.
+    Stop the workers first. It refuses to while deliveries are outstanding. The script that `alembic
+    downgrade --sql` writes refuses, too; on SQLite a script cannot refuse, so none is written.
 
     :raises DeliveriesOutstanding: if some deliveries are neither done nor discarded
     :raises sqlalchemy.exc.DBAPIError: if a table stays locked for half a minute
-    :raises InvalidValue: for a script on SQLite
+    :raises InvalidValue: if a script is to be written for SQLite
 
     >>> import sqlalchemy as sa
     >>> from aftercommit.alembic import downgrade_tables, upgrade_tables
@@ -87,10 +85,10 @@ def downgrade_tables(connection: Connection) -> None:
 
 @contextmanager
 def _inner() -> Iterator[None]:
-    """Let Alembic run within Alembic."""
+    """Let Alembic run inside Alembic."""
     outer = [proxy for module in (context, op) if (proxy := vars(module).get("_proxy"))]
     try:
         yield
     finally:
-        for proxy in outer:  # Alembic takes away what it had set up for the migration around this,
-            proxy._install_proxy()  # and has no public way to bring that back
+        for proxy in outer:  # Alembic removes what it had set up for the migration around this one,
+            proxy._install_proxy()  # and has no public way to restore it

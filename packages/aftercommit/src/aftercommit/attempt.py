@@ -1,7 +1,7 @@
 """One attempt: what happens to a claim, from the limits of its handler to what is stored about it.
 
-`Executor.attempt` is read first: the handler runs, one `match` says what becomes of the claim, and
-observers are told. Its parts follow. `bus.py` starts the attempts, and executes commands by these.
+Read `Executor.attempt` first: the handler runs, one `match` decides what becomes of the claim, and
+observers are notified. Its parts follow. `bus.py` starts attempts, and executes commands, too.
 """
 
 import logging
@@ -24,10 +24,10 @@ from aftercommit.handler_containment import contain
 from aftercommit.observers import CompositeObserver, Outcome
 from aftercommit.ports import DeliveryStore, UnitOfWorkFactory
 
-CONFLICT_DELAY = 0.02  # seconds, at most, before a handler runs again whose data others changed
+CONFLICT_DELAY = 0.02  # seconds, at most, before a handler runs again after a conflict
 LONGEST_CONFLICT_DELAY = 1.0  # after more conflicts
 FINAL_WRITE_TIMEOUT = 2  # seconds to store what became of a cancelled delivery
-FINAL_WRITE_DELAY = 0.5  # before it is tried again, if the database is away, or after a conflict
+FINAL_WRITE_DELAY = 0.5  # before another try, if the database is down, or after a conflict
 
 T = TypeVar("T")
 
@@ -51,11 +51,11 @@ class Executor:
     ) -> Sequence[Claim]:
         """Run the handler of a claimed delivery; store and report what becomes of the claim.
 
-        Return the claims that this process has on what follows. A failure is stored and in the
-        report, and raises nothing. A cancellation passes when the end of the claim is stored.
+        Return the claims of this process on the deliveries that follow. A failure is stored and
+        reported, not raised. A cancellation is raised after the end of the claim has been stored.
         """
         if (handler := self.registry.events.get(claim.handler)) is None:
-            await self.release([claim], report)  # a port of it is not configured here
+            await self.release([claim], report)  # one of its ports is not configured here
             return ()
         limit = TimeLimit(claim, handler, self.policy)
         outcome: Committed | BaseException
@@ -84,7 +84,7 @@ class Executor:
                 self.instrumentation.finished(Outcome(claim, "lease lost"))
             case Exception():
                 await self._record_failure(claim, outcome, report)
-            case _:  # cancelled: what has had its effect is not to be repeated at once
+            case _:  # cancelled: a handler that has had its effect must not be repeated at once
                 if not limit.has_returned:
                     perhaps = limit.has_begun and not handler.is_transactional
                     await self.release([claim], report, interrupted=perhaps)
@@ -94,11 +94,11 @@ class Executor:
     async def _commit(
         self, handler: BoundHandler, work: Claim | CommandWork, limit: "TimeLimit"
     ) -> Committed:
-        """Run a handler in a fresh unit of work, and again while others change what it has read.
+        """Run a handler in a fresh unit of work; run it again if others changed what it had read.
 
-        Between two runs it has no transaction, so others can finish theirs. The delay doubles up to
-        a longest, and all of it is drawn at random, so that those who met do not meet again ("full
-        jitter", AWS Architecture Blog, *Exponential Backoff And Jitter*).
+        Between two runs it has no transaction, so others can finish theirs. The delay is drawn from
+        zero to a bound that doubles up to a maximum, so that handlers in conflict do not collide
+        again ("full jitter", AWS Architecture Blog, *Exponential Backoff And Jitter*).
 
         :raises ConcurrentUpdate: if the time limit leaves no time for another delay
         """
@@ -124,12 +124,12 @@ class Executor:
     ) -> Committed:
         """Run a handler that has no transaction; complete its delivery, or store its reply.
 
-        The delivery is completed in the scope of the handler: one more would cost as much as all
-        else here. Whatever is in the way then, a last write sees to.
+        The delivery is completed in the handler's own scope: another scope would cost as much as
+        all the rest here. If that fails, a last write completes it.
         """
         await self.delivery_store.ensure_not_paused(claim)
         limit.begin()
-        told = Outcome(claim, "succeeded", handler=handler.name)
+        outcome = Outcome(claim, "succeeded", handler=handler.name)
         write = partial(self.delivery_store.complete, claim)
         alone = partial(write, follow=False)
         complete = partial(self._last_write, write, [claim], report, alone, completes=True)
@@ -142,28 +142,28 @@ class Executor:
                         return Committed(claims=tuple(await write()))
         except get_cancelled_exc_class() as error:
             if limit.has_returned:
-                await complete(told=told, cancelled=error)
+                await complete(outcome=outcome, cancelled=error)
             raise
         if answer is not None:
-            return await self._store_answer(answer, claim, told)
-        return Committed(claims=tuple(await complete(told=told)))
+            return await self._store_answer(answer, claim, outcome)
+        return Committed(claims=tuple(await complete(outcome=outcome)))
 
-    async def _store_answer(self, answer: object, claim: Claim, told: Outcome) -> Committed:
+    async def _store_answer(self, answer: object, claim: Claim, outcome: Outcome) -> Committed:
         """Execute the command that a handler has returned; its commit completes the delivery.
 
-        If others change what it has read, the command is repeated, and not the external effect.
+        If others change what the command has read, it is repeated; the external effect is not.
         """
         origin = MessageOrigin(source=claim.handler)
         execute = partial(self._execute, self.envelopes.of_command(answer, origin, claim))
         try:
-            stored = await self._last_write(execute, [claim], told=told)
-        except Exception as error:  # what the outside has answered is known nowhere else
+            stored = await self._last_write(execute, [claim], outcome=outcome)
+        except Exception as error:  # the external system's reply is known nowhere else
             error.add_note(f"{claim.handler} had returned {answer!r}")
             raise
         return replace(stored, answer=answer)
 
     async def _execute(self, command: CommandWork) -> Committed:
-        """Run the one handler of a command within its limits."""
+        """Run the handler of a command within its limits."""
         handler = self.registry.commands[type(command.message)]
         limit = TimeLimit(command, handler, self.policy)
         token = current_context.set(command.context)
@@ -177,31 +177,31 @@ class Executor:
             current_context.reset(token)
 
     async def _record_failure(self, claim: Claim, error: Exception, report: Report) -> None:
-        """Store and report that an attempt has failed, and when the next one follows."""
+        """Store and report that an attempt has failed, and when the next one begins."""
         delay = self.policy.retry_delay(claim, error, random=self.random)
         failure = Failure(delivery=claim, error=error, retry_in=delay)
-        told = Outcome(claim, "parked" if delay is None else "retried")
+        outcome = Outcome(claim, "parked" if delay is None else "retried")
         try:
             write = partial(self.delivery_store.record_failure, failure)
-            await self._last_write(write, [claim], report, told=told)
+            await self._last_write(write, [claim], report, outcome=outcome)
         except errors.DeliverySuperseded as superseded:
             logger.info("%s; %s", failure, superseded)
             self.instrumentation.finished(Outcome(claim, "lease lost"))
             return
-        except Exception as problem:  # the row is as it was: it falls due when the lease ends
+        except Exception as problem:  # the row is unchanged: it falls due when the lease ends
             logger.error("the next failure could not be stored: %s", problem)
             failure = replace(failure, retry_in=(delay := self.policy.lease_seconds))
-            told = Outcome(claim, "retried")
+            outcome = Outcome(claim, "retried")
         fate = "parked" if delay is None else f"next attempt in {delay:.3g} s"
         trace = error if logger.isEnabledFor(logging.DEBUG) else None
         logger.warning("%s; %s", failure, fate, exc_info=trace)
-        self.instrumentation.finished(told)
+        self.instrumentation.finished(outcome)
         report.failures.append(failure)
 
     async def release(
         self, claims: Collection[Claim], report: Report | None = None, *, interrupted: bool = False
     ) -> None:
-        """Make claimed deliveries due for workers now, as if they had not been claimed."""
+        """Give claimed deliveries back: workers can claim them now, and no attempt is counted."""
         for claim in claims:
             self.instrumentation.finished(Outcome(claim, "handed over"))
         release = partial(self.delivery_store.release, tuple(claims), interrupted=interrupted)
@@ -209,7 +209,7 @@ class Executor:
             if claims:
                 await self._last_write(release, claims, report)
         except Exception as error:
-            logger.warning("claims could not be released, they end by themselves: %s", error)
+            logger.warning("claims could not be released; they end with their leases: %s", error)
 
     async def _last_write(  # noqa: C901 - its repetition is read in place
         self,
@@ -219,16 +219,16 @@ class Executor:
         if_cancelled: Callable[[], Awaitable[T]] | None = None,
         *,
         completes: bool = False,
-        told: Outcome | None = None,
+        outcome: Outcome | None = None,
         cancelled: BaseException | None = None,
     ) -> T:
-        """Store what became of claims, as long as their lease holds, or raise what was in the way.
+        """Store what became of claims while their lease holds, or raise what prevented it.
 
-        It waits in line, and is tried again if the database is away, if somebody has locked the
-        delivery, or if another transaction was faster. Cancelled, it is made once more, but not for
-        ever; nobody learns what is returned then, so that may be another write, `if_cancelled`, and
-        only here can observers be `told`. Who has tried it before, and was `cancelled` then, says
-        so. The report has what was not written: it may be later.
+        It waits in line, and tries again if the database is down, if the delivery is locked, or if
+        another transaction was faster. If the task is cancelled, it is made once more, within a
+        time limit; its return value is lost then, so it may be another write, `if_cancelled`, and
+        observers get their `outcome` only here. A caller that was `cancelled` in a first try passes
+        the error. The report keeps what could not be written: it may be written later.
         """
         end = max(each.leased_at for each in claims) + self.policy.lease_seconds
         problem: Exception | None = None
@@ -258,8 +258,8 @@ class Executor:
                     await until_stored(if_cancelled or write, end)
                 if last.cancelled_caught:
                     logger.warning("the last write of a cancelled task was not made in time")
-                elif told:
-                    self.instrumentation.finished(told)
+                elif outcome:
+                    self.instrumentation.finished(outcome)
             except Exception as error:  # in the place of the cancellation, it would be a failure
                 logger.warning("the last write of a cancelled task failed: %s", error)
             raise
@@ -274,8 +274,8 @@ class Executor:
 class TimeLimit:
     """How long a handler may take; its runs after conflicts share this time.
 
-    Who waits for others has not begun, and is not at fault if that takes too long. Nor is a handler
-    that the end of its lease stops before it has had its time.
+    A handler that waits for others has not begun, and does not fail if that takes too long. Nor
+    does one that the end of its lease stops before it has had its full time.
     """
 
     def __init__(
@@ -286,13 +286,13 @@ class TimeLimit:
         match work:
             case Claim():  # it ends before its lease, in time to store what becomes of the claim
                 self._end_by = work.leased_at + policy.begin_seconds + self._seconds
-                # an external effect begins only with all of its time before it
+                # an external effect begins only if all of its time is left
                 self._begin_by = self._end_by - (0 if handler.is_transactional else self._seconds)
             case CommandWork(completes=None):
                 self._begin_by, self._end_by = current_time() + self._seconds, inf
-            case CommandWork(completes=Claim() as claim):  # it is a reply: the effect is out, so
+            case CommandWork(completes=Claim() as claim):  # a reply: its effect has happened, so
                 self._begin_by = self._end_by = claim.leased_at + policy.lease_seconds
-                self._is_anew = True  # it only has to be stored: each run has all of the time
+                self._is_anew = True  # each run has the whole time to store it
         self._scope = CancelScope(deadline=self._begin_by)
         self._waits, self.has_begun = True, False
         self._is_short = self.has_returned = False
@@ -300,7 +300,7 @@ class TimeLimit:
 
     @contextmanager
     def keep(self) -> Iterator[None]:
-        """Let the body take so long, or raise HandlerTimeout, or that it was too late."""
+        """Give the body this much time, or raise HandlerTimeout, or the error for a late begin."""
         with self._scope:
             try:
                 yield
@@ -308,14 +308,14 @@ class TimeLimit:
                 contain(error, self._name, of_engine=True)
                 raise
             return
-        if self.has_returned:  # the end of what follows is no error of the handler
+        if self.has_returned:  # when the time of what follows ends, the handler is not at fault
             return
         if self._waits or self._is_short:
             raise self._too_late()
         raise errors.HandlerTimeout(self._name, self._seconds)
 
     def begin(self) -> None:
-        """Start the handler's time, once: now it has what it needs. Raise if it is too late."""
+        """Start the handler's time, once, when it has what it needs. Raise if it is too late."""
         self._waits = False
         if not self.has_begun:
             now, self.has_begun = current_time(), True
@@ -325,12 +325,12 @@ class TimeLimit:
             self._scope.deadline = min(now + self._seconds, self._end_by)
 
     def extend_to(self, end: float) -> None:
-        """Let what follows a handler that has returned take until then, if that was in time."""
-        self.has_returned = True  # so its external effect is out
+        """Give what follows a handler until `end`, if the handler has returned in time."""
+        self.has_returned = True  # so its external effect has happened
         self._scope.deadline = end
 
     def allows_another_run(self, delay: float) -> bool:
-        """Tell whether one can begin after a delay of so many seconds; until then, it waits."""
+        """Tell whether another run can begin after a delay in seconds; until then, it waits."""
         end = self._begin_by if self._is_anew else self._scope.deadline
         self._waits = current_time() + delay < end
         if self._waits and self._is_anew:

@@ -1,8 +1,8 @@
-"""The message bus: takes a command to its handler, and fans events out to all of theirs.
+"""The message bus: takes a command to its handler, and fans events out to their handlers.
 
 Source: *Architecture Patterns with Python*, chapters 8 to 10. Different from the book: handlers of
 events run concurrently, each in a unit of work of its own, and a failure is stored, not swallowed.
-The bus holds no state of any message, so one bus serves any number of tasks at once.
+The bus keeps no state of a message, so one bus serves any number of concurrent tasks.
 """
 
 import logging
@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MessageBus(Executor):
-    """Handles commands and events; a slot is for one handler that runs, not for what it causes.
+    """Handles commands and events. Each running handler takes a slot; what it causes does not.
 
     >>> import anyio, uuid
     >>> from shop.domain.messages import PlaceOrder
@@ -41,11 +41,11 @@ class MessageBus(Executor):
     slots: Semaphore  # and the parts of an `Executor`, which handles one message
 
     def __post_init__(self) -> None:
-        problem = "give the limits of the table to new_delivery_store: it does not know those of"
+        problem = "pass the table's limits to new_delivery_store: it does not know those of"
         raise_if_any(problem, {*self.registry.limited} - self.delivery_store.limits.keys())
 
     async def handle(self, command: object, origin: MessageOrigin = INTERNAL) -> Report:
-        """Execute a command, then dispatch what it caused; return when all of it is settled.
+        """Execute a command, then dispatch the events it caused; return when all handlers are done.
 
         :raises Exception: as `execute`; a failing event handler raises nothing
         """
@@ -57,8 +57,8 @@ class MessageBus(Executor):
     async def execute(self, command: object, origin: MessageOrigin = INTERNAL) -> Committed:
         """Run the one handler of a command, and return what it committed, or raise its error.
 
-        The events are stored with their deliveries, so nothing is lost if they are not dispatched
-        here; and so is the command: one that came with an id is recognized when it comes again.
+        Its events are stored with their deliveries, so nothing is lost if they are not dispatched
+        here. The command is stored, too: if it has an id, it is recognized when it arrives again.
 
         :raises NotBegun: if it waits for its transaction as long as a handler may take
         :raises HandlerTimeout: if it takes longer than a handler may; then nothing is stored
@@ -68,10 +68,10 @@ class MessageBus(Executor):
     async def run(self, claims: Collection[Claim], report: Report | None = None) -> Report:
         """Run the handlers of deliveries on which this process has claims.
 
-        They run concurrently, in no particular order; what they commit is dispatched in the same
-        way; this returns when the whole tree is settled. A failing handler neither stops nor fails
-        another: its failure is stored and in the report, which may be one that has others already.
-        Cancellation loses nothing either.
+        They run concurrently, in no particular order. What they commit is dispatched in the same
+        way, and this returns when the whole tree has been handled. A failing handler does not
+        affect another: its failure is stored, and added to the report, which may be one that a
+        caller has begun. A cancellation loses nothing.
         """
         report = report or Report()
         if several := await self._run_in_a_row(claims, report):
@@ -80,7 +80,7 @@ class MessageBus(Executor):
         return report
 
     async def _start_all(self, claims: Collection[Claim], report: Report, group: TaskGroup) -> None:
-        """Run each in a task, as slots get free; and there also what it causes."""
+        """Run each claim, and what it causes, in a task as slots get free."""
         waiting = deque(claims)
         while waiting and await self._take_slot(waiting, report):
             group.start_soon(in_own_task, self._run_in_a_row, [waiting.popleft()], report, group)
@@ -88,10 +88,9 @@ class MessageBus(Executor):
     async def _run_in_a_row(
         self, claims: Collection[Claim], report: Report, group: TaskGroup | None = None
     ) -> Collection[Claim]:
-        """Run a claim, and what it causes, as long as that is one: that needs no task more.
+        """Run a claim, then the claim it causes, as long as it is only one: no new task is needed.
 
-        Then start several in the group; without one, return them. In a group, the first claim has
-        its slot already.
+        Several are started in the group, in which the first has its slot, or else returned.
         """
         has_slot = group is not None
         while len(claims) == 1:
@@ -110,7 +109,7 @@ class MessageBus(Executor):
         return claims
 
     async def _take_slot(self, waiting: deque[Claim], report: Report) -> bool:
-        """Wait for a slot, as long as a handler can begin then; else leave all to workers."""
+        """Wait for a slot while a handler can still begin in time; else leave all to workers."""
         if self.slots.value:
             self.slots.acquire_nowait()
             return True
@@ -121,7 +120,7 @@ class MessageBus(Executor):
         except get_cancelled_exc_class():
             await self.release(waiting, report)
             raise
-        logger.warning("%s handlers could not begin in time: left to workers", len(waiting))
+        logger.warning("%s handlers could not begin in time and are left to workers", len(waiting))
         expired = [(each, LeaseExpired(each.handler, each.envelope.id)) for each in waiting]
         report.failures += [Failure(delivery=d, error=e, retry_in=0.0) for d, e in expired]
         await self.release(waiting, report)

@@ -1,12 +1,12 @@
-"""What a process has to do, and what came of it: claims on deliveries, commands. Pure: no I/O.
+"""What a process works on, and the results: claims on deliveries, and commands. Pure: no I/O.
 
-A delivery is one handler's share in one event: pending until the handler has done the work, and
-kept as history then. Claims are made, and ended, in `sql/delivery_store.py`.
+A delivery is one handler's share in one event: pending until the handler has done its work, then
+kept as history. Claims are made, and ended, in `sql/delivery_store.py`.
 
-Every claim has a fencing token: the row's token grows with each claim, and when one is given back
-or taken away. Every write of a claim must find it unchanged, so a late owner cannot overwrite the
-work of a new one (Martin Kleppmann, *Designing Data-Intensive Applications*, chapter 8). It is not
-the attempt number, which can start again.
+Every claim has a fencing token: the row's token grows with each claim, and when a claim is given
+back or taken away. Every write of a claim must find it unchanged, so a late owner cannot overwrite
+the work of a new one (Martin Kleppmann, *Designing Data-Intensive Applications*, chapter 8). The
+attempt number cannot serve for this, because it can start again at 1.
 """
 
 from collections.abc import Awaitable, Callable, Collection
@@ -18,10 +18,10 @@ from uuid import UUID
 from aftercommit.envelopes import INTERNAL, Envelope, MessageContext, MessageOrigin
 
 IdempotencyKey = NewType("IdempotencyKey", str)
-"""The same for every attempt of a delivery, so that the outside can recognize a repetition.
+"""The same for every attempt of a delivery, so that an external system can recognize a repetition.
 
-It is the id of the event, a colon, and the name that the handler had when it was stored. Not all
-systems take a colon: a Message-ID has none, say.
+It is the id of the event, a colon, and the name that the handler had when it was stored. Not every
+system accepts a colon: a Message-ID, for example, has none.
 
 >>> from aftercommit import IdempotencyKey, Outbox, on
 >>> from shop.domain.messages import OrderPlaced
@@ -35,16 +35,16 @@ systems take a colon: a Message-ID has none, say.
 class Claim:
     """One claim on one delivery, with its attempt from 1 and its fencing token.
 
-    As a work item, the transaction of its handler completes it.
+    The transaction of its handler completes the delivery.
     """
 
     envelope: Envelope
     handler: str
     attempt: int
     token: int = 1
-    unavailable_attempts: int = 0  # those that failed because a resource was away: not counted
-    leased_at: float = field(default=inf, compare=False)  # event loop's clock: begin of the lease
-    lane: str | None = None  # whose next one waits for it; None: nothing does
+    unavailable_attempts: int = 0  # ended as a resource was unavailable: not counted
+    leased_at: float = field(default=inf, compare=False)  # by the event loop's clock
+    lane: str | None = None  # the lane whose next delivery waits for this one; None: none waits
 
     @property
     def message(self) -> object:
@@ -53,12 +53,12 @@ class Claim:
 
     @property
     def name(self) -> str:
-        """What is worked on, for people: the handler."""
+        """The handler's name, for logs and displays."""
         return self.handler
 
     @property
     def context(self) -> MessageContext:
-        """The context of whatever is done because of this delivery."""
+        """The context of everything that is done because of this delivery."""
         cause = self.envelope.context
         return MessageContext(
             correlation_id=cause.correlation_id,
@@ -76,9 +76,9 @@ class Claim:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CommandWork:
-    """A command and what is known about it. As a work item, its commit records it.
+    """A command and what is known about it. The commit of its handler records it.
 
-    If the handler of a delivery has returned it, the same commit completes that delivery.
+    If the handler of a delivery has returned the command, the same commit completes that delivery.
     """
 
     id: UUID
@@ -89,12 +89,12 @@ class CommandWork:
 
     @property
     def name(self) -> str:
-        """What is worked on, for people."""
+        """The command's name, for logs and displays."""
         return type(self.message).__name__
 
     @property
     def context(self) -> MessageContext:
-        """The context of whatever is done because of this command."""
+        """The context of everything that is done because of this command."""
         if self.completes:
             return replace(self.completes.context, causation_id=self.id, handler=None)
         first_id = self.origin.correlation_id or self.id
@@ -103,7 +103,7 @@ class CommandWork:
 
 
 class NewDelivery(NamedTuple):
-    """A delivery of a new event: due so many seconds after the commit, and perhaps in a lane."""
+    """A delivery of a new event: due some seconds after the commit, and perhaps in a lane."""
 
     envelope: Envelope
     handler: str
@@ -117,10 +117,10 @@ WorkItem = CommandWork | Claim
 
 @dataclass(frozen=True, slots=True)
 class Committed:
-    """What a commit has stored: events, and the claims on their deliveries that the process has.
+    """What a commit has stored: its events, and this process's claims on their deliveries.
 
-    Of an ordered handler, the next delivery of the lane may be among the claims, too.
-    If a handler has returned a command, its `answer`, they are what that has stored.
+    For an ordered handler, the next delivery of its lane may be among the claims, too. If a handler
+    has returned a command, its `answer`, these are what that command has stored.
     """
 
     events: tuple[Envelope, ...] = ()
@@ -130,7 +130,7 @@ class Committed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
-    """A delivery whose attempt failed, and in how many seconds it is tried again; None: parked."""
+    """A delivery whose attempt failed, and the seconds to the next one; None: it is parked."""
 
     delivery: Claim
     error: Exception
@@ -143,7 +143,7 @@ class Failure:
 
 
 class LastWrite(NamedTuple):
-    """Stores what became of claims; it `completes` one whose handler has done its work."""
+    """Stores what became of claims, including the one that it `completes`."""
 
     write: Callable[[], Awaitable[object]]
     completes: bool
@@ -151,10 +151,10 @@ class LastWrite(NamedTuple):
 
 @dataclass(slots=True)
 class Report:
-    """What came out of deliveries, and of those they caused: committed events, and failures.
+    """The results of deliveries and of those they caused: committed events, and failures.
 
-    `unwritten` are the last writes that could not be made, by the keys and tokens of their claims;
-    they may still be made later.
+    `unwritten` holds the last writes that failed, by the keys and tokens of their claims; they may
+    be made later.
     """
 
     events: list[Envelope] = field(default_factory=list)
@@ -164,6 +164,6 @@ class Report:
     def keep(
         self, claims: Collection[Claim], write: Callable[[], Awaitable[object]], *, completes: bool
     ) -> None:
-        """Keep what was not written; of a claim the first: what has succeeded has not failed."""
+        """Keep what was not written; for each claim the first one, as a success is no failure."""
         names = tuple((each.idempotency_key, each.token) for each in claims)
         self.unwritten.setdefault(names, LastWrite(write, completes))

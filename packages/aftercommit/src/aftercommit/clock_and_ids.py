@@ -1,4 +1,4 @@
-"""What the engine cannot compute: the time, new ids, secrets, and chance."""
+"""Where the engine gets what it cannot: the time, new ids, secrets, and random numbers."""
 
 import random
 from collections.abc import Callable, Collection
@@ -11,12 +11,11 @@ from uuid import UUID, uuid4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sources:
-    """Where an application has its clock, its ids, its secrets and its chance from.
+    """The clock of an application, and its sources of ids, secrets and random numbers.
 
     A handler gets the first three by the names of its parameters: `now`, `new_id`, `new_token`. A
-    test gives others to `open_application` or to an `Outbox`: with those of a seed, the same
-    happens again; `testing.let_time_pass` moves the time. Leases and due times are not among them:
-    these go by the database's clock.
+    test passes its own to `open_application` or to an `Outbox`: seeded ones make a run repeatable,
+    and `testing.let_time_pass` moves the time. Leases and due times follow the database's clock.
 
     >>> import datetime, itertools, uuid
     >>> from aftercommit import Sources
@@ -31,23 +30,23 @@ class Sources:
     """
 
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
-    """Return the time of what is recorded, with a time zone."""
+    """Return the time, with a time zone, for what is recorded."""
     new_id: Callable[[], UUID] = uuid4
-    """Return an id that nobody has and nobody can guess: of an event, a command, a decision."""
+    """Return a new id that nobody can guess: of an event, a command or a decision."""
     new_token: Callable[[], str] = lambda: token_hex(16).upper()
     """Return 32 hexadecimal digits that nobody can guess: for a ticket, or a secret link."""
     random: Callable[[], float] = random.random
-    """Return a number from 0 to 1: pauses before another attempt are drawn, so that they differ."""
+    """Return a number from 0 to 1, from which the delays before another attempt are drawn."""
 
 
 SYSTEM = Sources()
-"""Those of the machine."""
+"""The sources of this machine: its clock and its random generator."""
 
 
 def for_handlers(
     sources: Callable[[], Sources], taken: Collection[str]
 ) -> dict[str, Callable[[], Any]]:
-    """Return what handlers get by name, of the `sources` of that moment; less what is `taken`."""
+    """Return what handlers get by name from the current `sources`, except the names `taken`."""
     given: dict[str, Callable[[], Any]] = {
         "now": lambda: sources().now(),
         "new_id": lambda: sources().new_id(),

@@ -1,9 +1,9 @@
-"""The wire format: how messages are written down, for the database and for others.
+"""The wire format: how messages are written, to the database and for other services.
 
 The attributes are those of CloudEvents 1.0 (https://cloudevents.io). The wire name of a type is
 made from its class name and never changes: a renamed class keeps it by an alias. When the fields of
-a message change, its version grows, and an upcaster turns the data of the version before into those
-of the next, so that whatever was written is still read.
+a message change, its version grows, and an upcaster turns the data of each version into those of
+the next, so that everything ever written can still be read.
 """
 
 import re
@@ -21,7 +21,7 @@ from aftercommit.envelopes import Envelope, EventId, MessageContext
 from aftercommit.errors import InvalidPayload, UnknownEventType, WiringError
 
 CONTEXT = tuple(field.name for field in fields(MessageContext))  # columns of the same names
-MAX_EVENT_LENGTH = 1_000_000  # characters of JSON: what is longer belongs elsewhere
+MAX_EVENT_LENGTH = 1_000_000  # characters of JSON: store anything longer elsewhere
 
 NOT_JSON = """an event has a field that JSON cannot hold. Use str, int, float, bool, None, Decimal,
 UUID, datetime, enums, dataclasses, or lists, sets and dicts of these. It is"""
@@ -30,21 +30,20 @@ module that `message_types` reads them from"""
 
 Data = dict[str, Any]
 Upcaster = Callable[[Data], Data]
-"""Makes the data of one version of a message those of the next."""
+"""Turns the data of one version of a message into those of the next."""
 Upcasters = Mapping[tuple[str, int], Upcaster]
-"""By the wire name and the old version."""
+"""Upcasters by wire name and old version."""
 M = TypeVar("M")
 E_co = TypeVar("E_co", covariant=True)
 
 
 class Codec(Generic[E_co]):
-    """What is said of an application's messages: their classes, names and versions.
+    """Describes an application's messages: their classes, wire names and versions.
 
-    `source` is that of its events, for others. `aliases` has the wire names of classes that were
-    renamed. `describe` says in a few words, to operators, what an event is about.
+    `source` names the application in its events, for other services. `aliases` holds the wire names
+    of renamed classes. `describe` says in a few words, to operators, what an event is about.
 
-    :raises WiringError: if JSON cannot hold a field of an event, so that it could not be stored; or
-        if two events have one name
+    :raises WiringError: if JSON cannot hold a field of an event, or if two events have one name
 
     >>> from dataclasses import dataclass
     >>> from aftercommit import Codec
@@ -70,11 +69,11 @@ class Codec(Generic[E_co]):
     ) -> None:
         self.source, self._upcasters, self._aliases = source, upcasters, aliases
         self.describe = describe
-        self._versions = dict[str, int]()  # the present ones of messages that are upcast
+        self._versions = dict[str, int]()  # the current ones of upcast messages
         for name, old in upcasters:
             self._versions[name] = max(old + 1, self._versions.get(name, 1))
         self.events: dict[str, type[E_co]] = {}
-        self.written: dict[type[Any], tuple[str, int]] = {}  # by what name and version
+        self.written: dict[type[Any], tuple[str, int]] = {}  # wire name and version of each class
         for event in events:
             _check_json(event)
             if (known := self.events.setdefault(name := self.name_of(event), event)) is not event:
@@ -88,23 +87,23 @@ class Codec(Generic[E_co]):
         return self._aliases.get(message_type) or re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
 
     def version_of(self, name: str) -> int:
-        """Return the present version of a message: one more than the newest that is upcast."""
+        """Return the current version of a message: one more than the newest upcast version."""
         return self._versions.get(name, 1)
 
     @property
     def versions(self) -> dict[str, int]:
-        """The present version of each event, by its name."""
+        """The current version of each event, by its wire name."""
         return {name: self.version_of(name) for name in self.events}
 
     def require(self, *events: type[Any]) -> None:
-        """Raise WiringError unless these events can be read again: those of the table, say."""
+        """Raise WiringError unless these events, such as those of the table, can be read again."""
         if unknown := [each.__name__ for each in events if each not in self.written]:
             raise WiringError(UNKNOWN, *unknown)
 
     def to_row(self, envelope: Envelope) -> Data:
         """Return the columns of the events table for `envelope`.
 
-        :raises WiringError: if nobody could read it: the codec does not know its class
+        :raises WiringError: if it could not be read again: the codec does not know its class
         :raises InvalidPayload: if it is too long, or has a value that JSON cannot hold
         """
         name = envelope.type
@@ -115,7 +114,7 @@ class Codec(Generic[E_co]):
         except (TypeError, ValueError, RecursionError, msgspec.MsgspecError) as error:
             raise InvalidPayload(name, str(error)) from error
         if len(data) > MAX_EVENT_LENGTH:
-            raise InvalidPayload(name, f"{len(data)} characters; there may be {MAX_EVENT_LENGTH}")
+            raise InvalidPayload(name, f"{len(data)} characters, more than {MAX_EVENT_LENGTH}")
         return {
             "id": envelope.id,
             "source": envelope.source,
@@ -131,7 +130,7 @@ class Codec(Generic[E_co]):
         """Return the envelope that was stored as `row`; each value may also be text.
 
         :raises UnknownEventType: if no event has this wire name
-        :raises InvalidPayload: if no envelope can be made of what is stored, whatever is wrong
+        :raises InvalidPayload: if what is stored makes no envelope, for whatever reason
         """
         name = row["type"]
         if name not in self.events:
@@ -157,7 +156,7 @@ class Codec(Generic[E_co]):
             id=event_id,
             source=row["source"],
             type=name,
-            schema_version=self._versions.get(name, 1),  # of the event as it is now
+            schema_version=self._versions.get(name, 1),  # the event's current version
             event=event,
             subject=row["subject"],
             time=time,
@@ -167,7 +166,7 @@ class Codec(Generic[E_co]):
     def read(self, name: str, version: int, data: str | bytes, message_type: type[M]) -> M:
         """Return the message of this wire name and version.
 
-        :raises InvalidPayload: if there is no such version, or the data do not fit
+        :raises InvalidPayload: if there is no such version, or if the data do not fit
         """
         present = self._versions.get(name, 1)
         if version == present:
@@ -184,7 +183,7 @@ class Codec(Generic[E_co]):
             raise InvalidPayload(name, f"version {version}: {error}") from error
 
     def fingerprint(self, command: object) -> str:
-        """Return what tells commands apart that say different things, however they are spelled."""
+        """Return a text that differs for commands that mean different things, however spelled."""
         said = msgspec.json.encode([self.name_of(type(command)), msgspec.to_builtins(command)])
         return sha256(said).hexdigest()
 
@@ -197,19 +196,19 @@ def _check_json(event: type[Any]) -> None:
         problem = "an event has a field of a type that is not imported when the program runs"
         raise WiringError(problem, f"{event.__name__} ({error})") from error
     except Exception as error:
-        problem = NOT_JSON if is_dataclass(event) else "an event is a dataclass, and this is none"
+        problem = NOT_JSON if is_dataclass(event) else "an event has to be a dataclass, unlike"
         raise WiringError(problem, f"{event.__name__} ({error})") from error
 
 
 def _any_json(custom: type[Any]) -> Data:
-    """Return the schema of a type that is none of msgspec's, such as object."""
+    """Return the schema for a type that msgspec does not know, such as object."""
     if any(issubclass(each, custom) for each in (str, int, float, list, dict)):
         return {"type": "object"}
     raise TypeError(custom.__name__)
 
 
 def decode(name: str, data: str | bytes, message_type: type[M]) -> M:
-    """Return what some JSON says, or raise InvalidPayload."""
+    """Return the message in some JSON, or raise InvalidPayload."""
     try:
         return msgspec.json.decode(data, type=message_type)
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:

@@ -10,9 +10,9 @@ from aftercommit.errors import is_away, is_permanent
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeliveryPolicy:
-    """A part of the settings."""
+    """The settings that decide about attempts."""
 
-    dispatch: Literal["inline", "worker"]  # who makes the first attempts, and holds their lease
+    dispatch: Literal["inline", "worker"]  # the lease of those who make the first attempts
     lease_seconds: float
     handler_timeout_seconds: float
     retry_initial_seconds: float
@@ -22,9 +22,9 @@ class DeliveryPolicy:
 
     @property
     def begin_seconds(self) -> float:
-        """How late in its lease a handler without a transaction may begin: it has time to end.
+        """Return how late in its lease, in seconds, a handler without a transaction may begin.
 
-        A fifth of what its time limit leaves is kept to store what became of the attempt.
+        It then has all of its time, and a fifth of the rest of the lease remains to store the end.
         """
         return (self.lease_seconds - self.handler_timeout_seconds) * 4 / 5
 
@@ -33,17 +33,17 @@ class DeliveryPolicy:
     ) -> float | None:
         """Return the delay before the next attempt, or None if the delivery has to be parked.
 
-        It grows exponentially up to a longest; jitter draws it from its upper half, so that
+        It grows exponentially up to a maximum; jitter draws it from its upper half, so that
         deliveries that failed together do not come back together ("equal jitter", AWS Architecture
         Blog, *Exponential Backoff And Jitter*). `random` draws from 0 to 1. An attempt that failed
-        because a resource is away makes the delay longer, but counts for nothing else.
+        because a resource is unavailable makes the delay longer, but is not counted otherwise.
         """
         if is_permanent(error):
             return None
         if claim.attempt >= self.max_attempts and not is_away(error):
             return None
         earlier = claim.attempt - 1 + claim.unavailable_attempts
-        exponent = min(earlier, 64)  # the longest is reached long before a float overflows
+        exponent = min(earlier, 64)  # the maximum is reached long before a float overflows
         delay = self.retry_initial_seconds * self.retry_factor**exponent
         longest = min(self.retry_max_seconds, delay)
         return longest * (1 + random()) / 2

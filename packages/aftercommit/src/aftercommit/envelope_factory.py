@@ -1,4 +1,4 @@
-"""Makes envelopes: of what aggregates have recorded, and of commands."""
+"""Makes envelopes for the events that aggregates have recorded, and for commands."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -21,9 +21,9 @@ from aftercommit.errors import InvalidPayload
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EnvelopeFactory:
-    """Makes envelopes of messages, and knows who subscribes to events.
+    """Puts messages into envelopes, and knows who subscribes to which event.
 
-    :raises WiringError: if somebody subscribes to an event that the codec does not know
+    :raises WiringError: if a handler subscribes to an event that the codec does not know
 
     >>> import datetime, uuid
     >>> from aftercommit import EnvelopeFactory
@@ -57,9 +57,9 @@ class EnvelopeFactory:
     def of_events(
         self, recorded: Iterable[tuple[object, str]], context: MessageContext
     ) -> tuple[list[Envelope], list[NewDelivery]]:
-        """Return events, which come with their subjects, in envelopes, and their deliveries.
+        """Return envelopes for events and their subjects, and the deliveries of these events.
 
-        :raises InvalidPayload: if the key of an event is None that an ordered handler goes by
+        :raises InvalidPayload: if the key by which a handler is ordered is None for an event
         """
         context = replace(context, traceparent=current_traceparent.get() or context.traceparent)
         envelopes, new = list[Envelope](), list[NewDelivery]()
@@ -82,9 +82,7 @@ class EnvelopeFactory:
                 lane = None
                 if subscription.lane:
                     if subscription.key and subscription.key(event) is None:
-                        reason = (
-                            f"its key is None, so {handler} would take all such events one by one"
-                        )
+                        reason = f"its key is None, which {handler} needs for its order"
                         raise InvalidPayload(name, reason)
                     lane = subscription.lane_of(event, subject)
                 new.append(NewDelivery(envelope, handler, subscription.delay, lane))

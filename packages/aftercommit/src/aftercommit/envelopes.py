@@ -1,4 +1,4 @@
-"""Messages on their way: what is known about each, besides what it says. Pure: no I/O."""
+"""Messages and what is known about them besides their content. Pure: no I/O."""
 
 from collections.abc import Callable
 from contextvars import ContextVar
@@ -13,10 +13,10 @@ M = TypeVar("M")
 
 @dataclass(frozen=True, slots=True)
 class HandlerSubscription:
-    """How a handler gets an event: so many seconds after it, and in its lane, if it is ordered.
+    """How a handler gets an event: a delay in seconds, and its lane if it is ordered.
 
-    `lane` is what its lanes are called; `key` returns which of them is that of an event. Without
-    one, that is its subject.
+    `lane` is the common name of its lanes; `key` returns which of them is an event's; else it is
+    the subject.
     """
 
     delay: float = 0.0
@@ -34,9 +34,9 @@ class MessageContext:
 
     correlation_id: UUID
     causation_id: UUID
-    handler: str | None = None  # which one of the event that caused it; None: that of a command
-    depth: int = 1  # of the events that are recorded: one more than that of the event behind them
-    traceparent: str | None = None  # W3C Trace Context, for those who trace
+    handler: str | None = None  # by which of its handlers, if it is an event; None: by a command
+    depth: int = 1  # of the events recorded here: one more than that of the event that caused them
+    traceparent: str | None = None  # W3C Trace Context, for tracing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,16 +58,16 @@ class Envelope:
     subject: str
     time: datetime
     context: MessageContext
-    key: str | None = None  # to other services, if it is published; None: its subject
-    position: int | None = None  # grows from event to event in a lane; None: not in one
+    key: str | None = None  # for other services, if it is published; None: the subject
+    position: int | None = None  # grows from event to event in a lane; None: it has no lane
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MessageOrigin:
-    """Where a command comes from, and by which id it is recognized when it arrives again.
+    """Where a command comes from, and the id by which it is recognized when it arrives again.
 
-    Source and id are those of CloudEvents 1.0. What has no id is not recognized. The fingerprint
-    of what it says tells a repetition from another message with the same id.
+    Source and id are those of CloudEvents 1.0. A command without an id is never recognized. The
+    fingerprint of its content tells a repetition from another message with the same id.
 
     >>> import anyio, uuid
     >>> from aftercommit import MessageOrigin
@@ -90,13 +90,13 @@ class MessageOrigin:
     correlation_id: UUID | None = field(default=None, compare=False)  # None: a new trace begins
 
 
-INTERNAL = MessageOrigin(source="program")  # a command that nobody says more about
+INTERNAL = MessageOrigin(source="program")  # for a command without further information
 
 
 current_context: ContextVar[MessageContext | None] = ContextVar("current_context", default=None)
-"""Why the current task works. Set for each message, read by the log formatter."""
+"""Why the current task works. Set for each message; the log formatter reads it."""
 current_traceparent: ContextVar[str | None] = ContextVar("current_traceparent", default=None)
-"""Its `traceparent` for what is committed now. Set by an observer, if one makes spans."""
+"""The `traceparent` of what is committed now. Set by an observer that makes spans."""
 
 
 def message_types(module: object, base: type[M]) -> list[type[M]]:

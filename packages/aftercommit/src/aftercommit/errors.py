@@ -1,8 +1,8 @@
 """The kinds of errors, and then those of the engine: how an attempt can end, and what is wrong.
 
-A kind says what becomes of the work, unless an error is not `retryable` although its kind is. It is
-a plain attribute, `error_kind`, so that the errors of a domain have one and import nothing. An
-error without it is a bug.
+The kind decides what becomes of the work, except that an error may set `retryable` to False. It is
+a plain attribute, `error_kind`, so that the errors of a domain can have one without an import. An
+error without this attribute is treated as a bug.
 """
 
 import re
@@ -18,7 +18,7 @@ OneError = BaseException | type[BaseException]
 class Error(Exception):
     """Base of all errors the engine raises on purpose.
 
-    `retryable`: trying the same again later may succeed; a permanent error is never retried.
+    `retryable`: a later attempt may succeed; an error that is not retryable is never retried.
     """
 
     error_kind: ClassVar[Kind]
@@ -26,13 +26,13 @@ class Error(Exception):
 
 
 class Invalid(Error):
-    """What was given can never be accepted as it is."""
+    """The given value can never be accepted."""
 
     error_kind = "invalid"
 
 
 class InvalidValue(Invalid):
-    """A setting, a URL or an argument has a value outside its rules.
+    """A setting, a URL or an argument has a value that is not allowed.
 
     >>> from aftercommit import InvalidValue
     >>> raise InvalidValue("SHOP_MAIL_URL", "is not set")
@@ -45,7 +45,7 @@ class InvalidValue(Invalid):
 
 
 class Refused(Error):
-    """What was asked for is well-formed, but must not be done.
+    """The request is well-formed, but the rules forbid it.
 
     >>> from aftercommit import Refused
     >>> class CardRefused(Refused):  # by a bank; a handler that raises it is not tried again
@@ -58,7 +58,7 @@ class Refused(Error):
 
 
 class Conflict(Error):
-    """Another transaction was faster. This one was rolled back; a retry is safe."""
+    """Another transaction was faster. This one was rolled back; it is safe to retry."""
 
     error_kind = "conflict"
 
@@ -70,10 +70,10 @@ class TransientError(Error):
 
 
 class Unavailable(TransientError):
-    """A resource this service needs is not available: it refuses, or the connection is lost.
+    """A resource that this service needs is unavailable: it refuses, or the connection was lost.
 
-    Handlers are tried again until it is back, with delays up to the longest. A port of your own
-    raises this; an error of another kind counts as an attempt, and is parked in the end.
+    Handlers are retried until it is back, with delays up to a maximum. Ports of your own should
+    raise this; after any other error, the attempt counts, and the last one parks the delivery.
 
     >>> from aftercommit import Unavailable
     >>> def read(path):  # of a port
@@ -90,50 +90,50 @@ class Unavailable(TransientError):
 
 
 class Defect(Error):
-    """The program is wrong. A retry helps only if a fixed version runs by then."""
+    """The program is wrong. A retry helps only if a fixed version is running by then."""
 
     slug = "programming-error"
     error_kind = "defect"
 
 
 def has_kind(error: OneError) -> bool:
-    """Tell whether an error is raised on purpose: it has one of the known kinds."""
+    """Tell whether an error is raised on purpose, that is, has one of the known kinds."""
     return getattr(error, "error_kind", None) in KINDS
 
 
 def kind_of(error: OneError) -> Kind:
-    """Return the kind of an error, also one of an application; what has none is a defect."""
+    """Return the kind of an error, also of an application's; an error without one is a defect."""
     kind: Kind = getattr(error, "error_kind", "defect")
     return kind if kind in KINDS else "defect"
 
 
 def slug_of(error: OneError) -> str:
-    """Return the stable name of an error for machines: that of its class, or its own `slug`."""
+    """Return the stable name of an error for machines: its own `slug`, or its class's."""
     kind = error if isinstance(error, type) else type(error)
     name = re.sub(r"(?<!^)(?=[A-Z])", "-", kind.__name__).lower()
     return str(vars(kind).get("slug", name))
 
 
 def is_permanent(error: Exception) -> bool:
-    """Tell whether trying again cannot help: time retryable no rule, and no refusal."""
+    """Tell whether a retry cannot help: because the error says so, or because it is a refusal."""
     is_final = has_kind(error) and not getattr(error, "retryable", True)
     return is_final or kind_of(error) in ("invalid", "refused")
 
 
 def is_transient(error: BaseException) -> bool:
-    """Tell whether it may be done later, since a resource is away, or time was too short."""
+    """Tell whether it may work later: a resource is unavailable, or the time was too short."""
     return kind_of(error) in ("transient", "unavailable")
 
 
 def is_away(error: Exception) -> bool:
-    """Tell whether a resource is away, such as a server that refuses connections."""
+    """Tell whether a resource is unavailable, such as a server that refuses connections."""
     return kind_of(error) == "unavailable"
 
 
 class ConcurrentUpdate(Conflict):
-    """Another transaction has changed the data between reading and writing, or was in the way."""
+    """Another transaction has changed the data between reading and writing, or locked it."""
 
-    def __init__(self, why: str = "the data was changed by somebody else at the same time") -> None:
+    def __init__(self, why: str = "another transaction changed the data at the same time") -> None:
         super().__init__(f"{why}; try again")
 
 
@@ -148,7 +148,7 @@ class DeliverySuperseded(Conflict):
 
 
 class MessageAlreadyHandled(Conflict):
-    """A message has arrived again, after its command was stored: it only has to be acknowledged."""
+    """A message has arrived again after its command was stored; acknowledge it, do nothing else."""
 
     def __init__(self, source: str, message_id: str | None) -> None:
         super().__init__(f"message {message_id!r} from {source!r} has been handled already")
@@ -162,7 +162,7 @@ class HandlerTimeout(TransientError):
 
 
 class LeaseExpired(TransientError):
-    """Too little was left of a lease to begin or to go on: the delivery is released."""
+    """Too little of a lease was left to begin or to go on: the delivery is released."""
 
     def __init__(self, handler: str, event_id: object) -> None:
         super().__init__(
@@ -171,33 +171,33 @@ class LeaseExpired(TransientError):
 
 
 class HandlerPaused(TransientError):
-    """A handler was paused while a delivery to it waited to begin: the delivery is released."""
+    """A handler was paused while a delivery was waiting for it: the delivery is released."""
 
     def __init__(self, handler: str) -> None:
         super().__init__(f"{handler} is paused; the delivery was released")
 
 
 class NotBegun(TransientError):
-    """A command has waited too long for its transaction, and has stored nothing: repeat it."""
+    """A command has waited too long for its transaction. Nothing was stored: repeat it."""
 
     def __init__(self, command: str) -> None:
         super().__init__(f"{command} could not begin in time: others were using the database")
 
 
 class NotCompleted(TransientError):
-    """A handler has done its work, but that could not be stored until the end of its lease."""
+    """A handler has done its work, but this could not be stored before its lease ended."""
 
     def __init__(self) -> None:
-        super().__init__("others were using the database until the lease ended: it is not stored")
+        super().__init__("done, but not stored: others used the database until the lease ended")
 
 
 def install_hint(extra: str) -> str:
-    """Return how to install what an extra of this engine needs: the end of many errors."""
+    """Return how to install an extra of this engine; many errors end with it."""
     return f'pip install "aftercommit[{extra}]"'
 
 
 class WiringError(Defect):
-    """The program is put together wrongly; raised at start, before any message is handled."""
+    """The program is put together wrongly. Raised at start, before any message is handled."""
 
     def __init__(self, problem: str, *names: str) -> None:
         super().__init__(f"{problem}: {', '.join(sorted(names))}")
@@ -210,34 +210,34 @@ def raise_if_any(problem: str, names: Collection[str]) -> None:
 
 
 class CausationTooDeep(Defect):
-    """Handlers seem to cause each other without end: the last may not record another event."""
+    """Handlers seem to cause each other endlessly: the last may not record another event."""
 
     retryable = False
 
     def __init__(self, depth: int, handlers: Iterable[str | None]) -> None:
         chain = " → ".join(handler for handler in handlers if handler)
         super().__init__(
-            f"the event would be number {depth} of a chain; its last handlers: {chain}"
+            f"the event would be number {depth} in a chain of causes; its last handlers: {chain}"
         )
 
 
 class UnexpectedAnswer(Defect):
-    """A handler has returned another type than its annotation says; it counts as a failure."""
+    """A handler has returned a type that its annotation does not name; it counts as a failure."""
 
     def __init__(self, handler: str, answer: object) -> None:
         kind = type(answer).__name__
-        super().__init__(f"{handler} returned {kind}, which its annotation does not say")
+        super().__init__(f"{handler} returned {kind}, which is not the type in its annotation")
 
 
 class HandlerInterrupted(Defect):
-    """A handler has raised an exception that ends a task or the process; it has failed."""
+    """A handler has raised an exception that ends a task or the process; this is a failure."""
 
     def __init__(self, handler: str, error: BaseException) -> None:
-        super().__init__(f"{handler} raised {type(error).__name__}, which nobody had asked for")
+        super().__init__(f"{handler} raised {type(error).__name__}, which nobody requested")
 
 
 class InvalidMessage(Invalid):
-    """A stored or received message cannot be handled, however often it is tried."""
+    """A stored or received message cannot be handled by any number of attempts."""
 
 
 class UnknownEventType(InvalidMessage):

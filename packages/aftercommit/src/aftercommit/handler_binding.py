@@ -1,7 +1,7 @@
-"""Binds handlers to what they ask for, once, at start: what cannot work is found before it runs.
+"""Binds handlers to what they ask for, once, at start, so that errors show before a handler runs.
 
-A handler's signature says what it is promised (see `handler_entries.py`), so this is where mixtures
-that could lose or double work are refused.
+A handler's signature decides what is guaranteed (see `handler_entries.py`), so combinations that
+could lose or double work are refused here.
 """
 
 from collections import Counter
@@ -24,13 +24,13 @@ PER_ATTEMPT: Mapping[str, Callable[[Any, Any], Any]] = {
     "envelope": lambda delivery, uow: delivery.envelope,
 }
 IN_TRANSACTION = {"uow", "session"}
-NOBODY = """asks for what nobody provides. Parameters go by their names; made for each attempt are
-{0}; now, new_id and new_token are there, too. Give others by name to Dependencies, or to Outbox,
-as a port if it has an effect outside; or take the parameter out. It is"""
+NOBODY = """asks for what nobody provides. Handlers ask by the names of parameters: for {0},
+which each attempt has, and for now, new_id and new_token. Give others by name to Dependencies, or
+to Outbox, as ports if they have an external effect; or remove the parameter. It is"""
 SPLIT_IT = """and for an external effect. No transaction holds both: split it in two.
-First the database, then the outside: record an event, and have a handler of it without {0}.
+First the database, then the external system: record an event, and handle it without {0}.
     {1}
-First the outside, then the database: without {0}, {2}
+First the external system, then the database: without {0}, {2}
 The external effects are"""
 RECORD = {
     "uow": "self.record(events.OrderPlaced(order_id=self.id))",
@@ -47,10 +47,10 @@ RETURN = {
 class Dependencies:
     """What handlers may ask for by name, besides what is made for every attempt.
 
-    `effect_ports` have effects that no rollback takes back; one that is None is not configured in
-    this process. `queries` read what is committed. `constants` have no effect at all.
+    `effect_ports` have effects that no rollback undoes; a port that is None is not configured in
+    this process. `queries` read committed data. `constants` have no effect at all.
 
-    :raises WiringError: if a name is given twice, or if a constant may have an effect
+    :raises WiringError: if a name is given twice, or if a constant could have an effect
 
     >>> from aftercommit import Dependencies
     >>> dependencies = Dependencies(
@@ -67,15 +67,15 @@ class Dependencies:
     def __post_init__(self) -> None:
         names = Counter([*PER_ATTEMPT, *self.effect_ports, *self.queries, *self.constants])
         twice = [name for name, count in names.items() if count > 1]
-        raise_if_any("names of two things that handlers may ask for", twice)
+        raise_if_any("two things that handlers may ask for have the same name", twice)
         ports = [name for name, value in self.constants.items() if _is_asynchronous(value)]
-        raise_if_any("ports with an external effect among the constants", ports)
+        raise_if_any("effect ports among the constants; move them to `effect_ports`", ports)
 
 
 class BoundHandler:
-    """A handler with what its parameters, after the message, ask for by name.
+    """A handler together with what its parameters, after the message, ask for by name.
 
-    :raises WiringError: if it asks for something unknown, or for what does not go together
+    :raises WiringError: if it asks for something unknown, or for an impossible combination
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class BoundHandler:
         try:
             signature(handler).bind(object(), **dict.fromkeys(asks_for))
         except TypeError as error:
-            problem = f"{self.name} takes not a message, and what it asks for by name"
+            problem = f"{self.name} has to take a message, and then, by name, what it asks for"
             raise WiringError(problem, str(error)) from None
 
         def chosen(offered: Mapping[str, Any]) -> dict[str, Any]:
@@ -108,16 +108,16 @@ class BoundHandler:
             split_it = SPLIT_IT.format(asked, RECORD[asked], RETURN[asked])
             raise_if_any(f"{self.name} asks for {asked} {split_it}", self.ports)
             returned = map(str, self.answers)
-            raise_if_any(f"{self.name} has {asked}, and may do itself what it returns", [*returned])
-            # it would hold a connection, and wait for another one
-            problem = f"{self.name} can look things up in {asked}, and has to leave out"
+            raise_if_any(f"{self.name} has {asked}, so it need not return a command", [*returned])
+            # the query would hold a connection, and wait for another one
+            problem = f"{self.name} can read from {asked}, so it may not ask for"
             raise_if_any(problem, queries)
 
     async def run(self, work: WorkItem, uow: object) -> object:
-        """Make one attempt; return the command that the handler has returned, if it may.
+        """Make one attempt; return the command that the handler has returned, if it may return one.
 
-        :raises HandlerInterrupted: if it tried to end the process, or made a cancellation up
-        :raises UnexpectedAnswer: if it has returned what its annotation does not say
+        :raises HandlerInterrupted: if it tried to end the process, or made up a cancellation
+        :raises UnexpectedAnswer: if it has returned another type than its annotation
         """
         made = {name: make(work, uow) for name, make in self.made.items()}
         try:
@@ -131,7 +131,7 @@ class BoundHandler:
 
 
 class ByType(dict[type[Any], BoundHandler]):
-    """The handlers of commands by type."""
+    """The handlers of commands, by type."""
 
     def __missing__(self, command: type[Any]) -> BoundHandler:
         raise WiringError("commands without an entry in the table of handlers", command.__name__)
@@ -139,21 +139,21 @@ class ByType(dict[type[Any], BoundHandler]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BoundHandlers:
-    """The handlers this process can run: of commands by type, of events by name."""
+    """The handlers that this process can run: of commands by type, of events by name."""
 
     commands: Mapping[type[Any], BoundHandler]
     events: Mapping[str, BoundHandler]
-    limited: Collection[str] = ()  # the names of those that have a limit
+    limited: Collection[str] = ()  # the names of handlers with a limit
 
 
 def bind(
     handlers: Handlers[object, object], dependencies: Dependencies, *, transaction: str = "uow"
 ) -> BoundHandlers:
-    """Bind every handler. Those of events whose outside port is not configured are left out.
+    """Bind every handler, except handlers of events whose effect port is not configured.
 
-    What works in a transaction asks for it by the name `transaction`.
+    A handler that works in the transaction asks for it by the name `transaction`.
 
-    :raises WiringError: if something is missing, unknown, ambiguous, or does not go together
+    :raises WiringError: if something is missing, unknown, ambiguous, or an impossible combination
 
     >>> from aftercommit import Dependencies, bind
     >>> from shop.service_layer.handlers import HANDLERS
@@ -166,18 +166,18 @@ def bind(
     handlers.ensure_lanes()
     entries = [*((c, [h]) for c, h in commands.items()), *handlers.events.items()]
     misplaced = [_misplaced(entry, each) for entry, listed in entries for each in listed]
-    raise_if_any("handlers of another message than that of their entry", [*filter(None, misplaced)])
+    raise_if_any("handlers do not fit the message of their entry", [*filter(None, misplaced)])
     of_commands = {c: BoundHandler(h, dependencies, [transaction]) for c, h in commands.items()}
     without_uow = [handler.name for handler in of_commands.values() if not handler.is_transactional]
-    raise_if_any("handlers of commands that do not ask for uow", without_uow)
+    raise_if_any("handlers of commands have to ask for uow; these do not", without_uow)
     may_ask = PER_ATTEMPT.keys() - IN_TRANSACTION | {transaction}
     by_name = handlers.by_name().items()
     bound = {name: BoundHandler(each, dependencies, may_ask) for name, each in by_name}
     lost, kept = set(renamed.values()) - bound.keys(), renamed.keys() & bound.keys()
-    raise_if_any("`renamed` needs an old name that is gone, and a new one", lost | kept)
+    raise_if_any("`renamed` maps an unused old name to a current one. Not so", lost | kept)
     returned = {answer for handler in bound.values() for answer in handler.answers}
     unknown = map(str, returned - commands.keys())
-    raise_if_any("handlers return what is no command with a handler", [*unknown])
+    raise_if_any("handlers may return only commands that have a handler", [*unknown])
     bound |= {old: bound[new] for old, new in renamed.items()}
     of_events = {name: handler for name, handler in bound.items() if handler.is_available}
     limited = handlers.limited
@@ -189,29 +189,29 @@ def bind(
 
 
 def _misplaced(message: type, subscriber: object) -> str | None:
-    """Return what is wrong if a handler is of other messages, as far as its annotation is read."""
+    """Return what is wrong if a handler is for other messages, by its annotation."""
     handler = handler_of(subscriber)
     try:
         said = types_of(handler, next(iter(signature(handler).parameters)), object)
         if Any in said or any(issubclass(message, each) for each in said):
             return None
-    except Exception:  # of a type that only a checker imports or knows, and for `PUBLISH`
+    except Exception:  # of a type that only a checker imports or knows; `PUBLISH` has none, too
         return None
     names = " or ".join(sorted(each.__name__ for each in said))
-    return f"{handler_name(handler)} in on({message.__name__}, …) is one of {names}"
+    return f"{handler_name(handler)} in on({message.__name__}, …) handles {names}"
 
 
 def _returned_types(handler: Handler[Any, Any]) -> set[type]:
-    """Return the types that a handler may return, by its annotation; without one, that of None."""
+    """Return the types that a handler may return, by its annotation; None's without one."""
     try:
         return types_of(handler, "return", NoneType)
     except Exception as error:
-        problem = f"the return type cannot be read ({error}): import it also when the program runs"
+        problem = f"the return type cannot be read ({error}): import it at run time, too"
         raise WiringError(problem, handler_name(handler)) from error
 
 
 def types_of(handler: Handler[Any, Any], name: str, otherwise: type) -> set[type]:
-    """Return the types that one annotation of a handler says; without it, another type."""
+    """Return the types in one annotation of a handler; without it, another type."""
     function: Any = unwrap(handler)  # other parameters may have types that only a checker imports
     said = {key: said for key, said in function.__annotations__.items() if key == name}
     hints = get_type_hints(SimpleNamespace(__annotations__=said), function.__globals__)

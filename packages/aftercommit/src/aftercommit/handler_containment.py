@@ -1,4 +1,4 @@
-"""What a handler may raise, and which cancellations are real. Its time limit is in `attempt.py`."""
+"""What a handler may raise, and which cancellations are real. `attempt.py` has its time limit."""
 
 import sys
 from collections.abc import Awaitable, Callable
@@ -13,13 +13,13 @@ _own_task: ContextVar[int | None] = ContextVar("own_task", default=None)  # othe
 
 
 def contain(error: BaseException, handler: str, *, of_engine: bool = False) -> None:
-    """Let a handler neither end the process nor make a cancellation up: what may pass, is raised.
+    """Stop a handler from ending the process or from raising cancellations of its own.
 
-    Of a group of errors, that is the first, so that it is known and dealt with by its kind. Of code
-    of the engine, Ctrl-C passes, which may be raised anywhere. Nothing is raised if the error may
-    pass as it is.
+    What may pass is raised: of a group of errors the first, so that its kind decides what happens.
+    From the engine's code Ctrl-C passes, too, because it may be raised anywhere. If the error may
+    pass unchanged, nothing is raised.
 
-    :raises HandlerInterrupted: instead of what may not pass
+    :raises HandlerInterrupted: instead of an error that may not pass
     """
     first = first_error(error)
     may_pass = isinstance(first, (Exception, GeneratorExit))
@@ -36,26 +36,25 @@ def contain(error: BaseException, handler: str, *, of_engine: bool = False) -> N
 
 
 async def in_own_task(function: Callable[..., Awaitable[object]], *args: object) -> None:
-    """Call a function in a task that the engine has started for it: see below.
+    """Call a function in a task that the engine has started for it; the mark is used below.
 
-    Tasks that a handler starts inherit the mark, and are others.
+    Tasks that a handler starts inherit the mark, but are other tasks.
     """
     _own_task.set(get_current_task().id)
     await function(*args)
 
 
 def cancellation_requested(error: BaseException) -> bool:
-    """Tell a cancellation, by AnyIO or by the event loop, from one that a library has made up.
+    """Tell a cancellation, by AnyIO or by the event loop, from one that a library has raised.
 
-    The engine cancels its own tasks by scopes of AnyIO. So if asyncio's `cancel` ends one of them,
-    nobody who runs the engine has asked for that: a handler has, or somebody who cancels all tasks.
-    A task that somebody else has started, to run the engine in it, is theirs to cancel.
+    The engine cancels its own tasks with AnyIO's scopes. So if asyncio's `cancel` ends one of them,
+    a handler has called it, or somebody who cancels all tasks. Others may cancel their own tasks.
     """
     cancelled = get_cancelled_exc_class()
     if not isinstance(error, cancelled):
         return False
     if current_effective_deadline() == -inf or not cancelled.__module__.startswith("asyncio"):
-        return True  # nobody can make up Trio's
+        return True  # Trio's cannot be raised by others
     task = sys.modules["asyncio"].current_task()
     return bool(task and task.cancelling() and _own_task.get() != get_current_task().id)
 
@@ -71,5 +70,5 @@ def first_error(error: BaseException) -> BaseException:
     first, *more = (others or error).exceptions
     found = first_error(first)
     for other in map(first_error, more):
-        found.add_note(f"beside it: {type(other).__name__}: {other}")
+        found.add_note(f"also raised: {type(other).__name__}: {other}")
     return found

@@ -1,4 +1,4 @@
-"""Entries of the table of handlers: a message, and what handles it. A type checker judges them."""
+"""Entries of the table of handlers: a message and its handlers. A type checker checks them."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
@@ -12,9 +12,9 @@ from aftercommit.errors import WiringError
 
 
 class Message(Protocol):
-    """A dataclass, which the base of all commands or events is not.
+    """A dataclass; the base of all commands or events is none.
 
-    So a type checker takes the type of an entry from its message, and not from the base.
+    So a type checker takes the type of an entry from its message, not from the base.
     """
 
     __dataclass_fields__: ClassVar[dict[str, Any]]
@@ -28,22 +28,22 @@ M_contra = TypeVar("M_contra", contravariant=True)
 A_co = WithDefault("A_co", covariant=True, default=None)
 
 Handler = Callable[Concatenate[T, ...], Awaitable[A | None]]
-"""Handles a T, and may return a command, an A. Further parameters: see `Dependencies`."""
+"""Handles a T, and may return a command, an A. For further parameters see `Dependencies`."""
 
 
 AnyHandler = Handler[T, A] | Callable[Concatenate[T, ...], None]
-"""Or one made with `def`, which only an `Outbox` takes: it runs in a thread."""
+"""Or a handler made with `def`, which only an `Outbox` accepts: it runs in a thread."""
 
 
 class Publish:
-    """Stands for a handler for each message broker, which publishes the event there.
+    """Stands for one handler for each message broker, which publishes the event there.
 
-    So each has deliveries of its own, and a broker that is away delays no other.
+    Each of these handlers has its own deliveries, so a broker that is down delays no other.
     """
 
 
 PUBLISH = Publish()
-"""In the table: the event is public.
+"""In the table of handlers: publishes the event to every broker, as one of the public events.
 
 >>> from aftercommit import PUBLISH, Handlers, on
 >>> from shop.domain.messages import OrderPlaced
@@ -54,10 +54,10 @@ PUBLISH = Publish()
 
 @dataclass(frozen=True, slots=True)
 class Later(Generic[M_contra, A_co]):
-    """A handler that is due only so long `after` the event was committed.
+    """A handler that runs with a delay, `after` the commit of the event.
 
-    The delay is a fixed time, or a function of the settings, in seconds. Such a handler is not
-    cancelled by what happens meanwhile, it looks at the state of the world when it runs.
+    The delay is a timedelta, or a function of the settings that returns seconds. Nothing that
+    happens meanwhile cancels the delivery, so the handler should check the current state.
 
     >>> from datetime import timedelta
     >>> from aftercommit import Handlers, Later, on
@@ -74,18 +74,18 @@ class Later(Generic[M_contra, A_co]):
 
     def __post_init__(self) -> None:
         if not (isinstance(self.after, timedelta) or callable(self.after)):
-            raise WiringError("a delay is no timedelta or function of settings", repr(self.after))
+            raise WiringError("a delay is a timedelta or a function, not", repr(self.after))
         if isinstance(self.after, timedelta) and self.after < timedelta():
-            raise WiringError("a delay is negative; say how long after the event", str(self.after))
+            raise WiringError("a delay is negative; give the time after the event", str(self.after))
 
 
 @dataclass(frozen=True, slots=True)
 class Ordered(Generic[M_contra, A_co]):
-    """A handler that takes the events of one key one by one, in the order of their commits.
+    """A handler that handles the events of one key one by one, in the order of their commits.
 
-    An attempt begins only if all that was committed before it, of the same handler and key, is done
-    or discarded. The key is what its entry says, or else what the event is about. `lane`
-    is the name that the handler had when it became ordered, if it was renamed since.
+    An attempt begins only when all earlier deliveries of the same handler and key are done or
+    discarded. The key is that of the entry, or else what the event is about. If the handler was
+    renamed after it became ordered, `lane` is the name that it had then.
 
     >>> from aftercommit import PUBLISH, Ordered, on
     >>> from shop.domain.messages import OrderPlaced
@@ -98,7 +98,7 @@ class Ordered(Generic[M_contra, A_co]):
 
 @dataclass(frozen=True, slots=True)
 class Unsubscribed(Generic[M_contra, A_co]):
-    """A handler that gets no new deliveries, and still runs those that are stored.
+    """A handler that gets no new deliveries, but still runs the stored ones.
 
     >>> from aftercommit import Handlers, Unsubscribed, on
     >>> from shop.domain.messages import OrderPlaced
@@ -114,12 +114,12 @@ class Unsubscribed(Generic[M_contra, A_co]):
 
 @dataclass(frozen=True, slots=True)
 class Limited(Generic[M_contra, A_co]):
-    """A handler of which so many run `at_once`, and begin `per_minute`, over all processes.
+    """A handler with a limit: how many run `at_once`, and begin `per_minute`, over all processes.
 
-    What may not begin is not claimed: it stays due, and uses up no attempt. A number is one from 1
-    on, or a function of the settings that returns it. A limit belongs to the handler: each of its
-    entries says the same. Handlers that call the same service share one by its `name`; without
-    one, it is called as the handler is. Workers make all attempts, also the first.
+    A delivery that may not begin is not claimed: it stays due, and no attempt is counted. Each
+    number is 1 or more, or a function of the settings that returns it. A limit belongs to the
+    handler, so each of its entries gives the same limit. Handlers that call the same service can
+    share one by its `name`, which otherwise is the handler's name. Workers make all attempts.
 
     >>> from aftercommit import Handlers, Limited, on
     >>> from shop.domain.messages import OrderPlaced
@@ -140,27 +140,27 @@ class Limited(Generic[M_contra, A_co]):
         numbers: list[Any] = [self.at_once, self.per_minute]
         given = [number for number in numbers if number is not None]
         if not given:
-            raise WiringError("a limit says at_once or per_minute, or both", repr(self.handler))
+            raise WiringError("give at_once or per_minute to a limit, or both", repr(self.handler))
         for number in given:
             if not callable(number):
                 ensure_number(number)
         name: Any = self.name
         if name is not None and not (isinstance(name, str) and name.isidentifier()):
-            raise WiringError("the name of a limit is written like that of a handler", repr(name))
+            raise WiringError("the name of a limit has the form of a handler's name", repr(name))
 
 
 def ensure_number(number: object) -> None:
-    """Refuse what is no number that a limit can have.
+    """Refuse a number that a limit cannot have.
 
-    :raises WiringError: for 0, say: to let nothing begin, pause the handler
+    :raises WiringError: for example for 0; to let nothing begin, pause the handler
     """
     if type(number) is not int or number < 1:
-        raise WiringError("a limit is no whole number from 1 on", repr(number))
+        raise WiringError("a limit has to be a whole number of 1 or more", repr(number))
 
 
 @dataclass(frozen=True, slots=True)
 class Entry(Generic[M_co, A_co]):
-    """A message and its handlers, which may return an A."""
+    """A message and its handlers, which may return a command, an A."""
 
     message: type[M_co]
     handlers: tuple[Any, ...]
@@ -179,8 +179,8 @@ def on(
 ) -> Entry[M, A]:
     """Return an entry of the table: a command has one handler, an event any number of them.
 
-    By its `key` an event is ordered, here and in Kafka; by default, it is what the event is about.
-    It should be an id: it is stored beside the event, and not erased with it.
+    The `key` orders an event, here and in Kafka; by default, it is what the event is about. It
+    should be an id, because it is stored next to the event, and not erased with it.
 
     >>> from aftercommit import on
     >>> from shop.domain.messages import OrderPlaced
@@ -191,17 +191,17 @@ def on(
         raise WiringError("an entry begins with the class of a message, and this is", repr(message))
     given: Sequence[Any] = handlers
     if lists := [repr(each) for each in given if isinstance(each, Sequence)]:
-        problem = f"say on({message.__name__}, first, second), without brackets around handlers"
+        problem = f"write on({message.__name__}, first, second), without brackets around handlers"
         raise WiringError(problem, *lists)
     given_key: Any = key
     if given_key is not None and (not callable(given_key) or iscoroutinefunction(given_key)):
-        problem = f"the key of {message.__name__} is a function of the event, made with `def`"
-        raise WiringError(f"{problem}; this is none", repr(key))
+        problem = f"the key of {message.__name__} has to be a function of it, made with `def`"
+        raise WiringError(f"{problem}, not", repr(key))
     return Entry(message, handlers, key)
 
 
 def unlimited(subscriber: Any) -> Any:
-    """Return a handler as it is without its limit, if it has one."""
+    """Return a handler without its limit, if it has one."""
     return subscriber.handler if isinstance(subscriber, Limited) else subscriber
 
 
@@ -212,14 +212,14 @@ def handler_of(subscriber: Any) -> Any:
 
 
 def with_handler(subscriber: Any, handler: Any) -> Any:
-    """Return the same with another handler in it."""
+    """Return the same entry for another handler."""
     inner = unlimited(subscriber)
     made = replace(inner, handler=handler) if hasattr(inner, "handler") else handler
     return replace(subscriber, handler=made) if isinstance(subscriber, Limited) else made
 
 
 def handler_name(handler: Handler[Any, Any]) -> str:
-    """Return the name, by which deliveries are known; what has none, or is not async, fails."""
+    """Return the name by which deliveries are known; refuse a handler without name or async."""
     if iscoroutinefunction(handler) and (name := getattr(handler, "__name__", None)):
         return str(name)
-    raise WiringError("handlers that are not made with `async def`", repr(handler))
+    raise WiringError("handlers have to be made with `async def`; these are not", repr(handler))

@@ -1,6 +1,6 @@
-"""What handles what: the table of an application.
+"""The table of an application's handlers: which message is handled by which handlers.
 
-Handlers are bound to what they ask for in `handler_binding.py`.
+`handler_binding.py` binds handlers to what they ask for.
 """
 
 from collections import Counter
@@ -30,12 +30,12 @@ from aftercommit.limits import Limit, Limits
 from aftercommit.ports import Publisher
 
 OF_A_COMMAND = (
-    "a limit is kept by claims, and a command runs without one: record an event, and limit its"
-    " handler. Limited are the handlers of"
+    "the handler of a command cannot be Limited, because it runs without a claim: record an event,"
+    " and limit its handler. Not so for"
 )
 WITH_LIMIT = (
-    "a limit lets the next of a lane wait for others, so Ordered and Limited do not go together."
-    " One at a time, in order, is Ordered with a key that is the same for all events"
+    "Ordered and Limited exclude each other: with a limit, a lane would wait for other lanes. For"
+    " one delivery at a time, in order, use Ordered with the same key for all events. Not so"
 )
 
 C_co = TypeVar("C_co", covariant=True)
@@ -43,14 +43,14 @@ E_co = TypeVar("E_co", covariant=True)
 
 
 class Handlers(Generic[C_co, E_co]):
-    """The table of an application: what handles its commands and events, by their two bases.
+    """The table of an application's handlers, with the base classes of its commands and events.
 
-    `projections` are those handlers of events that only write a read model from what is stored now:
-    doing it again does no harm. `renamed` has the old names of handlers, and what each is called
-    now: for deliveries that were stored before.
+    `projections` are handlers of events that only write a read model from the stored state, so that
+    they can safely run again. `renamed` maps old names of handlers to the current ones, for
+    deliveries that were stored before.
 
-    :raises WiringError: if one is no entry, a message has two, a command has not one handler, or
-        what publishes is for later, unsubscribed or limited
+    :raises WiringError: if one is no entry, if a message has two, if a command has not exactly one
+        handler, or if `PUBLISH` is delayed, unsubscribed or limited
 
     >>> from aftercommit import Handlers, on
     >>> from shop.domain.messages import OrderPlaced, PlaceOrder
@@ -73,19 +73,19 @@ class Handlers(Generic[C_co, E_co]):
         entries: Sequence[Any] = (*commands, *events)
         strange = [repr(entry) for entry in entries if not isinstance(entry, Entry)]
         raise_if_any(
-            "entries of the table are made by on(Message, handler); these are none", strange
+            "entries of the table are made by on(Message, handler); these are not", strange
         )
         messages = Counter(entry.message for entry in entries)
         twice = [message.__name__ for message, count in messages.items() if count > 1]
-        raise_if_any("messages with two entries", twice)
+        raise_if_any("a message has one entry; these have two", twice)
         many = [entry.message.__name__ for entry in commands if len(entry.handlers) != 1]
-        raise_if_any("commands that have not one handler", many)
+        raise_if_any("a command has exactly one handler; these do not", many)
         every: Sequence[Any] = [each for entry in events for each in entry.handlers]
         published = [each for each in every if handler_of(each) is PUBLISH]
         wrong = [repr(each) for each in published if isinstance(each, Later | Unsubscribed)]
-        raise_if_any("PUBLISH can be Ordered, and neither Later nor Unsubscribed", wrong)
+        raise_if_any("PUBLISH can be Ordered, but neither Later nor Unsubscribed", wrong)
         wrong = [repr(each) for each in published if isinstance(each, Limited)]
-        raise_if_any("PUBLISH has no limit: a broker takes what comes", wrong)
+        raise_if_any("PUBLISH cannot be Limited", wrong)
         given: Sequence[Any] = commands
         wrong = [c.message.__name__ for c in given if isinstance(c.handlers[0], Limited)]
         raise_if_any(OF_A_COMMAND, wrong)
@@ -98,11 +98,11 @@ class Handlers(Generic[C_co, E_co]):
 
     @property
     def public_events(self) -> list[type[E_co]]:
-        """The events that are published."""
+        """The types of the events that are published."""
         return [event for event, each in self.events.items() if PUBLISH in map(handler_of, each)]
 
     def publishing_to(self, publishers: Mapping[str, Publisher]) -> Self:
-        """Return the table with handlers for these brokers, by name, in the place of `PUBLISH`."""
+        """Return the table with a handler for each of these brokers, by name, for `PUBLISH`."""
         to_each = [_publish_to(*named, self.keys) for named in publishers.items()]
         table = copy(self)
         table.events = {
@@ -112,7 +112,7 @@ class Handlers(Generic[C_co, E_co]):
         return table
 
     def subscriptions(self, settings: object) -> dict[type[Any], dict[str, HandlerSubscription]]:
-        """Return how the handlers of each event get it, by their names."""
+        """Return how the handlers of each event type get its events, by handler name."""
         return {event: dict(self._subscribed(event, settings)) for event in self.events}
 
     def _subscribed(
@@ -128,15 +128,15 @@ class Handlers(Generic[C_co, E_co]):
 
     @property
     def limited(self) -> set[str]:
-        """The names of the handlers that have a limit."""
+        """The names of the handlers with a limit."""
         every = [each for listed in self.events.values() for each in listed]
         return {handler_name(handler_of(each)) for each in every if isinstance(each, Limited)}
 
     def limits(self, settings: object) -> Limits:
-        """Return the limits of handlers, by all their names, also old ones.
+        """Return the limits of handlers, by all their names, including old ones.
 
-        :raises WiringError: if a handler has another limit in another entry, or none there; or if
-            those that share one have other numbers
+        :raises WiringError: if entries of a handler, or handlers that share a limit, differ in
+            numbers
         """
         found, by_name = dict[str, Limit | None](), dict[str, Limit]()
         for each in (each for listed in self.events.values() for each in listed):
@@ -147,10 +147,10 @@ class Handlers(Generic[C_co, E_co]):
                 numbers = (_number(given, settings) for given in (each.at_once, each.per_minute))
                 limit = Limit(each.name or name, *numbers)
                 if by_name.setdefault(limit.name, limit) != limit:
-                    problem = "what shares a limit says the same numbers. There are"
+                    problem = "handlers that share a limit give it the same numbers. There are"
                     raise WiringError(problem, repr(limit), repr(by_name[limit.name]))
             if found.setdefault(name, limit) != limit:
-                problem = "a handler has one limit, the same in each of its entries. Not so"
+                problem = "all entries of a handler give it the same limit. Not so"
                 raise WiringError(problem, name)
         limits = {name: limit for name, limit in found.items() if limit}
         return limits | {old: limits[new] for old, new in self.renamed.items() if new in limits}
@@ -158,22 +158,22 @@ class Handlers(Generic[C_co, E_co]):
     def by_name(self) -> dict[str, Handler[Any, Any]]:
         """Return all handlers of events by name.
 
-        :raises WiringError: if two have one name, or an event has one twice: it has one delivery
+        :raises WiringError: if two have the same name, or if an event has one twice
         """
         by_name: dict[str, Handler[Any, Any]] = {}
         for event, listed in self.events.items():
             handlers = [each for each in map(handler_of, listed) if each is not PUBLISH]
             for name, handler in zip(map(handler_name, handlers), handlers, strict=True):
                 if by_name.setdefault(name, handler) is not handler or handlers.count(handler) > 1:
-                    problem = f"for {event.__name__}, two handlers with one name, or one twice"
+                    problem = f"{event.__name__} has two handlers of one name, or one twice"
                     raise WiringError(problem, name)
         return by_name
 
     def ensure_lanes(self) -> None:
-        """Refuse what would break the order of a handler without a word.
+        """Refuse what would silently break the order of a handler.
 
-        :raises WiringError: for a handler that is for later, too; for one that has lanes for some
-            of its events only, or has lost them when it was renamed; and for two that share them
+        :raises WiringError: if an ordered handler is also delayed, is ordered for some of its
+            events only, lost its lanes by a rename, or shares them with another handler
         """
         every = [each for listed in self.events.values() for each in listed]
         limited = [each for each in every if isinstance(each, Limited)]
@@ -184,7 +184,7 @@ class Handlers(Generic[C_co, E_co]):
             *(each for each in every if hasattr(handler_of(each), "handler")),
             *(each for each in within if isinstance(each, Limited)),
         ]
-        problem = "handlers that are two of Later, Ordered and Unsubscribed, or Limited within one"
+        problem = "use one of Later, Ordered and Unsubscribed, and put Limited around it. Not so"
         raise_if_any(problem, [*map(repr, nested)])
         lanes, by_lane = dict[str, set[object]](), dict[str, set[str]]()
         unsaid = set[str]()
@@ -196,16 +196,16 @@ class Handlers(Generic[C_co, E_co]):
             unsaid |= {name} if isinstance(each, Ordered) and each.lane is None else set()
         mixed = [name for name, used in lanes.items() if len(used) > 1]
         raise_if_any(
-            "handlers that are Ordered, with one lane, for some of their events only", mixed
+            "a handler has to be Ordered, with the same lane, for all of its events. Not so", mixed
         )
         wrong = [lane for lane in by_lane if not f"_{lane}".isidentifier()]
-        raise_if_any("lanes that are not called as a handler was", wrong)
+        raise_if_any("a lane has the current or an old name of its handler. Not so", wrong)
         shared = [lane for lane, names in by_lane.items() if lane and len(names) > 1]
-        raise_if_any("lanes of two handlers", shared)
+        raise_if_any("two handlers cannot have the same lane", shared)
         for old, new in self.renamed.items():
             names = f"lane={old!r}, or lane={new!r} if it had that name first,"
             lost = {new} & unsaid
-            raise_if_any(f"ordered and renamed, say which lane it keeps: {names} for", lost)
+            raise_if_any(f"an ordered handler was renamed; to keep its lane, give {names} to", lost)
 
 
 def _delay(subscriber: object, settings: object) -> float:
@@ -213,19 +213,19 @@ def _delay(subscriber: object, settings: object) -> float:
     try:
         delay = after.total_seconds() if isinstance(after, timedelta) else after(settings)
     except AttributeError as error:
-        raise WiringError("a delay asks for a setting that there is not", str(error)) from error
+        raise WiringError("a delay asks for a setting that does not exist", str(error)) from error
     is_time = isinstance(delay, int | float) and 0 <= delay < float("inf")
-    raise_if_any("a delay is no number of seconds from 0 on", [] if is_time else [repr(delay)])
+    raise_if_any("a delay is a number of seconds, 0 or more, not", [] if is_time else [repr(delay)])
     return float(delay)
 
 
 def _number(given: Any, settings: object) -> int | None:
-    """Return a number of a limit; a function of the settings is asked for it."""
+    """Return a number of a limit; if it is a function, call it with the settings."""
     if callable(given):
         try:
             given = given(settings)
         except AttributeError as error:
-            problem = "a limit asks for a setting that there is not"
+            problem = "a limit asks for a setting that does not exist"
             raise WiringError(problem, str(error)) from error
         ensure_number(given)
     number: int | None = given
@@ -235,10 +235,10 @@ def _number(given: Any, settings: object) -> int | None:
 def _publish_to(
     name: str, publisher: Publisher, keys: Mapping[type[Any], Callable[[Any], object]]
 ) -> Handler[Any, Any]:
-    """Return the handler for a broker of this name; it passes the key of each event."""
+    """Return the handler for the broker of this name; it passes on the key of each event."""
 
     async def publish(event: object, envelope: Envelope) -> None:
-        """Publish the event there."""
+        """Publish the event to the broker."""
         if key := keys.get(type(event)):
             envelope = replace(envelope, key=str(key(event)))
         await publisher.publish(envelope)

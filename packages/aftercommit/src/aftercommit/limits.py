@@ -1,9 +1,9 @@
-"""How many deliveries of a handler may run at once, and begin in a minute. Pure: no I/O.
+"""How many deliveries of a handler may run at once, and begin per minute. Pure: no I/O.
 
-The rate is a leaky bucket in the form of ATM's generic cell rate algorithm (GCRA, ITU-T I.371): all
-that it stores is one time, the `tat`, until which the claims so far are spread out. `burst` claims
-may be ahead of it. Windows are half-open: no 60 seconds by the clock of the database, with one of
-their two ends, have more claims than `per_minute`.
+The rate is a leaky bucket in the form of ATM's generic cell rate algorithm (GCRA, ITU-T I.371),
+which stores only one time, the `tat`: until then, the claims so far are spread out. `burst` claims
+may be ahead of it. Windows are half-open: no 60 seconds by the database's clock, with one of their
+two ends, have more claims than `per_minute`.
 """
 
 from collections import defaultdict
@@ -14,12 +14,12 @@ from types import MappingProxyType
 
 MINUTE = 60.0
 GRID = 2.0**20
-"""Intervals are whole parts of a second: so sums of them, and of times since 1970, are exact."""
+"""Intervals are whole fractions of a second, so that sums of them and of epoch times are exact."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """What handlers of one `name` share. A number that is None is not limited."""
+    """The limit shared by handlers with one `name`. A number that is None limits nothing."""
 
     name: str
     at_once: int | None = None
@@ -27,16 +27,16 @@ class Limit:
 
 
 Limits = Mapping[str, Limit]
-"""By all names of the handlers that have one."""
+"""By all names of the handlers that have a limit."""
 NO_LIMITS: Limits = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LimitUse:
-    """How much of a limit is used `now`, by the clock of the database, as all times here.
+    """How much of a limit is used `now`, by the database's clock, like all times here.
 
-    `limit` has the numbers that count: those of the program, or an operator's. `next_end` is when
-    the first lease of those that are running ends. `claimed_at` is when the last claim was made.
+    `limit` has the numbers in force: the program's, or an operator's. `next_end` is the end of the
+    first lease of a running delivery. `claimed_at` is the time of the last claim.
     """
 
     limit: Limit
@@ -48,23 +48,23 @@ class LimitUse:
 
     @property
     def burst(self) -> int:
-        """How many may begin at the same moment, after a pause."""
+        """How many may begin at the same time, after a pause."""
         return max(1, (self.limit.per_minute or 0) // 12)
 
     @property
     def interval(self) -> float:
-        """The seconds between two that begin, when the burst is used up."""
+        """The seconds between two begins, when the burst is used up."""
         rate = (self.limit.per_minute or 0) + 1 - self.burst
         return ceil(MINUTE / rate * GRID) / GRID
 
     @property
     def ahead(self) -> float:
-        """For how many seconds the claims so far are enough. A clock that went back is no debt."""
+        """For how many seconds the claims so far suffice. A clock set back causes no debt."""
         return min(max(0.0, self.tat - self.now), self.burst * self.interval)
 
     @property
     def permits(self) -> float:
-        """How many more may begin now; infinity if only a number is missing that would say it."""
+        """How many more may begin now; infinity if neither number is a limit."""
         at_once, per_minute = self.limit.at_once, self.limit.per_minute
         free = float("inf") if at_once is None else max(0, at_once - self.running)
         if per_minute is not None:
@@ -72,14 +72,14 @@ class LimitUse:
         return free
 
     def after(self, claims: int) -> float:
-        """Return the `tat` after so many more claims."""
+        """Return the `tat` after this many more claims."""
         if self.limit.per_minute is None:
             return self.tat
         return self.now + self.ahead + claims * self.interval
 
     @property
     def permit_at(self) -> float:
-        """When the next one may begin, if no one ends before its lease does; else since when."""
+        """When the next one may begin, if no other ends before its lease; or since when it may."""
         times = [0.0]
         at_once, per_minute = self.limit.at_once, self.limit.per_minute
         if at_once is not None and self.running >= at_once:
@@ -100,11 +100,11 @@ class LimitUse:
 
 
 def claimed_together(handlers: Collection[str], limits: Limits) -> Sequence[Sequence[str]]:
-    """Return these handlers in the groups that one claim is for.
+    """Group handlers so that each claim is for one group.
 
-    One is of those without a limit, and each other one of those that share a limit.
+    The handlers without a limit are one group, and those that share a limit are one each.
     """
     groups: defaultdict[str, list[str]] = defaultdict(list)
     for handler in handlers:
         groups[limits[handler].name if handler in limits else ""].append(handler)
-    return [groups[name] for name in sorted(groups)]  # the one without comes first
+    return [groups[name] for name in sorted(groups)]  # the one without a limit comes first

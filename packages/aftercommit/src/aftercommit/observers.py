@@ -1,7 +1,7 @@
-"""What observers see of the work, as it happens. What they raise is logged, and hurts nobody.
+"""What observers see of the work as it happens. Their errors are logged, and harm nobody.
 
-An observer is asked for a context manager at the begin of each operation, which then sees its end
-and its error, in the task that runs it. Source of the shape: stamina, OpenTelemetry.
+At the beginning of each operation, an observer returns a context manager, which sees the end of the
+operation and its error, in the same task. The design follows stamina and OpenTelemetry.
 """
 
 import logging
@@ -27,10 +27,9 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a work item. After a conflict, its handler runs again in this attempt.
+    """The result of a work item. After a conflict, the handler runs again in the same attempt.
 
-    `handler` is what the handler of a delivery that succeeded is called now; `work` may have an
-    old name.
+    `handler` is the handler's current name, if a delivery succeeded; `work` may have an old one.
 
     >>> from aftercommit import Observer, Outcome
     >>> class Printer(Observer):
@@ -45,9 +44,9 @@ class Outcome:
 
 
 class Observer:
-    """Watches the work; each method may be left as it is.
+    """Watches the work. Override the methods you need.
 
-    An operation has `seconds` to end, with all that it waits for: more than its handler may take.
+    An operation has `seconds` to end, including all it waits for; longer than its handler may take.
 
     >>> import anyio, uuid
     >>> from aftercommit import Observer
@@ -77,21 +76,21 @@ class Observer:
         return nullcontext()
 
     def finished(self, outcome: Outcome) -> None:
-        """See what became of a work item, after its operation has ended, or has been cancelled."""
+        """See the result of a work item, after its operation has ended or was cancelled."""
 
     def message(self, source: str, outcome: MessageOutcome) -> None:
-        """See what became of a message from a broker: of "commands", or of a subscription.
+        """See what became of a broker's message, from "commands" or from a subscription.
 
-        One that comes again since its acknowledgement was lost is seen again. "unanswered" is told
-        besides: its sender has asked for an answer that could not be sent.
+        A message that arrives again, because its acknowledgement was lost, is seen again.
+        "unanswered" comes in addition: the sender has asked for an answer that could not be sent.
         """
 
 
 class CompositeObserver:
     """Several observers as one that never fails, with the same methods.
 
-    A method of an observer that leaves it as it is, is not called. The others see an operation end
-    in the opposite order.
+    Methods that an observer does not override are not called. They see the end of an operation in
+    reverse order.
 
     >>> import anyio
     >>> from aftercommit import CompositeObserver, Observer
@@ -117,7 +116,7 @@ class CompositeObserver:
         self._message = _watching(observers, Observer.message)
 
     def finished(self, outcome: Outcome) -> None:
-        """Report an outcome to each."""
+        """Report a result to each observer."""
         for finished in self._finished:
             try:
                 finished(outcome)
@@ -125,7 +124,7 @@ class CompositeObserver:
                 _log(problem)
 
     def message(self, source: str, outcome: MessageOutcome) -> None:
-        """Report what became of a message to each."""
+        """Report to each observer what became of a message."""
         for message in self._message:
             try:
                 message(source, outcome)
@@ -133,9 +132,9 @@ class CompositeObserver:
                 _log(problem)
 
     def port(self, name: str, port: object) -> Any:
-        """Return what stands for a port with an external effect: observers see its calls.
+        """Return a stand-in for a port with an external effect; observers see its calls.
 
-        It is used as the port is: an async function is called, a client is entered.
+        Use it like the port: an async function is called, a client is entered.
         """
         kind, own = type(port), dir(_ObservedPort)
         found = {each: getattr(kind, each, None) for each in dir(kind) if each not in own}
@@ -146,7 +145,7 @@ class CompositeObserver:
 def _watching(
     observers: Sequence[Observer], method: Callable[Concatenate[Observer, P], R]
 ) -> Sequence[Callable[P, R]]:
-    """Return this method of those who do not leave it as it is: the others cost nothing."""
+    """Return this method of the observers that override it; the others cost nothing."""
     found = [getattr(each, method.__name__) for each in observers]
     return [each for each in found if getattr(each, "__func__", each) is not method]
 
@@ -154,7 +153,7 @@ def _watching(
 def _operation(
     observers: Sequence[Observer], method: Callable[Concatenate[Observer, P], Operation]
 ) -> Callable[P, Operation]:
-    """Return what begins an operation for all who watch operations of this kind."""
+    """Return a function that begins an operation for all observers of this kind of operations."""
     watching, unwatched = _watching(observers, method), nullcontext()
     if not watching:
         return lambda *args, **kwargs: unwatched
@@ -191,7 +190,7 @@ class _Watched:
 
 
 def _log(problem: BaseException) -> None:
-    """Log what an observer has raised; Ctrl-C is not its own, and passes."""
+    """Log what an observer has raised; Ctrl-C is not the observer's, and passes."""
     if isinstance(problem, KeyboardInterrupt):
         raise problem
     logger.exception("an observer failed")
@@ -216,7 +215,7 @@ class _ObservedPort:
 
 
 def _is_special(name: str, method: object) -> bool:
-    """Tell what Python looks up in the type of an object, where `__getattr__` does not reach."""
+    """Tell whether Python looks this name up in an object's type, without `__getattr__`."""
     return name.startswith("__") and callable(method) and name != "__del__"
 
 

@@ -1,9 +1,9 @@
-"""What the engine needs of those who store and publish: transactions, deliveries, and brokers.
+"""What the engine needs from its storage and brokers: transactions, deliveries, publishers.
 
-The first two have one implementation each, in `sql`. Their protocols are what an attempt needs of
-them: so what is decided about attempts is read, and imported, without SQLAlchemy.
+The first two have one implementation each, in `sql`. Their protocols are what an attempt needs, so
+that the decisions about attempts can be read, and imported, without SQLAlchemy.
 
-Every asynchronous method raises Unavailable when its resource is away, and lets cancellation pass.
+Every asynchronous method raises Unavailable when its resource is down, and can be cancelled.
 """
 
 from collections.abc import Callable, Collection, Sequence
@@ -29,53 +29,52 @@ class Publisher(Protocol):
     """
 
     async def publish(self, envelope: Envelope) -> None:
-        """Return when the broker has confirmed the event. That nobody listens is no failure."""
+        """Return when the broker has confirmed the event, whether anybody listens or not."""
 
 
 class DeliveryStore(Protocol):
     """The stored deliveries.
 
-    Each write names a claim, and changes nothing if somebody else has claimed the delivery since:
-    then that is the one to say what becomes of it.
+    Each write names a claim, and changes nothing if another process has claimed the delivery since:
+    then that process decides what becomes of it.
 
-    With asyncpg, the extension `postgresql` sends the claim and the completion of effects in its
-    own way.
+    With asyncpg, the extension `postgresql` has its own statements for claims and completions.
     """
 
     limits: Limits
-    """Of handlers, by name: what may not begin is not claimed."""
+    """By handler name: deliveries that may not begin now are not claimed."""
 
     async def complete(self, claim: Claim, *, follow: bool = True) -> Sequence[Claim]:
         """Mark a delivery as done whose handler has no transaction of its own.
 
-        Return the claim on the next one of its lane: to `follow`, if it has the same correlation
-        id, and this process makes first attempts. Else workers find it.
+        Return a claim on the next delivery of its lane, to `follow`, if that has the same
+        correlation id and this process makes first attempts. Otherwise, workers find it.
 
         :raises DeliverySuperseded: if the delivery has another owner now, or was parked
-        :raises Unavailable: also if somebody has locked the delivery: it is not waited for
+        :raises Unavailable: also if the delivery is locked, without waiting for the lock
         """
 
     async def record_failure(self, failure: Failure) -> None:
-        """Store the error, and when the delivery is due again; parked, it waits for a person.
+        """Store the error, and when the delivery is due again; or park it, for an operator.
 
-        Of the failures of one delivery, the last ten are kept.
+        The last ten failures of a delivery are kept.
 
         :raises DeliverySuperseded: if the delivery has another owner now, or is done
-        :raises Unavailable: also if somebody has locked the delivery
+        :raises Unavailable: also if the delivery is locked
         """
 
     async def release(self, claims: Collection[Claim], *, interrupted: bool = False) -> None:
-        """Make claimed deliveries due as they were then, as if these attempts had not been made.
+        """Make claimed deliveries due as before, and do not count these attempts.
 
-        The history has them, and whether they were `interrupted`, perhaps after their effect.
+        The history shows them, and whether they were `interrupted`, perhaps after their effect.
 
-        :raises Unavailable: also if somebody has locked some of them; the others are released
+        :raises Unavailable: also if some of them are locked; the others are released
         """
 
     async def ensure_not_paused(self, claim: Claim) -> None:
-        """Look whether a person has paused the handler, while the claim has waited to begin.
+        """Check whether an operator has paused the handler while the claim was waiting to begin.
 
-        A pause of less than a second may go unseen; so may one while the database is away.
+        A pause in the last second may go unseen; so may one while the database is down.
 
         :raises HandlerPaused: if it is paused
         """
@@ -83,69 +82,69 @@ class DeliveryStore(Protocol):
     async def claim(self, limit: int, handlers: Collection[str]) -> Sequence[Claim]:
         """Take a lease on up to `limit` due deliveries to these handlers, longest due first.
 
-        What is replayed is taken only if nothing else is due. What only a newer process can read
-        is left to it. What was due but can never be handled is parked on the way. A claim is for
-        handlers without a limit, or for those of one limit: of others, the first is tried of which
-        something is due and may begin.
+        Replayed deliveries are taken only if no others are due. Deliveries that only a newer
+        process can read are left to it, and those that can never be handled are parked. A claim is
+        for handlers without a limit, or for those of one limit; among several limits, it is for the
+        first with a due delivery that may begin.
         """
 
     async def seconds_until_due(
         self, handlers: Collection[str], *, scheduled: bool = True
     ) -> float | None:
-        """Return the seconds until the next delivery that `claim` would take; None if none is.
+        """Return the seconds until `claim` would take another delivery; None if there is none.
 
-        Unless `scheduled`, those are left out that are delayed, and were not attempted yet.
+        Without `scheduled`, delayed deliveries before their first attempt are left out.
         """
 
 
 class UnitOfWorkScope(Protocol):
-    """One transaction, for one attempt to handle one message: rolled back, if not committed.
+    """One transaction for one attempt to handle one message; rolled back if not committed.
 
-    The same transaction completes the delivery, or records the command, so the effect of either
-    happens exactly once. A command from outside that came without an id, and changed nothing, is
-    not recorded. One that a handler has returned is always recorded: it completes a delivery.
+    The same transaction completes the delivery, or records the command, so that its effect happens
+    exactly once. A command from outside without an id that changed nothing is not recorded. A
+    command that a handler has returned is always recorded, because it completes a delivery.
     """
 
     @property
     def uow(self) -> Any:
-        """What the handler is given: the unit of work of the application."""
+        """What the handler is given: the application's unit of work."""
 
     async def commit(self, envelopes: EnvelopeFactory) -> Committed:
-        """Commit what a handler has done. Nothing interrupts a commit, so the answer is reliable.
+        """Commit what a handler has done. A commit is not interrupted, so its result is reliable.
 
-        :raises Exception: if a rule is violated that only the database can check; also an error of
-            the database that a handler has swallowed
+        :raises Exception: if a rule is violated that only the database can check; also if a handler
+            has swallowed an error of the database
         :raises ConcurrentUpdate: if what was read has changed; a fresh attempt may succeed
         :raises DeliverySuperseded: if the delivery has another owner now
-        :raises CausationTooDeep: if it has recorded an event, and `MAX_DEPTH` of them led to it
+        :raises CausationTooDeep: if it has recorded an event after a chain of `MAX_DEPTH` events
         """
 
 
 UnitOfWorkFactory = Callable[[WorkItem], AbstractAsyncContextManager[UnitOfWorkScope]]
-"""Opens a transaction for each attempt, and closes it, whatever happens.
+"""Opens a transaction for each attempt, and closes it in any case.
 
 :raises MessageAlreadyHandled: if the command was received and stored before
 """
 
 
 class InboundSource(Protocol):
-    """What another service publishes, and the function that turns it into a command of ours."""
+    """The messages of another service, and the function that turns each into a command of ours."""
 
     @property
     def name(self) -> str:
-        """What it is called."""
+        """The name of the subscription."""
 
     @property
     def source(self) -> str:
-        """Where its commands come from, among the origins of commands and among the pauses."""
+        """The source of its commands, as stored with commands and pauses."""
 
     @property
     def origin(self) -> str:
-        """Where the other service publishes it, for people."""
+        """Where the other service publishes, for display."""
 
     @property
     def translate(self) -> Callable[..., Any]:
         """The function."""
 
     def commands(self) -> Collection[type[Any]]:
-        """Return the commands that it may become."""
+        """Return the types of the commands that it may return."""

@@ -1,4 +1,4 @@
-"""One generic repository for every aggregate, in any database, and what it asks of an aggregate.
+"""One generic repository for every aggregate, in any database, and what an aggregate has to offer.
 
 Source: *Architecture Patterns with Python*, chapter 2.
 """
@@ -11,37 +11,37 @@ T = TypeVar("T")
 
 
 class Aggregate(Protocol):
-    """What is asked of an aggregate: what has happened, about what, and what is stored with it.
+    """What an aggregate has to offer: its recorded events, their subject, and its parts.
 
-    The events of a commit come aggregate by aggregate, each in its order. If one key orders those
-    of several, `record` can number them, by a counter that all share, in `recorded_numbers`. What
-    was made through an aggregate and is stored with it, entities and also other aggregates, is in
-    its `new_parts`, if it has any.
+    The events of a commit are ordered aggregate by aggregate, each in the order of recording. If
+    one key orders events of several aggregates, `record` can number them with a common counter, in
+    `recorded_numbers`. Entities, or other aggregates, that were created through an aggregate and
+    are stored with it are in its `new_parts`.
     """
 
     version: int
 
     @property
     def subject(self) -> str:
-        """What its events are about, to other services."""
+        """What its events are about, for other services."""
 
     def pull_events(self) -> Sequence[object]:
-        """Hand over the recorded events, once."""
+        """Return the recorded events, and forget them."""
 
 
 A = TypeVar("A", bound=Aggregate)
 
 
 def is_aggregate(entity: object) -> TypeGuard[Aggregate]:
-    """Tell aggregates by one attribute: to look at all of a protocol takes long, and calls them."""
+    """Tell aggregates by one attribute: checking a whole protocol is slow, and calls properties."""
     return hasattr(type(entity), "pull_events")
 
 
 class AggregateStore(Protocol):
-    """Where the aggregates of one transaction come from and go to.
+    """Where the aggregates of one transaction are loaded and stored.
 
-    It holds each one that was added or loaded, in `seen`, until the transaction ends. So an event
-    that one of them has recorded is stored, even if nothing else refers to the aggregate.
+    It keeps every aggregate that was added or loaded in `seen` until the transaction ends. So the
+    events of an aggregate are stored even if nothing else refers to it.
 
     >>> from aftercommit import AggregateStore, Repository
     >>> from shop.domain.orders import Order, OrderNotFound
@@ -53,17 +53,17 @@ class AggregateStore(Protocol):
     seen: list[object]
 
     def add(self, entity: object) -> None:
-        """Store a new object with the commit."""
+        """Add a new object, to be stored with the commit."""
 
     def record(self, event: object, *, subject: object) -> None:
-        """Store an event that no aggregate has, with the commit; `subject` is what it is about."""
+        """Store an event without an aggregate, with the commit; `subject` is what it is about."""
 
     async def get(self, entity: type[T], key: object) -> T | None:
         """Return the object with this key, or None."""
 
 
 class Repository(Generic[A, K]):
-    """The aggregates of one type: what is changed in them is stored with the commit.
+    """The aggregates of one type; their changes are stored with the commit.
 
     >>> import anyio, uuid
     >>> from aftercommit import testing
@@ -81,7 +81,7 @@ class Repository(Generic[A, K]):
         self._store, self.aggregate, self._missing = store, aggregate, missing
 
     def add(self, aggregate: A) -> None:
-        """Store a new aggregate with the commit."""
+        """Add a new aggregate, to be stored with the commit."""
         self._store.add(aggregate)
 
     async def find(self, key: K) -> A | None:
@@ -89,7 +89,7 @@ class Repository(Generic[A, K]):
         return await self._store.get(self.aggregate, key)
 
     async def get(self, key: K) -> A:
-        """Return the aggregate with this key, or raise the error that says there is none."""
+        """Return the aggregate with this key, or raise the error that there is none."""
         if aggregate := await self.find(key):
             return aggregate
         raise self._missing(key)

@@ -1,6 +1,6 @@
-"""Text that may hold a secret, such as a URL: it cannot be shown with it. Imports nothing heavy.
+"""Text that may contain a secret, such as a URL, and never shows it. Imports nothing heavy.
 
-Settings that do not show in `repr` are of this kind, so whoever prints one need not think of it.
+Settings with `repr=False` are of this type, so printing one by accident shows no secret.
 """
 
 import re
@@ -11,7 +11,7 @@ PUBLIC = {
     *("host", "port", "sslmode", "sslnegotiation", "target_session_attrs", "channel_binding"),
     *("connect_timeout", "mode", "timeout", "uri"),
 }
-"""The parameters of URLs whose values are shown; what is unknown could be a secret."""
+"""The URL parameters whose values are shown; an unknown one could be a secret."""
 
 _HOST = r"(?:[\w.-]*|\[[\da-fA-F:.]+\])(?::\d+)?"
 _URL = re.compile(
@@ -23,10 +23,10 @@ _PARAMETER = re.compile(r"(\w+)=[\w.,:/%-]*")
 
 
 class SecretText(str):
-    """Is the text where it is used, and `without_secrets` of it wherever it is shown.
+    """The text itself where it is used, and `without_secrets` of it wherever it is shown.
 
-    `str()`, `repr()`, formatting and `+` show it. What takes it apart or sends it, such as `split`,
-    `encode` or an environment for another process, has all of it.
+    `str()`, `repr()`, formatting and `+` show it without secrets. Calls that take it apart or send
+    it, such as `split`, `encode` or another process's environment, get the whole text.
 
     >>> from aftercommit.secret_text import SecretText
     >>> url = SecretText("postgresql://shop:hunter2@db.example.com/shop")
@@ -58,9 +58,9 @@ class SecretText(str):
 
 
 def without_secrets(text: str) -> str:
-    """Return a URL without its user, its password, and the values of parameters that may be secret.
+    """Return a URL without user, password, and the values of possibly secret parameters.
 
-    Of what is not surely a URL, nothing is left. Nothing else renders URLs.
+    A text that is not certainly a URL becomes `***`. URLs are rendered only here.
 
     >>> from aftercommit.secret_text import without_secrets
     >>> without_secrets("postgresql://h/shop?sslmode=require&sslpassword=hunter2")

@@ -1,4 +1,4 @@
-"""What an engine of your own needs for a SQLite file that a worker writes to as well.
+"""What your own engine needs for a SQLite file to which a worker writes, too.
 
 engine = create_async_engine("sqlite+aiosqlite:///shop.db")
 prepare(engine)
@@ -11,12 +11,13 @@ from aftercommit.sql.sqlite_backend import begin, set_up
 
 
 def prepare(engine: AsyncEngine | Engine) -> None:
-    """Let transactions of this engine wait for other writers, instead of failing.
+    """Make transactions of this engine wait for other writers instead of failing.
 
-    Journal and pragmas are those of the worker; a transaction begins as a writer, with BEGIN
-    IMMEDIATE, since one that has read first could not wait. For one that only reads, and waits for
-    nobody: `engine.execution_options(sqlite_begin="BEGIN")`. A listener of yours that says BEGIN
-    does no harm; it has to be there before. An engine of another database stays as it is.
+    The journal and the pragmas are those of the worker. A transaction begins as a writer, with
+    BEGIN IMMEDIATE, because one that has read first could not wait. For transactions that only
+    read, and wait for nobody, use `engine.execution_options(sqlite_begin="BEGIN")`. A listener of
+    yours that emits BEGIN does no harm if it was added before. It ignores engines of other
+    databases.
 
     >>> from aftercommit.sqlite import prepare
     >>> from sqlalchemy.ext.asyncio import create_async_engine

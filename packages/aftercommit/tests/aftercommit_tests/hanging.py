@@ -23,13 +23,13 @@ from aftercommit_tests.things.handlers import HANDLERS
 
 
 async def wait(event: ThingMade, bell: Bell) -> None:
-    """Wait for ever, and let itself be cancelled."""
+    """Wait forever, and let itself be cancelled."""
     click.echo("hanging")
     await anyio.sleep_forever()
 
 
 async def wait_deaf(event: ThingMade, bell: Bell) -> None:
-    """Wait for ever, after taking away what tells signals at once, as asyncio does."""
+    """Wait forever, after taking away what tells signals at once, as asyncio does."""
     signal.set_wakeup_fd(-1)
     await wait(event, bell)
 
@@ -41,7 +41,7 @@ async def block(event: ThingMade, bell: Bell) -> None:
 
 
 async def hold_the_log(event: ThingMade, bell: Bell) -> None:
-    """Block the event loop, and whoever wants to log."""
+    """Block the event loop, and anyone who wants to log."""
     logging.getLogger().handlers[0].acquire()
     await block(event, bell)
 

@@ -14,7 +14,7 @@ Target = tuple[str, int] | str  # host and port, or the path of a socket
 
 
 class Proxy:
-    """Forwards to a server; or refuses connections; or accepts them and says nothing."""
+    """Forwards to a server; or refuses connections; or accepts them and does not answer."""
 
     def __init__(self, host: str, port: int, target: Target) -> None:
         self._address = (host, port)

@@ -57,7 +57,7 @@ async def test_the_answer_of_the_outside_is_stored_with_the_delivery(new_world: 
 async def test_an_answer_that_a_rule_refuses_is_parked_with_what_it_says(
     new_world: NewWorld,
 ) -> None:
-    """The effect has happened: a person needs to know what the outside has said."""
+    """The effect has happened: an operator needs to know what the outside has said."""
     answer = RenameThing(thing_id=a_thing_id(), name="torch")
     world = await new_world(event_handlers=asking(answer, str))
 
@@ -109,7 +109,7 @@ async def test_all_replies_about_one_aggregate_are_stored_and_no_effect_is_repea
 async def test_an_answer_may_take_longer_than_a_handler_as_long_as_the_lease_holds(
     new_world: NewWorld,
 ) -> None:
-    """What counts is that it is stored: each run after a conflict has the handler's time anew."""
+    """What counts is that it is stored: each run after a conflict has the handler's time again."""
     deadlines: list[float] = []
     called: list[IdempotencyKey] = []
     conflicts = Conflicts()
@@ -163,7 +163,7 @@ async def test_an_answer_is_stored_once_however_often_the_outside_is_asked(
 
 
 async def test_an_answer_is_stored_though_the_caller_gives_up(new_world: NewWorld) -> None:
-    """Whoever stops a process in the moment between does not lose what the outside has said."""
+    """Anyone who stops a process in the moment between does not lose what the outside has said."""
     with anyio.CancelScope() as scope:
         world = await new_world(event_handlers=asking(ANSWER, lambda key: scope.cancel()))
         await world.bus.handle(LAMP)

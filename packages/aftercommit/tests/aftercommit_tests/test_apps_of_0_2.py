@@ -66,7 +66,7 @@ def old(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> App[Any]:
     (tmp_path / "kiosk" / "commands.py").write_text(SOURCE)
     (tmp_path / "kiosk" / "__init__.py").touch()
     monkeypatch.syspath_prepend(tmp_path)
-    with pytest.warns(DeprecationWarning, match="say KIOSK = App"):
+    with pytest.warns(DeprecationWarning, match="write KIOSK = App"):
 
         class Kiosk(App[Settings]):
             name = "things"
@@ -84,7 +84,7 @@ def old(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> App[Any]:
             def settings(self) -> Any:
                 return Settings
 
-    with pytest.warns(DeprecationWarning, match=r"let its method parts\(\) return Parts"):
+    with pytest.warns(DeprecationWarning, match=r"return Parts\(…\) from its method parts\(\)"):
         return Kiosk()  # type: ignore[call-arg]
 
 
@@ -124,7 +124,7 @@ def test_what_overrides_a_method_that_nobody_calls_any_more_is_refused() -> None
         def observer(self, settings: Settings) -> None:
             """Watch nothing."""
 
-    with pytest.raises(WiringError, match=r"parts\(\) is all that is asked.*observer"):
+    with pytest.raises(WiringError, match=r"has only the method parts\(\).*observer"):
         APP.with_parts(extensions=[Otel()])
 
 

@@ -41,7 +41,7 @@ class OtherWriter(Observer):
         self._scope = anyio.CancelScope()
 
     async def write(self, world: World, *, task_status: TaskStatus[None]) -> None:
-        """Have the lock; not for ever, so that nobody can wait for ever."""
+        """Have the lock; not forever, so that nobody can wait forever."""
         self._scope.deadline = anyio.current_time() + LOCKED_SECONDS
         with self._scope:
             async with world.other_database.write_transaction():

@@ -66,7 +66,7 @@ async def test_workers_that_claim_at_once_share_the_work(world: World) -> None:
 
 
 async def test_a_claim_takes_the_longest_due_first_and_no_more_than_asked(world: World) -> None:
-    """Nothing waits for ever behind newer work."""
+    """Nothing waits forever behind newer work."""
     old = await world.make_thing()
     await world.move_clock(1)
     await world.make_thing()
@@ -141,7 +141,7 @@ async def test_a_lost_lease_is_kept_as_a_failure(world: World) -> None:
 
 
 async def test_a_delivery_whose_last_attempt_never_ended_is_parked(world: World) -> None:
-    """A handler that kills its process must not kill one worker after the other for ever."""
+    """A handler that kills its process must not kill one worker after the other forever."""
     await world.make_thing()
     store = world.delivery_store()
     for _ in range(world.policy.max_attempts - 1):
@@ -226,7 +226,7 @@ async def test_an_outage_in_the_middle_of_a_claim_uses_up_no_attempt(world: Worl
 
 @pytest.mark.parametrize("late_write", ["complete", "reschedule", "park", "release"])
 async def test_a_late_owner_changes_nothing(world: World, late_write: str) -> None:
-    """The fencing token: whoever has lost the lease cannot touch the new owner's delivery."""
+    """The fencing token: anyone who has lost the lease cannot touch the new owner's delivery."""
     late = (await world.make_thing())["announce"]
     store = world.delivery_store()
     await world.end_leases()

@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.anyio, pytest.mark.everywhere]
 
 
 async def test_what_is_completed_is_history(world: World) -> None:
-    """It is not owed any more, but it can be seen that it was, and at which attempt it was done.
+    """It is not owed any longer, but it can be seen that it was, and at which attempt it was done.
 
     The first answer may have been cancelled: the second must not call the claim another's.
     """

@@ -41,7 +41,7 @@ async def test_what_is_for_later_is_due_then_and_not_before(delayed: World) -> N
 
 
 async def test_what_was_written_while_the_clock_was_ahead_is_not_for_later(delayed: World) -> None:
-    """No rule lets it wait: whoever waits until all is done waits for it, too."""
+    """No rule lets it wait: anyone who waits until all is done waits for it, too."""
     store = delayed.delivery_store()
     await delayed.pause("announce")  # so nobody claims it in the commit
     claims = await delayed.make_thing()
@@ -87,7 +87,7 @@ async def test_a_claim_that_has_waited_sees_a_pause_and_its_end(world: World) ->
 
 
 async def test_what_is_given_back_is_due_as_it_was_and_held_by_a_pause(world: World) -> None:
-    """It counts as late from then on; and whoever resumes the handler finds it."""
+    """It counts as late from then on; and anyone who resumes the handler finds it."""
     claims, store = await world.make_thing(), world.delivery_store()
     begun = (await world.make_thing())["announce"]
     await world.pause("announce")

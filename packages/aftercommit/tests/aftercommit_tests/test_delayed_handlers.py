@@ -103,13 +103,13 @@ async def test_one_that_does_not_look_is_named_with_its_effect(
     said = str(refused.value)
     assert said.startswith(f"{handler.__name__} has an effect although renamed came before: ")
     assert told in said
-    assert "let it look at the state" in said
+    assert "let it check the state" in said
 
 
 @pytest.mark.parametrize(
     ("scenarios", "told"),
     [
-        ({}, "fails is Later, and the test does not know what can happen until it runs"),
+        ({}, "fails is Later, and the test does not know what can happen before it runs"),
         ({fails: (nothing, nothing)}, "fails has no effect even if nothing has changed"),
         ({fails: (made, renamed)}, "fails fails after renamed: LookupError"),
     ],

@@ -121,7 +121,7 @@ def test_a_new_delivery_is_in_the_state_of_the_table(step: Step, connection: sa.
 
 
 def test_what_is_redacted_stays_in_its_state(connection: sa.Connection) -> None:
-    """To erase somebody starts nothing anew."""
+    """To erase somebody starts nothing again."""
     for state, row in ROWS.items():
         store(connection, row | {"last_error": "ivan@example.com is no address"})
         redact = [delivery_states.redacted("erased", kept="no"), delivery_states.event_redacted()]
@@ -152,7 +152,7 @@ def test_the_statements_of_asyncpg_set_what_all_others_set() -> None:
 
 
 def test_no_other_module_says_what_is_set() -> None:
-    """Whoever looks for what can happen to a delivery finds all of it in one place."""
+    """Anyone who looks for what can happen to a delivery finds all of it in one place."""
     root = Path(aftercommit.__file__).parent
     change, new = re.compile(r"update\((tables\.)?deliveries\)"), re.compile("insert.deliveries")
     files = {

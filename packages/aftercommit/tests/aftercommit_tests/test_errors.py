@@ -14,7 +14,7 @@ IS_PERMANENT: dict[Kind, bool] = {
     "conflict": False,
     "transient": False,
     "unavailable": False,
-    "defect": False,  # the program may be mended by then
+    "defect": False,  # the program may be repaired by then
 }
 OTHERWISE = {
     "StatementRefused": True,

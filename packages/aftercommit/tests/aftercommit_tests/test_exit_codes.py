@@ -59,7 +59,7 @@ def test_an_unusable_database_is_exit_code_3(
 def test_a_mistake_in_the_program_is_exit_code_70(
     command_line: CommandLine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With the traceback, for whoever mends it, and with the reason in the last line."""
+    """With the traceback, for anyone who repairs it, and with the reason in the last line."""
 
     async def fail(*arguments: object) -> None:
         raise ZeroDivisionError("by\nzero")

@@ -115,7 +115,7 @@ def test_without_its_libraries_a_command_names_their_extra(extra: str, tmp_path:
 
 
 def test_without_trio_the_error_names_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever asks for another event loop has to install it."""
+    """Anyone who asks for another event loop has to install it."""
     monkeypatch.setitem(sys.modules, "trio", None)
 
     with pytest.raises(InvalidValue, match=r'not installed; pip install "aftercommit\[trio\]"'):

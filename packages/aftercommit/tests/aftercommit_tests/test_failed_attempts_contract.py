@@ -17,7 +17,7 @@ async def test_a_delivery_that_failed_waits_for_its_pause_or_for_a_person(
 ) -> None:
     """It is due after its pause, and not before; or parked, kept and visible, in nobody's way.
 
-    Whoever waits until all is done waits for a pause, too.
+    Anyone who waits until all is done waits for a pause, too.
     """
     first, store = (await world.make_thing())["announce"], world.delivery_store()
 
@@ -58,7 +58,7 @@ async def test_what_is_given_back_is_available_at_once_and_was_no_attempt(world:
 async def test_failures_are_kept_and_stay_when_it_is_done(world: World) -> None:
     """Each with its attempt, the oldest first; an error that no database could store is spelled.
 
-    Whoever looks must see why it failed, whatever a library puts into the text.
+    Anyone who looks must see why it failed, whatever a library puts into the text.
     """
     claim, store = (await world.make_thing())["announce"], world.delivery_store()
     for error in (OSError("down"), ValueError("half a \ud83d and a \0")):
@@ -74,7 +74,7 @@ async def test_failures_are_kept_and_stay_when_it_is_done(world: World) -> None:
 
 
 async def test_of_many_failures_the_last_ten_are_kept(world: World) -> None:
-    """Whoever looks for a cause needs no thousand of them. What ended otherwise is kept beside."""
+    """Nobody looks for a cause in a thousand of them. What ended otherwise is kept separately."""
     world.policy = replace(POLICY, max_attempts=100)
     claim, store = (await world.make_thing())["write_down"], world.delivery_store()
     await store.release([claim], interrupted=True)

@@ -81,7 +81,7 @@ async def test_a_permanent_error_parks_the_delivery_at_once(
 ) -> None:
     """Trying what can never work again and again only hides it.
 
-    A mistake that stays is parked in the end; until then, a mended program may still do the work.
+    A mistake that stays is parked in the end; until then, a repaired program may still do the work.
     """
     world = await new_world(event_handlers=on_made(handler))
     [claim] = await world.made()
@@ -95,7 +95,7 @@ async def test_a_permanent_error_parks_the_delivery_at_once(
 @pytest.mark.parametrize(
     ("wrong", "error"),
     [
-        # whoever adds a line, which fails, must not lose work by it: raised means not done
+        # anyone who adds a line, which fails, must not lose work by it: raised means not done
         (fails_on_its_last_line, OSError),
         (opens_its_unit_of_work, TypeError),
         (commits_its_unit_of_work, AttributeError),

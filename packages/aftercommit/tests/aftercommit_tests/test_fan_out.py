@@ -93,7 +93,7 @@ async def test_no_more_handlers_run_at_once_than_there_are_slots(new_world: NewW
 
 
 async def test_a_slot_is_free_when_its_handler_has_ended_not_its_tree(new_world: NewWorld) -> None:
-    """Otherwise, parents that wait for their children would hold all slots, for ever."""
+    """Otherwise, parents that wait for their children would hold all slots, forever."""
     world = await new_world(event_handlers=on_change(works), slots=1)
     claims = await world.made(3)
 
@@ -140,7 +140,7 @@ async def test_what_has_no_time_left_to_begin_is_handed_over_at_once(new_world: 
 async def test_what_waits_for_a_slot_is_given_back_when_its_handler_is_paused(
     new_world: NewWorld,
 ) -> None:
-    """A person has paused it because of what it does: it must do no more of it."""
+    """An operator has paused it because of what it does: it must do no more of it."""
     begun: list[Event] = []
 
     async def spams(event: Event) -> None:

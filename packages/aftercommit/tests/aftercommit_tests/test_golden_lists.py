@@ -29,7 +29,7 @@ def test_a_new_list_has_all_names_and_is_to_be_committed(file: Path) -> None:
     """As one that was brought up to date: what is not committed protects nobody."""
     for check in (testing.check_handler_names, testing.check_public_routes):
         with pytest.raises(
-            AssertionError, match=r"list\.txt is brought up to date: look at it, and"
+            AssertionError, match=r"list\.txt was brought up to date: look at it, and"
         ):
             check(APP, file)
         check(APP, file)
@@ -47,7 +47,9 @@ def test_a_handler_that_was_renamed_needs_its_old_name(file: Path) -> None:
     with pytest.raises(AssertionError) as refused:
         testing.check_handler_names(with_table({}), file)
 
-    assert str(refused.value).startswith("write_it is gone, and stored deliveries may be for it.")
+    assert str(refused.value).startswith(
+        "write_it is gone, but there may be stored deliveries to it."
+    )
     assert 'renamed={"write_it": "its new name"}' in str(refused.value)
     assert file.read_text() == "praise\nwrite_it\n"
     renamed = with_table({"write_it": "write_down"})

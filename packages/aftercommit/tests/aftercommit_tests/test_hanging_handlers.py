@@ -1,4 +1,4 @@
-"""Handlers that hang, on each database: only these fail, whoever has to wait for them."""
+"""Handlers that hang, on each database: only these fail, no matter who has to wait for them."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -107,7 +107,7 @@ async def test_a_handler_that_hangs_fails_alone_in_a_worker(
 async def test_a_handler_that_hangs_leaves_slots_to_the_others(
     database_url: str, concurrency: int
 ) -> None:
-    """A mail server that says nothing must not stop the others, however long it says nothing."""
+    """A mail server that does not answer must not stop the others, however long it takes."""
     for_ever = {"lease_seconds": 2000, "handler_timeout_seconds": 999}
     async with opened(database_url, hangs_outside, dispatch="worker", **for_ever) as world:
         await world.made(concurrency)
@@ -133,7 +133,7 @@ async def test_a_handler_that_hangs_fails_alone_where_it_was_caused(
 async def test_who_waited_for_the_only_connection_asks_for_pauses_without_it(
     database_url: str,
 ) -> None:
-    """It has it by then, and would wait for itself for ever."""
+    """It has it by then, and would wait for itself forever."""
     async with opened(database_url, takes_its_time, connections=1) as world:
         with anyio.fail_after(LIMIT_SECONDS):
             result = await world.bus.handle(a_command())
@@ -142,7 +142,7 @@ async def test_who_waited_for_the_only_connection_asks_for_pauses_without_it(
 
 
 async def test_a_command_that_never_gets_its_transaction_is_unavailable(database_url: str) -> None:
-    """Whoever waits for it is told in time; nothing is stored, and it can be given again."""
+    """Anyone who waits for it is told in time; nothing is stored, and it can be given again."""
     opening = opened(database_url, connections=1, handler_timeout_seconds=0.2)
     async with opening as world, world.database.write_transaction():
         with anyio.fail_after(LIMIT_SECONDS), pytest.raises(NotBegun):

@@ -99,4 +99,4 @@ async def test_while_the_database_is_away_pauses_count_as_they_were_known(
         with pytest.raises(HandlerPaused):
             await pauses.ensure_not_paused("announce")
     assert asked.times == 2
-    assert "pauses count as they were last known" in caplog.text
+    assert "the last known ones apply" in caplog.text

@@ -1,4 +1,4 @@
-"""The leaky bucket: no minute of the clock has too many claims, whoever claims whenever he may."""
+"""The leaky bucket: no minute of the clock has too many claims, whenever they are made."""
 
 from bisect import bisect_right
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""At most so many at once, and so many a minute: of all processes, whoever claims."""
+"""At most so many at once, and so many a minute: of all processes, no matter who claims."""
 
 from collections import Counter
 from dataclasses import replace

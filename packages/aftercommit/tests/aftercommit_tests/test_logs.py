@@ -60,7 +60,7 @@ async def test_every_line_of_the_work_on_a_message_has_its_ids(
 
 
 def test_what_a_server_has_said_begins_no_line_of_the_log(log: Log) -> None:
-    """Or whoever runs a mail server could have the log say what they like.
+    """Or anyone who runs a mail server could have the log say what they like.
 
     The text of an exception is somebody else's, too; only an entry begins at the margin.
     """

@@ -86,7 +86,7 @@ async def test_an_observer_sees_begin_end_and_outcome(
 ) -> None:
     """Of the command, and then of each delivery: with the error that is stored, if it has failed.
 
-    Whoever counts what runs would otherwise count what has failed for ever.
+    Anyone who counts what runs would otherwise count what has failed forever.
     """
     policy = replace(POLICY, handler_timeout_seconds=3.0)
     world = await new_world(event_handlers=on_made(handler), policy=policy, observers=[recorder])
@@ -219,7 +219,7 @@ async def test_a_port_is_used_as_it_can_be_used(
 async def test_an_observer_sees_an_attempt_that_was_not_begun(
     new_world: NewWorld, recorder: Recorder
 ) -> None:
-    """Its lease was over before: whoever counts attempts has to know what became of it."""
+    """Its lease was over before: anyone who counts attempts has to know what became of it."""
     world = await new_world(observers=[recorder])
     late = replace(a_claim(), leased_at=anyio.current_time() - POLICY.lease_seconds)
 

@@ -1,4 +1,4 @@
-"""What is printed cannot command the terminal of whoever reads it, whatever prints it."""
+"""What is printed cannot command the terminal of anyone who reads it, whatever prints it."""
 
 import io
 import logging

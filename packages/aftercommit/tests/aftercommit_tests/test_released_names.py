@@ -32,7 +32,7 @@ def test_each_public_name_of_the_last_release_is_still_there() -> None:
 
 
 def test_each_setting_of_the_last_release_is_still_there() -> None:
-    """An unknown variable is ignored, so whoever sets it would not notice."""
+    """An unknown variable is ignored, so anyone who sets it would not notice."""
     with ZipFile(LAST) as last:
         files = [name for name in last.namelist() if SETTINGS.fullmatch(name)]
         before = {each for file in files for each in FIELD.findall(last.read(file).decode())}
@@ -95,7 +95,7 @@ def with_path(*folders: Path) -> dict[str, str]:
 def test_what_has_another_name_now_says_which() -> None:
     """One version before it goes; what the others warn of is in the tests of what they are."""
     with (
-        pytest.warns(DeprecationWarning, match="its name is new_delivery_store"),
+        pytest.warns(DeprecationWarning, match="use new_delivery_store"),
         pytest.raises(AttributeError),
     ):
         new_outbox(None, None)  # no database: the warning comes first

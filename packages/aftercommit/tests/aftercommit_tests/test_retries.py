@@ -30,7 +30,7 @@ def delay(
 
 
 def test_the_pause_grows_up_to_the_cap_until_no_attempt_is_left() -> None:
-    """A short outage is bridged at once; a long one is not hammered on; none is tried for ever.
+    """A short outage is bridged at once; a long one is not hammered on; none is tried forever.
 
     README, docs/operations.md and settings.py say that all takes 1¾ to 3½ hours: to a quarter.
     """
@@ -82,7 +82,7 @@ def test_jitter_draws_each_pause_from_its_upper_half_below_the_cap(
 
 
 def test_a_resource_that_is_away_is_never_parked_by_counting() -> None:
-    """A mail server that is away over a weekend must not leave thousands for a person."""
+    """A mail server that is down over a weekend must not leave thousands for an operator."""
     away = partial(delay, error=Unavailable("connection refused"))
 
     assert [away(times_away=times) for times in range(4)] == [1.0, 4.0, 16.0, 64.0]
@@ -94,7 +94,7 @@ def test_a_resource_that_is_away_is_never_parked_by_counting() -> None:
     "error", [HandlerTimeout("h", 1.0), LeaseExpired("h", "e"), TimeoutError()]
 )
 def test_what_may_be_the_fault_of_the_handler_counts(error: Exception) -> None:
-    """A handler that is always too slow would otherwise be tried for ever."""
+    """A handler that is always too slow would otherwise be tried forever."""
     assert delay(error=error, attempt=POLICY.max_attempts) is None
 
 

@@ -14,7 +14,7 @@ from aftercommit_tests.inside.settings import EventLoop
 
 @pytest.mark.parametrize("backend", get_args(EventLoop))
 def test_what_fails_because_it_was_interrupted_is_an_interruption(backend: str) -> None:
-    """Whoever presses Ctrl-C while a database is locked gets no traceback, and exit code 130."""
+    """Anyone who presses Ctrl-C while a database is locked gets no traceback, and exit code 130."""
 
     async def fail_when_cancelled() -> None:
         try:
@@ -34,7 +34,7 @@ def test_what_fails_because_it_was_interrupted_is_an_interruption(backend: str) 
 
 @pytest.mark.parametrize("backend", get_args(EventLoop))
 def test_of_a_group_of_errors_the_first_is_raised(backend: str) -> None:
-    """The exit code goes by its kind, and its cause says why the database is away."""
+    """The exit code goes by its kind, and its cause says why the database is down."""
     reason = ConnectionRefusedError("nobody listens")
 
     async def fail() -> None:

@@ -331,7 +331,7 @@ async def test_the_tables_of_something_else_are_left_alone(
 
     with pytest.raises((DatabaseUnavailable, SchemaOutdated)):
         await ensure_schema(database)
-    with pytest.raises(DatabaseUnavailable, match="tables of something else"):
+    with pytest.raises(DatabaseUnavailable, match="tables of another program"):
         await upgrade_schema(database)
     assert len(await tables_in(database)) <= 2
 

@@ -67,7 +67,7 @@ WRONG = [
 def test_a_url_that_leads_to_nobody_is_exit_code_3_without_its_secret(
     command_line: CommandLine, url: str, command: tuple[str, ...]
 ) -> None:
-    """What drivers say about a connection is printed, and a person passes it on."""
+    """What drivers say about a connection is printed, and an operator passes it on."""
     result = command_line.run(*command, database_url=url, log_level="debug")
 
     assert result.returncode == 3, result.stderr
@@ -116,7 +116,7 @@ def test_the_default_that_the_help_shows_has_no_secret(option: str) -> None:
 
 @pytest.mark.parametrize("url", [each for each in WRONG if f"+{SECRET}" not in each])
 def test_a_wrong_url_in_code_is_refused_in_the_same_words(url: str) -> None:
-    """The line that makes an outbox runs when its module is imported, whoever does that.
+    """The line that makes an outbox runs when its module is imported, no matter who does that.
 
     The driver in it is that of the application; the engine has its own.
     """

@@ -92,7 +92,7 @@ def test_an_option_wins_over_the_environment() -> None:
     ],
 )
 def test_an_unacceptable_value_names_its_variable(setting: str, value: str) -> None:
-    """Whoever starts the program has to know what to correct; an option has the same name."""
+    """Anyone who starts the program has to know what to correct; an option has the same name."""
     for environment, options in (
         ({f"THINGS_{setting}": value}, {}),
         ({}, {setting.lower(): value}),

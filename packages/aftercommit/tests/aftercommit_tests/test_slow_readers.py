@@ -64,7 +64,7 @@ def write_too_much(reader: Reader, *, err: bool = False) -> None:
 
 
 def test_what_is_not_shown_is_counted_in_its_place(reader: Reader) -> None:
-    """Whoever wakes up sees what is missing, and where; all else is in order, and whole."""
+    """Anyone who wakes up sees what is missing, and where; all else is in order, and whole."""
     with read_by(reader):
         write_too_much(reader)
 
@@ -75,7 +75,7 @@ def test_what_is_not_shown_is_counted_in_its_place(reader: Reader) -> None:
 
 @pytest.mark.parametrize("log_format", APP.parts.log_formats)
 def test_the_count_is_a_line_of_the_log_where_the_log_is(reader: Reader, log_format: str) -> None:
-    """One line that is no JSON would stop whoever reads a log in JSON."""
+    """One line that is no JSON would stop anyone who reads a log in JSON."""
     with own_logging(), read_by(reader):
         set_up_logging("things", "info", log_format, APP.parts.formatters())
         write_too_much(reader, err=True)

@@ -135,7 +135,7 @@ async def test_a_new_file_can_be_read_by_its_owner_only(
 
 
 async def test_the_log_shrinks_after_a_long_reader(url: str, file: Path) -> None:
-    """While somebody reads it can only grow; it must not fill the disk for ever."""
+    """While somebody reads it can only grow; it must not fill the disk forever."""
     log = anyio.Path(f"{file}-wal")
     async with open_database(url) as database:
         await write(database, "CREATE TABLE t (x)")
@@ -166,7 +166,7 @@ REFUSED_URLS = {
     **dict.fromkeys(
         ["nonsense", "sqlite://", "sqlite:///:memory:", "oracle:///x"], "^database URL "
     ),
-    "sqlite:///q?x.db": "has no option=value after the",
+    "sqlite:///q?x.db": "has something else than option=value after the",
     "sqlite:///q.db?unknown=value": "an unknown option after the .; known are mode, timeout, uri",
     "sqlite:///q.db?mode=ro": "has a mode, which needs file:FILE and uri=true",
     "sqlite:///q.db?timeout=soon": "has an option with a wrong value after the",
@@ -184,7 +184,7 @@ async def test_an_unusable_url_is_refused(url: str, problem: str) -> None:
 async def test_the_driver_can_be_named_but_not_that_of_another_event_loop(
     file: Path, anyio_backend: str
 ) -> None:
-    """Whoever wants the faster one on asyncio may have it; on Trio, it is refused at start."""
+    """Anyone who wants the faster one on asyncio may have it; on Trio, it is refused at start."""
     for driver in ("anyio", "aiosqlite"):
         is_here = driver == "anyio" or anyio_backend == "asyncio"
         told = r"names aiosqlite, which is not supported on trio, unlike sqlite\+anyio"

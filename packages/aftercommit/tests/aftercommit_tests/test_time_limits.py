@@ -34,7 +34,7 @@ deadlines: list[float] = []
 
 
 async def test_a_command_that_takes_too_long_fails_and_stores_nothing(new_world: NewWorld) -> None:
-    """Whoever waits for it gets an answer, and can give it again."""
+    """Anyone who waits for it gets an answer, and can give it again."""
 
     async def hangs(command: MakeThing, uow: UnitOfWork) -> None:
         uow.things.add(a_thing())
@@ -55,7 +55,7 @@ async def test_a_command_that_takes_too_long_fails_and_stores_nothing(new_world:
 async def test_no_attempt_begins_when_its_lease_may_be_over_before_it_ends(
     new_world: NewWorld, handler: Handler[ThingMade, None], latest: float
 ) -> None:
-    """Whoever dispatches late could run while another process has taken over."""
+    """Anyone who dispatches late could run while another process has taken over."""
     deadlines.clear()
     world = await new_world(event_handlers=on_made(handler))
     [claim] = await world.made()

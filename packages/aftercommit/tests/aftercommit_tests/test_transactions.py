@@ -1,4 +1,4 @@
-"""Transactions, on each database: nothing half, nothing unnoticed, nobody waits for ever."""
+"""Transactions, on each database: nothing half, nothing unnoticed, nobody waits forever."""
 
 import logging
 import time
@@ -43,7 +43,7 @@ WRONG: dict[str, tuple[str, dict[str, object]]] = {
 async def test_what_no_database_accepts_is_a_mistake_of_ours(
     database_url: str, driver: str, statement: str, values: dict[str, object]
 ) -> None:
-    """To call it an outage would try it for ever; and the next statement works."""
+    """To call it an outage would try it forever; and the next statement works."""
     async with open_things_database(on(driver, database_url)) as database:
         with pytest.raises(StatementRefused) as refusal:
             async with database.read_transaction() as transaction:
@@ -137,7 +137,7 @@ async def test_a_task_that_outlives_a_handler_changes_nothing(
 async def test_a_commit_that_fails_leaves_no_transaction_behind(world: World) -> None:
     """SQLite keeps one open, if a constraint is violated that is checked at the end.
 
-    Whoever is given its connection next would go on in it, and store what has failed.
+    Anyone who is given its connection next would go on in it, and store what has failed.
     """
     key = "REFERENCES things (id) DEFERRABLE INITIALLY DEFERRED"
     kind = "CHAR(32)" if world.database.backend.single_writer else "UUID"
@@ -169,7 +169,7 @@ USES: dict[str, Callable[[Transaction], Awaitable[object]]] = {
 async def test_a_transaction_cannot_be_used_after_its_end(
     world: World, commits: bool, use: Callable[[Transaction], Awaitable[object]]
 ) -> None:
-    """It would begin another one, which nobody commits, and keep its connection for ever."""
+    """It would begin another one, which nobody commits, and keep its connection forever."""
     async with world.database.write_transaction() as transaction:
         await transaction.execute(text("SELECT 1"))
         if commits:

@@ -54,7 +54,7 @@ async def test_a_commit_stores_state_events_and_one_delivery_for_each_handler(
 
 
 async def test_an_event_is_stored_also_if_nothing_else_has_changed(world: World) -> None:
-    """And though nobody holds the aggregate any more that has recorded it."""
+    """And though nobody holds the aggregate any longer that has recorded it."""
     thing = a_thing()
     await store(world, thing)
 
@@ -142,7 +142,7 @@ async def test_a_rule_that_only_the_database_can_check_is_told_in_its_words(worl
 
 async def test_an_event_over_a_megabyte_is_refused_by_the_commit(world: World) -> None:
     """Each worker, consumer and page would have to read it, again and again."""
-    with pytest.raises(InvalidPayload, match="there may be 1000000"):
+    with pytest.raises(InvalidPayload, match="more than 1000000"):
         async with world.a_uow() as uow:
             uow.things.add(thing := a_thing())
             thing.record(ThingRenamed(thing_id=thing.id, name="x" * 1_000_000))
@@ -227,7 +227,7 @@ async def test_a_command_leaves_a_row_if_it_changed_something_or_came_with_an_id
 
 @pytest.mark.parametrize("name", ["new", "lamp"])
 async def test_an_answer_is_recorded_and_completes_its_delivery(world: World, name: str) -> None:
-    """In one transaction; whoever has lost the lease stores neither.
+    """In one transaction; anyone who has lost the lease stores neither.
 
     Also an answer that changes nothing: that its delivery is done is a change, and the trace shows
     what the outside has said.

@@ -56,9 +56,9 @@ async def test_an_event_that_cannot_be_read_is_parked_alone(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """It is neither dropped nor tried for ever, in nobody's way, and the error says what is wrong.
+    """It is neither dropped nor tried forever, in nobody's way, and the error says what is wrong.
 
-    It would be the longest due in every later claim, and stop every worker for ever.
+    It would be the longest due in every later claim, and stop every worker forever.
     """
 
     def with_a_bug(old: dict[str, Any]) -> dict[str, Any]:

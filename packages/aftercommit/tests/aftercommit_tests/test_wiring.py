@@ -155,7 +155,7 @@ def of_command(handler: Any) -> dict[str, Any]:
     return {"commands": {**HANDLERS.commands, MakeThing: handler}}
 
 
-NO_FUNCTION = "not made with `async def`: .*(not_async|object|greet)"
+NO_FUNCTION = "have to be made with `async def`.*: .*(not_async|object|greet)"
 
 
 @pytest.mark.parametrize(
@@ -163,20 +163,20 @@ NO_FUNCTION = "not made with `async def`: .*(not_async|object|greet)"
     [
         (of_event(greet, asks_for_what_is_unknown), "It is: notification, tokens"),
         # a delivery is one event for one handler: the event could not be stored at all
-        (of_event(greet, count, greet), "^for ThingMade, .* or one twice: greet$"),
+        (of_event(greet, count, greet), "^ThingMade has two .* or one twice: greet$"),
         (of_event(Later(count, after=LEASE), count), "or one twice: count$"),
         # each such handler would hold one connection while it waits for another
-        (of_event(asks_for_uow_and_a_query), "can look things up in uow.*: find_thing$"),
+        (of_event(asks_for_uow_and_a_query), "can read from uow.*: find_thing$"),
         # what is returned would be lost, after the effect
-        (of_event(returns_any_command), "return what is no command with a handler: <class"),
+        (of_event(returns_any_command), "return only commands that have a handler: <class"),
         # it can do the work itself, in the transaction that it has
-        (of_event(returns_what_it_could_do), "has uow, and may do itself .* returns: .*Rename"),
+        (of_event(returns_what_it_could_do), "has uow, so it need not return a command: .*Rename"),
         (
             of_event(is_annotated_wrongly),
             "return type cannot be read .*Nonsense.*: is_annotated_wrongly",
         ),
         # only the commit of a command records that it was accepted
-        (of_command(is_without_uow), "do not ask for uow: is_without_uow"),
+        (of_command(is_without_uow), "have to ask for uow; these do not: is_without_uow"),
         (of_command(asks_for_a_key), "It is: idempotency_key"),
         # not at the first event, after its effect
         (of_event(not_async), NO_FUNCTION),
@@ -185,26 +185,41 @@ NO_FUNCTION = "not made with `async def`: .*(not_async|object|greet)"
         # deliveries are stored under the name: one of the two would do the work of both
         (
             {"events": {ThingMade: [count], ThingRenamed: [another_count()]}},
-            "^for ThingRenamed, two handlers with .*: count$",
+            "^ThingRenamed has two handlers of .*: count$",
         ),
         # deliveries would be parked one by one, or done by another, and nobody would notice
-        (of_event(greet, renamed={"hello": "welcome", "hi": "greet"}), "a new one: welcome$"),
-        (of_event(greet, count, renamed={"greet": "count"}), "that is gone.*: greet$"),
+        (of_event(greet, renamed={"hello": "welcome", "hi": "greet"}), "Not so: welcome$"),
+        (of_event(greet, count, renamed={"greet": "count"}), "Not so: greet$"),
         # the first, which is for later, would hold up all the others
-        (of_event(Ordered(Later(count, after=LEASE))), "are two of Later, Ordered and .*count"),  # type: ignore[arg-type]
-        (of_event(Later(Ordered(count), after=LEASE)), "are two of Later, Ordered and .*count"),  # type: ignore[arg-type]
+        (of_event(Ordered(Later(count, after=LEASE))), "use one of Later, Ordered and .*count"),  # type: ignore[arg-type]
+        (of_event(Later(Ordered(count), after=LEASE)), "use one of Later, Ordered and .*count"),  # type: ignore[arg-type]
         # the next of its lane would wait for others, and a limit within one is read by nobody
-        (of_event(Limited(Ordered(count), at_once=1)), "Ordered and Limited do not go .*count"),  # type: ignore[arg-type]
-        (of_event(Ordered(Limited(count, at_once=1))), "or Limited within one: .*count"),  # type: ignore[arg-type]
-        (of_event(Later(Limited(count, at_once=1), after=LEASE)), "or Limited within one: .*count"),  # type: ignore[arg-type]
-        (of_event(Limited(Limited(count, at_once=1), at_once=1)), "or Limited within one: .*count"),  # type: ignore[arg-type]
-        (of_event(Ordered(count, lane="a name:")), "not called as a handler was: a name:$"),
+        (of_event(Limited(Ordered(count), at_once=1)), "Ordered and Limited exclude .*count"),  # type: ignore[arg-type]
+        (of_event(Ordered(Limited(count, at_once=1))), "and put Limited around it.*: .*count"),  # type: ignore[arg-type]
+        (
+            of_event(Later(Limited(count, at_once=1), after=LEASE)),  # type: ignore[arg-type]
+            "and put Limited around it.*: .*count",
+        ),
+        (
+            of_event(Limited(Limited(count, at_once=1), at_once=1)),  # type: ignore[arg-type]
+            "and put Limited around it.*: .*count",
+        ),
+        (
+            of_event(Ordered(count, lane="a name:")),
+            "has the current or an old name of its handler.*: a name:$",
+        ),
         # the order would be lost, and nobody would notice either
-        (of_event(Ordered(greet), renamed={"hi": "greet"}), "keeps: lane='hi', or .* for: greet$"),
-        (of_event(Ordered(count), Ordered(greet, lane="count")), "lanes of two handlers: count$"),
+        (
+            of_event(Ordered(greet), renamed={"hi": "greet"}),
+            "keep its lane, give lane='hi', or .* to: greet$",
+        ),
+        (
+            of_event(Ordered(count), Ordered(greet, lane="count")),
+            "two handlers cannot have the same lane: count$",
+        ),
         (
             {"events": {ThingMade: [Ordered(count)], ThingRenamed: [count]}},
-            "Ordered, with one lane, for some of their events only: count$",
+            "Ordered, with the same lane, for all of its events.*: count$",
         ),
     ],
 )
@@ -229,10 +244,10 @@ def test_uow_and_an_effect_outside_do_not_go_together(handler: Handler[Event, Co
 @pytest.mark.parametrize(
     ("entries", "complaint"),
     [
-        ([on(MakeThing, make_thing, make_thing)], "commands that have not one handler: MakeThing"),
-        ([on(MakeThing, make_thing)] * 2, "messages with two entries: MakeThing"),
+        ([on(MakeThing, make_thing, make_thing)], "a command has exactly one handler.*: MakeThing"),
+        ([on(MakeThing, make_thing)] * 2, "a message has one entry.*: MakeThing"),
         # who is to blame comes from sets: in order, one mistake has one message
-        ([on(RenameThing), on(MakeThing)], "commands .*: MakeThing, RenameThing"),
+        ([on(RenameThing), on(MakeThing)], "a command .*: MakeThing, RenameThing"),
     ],
 )
 def test_a_command_has_one_entry_and_one_handler(
@@ -248,14 +263,16 @@ def test_a_command_has_one_entry_and_one_handler(
 )
 def test_a_port_among_the_values_is_a_mistake(port: object) -> None:
     """Somebody who adds one in the wrong place would get no promise for its effect."""
-    with pytest.raises(WiringError, match="effect among the constants: payments"):
+    with pytest.raises(WiringError, match="effect ports among the constants.*: payments"):
         Dependencies(effect_ports={}, queries={}, constants={"payments": port})
 
 
 @pytest.mark.parametrize("name", ["bell", "find_thing", *PER_ATTEMPT])
 def test_a_name_given_twice_is_a_mistake(name: str) -> None:
     """A handler is given one value by each name: it would be the wrong one, or each call fails."""
-    with pytest.raises(WiringError, match=f"of two things that handlers may ask for: {name}$"):
+    with pytest.raises(
+        WiringError, match=f"two things that handlers may ask for have the same name: {name}$"
+    ):
         replace(DEPENDENCIES, constants={name: 7})
 
 
@@ -269,11 +286,11 @@ def test_what_publishes_is_not_for_later_and_not_unsubscribed(wrong: Any) -> Non
 @pytest.mark.parametrize(
     ("at_once", "per_minute", "name", "complaint"),
     [
-        (None, None, None, "says at_once or per_minute, or both: .*count"),
-        (0, None, None, "no whole number from 1 on: 0$"),
-        (True, None, None, "no whole number from 1 on: True$"),
-        (None, 2.5, None, "no whole number from 1 on: 2.5$"),
-        (5, None, "a name:", "name of a limit is written like .*: 'a name:'$"),
+        (None, None, None, "give at_once or per_minute to a limit, or both: .*count"),
+        (0, None, None, "a whole number of 1 or more: 0$"),
+        (True, None, None, "a whole number of 1 or more: True$"),
+        (None, 2.5, None, "a whole number of 1 or more: 2.5$"),
+        (5, None, "a name:", "name of a limit has the form of .*: 'a name:'$"),
     ],
 )
 def test_a_limit_has_numbers_from_one_on(
@@ -287,16 +304,19 @@ def test_a_limit_has_numbers_from_one_on(
 @pytest.mark.parametrize(
     ("handlers", "complaint"),
     [
-        ({ThingMade: [Limited(count, at_once=1)], ThingRenamed: [count]}, "one limit, .*: count$"),
+        (
+            {ThingMade: [Limited(count, at_once=1)], ThingRenamed: [count]},
+            "the same limit.*: count$",
+        ),
         (
             {
                 ThingMade: [Limited(count, at_once=1, name="bank")],
                 ThingRenamed: [Limited(greet, at_once=2, name="bank")],
             },
-            "shares a limit says the same numbers.*bank.*at_once=1.*at_once=2",
+            "share a limit give it the same numbers.*bank.*at_once=1.*at_once=2",
         ),
         ({ThingMade: [Limited(count, at_once=lambda settings: settings.calls)]}, "calls"),
-        ({ThingMade: [Limited(count, per_minute=lambda settings: 0)]}, "from 1 on: 0$"),
+        ({ThingMade: [Limited(count, per_minute=lambda settings: 0)]}, "of 1 or more: 0$"),
     ],
 )
 def test_a_limit_is_the_same_wherever_it_is_said(handlers: Any, complaint: str) -> None:
@@ -306,11 +326,11 @@ def test_a_limit_is_the_same_wherever_it_is_said(handlers: Any, complaint: str) 
 
 
 def test_only_events_have_handlers_with_a_limit() -> None:
-    """A command is executed at once, by whoever has it; and a broker takes what comes."""
+    """A command is executed at once, by anyone who has it; and a broker takes what comes."""
     with pytest.raises(WiringError, match="record an event, and limit its handler.*: MakeThing$"):
         Handlers(commands=[on(MakeThing, Limited(make_thing, at_once=1))], events=[])
     limited: Any = Limited(PUBLISH, at_once=1)  # type: ignore[arg-type]
-    with pytest.raises(WiringError, match="PUBLISH has no limit"):
+    with pytest.raises(WiringError, match="PUBLISH cannot be Limited"):
         Handlers(commands=[], events=[on(ThingMade, limited)])
 
 
@@ -327,11 +347,11 @@ def test_all_names_of_a_handler_share_its_limit() -> None:
 
 
 async def test_a_bus_whose_store_knows_no_limits_is_refused(new_world: NewWorld) -> None:
-    """Whoever puts both together by hand would get no limit, and not notice."""
+    """Anyone who puts both together by hand would get no limit, and not notice."""
     world = await new_world(event_handlers=on_made(Limited(greet, at_once=1)))
     store = new_delivery_store(world.database, world.policy)
 
-    with pytest.raises(WiringError, match="limits of the table to new_delivery_store.*: greet$"):
+    with pytest.raises(WiringError, match="the table's limits to new_delivery_store.*: greet$"):
         replace(world.bus, delivery_store=store)
 
 
@@ -342,20 +362,20 @@ async def by_name(event: ThingMade) -> str:
 @pytest.mark.parametrize("key", ["name", by_name])
 def test_a_key_is_a_function_of_the_event(key: Any) -> None:
     """Each commit of such an event would fail, or have a key of its own."""
-    with pytest.raises(WiringError, match="function of the event, .*def.*: .*name"):
+    with pytest.raises(WiringError, match="a function of it, .*def.*: .*name"):
         on(ThingMade, count, key=key)
 
 
 def test_a_delay_is_the_value_of_a_setting() -> None:
-    """The table names it, so that whoever reads the table finds it in the environment, too."""
+    """The table names it, so that anyone who reads the table finds it in the environment, too."""
     misspelt = table(on_made(Later(count, after=lambda settings: settings.patience)))
 
-    with pytest.raises(WiringError, match="a setting that there is not: .*patience"):
+    with pytest.raises(WiringError, match="a setting that does not exist: .*patience"):
         misspelt.subscriptions(Settings())
 
 
 def test_what_is_right_is_bound_and_subscribed() -> None:
-    """A handler of two events is one; an event may have none, a handler no event any more.
+    """A handler of two events is one; an event may have none, a handler no event any longer.
 
     Handlers of a port that is not configured are left to other processes: each attempt would be
     one less for these.
@@ -447,7 +467,7 @@ class WrongMethods:
     [
         (WithUnmapped, "(?s)mapped onto no table.*, for: Unmapped$"),
         (Abstract, "cannot be made, so each handler .* TypeError: .*others"),
-        (WrongMethods, "(?s)cannot be called so.*: before_commit, refusals$"),
+        (WrongMethods, "(?s)have another form.*: before_commit, refusals$"),
     ],
 )
 async def test_a_unit_of_work_with_which_nobody_can_work_is_a_mistake_at_start(
@@ -542,7 +562,7 @@ async def test_an_application_puts_its_own_port_in_the_place_of_an_extensions_or
 
 
 async def test_each_broker_is_a_handler_of_its_own(new_world: NewWorld) -> None:
-    """So that one that is away delays only its own deliveries."""
+    """So that one that is down delays only its own deliveries."""
     rabbitmq, kafka = RecordingPublisher(), RecordingPublisher(OSError("Kafka is down"))
     published = HANDLERS.publishing_to({"rabbitmq": rabbitmq, "kafka": kafka})
     world = await new_world(event_handlers=published.events)

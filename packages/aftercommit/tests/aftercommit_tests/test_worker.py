@@ -91,7 +91,7 @@ async def test_a_worker_that_ends_when_idle_does_what_its_last_delivery_has_caus
 async def test_a_due_row_that_somebody_has_locked_does_not_make_the_worker_spin(
     postgres_url: str,
 ) -> None:
-    """Whoever looks at a row in psql must not cost a processor."""
+    """Anyone who looks at a row in psql must not cost a processor."""
     handlers = on_made(hangs)
     async with open_world(postgres_url, event_handlers=handlers, policy=FOR_WORKERS) as world:
         await world.made()
@@ -157,7 +157,7 @@ async def test_a_worker_says_that_a_key_has_changed(
         await a_worker(world).run(until_idle=True)
 
     [told] = [each.message for each in caplog.records if "now ordered as" in each.message]
-    assert told.startswith("works has work in the lane works:")
+    assert told.startswith("works has deliveries in the lane works:")
 
 
 @pytest.mark.parametrize(("beside", "sent"), [(False, 1), (True, 2)])

@@ -2,7 +2,7 @@
 
 One process has imported the application, and forks for each order. What it forks is a process like
 any other: it has its own arguments, environment, folder and streams, is our child, and dies its own
-death. (Linux only, as is what it is built on: whoever adopts a process whose parent has ended.)
+death. (Linux only, as is what it is built on: anyone who adopts a process whose parent has ended.)
 """
 
 import atexit

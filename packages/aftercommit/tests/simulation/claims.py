@@ -2,7 +2,7 @@
 
 Only its owner writes about a claim, or an operator. No handler begins without one, and by one claim
 no effect begins twice. It begins with enough time, and ends before its lease does. What the history
-says of its end is so. And whoever lives, and is left in peace, ends each claim that it has, and
+says of its end is so. And anyone who lives, and is left in peace, ends each claim that it has, and
 does not wait until the lease is over.
 """
 
@@ -263,7 +263,7 @@ class Claims:
         lease_end = self._world.now - (self._world.wall_clock - held.until)
         disturbed = max(owner.waited_at, owner.frozen_until, owner.occupied_until)
         disturbed = max(disturbed, faults.outage_until)
-        # whoever has not heard of its claim knows nothing of it
+        # anyone who has not heard of its claim knows nothing of it
         is_known = owner.broken_at < since or (before.key, before.token) in self._returned
         # for a client that has gone, a process tries for two seconds only to store what it knows
         is_known &= owner.deserted_at < held.since

@@ -1,7 +1,7 @@
 """What operators have decided, and what has to follow from that; a part of `ledger.py`.
 
 A decision is stored with what it changes, so both are seen after the same COMMIT. What is retried
-begins anew, what is discarded is over, and nothing that runs knows what is erased. A replay has
+begins again, what is discarded is over, and nothing that runs knows what is erased. A replay has
 made a delivery of each past event, and does again what it was to do again, and nothing else.
 """
 

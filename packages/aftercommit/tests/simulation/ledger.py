@@ -91,7 +91,7 @@ class Ledger:
         self._external_before: Counter[str] = Counter()  # effects until then
         self._failed: Counter[str] = Counter()  # attempts that count
         self._lost: Counter[str] = Counter()  # claims that ended without a word
-        self._forgiven: Counter[str] = Counter()  # of both, those before it began anew
+        self._forgiven: Counter[str] = Counter()  # of both, those before it began again
         self._history = set[tuple[str, int]]()  # what is known of it
         self._last_in_lane: dict[str, int] = defaultdict(int)
         self._headless: dict[str, float] = {}  # lanes whose first is blocked, and since when
@@ -364,7 +364,7 @@ class Ledger:
         self._headless = headless
 
     def _check_headless(self, lane: str) -> None:
-        """Check that a lane goes on soon whose first is blocked: by whoever has passed it by.
+        """Check that a lane goes on soon whose first is blocked: by anyone who has passed it by.
 
         That may be any process, so what counts is the time in which none was held up.
         """

@@ -194,14 +194,14 @@ MUTATIONS = (
     Mutation(
         "an error of the database ends a worker",
         "process/worker.py",
-        "except Exception as error:  # nothing in the database may end the worker",
+        "except Exception as error:  # no error of the database may end the worker",
         "except ZeroDivisionError as error:",
     ),
     # the end of a claim
     Mutation(
         "a failure is not stored",
         "attempt.py",
-        "await self._last_write(write, [claim], report, told=told)",
+        "await self._last_write(write, [claim], report, outcome=outcome)",
         "pass",
     ),
     Mutation(
@@ -329,7 +329,7 @@ MUTATIONS = (
     Mutation(
         "what a process cannot run stays claimed",
         "attempt.py",
-        "await self.release([claim], report)  # a port of it is not configured here",
+        "await self.release([claim], report)  # one of its ports is not configured here",
         "pass",
     ),
     Mutation(
@@ -467,7 +467,7 @@ MUTATIONS = (
     Mutation(
         "a reply that cannot be stored at once is given up",
         "attempt.py",
-        "stored = await self._last_write(execute, [claim], told=told)",
+        "stored = await self._last_write(execute, [claim], outcome=outcome)",
         "stored = await execute()",
     ),
     Mutation(
@@ -788,7 +788,7 @@ MUTATIONS = (
         "raise HandlerInterrupted(handler, first) from error",
         "raise first",
     ),
-    # lanes that nobody mends
+    # lanes that nobody repairs
     Mutation(
         "a worker mends no lane in which two could begin",
         "sql/deferred_unblocking.py",

@@ -43,7 +43,7 @@ class Row:
 
     @property
     def can_never_succeed(self) -> bool:
-        """Whether it has failed for ever."""
+        """Whether it has failed forever."""
         return (self.last_error or "").startswith(PERMANENT)
 
     def is_done_since(self, before: "Row | None") -> bool:

@@ -377,7 +377,7 @@ def a_handler_is_paused_while_it_waits_for_a_slot(simulation: Simulation) -> Non
 
 
 def a_handler_is_paused_while_the_next_one_of_its_lane_waits(simulation: Simulation) -> None:
-    """Whoever is done with the first one does not go on with what is held."""
+    """Anyone who is done with the first one does not go on with what is held."""
     operator, web = started(simulation, "operator"), started(simulation, "web")
     simulation.ask(web, 1)
     simulation.world.run(5, lambda: "praise" in simulation.ledger.running)
@@ -448,7 +448,7 @@ def a_replay_comes_while_a_delivery_runs(simulation: Simulation) -> None:
 
 
 def two_of_a_lane_are_done_at_the_same_time(simulation: Simulation) -> None:
-    """One ran when a replay put the other before it; whoever is last lets the lane go on."""
+    """One ran when a replay put the other before it; anyone who is last lets the lane go on."""
     operator = _orders_before_and_after_a_handler_is_new(simulation)
     [web] = simulation.up("web")
     simulation.faults.at_next(web, "COMMIT", Fault("freeze", "before", 8.0))

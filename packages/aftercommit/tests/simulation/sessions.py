@@ -77,7 +77,7 @@ class Session:
         self.answered: Callable[[Sequence[Message]], None] | None = None
 
     def reset(self) -> None:
-        """Roll back, and have no state of this client any more."""
+        """Roll back, and have no state of this client any longer."""
         before = [query("ROLLBACK"), query("DISCARD ALL")]
         self._prepare([SYNC, *before] if self.is_in_pipeline else before)
 

@@ -105,7 +105,7 @@ OrderEvent = OrderPlaced | OrderPacked | OrderWithdrawn
 
 
 class CardRefused(Refused):
-    """The bank says no, for ever."""
+    """The bank says no, forever."""
 
 
 class Order:

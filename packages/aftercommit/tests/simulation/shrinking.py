@@ -1,6 +1,6 @@
 """Makes a plan that fails smaller: fewer orders, requests, outages, processes and faults.
 
-It leaves parts out as long as the world still fails in the same way. What is left is what a person
+It leaves parts out as long as the world still fails in the same way. What is left is what one
 has to read. Source: A. Zeller, R. Hildebrandt, *Simplifying and Isolating Failure-Inducing Input*,
 IEEE Transactions on Software Engineering 28 (2002), "delta debugging".
 """

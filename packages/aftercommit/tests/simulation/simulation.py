@@ -44,7 +44,7 @@ POLICY = {
 }
 GRACE = 5.0  # seconds for what runs in a process that is asked to stop
 PATIENCE = 40.0  # seconds after which a client that has no answer asks again
-DRAIN = 600.0  # seconds, at most, in which all has to be done when nothing breaks any more
+DRAIN = 600.0  # seconds, at most, in which all has to be done when nothing breaks any longer
 CLIENT = "/client"
 
 
@@ -369,7 +369,7 @@ class Simulation:
         self.drain(len(plan.orders))
 
     def drain(self, number_of_orders: int) -> None:
-        """Let nothing break any more, wait until all is done, and check that.
+        """Let nothing break any longer, wait until all is done, and check that.
 
         :raises Violation: if a promise is broken
         """

@@ -143,7 +143,7 @@ class Process:
         task._log_destroy_pending = False  # a crash destroys it
 
     def crash(self, moment: str = "") -> None:
-        """Vanish, as by SIGKILL: not one `finally` runs, since nothing runs any more."""
+        """Vanish, as by SIGKILL: not one `finally` runs, since nothing runs any longer."""
         self.world.story.tell(self, f"CRASHES {moment}")
         self.end()
 
@@ -166,7 +166,7 @@ class Process:
         self.world.after(seconds, self.thaw)
 
     def thaw(self, *, at_once: bool = False) -> None:
-        """Go on, unless it was frozen anew."""
+        """Go on, unless it was frozen again."""
         if at_once:
             self.frozen_until = min(self.frozen_until, self.world.now)
         if self.frozen_until <= self.world.now:

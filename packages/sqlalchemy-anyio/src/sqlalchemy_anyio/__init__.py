@@ -1,9 +1,9 @@
 """SQLAlchemy dialects for both event loops: `sqlite+anyio` and `postgresql+anyio`.
 
 SQLAlchemy's asyncio extension needs only greenlets and awaitables, but its stock drivers need
-asyncio. Here the synchronous ones, sqlite3 and psycopg, run in threads. An application need not
-import this package: SQLAlchemy does, for a URL that names one of its dialects. A test can, to say
-how calls of the driver are made. See README.md for its promises.
+asyncio. Here the synchronous drivers, sqlite3 and psycopg, run in threads. An application need not
+import this package, because SQLAlchemy does so for a URL that names one of its dialects. A test can
+import it to decide how driver calls are made. README.md says what is guaranteed.
 """
 
 from sqlalchemy_anyio.connection import ThreadedConnection, run_calls_with

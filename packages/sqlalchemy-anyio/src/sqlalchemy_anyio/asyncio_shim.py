@@ -1,13 +1,13 @@
 """Lets SQLAlchemy's asyncio extension run on Trio, too. Used by the dialects.
 
-Whatever the driver, SQLAlchemy itself calls asyncio in two places, and has no hook for either:
+Whatever the driver, SQLAlchemy itself calls asyncio in two places, without a hook for either:
 
 - `async with` closes a session or connection in a task of its own, so that cancellation cannot
-  leave that half done: `asyncio.create_task` and `asyncio.shield`;
+  interrupt it: `asyncio.create_task` and `asyncio.shield`;
 - the first connection of a pool is made under a lock: `asyncio.Lock`.
 
-So the modules that do this get something else by the name of `asyncio`. On asyncio, all that can be
-had from it is asyncio's own. On Trio, those three names are not.
+So the modules that do this get a replacement under the name `asyncio`. On asyncio, all of its
+attributes are asyncio's own; on Trio, those three are replaced.
 """
 
 import sys
@@ -24,15 +24,15 @@ T = TypeVar("T")
 
 
 def install_shim() -> None:
-    """Do the above. Doing it again changes nothing."""
+    """Install the replacement. Calling it again changes nothing."""
     of_locks = sys.modules[concurrency.AsyncAdaptedLock.__module__]
     for module in (base, engine, session, of_locks):
-        if "asyncio" in vars(module):  # which of them it is depends on the version
+        if "asyncio" in vars(module):  # which of them depends on the version
             vars(module)["asyncio"] = SHIM
 
 
 class AsyncioShim:
-    """Asyncio on asyncio, and on Trio what does the same there."""
+    """Asyncio itself on asyncio; on Trio, its equivalents there."""
 
     def __init__(self, asyncio: Any, on_trio: dict[str, Callable[..., Any]]) -> None:
         self._asyncio = asyncio
@@ -49,7 +49,7 @@ def _is_asyncio() -> bool:
 
 
 def _no_task(coroutine: T) -> T:
-    """Leave it to `shield`, where SQLAlchemy awaits it next."""
+    """Leave the coroutine to `shield`, where SQLAlchemy awaits it next."""
     return coroutine
 
 

@@ -1,12 +1,12 @@
 """A connection of a synchronous driver, made asynchronous. Used by the dialects.
 
-- It has one thread, which makes one call after the other, from any task. `run_calls_with` puts
-  something else in the place of threads.
-- A statement and its rows are one call in that thread. On SQLite, a BEGIN takes no call of its own:
-  the cursor defers it, and the connection sends it with the next statement.
-- What was handed to the thread is waited for, whatever is cancelled; unless the connection is
-  terminated meanwhile, which waits for nothing. Only connecting can be cancelled: it leaves nothing
-  behind, since the thread closes what it has opened in vain.
+- It has one thread, which makes the calls of all tasks, one after the other. `run_calls_with`
+  replaces the threads.
+- A statement and its rows take one call in that thread. On SQLite, a BEGIN takes no extra call: the
+  cursor defers it, and the connection sends it with the next statement.
+- A call in the thread is waited for even if the task is cancelled, unless the connection is
+  terminated meanwhile, which waits for nothing. Only connecting can be cancelled: then the thread
+  closes the connection that nobody needs.
 """
 
 from collections.abc import Callable, Iterator
@@ -30,11 +30,11 @@ _start_runner = ContextVar["Callable[[ThreadedConnection], CallRunner] | None"](
 
 @contextmanager
 def run_calls_with(start: "Callable[[ThreadedConnection], CallRunner]") -> Iterator[None]:
-    """Let `start` say what makes the calls of each connection, in the place of a thread.
+    """Let `start` decide what makes the calls of each connection, instead of a thread.
 
-    This is for the connections that are made inside, also by tasks that are started inside. The raw
-    connection is `driver_connection`; it is None until the first call has been made, which opens
-    it. Who keeps the connection keeps it from being collected, so from being closed then.
+    It applies to connections made in the body, and by tasks started there. The raw connection is
+    `driver_connection`, which is None until the first call opens it. Keeping a reference to the
+    connection keeps it from being garbage-collected, and so from being closed.
     """
     token = _start_runner.set(start)
     try:
@@ -54,17 +54,20 @@ class Driver(Protocol):
         """Tell whether the statement is a BEGIN and nothing else."""
 
     def has_transaction(self, driver_connection: Any) -> bool:
-        """Tell, without asking the database. Only between calls: it reads the driver's state."""
+        """Tell without asking the database.
+
+        Only between calls, because it reads the driver's state.
+        """
 
     def interrupt(self, driver_connection: Any) -> None:
-        """Make a call that is under way in the thread fail. From another thread."""
+        """Make the current call in the thread fail. Called from another thread."""
 
 
 class ThreadedConnection(AdaptedConnection):
-    """A connection of a synchronous driver, whose every method is one call in its thread.
+    """A connection of a synchronous driver; every method is one call in its thread.
 
     A call that takes longer than `seconds` terminates the connection. If calls are abandonable,
-    cancelling one does that, too; otherwise the call is waited for.
+    cancelling one terminates it, too; otherwise, the call is waited for.
     """
 
     _connection: Any = None
@@ -109,13 +112,13 @@ class ThreadedConnection(AdaptedConnection):
     def run_in_thread(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Return what `function` returns in the thread.
 
-        :raises OperationalError: the driver's, if the connection is terminated before that
+        :raises OperationalError: the driver's, if the connection is terminated first
         """
         call = partial(function, *args, **kwargs)
         return await_(self._in_thread(call, abandonable=self._abandonable))
 
     def cursor(self, *args: Any) -> ThreadedCursor:
-        """Return a cursor; with arguments, which are for the driver, one that streams."""
+        """Return a cursor; with arguments, which the driver gets, one that streams."""
         return StreamingCursor(self, args) if args else ThreadedCursor(self)
 
     def execute(self, *args: Any) -> ThreadedCursor:
@@ -125,14 +128,14 @@ class ThreadedConnection(AdaptedConnection):
         return cursor
 
     def defer_begin(self, statement: str) -> bool:
-        """Keep a bare BEGIN for the next statement, and tell whether it was one."""
+        """Keep a bare BEGIN for the next statement, and return whether it was one."""
         if self._deferred or not self._driver.is_begin(statement):
             return False
         await_(self._defer(statement))
         return True
 
     def begin(self, cursor: Any) -> None:
-        """Send a deferred BEGIN, in the thread; if that fails, the next one tries again."""
+        """Send a deferred BEGIN, in the thread; if this fails, the next call tries again."""
         if self._deferred:
             cursor.execute(self._deferred)
             self._deferred = None
@@ -142,27 +145,27 @@ class ThreadedConnection(AdaptedConnection):
         self._end(self._connection.commit)
 
     def rollback(self) -> None:
-        """Roll the transaction back, if there is one: pools ask for it after every commit too."""
+        """Roll the transaction back, if there is one: pools call this after every commit, too."""
         self._end(self._connection.rollback)
 
     def close(self) -> None:
-        """Close the connection, after what is under way."""
+        """Close the connection, after its current call."""
         if not self._is_closed:
             self.run_in_thread(self._close)
             self._is_closed = True
             self._calls.put(None)
 
     def terminate(self) -> None:
-        """Close the connection, and wait for nothing, not even for that.
+        """Close the connection without waiting for anything, not even for the closing.
 
-        Calls under way raise an error at once; nobody knows whether they take effect. The thread
-        ends when the driver notices. Can be called from anywhere, also from garbage collection.
+        Current calls raise an error at once; whether they take effect is unknown. The thread ends
+        when the driver notices. May be called from anywhere, even from garbage collection.
         """
         if self._is_closed:
             return
         self._is_closed = True
         under_way = tuple(self._under_way)
-        for call in reversed(under_way):  # none is begun when one before it is skipped
+        for call in reversed(under_way):  # no call is begun when one before it is skipped
             call.abandon()
         self._calls.put(ThreadCall(partial(self._close), is_awaited=False))
         self._calls.put(None)
@@ -177,7 +180,7 @@ class ThreadedConnection(AdaptedConnection):
             self._connection.close()
 
     async def _defer(self, begin: str) -> None:
-        # nothing is awaited, but SQLAlchemy refuses drivers that never do
+        # nothing is awaited, but SQLAlchemy refuses drivers that never await
         self._deferred = begin
 
     def _end(self, function: Callable[[], None]) -> None:

@@ -16,14 +16,14 @@ class Connection(Protocol):
         """Return what `function` returns in the thread."""
 
     def defer_begin(self, statement: str) -> bool:
-        """Keep a bare BEGIN for the next statement, and tell whether it was one."""
+        """Keep a bare BEGIN for the next statement, and return whether it was one."""
 
     def begin(self, cursor: Any) -> None:
         """Send a deferred BEGIN, in the thread."""
 
 
 class ThreadedCursor:
-    """A cursor that comes back from a statement with all its rows."""
+    """A cursor that fetches all rows together with the execution of a statement."""
 
     arraysize = 1
     description: Any = None
@@ -48,17 +48,17 @@ class ThreadedCursor:
         return self._rows.popleft() if self._rows else None
 
     def fetchmany(self, size: int | None = None) -> Sequence[Any]:
-        """Return the next `size` rows, or those that are left."""
+        """Return the next `size` rows, or the remaining ones."""
         count = min(size or self.arraysize, len(self._rows))
         return [self._rows.popleft() for _ in range(count)]
 
     def fetchall(self) -> Sequence[Any]:
-        """Return the rows that are left."""
+        """Return the remaining rows."""
         rows, self._rows = self._rows, deque()
         return rows
 
     def close(self) -> None:
-        """Forget the rows; the driver's cursor is closed already."""
+        """Forget the rows; the driver's cursor is already closed."""
         self._rows.clear()
 
     async def _async_soft_close(self) -> None:
@@ -80,7 +80,7 @@ class ThreadedCursor:
 
 
 class StreamingCursor(ThreadedCursor):
-    """A cursor that fetches rows as they are asked for, each time with a call."""
+    """A cursor that fetches rows on demand, with one call each time."""
 
     def __init__(self, connection: Connection, args: Sequence[Any]) -> None:
         super().__init__(connection)

@@ -1,4 +1,4 @@
-"""The dialects: what sqlite3 and psycopg have in common here, and what each needs of its own."""
+"""The dialects: what sqlite3 and psycopg have in common, and what each needs of its own."""
 
 import os
 import sqlite3
@@ -21,7 +21,7 @@ BEGINS = {"BEGIN", "BEGIN DEFERRED", "BEGIN IMMEDIATE", "BEGIN EXCLUSIVE"}
 
 
 class _Threaded:
-    """What makes a dialect of a synchronous driver one for both event loops."""
+    """Turns a dialect of a synchronous driver into one for both event loops."""
 
     driver = "anyio"
     is_async = True
@@ -30,7 +30,7 @@ class _Threaded:
 
     @classmethod
     def engine_created(cls, engine: Engine) -> None:
-        """Prepare SQLAlchemy itself, too: only who names such a dialect needs it."""
+        """Prepare SQLAlchemy itself, too, which only users of such a dialect need."""
         install_shim()
 
     @classmethod
@@ -44,7 +44,7 @@ class _Threaded:
         abandonable: bool = False,
         **kwargs: Any,
     ) -> Any:
-        """Connect in a thread. A call of the driver may take `command_timeout` seconds.
+        """Connect in a thread. A driver call may take `command_timeout` seconds.
 
         If calls are abandonable, cancelling one terminates the connection, and waits for nothing.
         """
@@ -61,7 +61,7 @@ class _Threaded:
         return connection.driver_connection
 
     def do_ping(self, dbapi_connection: Any) -> bool:
-        """Ask the driver's connection, in one call."""
+        """Ping with the driver's connection, in one call."""
         do_ping = super().do_ping  # type: ignore[misc]
         return bool(dbapi_connection.run_in_thread(do_ping, dbapi_connection.driver_connection))
 
@@ -72,12 +72,12 @@ class _Threaded:
         return TERMINATED in str(e) or super().is_disconnect(e, connection, cursor)  # type: ignore[misc]
 
     def is_begin(self, statement: str) -> bool:
-        return False  # psycopg begins by itself
+        return False  # psycopg itself begins transactions
 
 
 class _StreamingContext(SQLiteExecutionContext):
     def create_server_side_cursor(self) -> Any:
-        return self._dbapi_connection.cursor(sqlite3.Cursor)  # the argument is what makes it stream
+        return self._dbapi_connection.cursor(sqlite3.Cursor)  # the argument makes it stream
 
 
 class SQLiteDialectAnyIO(_Threaded, SQLiteDialect_pysqlite):
@@ -118,7 +118,7 @@ class PGDialectAnyIO(_Threaded, PGDialect_psycopg):
         return bool(driver_connection.info.transaction_status)  # 0 is IDLE
 
     def interrupt(self, driver_connection: Any) -> None:
-        """Shut the socket down; a server that is frozen would not hear of anything else."""
+        """Shut the socket down; a frozen server would not react to anything else."""
         closed_meanwhile = suppress(OSError, self.loaded_dbapi.Error)
         with closed_meanwhile, socket(fileno=os.dup(driver_connection.fileno())) as wire:
             wire.shutdown(SHUT_RDWR)

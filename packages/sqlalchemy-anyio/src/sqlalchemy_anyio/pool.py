@@ -1,7 +1,8 @@
 """Pools whose tasks wait with AnyIO. Used by the dialects.
 
-Like SQLAlchemy's own, they make what belongs to an event loop when they first need it: an engine
-is often made before there is one, and `dispose` makes a new pool while the old one still runs.
+Like SQLAlchemy's own pools, they create what belongs to an event loop when they first need it: an
+engine is often made before there is an event loop, and `dispose` makes a new pool while the old
+loop still runs.
 """
 
 from collections import deque
@@ -18,9 +19,9 @@ from sqlalchemy.util.queue import Empty, Full, QueueCommon
 
 
 class AnyIOQueue(QueueCommon[ConnectionPoolEntry]):
-    """The idle connections of a pool; tasks wait for one in line.
+    """The idle connections of a pool; tasks wait in line for one.
 
-    The count can be less than what is there: the rest is reserved for waiters that are woken.
+    The count can be lower than the number of connections: the rest is reserved for woken waiters.
     """
 
     def __init__(self, maxsize: int = 0, use_lifo: bool = False) -> None:
@@ -33,13 +34,13 @@ class AnyIOQueue(QueueCommon[ConnectionPoolEntry]):
         return anyio.Semaphore(0)
 
     def qsize(self) -> int:
-        """Return how many are idle."""
+        """Return how many connections are idle."""
         return len(self._idle)
 
     def put(self, item: ConnectionPoolEntry, block: bool = True, timeout: object = None) -> None:
-        """Give a connection to who waits longest, or keep it.
+        """Give a connection to the task that has waited longest, or keep it.
 
-        :raises Full: if it would be one too many
+        :raises Full: if there would be too many
         """
         if 0 < self.maxsize <= len(self._idle):
             raise Full
@@ -47,7 +48,7 @@ class AnyIOQueue(QueueCommon[ConnectionPoolEntry]):
         self._count.release()
 
     def get(self, block: bool = True, timeout: float | None = None) -> ConnectionPoolEntry:
-        """Take a connection; if asked to, wait for one so many seconds.
+        """Take a connection; with `block`, wait for one, for `timeout` seconds.
 
         :raises Empty: if there is none
         """
@@ -76,7 +77,7 @@ class AnyIOQueuePool(AsyncAdaptedQueuePool):
 
 
 class AnyIOStaticPool(StaticPool):
-    """The one connection of a database in memory, also if several tasks are the first to ask."""
+    """The only connection of an in-memory database, even if several tasks ask first."""
 
     __module__ = "sqlalchemy.pool"
 

@@ -1,4 +1,7 @@
-"""How a call gets to the thread of its connection and back. Used by the connection."""
+"""How a call reaches the thread of its connection, and its result returns.
+
+Used by the connection.
+"""
 
 from collections.abc import Callable
 from contextlib import suppress
@@ -13,20 +16,21 @@ from anyio.lowlevel import current_token
 
 
 class CallRunner(Protocol):
-    """What makes the calls of one connection: a thread, unless `run_calls_with` says otherwise."""
+    """Makes the calls of one connection: a thread, or what `run_calls_with` puts in its place."""
 
     def put(self, call: "ThreadCall | None") -> None:
-        """Take calls one after the other; None: the last one was put.
+        """Accept calls, to be made one after the other; None says that there will be no more.
 
-        The calls are made in this order, one at a time. The task waits elsewhere, for the answer;
-        the last calls and None can also come from garbage collection, so from any thread.
+        The calls are made in this order, one at a time. The task waits elsewhere for the answer;
+        the last calls, and None, can come from garbage collection, and so from any thread.
         """
 
 
 def start_thread() -> CallRunner:
-    """Start a thread that makes the calls it is given, one after the other, until it is given None.
+    """Start a thread that makes the calls it gets, one after the other, until it gets None.
 
-    A daemon, and no executor's: one that waits for a server for ever must not keep the process.
+    It is a daemon thread and not an executor's, so that endless waiting for a server cannot keep
+    the process alive.
     """
     calls: SimpleQueue[ThreadCall | None] = SimpleQueue()
     Thread(target=_make, args=[calls], name="sqlalchemy_anyio", daemon=True).start()
@@ -36,13 +40,13 @@ def start_thread() -> CallRunner:
 def _make(calls: "SimpleQueue[ThreadCall | None]") -> None:
     while call := calls.get():
         call.run()
-        del call  # or it would keep its connection until the next one comes
+        del call  # otherwise, it would keep its connection until the next call comes
 
 
 class ThreadCall:
-    """One call under way. It may never end; then its task can be released without it.
+    """A current call. If it never ends, its task can be released without it.
 
-    What is asked of the driver is `function`, with its `func`, `args` and `keywords`.
+    `function` is the driver call, with its `func`, `args` and `keywords`.
     """
 
     def __init__(self, function: partial[Any], *, is_awaited: bool = True) -> None:
@@ -55,42 +59,41 @@ class ThreadCall:
         self._soon = _soon_in_this_loop() if is_awaited else None
 
     def run(self) -> None:
-        """Make the call, and answer it."""
+        """Make the call, and pass on its result."""
         self.make()
         self.answer()
 
     def make(self) -> BaseException | None:
-        """Make the call, and remember its result or its error, which is returned.
+        """Make the call, remember its result or its error, and return the error.
 
-        The task goes on waiting. A call may be made again, such as when the database was locked.
-        What was abandoned before is not begun any more.
+        The task goes on waiting. A call may be made again, for example if the database was locked.
+        A call that was abandoned does not begin.
         """
         try:
             if self._is_abandoned:
-                raise RuntimeError("nobody waits for this call any more")
+                raise RuntimeError("nobody waits for this call")
             self._result, self._error = self.function(), None
         except BaseException as error:
             self._error = error
         return self._error
 
     def answer(self, error: BaseException | None = None) -> None:
-        """Release the task that waits, with this error in place of the result if one is given."""
+        """Release the waiting task, with this error in place of the result, if given."""
         if error is not None:
             self._error = error
-        # an error that comes after that is of our making; but what was done was done
+        # an error that comes later is of our making; but what was done was done
         self.has_outcome = self._error is None or not self._is_abandoned
         self._release()
 
     def abandon(self) -> None:
-        """Let the task go on at once. From any thread."""
+        """Let the task go on at once. May be called from any thread."""
         self._is_abandoned = True
         self._release()
 
     async def wait(self, seconds: float | None, *, shield: bool = True) -> None:
-        """Wait until the call has ended, or so long, or until it is abandoned.
+        """Wait until the call has ended, until it is abandoned, or for some seconds.
 
-        With a shield, cancellation, also that by `asyncio.Task.cancel`, is raised then, and not
-        before.
+        With a shield, a cancellation, even by `asyncio.Task.cancel`, is raised only then.
         """
         in_time, cancelled = True, None
         while in_time and not self._released.is_set():
@@ -98,7 +101,7 @@ class ThreadCall:
                 with move_on_after(seconds, shield=shield) as limit:
                     await self._released.wait()
                 in_time = not limit.cancelled_caught
-            except get_cancelled_exc_class() as error:  # asyncio itself knows no shield
+            except get_cancelled_exc_class() as error:  # asyncio itself has no shield for this
                 if not shield:
                     raise
                 cancelled = error
@@ -106,14 +109,14 @@ class ThreadCall:
             raise cancelled
 
     def result(self) -> Any:
-        """Return what the call has returned, or raise what it has raised."""
+        """Return the result of the call, or raise its error."""
         if self._error is None:
             return self._result
         error, self._error = self._error, None
         try:
             raise error
         finally:
-            del error  # or it would keep itself, and the connection with it
+            del error  # otherwise, it would keep itself alive, and the connection with it
 
     def _release(self) -> None:
         if self._soon:
@@ -122,7 +125,7 @@ class ThreadCall:
 
 
 def _soon_in_this_loop() -> Callable[[Callable[[], None]], object]:
-    """Return what has the event loop of this task call something, from any thread."""
+    """Return a function by which any thread has this task's event loop call something."""
     loop: Any = current_token().native_token
     # from_thread.run_sync would wait until the event is set: as long as the call itself takes
     soon: Callable[[Callable[[], None]], object]

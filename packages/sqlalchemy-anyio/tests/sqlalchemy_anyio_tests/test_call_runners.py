@@ -82,7 +82,7 @@ async def test_each_call_is_put_into_the_runner_of_its_connection(engine: AsyncE
 
 
 async def test_tasks_inside_have_runners_and_others_have_threads(url: URL) -> None:
-    """Whoever makes a pool's connection decides, not who made the engine."""
+    """Anyone who makes a pool's connection decides, not who made the engine."""
     await threads_have_ended()
     runners = Runners()
     engine = create_async_engine(url)

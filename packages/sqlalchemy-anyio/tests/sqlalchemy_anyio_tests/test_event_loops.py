@@ -94,7 +94,7 @@ async def test_a_cancelled_context_is_left_in_order(engine: AsyncEngine) -> None
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 @pytest.mark.usefixtures("engine")
 async def test_on_asyncio_sqlalchemy_gets_asyncio_itself() -> None:
-    """Whoever uses another driver in the same process must not notice."""
+    """Anyone who uses another driver in the same process must not notice."""
     seen = vars(base)["asyncio"]
 
     assert (seen.create_task, seen.shield) == (asyncio.create_task, asyncio.shield)

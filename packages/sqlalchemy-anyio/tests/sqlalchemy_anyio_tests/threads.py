@@ -12,7 +12,7 @@ def running_threads() -> list[threading.Thread]:
 
 
 async def threads_have_ended() -> None:
-    """Wait until none runs, but not for ever."""
+    """Wait until none runs, but not forever."""
     with anyio.fail_after(60):
         while running_threads():
             await anyio.lowlevel.checkpoint()

@@ -1,4 +1,4 @@
-"""The history of the application's tables: `versions` has a file for each revision."""
+"""The migrations of the application's tables: `versions` has a file for each revision."""
 
 from pathlib import Path
 

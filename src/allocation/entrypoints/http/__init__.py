@@ -1,1 +1,1 @@
-"""The application over HTTP: words in, a command, words out; it holds no rules."""
+"""The application over HTTP: requests become commands, and rows become responses. No rules."""

@@ -37,12 +37,12 @@ from allocation.entrypoints.http import user_queries
 
 
 def integral_float(number: object) -> object:
-    """Return 100.0 as 100: JSON knows one kind of numbers."""
+    """Return 100.0 as 100: JSON knows only one kind of numbers."""
     return int(number) if isinstance(number, float) and number.is_integer() else number
 
 
-# what a value has to be is described here, and judged by the value objects of the domain, unless it
-# is longer than whatever composing its characters can bring down to its limit
+# values are described here, and checked by the value objects of the domain, unless they are longer
+# than composing their characters could bring down to the limit
 MOST = 4
 ID = "7d3c1a52-6c0e-4a55-8a1b-0c9a3f8d2e11"
 Name = Annotated[
@@ -51,7 +51,7 @@ Name = Annotated[
     Field(max_length=MOST * MAX_NAME_LENGTH),
     Field(json_schema_extra={"format": "person-name", "maxLength": MAX_NAME_LENGTH}),
 ]
-NO_ENCODED_WORD = {"pattern": r"=\?"}  # would be decoded in the head of an e-mail
+NO_ENCODED_WORD = {"pattern": r"=\?"}  # would be decoded in the header of an e-mail
 Address = Annotated[
     str,
     Field(description="Compared case-insensitively.", examples=["ivan@example.com"]),
@@ -61,13 +61,13 @@ Address = Annotated[
 ]
 Reference = Annotated[
     str,
-    Field(description="What every code of the batch begins with.", examples=["WELCOME"]),
+    Field(description="The text with which every code of the batch begins.", examples=["WELCOME"]),
     Field(json_schema_extra={"pattern": "^[A-Za-z0-9][A-Za-z0-9_-]{0,39}$"}),
 ]
 Code = Annotated[
     str,
     Field(
-        description="A secret: it is in no log.",
+        description="A secret, which no log contains.",
         examples=["WELCOME-0123456789ABCDEF"],
         json_schema_extra={"pattern": "^[A-Za-z0-9][A-Za-z0-9_-]{0,79}$"},
     ),
@@ -81,11 +81,14 @@ FORM = files(str(__package__)).joinpath("register_form.js").read_text("utf-8")
 LOCATION = {"Location": {"description": "The user.", "schema": {"type": "string"}}}
 LINK = {"Link": {"description": 'The next page: rel="next".', "schema": {"type": "string"}}}
 
-public, guarded = APIRouter(), APIRouter()  # who may use the second needs the token
+public, guarded = APIRouter(), APIRouter()  # using the second router needs the token
 
 
 class Registration(BaseModel):
-    """Who registers. Without `user_id`, the server makes one; with a key, always the same."""
+    """The user to register.
+
+    Without `user_id`, the server makes one; with a key, always the same.
+    """
 
     model_config = ConfigDict(extra="forbid")
     user_id: Annotated[UUID | None, Field(examples=[ID])] = None
@@ -94,7 +97,7 @@ class Registration(BaseModel):
 
 
 class RegisteredUser(BaseModel):
-    """A user as registered; the coupon follows."""
+    """A registered user; the coupon follows."""
 
     user_id: Annotated[UUID, Field(examples=[ID])]
     name: Name
@@ -102,7 +105,7 @@ class RegisteredUser(BaseModel):
 
 
 class UserResponse(RegisteredUser):
-    """A user, and the coupon if there is one by now."""
+    """A user, and the user's coupon, if there is one by now."""
 
     model_config = ConfigDict(from_attributes=True)
     coupon_code: Annotated[str | None, Field(examples=["WELCOME-0123456789ABCDEF"])]
@@ -111,7 +114,7 @@ class UserResponse(RegisteredUser):
 
 
 class NewEmail(BaseModel):
-    """The address a user has from now on."""
+    """The user's new address."""
 
     model_config = ConfigDict(extra="forbid")
     email: Address
@@ -126,7 +129,7 @@ class CouponBatchRequest(BaseModel):
 
 
 class Redemption(BaseModel):
-    """The coupon that is redeemed."""
+    """The redeemed coupon."""
 
     model_config = ConfigDict(extra="forbid")
     code: Code
@@ -143,7 +146,7 @@ async def register_user(
 ) -> RegisteredUser:
     """Register a user.
 
-    The answer comes when the user is stored; welcome e-mail and coupon follow.
+    The response comes when the user is stored; welcome e-mail and coupon follow.
     """
     command = RegisterUser(
         user_id=UserId(registration.user_id or execution.new_id()),
@@ -157,7 +160,7 @@ async def register_user(
 
 @public.get("/register-form.js", include_in_schema=False)
 async def register_form() -> PlainTextResponse:
-    """Return the script by which the page registers users."""
+    """Return the script with which the page registers users."""
     return PlainTextResponse(FORM, media_type="text/javascript")
 
 
@@ -173,11 +176,11 @@ async def list_users(
     running: Running,
     request: Request,
     response: Response,
-    email: Annotated[Address | None, Query(description="Only who has this address.")] = None,
-    after: Annotated[UUID | None, Query(description="The last id of the page before.")] = None,
-    limit: Annotated[int, Query(ge=1, le=100, description="How many at most.")] = 50,
+    email: Annotated[Address | None, Query(description="Only the user with this address.")] = None,
+    after: Annotated[UUID | None, Query(description="The last id of the previous page.")] = None,
+    limit: Annotated[int, Query(ge=1, le=100, description="The most to return.")] = 50,
 ) -> list[UserResponse]:
-    """List users by their ids, a page at a time; `Link` leads to the next page."""
+    """List users by their ids, one page at a time; `Link` leads to the next page."""
     address = None if email is None else EmailAddress(email)
     rows = await user_queries.users_page(
         running.database, email=address, after=after, limit=limit + 1
@@ -221,5 +224,5 @@ async def add_coupon_batch(batch: CouponBatchRequest, execution: Execution) -> C
 )
 async def redeem_coupon(redemption: Redemption, execution: Execution) -> None:
     """Redeem a coupon, once."""
-    code = CouponCode(redemption.code).value  # in the body, since paths are logged
+    code = CouponCode(redemption.code).value  # in the body, because paths are logged
     await execution.execute(RedeemCoupon(redemption_id=execution.new_id(), code=code))

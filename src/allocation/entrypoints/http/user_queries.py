@@ -1,6 +1,6 @@
 """The queries of the HTTP API. Users are read from their own tables, not from the view of users.
 
-Who has just registered follows the `Location` at once, and the view is kept a moment later.
+A client that has just registered a user follows the `Location` at once; the view follows later.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from allocation.domain.values import EmailAddress
 async def user(database: Database, user_id: UserId) -> UserRow:
     """Return one user.
 
-    :raises UserNotFound: if there is none
+    :raises UserNotFound: if there is no such user
     """
     async with database.read_transaction() as transaction:
         row = (await transaction.execute(user_rows.where(users.c.id == user_id))).one_or_none()
@@ -29,7 +29,7 @@ async def user(database: Database, user_id: UserId) -> UserRow:
 async def users_page(
     database: Database, *, email: EmailAddress | None, after: UUID | None, limit: int
 ) -> Sequence[UserRow]:
-    """Return the next users by id, at most `limit`: by an index, so no page is slower than others.
+    """Return the next users by id, at most `limit`, through an index: all pages are equally fast.
 
     With an address it is that of one user, or of none.
     """

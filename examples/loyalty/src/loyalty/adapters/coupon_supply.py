@@ -1,7 +1,6 @@
 """Orders coupons from the service `allocation`, by a command in its words.
 
-What that service calls things is written here and in `entrypoints/broker_messages.py`, and nowhere
-else.
+That service's terms are used only here and in `entrypoints/broker_messages.py`.
 """
 
 from aftercommit import IdempotencyKey

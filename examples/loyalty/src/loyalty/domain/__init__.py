@@ -1,1 +1,1 @@
-"""What the service decides. It imports the standard library alone."""
+"""The rules of the service. It imports only the standard library."""

@@ -1,6 +1,6 @@
 """The account of a user and its credits: an aggregate with parts, which knows when a reward is due.
 
-Credits may come in any order, and several times: what comes of them is the same.
+Credits may come in any order, and several times: the result is the same.
 """
 
 from uuid import UUID
@@ -9,7 +9,7 @@ from loyalty.domain.bases import Aggregate, InvalidInput, RuleViolation
 from loyalty.domain.messages import PointsCredited, RewardEarned
 
 POINTS = {"registration": 20, "redemption": 80, "goodwill": 50}
-"""How many points there are for each occasion."""
+"""The points for each occasion."""
 
 REWARD_EVERY = 100  # points
 REWARD_COUPONS = 5
@@ -71,8 +71,8 @@ class Account(Aggregate):
 
 
 def batch_reference(event: RewardEarned) -> str:
-    """Return what the coupons of a reward are called: each time the same, so they come once.
+    """Return the reference for the coupons of a reward, always the same, so they are made once.
 
-    The service that makes them takes at most forty letters, digits, - and _.
+    The service that makes them accepts at most forty letters, digits, - and _.
     """
     return f"L{event.user_id.hex}-{event.threshold}"

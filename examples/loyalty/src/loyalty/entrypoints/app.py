@@ -1,4 +1,4 @@
-"""The service, as the engine starts it: its parts. They are imported when they are used."""
+"""The service, as the engine starts it: its parts, each imported when it is used."""
 
 from __future__ import annotations
 

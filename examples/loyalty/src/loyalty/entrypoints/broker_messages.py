@@ -1,7 +1,7 @@
 """The messages of brokers: ours, as other services see them, and theirs, as we understand them.
 
 What `allocation` publishes becomes a command of ours here, by a plain function for each of its
-messages. What it calls things is written here and in `adapters/coupon_supply.py`, and nowhere else.
+messages. Its terms are used only here and in `adapters/coupon_supply.py`.
 What we rely on is in `contracts`, which a test compares.
 """
 
@@ -25,7 +25,7 @@ EXAMPLE_VALUES: Mapping[str, Any] = {
     "subject": USER,
     "threshold": 100,
 }
-"""What the fields of messages hold in the examples of the AsyncAPI document."""
+"""The values of fields in the examples of the AsyncAPI document."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class CouponRedeemed:
 
 
 def user_registered(message: Inbound) -> CreditPoints | None:
-    """Credit who has registered. The id of the credit is that of the user: one registers once."""
+    """Credit the registered user. The id of the credit is the user's, who registers only once."""
     if message.type != "user_registered":  # Kafka's topic has everything that they publish
         return None
     user = message.data(UserRegistered)
@@ -52,7 +52,7 @@ def user_registered(message: Inbound) -> CreditPoints | None:
 
 
 def coupon_redeemed(message: Inbound) -> CreditPoints | None:
-    """Credit who has redeemed a coupon. The id of the credit is that of the redemption."""
+    """Credit the user who redeemed a coupon. The id of the credit is the redemption's."""
     if message.type != "coupon_redeemed":
         return None
     coupon = message.data(CouponRedeemed)
@@ -79,4 +79,4 @@ SUBSCRIPTIONS = [
         relies_on=CouponRedeemed,
     ),
 ]
-"""Each has a queue of its own, so a redemption may come first: `Account` does not mind."""
+"""Each has its own queue, so a redemption may come first, which `Account` accepts."""

@@ -1,4 +1,4 @@
-"""The commands: they turn words into commands of the domain, and print what there is."""
+"""The commands: they turn arguments into commands of the domain, and print rows."""
 
 from uuid import UUID, uuid4
 
@@ -16,7 +16,7 @@ commands = click.Group()
 @commands.command()
 @click.argument("user_id", type=click.UUID)
 @click.argument("occasion", type=click.Choice([*POINTS]))
-@click.option("--credit-id", type=click.UUID, help="Repeating it with this changes nothing.")
+@click.option("--credit-id", type=click.UUID, help="The id; repetitions change nothing.")
 @click.pass_obj
 def credit_points(
     cli: CommandLine[Settings], user_id: UUID, occasion: str, credit_id: UUID | None

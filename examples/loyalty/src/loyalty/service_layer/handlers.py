@@ -1,4 +1,4 @@
-"""The handlers, and the table at the end that says what handles what.
+"""The handlers, and at the end the table that maps messages to handlers.
 
 A handler that asks for `uow` changes the database, and takes effect exactly once. One that asks for
 `coupon_supply` has an external effect, at least once, with the same `idempotency_key`. None asks
@@ -15,7 +15,7 @@ from loyalty.service_layer.unit_of_work import UnitOfWork
 
 
 async def credit_points(command: CreditPoints, uow: UnitOfWork) -> None:
-    """Credit a user with points, and open an account if it is the first time."""
+    """Credit a user with points, and open an account the first time."""
     account = await uow.accounts.find(command.user_id)
     if account is None:
         uow.accounts.add(account := Account(command.user_id))
@@ -35,7 +35,7 @@ async def count_reward(event: RewardEarned, uow: UnitOfWork) -> None:
 async def order_coupons(
     event: RewardEarned, coupon_supply: CouponSupply, idempotency_key: IdempotencyKey
 ) -> None:
-    """Have coupons made for the reward. Its reference says which one: a repetition adds none."""
+    """Order coupons for the reward. Its reference identifies it, so a repetition adds none."""
     reference = batch_reference(event)
     await coupon_supply.order(reference, REWARD_COUPONS, idempotency_key=idempotency_key)
 

@@ -1,4 +1,4 @@
-"""The ports: what handlers need of the outside. A test has its own."""
+"""The ports: what handlers need from external systems. Tests have their own."""
 
 from typing import Protocol
 
@@ -6,9 +6,9 @@ from aftercommit import IdempotencyKey
 
 
 class CouponSupply(Protocol):
-    """Whoever makes coupons. That is an external effect: no rollback takes it back."""
+    """The service that makes coupons. An order is an external effect: no rollback undoes it."""
 
     async def order(
         self, reference: str, quantity: int, *, idempotency_key: IdempotencyKey
     ) -> None:
-        """Return when the order is on its way. With the same key it is the same order."""
+        """Return when the order is sent. With the same key, it is the same order."""

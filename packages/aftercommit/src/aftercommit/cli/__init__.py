@@ -1,1 +1,1 @@
-"""The command line that every application has; `command_group.py` puts it together."""
+"""The commands and options that every application has; `command_group.py` puts them together."""

@@ -1,4 +1,4 @@
-"""What every command is called with: the application, and the options before the command."""
+"""The object every command gets: the application, and the options before the command's name."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class CommandLine(Generic[S]):
-    """What every command is called with: the application, and the options before the command.
+    """The object every command gets: the application, and the options before its name.
 
     >>> import click
     >>> from aftercommit import CommandLine
@@ -39,15 +39,16 @@ class CommandLine(Generic[S]):
     options: Mapping[str, Any]
 
     def load_settings(self, *, log_level: str = "error", **changed: object) -> S:
-        """Return the settings, with logging as they want it; `log_level` is its default.
+        """Return the settings, and set up logging as they say; `log_level` is the default.
 
-        :raises InvalidValue: if a setting is not acceptable
+        :raises InvalidValue: if a setting is wrong
         """
         from aftercommit.process.logging_setup import set_up_logging
 
         settings = self.app.load({**self.options, **changed})
         if settings.application != self.app.name:
-            raise WiringError("two names of one application", self.app.name, settings.application)
+            names = self.app.name, settings.application
+            raise WiringError("the application and its settings have different names", *names)
         level, formatters = settings.log_level or log_level, self.app.parts.formatters()
         set_up_logging(self.app.name, level, settings.log_format, formatters)
         return settings
@@ -60,9 +61,9 @@ class CommandLine(Generic[S]):
         report: bool = True,
         delivers: bool = False,
     ) -> T:
-        """Run `work` with the application, and report on the console, unless asked not to.
+        """Run `work` with the application, and report on the console unless `report` is false.
 
-        :raises KeyboardInterrupt: after SIGINT, when the cancelled work has left everything tidy
+        :raises KeyboardInterrupt: after SIGINT, when the cancelled work has cleaned up
         """
         from aftercommit.process.running_services import run
 
@@ -76,7 +77,7 @@ class CommandLine(Generic[S]):
         return run(main, event_loop=settings.event_loop)
 
     def run_services(self, settings: S, *services: Service, delivers: bool = True) -> None:
-        """Run services as `running_services.run_services` does. The console reports on them."""
+        """Run services like `running_services.run_services`, and report on the console."""
         from aftercommit.process import running_services
 
         self.app.warn_operators(settings, delivers=delivers)
@@ -91,7 +92,7 @@ class CommandLine(Generic[S]):
         )
 
     def handle(self, command: object, *, repeat_with: str | None = None) -> None:
-        """Execute a command, run what follows if this process is to, and report what is pending.
+        """Execute a command, dispatch its events if this process does, and report what is pending.
 
         After an error that leaves open what was stored, a note says how the command is repeated
         without doing it twice: `repeat_with` an option, such as "--user-id …".
@@ -113,7 +114,7 @@ class CommandLine(Generic[S]):
         self.show_pending(pending(report.failures))
 
     def show_pending(self, found: Mapping[tuple[str, str], int]) -> None:
-        """Print what will be retried and what is parked, and what to do about it, on stderr."""
+        """Print on stderr what will be retried, what is parked, and what to do about it."""
         from aftercommit.terminal.printing import PARKED, RETRIED, pluralize
 
         command = self.app.program or self.app.name
@@ -128,4 +129,4 @@ class CommandLine(Generic[S]):
 
 
 Cli = CommandLine[Any]
-"""Of any application."""
+"""An application of any kind."""

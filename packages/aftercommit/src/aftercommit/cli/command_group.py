@@ -1,6 +1,6 @@
-"""The group of all commands of an application, and the options that all of them have.
+"""The group of all commands of an application, and the options they share.
 
-Shells ask for the list at every press of the tab key, so a command is imported when it is called.
+Shells ask for the list at each press of the tab key, so a command is imported only when called.
 """
 
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ OF_ALL = Parts(
         "Maintain": {"aftercommit.cli.commands:db": "Upgrade the database schema."},
     },
 )
-"""What every application has."""
+"""The commands that every application has."""
 LOG_LEVELS = ["debug", "info", "warning", "error"]
 HELP = """\b
 {summary}
@@ -65,7 +65,7 @@ def command_line(app: App[Any]) -> click.Group:
 
 
 class LazyCommand(click.Command):
-    """Stands for a command in the list, which is imported when somebody calls it."""
+    """Stands for a command in the list; the command itself is imported when it is called."""
 
     def __init__(
         self,
@@ -86,11 +86,11 @@ class LazyCommand(click.Command):
     def load(self) -> click.Command:
         """Import the command itself.
 
-        :raises WiringError: if it is not where it is said to be
-        :raises InvalidValue: if it is one of an extension, and needs a library of its extra
+        :raises WiringError: if the list names a command that is not there
+        :raises InvalidValue: if the library of an extension's extra is missing
         """
         try:
-            load = getattr(self._place, "load", None)  # of what is older than such lists
+            load = getattr(self._place, "load", None)  # for lists in the older form
             command: object = load() if load else resolve(self._place)
         except ModuleNotFoundError as error:
             if self._extra is None:
@@ -98,16 +98,16 @@ class LazyCommand(click.Command):
             problem = f"needs {error.name}; {install_hint(self._extra)}"
             raise InvalidValue(f"{self._program} {self.name}", problem) from None
         if not isinstance(command, click.Command):
-            raise WiringError("an application lists a command that is none", repr(self._place))
+            raise WiringError("this entry in a list of commands is no command", repr(self._place))
         return command
 
     def make_context(self, *arguments: Any, **extra: Any) -> click.Context:
-        """Begin a call: from here on it is the command itself that works."""
+        """Begin a call: from here on, the real command does the work."""
         return self.load().make_context(*arguments, **extra)
 
 
 class GroupedCommands(ErrorHandlingGroup):
-    """Lists its commands in groups, each with the whole of its summary."""
+    """Lists its commands in groups, each with its whole summary."""
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write a section for each group that has commands."""
@@ -121,7 +121,7 @@ class GroupedCommands(ErrorHandlingGroup):
 
 
 def _lazy_commands(app: App[Any]) -> Iterator[LazyCommand]:
-    """Yield what stands for the commands of the application, of all, and of extensions.
+    """Yield the commands of the application, those of every application, and of extensions.
 
     :raises WiringError: if two have one name, or a group is none of `GROUPS`
     """
@@ -131,7 +131,7 @@ def _lazy_commands(app: App[Any]) -> Iterator[LazyCommand]:
         extra = parts.name if parts in brought else None
         for group, commands in parts.commands.items():
             if group not in GROUPS:
-                raise WiringError(f"groups of commands are {', '.join(GROUPS)}; there is no", group)
+                raise WiringError(f"the groups of commands are {', '.join(GROUPS)}, not", group)
             for place, summary in commands.items():
                 command = LazyCommand(group, place, summary, program=app.name, extra=extra)
                 if command.name in names:
@@ -141,12 +141,12 @@ def _lazy_commands(app: App[Any]) -> Iterator[LazyCommand]:
 
 
 def _options(app: App[Any]) -> Iterator[click.Parameter]:
-    """Yield the options of all commands; the value of --broker-urls, say, is shown as a URL."""
+    """Yield the options before a command; the value of --broker-urls, for example, is a URL."""
     default = f"Default: {without_secrets(app.default_database_url)}"
     yield click.Option(["--database-url"], metavar="URL", help=default)
     loops = click.Choice(["asyncio", "trio"])
     yield click.Option(["--event-loop"], type=loops, help="Default: asyncio")
-    level = "Default: error; info for what runs until it is stopped"
+    level = "Default: error; info for commands that run until stopped"
     for name, text in ((name, text) for each in app.parts for name, text in each.options.items()):
         metavar, about = name.rpartition("-")[2].upper(), text.format(prefix=app.name.upper())
         yield click.Option([name], metavar=metavar, help=about)
@@ -161,10 +161,10 @@ def _options(app: App[Any]) -> Iterator[click.Parameter]:
 def _show_version(app: App[Any], ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
     if not wanted or ctx.resilient_parsing:
         return
-    from importlib.metadata import PackageNotFoundError, version  # it imports a lot
+    from importlib.metadata import PackageNotFoundError, version  # importing it takes long
 
     found = f"aftercommit {version('aftercommit')}"
-    with suppress(PackageNotFoundError):  # an outbox has the name of an application, no package
+    with suppress(PackageNotFoundError):  # an outbox has an application's name, which is no package
         found = f"{version(app.name)} ({found})"
     click.echo(f"{ctx.find_root().info_name}, version {found}")
     ctx.exit()

@@ -13,14 +13,14 @@ from aftercommit.sql.schema import check_schema, upgrade_schema, upgrade_script
 @click.option(
     "--concurrency",
     type=click.IntRange(1, 1000),
-    help="How many deliveries to run at a time. Default: 20",
+    help="How many deliveries run at the same time. Default: 20",
 )
 @click.pass_obj
 def worker(cli: Cli, until_idle: bool, concurrency: int | None) -> None:
     """Run pending deliveries.
 
-    These are retries, delayed and replayed deliveries, what imports and busy processes leave to
-    workers, and the work that crashed processes have left.
+    Pending are retries, delayed and replayed deliveries, the work that imports and busy processes
+    leave to workers, and the work of crashed processes.
 
     On SIGTERM or Ctrl-C, running handlers get a grace period; a second signal exits immediately. No
     work is lost.
@@ -37,7 +37,7 @@ def db() -> None:
 
 
 @db.command()
-@click.option("--sql", is_flag=True, help="Print the statements for that, and execute none.")
+@click.option("--sql", is_flag=True, help="Print the SQL statements instead of executing them.")
 @click.pass_obj
 def upgrade(cli: Cli, sql: bool) -> None:
     """Bring the database schema up to date."""

@@ -1,4 +1,4 @@
-"""What a script gets: one line on stderr for an error, and an exit code for its kind."""
+"""What a script gets: for each error one line on stderr, and an exit code by its kind."""
 
 import os
 import sys
@@ -14,7 +14,7 @@ REFUSED, MALFORMED, UNAVAILABLE, BUG, INTERRUPTED = 1, 2, 3, 70, 130
 
 
 def exit_code(error: Exception) -> int:
-    """Return the exit code for the kind of an error. Nothing else maps them."""
+    """Return the exit code for the kind of an error. Only here are kinds mapped to codes."""
     match kind_of(error):
         case "refused":
             return REFUSED
@@ -26,22 +26,22 @@ def exit_code(error: Exception) -> int:
 
 
 class ErrorHandlingGroup(click.Group):
-    """Turns whatever its commands raise into a line and an exit code. The only place that does."""
+    """Turns every exception of a command into a line and an exit code. Nothing else does."""
 
     def main(self, *arguments: Any, **extra: Any) -> Any:
-        """Run the program. Its own help is printed before there is a command."""
+        """Run the program. Its own help is printed before a command is known."""
         try:
             return super().main(*arguments, **extra)
         except OSError as error:
             with suppress(OSError):  # the log may be on the same full disk
                 _report(error)
-            for stream in (sys.stdout, sys.stderr):  # what is left in their buffers has no place
+            for stream in (sys.stdout, sys.stderr):  # what is left in the buffers is lost
                 with suppress(OSError, ValueError):
                     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
             sys.exit(exit_code(error))
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Refuse what is no text: neither a database nor a terminal takes it."""
+        """Refuse arguments that are not text: neither a database nor a terminal accepts them."""
         try:
             "".join(args).encode()
         except UnicodeError:
@@ -49,13 +49,13 @@ class ErrorHandlingGroup(click.Group):
         return super().parse_args(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command that was asked for."""
+        """Run the command that was called."""
         try:
             return super().invoke(ctx)
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
         except BrokenPipeError:
-            pass  # the reader has seen enough
+            pass  # the reader of the pipe has closed it
         except KeyboardInterrupt as error:
             if notes := _error_notes(error):
                 click.echo(f"interrupted{notes}", err=True)
@@ -66,8 +66,8 @@ class ErrorHandlingGroup(click.Group):
 
 def _report(error: Exception) -> int:
     code, reason = exit_code(error), str(error)
-    if code == BUG and not isinstance(error, WiringError):  # that one names what is to be changed
-        from traceback import format_exc  # only for a bug: `--help` has to be quick
+    if code == BUG and not isinstance(error, WiringError):  # this error names the setting to change
+        from traceback import format_exc  # imported only for a bug: `--help` has to be fast
 
         click.echo(escape_lines(format_exc().rstrip(), indent=2), err=True)
         reason = f"{type(error).__name__}: {error}"

@@ -1,1 +1,1 @@
-"""What the engine can do beside its main work; an application names those it wants."""
+"""What the engine can do beyond its main work; an application lists the extensions it wants."""

@@ -1,4 +1,4 @@
-"""Dispatches what commands have committed, beside those who have brought them: up to a limit.
+"""Dispatches what commands have committed while their callers go on, up to a limit.
 
 Any extension may import this.
 """
@@ -20,11 +20,11 @@ class BoundedDispatch:
         self._has_handed_over = False
 
     async def dispatch(self, committed: Committed) -> None:
-        """Return when the events are dispatched, or handed over: that is enough already."""
+        """Return when the events are dispatched, or left to workers."""
         if self._dispatching >= self._limit:
             if not self._has_handed_over:
                 logger.info(
-                    "more comes in than can be dispatched here: the rest is left to workers"
+                    "more commands arrive than can be dispatched here: the rest is left to workers"
                 )
             self._has_handed_over = True
             await self._bus.release(committed.claims)

@@ -1,7 +1,7 @@
-"""Prints what happens, a line each: an observer for the commands and services of an application.
+"""An observer that prints a line for each command and handler, for an application's command line.
 
-What has no line of its own is printed in the words of its name, so nothing has to be added. An
-application names it as its `reporter`; any extension may import this.
+Without a line of its own, a command or handler is printed by its name, so that nothing has to be
+configured. An application names it as its `reporter`; any extension may import this.
 """
 
 import re
@@ -14,15 +14,16 @@ from aftercommit.observers import Observer, Outcome
 from aftercommit.terminal.escaping import escape_controls
 
 PUBLISH_TO = "publish_event_to_"
-WIDTH = 17  # of who says it, in brackets
+WIDTH = 17  # of the speaker in brackets
 
 
 class ConsoleReporter(Observer):
-    """Prints what was done, in the order in which it was done.
+    """Prints what was done, in the order of the events.
 
-    `lines` has texts by the name of a command, or by that of a handler as it is called now. It is
-    printed the first one that the message, {0}, the events it caused, by their class, and `words`
-    can fill; without texts, nothing is. What is not in `lines` is said by the `application`.
+    `lines` holds texts by the name of a command, or by the current name of a handler. Printed is
+    the first text whose fields can be filled with the message, {0}, with the events it caused, by
+    their class, and with `words`; an empty list prints nothing. For what is not in `lines`, a
+    general line begins with the name of the `application`.
 
     >>> import click
     >>> from aftercommit.extensions.console_reporter import ConsoleReporter
@@ -44,7 +45,7 @@ class ConsoleReporter(Observer):
     def finished(self, outcome: Outcome) -> None:
         """Print a line for a command or a handler that has succeeded.
 
-        A handler that has returned a command has none: what there is to say, the command says.
+        A handler that has returned a command has no line of its own, because the command has one.
         """
         has_a_line = outcome.status == "succeeded" and not outcome.committed.answer
         if has_a_line and (line := self._line(outcome)):
@@ -62,10 +63,9 @@ class ConsoleReporter(Observer):
         return ""
 
     def _generic_line(self, done: str, message: Any, *, is_news: object) -> str:
-        """Return a line with the first field of the message, if any: that is what it is about.
+        """Return a line with the first field of the message, if any, which says what it is about.
 
-        If a command has no events, it says so: after a repetition, one sees that it was done
-        before.
+        If a command caused no events, the line says so: that shows a repetition.
         """
         if done.startswith(PUBLISH_TO):
             to = done[len(PUBLISH_TO) :]

@@ -1,4 +1,4 @@
-"""The header `Idempotency-Key`, as every endpoint documents it that takes one.
+"""The documentation of the header `Idempotency-Key`, for every endpoint that takes one.
 
 Any extension with endpoints may import this.
 """
@@ -14,7 +14,7 @@ IdempotencyKey = Annotated[
     Header(
         alias="Idempotency-Key",
         description="Recognizes a repetition: the same key with the same body has one effect, and"
-        ' the first result. 1 to 255 characters of ASCII, best a UUID, in "quotes" or not. A key'
+        ' the first result. 1 to 255 ASCII characters, best a UUID, with or without "quotes". A key'
         " is scoped to caller, method and path.",
         json_schema_extra={"pattern": f"^({PATTERN})$"},
     ),

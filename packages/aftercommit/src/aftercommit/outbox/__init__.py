@@ -1,1 +1,1 @@
-"""The outbox for an application that opens its sessions itself: `outbox.py`, and its parts."""
+"""The outbox for an application that opens its own sessions: `outbox.py`, and its parts."""

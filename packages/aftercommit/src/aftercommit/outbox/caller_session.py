@@ -1,4 +1,4 @@
-"""What an application records and notes in sessions of its own, and what they must be for that."""
+"""What an application records in sessions of its own, and what these sessions have to be like."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -25,15 +25,15 @@ from aftercommit.sql.unit_of_work_scope import MAX_DEPTH
 
 logger = logging.getLogger(__name__)
 
-RECORDED = "aftercommit_connection"  # in `session.info`: over which connection it has recorded
-NOTED = "aftercommit_messages"  # there, too: what was noted in which transaction
+RECORDED = "aftercommit_connection"  # in `session.info`: the connection over which it has recorded
+NOTED = "aftercommit_messages"  # there, too: which message was noted in which transaction
 NO_IDS = bytes, bytearray, list, tuple, set, frozenset, dict
 
 
 class CallerSessions:
-    """The sessions of an application: all that is stored in them goes this way.
+    """The sessions of an application: everything recorded in them goes through here.
 
-    After each of their commits that has recorded something, `after_commit` is called.
+    After each commit of something recorded, `after_commit` is called.
     """
 
     def __init__(self, app: OutboxApp, after_commit: Callable[[Session], None]) -> None:
@@ -41,12 +41,14 @@ class CallerSessions:
         self._known = dict[tuple[sa.URL, bool], CallerDatabase]()
 
     def record(self, session: Session, events: Sequence[object], about: object) -> None:
-        """Store events, and a delivery to each of their handlers: see `Outbox.record`.
+        """Store events, with a delivery for each of their handlers: see `Outbox.record`.
 
-        :raises CausationTooDeep: if `MAX_DEPTH` events led to them
+        :raises CausationTooDeep: if a chain of `MAX_DEPTH` events led to them
         """
         if about is None:
-            raise InvalidValue("about", "is None; if the database makes the id, flush() first")
+            raise InvalidValue(
+                "about", "is None; if the database generates the id, call flush() first"
+            )
         subject = text_of("about", about)
         connection, database = self.connection(session)
         context = current_context.get() or cause_of(session, self._app)
@@ -64,13 +66,13 @@ class CallerSessions:
     def _written(
         self, recorded: Sequence[tuple[object, str]], context: MessageContext | None
     ) -> tuple[list[Data], list[NewDelivery]]:
-        """Return the rows of events, which come with their subjects, and their deliveries."""
+        """Return the rows of events, given with their subjects, and of their deliveries."""
         envelopes, types = self._app.envelopes, [type(each) for each, _ in recorded]
         if strange := [repr(each) for each, _ in recorded if isinstance(each, type | list)]:
-            problem = "record takes events one by one, as in OrderPlaced(7), and not"
+            problem = "record takes events as separate arguments, such as OrderPlaced(7), not"
             raise WiringError(problem, *strange)
         if unknown := [each.__name__ for each in types if each not in envelopes.subscriptions]:
-            problem = f"events without an entry: say on({', '.join(unknown)}, …) in the outbox"
+            problem = f"events have no entry: add on({', '.join(unknown)}, …) to the outbox"
             raise WiringError(problem, *unknown)
         if context is None:  # a trace begins
             first = self._app.sources.new_id()
@@ -79,7 +81,7 @@ class CallerSessions:
         if made and context.depth > MAX_DEPTH:
             raise CausationTooDeep(context.depth, [context.handler])
         rows = [envelopes.codec.to_row(envelope) for envelope in made]
-        for row in rows:  # what nobody could read is refused while it can be corrected
+        for row in rows:  # what could not be read is refused while the caller can still correct it
             envelopes.codec.from_row(row)
         return rows, new
 
@@ -87,7 +89,9 @@ class CallerSessions:
         """Note a message; return whether it is new: see `Outbox.once`."""
         for what, value in {"source": source, "message_id": message_id}.items():
             if value in (None, ""):
-                raise InvalidValue(what, f"is {value!r}, so nothing tells this message from others")
+                raise InvalidValue(
+                    what, f"is {value!r}, which does not distinguish this message from others"
+                )
         text = {"source": text_of("source", source)}
         text["message_id"] = text_of("message_id", message_id)
         connection, database = self.connection(session)
@@ -102,14 +106,16 @@ class CallerSessions:
     def connection(self, session: Session) -> tuple[sa.Connection, CallerDatabase]:
         """Return the connection over which a session writes to the tables of the outbox.
 
-        :raises WiringError: if it has none for them, if nothing of it could be rolled back, or if
-            the worker does not look there
+        :raises WiringError: if it has none for these tables, if it could not be rolled back, or if
+            the worker uses another database
         :raises DatabaseUnavailable: if the tables are missing
         """
-        try:  # a session that has several goes by the statement: this is no query
+        try:  # a session with several connections chooses by the statement; this is no query
             connection = session.connection(bind_arguments={"clause": WRITE})
         except UnboundExecutionError as error:
-            problem = "the session has no engine for the tables of the outbox; give it one besides"
+            problem = (
+                "the session has no engine for the tables of the outbox; add one to it, next to"
+            )
             raise WiringError(problem, "binds") from error
         driver: Any = connection.connection
         is_autocommit = (
@@ -117,19 +123,17 @@ class CallerSessions:
             or getattr(driver.dbapi_connection, "autocommit", False) is True  # of Python 3.12
         )
         if is_autocommit and connection.dialect.name == "sqlite":
-            sqlite3 = driver.driver_connection  # or an application says BEGIN itself
+            sqlite3 = driver.driver_connection  # or a listener of the application emits BEGIN
             if not sqlite3.in_transaction:
                 connection.exec_driver_sql("SELECT 1")  # `sqlalchemy_anyio` has deferred the BEGIN
             is_autocommit = not sqlite3.in_transaction
         if is_autocommit:
-            problem = (
-                "sessions that record need transactions; this one commits each statement by itself"
-            )
+            problem = "record needs a transaction; this session commits each statement by itself"
             raise WiringError(problem, "AUTOCOMMIT")
         of_handler = event.contains(session, "before_commit", refuse_commit)
         key = connection.engine.url, of_handler
         if (database := self._known.get(key)) is None:
-            if not of_handler:  # that is the worker's own
+            if not of_handler:  # that connection is the worker's own
                 with untranslated(connection):
                     check_engine(connection, self._app)
             database = self._known[key] = known_database(connection, self._app)
@@ -137,7 +141,7 @@ class CallerSessions:
 
 
 def expect_async(session: object, name: str) -> AsyncSession:
-    """Refuse a session of synchronous code, in words that say what there is for it."""
+    """Refuse a session of synchronous code, and name the method for it."""
     given = session() if isinstance(session, async_scoped_session) else session
     if not isinstance(given, AsyncSession):
         problem = f"{name} needs an AsyncSession; for a Session there is {name}_sync. It is"
@@ -146,7 +150,7 @@ def expect_async(session: object, name: str) -> AsyncSession:
 
 
 def expect_sync(session: object, name: str) -> Session:
-    """Refuse an asynchronous one in the same way."""
+    """Refuse an asynchronous session in the same way."""
     given = session() if isinstance(session, scoped_session) else session
     if not isinstance(given, Session):
         problem = f"{name}_sync needs a Session; for an AsyncSession there is {name}. It is"
@@ -157,21 +161,21 @@ def expect_sync(session: object, name: str) -> Session:
 def text_of(what: str, value: object) -> str:
     """Return an id as the text that is stored.
 
-    :raises InvalidValue: if it is empty, or no id, or no database can store it
+    :raises InvalidValue: if it is empty, if it is no id, or if databases cannot store it
     """
     text = str(value)
     if isinstance(value, NO_IDS) or not text:
-        raise InvalidValue(what, f"is {value!r}; it is an id, or the text of one")
+        raise InvalidValue(what, f"is {value!r}, but has to be an id, or the text of one")
     if "\0" in text or text.encode(errors="replace") != text.encode(errors="surrogatepass"):
-        raise InvalidValue(what, f"is {value!r}, which no database can store")
+        raise InvalidValue(what, f"is {value!r}, which databases cannot store")
     return text
 
 
 def ensure_one_writer(session: Session) -> None:
-    """Refuse to commit what was written over another connection than the events.
+    """Refuse to commit if another connection than the events' has written.
 
-    Each connection is committed by itself, so one of two that fails would leave an event without
-    what it is about, or that without the event. Those that have only read do no harm.
+    Each connection is committed by itself, so if one of two fails, an event could be stored without
+    its change, or the change without the event. Connections that have only read do no harm.
 
     :raises WiringError: if another connection of the session has written
     """
@@ -179,7 +183,7 @@ def ensure_one_writer(session: Session) -> None:
         return
     session.flush()  # what follows is the commit; it may need another connection
     transaction: Any = session.get_transaction()
-    connections = {each for each, *_ in transaction._connections.values()}  # no public way
+    connections = {each for each, *_ in transaction._connections.values()}  # there is no public way
     ours: Any = session.info.get(RECORDED)
     if ours not in connections:  # what was recorded was rolled back
         return
@@ -190,9 +194,10 @@ def ensure_one_writer(session: Session) -> None:
 
 
 def _has_written(connection: sa.Connection) -> bool:
-    """Ask the server whether something has been written, or a row locked.
+    """Query the server whether something was written, or a row locked.
 
-    Others do not say. There, to have begun is no proof: a warning has to do.
+    Other databases do not tell. There, a transaction that has begun proves nothing, so there is
+    only a warning.
     """
     if connection.dialect.name == "postgresql":
         asked = sa.select(sa.func.pg_current_xact_id_if_assigned().is_not(None))
@@ -200,7 +205,7 @@ def _has_written(connection: sa.Connection) -> bool:
     driver: Any = connection.connection.driver_connection
     if getattr(driver, "in_transaction", True):
         logger.warning(
-            "a session that has recorded has begun a transaction in %s, too; "
+            "a session with recorded events has begun a transaction in %s, too; "
             "if it has written there, a crash in between can keep one and lose the other",
             shown(connection.engine.url),
         )
@@ -208,7 +213,7 @@ def _has_written(connection: sa.Connection) -> bool:
 
 
 def remember_message(session: Session, app: OutboxApp, context: MessageContext | None) -> None:
-    """Remember the context of a message that was noted in a session; None: it is not new."""
+    """Remember the context of a message that was noted in a session; None if it is not new."""
     noted = session.info.setdefault(NOTED, [])
     noted.append((app, _transactions(session), context))
     if not event.contains(session, "after_soft_rollback", _forget_messages):
@@ -216,20 +221,20 @@ def remember_message(session: Session, app: OutboxApp, context: MessageContext |
 
 
 def cause_of(session: Session, app: OutboxApp) -> MessageContext | None:
-    """Return the context of the message that was noted last in this transaction, if it is new."""
+    """Return the context of the message noted last in this transaction, if it is new."""
     noted, transaction = session.info.get(NOTED, []), session.get_transaction()
-    noted[:] = [each for each in noted if transaction in each[1]]  # others were committed
+    noted[:] = [each for each in noted if transaction in each[1]]  # others are committed
     return next((context for of, _, context in reversed(noted) if of is app), None)
 
 
 def _forget_messages(session: Session, ended: SessionTransaction) -> None:
-    """Forget the messages that a rollback, perhaps to a savepoint, has taken back."""
+    """Forget the messages that a rollback, perhaps to a savepoint, has undone."""
     noted = session.info[NOTED]
     noted[:] = [each for each in noted if ended not in each[1]]
 
 
 def _transactions(session: Session) -> list[SessionTransaction]:
-    """Return the transaction of a session, and the savepoints it is in."""
+    """Return the transaction of a session, and the savepoints in which it is."""
     found, this = [], session.get_nested_transaction() or session.get_transaction()
     while this is not None:
         found.append(this)

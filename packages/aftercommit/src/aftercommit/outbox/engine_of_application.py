@@ -1,9 +1,9 @@
-"""The engine that an application gives to its outbox, and what the worker has of it.
+"""The engine that an application gives to its outbox, and what the worker takes from it.
 
 An asynchronous engine whose driver works on this event loop is the model of the worker's own: see
-`own_pool.py`. From any other, such as a synchronous one, come the URL, the execution options,
-the serializers of JSON, and what listens to transactions and statements. Whatever else it was given
-for its connections is refused, since another driver cannot have it.
+`own_pool.py`. From any other engine, such as a synchronous one, the worker takes the URL, the
+execution options, the JSON serializers, and the listeners to transactions and statements. Anything
+else that the engine has for its connections is refused, because another driver cannot use it.
 """
 
 import os
@@ -39,16 +39,16 @@ WHAT = "the engine of the outbox"
 KINDS = "an AsyncEngine, an Engine, a URL, or a function that returns one"
 INSTEAD = "; give the outbox an AsyncEngine of that driver, or a function that returns one"
 NOT_THEIRS = ("sqlalchemy.", "aftercommit.", "opentelemetry.")
-"""Listeners in these packages set up nothing that an application relies on."""
+"""Listeners of these packages set up nothing that an application relies on."""
 
 
 def find_engine(
     source: EngineSource, context: Callable[[], AbstractContextManager[Any]] = nullcontext
 ) -> Any:
-    """Return the engine that is given, as it is now, or the text of a URL.
+    """Return the given engine, in its current state, or the text of a URL.
 
-    :raises InvalidValue: if a function has to return it, and raises, or returns something else
-    :raises WiringError: if something else was given
+    :raises InvalidValue: if it is given as a function that raises, or returns something else
+    :raises WiringError: if it is something else
     """
     if not callable(source):
         return _engine_or_text(source, WiringError)
@@ -57,7 +57,7 @@ def find_engine(
             found = source()
     except Exception as error:
         raised = f"could not be found: its function raised {type(error).__name__}: {error}"
-        advice = "if it needs the context of an application, give the outbox `context`, such as"
+        advice = "if it needs the context of an application, give the outbox a `context`, such as"
         raise InvalidValue(WHAT, f"{raised}; {advice} context=app.app_context") from error
     return _engine_or_text(found, InvalidValue)
 
@@ -68,7 +68,7 @@ def _engine_or_text(given: object, error: Callable[[str, str], Exception]) -> An
     if isinstance(given, URL):
         return given.render_as_string(hide_password=False)
     if not isinstance(given, Engine | str):  # its text may be a URL, with a password
-        hint = f"is {KINDS}; say str(…) of another kind of URL than"
+        hint = f"is {KINDS}; use str(…) for another kind of URL than"
         raise error(f"{WHAT} {hint}", type(given).__name__)
     return given
 
@@ -91,7 +91,7 @@ def ensure_same_place(engine: Engine, url: str, named: str) -> None:
 
 
 def place_of(url: URL) -> tuple[str, str]:
-    """Return the kind of a database, and its name; a server may have many addresses."""
+    """Return the kind and the name of a database; a server may have many addresses."""
     kind, name = url.get_backend_name(), url.database or ""
     if kind == "sqlite" and (name in ("", ":memory:") or "memory" in url.query.values()):
         return kind, ":memory:"  # of a test, which delivers in the same session
@@ -106,16 +106,16 @@ def _address(url: URL) -> tuple[str, str]:
 def given_engine(
     engine: Engine, url: URL, backend: type[DatabaseBackend]
 ) -> tuple[URL, GivenEngine]:
-    """Return what the worker has of an engine, and the URL for its own.
+    """Return what the worker takes from an engine, and the URL for its own.
 
-    :raises InvalidValue: if it has what another driver could not have
+    :raises InvalidValue: if it has something that another driver could not use
     """
     theirs = f"{engine.dialect.name}+{engine.dialect.driver}"
     _, dialects = usable_drivers(backend)
     beside = f", besides {_most(engine)} of the application's own engine"
     if engine.dialect.is_async and engine.dialect.driver in dialects.values():
         if past := [each for each in _only_theirs(engine) if "do_execute" in each]:
-            problem = f"has {past[0]}, which can execute what a handler must not"
+            problem = f"has {past[0]}, which can execute statements that a handler must not execute"
             raise InvalidValue(WHAT, f"{problem}; give the outbox an engine without it")
         driver = f", over {theirs}, as the application does"
         return url, GivenEngine(
@@ -127,7 +127,7 @@ def given_engine(
     synchronous = "" if engine.dialect.is_async else "synchronous "
     problem = f"uses {synchronous}{theirs}; the worker uses {used}"
     if refused := [*_only_theirs(engine)]:
-        raise InvalidValue(WHAT, f"{problem}, which cannot have {', '.join(refused)}{INSTEAD}")
+        raise InvalidValue(WHAT, f"{problem}, which cannot use {', '.join(refused)}{INSTEAD}")
     url = url.set(drivername=wanted)
     for argument, value in _connect_args(engine).items():
         if argument in backend.ignored_arguments:
@@ -144,11 +144,11 @@ def given_engine(
 
 
 def _create(theirs: Engine, url: URL, **options: Any) -> AsyncEngine:
-    """Return an engine for another driver, which has of theirs what that can have."""
+    """Return an engine for another driver, with everything of theirs that it can use."""
     dialect: Any = theirs.dialect
     options |= {
         "execution_options": own_options(theirs),
-        "json_serializer": dialect._json_serializer,  # no public name has them
+        "json_serializer": dialect._json_serializer,  # there is no public name for them
         "json_deserializer": dialect._json_deserializer,
     }
     ours = create_async_engine(url, **options)
@@ -160,14 +160,14 @@ def _create(theirs: Engine, url: URL, **options: Any) -> AsyncEngine:
 
 
 def _most(engine: Engine) -> str:
-    """Say how many connections an engine makes. How many overflow, no public name tells."""
+    """Return how many connections an engine makes. The overflow has no public name."""
     size, overflow = getattr(engine.pool, "size", None), getattr(engine.pool, "_max_overflow", -1)
     return f"up to {size() + overflow}" if size and overflow >= 0 else "those"
 
 
 def _only_theirs(engine: Engine) -> Iterator[str]:
-    """Yield what an engine was given for its connections, which are of another driver."""
-    # no public name tells it
+    """Yield what an engine has for its connections that another driver cannot use."""
+    # there is no public name
     if not name_of(engine.pool._creator).startswith("sqlalchemy.engine.create."):
         yield f"a creator ({name_of(engine.pool._creator)})"
     of_pool = listeners_of(engine.pool, PoolEvents, but_of=NullPool(engine.raw_connection))
@@ -180,11 +180,11 @@ def _only_theirs(engine: Engine) -> Iterator[str]:
 
 
 def _connect_args(engine: Engine) -> dict[str, Any]:
-    """Return the arguments of an engine's connections that its URL does not say."""
+    """Return the arguments of an engine's connections that are not in its URL."""
     this_thread, arguments = get_ident(), dict[str, Any]()
 
     def find(dialect: object, record: object, args: object, found: Mapping[str, Any]) -> None:
-        if get_ident() == this_thread:  # and not one that serves a request
+        if get_ident() == this_thread:  # and not for one that serves a request
             arguments.update(found)
             raise LookupError("found, so that nothing is connected")
 

@@ -2,9 +2,9 @@
 
     pytest_plugins = ["aftercommit.outbox.fixtures"]
 
-The conftest.py that says so has two of its own: `outbox_under_test`, which returns the outbox, and
-`outbox_engine`, the engine of the tests. See docs/testing-with-an-outbox.md. Nothing is imported
-before a fixture is used.
+That conftest.py defines two fixtures of its own: `outbox_under_test`, which returns the outbox, and
+`outbox_engine`, which returns the engine of the tests. See docs/testing-with-an-outbox.md. Nothing
+is imported before a fixture is used.
 """
 
 from __future__ import annotations
@@ -23,26 +23,26 @@ if TYPE_CHECKING:
 
     from aftercommit.outbox.outbox import Outbox
 
-SAVEPOINTS: Any = {"join_transaction_mode": "create_savepoint"}  # so a session may be committed
+SAVEPOINTS: Any = {"join_transaction_mode": "create_savepoint"}  # so that sessions can be committed
 
 
 @pytest.fixture
 def outbox_under_test() -> Outbox:
-    """The outbox of the application. A conftest.py has one in the place of this."""
+    """The outbox of the application. Override this fixture in a conftest.py."""
     pytest.fail("write a fixture outbox_under_test into conftest.py, which returns the outbox")
 
 
 @pytest.fixture
 def outbox_engine() -> Engine | AsyncEngine:
-    """The engine of the tests. A conftest.py has one in the place of this."""
+    """The engine of the tests. Override this fixture in a conftest.py."""
     pytest.fail("write a fixture outbox_engine into conftest.py, which returns the engine")
 
 
 @pytest.fixture
 def outbox_without_worker(outbox_under_test: Outbox, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let `running()` and `running_sync()` start nothing, as in the lifespan of an application.
+    """Make `running()` and `running_sync()`, in the lifespan of the application, start nothing.
 
-    A worker has connections of its own, so it sees nothing of what a test rolls back.
+    A worker has its own connections, so it could not see the data that a test rolls back.
     """
     for name in ("running", "running_sync"):
         monkeypatch.setattr(outbox_under_test, name, nullcontext)
@@ -57,7 +57,7 @@ def outbox_connection(outbox_engine: Engine) -> Iterator[Connection]:
 
 @pytest.fixture
 def outbox_session(outbox_connection: Connection) -> Iterator[Session]:
-    """A session on it, which may be committed: that only releases a savepoint."""
+    """A session on this connection. It may be committed, which only releases a savepoint."""
     from sqlalchemy.orm import Session
 
     with Session(outbox_connection, **SAVEPOINTS) as session:
@@ -66,7 +66,7 @@ def outbox_session(outbox_connection: Connection) -> Iterator[Session]:
 
 @pytest.fixture
 async def outbox_async_connection(outbox_engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
-    """The same of an `AsyncEngine`. Async fixtures need AnyIO's plugin, or another one's."""
+    """The same for an `AsyncEngine`. Async fixtures need a plugin such as AnyIO's."""
     async with rolled_back_async(outbox_engine) as connection:
         yield connection
 
@@ -75,7 +75,7 @@ async def outbox_async_connection(outbox_engine: AsyncEngine) -> AsyncIterator[A
 async def outbox_async_session(
     outbox_async_connection: AsyncConnection,
 ) -> AsyncIterator[AsyncSession]:
-    """A session on it, which may be committed; what it has loaded stays readable then."""
+    """A session on this connection. It may be committed; objects stay loaded then."""
     from sqlalchemy.ext.asyncio import AsyncSession
 
     options = {"expire_on_commit": False, **SAVEPOINTS}
@@ -85,7 +85,7 @@ async def outbox_async_session(
 
 @contextmanager
 def rolled_back(engine: Engine) -> Iterator[Connection]:
-    """Open a connection, with the tables of the outbox; at the end, roll all back that it did."""
+    """Open a connection, with the outbox's tables; at the end, roll everything back."""
     with engine.connect() as connection, connection.begin() as transaction:
         _begin(connection)
         yield connection
@@ -102,12 +102,12 @@ async def rolled_back_async(engine: AsyncEngine) -> AsyncIterator[AsyncConnectio
 
 
 def _begin(connection: Connection) -> None:
-    """Begin a transaction in the database, and make the tables where they are missing."""
+    """Begin a transaction in the database, and create the tables if they are missing."""
     from aftercommit.alembic import upgrade_tables
     from aftercommit.sql.handler_guard import in_transaction
 
     if connection.dialect.name == "sqlite":
-        connection.exec_driver_sql("SELECT 1")  # where a BEGIN was deferred, it is sent
+        connection.exec_driver_sql("SELECT 1")  # this sends a deferred BEGIN
         if not in_transaction(connection.connection.driver_connection):
-            connection.exec_driver_sql("BEGIN")  # or the release of a savepoint would be a commit
+            connection.exec_driver_sql("BEGIN")  # otherwise, releasing a savepoint would commit
     upgrade_tables(connection)

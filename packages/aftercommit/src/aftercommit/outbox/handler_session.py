@@ -1,6 +1,6 @@
-"""The session of a handler: that of the application, in the transaction of the engine.
+"""The session of a handler: the application's kind of session, in the engine's transaction.
 
-Or, in tests, in a transaction of the application: `DueInSession`.
+In tests, it may be in a transaction of the application: `DueInSession`.
 """
 
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
@@ -39,15 +39,15 @@ from aftercommit.sql.transaction import Refusals, Transaction
 from aftercommit.sql.unit_of_work_scope import SqlAlchemyUnitOfWorkScope, open_unit_of_work
 
 LEASE_SECONDS = 30.0  # of a claim in a test
-WRITE = sa.update(events)  # what routing sessions look at: they read over another connection
+WRITE = sa.update(events)  # which routing sessions look at: they read over another connection
 
 Bind = Engine | Connection
 Clock = sa.ColumnElement[float]
 NOT_IN_HANDLERS = {
-    "rollback": "what they did is rolled back if they raise",
-    "close": "it is closed when they have returned",
-    "reset": "it is closed when they have returned",
-    "invalidate": "its connection is that of the delivery",
+    "rollback": "the work of a handler is rolled back if it raises",
+    "close": "the session is closed after the handler",
+    "reset": "the session is closed after the handler",
+    "invalidate": "the delivery uses the same connection",
 }
 
 
@@ -59,7 +59,7 @@ async def open_session(
 ) -> AsyncIterator[SqlAlchemyUnitOfWorkScope]:
     """Open the transaction of one attempt, with a session for its handler.
 
-    :raises TransientError: if the database is locked or away, whatever SQLAlchemy calls that
+    :raises TransientError: if the database is locked or down, whatever SQLAlchemy raises
     """
     try:
         async with open_unit_of_work(
@@ -73,15 +73,15 @@ async def open_session(
 
 
 class SessionUnitOfWork:
-    """What a handler that asks for `session` works in."""
+    """The transaction of a handler that asks for `session`."""
 
     def __init__(self, new_session: Callable[..., AsyncSession], transaction: Transaction) -> None:
         self.session = new_session(bind=transaction.connection)
-        sync = self.session.sync_session  # that of handlers made with `def`
+        sync = self.session.sync_session  # for handlers made with `def`
         connection = transaction.connection.sync_connection
         only = partial(_only, transaction.guard, connection, sync.get_bind)
         sync.get_bind = only  # type: ignore[method-assign]
-        sync.twophase = False  # it takes part in a transaction, and does not make one
+        sync.twophase = False  # it joins a transaction instead of beginning one
         if not sync.autobegin:
             sync.begin()
         _refuse_ends(sync)
@@ -97,12 +97,12 @@ class SessionUnitOfWork:
             await self._transaction.run_sync(take_places)
 
     def refusals(self, seen: Sequence[object]) -> Refusals:
-        """Return no rule: what a violated constraint means is seen by nobody."""
+        """Return no rules: an outbox does not translate violated constraints."""
         return {}
 
 
 def _refuse_ends(session: Session) -> None:
-    """Refuse whatever ends the transaction of a session, also by the `AsyncSession` around it."""
+    """Refuse calls that end the transaction of a session, also by the `AsyncSession` around it."""
     for name, instead in NOT_IN_HANDLERS.items():
         setattr(session, name, partial(_refuse, f"session.{name}()", instead))
     event.listen(session, "before_commit", refuse_commit)
@@ -110,9 +110,9 @@ def _refuse_ends(session: Session) -> None:
 
 @contextmanager
 def kept_open(session: Session, connection: Connection) -> Iterator[None]:
-    """Refuse whatever ends the transaction of a session, while its handlers run in it.
+    """Refuse calls that end the transaction of a session while handlers run in it.
 
-    :raises WiringError: at its end, if the transaction was ended all the same
+    :raises WiringError: at its end, if the transaction was ended nevertheless
     """
     begun, driver = connection.get_transaction(), connection.connection.driver_connection
     was_in_transaction = in_transaction(driver)
@@ -131,7 +131,7 @@ def kept_open(session: Session, connection: Connection) -> Iterator[None]:
 
 
 class DueInSession:
-    """What is due in a session of an application: each `take` is followed by a `complete`."""
+    """The due deliveries in an application's session: each `take` is followed by a `complete`."""
 
     def __init__(
         self,
@@ -148,7 +148,7 @@ class DueInSession:
         self._first = sa.union_all(*firsts).order_by("available_at").limit(1)
 
     def take(self) -> Claim | None:
-        """Return what is due next; None if nothing is."""
+        """Return the next due delivery; None if there is none."""
         take_places(self.connection)
         with untranslated(self.connection):
             found = self.connection.execute(self._first, handler_params(self._handlers)).first()
@@ -162,7 +162,7 @@ class DueInSession:
 
     @contextmanager
     def attempt(self, claim: Claim) -> Iterator[BoundHandler]:
-        """Return the handler, which can end neither the transaction nor the session meanwhile."""
+        """Return the handler; meanwhile, it can end neither the transaction nor the session."""
         token = current_context.set(claim.context)
         try:
             with kept_open(self.session, self.connection):
@@ -171,7 +171,7 @@ class DueInSession:
             current_context.reset(token)
 
     def complete(self, claim: Claim) -> None:
-        """Mark a delivery as done. If its handler has raised, it is due as it was."""
+        """Mark a delivery as done. If its handler has raised, it stays due."""
         clock, row, event_id = self._clock, deliveries.c, claim.envelope.id
         this = row.event_id == event_id, row.handler == claim.handler
         with untranslated(self.connection):
@@ -183,7 +183,7 @@ class DueInSession:
 
 
 def refuse_commit(session: Session) -> None:
-    """Refuse a commit, which would commit nothing; the end of a savepoint is none.
+    """Refuse a commit, which would commit nothing; the end of a savepoint is allowed.
 
     :raises WiringError: always, but for a savepoint
     """
@@ -192,7 +192,7 @@ def refuse_commit(session: Session) -> None:
 
 
 def _refuse_commit_of(connection: Connection) -> None:
-    """Refuse the commit of a connection, which would be one without the delivery."""
+    """Refuse to commit the connection, which would leave the delivery out."""
     raise WiringError(f"leave it out of handlers: {INSTEAD}", "connection.commit()")
 
 
@@ -203,8 +203,8 @@ def _only(
     *args: Any,
     **options: Any,
 ) -> Bind:
-    """Return the connection of the delivery; another one would be committed by nobody."""
-    if guard:  # before a driver makes a cursor, which nobody would wait for
+    """Return the delivery's connection; nobody would commit another one."""
+    if guard:  # before a driver creates a cursor, for which nobody would wait
         guard.ensure_open()
     if (found := get_bind(*args, **options)) is not ours:
         problem = "the sessions of handlers have one connection, so make them without binds, for"

@@ -1,12 +1,12 @@
-"""Handlers that are made with `def`: each attempt runs in a thread of its own, with a `Session`.
+"""Handlers made with `def`: each attempt runs in a thread of its own, with a `Session`.
 
-That is the session of the delivery. Whatever it would wait for, SQLAlchemy gives to the parent of
-its greenlet, as in `AsyncSession.run_sync`; here the thread hands it to the task of the attempt,
-which awaits it on the event loop. So all statements go over the connection of the delivery, within
-its limits, and the engine knows nothing of threads: for it, the handler is an `async` one.
+It is the session of the delivery. SQLAlchemy passes every awaitable to the parent of its greenlet,
+as in `AsyncSession.run_sync`; here the thread passes it to the task of the attempt, which awaits it
+on the event loop. So all statements go over the connection of the delivery, within its limits, and
+the engine needs to know nothing of threads: for it, the handler is an `async` one.
 
-A thread cannot be cancelled. If its attempt ends first, the transaction is rolled back, its next
-statement raises an error, and whatever else the thread does, it may do to its end.
+A thread cannot be cancelled. If its attempt ends first, the transaction is rolled back, and the
+thread's next statement raises an error; but until then, or without one, the thread goes on.
 """
 
 import logging
@@ -49,7 +49,9 @@ from aftercommit.sql.exceptions import ConnectionLost
 from aftercommit.sql.handler_guard import OPTION, HandlerGuard
 
 MAX_ABANDONED = 20  # threads of a process that go on after their attempts; then none is begun
-TOO_LATE = "the attempt of this handler has ended before it, and its transaction was rolled back"
+TOO_LATE = (
+    "the attempt of this handler ended before the handler did, and its transaction was rolled back"
+)
 
 AWAITS_SESSION = (
     "deliver_sync has a Session, which handlers made with `async def` cannot await. Make them with "
@@ -57,30 +59,30 @@ AWAITS_SESSION = (
 )
 
 NO_FUNCTION = (
-    "handlers are functions with a name, made with `def` or `async def`. A generator is none, nor "
-    "is a `def` that a decorator has put around an `async def`. These are none"
+    "handlers have to be functions with a name, made with `def` or `async def`, not generators, "
+    "and not a `def` that a decorator has put around an `async def`. These are not"
 )
 
 logger = logging.getLogger(__name__)
 
-_abandoned = set[Thread]()  # of this process; those of a parent that was forked are not alive
+_abandoned = set[Thread]()  # in this process; those of a forked parent are not alive
 
 
 class ThreadsHang(Unavailable):
-    """Too many handlers go on in their threads after their time limit: no other is begun."""
+    """Too many handlers go on in their threads after their time limit: no other one begins."""
 
     def __init__(self, handler: str, hanging: Sequence[str]) -> None:
         names = ", ".join(sorted({*hanging}))
         super().__init__(
             f"{handler} was not begun: {len(hanging)} threads of handlers go on after their time, "
-            f"of {names}. Give a time-out to what they wait for, and restart this process"
+            f"of {names}. Give their calls time-outs, and restart this process"
         )
 
 
 def with_threads(entries: Sequence[Entry[Any, Any]]) -> list[Entry[Any, Any]]:
-    """Return the entries of a table with `async` handlers in the place of those made with `def`.
+    """Return the entries of a table with handlers made with `def` replaced by `async` ones.
 
-    :raises WiringError: for what is no handler
+    :raises WiringError: for something that is no handler
     """
     made = dict[Any, Any]()
 
@@ -102,7 +104,7 @@ def with_threads(entries: Sequence[Entry[Any, Any]]) -> list[Entry[Any, Any]]:
 
 
 def in_thread(handler: Callable[..., object]) -> Callable[..., Awaitable[object]]:
-    """Return an `async` handler that runs this one in a thread, with what it is given."""
+    """Return an `async` handler that runs this one in a thread, with the same arguments."""
 
     @wraps(handler)
     async def run(message: object, /, **given: Any) -> object:
@@ -118,15 +120,15 @@ def in_thread(handler: Callable[..., object]) -> Callable[..., Awaitable[object]
 
 
 def synchronous_of(handler: Any) -> Callable[..., object] | None:
-    """Return the function that such an `async` handler runs; None if it is no such one."""
+    """Return the function that such an `async` handler runs; None for any other handler."""
     found: Callable[..., object] | None = getattr(handler, "synchronous", None)
     return found
 
 
 def run_here(handler: BoundHandler, claim: Claim, session: Session) -> None:
-    """Run a handler in a session of synchronous code; one that awaits, on an event loop.
+    """Run a handler in a session of synchronous code; if it is `async`, on an event loop.
 
-    :raises WiringError: if that one asks for a session
+    :raises WiringError: if an `async` handler asks for a session
     """
     if synchronous := synchronous_of(handler.handler):
         uow = SimpleNamespace(session=session)
@@ -141,12 +143,12 @@ def run_here(handler: BoundHandler, claim: Claim, session: Session) -> None:
             current_context.set(claim.context)
             await handler.run(claim, None)
 
-        with ThreadPoolExecutor(1) as executor:  # an event loop may run here already
+        with ThreadPoolExecutor(1) as executor:  # an event loop may be running here
             executor.submit(anyio.run, run).result()
 
 
 def soon_in_this_loop() -> Callable[[Callable[[], object]], object]:
-    """Return what has a function called soon by the event loop of this task, from any thread."""
+    """Return a function by which any thread has this task's event loop call something soon."""
     token: Any = current_token().native_token
     soon: Callable[[Callable[[], object]], object]
     soon = getattr(token, "call_soon_threadsafe", None) or token.run_sync_soon
@@ -154,9 +156,10 @@ def soon_in_this_loop() -> Callable[[Callable[[], object]], object]:
 
 
 class HandlerThread:
-    """One attempt in a thread. The thread and the task of the attempt run by turns.
+    """One attempt in a thread. The thread and the task of the attempt take turns.
 
-    A daemon, and no executor's: one that never ends must not keep its process.
+    It is a daemon thread and not one of an executor's, so that one that never ends cannot keep its
+    process alive.
     """
 
     def __init__(
@@ -173,7 +176,8 @@ class HandlerThread:
     async def run(self) -> object:
         """Return what the handler returns, or raise what it raises.
 
-        :raises ThreadsHang: if too many threads of this process are abandoned; it has not begun
+        :raises ThreadsHang: if too many threads of this process are abandoned; then this one has
+            not begun
         """
         if len(hanging := _hanging()) >= MAX_ABANDONED:
             raise ThreadsHang(self._name, hanging)
@@ -196,7 +200,7 @@ class HandlerThread:
                 raise error
             return value
         finally:
-            del error, self._outcome  # or the error would keep itself
+            del error, self._outcome  # otherwise, the error would keep itself alive
 
     def _abandon(self) -> None:
         self._is_abandoned = True
@@ -223,19 +227,19 @@ class HandlerThread:
         except BaseException as error:
             self._outcome = None, error
         if self._is_abandoned:
-            self._outcome = None, None  # or the error would keep itself
+            self._outcome = None, None  # otherwise, the error would keep itself alive
             logger.info("%s has ended in its thread, too late", self._name)
         self._post()
 
     def _ask(self, awaitable: Any) -> tuple[Any, Exception | None]:
-        """Have the task await something that SQLAlchemy would; return its value or its error."""
+        """Let the task await something for SQLAlchemy; return its value or its error."""
         self._asked = awaitable
         self._post()
         if reply := self._replies.get():
             return reply
-        self._replies.put(None)  # for the next one
+        self._replies.put(None)  # for the next question
         _discard(awaitable)
-        is_tidying = getattr(awaitable, "__name__", "") == "close"  # a cursor, after an error
+        is_tidying = getattr(awaitable, "__name__", "") == "close"  # of a cursor, after an error
         return None, None if is_tidying else ResourceClosedError(TOO_LATE)
 
     def _post(self) -> None:
@@ -244,13 +248,13 @@ class HandlerThread:
 
 
 class _HandlerGreenlet(greenlet):  # type: ignore[misc]
-    """One whose parent SQLAlchemy gives what it would await."""
+    """A greenlet whose parent gets everything that SQLAlchemy would await."""
 
     __sqlalchemy_greenlet_provider__ = True
 
 
 def _is_function(handler: Any) -> bool:
-    """Tell whether this is a function with a name, whose work is done when it returns."""
+    """Tell whether this is a function with a name that has done its work when it returns."""
     if not (isfunction(handler) or ismethod(handler)) or not handler.__name__.isidentifier():
         return False
     later = iscoroutinefunction, isgeneratorfunction, isasyncgenfunction
@@ -258,11 +262,11 @@ def _is_function(handler: Any) -> bool:
 
 
 def _discard(awaitable: Any) -> None:
-    """Close what nobody will await, or Python would warn of it; aiosqlite has one in another."""
+    """Close what nobody will await, to avoid Python's warning; aiosqlite nests two of them."""
     frame = getattr(awaitable, "cr_frame", None)
     inner: Any = getattr(frame and frame.f_locals.get("self"), "_coro", None)
     for each in (awaitable, inner):
-        with suppress(AttributeError, RuntimeError):  # it is no coroutine, or was begun
+        with suppress(AttributeError, RuntimeError):  # it is no coroutine, or has begun
             each.close()
 
 
@@ -280,9 +284,9 @@ async def _settled(awaitable: Awaitable[Any]) -> tuple[Any, Exception | None]:
 
 
 def _of_delivery(connection: Any) -> Connection | None:
-    """Return the connection if it is that of a delivery, and not of a test.
+    """Return the connection if it belongs to a delivery, not to a test.
 
-    Its engine is told, once, to leave the end of connections to the event loop.
+    Once, set up its engine to leave the end of connections to the event loop.
     """
     if not (isinstance(connection, Connection) and _guard_of(connection)):
         return None
@@ -297,10 +301,10 @@ def _guard_of(connection: Connection) -> HandlerGuard | None:
 
 
 async def _roll_back(connection: Connection) -> None:
-    """Roll back what a thread has begun that goes on; the connection is not used again.
+    """Roll back what an abandoned thread has begun; the connection is not used again.
 
-    It is hung up on, which is enough for PostgreSQL. SQLite would keep the transaction, and the one
-    lock to write, as long as the thread keeps a cursor.
+    Closing it is enough for PostgreSQL. SQLite would keep the transaction, and its only write lock,
+    as long as the thread keeps a cursor.
     """
     if guard := _guard_of(connection):
         guard.is_reusable = False
@@ -311,7 +315,7 @@ async def _roll_back(connection: Connection) -> None:
 
 
 def _leave_it_to_the_loop(context: ExceptionContext) -> Exception | None:
-    """Do not let SQLAlchemy close a connection that is lost: drivers do that in the event loop."""
+    """Keep SQLAlchemy from closing a lost connection: drivers do that in the event loop."""
     if not (context.is_disconnect and isinstance(getcurrent(), _HandlerGreenlet)):
         return None
     context.is_disconnect = False

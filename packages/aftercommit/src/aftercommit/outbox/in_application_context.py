@@ -1,4 +1,4 @@
-"""Where the handlers of an outbox run: in a context of the application, and with one session."""
+"""Where the handlers of an outbox run: in a context of the application, with only one session."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -16,9 +16,9 @@ from aftercommit.handler_entries import Entry, handler_of, with_handler
 NewContext = Callable[[], AbstractContextManager[Any]]
 
 SECOND = (
-    "a handler that asks for `session` has connected by the engine of the application, as sessions"
-    " of a registry do, such as db.session: what they write is not committed with the delivery. Use"
-    " the session that it is given, or look things up in a handler that asks for none. It is"
+    "a handler that asks for `session` has connected through the engine of the application, as"
+    " sessions of a registry such as db.session do: their changes are not committed with the"
+    " delivery. Use the handler's own session, or read in a handler that asks for none. It is"
 )
 
 _with_session: ContextVar[str | None] = ContextVar("with_session", default=None)
@@ -27,7 +27,7 @@ _with_session: ContextVar[str | None] = ContextVar("with_session", default=None)
 def in_context(
     entry: Entry[Any, Any], context: NewContext, find_engine: Callable[[], object]
 ) -> Entry[Any, Any]:
-    """Return an entry whose handlers run in a context of the application, a new one each time.
+    """Return an entry whose handlers run in a context of the application, each time a new one.
 
     Those that are given a session cannot connect by the engine that is found in the context.
     """
@@ -40,7 +40,7 @@ def in_context(
 
 def _subscriber(subscriber: Any, context: NewContext, find_engine: Callable[[], object]) -> Any:
     handler = handler_of(subscriber)
-    if not (isfunction(handler) or ismethod(handler)):  # PUBLISH, or what is refused
+    if not (isfunction(handler) or ismethod(handler)):  # PUBLISH, or something that is refused
         return subscriber
     has_session = "session" in signature(handler).parameters
 
@@ -65,7 +65,7 @@ def _subscriber(subscriber: Any, context: NewContext, find_engine: Callable[[], 
 
 @contextmanager
 def _alone(name: str, engine: object) -> Iterator[None]:
-    """Let a handler connect by no engine of synchronous code."""
+    """Keep a handler from connecting through a synchronous engine."""
     is_synchronous = isinstance(engine, Engine) and not engine.dialect.is_async
     if is_synchronous and not event.contains(engine, "engine_connect", _refuse):
         event.listen(engine, "engine_connect", _refuse)

@@ -1,9 +1,10 @@
-"""Lanes of what is recorded in a session: they are locked when it is about to be committed.
+"""Lanes of recorded events: they are locked when the session is about to be committed.
 
-A session that has locked a lane, and then waits for a row, would hold up the handler that has the
-row and waits for the lane; so would two sessions that record about the same things in another
-order. So what is recorded is stored without a place in its lane. Before the COMMIT, after the last
-flush, all lanes are locked with one statement, and the places are taken under these locks.
+A session that has locked a lane and then waits for a row would deadlock with a handler that has the
+row and waits for the lane; so would two sessions that record about the same things in different
+orders. Therefore deliveries are first stored without a place in their lane. Before the COMMIT,
+after the last flush, all lanes are locked with one statement, and the places are taken under these
+locks.
 """
 
 from collections.abc import Iterable
@@ -22,7 +23,7 @@ _LANES, _STALE = "aftercommit_lanes", "aftercommit_stale_lanes"
 def place_at_commit(
     connection: sa.Connection, lock: Executable | None, lanes: Iterable[str]
 ) -> None:
-    """Have places taken in these lanes, which `lock` locks, when the transaction is committed."""
+    """Take places in these lanes, which `lock` locks, when the transaction is committed."""
     if not has_recorded(connection):
         connection.info[_LANES] = connection.get_transaction(), lock, set[str]()
     *_, waiting = connection.info[_LANES]
@@ -32,13 +33,13 @@ def place_at_commit(
 
 
 def has_recorded(connection: sa.Connection) -> bool:
-    """Tell whether something waits for its place in this transaction."""
+    """Tell whether deliveries in this transaction wait for their places."""
     transaction, *_ = connection.info.get(_LANES, (None,))
     return transaction is not None and transaction is connection.get_transaction()
 
 
 def take_places(connection: sa.Connection) -> None:
-    """Lock the lanes of what this transaction has recorded, and put it behind what is there."""
+    """Lock the lanes of this transaction's deliveries, and put these behind all others."""
     if not has_recorded(connection):
         return
     _, lock, lanes = connection.info[_LANES]
@@ -50,7 +51,7 @@ def take_places(connection: sa.Connection) -> None:
 
 
 def has_stale_places(connection: sa.Connection) -> bool:
-    """Tell whether a transaction has left all blocked that it has recorded; ask once."""
+    """Tell whether all deliveries recorded in a transaction are blocked by mistake; ask once."""
     if connection.closed or connection.invalidated:
         return False
     return bool(connection.info.pop(_STALE, False))

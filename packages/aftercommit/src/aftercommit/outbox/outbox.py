@@ -1,4 +1,4 @@
-"""The outbox for an application that opens its sessions itself: SQLAlchemy's, as it always did.
+"""The outbox for an application that opens its own SQLAlchemy sessions.
 
     outbox = Outbox("shop", engine, [on(OrderPlaced, reserve_stock, send_receipt)])
 
@@ -7,11 +7,10 @@
             session.add(order)
             await outbox.record(session, OrderPlaced(order_id=order.id), about=order.id)
 
-What is recorded is stored in the transaction of the session, due at once and claimed by nobody: a
-worker looks for it in the database. So a savepoint, a rollback, a second commit, a cancelled
-request, or a COMMIT whose answer is lost, need no code. A commit wakes the worker of its process.
-On PostgreSQL it also notifies the workers of other processes, if its own is inside `running()`. All
-others poll once a second.
+Events are stored in the session's transaction, with deliveries that are due at once, which a worker
+finds in the database. So savepoints, rollbacks, a second commit, a cancelled request, or a COMMIT
+without an answer need no extra code. A commit wakes the worker of its own process. On PostgreSQL it
+also notifies other processes, if its own is inside `running()`. Others poll once a second.
 """
 
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
@@ -50,7 +49,7 @@ from aftercommit.process.parts import NOTHING, Extension
 from aftercommit.process.running_services import Shutdown
 from aftercommit.process.worker import WORKER_SETTINGS, Worker
 
-OLD_PARAMETER = "the parameter database_url of Outbox is deprecated: its name is engine"
+OLD_PARAMETER = "the parameter database_url of Outbox is deprecated: use engine"
 
 EXTENSIONS: Sequence[Extension] = (PostgreSQLExtension(), OperationsExtension(as_written))
 
@@ -58,45 +57,44 @@ EXTENSIONS: Sequence[Extension] = (PostgreSQLExtension(), OperationsExtension(as
 class Outbox:
     """Stores events in sessions of the application, and delivers them to their handlers.
 
-    `name` is that of the application: environment variables such as `SHOP_LOG_LEVEL` and sessions
-    of the database begin with it, and a schema belongs to one name. `settings` go before variables.
+    `name` is the application's: variables such as `SHOP_LOG_LEVEL` and the names of database
+    sessions begin with it, and a schema belongs to one name. `settings` override variables.
 
-    `engine` is that of the application: an `AsyncEngine`, an `Engine`, or a function that returns
-    one. Handlers have what it has: serializers, listeners, execution options, the search path. They
-    have connections of their own, at most `pool_size` and six more, so no request waits for them.
-    A function is called when the outbox is used for the first time, and again by each `running()`,
-    so that a test can patch the engine. Of an `Engine`, and of an `AsyncEngine` whose driver does
-    not work on this event loop, another driver is used: asyncpg, of the extra `postgresql`, or
-    aiosqlite. That one cannot have a `creator`, other arguments of connections than libpq's, or
-    what listens to connections: they are refused at start, by name.
+    `engine` is the application's: an `AsyncEngine`, an `Engine`, or a function that returns one.
+    Handlers get its serializers, listeners, execution options and search path, but connections of
+    their own, at most `pool_size` and six more, so that no request waits for them. A function is
+    called when the outbox is first used, and again by each `running()`, so that a test can patch
+    the engine. For an `Engine`, and for an `AsyncEngine` whose driver does not work on this event
+    loop, another driver is used: asyncpg, of the extra `postgresql`, or aiosqlite. It cannot use a
+    `creator`, connection arguments other than libpq's, or listeners to connections: these are
+    refused at start.
 
-    Some things are weaker than by a URL. What listens to the engine is called for handlers if it
-    does so when `running()` begins. An `isolation_level` is not used: handlers run at READ
-    COMMITTED. A new file of SQLite is readable as others are, and not for its owner only. How long
-    connecting may take is said by the arguments of the engine.
+    With an engine, some things differ from a URL. Listeners are called for handlers if they were
+    added before `running()` begins. An `isolation_level` is not used: handlers run at READ
+    COMMITTED. A new SQLite file has the usual permissions, and is not readable by its owner only.
+    The engine's arguments decide how long connecting may take.
 
-    Instead of an engine, there can be a URL, or a function that returns it. `SHOP_DATABASE_URL`
-    goes before a URL. An engine goes before that variable, which is refused if it names another
-    database.
+    Instead of an engine, pass a URL or a function that returns one. `SHOP_DATABASE_URL` overrides a
+    URL. An engine overrides that variable, which is refused if it names another database.
 
-    `context` returns a context manager, such as `app.app_context` of Flask: the function for the
+    `context` returns a context manager, such as Flask's `app.app_context`: the function for the
     engine is called in one, and each handler runs in one. A handler that asks for `session` cannot
-    connect by an `Engine` of the application, as `db.session` does: a WiringError says so, since
-    what is written there would not be committed with the delivery.
+    connect through an `Engine` of the application, as `db.session` does, because its changes would
+    not be committed with the delivery; it gets a WiringError.
 
-    `events` are the entries of the table: what handles what. A handler that asks for `session` is
-    given one, which the engine commits together with the delivery: it takes effect exactly once.
-    One without it has its external effect at least once, with the same `idempotency_key`. Objects
-    with external effects are `ports`, and a handler asks for `session` or for them. What has no
-    effect at all is among the `values`. A test has `sources` of its own.
+    `events` are the entries of the table of handlers. A handler that asks for `session` gets one
+    that the engine commits together with the delivery, so it takes effect exactly once. A handler
+    without it has its external effect at least once, with the same `idempotency_key`. Objects with
+    external effects are `ports`; a handler asks for `session` or for ports. Objects without any
+    effect are `values`. A test passes its own `sources`.
 
-    A handler made with `async def` is given an `AsyncSession`. One made with `def` runs in a thread
-    and is given a `Session`, whose statements the event loop executes; a table may have both. The
-    sessions of handlers are made by `session`: a class of one of the two, or the `sessionmaker` or
-    `async_sessionmaker` of the application, without `binds`. A thread cannot be stopped: see
-    `docs/guarantees.md` for what that means when the time of its handler is over.
+    A handler made with `async def` gets an `AsyncSession`. A handler made with `def` runs in a
+    thread and gets a `Session`, whose statements the event loop executes; a table may have both.
+    `session` makes the handlers' sessions: it is a class of one of the two, or the application's
+    `sessionmaker` or `async_sessionmaker`, without `binds`. A thread cannot be stopped: see
+    `docs/guarantees.md` for what happens when the time of its handler is over.
 
-    :raises WiringError: if a handler cannot work: it asks for what nobody provides, say
+    :raises WiringError: if a handler cannot work, for example because it asks for something unknown
 
     >>> import anyio, dataclasses
     >>> from aftercommit import Outbox, on, sqlite
@@ -141,12 +139,12 @@ class Outbox:
     ) -> None:
         if database_url is not None:
             if engine is not None:
-                raise WiringError("give an outbox one of these, not both", "engine", "database_url")
+                raise WiringError("give an outbox only one of these", "engine", "database_url")
             warn(OLD_PARAMETER, DeprecationWarning, stacklevel=2)
             engine = database_url
         if engine is None:
-            raise WiringError(f"there is no outbox without its `engine`, {KINDS}", repr(name))
-        entries: Any = events  # which is None if it was forgotten: that is no list
+            raise WiringError(f"an outbox needs an `engine`: {KINDS}", repr(name))
+        entries: Any = events  # None if the engine was forgotten: then this is no list
         self.app = OutboxApp(
             name,
             engine,
@@ -169,23 +167,23 @@ class Outbox:
     async def record(
         self, session: AsyncSession | async_scoped_session[Any], *events: object, about: object
     ) -> None:
-        """Store events `about` something, and a delivery to each of their handlers, in a session.
+        """Store events `about` something in a session, with a delivery for each of their handlers.
 
-        They are delivered if and when the transaction of the session is committed. In a handler, it
-        is the session that the handler was given.
+        They are delivered when the session's transaction is committed. In a handler, use its
+        session.
 
-        An id that the database makes is there after `await session.flush()`, and not before. A
-        session of several binds stores events over the connection that writes; its commit raises a
-        WiringError if another one of its connections has written, too.
+        An id that the database generates exists only after `await session.flush()`. A session with
+        several binds stores events over the connection that writes; the commit raises a WiringError
+        if another of its connections has written, too.
 
-        NaN and infinity are null in JSON: a field of type float refuses them, in one of type
-        `float | None` they become None.
+        NaN and infinity are null in JSON: a field of type float refuses them, and in a field of
+        type `float | None` they become None.
 
-        :raises WiringError: if the table has no entry for such an event, the session is one of
-            another database, or of none, or nothing of it could be rolled back (AUTOCOMMIT)
-        :raises InvalidPayload: if an event is too long, JSON cannot hold a value, or one is not of
-            the type it says; or if the event is for an ordered handler, and its key is None
-        :raises InvalidValue: if it is about None, an empty text, or what is no id
+        :raises WiringError: if the table has no entry for such an event, if the session has another
+            database or none, or if it cannot be rolled back (AUTOCOMMIT)
+        :raises InvalidPayload: if an event is too long, if JSON cannot hold a value, if a value has
+            not the annotated type, or if the key of an ordered handler is None
+        :raises InvalidValue: if it is about None, an empty text, or something that is no id
         """
         given = expect_async(session, "record")
         await given.run_sync(self._sessions.record, events, about)
@@ -195,7 +193,7 @@ class Outbox:
     ) -> None:
         """Do the same as `record` in a session of synchronous code.
 
-        :raises WiringError: also in a child that was forked from a process with a worker on SQLite
+        :raises WiringError: also in a child that was forked from a process with a worker, on SQLite
         """
         given = expect_sync(session, "record")
         refuse_forked(self._threads, given)
@@ -207,13 +205,13 @@ class Outbox:
         source: str,
         message_id: str | UUID,
     ) -> bool:
-        """Note a message in a session, and return whether it is there for the first time.
+        """Note a message in a session, and return whether it is new.
 
-        Of two at once the second waits for the transaction of the first, so its answer is right.
-        Ask before anything else is done. What is rolled back was not there. The events that are
-        recorded in the same transaction belong to it: `aftercommit trace` finds them by both texts.
+        If the same message arrives twice at once, the second call waits for the transaction of the
+        first, so its result is right. Call it first. A rolled back message counts as new again.
+        Events recorded in the same transaction belong to it: `aftercommit trace` finds them.
 
-        :raises InvalidValue: if it has no id, or an empty one, which all such messages would share
+        :raises InvalidValue: if the source or the id is missing or empty
         """
         given = expect_async(session, "once")
         return await given.run_sync(self._sessions.once, source, message_id)
@@ -225,10 +223,10 @@ class Outbox:
         return self._sessions.once(expect_sync(session, "once"), source, message_id)
 
     async def deliver(self, session: AsyncSession | async_scoped_session[Any]) -> int:
-        """Run in this session the handlers of all that is due, until nothing is; return how many.
+        """Run the handlers of due deliveries in this session until none is due; return how many.
 
-        For tests: nothing is committed, so that a fixture can roll all of it back. What a handler
-        raises is raised here. Ports have their effects. Handlers made with `def` run in threads.
+        For tests: nothing is committed, so that a fixture can roll everything back. A handler's
+        error is raised here. Ports have their effects. Handlers made with `def` run in threads.
         """
         given, count = expect_async(session, "deliver"), 0
         due = await given.run_sync(self._due)
@@ -242,10 +240,10 @@ class Outbox:
     def deliver_sync(self, session: Session | scoped_session[Any]) -> int:
         """Do the same as `deliver` in a session of synchronous code.
 
-        Handlers made with `def` run here, in this thread; `async` ones, each on an event loop.
+        Handlers made with `def` run in this thread; `async` ones, each on an event loop.
 
-        :raises WiringError: if an `async` handler is due that asks for a session: this one is none
-            that it could await
+        :raises WiringError: if an `async` handler is due that asks for a session, which it could
+            not await
         """
         due, count = self._due(expect_sync(session, "deliver")), 0
         while claim := due.take():
@@ -261,15 +259,15 @@ class Outbox:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Run a worker in this process, on connections of its own, as long as the context is open.
+        """Run a worker in this process, on its own connections, as long as the context is open.
 
-        At the end, what runs has `shutdown_grace_seconds` to finish; the rest is cancelled and
-        given back, due at once for others. A handler that catches its cancellation is waited for.
-        A database without our tables gets them. Outdated ones are refused: `aftercommit db upgrade
-        MODULE:OUTBOX` upgrades them.
+        At the end, running handlers have `shutdown_grace_seconds` to finish; then they are
+        cancelled, and their claims released, due at once for other workers. A handler that catches
+        its cancellation is waited for. Missing tables are created. Outdated ones are refused:
+        upgrade them with `aftercommit db upgrade MODULE:OUTBOX`.
 
-        :raises Unavailable: if the database cannot be used at start; later the worker waits for it
-        :raises HandlerInterrupted: if somebody cancels the tasks of the worker; so is the body
+        :raises Unavailable: if the database cannot be used at start; later, the worker waits for it
+        :raises HandlerInterrupted: if somebody cancels the worker's tasks; so is the body
         """
         settings = self.app.load(WORKER_SETTINGS)
         grace, slots = settings.shutdown_grace_seconds, settings.worker_concurrency
@@ -294,7 +292,7 @@ class Outbox:
                         yield
                     except get_cancelled_exc_class():
                         raise
-                    except BaseException as raised:  # leaves as it is, through no group
+                    except BaseException as raised:  # raised as it is, not in a group
                         error = raised
                     finally:
                         with suppress(ValueError):  # a commit has found the event loop closed
@@ -308,15 +306,15 @@ class Outbox:
 
     @contextmanager
     def running_sync(self) -> Iterator[None]:
-        """Do the same as `running` in a process without an event loop: the worker has a thread.
+        """Do the same as `running` in a process without an event loop: the worker gets a thread.
 
-        A child that is forked meanwhile has none. It gets one with its first commit that records,
-        and ends it where it leaves this context, as after `gunicorn --preload`. On SQLite, which
-        does not survive a fork with open connections, `record_sync` is refused there. When the main
-        thread ends without leaving, the worker also stops. If its event loop ends because of an
-        error, which is logged, the next commit starts another one.
+        A child forked meanwhile, as by `gunicorn --preload`, has no worker at first. It gets one
+        with its first commit of recorded events, and ends it when it leaves this context. On
+        SQLite, whose connections do not survive a fork, the child's `record_sync` is refused. If
+        the main thread ends without leaving, the worker stops, too. If an error ends the worker's
+        event loop, which is logged, the next commit starts another one.
 
-        :raises WiringError: if an event loop runs in this thread, which would be blocked
+        :raises WiringError: if this thread runs an event loop, which would be blocked
         """
         with suppress(RuntimeError):
             current_token()
@@ -332,7 +330,10 @@ class Outbox:
             thread.stop()
 
     def _wake(self, session: Session) -> None:
-        """Wake the workers of this process. It was committed, so whatever fails is no failure."""
+        """Wake the workers of this process.
+
+        The commit has succeeded, so errors here are ignored.
+        """
         if session.in_nested_transaction():  # a savepoint was released
             return
         connection = session.info.pop(RECORDED, None)
@@ -345,5 +346,5 @@ class Outbox:
             try:
                 if process == getpid():
                     wake(is_stale)
-            except RuntimeError:  # its event loop was closed, and nobody has left `running()`
+            except RuntimeError:  # its event loop was closed without leaving `running()`
                 self._wakers.remove(waking)

@@ -1,4 +1,4 @@
-"""An outbox as the command line, its commands and the worker know applications."""
+"""An outbox in the form in which the command line and the worker know applications."""
 
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -41,16 +41,16 @@ from aftercommit.sql.database_url import parse_url
 
 OF_ANOTHER_KIND = (
     "handlers ask for a session of another class than they are given. Those made with `async def` "
-    "are given {0}, those made with `def` {1}: annotate that, or make the handler in the other "
+    "are given {0}, those made with `def` {1}: annotate that, or make the handler the other "
     "way. If it is a class of your own, give the outbox a `session` that makes it. They are"
 )
 CANNOT_AWAIT = "is made with `def`, so it cannot await, and would lose what it asks for"
 
-DRIVERS = {"anyio", "asyncpg", "psycopg"}  # in a URL, these are meant for the worker as well
+DRIVERS = {"anyio", "asyncpg", "psycopg"}  # in a URL, these are meant for the worker, too
 
 
 class OutboxApp(App[EngineSettings]):
-    """The application of which an outbox is all that the engine knows."""
+    """An application of which the engine knows only the outbox."""
 
     def __init__(
         self,
@@ -70,7 +70,7 @@ class OutboxApp(App[EngineSettings]):
         settings: Mapping[str, Any],
     ) -> None:
         _expect("name", name, str, "text")
-        _expect("events", events, Sequence, "a list of entries, also if there is one")
+        _expect("events", events, Sequence, "a list of entries, even if there is only one")
         for named, given in {"ports": ports, "values": values, "renamed": renamed}.items():
             _expect(named, given, Mapping, "a dict, by names")
         self._engine, self._context = engine, context
@@ -115,9 +115,9 @@ class OutboxApp(App[EngineSettings]):
                 raise_if_any(f"{each.name} {CANNOT_AWAIT}", asynchronous)
 
     def engine(self) -> Engine | SecretText:
-        """Return the engine of the application, as it is now, or the URL that was given.
+        """Return the application's current engine, or the given URL.
 
-        :raises InvalidValue: if a function has to return it, and cannot
+        :raises InvalidValue: if it is given as a function that fails
         """
         found = find_engine(self._engine, self._context)
         if isinstance(found, Engine):
@@ -131,9 +131,9 @@ class OutboxApp(App[EngineSettings]):
     def load(
         self, overrides: Mapping[str, Any], environment: Mapping[str, str] = os.environ
     ) -> EngineSettings:
-        """Return its settings; the URL is that of the engine, if there is one.
+        """Return the settings; their URL is that of the engine, if there is one.
 
-        :raises InvalidValue: if one is not acceptable, or names another database than the engine
+        :raises InvalidValue: if one is wrong, or if it names another database than the engine
         """
         engine = self.engine()
         if isinstance(engine, str):
@@ -153,7 +153,7 @@ class OutboxApp(App[EngineSettings]):
     def open_database(
         self, settings: EngineSettings, **given: Any
     ) -> AbstractAsyncContextManager[Database]:
-        """Open the database alone, by connections like those of the engine, if there is one."""
+        """Open only the database, with connections like those of the engine, if there is one."""
         engine = self.engine()
         if isinstance(engine, str):
             return super().open_database(settings)
@@ -165,7 +165,7 @@ class OutboxApp(App[EngineSettings]):
 
     @cached_property
     def envelopes(self) -> EnvelopeFactory:
-        """What makes envelopes of its events."""
+        """Makes the envelopes of the events."""
         return EnvelopeFactory(
             codec=self.codec(),
             subscriptions=self.handlers().subscriptions(self.load({})),
@@ -193,17 +193,17 @@ def _open(
 
 def _expect(name: str, given: object, kind: type[Any], said: str) -> None:
     if not isinstance(given, kind):
-        raise WiringError(f"`{name}` of an outbox is {said}; this is none", repr(given))
+        raise WiringError(f"`{name}` of an outbox has to be {said}, not", repr(given))
 
 
 def _async_maker(new_session: Callable[..., AsyncSession | Session]) -> Callable[..., AsyncSession]:
-    """Return what makes asynchronous sessions, perhaps around those of synchronous code.
+    """Return a maker of asynchronous sessions, perhaps around those of synchronous code.
 
-    :raises WiringError: if it makes none, or not a new one each time
+    :raises WiringError: if it makes no sessions, or not a new one each time
     """
     if isinstance(new_session, scoped_session | async_scoped_session):
-        problem = "`session` of an outbox makes a new one each time. Give what this one was made of"
-        raise WiringError(f"{problem}, or leave it out:", type(new_session).__name__)
+        problem = "`session` of an outbox makes a new session each time. Give what this was made of"
+        raise WiringError(f"{problem}, or leave it out", type(new_session).__name__)
     made: object = new_session(bind=None)
     if isinstance(made, AsyncSession):
         return cast("Callable[..., AsyncSession]", new_session)
@@ -212,13 +212,13 @@ def _async_maker(new_session: Callable[..., AsyncSession | Session]) -> Callable
         raise WiringError(problem, repr(made))
 
     def make(*, bind: Any, binds: None = None) -> Any:
-        return new_session(bind=bind)  # one of the application says which `binds` it has
+        return new_session(bind=bind)  # the application's own maker decides which `binds` it has
 
     return partial(AsyncSession, sync_session_class=make)  # type: ignore[arg-type]
 
 
 def _suits(handler: BoundHandler, session: AsyncSession) -> bool:
-    """Tell whether a handler can have such a session, as far as its annotation is read."""
+    """Tell whether a handler can take such a session, as far as its annotation can be read."""
     given = session.sync_session if synchronous_of(handler.handler) else session
     try:
         said = types_of(handler.handler, "session", object)
@@ -228,7 +228,7 @@ def _suits(handler: BoundHandler, session: AsyncSession) -> bool:
 
 
 def _has_to_be_awaited(port: object) -> bool:
-    """Tell whether all that can be done with a port is asynchronous."""
+    """Tell whether all methods of a port are asynchronous."""
     own = [value for name, value in getmembers_static(type(port)) if not name.startswith("_")]
     called = [port] if isfunction(port) or ismethod(port) else [*filter(isfunction, own)]
     return bool(called) and all(map(iscoroutinefunction, called))

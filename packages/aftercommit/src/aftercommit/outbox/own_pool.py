@@ -1,8 +1,9 @@
-"""An engine that is like another one, which an application has given, with a pool of its own.
+"""Makes an engine like the one that an application has given, with a pool of its own.
 
-Whatever decides how a statement is written and what it means is that of the application: dialect
-(with its serializers), arguments of the connections, execution options and listeners. Connections
-and their number are ours. So no request waits for a handler, and no handler for a request.
+Everything that decides how statements are written and what they mean is the application's: the
+dialect with its serializers, the arguments of connections, the execution options and the listeners.
+The connections and their number are ours, so that no request waits for a handler, and no handler
+for a request.
 """
 
 from collections.abc import Iterator
@@ -15,18 +16,18 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from aftercommit.outbox.translated_schemas import for_handlers
 
 WITH_RESULT = ("before_execute", "before_cursor_execute")
-"""Events of which SQLAlchemy keeps a function that returns something, whatever was given."""
+"""Events for which SQLAlchemy keeps only functions with a return value."""
 NOT_COPIED = ("sqlalchemy.engine.default.", "aftercommit.")
-"""What listens for an execution option, and what we do: each engine has its own of these."""
+"""Listeners for an execution option, and for our own work: each engine has its own."""
 
 
 def with_own_pool(theirs: Engine, url: object, *, pool_size: int, **_: Any) -> AsyncEngine:
-    """Return an engine that connects as another one does; nothing is connected yet.
+    """Return an engine that connects like another one; nothing is connected yet.
 
-    What listens to the other one has to be there by now.
+    The listeners of the other engine have to be added before.
     """
     dialect: Any = theirs.dialect
-    # as `theirs.pool.recreate()` does it, which is public, but takes no other size
+    # like `theirs.pool.recreate()`, which is public, but accepts no other size
     pool = dialect.get_pool_class(theirs.url)(
         theirs.pool._creator,
         pool_size=pool_size,
@@ -42,7 +43,7 @@ def with_own_pool(theirs: Engine, url: object, *, pool_size: int, **_: Any) -> A
 
 
 def own_options(theirs: Engine) -> dict[str, Any]:
-    """Return the execution options of an engine like this one, whose connections we use as well."""
+    """Return the execution options of an engine like this one, whose connections we use, too."""
     options = for_handlers(theirs.get_execution_options())
     if options.pop("isolation_level", None) and theirs.dialect.name == "postgresql":
         options["isolation_level"] = "READ COMMITTED"
@@ -50,16 +51,16 @@ def own_options(theirs: Engine) -> dict[str, Any]:
 
 
 def copy_listeners(theirs: Engine, ours: Engine, kind: type[Any]) -> None:
-    """Let what listens to events of some kind of an engine listen to those of ours, too."""
+    """Add the listeners to one kind of events of an engine to our engine, too."""
     for name, function in listeners_of(theirs, kind, but_of=ours):
         if not name_of(function).startswith(NOT_COPIED):
             event.listen(ours, name, function, **({"retval": True} if name in WITH_RESULT else {}))
 
 
 def listeners_of(target: Any, kind: type[Any], *, but_of: Any) -> Iterator[tuple[str, Any]]:
-    """Yield the events that are listened to, each with a function: no public name tells them.
+    """Yield the names of events with a listener each; there is no public way.
 
-    What listens to another one as well, such as to all of its class, is left out.
+    Listeners that also listen to `but_of`, such as to all engines, are left out.
     """
     for name in dir(kind):
         if not name.startswith("_") and name != "dispatch":
@@ -70,6 +71,6 @@ def listeners_of(target: Any, kind: type[Any], *, but_of: Any) -> Iterator[tuple
 
 
 def name_of(function: object) -> str:
-    """Return where a function is, and what it is called."""
+    """Return where a function is defined, and its name."""
     module, name = (getattr(function, each, "") for each in ("__module__", "__qualname__"))
     return f"{module}.{name}" if module and name else repr(function)

@@ -1,4 +1,4 @@
-"""The database of an application's sessions: what is found out once for each URL of an engine."""
+"""The database of an application's sessions: what is found out once for each engine's URL."""
 
 import logging
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ from aftercommit.sql.tables import commands, events
 logger = logging.getLogger(__name__)
 
 NO_TABLES = (
-    "it has not the tables of the outbox: running() makes them, and so does "
+    "the tables of the outbox are missing: create them with running(), or with "
     '"aftercommit db upgrade MODULE:NAME", where MODULE:NAME names the outbox'
 )
 INSERT: Mapping[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
@@ -31,25 +31,25 @@ INSERT: Mapping[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.i
 
 @dataclass(frozen=True, slots=True)
 class CallerDatabase:
-    """How events are stored and messages noted there, and by which clock."""
+    """How events are stored and messages noted in this kind of database, and its clock."""
 
     clock: sa.ColumnElement[float]
     lock_lanes: Executable | None
     new_events: NewEvents
-    note: ReturningInsert[Any]  # returns nothing if the message is there already
+    note: ReturningInsert[Any]  # returns nothing if the message is already there
 
 
 def known_database(connection: sa.Connection, app: OutboxApp) -> CallerDatabase:
-    """Return what is to be known of this kind of database.
+    """Return what is known about this kind of database.
 
-    :raises WiringError: if the engine does not know it
+    :raises WiringError: if it is not supported
     """
     scheme, backends = connection.dialect.name, app.parts.database_backends()
     if scheme != "sqlite" and scheme not in backends:
-        raise WiringError("a session of a database that is not supported", scheme)
+        raise WiringError("a session has a database that is not supported", scheme)
     backend = find_backend(scheme, backends)
     clock: sa.ColumnElement[float] = sa.literal_column(backend.clock, sa.Double())
-    # a row count is not what each driver has after an INSERT
+    # not every driver has a row count after an INSERT
     note = INSERT[scheme](commands).values(accepted_at=clock)
     note = note.on_conflict_do_nothing().returning(commands.c.id)
     new_events = NewEvents(backend, clock, in_sessions=True)
@@ -57,22 +57,23 @@ def known_database(connection: sa.Connection, app: OutboxApp) -> CallerDatabase:
 
 
 def check_engine(connection: sa.Connection, app: OutboxApp) -> None:
-    """Compare the engine of a session with what the worker uses, and look for our tables.
+    """Compare a session's engine with the worker's, and look for our tables.
 
-    :raises WiringError: if it is that of another database: nobody would look there
-    :raises DatabaseUnavailable: if nobody has made them yet
-    :raises SchemaOfAnother: if they are those of another application: its worker knows no others
+    :raises WiringError: if it has another database, which no worker reads
+    :raises DatabaseUnavailable: if the tables do not exist
+    :raises SchemaOfAnother: if they belong to another application, whose worker would not know the
+        handlers
     """
     ours, theirs = parse_url(app.load({}).database_url), connection.engine.url
     if place_of(ours) != place_of(theirs):
         both = shown(theirs.set(drivername=theirs.get_backend_name())), shown(ours)
-        raise WiringError("the sessions and the outbox have two databases", *both)
+        raise WiringError("the sessions and the outbox have different databases", *both)
     if not sa.inspect(connection).has_table(events.name):
         raise DatabaseUnavailable(NO_TABLES)
     owner_of(app.name, connection)
     driver = connection.connection.driver_connection
     if getattr(driver, "isolation_level", None) is not None and place_of(ours)[0] == "sqlite":
         logger.warning(
-            "requests can overwrite what others have written since they have read it; "
-            "once for the engine, call aftercommit.sqlite.prepare"
+            "requests can overwrite changes that others made after they had read; "
+            "call aftercommit.sqlite.prepare, once for the engine"
         )

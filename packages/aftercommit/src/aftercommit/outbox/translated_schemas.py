@@ -1,7 +1,7 @@
-"""Which statements SQLAlchemy translates by the `schema_translate_map` of an application.
+"""Decides which statements an application's `schema_translate_map` applies to.
 
-Those of its handlers, as those of its requests. But the tables of the engine are where the search
-path says, whoever asks for them: a tenant has none of its own.
+It applies to statements of handlers, as to those of requests. But the engine's tables are found by
+the search path, in every statement: a tenant has none of its own.
 """
 
 from collections.abc import Iterator, Mapping
@@ -12,17 +12,17 @@ from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 MAP = "schema_translate_map"
-OF_HANDLERS = "aftercommit_handler_schemas"  # an execution option, too: the map for them
+OF_HANDLERS = "aftercommit_handler_schemas"  # an execution option, too: the map for handlers
 
 
 def for_handlers(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return execution options of which the map holds for handlers only."""
+    """Return execution options whose map applies to handlers only."""
     names = options.get(MAP)
     return {**options, MAP: None, OF_HANDLERS: names} if names else dict(options)
 
 
 def translate_for_handler(connection: AsyncConnection, *, is_over: bool = False) -> None:
-    """Let statements over a connection be translated, as those of a handler; or no more."""
+    """Translate statements over a connection, as those of a handler; or end that."""
     sync = connection.sync_connection
     if sync and (names := sync.get_execution_options().get(OF_HANDLERS)):
         sync.execution_options(**{MAP: None if is_over else names})

@@ -1,4 +1,4 @@
-"""The worker of a process without an event loop: it has one in a thread. See `running_sync`."""
+"""The worker of a process without an event loop: it runs one in a thread. See `running_sync`."""
 
 import logging
 from collections.abc import Callable, Iterable
@@ -16,7 +16,7 @@ from aftercommit.errors import WiringError
 from aftercommit.outbox.handler_session import WRITE
 from aftercommit.outbox.handler_thread import soon_in_this_loop
 
-POLL_SECONDS = 1.0  # how long it may go unseen that the main thread has ended
+POLL_SECONDS = 1.0  # for which the end of the main thread may go unnoticed
 
 FORKED = """this process was forked while its parent had a worker, and such a child cannot use the
 database. Call `running_sync` after the fork, as in post_worker_init of gunicorn, or have
@@ -28,8 +28,7 @@ logger = logging.getLogger(__name__)
 class WorkerThread:
     """Runs a worker in a thread, until it is stopped, or until the main thread has ended.
 
-    Only then Python calls what is registered with `atexit`: a driver has threads, for which it
-    waits before.
+    It does not rely on `atexit`, which Python calls only after waiting for the threads of a driver.
     """
 
     def __init__(
@@ -46,7 +45,7 @@ class WorkerThread:
         return self._process != getpid()
 
     def start(self) -> Future[None]:
-        """Start it; the future has a result when it works, or the error because of which not."""
+        """Start it; the future has a result when it works, or the error if it did not start."""
         started = Future[None]()
         self._process = getpid()
         self._thread = Thread(target=self._work, args=[started], name="aftercommit worker")
@@ -54,17 +53,19 @@ class WorkerThread:
         return started
 
     def start_if_ended(self) -> None:
-        """Start it anew where its thread has ended: in a child that was forked, there is none."""
+        """Start it again if its thread has ended: in a forked child, there is none."""
         if not self._thread.is_alive() and self._starting.acquire(blocking=False):
             try:
                 if not self._thread.is_alive():
-                    logger.info("the outbox has no worker in this process any more; it gets one")
+                    logger.info(
+                        "the worker of the outbox is gone in this process; starting another one"
+                    )
                     self.start()
             finally:
                 self._starting.release()
 
     def stop(self) -> None:
-        """Let what runs finish within the grace period, and wait for that; nothing in a child."""
+        """Let running work finish in the grace period, and wait for that; do nothing in a child."""
         if self._thread.is_alive():
             with suppress(RuntimeError):  # it has ended meanwhile
                 self._stop_soon()
@@ -84,14 +85,16 @@ class WorkerThread:
             anyio.run(main, backend=self._event_loop)
         except BaseException as error:
             if started.done():
-                logger.critical("the worker of the outbox has ended; a commit starts another one")
+                logger.critical(
+                    "the worker of the outbox has ended; the next commit starts another one"
+                )
             else:
                 logger.error("the worker of the outbox did not start: %s", error)
                 started.set_exception(error)
 
 
 def refuse_forked(threads: Iterable[WorkerThread], session: Session) -> None:
-    """Refuse a session on SQLite in a child that was forked beside a worker.
+    """Refuse a session on SQLite in a child that was forked while there was a worker.
 
     :raises WiringError: in such a child, whose connections would break the locks of its parent's
     """

@@ -1,6 +1,6 @@
-"""What an application is to those who start it: a list of its parts, and how it is opened.
+"""What an application is to those who start it: a list of its parts, and how to open it.
 
-Nothing heavy is imported for it: a part is imported when it is wanted.
+It imports nothing heavy: a part is imported when it is needed.
 """
 
 from __future__ import annotations
@@ -31,25 +31,25 @@ E = TypeVar("E", bound=Extension)
 
 UNTIL_0_2 = {"command", "database_backend", "env_lookup", "lifespan", "log_formatter", "observer"}
 UNTIL_0_2 |= {"operator_routes", "public_routes", "publishers", "settings", "worker_services"}
-"""The methods of extensions of version 0.2."""
+"""The methods of extensions in version 0.2."""
 
 OWN = ["commands", "options", "publishers", "observers", "services"]  # parts of an application
 OWN += ["operator_routes", "public_routes", "page_scripts"]
 
 
 class App(Generic[S]):
-    """An application, as the command line and its services start it: its parts, in sight.
+    """An application, for the command line and its services: the list of its parts.
 
-    `name` is its distribution and package, and its command, unless `program` says another one; it
-    is that of `EngineSettings.application`. `summary` says what it does, for `--help`.
+    `name` is its distribution, its package and, unless `program` is given, its command; it is also
+    `EngineSettings.application`. `summary` says what it does, for `--help`.
 
-    `handlers` is its table, `codec` says what its messages are, and `settings` is the class of its
-    settings; `history` has the migrations of its tables, or is None if it sees to its tables by
-    itself. `open` is its composition root, `bootstrap(app, settings, *, observers, delivers)`.
-    `reporter` returns what prints what happens, and `warn_operators` logs what they may not expect.
-    Each of these is an object, or says where it is, as "module:NAME". For `commands`, `options`,
-    `publishers`, `observers`, `services`, routes and scripts see `Parts`; what only an extension
-    can bring is there, too. `given` are settings that go before variables of the environment.
+    `handlers` is its table of handlers, `codec` describes its messages, and `settings` is the class
+    of its settings; `history` has the migrations of its tables, or is None if the application
+    itself creates them. `open` is its composition root, `bootstrap(app, settings, *, observers,
+    delivers)`. `reporter` returns an observer that prints what happens, and `warn_operators` logs
+    what operators may not expect. Each of these is an object, or its place as "module:NAME". For
+    `commands`, `options`, `publishers`, `observers`, `services`, routes and scripts see `Parts`,
+    which also lists what only an extension can have. `given` settings override variables.
 
     >>> from aftercommit import App
     >>> shop = App(
@@ -67,7 +67,7 @@ class App(Generic[S]):
     """
 
     def __init_subclass__(cls) -> None:
-        if "name" in vars(cls):  # as applications of version 0.2
+        if "name" in vars(cls):  # as applications of version 0.2 do
             from aftercommit.process.apps_of_0_2 import adapt
 
             adapt(cls, App.__init__)
@@ -111,11 +111,11 @@ class App(Generic[S]):
         self.parts = AllParts([Parts(name=name, **own), *brought])
 
     def with_parts(self, **changed: Any) -> App[S]:
-        """Return the same application, with other parts: for a test, say, another `open`."""
+        """Return the same application with other parts: a test, for example, replaces `open`."""
         return App(**{**self._as_made, **changed})
 
     def extension(self, kind: type[E]) -> E:
-        """Return the extension of this class, with what the application has told it.
+        """Return the application's extension of this class, as the application configured it.
 
         :raises WiringError: if the application does not have it
         """
@@ -125,19 +125,19 @@ class App(Generic[S]):
         raise WiringError(f"the application {self.name} does not have", kind.__name__)
 
     def handlers(self) -> Handlers[Any, Any]:
-        """Return the table of its handlers."""
+        """Return the table of handlers."""
         return resolve(self._handlers)
 
     def codec(self) -> Codec[Any]:
-        """Return what is said of its messages."""
+        """Return the codec of its messages."""
         return resolve(self._codec)
 
     def history(self) -> History | None:
-        """Return the migrations of its tables; None if it sees to its tables by itself."""
+        """Return the migrations of its tables; None if the application itself creates them."""
         return resolve(self._history)
 
     def open_database(self, settings: S, **given: Any) -> AbstractAsyncContextManager[Database]:
-        """Open the database alone."""
+        """Open only the database."""
         from aftercommit.sql.database import Database
 
         return Database(
@@ -154,16 +154,15 @@ class App(Generic[S]):
         ).opened()
 
     def settings(self) -> type[S]:
-        """Return the class of its settings."""
+        """Return the class of the settings."""
         return resolve(self._settings)
 
     def load(self, overrides: Mapping[str, Any], environment: Mapping[str, str] = os.environ) -> S:
-        """Return its settings, as the environment and these say.
+        """Return the settings, from these overrides, `given`, the environment and the defaults.
 
-        The class of the settings may have a default for the URL of the database; else it is that of
-        the application.
+        The database's default URL is that of the class of settings, or else the application's.
 
-        :raises InvalidValue: if one is not acceptable
+        :raises InvalidValue: if one is wrong
         """
         from dataclasses import MISSING
 
@@ -185,16 +184,16 @@ class App(Generic[S]):
     def open(
         self, settings: S, *, observers: Sequence[Observer] = (), delivers: bool = True
     ) -> AbstractAsyncContextManager[Application]:
-        """Open everything the settings ask for: see the bootstrap of the application."""
+        """Open everything the settings ask for: see the application's bootstrap."""
         return resolve(self._open)(self, settings, observers=observers, delivers=delivers)
 
     def warn_operators(self, settings: S, *, delivers: bool) -> None:
-        """Log what they may not expect of services with these settings."""
+        """Log what operators may not expect of services with these settings."""
         if self._warn_operators:
             resolve(self._warn_operators)(settings, delivers=delivers)
 
     def reporter(self, settings: S) -> Observer:
-        """Return what prints what happens: nothing, unless it says otherwise."""
+        """Return an observer that prints what happens; the default prints nothing."""
         from aftercommit.observers import Observer
 
         return resolve(self._reporter)(settings) if self._reporter else Observer()
@@ -205,7 +204,7 @@ def _parts_of(extension: Extension) -> Parts:
     if not (old := members & UNTIL_0_2):
         return extension.parts()
     if type(extension).parts is not Extension.parts:
-        raise WiringError("parts() is all that is asked of an extension, and not", *old)
+        raise WiringError("an extension has only the method parts(), and not", *old)
     from aftercommit.process.apps_of_0_2 import parts_of
 
     return parts_of(extension)

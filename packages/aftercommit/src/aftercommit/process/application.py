@@ -1,4 +1,4 @@
-"""What an entrypoint works with, when the composition root has opened and wired it."""
+"""What an entrypoint works with after the composition root has opened and wired it."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,11 +11,10 @@ from aftercommit.sql.database import Database
 
 @dataclass(frozen=True, slots=True)
 class Application:
-    """What an entrypoint works with.
+    """An open application, with which entrypoints work.
 
-    `handlers` has all names of handlers of events, old ones, too, also of those it cannot run; and
-    what each is called now.
-    `projections` names those among them that only write a read model.
+    `handlers` maps all names of handlers of events, including old ones, and those that cannot run
+    here, to the current names. `projections` names the handlers that only write a read model.
 
     >>> import anyio
     >>> from aftercommit import Application
@@ -36,16 +35,16 @@ class Application:
     handlers: Mapping[str, str]
     projections: Collection[str] = ()
     subscriptions: Callable[[], Sequence[InboundSource]] = tuple
-    """Returns what of other services becomes a command here."""
+    """Returns the messages of other services that become commands here."""
     readiness_problems: dict[object, str] = field(default_factory=dict)
-    """What keeps the process from being ready besides the database: services write it here."""
+    """Reasons besides the database why the process is not ready; services write them."""
     degradations: dict[object, str] = field(default_factory=dict)
-    """What does not work although the process is ready: services write it here, too."""
+    """Problems that do not keep the process from being ready; services write them."""
 
     def checked_subscriptions(self) -> Sequence[InboundSource]:
-        """Return what of other services becomes a command here.
+        """Return the messages of other services that become commands here.
 
-        :raises WiringError: if that is a command that has no handler
+        :raises WiringError: if such a command has no handler
         """
         for each in (found := self.subscriptions()):
             unhandled = {*each.commands()} - self.bus.registry.commands.keys()

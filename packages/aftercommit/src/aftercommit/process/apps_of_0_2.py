@@ -1,8 +1,8 @@
-"""What applications and extensions were until version 0.2: for one version, they run as they are.
+"""The forms of applications and extensions up to version 0.2; for one version, they still run.
 
 An application was a subclass of `App`, with class variables and methods, and an extension had a
-method for each thing that it could bring. Both are turned into parts here, with a warning that says
-what to write.
+method for each kind of part. Both are turned into parts here, with a warning that says what to
+write instead.
 """
 
 import re
@@ -17,14 +17,14 @@ import click
 from aftercommit.process.parts import NOTHING, Extension, Parts, resolve
 
 OLD_APP = (
-    "subclasses of App are deprecated: say {} = App(NAME, summary=…, handlers=…, codec=…,"
+    "subclasses of App are deprecated: write {} = App(NAME, summary=…, handlers=…, codec=…,"
     " settings=…, open=…, database_url=…, commands=…, extensions=…)"
 )
-OLD_EXTENSION = "the methods of {} are deprecated: let its method parts() return Parts(…)"
+OLD_EXTENSION = "the methods of {} are deprecated: return Parts(…) from its method parts()"
 OLD_LIST = "Extensions is deprecated: give App a list of extensions"
-OLD_NAME = "new_outbox is deprecated: its name is new_delivery_store"
+OLD_NAME = "new_outbox is deprecated: use new_delivery_store"
 _FUNCTION = re.compile(
-    r"""^@\w+\.command\((?:"([\w-]+)")?\)\n(?:[@ )][^\n]*\n)*"""  # its name, if it is given
+    r"""^@\w+\.command\((?:"([\w-]+)")?\)\n(?:[@ )][^\n]*\n)*"""  # a name, if it is given
     r"""(?:async )?def (\w+)\((?:(?!\n[^ )\n]).)*?\"{3}(.+?)(?:\"{3}|\n)""",
     re.MULTILINE | re.DOTALL,
 )
@@ -36,7 +36,7 @@ class Extensions(tuple[Extension, ...]):
     __slots__ = ()
 
     def __new__(cls, extensions: Sequence[Extension] = ()) -> "Extensions":
-        """Say that a list will do."""
+        """Warn that a list will do."""
         warn(OLD_LIST, DeprecationWarning, stacklevel=2)
         return super().__new__(cls, extensions)
 
@@ -50,7 +50,7 @@ def new_outbox(database: Any, policy: Any) -> Any:
 
 
 def adapt(kind: Any, init: Callable[..., None]) -> None:
-    """Let a subclass of `App` be made without arguments: it calls the `init` of `App`."""
+    """Let a subclass of `App` be created without arguments: it calls the `init` of `App`."""
     warn(OLD_APP.format(kind.__name__.upper()), DeprecationWarning, stacklevel=3)
 
     def make(self: Any) -> None:
@@ -70,17 +70,17 @@ def adapt(kind: Any, init: Callable[..., None]) -> None:
             page_scripts=getattr(old, "page_scripts", ()),
             extensions=old.extensions,
         )
-        self._database_url = None  # it was shown, and the class of the settings had one to use
+        self._database_url = None  # it was printed; the class of settings had a default to use
 
     if "__init__" not in vars(kind):
         kind.__init__ = make
 
 
 def _commands(app: Any, groups: Mapping[str, Any]) -> Mapping[str, Mapping[Any, str]]:
-    """Return where the commands are that an application lists by modules, or by a method."""
+    """Return the places of the commands that an application lists by modules, or by a method."""
     found: dict[str, Mapping[Any, str]] = {}
     for group, listed in groups.items():
-        if isinstance(listed, Mapping):  # as 0.1 had it: summaries by name, and a method
+        if isinstance(listed, Mapping):  # as in 0.1: summaries by name, and a method
             found[group] = {_Late(name, app.command): text for name, text in listed.items()}
         else:
             each = (commands_in(module) for module in listed)
@@ -89,7 +89,7 @@ def _commands(app: Any, groups: Mapping[str, Any]) -> Mapping[str, Mapping[Any, 
 
 
 def commands_in(module: str) -> Mapping[click.Command, str]:
-    """Return what stands for the commands of a module, and the first line of each.
+    """Return stand-ins for the commands of a module, with the first line of each.
 
     They are the functions after `@….command()`, each with a docstring; nothing is imported.
     """
@@ -119,7 +119,7 @@ class _Late(click.Command):
 
 
 def parts_of(extension: Any) -> Parts:
-    """Return what an extension of version 0.2 brings."""
+    """Return the parts of an extension of version 0.2."""
     warn(OLD_EXTENSION.format(type(extension).__name__), DeprecationWarning, stacklevel=3)
     old = _Old(extension)
     scheme = old.database_scheme
@@ -144,14 +144,14 @@ def parts_of(extension: Any) -> Parts:
 
 
 def _routes(find: Callable[[], Any]) -> Any:
-    """Return routes; a method may have said None for that there are none."""
+    """Return routes; a method may have returned None for no routes."""
     from fastapi import APIRouter
 
     return find() or APIRouter()
 
 
 class _Old:
-    """The attributes of an extension; those it does not have are None."""
+    """The attributes of an extension; missing ones are None."""
 
     def __init__(self, extension: object) -> None:
         self._extension = extension

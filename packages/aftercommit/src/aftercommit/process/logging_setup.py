@@ -9,11 +9,11 @@ from aftercommit.envelopes import current_context
 from aftercommit.terminal.escaping import escape_controls, escape_lines
 
 Formatters = Mapping[str, Callable[[], logging.Formatter]]
-"""Functions that make the formatter of a log format, by its name; `text` needs none."""
+"""Functions that make the formatter of a log format, by its name; `text` is built in."""
 
 
 class TextFormatter(logging.Formatter):
-    """A line for people; the ids come last. What follows it, such as a traceback, is indented."""
+    """One line; the ids come last. Further lines, such as a traceback, are indented."""
 
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s%(ids)s")
@@ -24,7 +24,7 @@ class TextFormatter(logging.Formatter):
         return escape_lines(super().format(record), indent=2)
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
-        """Return the first line, in which all of the message is; the name is what logging calls."""
+        """Return the first line, with the whole message; logging prescribes this method's name."""
         return escape_controls(super().formatMessage(record))
 
 
@@ -34,7 +34,7 @@ def set_up_logging(
     log_format: str = "text",
     formatters: Formatters = MappingProxyType({}),
 ) -> None:
-    """Log to stderr from `level` on; other libraries are heard only about problems."""
+    """Log to stderr from `level` on; of other libraries, only warnings and errors."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(formatters.get(log_format, TextFormatter)())
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
@@ -43,7 +43,7 @@ def set_up_logging(
 
 
 def ids() -> dict[str, str]:
-    """Return the ids of the message that is worked on, to be a part of the line."""
+    """Return the ids of the current message, for the log line."""
     context = current_context.get()
     names = ("correlation_id", "causation_id") if context else ()
     return {name: str(getattr(context, name)) for name in names}

@@ -1,6 +1,6 @@
 """Opens an application: its database, deliveries, bus, publishers, and what handlers ask for.
 
-Its bootstrap calls this, and says which ports, queries and constants of its own there are.
+The application's bootstrap calls this with its own ports, queries and constants.
 """
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -27,7 +27,7 @@ from aftercommit.sql.schema import ensure_schema
 from aftercommit.sql.unit_of_work_scope import open_unit_of_work
 
 EffectPorts = Callable[[Database, Mapping[str, Callable[[], Any]]], Mapping[str, Any]]
-"""Returns the effect ports of an application: of its database, and of what makes an extension's."""
+"""Returns an application's effect ports, given its database and a maker of extensions' ports."""
 
 
 @asynccontextmanager
@@ -47,16 +47,16 @@ async def open_application(
     beside_others: bool = False,
     sources: Sources = SYSTEM,
 ) -> AsyncIterator[Application]:
-    """Open everything the settings ask for, and close it at the end, also when cancelled.
+    """Open everything the settings ask for, and close it at the end, even if cancelled.
 
-    `new_uow` makes the unit of work of a transaction. For what handlers may ask see
-    `Dependencies`; for the time, ids and tokens `Sources`, unless the application has something of
-    its own by these names. Each query is given the database first. Effect ports go before those of
-    extensions that have the same name. For `beside_others` see `ensure_schema`. A test has
-    `sources` of its own.
+    `new_uow` makes the unit of work of a transaction. For what handlers may ask for see
+    `Dependencies`; for the time, ids and tokens see `Sources`, which the application's own
+    constants of these names replace. The database is each query's first argument. Effect ports
+    replace those of extensions with the same name. For `beside_others` see `ensure_schema`.
+    `sources` is for tests.
 
-    :raises InvalidValue: if a setting is not acceptable
-    :raises WiringError: if a handler cannot work: it asks for what nobody provides, say
+    :raises InvalidValue: if a setting is wrong
+    :raises WiringError: if a handler cannot work, for example because it asks for something unknown
     :raises Unavailable: if the database cannot be used as it is
 
     >>> import anyio
@@ -90,7 +90,7 @@ async def open_application(
         table = (handlers or app.handlers()).publishing_to(to_publish)
         dependencies = Dependencies(
             effect_ports={
-                name: None if value is None else port(name, value)  # what is empty is not false
+                name: None if value is None else port(name, value)  # empty is not false
                 for name, value in ports.items()
             },
             queries={name: partial(query, database) for name, query in queries.items()},
@@ -126,7 +126,7 @@ async def open_application(
 async def _open_parts(
     opened: AsyncExitStack, app: App[Any], settings: EngineSettings, observers: Sequence[Observer]
 ) -> tuple[Mapping[str, Publisher], CompositeObserver]:
-    """Open the publishers and observers that the parts of an application bring."""
+    """Open the publishers and observers of an application's parts."""
     publishers, watching = dict[str, Publisher](), [*observers]
     for parts in app.parts:
         for publishing in parts.publishers:

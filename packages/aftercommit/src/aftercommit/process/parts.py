@@ -1,9 +1,8 @@
-"""What an application consists of: its parts, each of one kind, and all of them in sight.
+"""What an application consists of: its parts of each kind, listed in one place.
 
-An application lists its own (`App`), and an extension offers all of its own as one value, so that
-nobody can wire half of one. A part is a function, which imports what it needs when it is called;
-commands and settings may also say where they are, as "module:NAME". So a process pays only for what
-it uses.
+An application lists its own parts (`App`), and an extension returns all of its parts as one value,
+so that nobody can wire only half of it. A part is a function that imports what it needs when it is
+called; commands and settings may also be a place, "module:NAME". So a process imports what it uses.
 """
 
 from __future__ import annotations
@@ -37,15 +36,15 @@ NOTHING: Mapping[Any, Any] = MappingProxyType({})
 GROUPS = ("Use", "Run", "Inspect", "Maintain")
 
 Commands = Mapping[str, Mapping[Any, str]]
-"""By group of the help: where each command is, and its line there.
+"""By group in the help: the place of each command, and its line there.
 
-A command, or "module:NAME"; it is called after its function: `place_order` is `place-order`.
+The place is a command or "module:NAME"; its name is the function's: `place_order` is `place-order`.
 """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
-    """The parts of an application, or of one of its extensions; most have only some.
+    """The parts of an application, or of one of its extensions. All are optional.
 
     >>> from aftercommit import Parts
     >>> async def look_for_trouble(application, shutdown):
@@ -54,53 +53,53 @@ class Parts:
     """
 
     name: str
-    """That of the application; or of the extension, and of the extra with what it needs."""
+    """The name of the application; or of the extension, and of the extra with its requirements."""
     commands: Commands = field(default_factory=dict)
-    """In groups: Use, Run, Inspect, Maintain."""
+    """By group: Use, Run, Inspect, Maintain."""
     options: Mapping[str, str] = field(default_factory=dict)
-    """Options of all commands: settings, with their help, where {prefix} is that of variables."""
+    """Options of all commands: settings with their help; {prefix} is the prefix of variables."""
     settings: str | type | None = None
-    """The dataclass of the settings of an extension, which are read from the environment, too."""
+    """The dataclass of an extension's settings, which are read from the environment, too."""
     env_lookup: Callable[[EnvLookup], EnvLookup] | None = None
-    """Returns another way to look up variables, which may use the one given."""
+    """Returns another way to look up variables, which may use the given one."""
     log_formats: Mapping[str, Callable[[], logging.Formatter]] = field(default_factory=dict)
     databases: Mapping[str, Callable[[], type[DatabaseBackend]]] = field(default_factory=dict)
     """By the scheme of their URLs."""
     ports: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
-    """Ports with an external effect, by the name by which handlers ask for one.
+    """Ports with an external effect, by the name with which handlers ask for them.
 
-    `make(settings, delivers=…)` makes it, or returns None; `delivers` says if handlers run here.
-    One that has a method `aclose` is closed at the end.
+    `make(settings, delivers=…)` makes the port, or returns None; `delivers` says whether handlers
+    run in this process. A port with a method `aclose` is closed at the end.
     """
     publishers: Sequence[
         Callable[[EngineSettings], AbstractAsyncContextManager[Mapping[str, Publisher]]]
     ] = ()
-    """Each opens some, by name."""
+    """Each opens publishers, by name."""
     subscriptions: Callable[[], Sequence[InboundSource]] | None = None
-    """Returns what of other services becomes a command."""
+    """Returns the messages of other services that become commands."""
     observers: Sequence[Callable[[EngineSettings], AbstractContextManager[Observer] | None]] = ()
-    """Each returns a context manager of an observer, open as long as the program works, or None."""
+    """Each returns an observer's context manager, open as long as the program works, or None."""
     services: Sequence[Callable[[EngineSettings], Sequence[Service]]] = ()
-    """Each returns what runs next to a worker, started by the commands `worker` and `run`.
+    """Each returns services that run next to a worker, started by the commands `worker` and `run`.
 
-    A service ends when it is told to: `async def service(application, shutdown)`.
+    A service ends when `shutdown` is set: `async def service(application, shutdown)`.
     """
     lifespans: Sequence[
         Callable[[EngineSettings, Application, Shutdown], AbstractAsyncContextManager[None]]
     ] = ()
-    """Each is open for as long as any services of a process run."""
+    """Each context is open as long as any services of a process run."""
     operator_routes: Sequence[Callable[[], APIRouter]] = ()
-    """What is answered over HTTP to the operator."""
+    """Routes over HTTP for operators only."""
     public_routes: Sequence[Callable[[], APIRouter]] = ()
-    """What is answered over HTTP to anybody; it decides itself who may see what."""
+    """Routes over HTTP for everybody; they themselves decide who may see what."""
     page_scripts: Sequence[str] = ()
-    """The URLs of further scripts of the page in the browser."""
+    """The URLs of further scripts for the page in the browser."""
 
 
 class Extension:
-    """A capability that an application may do without: its settings, and all that it brings.
+    """An optional capability of an application: its settings, and all its parts.
 
-    Its own commands and routes find it by `App.extension`, and so what the application has told it.
+    Its own commands and routes find it with `App.extension`, as the application configured it.
 
     >>> from aftercommit import Extension, Parts
     >>> class Trouble(Extension):
@@ -113,12 +112,12 @@ class Extension:
     """
 
     def parts(self) -> Parts:
-        """Return all that it brings."""
+        """Return all parts of this extension."""
         raise NotImplementedError
 
 
 class AllParts(tuple[Parts, ...]):
-    """Those of an application and of its extensions, in the order in which each is asked."""
+    """The parts of an application and of its extensions, in the order in which they are listed."""
 
     __slots__ = ()
 
@@ -136,26 +135,26 @@ class AllParts(tuple[Parts, ...]):
         return {scheme: find for each in self for scheme, find in each.databases.items()}
 
     def settings(self) -> list[Any]:
-        """Return the classes of the settings of extensions."""
+        """Return the classes of the extensions' settings."""
         return [resolve(each.settings) for each in self if each.settings]
 
     def env_lookup(self, lookup: EnvLookup) -> EnvLookup:
-        """Return the way to look up variables that all of them together want."""
+        """Return the way in which all of them together look up variables."""
         for each in self:
             lookup = each.env_lookup(lookup) if each.env_lookup else lookup
         return lookup
 
     def subscriptions(self) -> Sequence[InboundSource]:
-        """Return what of other services becomes a command."""
+        """Return the messages of other services that become commands."""
         return [one for each in self if each.subscriptions for one in each.subscriptions()]
 
     def services(self, settings: EngineSettings) -> Sequence[Service]:
-        """Return all services that run beside a worker."""
+        """Return all services that run next to a worker."""
         return [one for each in self for find in each.services for one in find(settings)]
 
 
 def resolve(part: str | T) -> T:
-    """Return a part; if it says where that is, as "module:NAME", import it from there.
+    """Return a part; if it is given as a place, "module:NAME", import it.
 
     :raises WiringError: if the module has no such name
     :raises ModuleNotFoundError: if there is no such module, or it needs another one
@@ -165,5 +164,5 @@ def resolve(part: str | T) -> T:
     module, _, name = part.partition(":")
     found: dict[str, Any] = vars(import_module(module))
     if name not in found:
-        raise WiringError("an application lists a part that is not there", part)
+        raise WiringError("an application lists a part that does not exist", part)
     return cast("T", found[name])

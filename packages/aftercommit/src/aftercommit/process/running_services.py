@@ -1,4 +1,4 @@
-"""Runs asynchronous work from a synchronous command: to its end, or until it is asked to stop."""
+"""Runs asynchronous work from a synchronous command, to its end or until asked to stop."""
 
 import logging
 import signal
@@ -20,21 +20,21 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 Shutdown = anyio.Event
-"""Set when services have to stop: they begin nothing more, and finish what runs."""
+"""Set when services have to stop: they begin nothing new, and finish what is running."""
 
 
 class Wakeup:
-    """A sleep that others can end. A call that comes while nobody sleeps ends the next sleep."""
+    """A sleep that others can end. A call while nobody sleeps ends the next sleep."""
 
     def __init__(self) -> None:
         self._event = anyio.Event()
 
     def wake(self) -> None:
-        """End the present or the next sleep."""
+        """End the current or the next sleep."""
         self._event.set()
 
     async def sleep(self, seconds: float) -> None:
-        """Return after so many seconds, or when woken. Only one task may sleep."""
+        """Return after this many seconds, or when woken. Only one task may sleep."""
         with move_on_after(seconds):
             await self._event.wait()
         self._event = anyio.Event()
@@ -54,17 +54,17 @@ def run_services(
 ) -> None:
     """Run the services until they end, or until SIGTERM or SIGINT.
 
-    On the first signal nothing more is begun, and what runs has `grace` seconds to finish; the
-    rest is given back. What still hangs then is ended; leases expire by themselves.
+    After the first signal nothing new begins, and running handlers have `grace` seconds to finish;
+    the rest is released. What still hangs then is ended; leases expire by themselves.
 
-    :raises Unavailable: if the database cannot be used at start; later the services wait for it
+    :raises Unavailable: if the database cannot be used at start; later, the services wait for it
     """
 
     async def main() -> None:
         shutdown = Shutdown()
 
         def stop() -> None:
-            logger.info("stopping; what runs has %g s to finish", grace)
+            logger.info("stopping; running handlers have %g s to finish", grace)
             shutdown.set()
             body.deadline = anyio.current_time() + grace
 
@@ -82,11 +82,11 @@ def run_services(
 
 
 def run(work: Callable[[], Awaitable[T]], *, event_loop: str) -> T:
-    """Run `work` on an event loop and return its result; of a group of errors, raise the first.
+    """Run `work` on an event loop, return its result, or raise the first error of a group.
 
-    Ctrl-C, even a second one, waits for shielded calls; the event loop's own way breaks in.
+    Ctrl-C, even a second one, waits for shielded calls, which the event loop's own way would break.
 
-    :raises KeyboardInterrupt: after SIGINT, when the cancelled work has left everything tidy
+    :raises KeyboardInterrupt: after SIGINT, when the cancelled work has cleaned up
     """
     if find_spec(event_loop) is None:
         problem = f"is {event_loop}, which is not installed; {install_hint(event_loop)}"
@@ -98,7 +98,7 @@ def run(work: Callable[[], Awaitable[T]], *, event_loop: str) -> T:
             with scope, stop_signals(scope.cancel, signal.SIGINT):
                 return await work()
         except Exception as error:
-            if not scope.cancel_called:  # otherwise it failed because of that
+            if not scope.cancel_called:  # otherwise, it failed because of that
                 first = first_error(error)
                 raise first from (first.__cause__ or first.__context__)
         raise KeyboardInterrupt

@@ -1,7 +1,7 @@
-"""Signals that ask the process to stop, and the hard end of one that does not.
+"""Signals that ask the process to stop, and its hard end if it does not.
 
-A thread reads them from `signal.set_wakeup_fd`, since the signal handlers of event loops do not run
-while the loop is blocked, and handlers in Python do not run while the main thread is in a C call.
+A thread reads them from `signal.set_wakeup_fd`, because an event loop's signal handlers do not run
+while the loop is blocked, and Python's do not run while the main thread is in a C call.
 """
 
 import faulthandler
@@ -24,7 +24,7 @@ from anyio.lowlevel import current_token
 
 from aftercommit.terminal.nonblocking_output import PATIENCE_SECONDS, finish
 
-MARGIN_SECONDS = 5.0  # after the grace period: for tidying up what was cancelled
+MARGIN_SECONDS = 5.0  # after the grace period, to clean up cancelled work
 HUNG = 70
 
 logger = logging.getLogger(__name__)
@@ -34,15 +34,15 @@ logger = logging.getLogger(__name__)
 def stop_signals(
     stop: Callable[[], None], *numbers: signal.Signals, name: str = "", grace: float | None = None
 ) -> Iterator[None]:
-    """Call `stop` in the event loop at the first of these signals. For the main thread.
+    """Call `stop` in the event loop at the first of these signals. For the main thread only.
 
     With `grace`, in seconds, a second signal ends the process at once; and so does the end of the
-    grace period, MARGIN_SECONDS later, whatever blocks the loop, hangs, or cannot be cancelled.
-    The `name` of the application begins that of a file that may be left.
+    grace period, after another MARGIN_SECONDS, even if the loop is blocked or work cannot be
+    cancelled. Then a file may be left, whose name begins with the application's `name`.
 
-    Python's handler in C sends the number of a signal at once, in any thread. It sends it to
-    another descriptor if somebody has set one since, as asyncio does for a signal handler of the
-    loop; only then does our own handler send it, which runs when the main thread runs Python.
+    Python's C handler writes the signal's number to the descriptor at once, in any thread. If
+    another descriptor was set since, as asyncio does for its own signal handlers, our handler
+    writes the number instead, when the main thread runs Python.
     """
     loop, set_receiver = current_token(), partial(signal.set_wakeup_fd, warn_on_full_buffer=False)
     receiver, sender = socket.socketpair()
@@ -88,10 +88,10 @@ def _watch(
 
 
 def _end_after(name: str, seconds: float) -> None:
-    """End the process then: its loop may have ended, but not what runs in threads.
+    """End the process then: its loop may have ended, but not its threads.
 
-    If this thread hangs, too, in a lock of the log for example, `faulthandler` ends the process
-    with exit code 1, and leaves a file with the stacks of all threads: a pipe may be full.
+    If this thread hangs, too, for example on a lock of the log, `faulthandler` ends the process
+    with exit code 1, and leaves a file with the stacks of all threads, because a pipe may be full.
     """
     time.sleep(seconds)
     stacks = _file_for_stacks(name)

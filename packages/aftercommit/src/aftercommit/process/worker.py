@@ -1,4 +1,4 @@
-"""The worker: takes over the deliveries that nobody holds, until it is asked to stop."""
+"""The worker: runs deliveries that no other process runs, until it is asked to stop."""
 
 import logging
 from collections import Counter, deque
@@ -23,11 +23,11 @@ from aftercommit.sql.deferred_unblocking import mend_lanes, unblock_heads
 from aftercommit.sql.exceptions import DeliveryLocked
 
 BATCH_WINDOW = 0.01
-POLL_SECONDS = 1.0  # how long what others make due may go unseen; also before a reconnect
-LOOK_SECONDS = 0.05  # between two looks at a limit: more than one may begin then
-RACE_SECONDS = 0.01  # before the next look if another process has claimed by the same limit
-UNBLOCK_SECONDS = 60.0  # how long a lane may stand still that nobody has to unblock
-WORKER_SETTINGS = {"dispatch": "worker"}  # what its deliveries cause is claimed, too
+POLL_SECONDS = 1.0  # how long deliveries of others may go unseen; also before a reconnect
+LOOK_SECONDS = 0.05  # between two looks at a limit: more than one delivery may begin then
+RACE_SECONDS = 0.01  # before the next look, if another process has claimed by the same limit
+UNBLOCK_SECONDS = 60.0  # for which a lane may stand still that nobody else unblocks
+WORKER_SETTINGS = {"dispatch": "worker"}  # the deliveries that its handlers cause are claimed, too
 
 logger = logging.getLogger(__name__)
 
@@ -49,12 +49,12 @@ class ClaimedTogether:
     handlers: Sequence[str]
     is_limited: bool
     backlog_likely: bool = False
-    quiet_until: float = -inf  # it is known until when nothing of a limit may begin
+    quiet_until: float = -inf  # until when it is known that no delivery of a limit may begin
     races_lost: int = 0  # in a row
 
 
 class Worker:
-    """Runs up to `concurrency` deliveries at a time, so that a slow one holds up no other."""
+    """Runs up to `concurrency` deliveries at the same time, so that a slow one delays no other."""
 
     def __init__(self, application: Application, shutdown: Shutdown, *, concurrency: int) -> None:
         self._store, self._bus = application.bus.delivery_store, application.bus
@@ -79,9 +79,9 @@ class Worker:
         self._unwritten: dict[tuple[tuple[str, int], ...], LastWrite] = {}  # of all its reports
 
     async def run(self, *, until_idle: bool = False) -> None:
-        """Work until asked to stop or, `until_idle`, until nothing is left to do now.
+        """Work until asked to stop or, with `until_idle`, until nothing is left to do now.
 
-        Left are deliveries that are parked, paused, or scheduled and not attempted yet.
+        What remains are deliveries that are parked, paused, or scheduled.
 
         :raises HandlerInterrupted: if somebody has cancelled its tasks one by one
         """
@@ -97,13 +97,13 @@ class Worker:
                     try:
                         async with self._database.listen(self._wake_to_claim):
                             await self._run_loop(group, until_idle=until_idle)
-                    except Exception as error:  # nothing in the database may end the worker
+                    except Exception as error:  # no error of the database may end the worker
                         unexpected = not isinstance(error, (TransientError, ConcurrentUpdate))
                         logger.error("%s; the worker tries again", error, exc_info=unexpected)
                         await self._wakeup.sleep(POLL_SECONDS)
             if not self._shutdown.is_set():  # a task of its group was cancelled, and so the group
                 raise get_cancelled_exc_class()
-            while self._unwritten:  # as long as it is let: an effect that is out is known only here
+            while self._unwritten:  # as long as allowed: only here the effect is known to be done
                 with suppress(TransientError, ConcurrentUpdate):
                     await self._make_last_writes()
                     continue
@@ -113,9 +113,9 @@ class Worker:
             raise
 
     def _wake_to_claim(self) -> None:
-        """Claim without a look before it: another process says that something is due.
+        """Claim without a look first: another process has announced a due delivery.
 
-        What has a limit may not begin all the same, so there a look comes first.
+        Deliveries with a limit may still not begin, so for those a look comes first.
         """
         for each in self._groups:
             each.backlog_likely |= not each.is_limited
@@ -127,24 +127,24 @@ class Worker:
         self._unblocking.wake()
 
     async def _unblock_lanes(self) -> None:
-        look = mend_lanes  # later, only for what is found by an index
+        look = mend_lanes  # later, only through an index
         while not self._shutdown.is_set():
             try:
                 await look(self._database)
                 look = unblock_heads
             except Exception as error:
-                logger.warning("it is not known which lanes wait for nothing: %s", error)
+                logger.warning("cannot find out which lanes wait for nothing: %s", error)
             await self._unblocking.sleep(UNBLOCK_SECONDS)
 
     async def _run_loop(self, group: TaskGroup, *, until_idle: bool) -> None:
         if until_idle:
             await mend_lanes(self._database)
         while not self._shutdown.is_set():
-            # before it looks: what runs may cause something, and a lane goes on when it is free
+            # before the look: running handlers may cause deliveries, and free lanes go on
             is_idle = not (self._running.total() or self._database.passed_lanes)
             seconds = await self._claim_and_start(group, scheduled=not until_idle)
             if seconds and until_idle and is_idle and not self._has_said_why:
-                text = "waiting for what is due next, in %.0f s: a retry, a lease, or a limit"
+                text = "waiting %.0f s for the next due delivery: a retry, a lease, or a limit"
                 logger.info(text, seconds)
                 self._has_said_why = True
             if seconds is None and until_idle and is_idle:
@@ -155,10 +155,10 @@ class Worker:
             )
 
     async def _claim_and_start(self, group: TaskGroup, *, scheduled: bool) -> float | None:
-        """Start what free slots may take; return the seconds to sleep, None if nothing is due."""
+        """Start what free slots can take; return the seconds to sleep, None if nothing is due."""
         await self._await_capacity()
         await self._make_last_writes()
-        self._groups.rotate()  # each has its turn to be the first to take free slots
+        self._groups.rotate()  # each in turn is the first to take free slots
         waits = [await self._start_some(each, group, scheduled=scheduled) for each in self._groups]
         return min((seconds for seconds in waits if seconds is not None), default=None)
 
@@ -186,11 +186,11 @@ class Worker:
             some.races_lost += 1
             wait = RACE_SECONDS * 2.0**some.races_lost * (1 + self._bus.random()) / 2
             return min(wait, POLL_SECONDS)
-        # what was seen to be due may be locked, or of a busy handler; or no slot is free
+        # a due delivery may be locked, or of a busy handler; or no slot is free
         return POLL_SECONDS
 
     def _warn_of_another_key(self, claim: Claim) -> None:
-        """Say once of a handler that its key has changed, and so the lanes of its events."""
+        """Warn once for a handler that its key, and so the lanes of its events, has changed."""
         handler, message = self._bus.registry.events[claim.handler].name, claim.message
         of_message = self._bus.envelopes.subscriptions.get(type(message), {}).get(handler)
         if not (claim.lane and of_message and of_message.lane) or handler in self._other_keys:
@@ -200,14 +200,14 @@ class Worker:
             if lane != claim.lane:
                 self._other_keys.add(handler)
                 text = (
-                    "%s has work in the lane %s that is now ordered as %s: not one after the other"
+                    "%s has deliveries in the lane %s, and is now ordered as %s: both run at once"
                 )
                 logger.warning(text, handler, claim.lane, lane)
 
     async def _await_capacity(self) -> None:
-        """Wait a moment for half of the slots, and all that become free with them.
+        """Wait a moment for half of the slots, together with all that become free meanwhile.
 
-        Many at once cost little more than one.
+        To claim many at once costs little more than to claim one.
         """
         end, free = current_time() + BATCH_WINDOW, -1
         while self._free() < self._concurrency // 2 and (left := end - current_time()) > 0:
@@ -219,10 +219,10 @@ class Worker:
         return self._concurrency - self._running.total()
 
     async def _claim(self, some: ClaimedTogether) -> Sequence[Claim]:
-        """Claim for these handlers while there is room; then only for those of which none runs.
+        """Claim for these handlers while slots are free; then only for those of which none runs.
 
-        So one handler, whose mail server is silent, cannot have all slots: one is kept free for
-        each of the others, or half of them where there are fewer.
+        So a handler whose mail server does not answer cannot take all slots: one is kept free for
+        each of the others, or at most half of the slots.
         """
         free = self._free()
         idle = [name for name in self._handlers if not self._running[name]]
@@ -235,9 +235,9 @@ class Worker:
         return claimed
 
     async def _make_last_writes(self) -> None:
-        """Make those that were not possible in their leases, which a claim would count as lost.
+        """Make last writes that failed within their leases; a claim would count these as lost.
 
-        What somebody has locked is left for the next time: no claim can take that, either.
+        Locked deliveries are left for the next time: no claim can take them, either.
         """
         for claims, late in [*self._unwritten.items()]:
             try:
@@ -246,15 +246,15 @@ class Worker:
                 continue
             except (TransientError, ConcurrentUpdate):
                 raise
-            except Exception as error:  # such as: another process has taken the delivery over
+            except Exception as error:  # for example: another process has taken the delivery over
                 logger.info("%s", error)
             self._unwritten.pop(claims, None)
 
     def _has_done(self, claim: Claim) -> bool:
-        """Tell whether the claim before this one was the worker's, and its handler has returned.
+        """Tell whether this worker had the claim before, and its handler has returned.
 
-        While a claim waits in line, leases can end whose last writes wait, too. An effect that is
-        out is not repeated then: the new claim completes the delivery.
+        While a claim waits in line, leases can end whose last writes wait, too. Their external
+        effects are not repeated: the new claim completes the delivery.
         """
         key = claim.idempotency_key
         before = self._unwritten.pop(((key, claim.token - 1),), None)

@@ -1,11 +1,10 @@
-"""Makes a project on the engine: a copy of `template`, with another name, and what was asked for.
+"""Makes a project on the engine: a copy of `template`, with another name and chosen options.
 
     aftercommit new ../shop --http --brokers
 
-The template is a service as it stands. An option adds whole files, lines of two lists (that of
-extensions, and that of what is installed), and parts of texts for people and machines: a part
-stands between `# if --http` and `# end`, or the same in comments of Markdown. No line of the code
-depends on an option.
+The template works as a service. An option adds whole files, lines to two lists (of extensions, and
+of requirements), and parts of texts and configuration: such a part stands between `# if --http` and
+`# end`, or the same in comments of Markdown. No line of the code depends on an option.
 """
 
 import keyword
@@ -33,7 +32,7 @@ PART = re.compile(
     r"^(?:#|<!--) if (?P<option>\S+)(?: -->)?\n(?P<text>.*?)^(?:#|<!--) end(?: -->)?\n", re.M | re.S
 )
 VENDOR = "vendor"
-"""What is chosen, as it were, with wheels of the engine."""
+"""The option that is chosen automatically when there are wheels of the engine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +42,7 @@ class Option:
     question: str
     files: frozenset[str]
     lines: str = "(?!)"
-    """Those of the lists that match."""
+    """The matching entries of the lists."""
 
 
 OPTIONS = {
@@ -71,7 +70,7 @@ OPTIONS = {
         ),
         r"BrokersExtension|\[brokers\]",
     ),
-    "--license": Option("A licence, MIT?", frozenset({"LICENSE"}), "^license"),
+    "--license": Option("The MIT licence?", frozenset({"LICENSE"}), "^license"),
     "--changelog": Option("A changelog?", frozenset({"CHANGELOG.md"})),
 }
 
@@ -79,10 +78,10 @@ OPTIONS = {
 def new_project(folder: Path, options: Collection[str], wheels: Iterable[Path] = ()) -> list[Path]:
     """Make a project in a folder, whose name it gets, and return its files.
 
-    Without a release of the engine in an index, its `wheels` are kept in `vendor`.
+    If the engine is not in a package index, its `wheels` are kept in `vendor`.
 
-    :raises InvalidValue: if the folder is not empty, its name cannot be that of a package, or an
-        option is not known; then nothing is written
+    :raises InvalidValue: if the folder is not empty, if its name cannot be a package's, or if an
+        option is unknown; then nothing is written
     """
     name = folder.resolve().name.replace("-", "_")
     _ensure_possible(folder, name, options)
@@ -96,7 +95,7 @@ def new_project(folder: Path, options: Collection[str], wheels: Iterable[Path] =
     if (license_file := folder / "LICENSE").exists():
         text = license_file.read_text().replace("YEAR", str(date.today().year))
         license_file.write_text(text.replace("HOLDER", f"the authors of {name}"))
-    for path in sorted(folder.rglob("shop*"), reverse=True):  # a folder after what is in it
+    for path in sorted(folder.rglob("shop*"), reverse=True):  # a folder after its content
         path.rename(path.with_name(path.name.replace("shop", name)))
     with (folder / ".env.example").open("a") as settings:
         settings.writelines(f"{line}\n" for line in settings_lines(_app(folder, name)))
@@ -108,16 +107,16 @@ def new_project(folder: Path, options: Collection[str], wheels: Iterable[Path] =
 
 def _ensure_possible(folder: Path, name: str, options: Collection[str]) -> None:
     if unknown := set(options) - OPTIONS.keys():
-        raise InvalidValue(" ".join(unknown), f"is no option; there are {', '.join(OPTIONS)}")
+        raise InvalidValue(" ".join(unknown), f"is not an option; these are {', '.join(OPTIONS)}")
     if not NAME.fullmatch(name) or keyword.iskeyword(name) or name in _taken():
-        rule = f"letters, digits and _, as in {NAME.pattern}, and no name of another package"
-        raise InvalidValue(f"the name {name}", f"cannot be that of a package: {rule}")
+        rule = f"letters, digits and _, as in {NAME.pattern}, and not the name of another package"
+        raise InvalidValue(f"the name {name}", f"cannot be the name of a package: {rule}")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise InvalidValue(str(folder), "is there already, and not empty")
+        raise InvalidValue(str(folder), "already exists, and is not empty")
 
 
 def _taken() -> Collection[str]:
-    """Return the names of Python's own modules, of what is installed, and of what we require."""
+    """Return the names of Python's modules, of installed packages, and of what we require."""
     ours = (re.split(r"[^\w-]", each)[0] for each in requires("aftercommit") or ())
     pinned = (line.partition("==")[0] for line in CONSTRAINTS.read_text().splitlines())
     required = {each.replace("-", "_").lower() for each in (*ours, *pinned)}
@@ -125,7 +124,7 @@ def _taken() -> Collection[str]:
 
 
 def _app(folder: Path, name: str) -> App[Any]:
-    """Return what has the settings of a project: its extensions, and those of the engine."""
+    """Return an application with a project's settings: its extensions', and the engine's."""
     of_project: dict[str, Any] = {}
     exec((folder / f"src/{name}/extension_list.py").read_text(), of_project)
     kind = type("Settings", (EngineSettings,), {"application": name, "__slots__": ()})

@@ -1,10 +1,10 @@
-"""Makes a migration of what the tables have, and the migrations do not make yet.
+"""Makes a migration for the differences between the tables and the existing migrations.
 
     python -m aftercommit.project.migration shop.adapters.orm:HISTORY "Orders have a colour"
 
-A fresh SQLite file is brought to the newest revision and compared with the tables of the history.
-What SQLite cannot change in place, such as a rule of uniqueness, becomes `batch_alter_table`: on
-SQLite it rebuilds the table, with its rows, and on PostgreSQL it is plain ALTER TABLE.
+A new SQLite file is upgraded to the newest revision and compared with the tables of the history. A
+change that SQLite cannot make in place, such as a unique constraint, becomes `batch_alter_table`:
+on SQLite it rebuilds the table, with its rows, and on PostgreSQL it is plain ALTER TABLE.
 """
 
 import os
@@ -34,17 +34,17 @@ from aftercommit.process.parts import resolve
 from aftercommit.sql.migrations.history import ENGINE, History, of_application
 
 IN_PLACE = (AddColumnOp, CreateIndexOp, DropIndexOp)
-"""What SQLite can do to a table that is there."""
+"""What SQLite can do to an existing table."""
 
 CHECK = """\
-Look at it by hand. It knows the tables, and nothing of
-- rows: what is new may have to be filled in; what was renamed is dropped, with all that is in it;
+Review it. It was made from the tables, without regard to
+- rows: new columns may have to be filled in; a renamed column is dropped with its values;
   rows that break a new rule stop the upgrade, and nothing is changed;
 - PostgreSQL: it was made on SQLite, and both have to understand its types and defaults;
 - CHECK constraints and triggers: SQLite loses them where batch_alter_table rebuilds their table,
   unless the migration makes them again;
-- old processes, which work on for a while: what a new column says, they neither fill nor reset,
-  and what a new rule refuses is an error of theirs that they do not know."""
+- old processes, which go on for a while: they neither fill nor reset a new column,
+  and what a new rule refuses is an unknown error to them."""
 
 TEMPLATE = '''"""{sentence}."""
 
@@ -63,7 +63,7 @@ def upgrade() -> None:
 def make(name: str, history: History, folder: Path | None = None) -> Path | None:
     """Write the next migration into a folder, and return it; None if there is nothing to migrate.
 
-    It is called after the newest one, whose number it continues, and after its name.
+    Its number follows that of the newest migration; the rest of its name comes from `name`.
     """
     with _migrated(history) as context:
         upgrade = _missing(context, history)
@@ -76,10 +76,10 @@ def make(name: str, history: History, folder: Path | None = None) -> Path | None
 
 
 def _missing(context: MigrationContext, history: History) -> UpgradeOps:
-    """Return what the tables have, and the database does not.
+    """Return what the tables have and the database lacks.
 
-    Indexes get the option of PostgreSQL that the tables keep in `info`: an option of theirs would
-    import that dialect, in every process that has a SQLite file.
+    Indexes get the options of PostgreSQL from the tables' `info`: real options would import that
+    dialect in every process with a SQLite file.
     """
     tables = history.metadata
     for index in (index for table in tables.tables.values() for index in table.indexes):
@@ -91,13 +91,13 @@ def _missing(context: MigrationContext, history: History) -> UpgradeOps:
 
 
 def impossible(history: History) -> list[str]:
-    """Return a sentence for each new column that no row could have which is there already."""
+    """Return a sentence for each new column that existing rows cannot have."""
     with _migrated(history) as context:
         found = _missing(context, history).as_diffs()
     return [
-        f"{table}.{column.name} must not be NULL, and has no server_default for the rows"
-        " that are there: give it one; or, if the migration that makes the table is not committed"
-        " yet, delete that one; then make this anew"
+        f"{table}.{column.name} must not be NULL, and has no server_default for existing"
+        " rows: give it one; or, if the migration that makes the table is not committed"
+        " yet, delete that one; then make this one again"
         for kind, _, table, column in (each for each in found if each[0] == "add_column")
         if not column.nullable and column.server_default is None
     ]
@@ -115,7 +115,7 @@ def _migrated(history: History) -> Iterator[MigrationContext]:
 
 
 def comparing(connection: Connection, history: History) -> MigrationContext:
-    """Return how a database is compared with the tables of one history; it may have others."""
+    """Return how to compare a database with the tables of one history; it may have others, too."""
 
     def is_its_own(name: str | None, kind: str, parents: object) -> bool:
         is_of_application = of_application(name, kind, parents)
@@ -159,7 +159,7 @@ def _formatted(text: str) -> str:
 
 
 def _portable(kind: str, item: object, context: object) -> str | Literal[False]:
-    """Render what is ours, or SQLite's, as every database understands it."""
+    """Render our types, or SQLite's, as every database understands them."""
     if kind == "type" and isinstance(item, TypeDecorator):
         return f"sa.{item.impl!r}"
     default = item.arg if kind == "server_default" and isinstance(item, DefaultClause) else None
@@ -176,9 +176,9 @@ def _slug(name: str) -> str:
 
 
 def main(history: History, name: str) -> str | None:
-    """Make a migration, and say what to look at; return why there is none."""
+    """Make a migration, and print what to check; return why none was made."""
     if not _slug(name):
-        return 'say what changes: make migration NAME="Orders have a colour"'
+        return 'describe the change: make migration NAME="Orders have a colour"'
     if problems := impossible(history):
         return "\n".join(["nothing is written:", *problems])
     if (file := make(name, history)) is None:

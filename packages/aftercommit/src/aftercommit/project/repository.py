@@ -1,4 +1,4 @@
-"""Begins the history of a new project: a repository of git, with all files in its first commit."""
+"""Begins the Git history of a new project, with all files in its first commit."""
 
 import shutil
 import subprocess
@@ -6,14 +6,14 @@ from pathlib import Path
 
 
 def begin_repository(folder: Path) -> str:
-    """Make a repository in a folder, and commit all that is in it; return what came of it.
+    """Make a repository in a folder, and commit everything in it; return the result in words.
 
-    As `cargo new` does, a folder within another repository is left to that one.
+    Like `cargo new`, it does nothing in a folder that is inside another repository.
     """
     if shutil.which("git") is None:
         return "git is not installed, so there is no repository yet"
     if _git(folder, "rev-parse", "--is-inside-work-tree").returncode == 0:
-        return "it lies within a repository of git, and none was made"
+        return "it is inside another Git repository, so none was made"
     for step in (["init", "-q", "-b", "main"], ["add", "--all"]):
         _git(folder, *step)
     made = _git(folder, "commit", "-q", "-m", "A project on aftercommit, as it was made")

@@ -1,4 +1,4 @@
-"""The list of all settings of an application, as a file of variables: `.env.example`."""
+"""The list of all settings of an application, as a file of variables, `.env.example`."""
 
 from collections.abc import Iterator
 from dataclasses import MISSING, Field, fields
@@ -9,7 +9,7 @@ from aftercommit.process.app import App
 
 
 def settings_lines(app: App[Any]) -> Iterator[str]:
-    """Yield a line for each setting: its variable with its default, and why that is the default."""
+    """Yield a line for each setting: its variable with its default, and why this is the default."""
     kind = app.settings()
     for each in (kind, *app.parts.settings()):
         for setting in (it for it in fields(each) if it.name != "of_extensions"):
@@ -27,10 +27,12 @@ def _why(setting: "Field[Any]") -> str:
 
 
 def differences(app: App[Any], file: Path) -> list[str]:
-    """Return what a file of settings lacks, and what it names that is no setting, in sentences."""
+    """Return in sentences which settings a file lacks, and which of its names are no settings."""
     prefix = app.settings().variable("")
     wanted = {each.partition("=")[0].strip("# "): each for each in settings_lines(app)}
     lines = [each.lstrip("# ") for each in file.read_text(encoding="utf-8").splitlines()]
     named = {each.partition("=")[0] for each in lines if each.startswith(prefix) and "=" in each}
     missing = [f"{file.name} lacks the line {each}" for n, each in wanted.items() if n not in named]
-    return missing + [f"{file.name} names {each}: no setting" for each in sorted(named - {*wanted})]
+    return missing + [
+        f"{file.name} names {each}, which is not a setting" for each in sorted(named - {*wanted})
+    ]

@@ -1,1 +1,1 @@
-"""The outbox, the inbox and the unit of work in a database, by SQLAlchemy."""
+"""The outbox, the inbox and the unit of work in a database, with SQLAlchemy."""

@@ -1,8 +1,7 @@
-"""What has to be known of a database: for SQLite in `sqlite_backend.py`, for others in extensions.
+"""What differs between databases: SQLite's in `sqlite_backend.py`, others' in extensions.
 
-A call of the driver that is cancelled half-way costs its connection, and may have committed all the
-same. So cancellation is seen between calls. Only the driver is shielded: a task that waits in line
-is not.
+A driver call that is cancelled half-way costs its connection, and may have committed nevertheless.
+So cancellation takes effect between calls. Only driver calls are shielded, not tasks in line.
 """
 
 import logging
@@ -31,30 +30,30 @@ logger = logging.getLogger(__name__)
 
 
 class DatabaseBackend(ABC):
-    """One database; what its kind need not do, or cannot, is as it is here."""
+    """One database; what is defined here suits a kind that needs, or can do, nothing special."""
 
-    # as a URL names them, and the extras that bring them; the first is the default
+    # as a URL names them, and the extras that install them; the first is the default
     asyncio_drivers: ClassVar[Mapping[str, str]]
-    trio_drivers: ClassVar[tuple[str, ...]] = ("anyio",)  # each of them is the dialect `anyio`
+    trio_drivers: ClassVar[tuple[str, ...]] = ("anyio",)  # each of them has the dialect `anyio`
     url_options: ClassVar[Set[str]]  # may stand after the ?
     ignored_arguments: ClassVar[Set[str]] = frozenset()  # of drivers: ours set them
-    clock: ClassVar[str]  # SQL: the seconds since 1970, when the statement begins
+    clock: ClassVar[str]  # SQL: the seconds since 1970 when the statement begins
     single_writer: ClassVar[bool] = False  # so that others had better wait in line
     no_statement_timeout: ClassVar[Executable] = text("SELECT 1")  # in this transaction
     position: ClassVar[Mapping[str, Any]] = {}  # of a new event, if the table has no default
-    # where others write at the same time: by `keys`; then also those of the `tried` that are free
+    # where others write at the same time: by `keys`; also those of `tried` that are free
     lock_lanes: ClassVar[Executable | None] = None
     try_lanes: ClassVar[Executable | None] = None
     wait_shortly: ClassVar[Executable] = text("SELECT 1")  # for locks, in this transaction
-    delivery_store: Callable[..., Any] | None = None  # makes one of its own, of the one for all
-    writes_at_once: bool = True  # what a commit stores, if its driver can; tests try both ways
-    allow_idle: ClassVar[Executable] = text("SELECT 1")  # a person may read what it returns
+    delivery_store: Callable[..., Any] | None = None  # makes its own store from the general one
+    writes_at_once: bool = True  # what a commit stores, if the driver can; tests try both ways
+    allow_idle: ClassVar[Executable] = text("SELECT 1")  # operators may read what it returns
 
     @abstractmethod
     def __init__(self, url: URL, *, handler_timeout: float) -> None:
         """Take a URL with its driver.
 
-        :raises InvalidValue: if the URL says what this kind of database does not know
+        :raises InvalidValue: if the URL has something that this kind of database does not know
         """
 
     @abstractmethod
@@ -63,74 +62,74 @@ class DatabaseBackend(ABC):
     ) -> AsyncEngine:
         """Return an engine whose connections are set up; nothing is connected yet.
 
-        It connects as the URL says, or as the engine does that was `given`.
+        It connects as the URL says, or like the engine that was `given`.
 
         :raises InvalidValue: if its driver is not installed
         :raises ValueError: if an option in the URL has a wrong value
         """
 
     def lifespan(self, engine: AsyncEngine) -> AbstractAsyncContextManager[None]:
-        """Open what is needed as long as the database is used."""
+        """Keep open what is needed while the database is used."""
         return nullcontext()
 
     def start_soon(  # noqa: B027 - where no lane is locked, nothing is left for later
         self, function: Callable[[], Coroutine[Any, Any, None]]
     ) -> None:
-        """Run a function beside all else, until the database is closed."""
+        """Run a function in the background until the database is closed."""
 
     def prepare_upgrade(self, connection: Connection) -> None:  # noqa: B027 - most need not
         """Wait for others that change the schema.
 
-        :raises Unavailable: if the database cannot hold what will be stored in it
+        :raises Unavailable: if the database cannot hold what will be stored
         """
 
     def begin_upgrade(self, connection: Connection) -> None:  # noqa: B027 - most need not
-        """Begin the transaction of migrations anew; nothing was done in it yet."""
+        """Begin the transaction of migrations again; nothing was done in it yet."""
 
     def ensure_references(self, connection: Connection) -> None:  # noqa: B027 - others always do
-        """Check what migrations have done to rows that others refer to.
+        """Check rows whose references migrations may have broken.
 
-        :raises Unavailable: if one refers to nothing; then the upgrade is rolled back
+        :raises Unavailable: if a reference is broken; then the upgrade is rolled back
         """
 
     def capacity(self, connection: Connection) -> str:
-        """Say how many connections the database takes, after how many a process has."""
+        """Return how many connections the database allows, to follow a process's number."""
         return ", which share one file"
 
     async def check_sessions(  # noqa: B027 - most have nothing between them and their processes
         self, engine: AsyncEngine, connections: int | None = None
     ) -> None:
-        """Check that a session belongs to its connection, and that there can be `connections`.
+        """Check that sessions are not shared, and that this many connections are possible.
 
         :raises Unavailable: if a pooler was seen to share sessions, or if there cannot be as many
         """
 
     def unused_defaults(self, connection: Connection) -> str | None:
-        """Say what the database does for others by default, and not for handlers."""
+        """Return which default of the database applies to others, but not to handlers."""
         return None
 
     def notify_workers(self) -> None:  # noqa: B027 - not all can
-        """Let the processes that listen know soon that deliveries have been committed."""
+        """Notify listening processes, soon, that deliveries have been committed."""
 
     def listen(
         self, engine: AsyncEngine, wake: Callable[[], None]
     ) -> AbstractAsyncContextManager[object]:
-        """Call `wake` when another process has committed deliveries, if the database can.
+        """Call `wake` when another process has committed deliveries, if the database can notify.
 
-        It is a hint: one may be lost, and one comes for nothing when it begins to listen. It takes
-        a connection beside those that transactions wait in line for; if that is lost, or cannot be
-        made, there is soon another one.
+        A call is only a hint: one may be lost, and one comes without reason when it begins to
+        listen. It takes a connection in addition to those of transactions; if that is lost, or
+        cannot be made, it soon tries again.
         """
         return nullcontext()
 
     def call_scope(self, now: float, *, no_timeout: bool = False) -> CancelScope:
-        """Return the scope for one call of the driver: shielded, perhaps with a deadline."""
+        """Return the scope for one driver call: shielded, perhaps with a deadline."""
         return CancelScope(shield=True)
 
     async def connect(self, connecting: Callable[[], Awaitable[T]]) -> T:
-        """Connect, or take a connection that was idle.
+        """Connect, or take an idle connection.
 
-        :raises Unavailable: if that does not work, whatever drivers raise for it
+        :raises Unavailable: if that fails, whatever the driver raises
         """
         try:
             return await self.call(connecting)
@@ -142,10 +141,10 @@ class DatabaseBackend(ABC):
     async def call(
         self, function: Callable[[*Ts], Awaitable[T]], *args: *Ts, no_timeout: bool = False
     ) -> T:
-        """Call the driver, and wait for its answer, whatever is cancelled meanwhile.
+        """Call the driver, and wait for its answer even if the task is cancelled meanwhile.
 
         :raises ConnectionLost: if no answer comes in time, where there is a limit
-        :raises Exception: what `translate` makes of an error
+        :raises Exception: the translation of the driver's error
         """
         await checkpoint_if_cancelled()
         started, cause = current_time(), None
@@ -158,21 +157,21 @@ class DatabaseBackend(ABC):
                         raise
                     raise ours from error
                 cause = error
-        logger.warning("the database did not answer; hanging up")
+        logger.warning("the database did not answer; closing the connection")
         await checkpoint_if_cancelled()
         raise ConnectionLost(f"no answer within {call.deadline - started:.3g} s") from cause
 
     def violated(self, error: exc.IntegrityError, tables: Iterable[Table]) -> str | None:
-        """Return the name of the constraint of one of these tables that is violated, if it has one.
+        """Return the name of the violated constraint, if it is one of these tables'.
 
         :raises StatementRefused: if the data can never be stored: missing, or out of range
         """
         return None
 
     def translate(self, error: Exception) -> Exception:
-        """Return the error of ours that one of the driver, or of SQLAlchemy, means.
+        """Return our error for an error of the driver, or of SQLAlchemy.
 
-        A violated constraint is returned as it is: what it means depends on who has violated it.
+        A violated constraint is returned unchanged, because its meaning depends on the statement.
         """
         match error:
             case StaleDataError():
@@ -192,7 +191,7 @@ class DatabaseBackend(ABC):
 
 @contextmanager
 def importing(driver: str, extras: Mapping[str, str]) -> Iterator[None]:
-    """Import a driver inside, which one of the `extras` brings.
+    """Import a driver in the body, which one of the `extras` installs.
 
     :raises InvalidValue: if it is not installed
     """
@@ -202,11 +201,11 @@ def importing(driver: str, extras: Mapping[str, str]) -> Iterator[None]:
     except NoSuchModuleError:
         missing = "sqlalchemy-anyio"
     except ImportError as error:
-        missing = error.name or "libpq"  # psycopg without it gives it no name
+        missing = error.name or "libpq"  # without libpq, psycopg's error has no name
     raise wrong_url(f"needs {missing}; {install_hint(extras[driver])}")
 
 
 def error_text(error: BaseException) -> str:
-    """Return the driver's words in one line."""
+    """Return the driver's message in one line."""
     cause = getattr(error, "orig", None) or error
     return " ".join(str(cause).split()) or type(cause).__name__

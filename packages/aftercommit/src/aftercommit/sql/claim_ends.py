@@ -1,10 +1,10 @@
-"""How claims end: written by many at once, and kept beside their delivery if it is not done.
+"""How claims end: many are written together; the end is kept unless it was a success.
 
-A handler that has a transaction completes its delivery in it. All other ends are last writes, which
-are made here. They skip the rows that another session has locked, so that one such row holds up no
-other claim. Its claim is still valid then: that is no takeover, and the write is tried again.
+A handler with a transaction completes its delivery in it. All other ends are last writes, which are
+made here. They skip rows that another session has locked, so that such a row delays no other claim.
+The skipped claim stays valid: nobody has taken it over, and its write is tried again.
 
-Of each outcome but success, which the row itself says, a delivery keeps the last ten claims.
+A delivery's row shows its success; of each other outcome, the last ten claims are kept.
 """
 
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
@@ -26,12 +26,12 @@ from aftercommit.sql.transaction import Transaction
 from aftercommit.sql.writer_queue import Writer
 
 BATCH_SIZE = 128  # SQLite has a limit for what makes one statement
-# What a process writes about its own claim, it writes under the token of this claim. If somebody
-# else has claimed the delivery since then, or an operator has decided, it hits no row.
+# A process writes about its own claim under the claim's token. If another process has claimed the
+# delivery since then, or an operator has decided, the write matches no row.
 
 
 class ClaimKey(NamedTuple):
-    """What tells a claim from all others: the key of the delivery, and its token."""
+    """What distinguishes a claim from all others: the key of the delivery, and the token."""
 
     event_id: EventId
     handler: str
@@ -44,26 +44,26 @@ class ClaimKey(NamedTuple):
 
     @property
     def params(self) -> dict[str, Any]:
-        """The parameters by which a statement `OF_THIS_CLAIM` finds the row."""
+        """The parameters with which a statement `OF_THIS_CLAIM` finds the row."""
         return {f"this_{name}": value for name, value in self._asdict().items()}
 
 
 CLAIM_COLUMNS = [deliveries.c[name] for name in ClaimKey._fields]
 _CLAIMS: sa.BindParameter[Any] = sa.bindparam("claims", expanding=True)
 OF_THESE_CLAIMS = sa.tuple_(*CLAIM_COLUMNS).in_(_CLAIMS)
-# a list of one costs SQLAlchemy more than a comparison
+# a list with one element costs SQLAlchemy more than a comparison
 OF_THIS_CLAIM = sa.and_(
     *(column == sa.bindparam(f"this_{column.name}") for column in CLAIM_COLUMNS)
 )
 
 EndAll = Callable[[Sequence[ClaimKey]], Awaitable[Collection[ClaimKey]]]
-"""Ends those of these claims whose rows are not locked; returns those that it has hit."""
+"""Ends these claims except those with locked rows; returns the ended ones."""
 Fate = Literal["hit", "superseded", "locked"]
 
 ClaimEnd = Literal["failed", "released", "interrupted", "lease_expired", "superseded"]
-"""How a claim ended. A handler that was interrupted may have had its effect.
+"""How a claim ended. An interrupted handler may have had its effect.
 
-`superseded` is a public word for one that was revoked: an operator took the delivery away.
+`superseded` is stored for a revoked claim: an operator took the delivery away.
 """
 
 MAX_FAILURES = 10
@@ -89,7 +89,7 @@ _FORGET = sa.delete(failures).where(
 
 
 class Batches:
-    """Ends claims, all in the same way. All that come while a write is under way share the next."""
+    """Ends claims, all in the same way. Claims that arrive during a write share the next one."""
 
     def __init__(
         self,
@@ -99,25 +99,25 @@ class Batches:
         *,
         end_all: EndAll | None = None,
     ) -> None:
-        """Prepare the statement for an end, whose `outcome` is recorded if it is not success.
+        """Prepare the statement for an end; its `outcome` is recorded if it is not a success.
 
-        `end_all` is what a database has in the place of that statement.
+        `end_all` is a database's replacement for that statement.
         """
         self._database, self._end, self._outcome = database, end, outcome
         self._end_all = end_all or self._end_in_transaction
         row, claim = deliveries.c, list[sa.ColumnElement[Any]](CLAIM_COLUMNS)
-        if outcome:  # it was given back: RETURNING sees the row as it is then
+        if outcome:  # it was given back: RETURNING sees the new row
             token, attempt = (row.token - 1).label("token"), (row.attempts + 1).label("attempt")
             claim = [row.event_id, row.handler, token, attempt]
         changed = change_in_order(database, end, OF_THESE_CLAIMS, skip_locked=True)
         self._statement = changed.returning(*claim)
         self._fates: dict[ClaimKey, Fate | None] = {}  # None: not known yet
-        self._under_way: Event | None = None  # not a lock: it wakes all that wait, in one turn
+        self._under_way: Event | None = None  # not a lock: it wakes all waiters in one turn
 
     async def write(self, claims: Sequence[ClaimKey]) -> bool:
-        """Return when it is written, and whether it has hit the rows of all these claims.
+        """Return when it is written, and whether it matched the rows of all these claims.
 
-        :raises DeliveryLocked: if somebody has locked some; the others are written
+        :raises DeliveryLocked: if some are locked; the others are written
         """
         known = self._fates
         known |= dict.fromkeys(claims)
@@ -165,7 +165,7 @@ class Batches:
 async def why_missed(
     transaction: Transaction, database: Database, claim: Claim, end: Transition
 ) -> Exception:
-    """Return the error that says why the end of a claim has missed its delivery."""
+    """Return the error that says why the end of a claim matched no row."""
     has_locks = not database.backend.single_writer
     if has_locks and await _still_valid(transaction, [ClaimKey.of(claim)], end):
         return DeliveryLocked()
@@ -175,9 +175,9 @@ async def why_missed(
 async def _still_valid(
     transaction: Transaction, missed: Sequence[ClaimKey], end: Transition
 ) -> Sequence[ClaimKey]:
-    """Return those of the claims that a write has missed whose rows it has skipped.
+    """Return those of the missed claims that are valid, because their rows were skipped.
 
-    These can still end so. If a row was unlocked since then, another try finds it.
+    These can still end this way. If a row was unlocked since then, another try finds it.
     """
     still_valid = sa.select(*CLAIM_COLUMNS).where(OF_THESE_CLAIMS, end.when)
     found = await transaction.execute(still_valid, {"claims": missed})
@@ -185,8 +185,8 @@ async def _still_valid(
 
 
 def expired(row: sa.RowMapping) -> dict[str, Any]:
-    """Return the claim before this one: its process died, hung, or was cut off."""
-    attempt = row["attempts"] - (row["parked_at"] is None)  # what is parked has begun no other
+    """Return the previous claim, whose process died, hung, or was cut off."""
+    attempt = row["attempts"] - (row["parked_at"] is None)  # a parked delivery has no newer claim
     claim = {name: row[name] for name in ClaimKey._fields} | {"token": row["token"] - 1}
     return claim | {"attempt": attempt, "owner": row["previous_owner"], "error": LEASE_EXPIRED}
 
@@ -197,19 +197,19 @@ async def record(
     outcome: ClaimEnd,
     ended: Sequence[Mapping[str, Any]],
 ) -> None:
-    """Record, in the caller's transaction, how these claims have ended."""
+    """Record in the caller's transaction how these claims have ended."""
     if not ended:
         return
     row = sa.insert(failures).values(failed_at=now, outcome=outcome)
     await transaction.execute(row, ended)
-    # each has a token of its own, so a delivery without an eleventh claim has no eleventh row
+    # each has its own token, so a delivery without an eleventh claim has no eleventh row
     many = [(each["event_id"], each["handler"]) for each in ended if each["token"] > MAX_FAILURES]
     if many:
         await transaction.execute_dml(_FORGET, {"deliveries": many})
 
 
 def describe(error: Exception) -> str:
-    """Return what can be stored of an error: its text may hold what no database takes."""
+    """Return what can be stored of an error, without characters that databases refuse."""
     words = [f"{type(error).__name__}: {error}", *getattr(error, "__notes__", ())]
     text = "; ".join(words)[:MAX_ERROR_LENGTH]
     return text.encode(errors="backslashreplace").decode().replace("\0", "\\0")

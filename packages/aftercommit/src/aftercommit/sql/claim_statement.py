@@ -1,6 +1,6 @@
-"""The statement that claims what is due, and what else looks for it in the same way.
+"""The statement that claims due deliveries, and other statements that look for them this way.
 
-With asyncpg, the claim is written by hand: `extensions/postgresql/asyncpg_delivery_store.sql`.
+With asyncpg, the claim is written in SQL: `extensions/postgresql/asyncpg_delivery_store.sql`.
 """
 
 from collections.abc import Collection
@@ -37,12 +37,12 @@ def claim_statement(
     *,
     is_limited: bool = False,
 ) -> ReturningUpdate[Any]:
-    """Return the statement that claims what is due for so many handlers, of replays or all else.
+    """Return the statement that claims due deliveries for this many handlers, replays or others.
 
-    If they have a limit, its name and the time of the claim are parameters.
+    If the handlers have a limit, its name and the time of the claim are parameters.
 
-    What is due is read by parts, all of them at the same time, each in the order of its index and
-    up to the limit; in a CTE, as a subquery may be executed again for each row of the outer table.
+    Due deliveries are read in parts, all at the same time, each in the order of its index and up to
+    the limit; in a CTE, because a subquery may be executed again for each row of the outer table.
     """
     row, codec, now, by = deliveries.c, database.codec, database.clock, dict[str, Any]()
     if is_limited:
@@ -60,7 +60,7 @@ def claim_statement(
         parts = _of_each(codec, count, replay, *key, row.available_at, problem)
         all_due = sa.union_all(*(each.join(events).where(*wanted) for each in parts))
         due = all_due.order_by("available_at").limit(limit).cte("due")
-    else:  # what is read in parts cannot be locked there, and may have changed until it is
+    else:  # rows of a UNION cannot be locked there, and may have changed before they are
         some, by_time = limit + MOST_LOCKED, row.available_at
         parts = _of_each(codec, count, replay, *key, by_time)
         firsts = (part.join(events).where(*wanted).order_by(by_time).limit(some) for part in parts)
@@ -83,15 +83,15 @@ def claim_statement(
 def _of_each(
     codec: Codec[object], count: int, replay: bool, *columns: sa.ColumnElement[Any]
 ) -> list[sa.Select[Any]]:
-    """Select what is pending for each of so many handlers, if that handler is not paused.
+    """Select pending deliveries of each of this many handlers, if that handler is not paused.
 
-    Each select follows a part of the index of its own, by due time. What is pending for others, or
-    paused, or of later versions, is not even looked at, however much it is.
+    Each select follows its own part of the index, by due time. Deliveries of other handlers, paused
+    ones, and those of later versions are not even read, however many there are.
     """
     row, selects = deliveries.c, list[sa.Select[Any]]()
     for number, version in product(range(count), range(1, latest_version(codec) + 1)):
         name = sa.bindparam(f"handler_{number}", type_=sa.String)
-        # nothing equals what a paused one is; as a condition, SQLite would ask for each row
+        # nothing equals what a paused one has; as a condition, SQLite would check each row
         unpaused = sa.select(name).where(name.not_in(PAUSED_HANDLERS)).scalar_subquery()
         this = row.handler == unpaused, row.schema_version == version, row.replay == replay
         selects.append(sa.select(*columns).where(CLAIMABLE, *this))
@@ -104,26 +104,26 @@ def latest_version(codec: Codec[object]) -> int:
 
 
 def is_readable(codec: Codec[object]) -> sa.ColumnElement[bool]:
-    """Other types, and later versions, are for newer processes."""
+    """Return a condition: other types, and later versions, are for newer processes."""
     row, versions = events.c, codec.versions.items()
     known = [sa.and_(row.type == name, row.schema_version <= v) for name, v in versions]
     return sa.or_(sa.false(), *known)
 
 
 def handler_params(handlers: Collection[str]) -> dict[str, str]:
-    """Return the parameters of a statement that is made for so many handlers."""
+    """Return the parameters of a statement for this many handlers."""
     return {f"handler_{number}": handler for number, handler in enumerate(handlers)}
 
 
 def claimable_here(codec: Codec[object]) -> sa.ColumnElement[bool]:
-    """What this process can do for `HANDLERS`, as a condition of a row."""
+    """Return the condition for rows of `HANDLERS` that this process can run."""
     return sa.and_(deliveries.c.handler.in_(HANDLERS), ~PAUSED, is_readable(codec))
 
 
 def first_of_each(
     codec: Codec[object], count: int, replay: bool, *columns: sa.ColumnElement[Any], which: Which
 ) -> list[sa.Select[Any]]:
-    """Select the longest due of each of so many handlers that can be tried here: for a union."""
+    """Select the longest due delivery of each of this many handlers; for a union."""
     wanted = is_readable(codec), which
     firsts = [
         each.join(events).where(*wanted).order_by(deliveries.c.available_at).limit(1).subquery()

@@ -1,13 +1,13 @@
 """The database: its transactions, how they share connections, and in which order they wait.
 
-Two traps are handled here, so that no other module has to know them:
+This module handles two traps, so that no other module has to know them:
 
 - SQLite has one writer at a time. A transaction that begins as a reader and then writes fails with
-  "database is locked" whatever the busy timeout, so a writing one says so in its BEGIN; writers of
-  this process wait in line for each other instead of spinning.
-- A pool that is exhausted fails after a while, and cannot be left while one waits in it. So tasks
-  wait in line before it, for as long as it takes. Handlers cannot have all connections, however
-  long they take: some are left for what only reads, and last writes have theirs.
+  "database is locked", whatever the busy timeout, so a writing one declares it in its BEGIN; this
+  process's writers wait in line for each other instead of spinning.
+- Waiting for an exhausted pool fails after a while, and cannot be cancelled. So tasks wait in line
+  before the pool, for as long as it takes. Handlers cannot take all connections, however long they
+  run: some are reserved for reading, and some for last writes.
 """
 
 from collections import Counter
@@ -38,23 +38,23 @@ from aftercommit.sql.transaction import Transaction
 from aftercommit.sql.writer_queue import Writer, WriterQueue
 
 Backends = Mapping[str, Callable[[], type[DatabaseBackend]]]
-"""By the scheme of their URLs: functions that import and return them. SQLite needs none."""
+"""By URL scheme: functions that import and return backends. SQLite needs none."""
 
 LOCKED_PAUSE = 0.01  # seconds, if `?timeout=` is shorter
-LAST_WRITES = 1  # connection for them: many share one transaction
+LAST_WRITES = 1  # connection for last writes: many share one transaction
 NOT_FOR_HANDLERS = 2  # connections of the pool, if there are more
 
 
 class Database:
-    """An engine, the rules to use it by, what its events say, and who uses it.
+    """An engine, the rules for its use, the codec of its events, and its application.
 
-    Its events are read and written by `codec`. Its schema belongs to the `application` of this
-    name, and has the tables of its `history` beside those of the engine. An application without one
-    sees to its tables by itself. `program` is the name of its command, and `process` is
-    NAME@HOST:PID. What is taken from an engine that was `given` goes before the URL. Nothing waits
-    longer for the database than a handler may take, about.
+    `codec` reads and writes its events. Its schema belongs to the `application` of this name, and
+    contains the tables of the application's `history` next to the engine's. An application without
+    a history creates its tables itself. `program` is the name of its command, and `process` is
+    NAME@HOST:PID. A `given` engine overrides the URL. No wait for it is much longer than a handler
+    may take.
 
-    :raises InvalidValue: if the URL cannot be understood, or names what needs another event loop
+    :raises InvalidValue: if the URL cannot be understood, or needs another event loop
 
     >>> import anyio
     >>> import sqlalchemy as sa
@@ -94,7 +94,7 @@ class Database:
         options = {"pool_size": size, "max_overflow": 0, "hide_parameters": True}
         try:
             self.engine = backend.new_engine(application, self.process, given=given, **options)
-        except ValueError:  # it repeats the value
+        except ValueError:  # the original error quotes the value
             raise wrong_url("has an option with a wrong value after the ?") from None
         self.given = given
         install_guards(self.engine)
@@ -112,7 +112,7 @@ class Database:
 
     @asynccontextmanager
     async def opened(self) -> AsyncIterator["Database"]:
-        """Open it, and close it at the end. Nothing is connected before first use."""
+        """Open it, and close it at the end. Nothing is connected before the first use."""
         try:
             async with self.backend.lifespan(self.engine):
                 yield self
@@ -135,8 +135,8 @@ class Database:
     ) -> AsyncIterator[Transaction]:
         """Open a transaction that may write; without a commit it is rolled back.
 
-        What concerns a delivery waits until other processes have written, as long as it is let.
-        Without a time-out, such as for a migration, each statement may take as long as it needs.
+        A transaction about a delivery waits for other processes' writes as long as its time limit
+        allows. Without a time-out, as for a migration, each statement may take as long as it needs.
         """
         while True:
             async with AsyncExitStack() as opened:
@@ -165,9 +165,9 @@ class Database:
         return self._begin(self._reading_engine, self._slots)
 
     def probe_transaction(self) -> AbstractAsyncContextManager[Transaction]:
-        """Open a transaction that only reads, on a connection that no work keeps; one at a time.
+        """Open a transaction that only reads, on a connection reserved for it; one at a time.
 
-        So a busy process differs from a database that is away, and the pool's last user can ask.
+        So probes tell a busy process from a database that is down, even if the pool is exhausted.
         """
         return self._begin(self._reading_engine, self._probe_slot)
 
@@ -180,7 +180,7 @@ class Database:
                 yield transaction
             finally:
                 begun = transaction.connection.sync_connection is not None
-                with suppress(TransientError):  # then the server does it
+                with suppress(TransientError):  # then the server limits it
                     if begun:
                         await transaction.close()
 
@@ -191,13 +191,13 @@ async def _start(connection: AsyncConnection) -> None:
 
 
 def backend_for(url: str, backends: Backends, handler_timeout: float) -> DatabaseBackend:
-    """Return what is to be known of the database at `url`, with a driver for this event loop."""
+    """Return the backend of the database at `url`, with a driver for this event loop."""
     parsed = parse_url(url, backends)
     scheme, _, driver = parsed.drivername.partition("+")
     backend = find_backend(scheme, backends)
     where, dialects = usable_drivers(backend)
     if driver and driver not in dialects:
-        named = driver if driver in backend.asyncio_drivers else "a driver"  # which may be a secret
+        named = driver if driver in backend.asyncio_drivers else "a driver"  # it may be a secret
         here = " and ".join(f"{scheme}+{each}" for each in dialects)
         raise wrong_url(f"names {named}, which is not supported on {where}, unlike {here}")
     dialect = dialects[driver or next(iter(dialects))]
@@ -205,19 +205,19 @@ def backend_for(url: str, backends: Backends, handler_timeout: float) -> Databas
 
 
 def find_backend(scheme: str, backends: Backends) -> type[DatabaseBackend]:
-    """Return what knows the databases of this scheme of URLs.
+    """Return the backend class for this scheme of URLs.
 
-    :raises InvalidValue: if nothing does
+    :raises InvalidValue: if no database has this scheme
     """
     if scheme == "sqlite":
         return SQLite
     if scheme not in backends:
-        raise wrong_url(f"is of no database of these: {', '.join(('sqlite', *backends))}")
+        raise wrong_url(f"has to begin with one of these: {', '.join(('sqlite', *backends))}")
     return backends[scheme]()
 
 
 def usable_drivers(backend: type[DatabaseBackend]) -> tuple[str, Mapping[str, str]]:
-    """Return which event loop this is, and by its name the dialect of each driver that works on it.
+    """Return the name of this event loop, and the dialect of each driver that works on it.
 
     The first is the default.
     """

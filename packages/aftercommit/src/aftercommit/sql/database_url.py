@@ -1,7 +1,7 @@
-"""Reads the URL of a database, in every form that is usual for it. Nothing else parses one.
+"""Reads the URL of a database, in every usual form. No other module parses one.
 
-No part of a wrong URL is repeated, and no error of a library that might: where a password is not
-escaped, any part can be a piece of it.
+Errors quote no part of a wrong URL, not even through a library's error: if a password is not
+escaped, any part of the URL can be a piece of it.
 """
 
 import re
@@ -19,29 +19,29 @@ from aftercommit.secret_text import without_secrets
 wrong_url = partial(InvalidValue, "database URL")
 
 ESCAPES = "in a user, a password or a value, write @ as %40, : as %3A, / as %2F, ? as %3F, % as %25"
-ALIASES = {"postgres": "postgresql"}  # which libpq takes, too
+ALIASES = {"postgres": "postgresql"}  # which libpq accepts, too
 PLACES = {"user": "username", "password": "password", "dbname": "database"}  # of libpq, after the ?
 LISTS = {"host", "port"}  # may be given more than once
-DEFAULT_PORT = "5432"  # of a host without one, where others have one
+DEFAULT_PORT = "5432"  # of a host without a port, where others have one
 
 _NAME = re.compile(r"[\w.-]+|[\da-fA-F:.]+")
 _HOST = re.compile(r"(?P<host>[\w.-]+|\[[\da-fA-F:.]+(?:%\w+)?\]|/[^,]*)?(?::(?P<port>\d{1,5}))?")
 _PORTS = re.compile(r"\d{1,5}(,\d{1,5})*")
-_HOSTS = re.compile(  # those that SQLAlchemy does not read: several, or a socket as %2F…
+_HOSTS = re.compile(  # what SQLAlchemy does not read: several hosts, or a socket as %2F…
     r"(?P<begin>\w+(?:\+\w+)?://(?:[^@]*@)?)(?P<hosts>[^/?@]*[,%][^/?@]*)(?P<place>[^?@]*)"
     r"(?:\?(?P<query>.*))?"
 )
 
 
 def parse_url(text: str, schemes: Iterable[str] = ("postgresql",)) -> sa.URL:
-    """Return the URL of a database, which may be SQLite's or one of these schemes.
+    """Return the URL of a database, SQLite's or one of these schemes.
 
-    `postgres://` and several hosts are understood as libpq does it, and so are `user`, `password`
-    and `dbname` after the ?.
+    It reads `postgres://`, several hosts, and `user`, `password` and `dbname` after the ? like
+    libpq.
 
-    :raises InvalidValue: if it cannot be understood; nothing of it is repeated
+    :raises InvalidValue: if it cannot be understood; it is not quoted
     """
-    text = text[:]  # also what cannot be shown is text
+    text = text[:]  # text that cannot be printed, too
     forms = " or ".join(("sqlite:///FILE", *(f"{each}://HOST/DATABASE" for each in schemes)))
     wrong_form = wrong_url(f"is not of the form {forms}; {ESCAPES}")
     if not text.isprintable():
@@ -58,8 +58,8 @@ def parse_url(text: str, schemes: Iterable[str] = ("postgresql",)) -> sa.URL:
     except (ArgumentError, ValueError):
         raise wrong_form from None
     after_user = text if is_file else text.rpartition("@")[2]
-    if "?" in after_user and not url.query:  # SQLAlchemy drops it, and another file is meant
-        raise wrong_url("has no option=value after the ?")
+    if "?" in after_user and not url.query:  # SQLAlchemy drops it, and would use another file
+        raise wrong_url("has something else than option=value after the ?")
     scheme, plus, driver = url.drivername.partition("+")
     url = url.set(drivername=f"{ALIASES.get(scheme, scheme)}{plus}{driver}")
     return url if is_file else _in_place(url, wrong_form)
@@ -84,7 +84,7 @@ def _in_place(url: sa.URL, wrong_form: InvalidValue) -> sa.URL:
 
 
 def _with_lists(url: sa.URL, wrong_form: InvalidValue) -> sa.URL:
-    """Write hosts, and their ports, as `host=a,b&port=1,2`; each driver knows other forms, too."""
+    """Write hosts and ports as `host=a,b&port=1,2`; drivers read no other form alike."""
     found = [_HOST.fullmatch(each) for each in str(url.query["host"]).split(",")]
     hosts = [each["host"] or "" for each in found if each]
     ports = [each["port"] for each in found if each]
@@ -101,5 +101,5 @@ def _with_lists(url: sa.URL, wrong_form: InvalidValue) -> sa.URL:
 
 
 def shown(url: sa.URL) -> str:
-    """Return a URL as a person may see it."""
+    """Return a URL as it may be shown, without secrets."""
     return without_secrets(url.render_as_string(hide_password=False))

@@ -1,8 +1,8 @@
-"""Unblocks the first of a lane: who ended what was before it had not locked the lane.
+"""Unblocks the first delivery of a lane that was locked when the one before it ended.
 
-Who completes a delivery whose lane somebody else has locked leaves the next one blocked. So its
-process stands in line for the lane, and unblocks that. What a process that died has left, or a
-change in SQL, a worker finds.
+If a delivery is completed while another session has locked its lane, the next delivery stays
+blocked. So the process waits in line for the lane, and then unblocks it. If that process dies, or
+if somebody has changed rows with SQL, a worker finds the lane.
 """
 
 import logging
@@ -24,13 +24,13 @@ from aftercommit.sql.transaction import Transaction
 
 TOGETHER = 100
 PAUSE_SECONDS = 0.5
-RETRY_SECONDS = 1.0  # if the database is away
+RETRY_SECONDS = 1.0  # if the database is down
 FINAL_SECONDS = 2.0
 
 logger = logging.getLogger(__name__)
 
-# the first of each lane, by its index: however long a lane is; and what was committed without a
-# place in it
+# the first of each lane, through its index, however long a lane is; and deliveries that were
+# committed without a place
 _STUCK = sa.text("""
 WITH RECURSIVE lanes (lane) AS (
     SELECT min(lane) FROM aftercommit_deliveries WHERE lane IS NOT NULL AND completed_at IS NULL
@@ -56,9 +56,9 @@ SELECT lanes.lane FROM lanes WHERE EXISTS (
 
 
 def unblock_soon(database: Database, lane: str) -> None:
-    """Unblock the first of a lane as soon as the lane is free: what was before it has ended.
+    """Unblock the first of a lane as soon as the lane is free, because the one before has ended.
 
-    If this process dies before that, a worker finds the lane: see `unblock_heads`.
+    If this process dies before, a worker finds the lane: see `unblock_heads`.
     """
     lanes = database.passed_lanes
     is_unblocking = bool(lanes)
@@ -68,14 +68,14 @@ def unblock_soon(database: Database, lane: str) -> None:
 
 
 async def _unblock_passed(database: Database) -> None:
-    """Unblock what is passed by, until nothing is; and once more when the database is closed."""
+    """Unblock passed lanes until there are none; and once more when the database is closed."""
     try:
         while database.passed_lanes:
             try:
                 if left := await _unblock_free(database):
                     await _wait_for(database, left[0])
-            except Exception as error:  # nothing in the database may end this
-                logger.warning("lanes are not unblocked yet: %s", error)
+            except Exception as error:  # no error of the database may end this
+                logger.warning("lanes could not be unblocked yet: %s", error)
                 await sleep(RETRY_SECONDS)
     finally:
         if database.passed_lanes:
@@ -92,7 +92,7 @@ async def _unblock_free(database: Database) -> Sequence[str]:
 
 
 async def _wait_for(database: Database, lane: str) -> None:
-    """Stand in line for one lane, for a moment: where many want it, it may never be free."""
+    """Wait in line for one lane, for a moment: a lane in demand may never be free."""
     lanes = database.passed_lanes
     count = lanes[lane]
     try:
@@ -109,15 +109,15 @@ async def _wait_for(database: Database, lane: str) -> None:
 
 
 def _unblocked(database: Database, lane: str, count: int) -> None:
-    """Forget a lane, unless it was passed by again meanwhile."""
+    """Forget a lane, unless it was passed again meanwhile."""
     if database.passed_lanes[lane] == count:
         del database.passed_lanes[lane]
 
 
 async def mend_lanes(database: Database) -> None:
-    """Let each lane have one that is not blocked: its first. It reads all that waits in lanes.
+    """Give each lane exactly one delivery that is not blocked, its first. Reads all waiting rows.
 
-    A lane has two after a change in SQL, or if an older version of the engine has let them begin.
+    A lane may have two after a change with SQL, or if an older version of the engine let two begin.
     """
     not_first = blocked()
     several = sa.select(deliveries.c.lane).where(not_first.when).distinct()
@@ -133,7 +133,7 @@ async def mend_lanes(database: Database) -> None:
 
 
 async def unblock_heads(database: Database) -> None:
-    """Unblock what is first in its lane, and blocked: somebody has passed these lanes by."""
+    """Unblock the first delivery in each lane where it is still blocked."""
     async with database.read_transaction() as transaction:
         stuck = (await transaction.execute(_STUCK)).scalars().all()
     for lane in await _try_to_unblock(database, stuck):
@@ -141,7 +141,7 @@ async def unblock_heads(database: Database) -> None:
 
 
 async def _try_to_unblock(database: Database, lanes: Sequence[str]) -> Sequence[str]:
-    """Unblock the first of each lane; return those lanes that others have locked."""
+    """Unblock the first of each lane; return the lanes that others have locked."""
     left = list[str]()
     for start in range(0, len(lanes), TOGETHER):
         some = lanes[start : start + TOGETHER]
@@ -156,7 +156,7 @@ async def _try_to_unblock(database: Database, lanes: Sequence[str]) -> Sequence[
 async def _unblock_first(
     transaction: Transaction, database: Database, lanes: Iterable[str]
 ) -> None:
-    """Unblock the first of each of these lanes, which are locked, when all in it have places."""
+    """Unblock the first of each of these locked lanes, after all their deliveries have places."""
     fronts = [LanePosition(lane, -1, EventId(UUID(int=0)), "") for lane in lanes]
     if fronts and database.backend.lock_lanes is not None:
         await transaction.execute(PLACEMENT, {"lanes": [place.of_lane for place in fronts]})

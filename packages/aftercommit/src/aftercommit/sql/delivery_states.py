@@ -1,24 +1,24 @@
-"""The life of a delivery: what its columns mean, its states, and all that can happen to it.
+"""The life of a delivery: what its columns mean, its states, and everything that can happen to it.
 
-docs/life-of-a-delivery.md draws it. Whatever writes to `deliveries` takes from here what is set,
-and in which state that can happen; tests compare this module with the page. The columns:
+docs/life-of-a-delivery.md draws it. Every write to `deliveries` takes its values, and the states in
+which it may happen, from here; tests compare this module with the page. The columns:
 
-- `attempts` count: a claim adds one, and whoever gives a claim back before its handler has begun
-  takes that one off. `unavailable_attempts` found a resource away, and count for the pause only.
-- `token` is the fencing token. It grows whenever a claim ends without the will of its owner, and
-  whenever one is made or given back. So whoever finds its own token in the row has not lost it.
-- `available_at` is the end of the lease, if there is an `owner`, else the due time. While the
-  handler is paused, that is a `PAUSE` later. Nothing is available of what is done or discarded.
-- `owner` is the process that has the claim, or has done it; `previous_owner` lost it at that claim.
+- `attempts` counts: a claim adds one, and a claim that is given back before its handler has begun
+  takes it off. `unavailable_attempts` found a resource unavailable, and only make the delay longer.
+- `token` is the fencing token. It grows whenever a claim is made or given back, or is ended by
+  somebody else. So a process that finds its own token in the row still has its claim.
+- `available_at` is the end of the lease, if there is an `owner`, otherwise the due time. While the
+  handler is paused, it is a `PAUSE` later. It is empty if the delivery is done or discarded.
+- `owner` is the process that has the claim, or has done it; `previous_owner` lost it to that claim.
 - `last_error` tells why the last attempt has failed, or why it is parked.
 - `parked_at` is set while it waits for an operator; nobody claims it.
 - `completed_at` is set when it is done or discarded, `discarded_at` in the second case only.
-- `duration_seconds` is how long the attempt took that has done it, from its claim on.
-- `replay` says that it was (or is) done because of a replay: all others are claimed before it.
+- `duration_seconds` is how long the successful attempt took, from its claim on.
+- `replay` says that it was (or is) done because of a replay: all others are claimed first.
 - `lane`, `position` and `blocked` are for ordered handlers: see `lanes.py`.
 - `schema_version` is that of the event. It never changes, and claims go by it.
 - `limit_name` is the limit by which it was claimed, if its handler has one: while it is running, it
-  has one of those that may run at once.
+  takes one of the places of that limit.
 """
 
 from typing import Any
@@ -37,17 +37,17 @@ from aftercommit.sql.tables import (
 )
 
 Now = sa.ColumnElement[float]
-"""The clock of the database: `Database.clock`."""
+"""The database's clock: `Database.clock`."""
 
 PAUSED_HANDLERS = sa.select(handler_pauses.c.handler)
 PAUSED = deliveries.c.handler.in_(PAUSED_HANDLERS)
-PAUSE = 1e12  # seconds that are added to the due time: claims, by their index, never come to it
+PAUSE = 1e12  # seconds added to the due time, out of reach of claims in their index
 DUE_AT = deliveries.c.available_at - sa.case((deliveries.c.available_at > PAUSE, PAUSE), else_=0.0)
 HAS_FAILED = sa.or_(deliveries.c.attempts > 0, deliveries.c.unavailable_attempts > 0)
-SAME_TIME_SECONDS = 1.0  # what is due so soon after its event is not delayed
+SAME_TIME_SECONDS = 1.0  # a delivery due this soon after its event is not delayed
 
 _earlier = deliveries.alias()
-IS_BEHIND = sa.exists().where(  # an earlier one of its lane is not done
+IS_BEHIND = sa.exists().where(  # an earlier delivery of its lane is not done
     _earlier.c.lane == deliveries.c.lane,
     _earlier.c.completed_at.is_(None),
     _earlier.c.position < deliveries.c.position,
@@ -60,7 +60,7 @@ UNPLACED = sa.and_(IN_LANE, deliveries.c.position.is_(None))  # it gets its plac
 
 
 def delivery_state(clock: sa.ColumnElement[float]) -> sa.Case[str]:
-    """Return the state of a delivery, as every surface names it (docs/life-of-a-delivery.md)."""
+    """Return the state of a delivery, named as on every surface (docs/life-of-a-delivery.md)."""
     row, is_later = deliveries.c, deliveries.c.available_at > clock
     is_running = sa.and_(row.owner.is_not(None), is_later, row.available_at < PAUSE)
     return sa.case(
@@ -78,15 +78,15 @@ def delivery_state(clock: sa.ColumnElement[float]) -> sa.Case[str]:
 
 
 def is_scheduled(clock: sa.ColumnElement[float]) -> sa.ColumnElement[bool]:
-    """Tell what is delayed, and was not attempted yet, paused or not.
+    """Return a condition for delayed deliveries before their first attempt, paused or not.
 
-    What is due later without a delay was written while the clock was ahead: somebody has to see it.
+    One that is due later without a delay was written while the clock was ahead: it must be seen.
     """
     return sa.and_(clock < DUE_AT, ~HAS_FAILED, ~_is_written_ahead(clock))
 
 
 def _is_written_ahead(clock: sa.ColumnElement[float]) -> sa.ColumnElement[bool]:
-    """Tell what is due with an event of the future. There are few: an index has them."""
+    """Return a condition for deliveries of future events, which are few and have an index."""
     event = events.alias()
     ahead = sa.select(event.c.id).where(event.c.recorded_at > clock - SAME_TIME_SECONDS)
     recorded = sa.select(event.c.recorded_at).where(event.c.id == deliveries.c.event_id)
@@ -97,7 +97,7 @@ def _is_written_ahead(clock: sa.ColumnElement[float]) -> sa.ColumnElement[bool]:
 def pause_of(handler: sa.ColumnElement[str]) -> sa.Case[float]:
     """Return what is added to the due time of a delivery of this handler: nothing, or a `PAUSE`.
 
-    It is locked: who resumes the handler waits for this commit, and finds the delivery.
+    The pause is locked: resuming the handler waits for this commit, and finds the delivery.
     """
     this = sa.select(handler_pauses).where(handler_pauses.c.handler == handler)
     return sa.case((sa.exists(this.with_for_update(read=True, key_share=True)), PAUSE), else_=0.0)
@@ -110,20 +110,20 @@ UNCOUNTED = deliveries.c.attempts - 1
 
 
 class Transition:
-    """Something that can happen to a delivery: `when`, as a condition of its row, and what is set.
+    """Something that can happen to a delivery: `when`, a condition of its row, and what is set.
 
-    An UPDATE sees the row as it was, in all that it sets.
+    All values that an UPDATE sets are computed from the old row.
     """
 
     def __init__(self, when: sa.ColumnElement[bool], **values: Any) -> None:
         self.when, self.values = when, values
 
     def update(self, *which: sa.ColumnElement[bool]) -> sa.Update:
-        """Return the statement by which it happens to those of these deliveries that allow it."""
+        """Return the statement that applies it to those of these deliveries that allow it."""
         return self.update_found(*which, self.when)
 
     def update_found(self, *which: sa.ColumnElement[bool]) -> sa.Update:
-        """Return the same for deliveries of which a part of the statement has asked that before."""
+        """Return the same for deliveries that a part of the statement has already checked."""
         return sa.update(deliveries).where(*which).values(**self.values)
 
 
@@ -136,7 +136,7 @@ def new(due: sa.ColumnElement[float], **others: Any) -> dict[str, Any]:
 
 
 def new_and_claimed(process: str) -> dict[str, Any]:
-    """Store one that the committing process has claimed: running, and due when the lease ends."""
+    """Store one claimed by the committing process: running, and due when the lease ends."""
     return {"attempts": 1, "owner": process}
 
 
@@ -144,10 +144,10 @@ def new_and_claimed(process: str) -> dict[str, Any]:
 
 
 def claimed(now: Now, process: str, lease_seconds: float, **limit: Any) -> Transition:
-    """Due, or lease expired → running: a process takes it for the time of a lease.
+    """Due, or lease expired → running: a process takes the delivery for the time of a lease.
 
-    From here on, the token keeps an earlier owner from writing anything about it. A `limit_name`
-    is set if it is claimed by its limit.
+    From here on, the token keeps an earlier owner from writing anything about the delivery.
+    `limit_name` is set if it is claimed by a limit.
     """
     row = deliveries.c
     return Transition(
@@ -164,7 +164,7 @@ def claimed(now: Now, process: str, lease_seconds: float, **limit: Any) -> Trans
 def claimed_or_parked(claim: Transition, now: Now, problem: sa.ColumnElement[str]) -> Transition:
     """The same; but due, or lease expired → parked where there is a `problem`. No attempt begins.
 
-    What can never be handled would otherwise be the longest due in each later claim.
+    Otherwise, a delivery that can never be handled would be the longest due in each later claim.
     """
     row, is_fine = deliveries.c, problem.is_(None)
     unless_fine: dict[str, Any] = {
@@ -182,7 +182,7 @@ def claimed_or_parked(claim: Transition, now: Now, problem: sa.ColumnElement[str
 def done(now: Now, lease_seconds: float, *, again: bool = False) -> Transition:
     """Running → done: the handler has succeeded.
 
-    `again`: or it was done by this claim before, and the answer was lost. What was set then stays.
+    `again`: also if it was done by this claim before, and the answer was lost. The old values stay.
     """
     row = deliveries.c
     took = now - row.available_at + lease_seconds  # the lease has begun so long ago
@@ -196,16 +196,16 @@ def done(now: Now, lease_seconds: float, *, again: bool = False) -> Transition:
 
 
 def retrying(now: Now, error: str, seconds: float, *, is_away: bool = False) -> Transition:
-    """Running → retrying: the attempt has failed, and the next one follows after so many seconds.
+    """Running → retrying: the attempt has failed; the next one follows after some seconds.
 
-    An attempt that has failed because a resource `is_away` does not count.
+    An attempt that has failed because a resource is unavailable, `is_away`, does not count.
     """
     more = _unavailable() if is_away else {}
     return Transition(PENDING, owner=None, available_at=now + seconds, last_error=error, **more)
 
 
 def parked(now: Now, error: str, *, is_away: bool = False) -> Transition:
-    """Running → parked: the attempt has failed, and only an operator may decide on another one."""
+    """Running → parked: the attempt has failed, and only an operator may start another one."""
     more = _unavailable() if is_away else {}
     return Transition(PENDING, owner=None, parked_at=now, last_error=error, **more)
 
@@ -216,12 +216,12 @@ def _unavailable() -> dict[str, Any]:
 
 
 def unreadable(now: Now, error: str) -> Transition:
-    """Running → parked: its event cannot be read, so that no attempt has begun."""
+    """Running → parked: its event cannot be read, so no attempt has begun."""
     return Transition(PENDING, attempts=UNCOUNTED, owner=None, parked_at=now, last_error=error)
 
 
 def released(lease_seconds: float) -> Transition:
-    """Running → due: the claim is given back, and does not count. It is due since it was made."""
+    """Running → due: the claim is given back, and does not count. The old due time is kept."""
     row = deliveries.c
     return Transition(
         PENDING,
@@ -236,7 +236,7 @@ def released(lease_seconds: float) -> Transition:
 
 
 def retried(now: Now) -> Transition:
-    """Not done → due, or blocked or paused as before: all its attempts are before it again."""
+    """Not done → due, or blocked or paused as before: all attempts are allowed again."""
     return Transition(
         ~FINISHED,
         attempts=0,
@@ -249,7 +249,7 @@ def retried(now: Now) -> Transition:
 
 
 def discarded(now: Now, **last_error: str) -> Transition:
-    """Not done → discarded: it ends although its handler has not done it, for a `last_error`."""
+    """Not done → discarded: it ends although its handler has not done it; `last_error` says why."""
     return Transition(
         ~FINISHED,
         token=NEXT_TOKEN,
@@ -263,7 +263,7 @@ def discarded(now: Now, **last_error: str) -> Transition:
 
 
 def revoked(now: Now) -> Transition:
-    """Running → due: the claim is taken from its process, which knows what is erased by now."""
+    """Running → due: the claim is taken from its process, which still knows erased data."""
     return Transition(
         sa.and_(PENDING, deliveries.c.owner.is_not(None)),
         attempts=UNCOUNTED,
@@ -274,7 +274,7 @@ def revoked(now: Now) -> Transition:
 
 
 def replayed(now: Now, handler: sa.ColumnElement[str]) -> Transition:
-    """Done → due: its handler does it once more. The pause is that of the name it has now."""
+    """Done → due: its handler runs once more. A pause is that of the handler's current name."""
     return Transition(
         sa.and_(FINISHED, deliveries.c.discarded_at.is_(None)),
         attempts=0,
@@ -291,9 +291,9 @@ def replayed(now: Now, handler: sa.ColumnElement[str]) -> Transition:
 
 
 def held() -> Transition:
-    """Due, scheduled, retrying or blocked → paused: claims do not come to it.
+    """Due, scheduled, retrying or blocked → paused: claims do not reach it.
 
-    What a process runs, has lost or is about to change is left alone: it is little.
+    Deliveries that a process is running, lost or is about to change are left alone: they are few.
     """
     due = deliveries.c.available_at
     free = sa.and_(PENDING, deliveries.c.owner.is_(None), due < PAUSE)
@@ -301,18 +301,18 @@ def held() -> Transition:
 
 
 def resumed() -> Transition:
-    """Paused → what it would be if its handler had never been paused."""
+    """Paused → the state it would have if its handler had never been paused."""
     due = deliveries.c.available_at
     return Transition(sa.and_(PENDING, due > PAUSE), available_at=due - PAUSE)
 
 
 def redacted(text: str, *, kept: str) -> Transition:
-    """In any state: its last error may quote what is erased, unless it is one that is `kept`."""
+    """In any state: its last error may quote erased data, unless it is one of those `kept`."""
     return Transition(deliveries.c.last_error != kept, last_error=text)
 
 
 def event_redacted() -> Transition:
-    """In any state: its event says something else now, and the page shall read it again."""
+    """In any state: its event has new data, so the page has to read it again."""
     return Transition(sa.true(), token=NEXT_TOKEN)
 
 
@@ -320,17 +320,17 @@ def event_redacted() -> Transition:
 
 
 def placed(position: sa.ColumnElement[int], is_blocked: sa.ColumnElement[bool]) -> Transition:
-    """Blocked → due, if it `is_blocked` no more: a session has stored it without a place."""
+    """Blocked → due, or still `is_blocked`: a session has stored it without a place."""
     return Transition(UNPLACED, position=position, blocked=is_blocked)
 
 
 def blocked() -> Transition:
-    """Due → blocked: an earlier one of its lane was stored after it. What runs goes on."""
+    """Due → blocked: an earlier one of its lane was stored after it. Running ones go on."""
     return Transition(sa.and_(IN_LANE, ~deliveries.c.blocked, IS_BEHIND), blocked=True)
 
 
 def unblocked(now: Now) -> Transition:
-    """Blocked → due, from now on, if its time has come: no earlier one of its lane is left."""
+    """Blocked → due, if its time has come: no earlier one of its lane is left."""
     row = deliveries.c
     due = sa.case((row.available_at < now, now), else_=row.available_at)
     return Transition(sa.and_(~FINISHED, row.blocked), blocked=False, available_at=due)
@@ -340,6 +340,6 @@ def unblocked(now: Now) -> Transition:
 
 
 def aged(seconds: float) -> Transition:
-    """In any state: so much time has passed, as far as the row knows."""
+    """In any state: this many seconds have passed, as far as the row shows."""
     due = deliveries.c.available_at
     return Transition(due.is_not(None), available_at=due - seconds)

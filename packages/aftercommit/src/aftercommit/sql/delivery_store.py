@@ -1,10 +1,10 @@
 """Events and deliveries in the database: the outbox. For the rules see `claims.py`.
 
-This is the way for each database and driver. With asyncpg, a claim, the completion of effects and
-what a commit writes are single statements: `extensions/postgresql/asyncpg_delivery_store.sql`.
+This works for each database and driver. With asyncpg, a claim, the completion of effects, and the
+writes of a commit are single statements: `extensions/postgresql/asyncpg_delivery_store.sql`.
 
-Every write of a claim filters on its fencing token. A claim goes by status, never by "later than
-the last one seen", so an event whose transaction commits late is not skipped.
+Every write of a claim filters on its fencing token. Claims look at the status, never for "later
+than the last one seen", so an event whose transaction commits late is not skipped.
 """
 
 import logging
@@ -50,9 +50,9 @@ logger = logging.getLogger(__name__)
 def new_delivery_store(
     database: Database, policy: DeliveryPolicy, limits: Limits = NO_LIMITS
 ) -> "SqlAlchemyDeliveryStore":
-    """Return what stores deliveries in a database: what fits all, or has been made for its driver.
+    """Return the delivery store of a database: the general one, or the one for its driver.
 
-    It claims what the `limits` of handlers allow: see `Handlers.limits`.
+    It claims only what the `limits` of handlers allow: see `Handlers.limits`.
 
     >>> import anyio
     >>> from aftercommit import new_delivery_store
@@ -68,9 +68,12 @@ def new_delivery_store(
 
 
 class SqlAlchemyDeliveryStore:
-    """The deliveries in a database. Its statements are made once: that costs as much as sending."""
+    """The deliveries in a database.
 
-    _write_at_once: WriteAtOnce | None = None  # what a database has in place of several statements
+    Statements are prepared once: it costs as much as sending them.
+    """
+
+    _write_at_once: WriteAtOnce | None = None  # a database's replacement for several statements
 
     def __init__(
         self, database: Database, policy: DeliveryPolicy, limits: Limits = NO_LIMITS
@@ -103,9 +106,9 @@ class SqlAlchemyDeliveryStore:
     ) -> Sequence[Claim]:
         """Write what a unit of work has caused, in the caller's transaction; return the claims.
 
-        That is events with deliveries, the end of the one that it `completes`, and its `command`.
-        What is due later or paused is left to workers. All INSERTs of events and deliveries are one
-        call of the driver: it is shielded as a whole, and its time limit is for all of them. An
+        This means events with deliveries, the end of the delivery that it `completes`, and its
+        `command`. Delayed or paused deliveries are left to workers. All INSERTs of events and
+        deliveries are one driver call, which is shielded as a whole and has one time limit. An
         error is translated, and fails the transaction, as in `Transaction.execute`.
         """
         claims: Sequence[Claim] = ()
@@ -146,11 +149,11 @@ class SqlAlchemyDeliveryStore:
     async def complete_in(
         self, transaction: Transaction, claim: Claim, *, is_free: bool = True
     ) -> Sequence[Claim]:
-        """Mark a delivery as done, in the caller's transaction; for what it returns see `complete`.
+        """Mark a delivery as done, in the caller's transaction; for the result see `complete`.
 
-        Its lane, if it has one, `is_free` if the caller has locked it.
+        `is_free` says that the caller has locked its lane, if it has one.
 
-        :raises DeliverySuperseded: if it is no longer the caller's: the caller must roll back
+        :raises DeliverySuperseded: if it is no longer the caller's, who then must roll back
         """
         if await transaction.execute_dml(self._complete_this, ClaimKey.of(claim).params) != 1:
             raise DeliverySuperseded(claim.envelope.id, claim.handler)
@@ -194,9 +197,9 @@ class SqlAlchemyDeliveryStore:
     async def _claim(
         self, most: int, handlers: Sequence[str], limit: Limit | None
     ) -> Sequence[Claim]:
-        """Claim what is due, record the leases that were lost, and read the events as they are.
+        """Claim deliveries, record lost leases, and read the events.
 
-        All in one transaction: a claim of which its process learns nothing counts as an attempt.
+        It is one transaction: a claim counts as an attempt even if the process never learns of it.
         """
         asked: dict[str, Any] = {"limit": most, **handler_params(handlers)}
         async with self.database.write_transaction() as transaction:
@@ -204,10 +207,10 @@ class SqlAlchemyDeliveryStore:
             use = await self.limit_uses.lock(transaction, limit) if limit else None
             if limit and (use is None or use.permits < 1):
                 return []
-            if limit and use:  # the claim is made at the time that its permits are of
+            if limit and use:  # the claim has the time for which its permits were computed
                 asked |= {"of_limit": limit.name, "now": use.now}
                 asked["limit"] = int(min(most, use.permits))
-            for replay in (False, True):  # what is replayed waits for all else
+            for replay in (False, True):  # replayed deliveries wait for all others
                 statement = self._claim_statement(len(handlers), replay, is_limited=bool(limit))
                 if rows := (await transaction.execute(statement, asked)).mappings().all():
                     break
@@ -226,9 +229,9 @@ class SqlAlchemyDeliveryStore:
         return await self._readable([(row, stored[row["event_id"]]) for row in claimed], leased_at)
 
     async def _readable(self, claimed: Sequence[Claimed], leased_at: float) -> Sequence[Claim]:
-        """Return the claims whose events can be read; park the others, or their leases end."""
+        """Return the claims with readable events; park the others, or their leases end."""
         claims, now = list[Claim](), self.database.clock
-        with CancelScope(shield=True):  # as from the commit on, or nobody would know of the leases
+        with CancelScope(shield=True):  # as after a commit, or nobody would know of the leases
             for row, event in claimed:
                 try:
                     envelope = self.database.codec.from_row(event)
@@ -243,8 +246,8 @@ class SqlAlchemyDeliveryStore:
                     async with self.database.write_transaction(Writer.LAST) as transaction:
                         await transaction.execute_dml(parked, key.params)
                         await transaction.commit()
-                except Exception as storing_error:  # the others can be run all the same
-                    logger.error("what cannot be read could not be parked: %s", storing_error)
+                except Exception as storing_error:  # the others can be run nevertheless
+                    logger.error("unreadable deliveries could not be parked: %s", storing_error)
                 else:
                     log_parked(row, error)
         return claims
@@ -273,7 +276,7 @@ class SqlAlchemyDeliveryStore:
 
 
 def log_taken_over(rows: Iterable[Mapping[Any, Any]]) -> None:
-    """Name the processes whose leases have expired, and what a claim has taken over from each."""
+    """Log which processes' leases have expired, and what a claim has taken over from each."""
     lost = [(row["previous_owner"], row["handler"]) for row in rows if row["previous_owner"]]
     for (owner, handler), count in Counter(lost).items():
         logger.warning(
@@ -282,5 +285,5 @@ def log_taken_over(rows: Iterable[Mapping[Any, Any]]) -> None:
 
 
 def log_parked(row: Mapping[Any, Any], error: str) -> None:
-    """Name a delivery that a claim has parked."""
+    """Log a delivery that a claim has parked."""
     logger.warning("%s parked on event %s: %s", row["handler"], row["event_id"], error)

@@ -1,4 +1,4 @@
-"""The errors of the database, and of what is stored in it."""
+"""The errors of the database, and of stored data."""
 
 from collections.abc import Mapping
 
@@ -17,10 +17,10 @@ class DatabaseLocked(DatabaseUnavailable):
 
 
 class DeliveryLocked(DatabaseUnavailable):
-    """Another session has locked a delivery: the outcome of its claim is not stored yet."""
+    """Another session has locked a delivery: the end of its claim is not stored yet."""
 
     def __init__(self) -> None:
-        super().__init__("somebody else holds a lock on the delivery")
+        super().__init__("another session holds a lock on the delivery")
 
 
 class ConnectionLost(DatabaseUnavailable):
@@ -50,7 +50,7 @@ class CommitOutcomeUnknown(DatabaseUnavailable):
     def __init__(self) -> None:
         super().__init__(
             "the connection was lost while committing, so it is not known whether anything was "
-            "stored; look, or repeat the command, to make sure"
+            "stored; check it, or repeat the command"
         )
 
 
@@ -83,13 +83,13 @@ class SchemaOfAnother(TransientError):
 
 
 class DeliveriesOutstanding(Refused):
-    """The tables of the engine cannot be dropped: some deliveries in them still have to run."""
+    """The engine's tables cannot be dropped, because some deliveries still have to run."""
 
     def __init__(self, found: Mapping[str, int]) -> None:
         numbers = ", ".join(f"{count} of {handler}" for handler, count in found.items())
         super().__init__(
-            f"deliveries are outstanding, {numbers}: let a worker run them, or discard them by "
-            '"aftercommit deliveries discard", before the tables are dropped'
+            f"deliveries are outstanding, {numbers}: let a worker run them, or discard them with "
+            '"aftercommit deliveries discard", before you drop the tables'
         )
 
 
@@ -103,7 +103,7 @@ class StatementRefused(Defect):
 
 
 class PartWithoutAggregate(Defect):
-    """A part was added or changed without its aggregate, which would have checked its rules."""
+    """A part was added or changed without its aggregate, which would have checked the rules."""
 
     def __init__(self, part: str) -> None:
         super().__init__(

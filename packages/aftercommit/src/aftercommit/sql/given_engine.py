@@ -1,4 +1,4 @@
-"""How the engine of a database is made, if the application has one: see `outbox/own_pool.py`."""
+"""How the engine of a database is made if the application gives one: see `outbox/own_pool.py`."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -7,12 +7,12 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 
 class GivenEngine(NamedTuple):
-    """What makes the engine of a database, with a pool of its own; without one, the URL does."""
+    """Makes the engine of a database, with its own pool; without it, the URL decides."""
 
     create: Callable[..., AsyncEngine] = create_async_engine
-    connects: bool = False  # as the one that was given does, whatever the URL is
-    driver: str = ""  # what `check` says of it
-    beside: str = ""  # and of the connections of the application
+    connects: bool = False  # like the given one, whatever the URL is
+    driver: str = ""  # what `check` says about it
+    beside: str = ""  # and of the application's connections
 
 
 NOT_GIVEN = GivenEngine()

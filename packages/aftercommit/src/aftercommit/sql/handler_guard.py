@@ -1,12 +1,12 @@
 """What a handler can do with the connection of its transaction, and until when.
 
-The connection that a handler uses is the one that completes its delivery. So all its statements
-pass a guard, which makes two mistakes impossible that nothing else would notice:
+A handler uses the connection that completes its delivery. So all its statements pass a guard, which
+prevents two mistakes that nothing else would notice:
 
-- A task that a handler has left behind goes on when the handler has failed or returned. Its next
-  statement would come after the ROLLBACK, and SQLite executes that at once, in no transaction.
-- A handler ends its transaction where SQLAlchemy does not see it, such as by
-  `session.execute(text("COMMIT"))`. What it has done and its delivery would be two transactions.
+- A task that a handler has left behind goes on after the handler has failed or returned. Its next
+  statement would come after the ROLLBACK, and SQLite would execute it outside any transaction.
+- A handler ends its transaction where SQLAlchemy does not see it, for example with
+  `session.execute(text("COMMIT"))`. Its work and its delivery would be in two transactions.
 """
 
 import re
@@ -22,14 +22,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from aftercommit.errors import WiringError
 
 OPTION = "aftercommit_handler_guard"  # of the connection
-INSTEAD = "what they did is committed when they have returned"
-ENDED = "a handler has ended its transaction, by its connection, or by an error"
-SAVEPOINTS = "begin_nested() is for what may fail"
+INSTEAD = "the work of a handler is committed when it has returned"
+ENDED = "a handler has ended its transaction, through its connection or by an error"
+SAVEPOINTS = "use begin_nested() for statements that may fail"
 LEFT_BEHIND = (
-    "a handler has ended, and a statement in its transaction had not: await what it starts"
+    "a handler ended while a statement in its transaction was running; await everything it starts"
 )
 BLANKS = r"(?:[\s(]|--[^\n]*\n|/\*.*?\*/)*"  # with comments, and the brackets of a UNION
-LEAVES_NOTHING = re.compile(  # behind in the session of the server, or in the connection
+LEAVES_NOTHING = re.compile(  # in the session of the server, or in the connection
     rf"{BLANKS}(SELECT|INSERT|UPDATE|DELETE|MERGE|REPLACE|WITH|VALUES|LOCK|NOTIFY|SET\s+LOCAL"
     r"|SAVEPOINT|RELEASE|ROLLBACK\s+(?:\w+\s+)?TO)\b",
     re.IGNORECASE | re.DOTALL,
@@ -57,8 +57,7 @@ class HandlerGuard:
     def alone(self, *, at_rest: bool = False) -> Iterator[None]:
         """Refuse all calls but those of the body, from now on: the handler has ended.
 
-        :raises WiringError: if it has to be `at_rest`, and a statement is under way, of a task that
-            the handler has left behind
+        :raises WiringError: if it has to be `at_rest`, and a task left behind is in a statement
         """
         self._has_ended = True
         if at_rest and self.under_way:
@@ -71,7 +70,7 @@ class HandlerGuard:
 
     @property
     def is_open(self) -> bool:
-        """Tell whether the present task may use the connection."""
+        """Tell whether the current task may use the connection."""
         return not self._has_ended or _alone.get() is self
 
     def ensure_open(self) -> None:
@@ -83,7 +82,7 @@ class HandlerGuard:
             raise ResourceClosedError("the transaction has ended with its handler")
 
     def ensure_transaction(self, connection: Connection) -> None:
-        """Ask SQLAlchemy and the driver, but not the database, whether all is one transaction.
+        """Check, without a statement, that everything is still in one transaction.
 
         :raises WiringError: if the transaction of the handler has ended
         """
@@ -94,10 +93,10 @@ class HandlerGuard:
     def execute(
         self, execute: Callable[..., None], cursor: Any, statement: str, *args: Any
     ) -> None:
-        """Have the dialect execute a statement, and note what it may leave behind.
+        """Let the dialect execute a statement, and note what it may leave behind.
 
-        :raises ResourceClosedError: if the handler has ended, and its task was left behind
-        :raises WiringError: if the transaction has ended, or would with this
+        :raises ResourceClosedError: if the handler has ended and left this task behind
+        :raises WiringError: if the transaction has ended, or if this statement would end it
         """
         *_, context = args
         self.ensure_open()
@@ -117,9 +116,9 @@ class HandlerGuard:
 
 
 def in_transaction(driver: Any) -> bool:
-    """Tell whether a driver's connection is in a transaction, without asking the database.
+    """Tell whether a driver's connection is in a transaction, without a statement.
 
-    That of another driver is taken to be in one.
+    A connection of any other driver counts as in a transaction.
     """
     if (known := getattr(driver, "in_transaction", None)) is not None:  # sqlite3 and aiosqlite
         return bool(known)
@@ -130,9 +129,9 @@ def in_transaction(driver: Any) -> bool:
 
 
 def install_guards(engine: AsyncEngine) -> None:
-    """Let what is done with connections of an engine pass their guards, where they have one."""
+    """Make calls of an engine's connections pass their guards, where they have one."""
     for name, execute in _GUARDED.items():
-        # its dialect may be that of an engine of the application, which nobody closes with ours
+        # its dialect may be that of the application's engine, which is not closed with ours
         if not event.contains(engine.sync_engine, name, execute):
             event.listen(engine.sync_engine, name, execute)
     event.listen(engine.sync_engine, "commit", _before_commit)
@@ -140,7 +139,7 @@ def install_guards(engine: AsyncEngine) -> None:
 
 
 def _guarded(name: str) -> Callable[..., bool]:
-    """Return what executes a statement in the place of this method of the dialect, if it has to."""
+    """Return a replacement for this method of the dialect that executes a statement, if needed."""
 
     def execute(cursor: Any, statement: str, *args: Any) -> bool:
         *_, context = args

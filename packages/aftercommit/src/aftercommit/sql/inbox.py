@@ -1,4 +1,4 @@
-"""The commands that were executed: a message that arrives again is recognized by them."""
+"""The executed commands, by which a message that arrives again is recognized."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from aftercommit.sql.transaction import Transaction
 
 @dataclass(frozen=True, slots=True)
 class AcceptedCommand:
-    """A command that was executed before: what it said, and the trace that it began."""
+    """A command that was executed before: its content, and the trace that it began."""
 
     fingerprint: str | None
     correlation_id: UUID
@@ -31,21 +31,21 @@ _record = cache(lambda now: sa.insert(commands).values(accepted_at=now))  # once
 async def record_command(
     transaction: Transaction, now: sa.ColumnElement[float], work: CommandWork
 ) -> None:
-    """Write a command down, in the caller's transaction.
+    """Store a command, in the caller's transaction.
 
-    If it came with an id, before anything else: of two copies at once the second then waits for the
-    first, and is recognized before its command could be refused.
+    A command with an id is stored before anything else: of two copies at once, the second waits for
+    the first, and is recognized before it could be refused.
 
-    :raises MessageAlreadyHandled: if it is known: the caller must roll back
+    :raises MessageAlreadyHandled: if it is known; the caller must roll back
     """
     try:
         await transaction.execute(_record(now), [row_of_command(work)])
-    except IntegrityError as error:  # its own id is new, so it is that of the message
+    except IntegrityError as error:  # its own id is new, so it serves as the message's
         raise MessageAlreadyHandled(work.origin.source, work.origin.id) from error
 
 
 def row_of_command(work: CommandWork) -> dict[str, Any]:
-    """Return what is written down of a command, besides the time."""
+    """Return what is stored about a command, besides the time."""
     return {
         "id": work.id,
         "type": work.type,
@@ -71,9 +71,9 @@ async def accepted_command(
 async def events_of_command(
     database: Database, source: str, message_id: str | None
 ) -> Sequence[EventId]:
-    """Return the events that came of the command that was accepted under this id."""
+    """Return the events caused by the command that was accepted under this id."""
     this = commands.c.source == source, commands.c.message_id == message_id
-    of_handler = sa.and_(  # by the index of traces
+    of_handler = sa.and_(  # through the index of traces
         events.c.correlation_id == commands.c.correlation_id,
         events.c.causation_id == commands.c.id,
     )

@@ -1,23 +1,22 @@
 """Lanes: the deliveries of an ordered handler that have one key, in the order of their commits.
 
-A row has its lane, its position in it, and `blocked`: an earlier one of its lane is not done. What
-is blocked is in no index that claims look into. So an order costs a claim nothing, and a process
-that knows the handler as a plain one, or by another name, keeps it, too. Whatever completes or
-discards a row unblocks the next one, in the same transaction.
+A row has its lane, its position in the lane, and `blocked`, if an earlier row of its lane is not
+done. Blocked rows are in no index that claims read. So the order costs a claim nothing, and even a
+process that knows the handler as unordered, or by another name, keeps it. Completing or discarding
+a row unblocks the next one, in the same transaction.
 
-On PostgreSQL two transactions do not see each other: one would store a row that it takes for
-blocked, while the other completes the last one before it, and sees none to unblock. So each locks
-its lanes, all of them with one statement and in one order: after all that it has changed besides,
-and before it stores events. It must go by what was committed before it got the lock: so these are
-statements of their own.
+On PostgreSQL, concurrent transactions do not see each other: one could store a row as blocked while
+the other completes the last row before it, and sees no row to unblock. So each transaction locks
+its lanes, with one statement and in one order, after all its other changes and before it stores
+events. What follows must see what was committed before the lock was taken, so it is separate.
 
-Who stores an event has to wait for its lane. Who completes a delivery does not: a lease would end
-meanwhile, and its effect would be repeated. If somebody else has locked the lane, it unblocks
-nothing, and its process does that when the lock is free: see `deferred_unblocking.py`.
+To store an event, a transaction has to wait for its lane. To complete a delivery, it does not wait:
+the lease could end meanwhile, and the effect would be repeated. If the lane is locked, the
+transaction unblocks nothing, and its process does that later: see `deferred_unblocking.py`.
 
-A session of the application goes on after it has recorded an event, and locks rows of its own. So
-its events are stored blocked and without a position first, and get their places right before the
-COMMIT. What is committed without that, below SQLAlchemy, gets its places from a worker.
+A session of the application goes on after it has recorded an event, and locks other rows. So its
+deliveries are first stored blocked and without a position, and get their places right before the
+COMMIT. If a COMMIT bypasses SQLAlchemy, a worker gives them their places.
 """
 
 from collections.abc import Collection, Iterable, Sequence
@@ -61,15 +60,15 @@ def lock_keys(lanes: Iterable[str]) -> list[int]:
 def _lock_key(lane: str) -> int:
     name = lane.encode(errors="replace")
     key = int.from_bytes(blake2b(name, digest_size=8).digest(), signed=True)
-    return key & -PARTS | crc32(name) % PARTS  # 0.2 locks by the latter
+    return key & -PARTS | crc32(name) % PARTS  # 0.2 locks by the part
 
 
 def _placement() -> ReturningUpdate[str, bool]:
-    """Return the statement that gives what has no position yet its place, in lanes that are locked.
+    """Return the statement that gives rows without a position their places, in locked lanes.
 
-    Behind what is there, in the order in which it was recorded; its event gets the same position.
-    A snapshot that is older than the locks may not show what is there, or that it is done. So all
-    stays blocked then, and `is_stale` says that somebody has to unblock it.
+    The places are behind all others, in the order of recording; the event gets the same position. A
+    snapshot older than the locks may not show other rows, or that they are done. Then all rows stay
+    blocked, and `is_stale` says that they have to be unblocked.
     """
     row = deliveries.c
     lanes: sa.BindParameter[Any] = sa.bindparam("lanes", expanding=True)
@@ -107,8 +106,8 @@ def _placement() -> ReturningUpdate[str, bool]:
 def unblocking(now: Now) -> sa.Update:
     """Return the statement that unblocks the first row after one that has ended.
 
-    Unless that one was blocked itself: a replay has stored others before it while it ran. What
-    ended is not looked at, for an index keeps such rows as long as somebody might see them.
+    It unblocks nothing if the ended row was itself blocked: then a replay has stored others before
+    it while it ran. Ended rows are not read, because an index keeps them for old snapshots.
     """
     first = sa.select(sa.func.min(_later.c.position)).where(
         _later.c.lane == sa.bindparam("of_lane"),
@@ -135,9 +134,9 @@ async def lock_lanes(
     *,
     if_free: Collection[str] = (),
 ) -> Collection[str]:
-    """Wait for others that change something in these lanes; then they wait for this commit.
+    """Wait for others that change these lanes; then make them wait for this commit.
 
-    Those that are wanted `if_free` are not waited for: return which of them it has got.
+    For the lanes `if_free`, it does not wait: it returns which of them it has locked.
     """
     backend, waited = database.backend, set(lanes)
     tried = {_lock_key(lane): lane for lane in if_free if lane not in waited}
@@ -156,7 +155,7 @@ async def lock_lanes(
 async def after_end(
     transaction: Transaction, database: Database, places: Sequence[LanePosition]
 ) -> None:
-    """Unblock what comes after rows that have ended."""
+    """Unblock the rows after those that have ended."""
     unblock = unblocking(database.clock)
     for each in places:
         await transaction.execute_dml(unblock, each._asdict())

@@ -1,8 +1,8 @@
-"""How much of a limit is used: what runs is counted by an index that has limited handlers only.
+"""How much of a limit is used; an index of limited handlers only counts running deliveries.
 
-Whoever claims by a limit locks its row first, and counts with a statement that begins after that.
-In one statement, the count would be that of its snapshot, from before the lock: others that held
-the lock meanwhile have claimed. So 37 ran at once with a limit of five.
+A claim by a limit first locks the limit's row, and then counts in a separate statement. One
+statement would count in its snapshot, from before the lock, and miss the claims of those that held
+the lock meanwhile: then 37 ran at once with a limit of five.
 """
 
 from collections.abc import Sequence
@@ -47,7 +47,7 @@ class LimitUses:
         ).select_from(one.outerjoin(limits, stored.name == NAME))
 
     async def read(self, transaction: Transaction, limit: Limit) -> LimitUse:
-        """Return how much of a limit is used now. An operator's numbers go before its own."""
+        """Return how much of a limit is used now. An operator's numbers override its own."""
         asked = {"of_limit": limit.name}
         row = (await transaction.execute(self._read, asked)).one()
         return LimitUse(
@@ -64,14 +64,14 @@ class LimitUses:
     async def read_all(
         self, transaction: Transaction, of: Limits
     ) -> list[tuple[LimitUse, Sequence[str]]]:
-        """Return the same for each limit, by its name, with the handlers that share it."""
+        """Return the use of each limit, by its name, with the handlers that share it."""
         groups = claimed_together(of, of)
         return [(await self.read(transaction, of[its[0]]), its) for its in groups]
 
     async def lock(self, transaction: Transaction, limit: Limit) -> LimitUse | None:
-        """Return the same, and let nobody else claim by it until this transaction ends.
+        """Return the use of a limit, and let nobody else claim by it until this transaction ends.
 
-        None: somebody claims by it at this moment. SQLite has one writer, which is this.
+        Return None if somebody else is claiming by it now. SQLite has one writer, which is this.
         """
         found = (await transaction.execute(LOCK, {"of_limit": limit.name})).first()
         if not found and not await self.create(transaction, limit.name):
@@ -79,11 +79,11 @@ class LimitUses:
         return await self.read(transaction, limit)
 
     async def create(self, transaction: Transaction, name: str) -> bool:
-        """Store a limit that is used for the first time; tell whether it was not there."""
+        """Store a limit that is used for the first time; return whether it was missing."""
         created = await transaction.execute(CREATE, {"of_limit": name})
         return created.first() is not None
 
     async def add(self, transaction: Transaction, use: LimitUse, number: int) -> None:
-        """Count so many more claims, in a transaction that has locked the limit."""
+        """Count more claims, in a transaction that has locked the limit."""
         new = {"number": number, "now": use.now, "new_tat": use.after(number)}
         await transaction.execute_dml(ADD_CLAIMS, {"of_limit": use.limit.name, **new})

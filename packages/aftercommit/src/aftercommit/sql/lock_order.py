@@ -1,9 +1,9 @@
-"""The order in which transactions lock what others lock, too, so that none wait in a circle.
+"""The order in which transactions lock rows that others lock, too, to avoid deadlocks.
 
 First events, by their time; then lanes, by the keys of their locks (see `lanes.py`); then pauses;
-then deliveries, by their keys. Whoever locks less leaves steps out: a handler that completes its
-delivery locks a lane and a row, a batch of last writes only rows, retention only events before it
-deletes. A claim waits for nobody: it skips what is locked. So do last writes, which are made again.
+then deliveries, by their keys. A transaction that locks less skips steps: a handler that completes
+its delivery locks a lane and a row, a batch of last writes only rows, retention only events before
+it deletes. A claim waits for nobody: it skips locked rows. So do last writes, which are made again.
 
 SQLite has one writer at a time, and locks no rows.
 """
@@ -23,9 +23,9 @@ def change_in_order(
     *which: sa.ColumnElement[bool],
     skip_locked: bool = False,
 ) -> sa.Update:
-    """Return the change of these deliveries, which locks all of them before it changes one.
+    """Return the statement for a change that locks all of these deliveries before it changes one.
 
-    An UPDATE of its own locks rows in the order in which its plan finds them.
+    A plain UPDATE locks rows in the order in which its plan finds them.
     """
     if database.backend.single_writer:
         return transition.update(*which)

@@ -1,10 +1,10 @@
-"""New events, stored with a delivery to each of their handlers. Nothing else stores them.
+"""New events, stored with a delivery for each of their handlers. Nothing else stores them.
 
-Two ways lead here. A unit of work is short, and has locked the lanes of what it stores. A session
-of the application may last, and locks rows of its own after it has recorded something. So for a
-session nothing is claimed, and no pause is locked, nor a lane where others write at the same time.
-Whoever claims leaves out what is paused; lanes are locked right before the COMMIT, by
-`outbox/lanes_at_commit.py`.
+Events come from two places. A unit of work is short, and has locked the lanes of its events. A
+session of the application may take long, and locks other rows after it has recorded something. So
+for a session nothing is claimed, and neither pauses nor lanes are locked where others can write at
+the same time. Claims leave out paused deliveries; `outbox/lanes_at_commit.py` locks lanes right
+before the COMMIT.
 """
 
 from collections.abc import Awaitable, Callable, Collection, Sequence
@@ -23,7 +23,7 @@ from aftercommit.sql.delivery_states import pause_of
 from aftercommit.sql.tables import deliveries, events
 from aftercommit.sql.transaction import Transaction
 
-ROWS_TOGETHER = 100  # of one INSERT: each has queries, and SQLite compares them with each other
+ROWS_TOGETHER = 100  # of one INSERT: each has subqueries, and SQLite compares them with each other
 
 _EVENT = sa.bindparam("of_event", type_=sa.Uuid)
 FORGET = [
@@ -35,30 +35,30 @@ Row = dict[str, Any]
 WriteAtOnce = Callable[
     [Transaction, Sequence[Row], Sequence[Row], Claim | None, CommandWork | None], Awaitable[None]
 ]
-"""Writes events, deliveries in no lane, the end of a delivery and a command, or raises."""
+"""Writes events, deliveries without lanes, the end of a delivery and a command, or raises."""
 
 
 class FirstAttempts(NamedTuple):
-    """The committing process makes first attempts, for a lease; of some handlers it makes none."""
+    """The committing process makes first attempts, in a lease; some handlers are excluded."""
 
-    claimed: Row  # what is in the row of a delivery that it has claimed
+    claimed: Row  # the values of a claimed delivery's row
     lease_seconds: float
-    leased_at: float  # by the clock of the event loop, and not after that of the database
-    not_to: Collection[str]  # they are paused, or have a limit, which claims keep
+    leased_at: float  # by the event loop's clock, and not after the database's
+    not_to: Collection[str]  # they are paused, or have a limit, which only claims respect
 
 
 class Stored(NamedTuple):
     """What can be done with new deliveries."""
 
     claims: Sequence[Claim] = ()
-    firsts: Sequence[ClaimKey] = ()  # of their lanes: nothing blocks them, and nobody claims them
+    firsts: Sequence[ClaimKey] = ()  # of the lanes: nothing blocks these, and nobody claims them
     unplaced: Collection[str] = ()  # lanes in which rows wait for their places
 
 
 def rows_of(
     new: Sequence[NewDelivery], first_attempts: FirstAttempts | None
 ) -> tuple[list[Row], list[Row], list[Claim]]:
-    """Decide what is claimed here and what is left to workers, whichever way it is stored.
+    """Decide what is claimed here and what is left to workers, however it is stored.
 
     Return the rows of new deliveries, those of deliveries in lanes, and the claims.
     """
@@ -74,7 +74,7 @@ def rows_of(
             rows.append(row | {"attempts": 0, "owner": None, "seconds": delay})
         else:
             claimed, seconds, leased_at, _ = first_attempts
-            row |= {"seconds": seconds, "subscriber": ""}  # a pause does not move its end
+            row |= {"seconds": seconds, "subscriber": ""}  # a pause does not extend the lease
             rows.append(row | claimed)
             claim = Claim(envelope=envelope, handler=handler, attempt=1, leased_at=leased_at)
             claims.append(claim)
@@ -82,9 +82,9 @@ def rows_of(
 
 
 class NewEvents:
-    """Stores new events. Its statements are built once, since that costs as much as sending them.
+    """Stores new events. Statements are built once, since that costs as much as sending them.
 
-    They differ between units of work and what is recorded `in_sessions` of the application.
+    They differ between units of work and the application's sessions, `in_sessions`.
     """
 
     def __init__(
@@ -107,17 +107,17 @@ class NewEvents:
         new: Sequence[NewDelivery],
         first_attempts: FirstAttempts | None = None,
     ) -> Stored:
-        """Insert events, as the codec has written them, and their deliveries.
+        """Insert events, as the codec has written them, with their deliveries.
 
-        A delivery is due at once, or when its delay is over. For `first_attempts`, what is due is
-        claimed, unless it is in a lane, or its handler is paused or limited. If one delivery cannot
-        be stored, no row stays: whoever catches the error may commit.
+        A delivery is due at once, or when its delay is over. With `first_attempts`, due deliveries
+        are claimed, unless they are in a lane, or their handler is paused or limited. If one
+        delivery cannot be stored, no row remains: a caller that catches the error may commit.
         """
         connection.execute(self._insert_events, rows)
         try:
             return self._store_deliveries(connection, new, first_attempts)
         except Exception:
-            with suppress(Exception):  # on PostgreSQL, nothing can be committed any more
+            with suppress(Exception):  # on PostgreSQL, nothing can be committed after this
                 for statement in FORGET:
                     connection.execute(statement, [{"of_event": row["id"]} for row in rows])
             raise
@@ -141,16 +141,16 @@ class NewEvents:
         firsts = [ClaimKey(row.event_id, row.handler, 1) for row in found if not row.blocked]
         return Stored(claims, firsts)
 
-    @cached_property  # as the next one: built if there are ordered handlers
+    @cached_property  # built, like the next one, if there are ordered handlers
     def _insert_unplaced(self) -> sa.Insert:
-        """The statement for lanes that are not locked yet: nothing there may begin."""
+        """The statement for lanes that are not locked yet: none of their deliveries may begin."""
         return sa.insert(deliveries).values(delivery_states.new(self._due, blocked=True))
 
     @cached_property
     def _insert_in_lanes(self) -> ReturningInsert[Any]:
-        """The statement for lanes that nobody else changes now; it returns what is blocked.
+        """The statement for lanes that nobody else changes now; it returns the blocked rows.
 
-        `is_behind` says whether one before it in its lane is stored with the same statement.
+        `is_behind` says whether an earlier row of its lane is stored with the same statement.
         """
         row, earlier = deliveries.c, deliveries.alias()
         last = sa.select(sa.func.max(earlier.c.position)).where(

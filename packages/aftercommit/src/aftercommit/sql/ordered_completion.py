@@ -30,9 +30,9 @@ from aftercommit.sql.writer_queue import Writer
 
 
 class OrderedDeliveries:
-    """What is done with the rows of lanes. An unordered handler has none, and pays nothing.
+    """Handles rows in lanes. Deliveries of unordered handlers skip all of this.
 
-    One of those that are `not_here` has a limit now: only a claim by its limit may take its rows.
+    The handlers `not_here` have a limit: only a claim by the limit may take their rows.
     """
 
     def __init__(
@@ -50,13 +50,13 @@ class OrderedDeliveries:
         self._claim = claim.update(OF_THESE_CLAIMS, *is_fresh).returning(deliveries)
 
     async def complete(self, claim: Claim, *, follow: bool) -> Sequence[Claim]:
-        """Mark a delivery as done that has no transaction of its own, and go on in its lane.
+        """Mark a delivery without a transaction of its own as done, and go on in its lane.
 
-        If this claim had done it already, and its answer was lost, the lane has gone on since then,
-        and a replay may have put others before the next one.
+        If this claim had completed it before, and the answer was lost, the lane has gone on since
+        then, and a replay may have put others before the next one.
 
         :raises DeliverySuperseded: if it has another owner now, or was parked
-        :raises DeliveryLocked: if somebody has locked its row
+        :raises DeliveryLocked: if its row is locked
         """
         async with self._database.write_transaction(Writer.REPLY) as transaction:
             lane = [claim.lane or ""]
@@ -75,10 +75,10 @@ class OrderedDeliveries:
     async def go_on(
         self, transaction: Transaction, ended: Claim, *, is_free: bool, follow: bool = True
     ) -> Sequence[Claim]:
-        """Unblock what comes after a delivery that is done, and perhaps claim it.
+        """Unblock the delivery after one that is done, and perhaps claim it.
 
-        If its lane is not free, that is done soon after the commit. The next one is claimed if it
-        is of the same tree, and can be read; else a worker does that.
+        If its lane is not free, this is done soon after the commit. The next one is claimed if it
+        belongs to the same trace, and can be read; otherwise, a worker claims it.
         """
         envelope = ended.envelope
         if not is_free:
@@ -94,7 +94,7 @@ class OrderedDeliveries:
             try:
                 following: Envelope | None = self._database.codec.from_row(event)
             except InvalidMessage:
-                following = None  # a worker parks it, or one that knows its type does it
+                following = None  # a worker parks it, or one that knows its type runs it
             tree = envelope.context.correlation_id
             if following and following.context.correlation_id == tree:
                 claims = await self.claim(transaction, [key], {key.event_id: following})
@@ -108,7 +108,7 @@ class OrderedDeliveries:
         wanted: Sequence[ClaimKey],
         envelopes: Mapping[EventId, Envelope],
     ) -> Sequence[Claim]:
-        """Claim what is due of these deliveries, which are first in their lanes."""
+        """Claim the due ones of these deliveries, which are the first of their lanes."""
         leased_at, rows = current_time(), list[sa.RowMapping]()
         for start in range(0, len(wanted), BATCH_SIZE):
             some = {"claims": wanted[start : start + BATCH_SIZE]}
@@ -117,7 +117,7 @@ class OrderedDeliveries:
 
 
 def claim_of_row(row: Mapping[Any, Any], envelope: Envelope, leased_at: float) -> Claim:
-    """Return the claim that a delivery's row has now; its event has a position in a lane only."""
+    """Return the current claim of a delivery's row; its event has a position in a lane only."""
     if row["lane"]:
         envelope = replace(envelope, position=row["position"])
     return Claim(

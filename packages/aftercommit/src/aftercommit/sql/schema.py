@@ -1,4 +1,4 @@
-"""The schema of the database: checked at start, created on first use, upgraded by hand."""
+"""The schema of the database: checked at start, created at first use, upgraded by hand."""
 
 import logging
 from collections.abc import Callable
@@ -27,21 +27,19 @@ async def ensure_schema(
     new_uow: Callable[[Transaction], object] | None = None,
     beside_others: bool = False,
 ) -> None:
-    """Create the schema in an empty database; otherwise check that it is the current one, and ours.
+    """Create the schema in an empty database; otherwise check that it is current, and ours.
 
-    Tables that a migration of the application has made belong to nobody until the first process
-    starts: then to its application.
+    Tables made by a migration of the application belong to the application that starts first.
 
-    `new_uow` makes the unit of work of handlers. It is made once, without a statement, and its
-    aggregates are compared with the mapping.
+    `new_uow` makes the unit of work of handlers. One is made to check its aggregates.
 
-    Also `beside_others`, tables of an application that sees to them by itself, if that is said:
-    otherwise the URL may be wrong.
+    With `beside_others`, the schema may also be created next to tables that an application manages
+    itself; without it, they are taken as a sign of a wrong URL.
 
     :raises SchemaOutdated: if it has to be upgraded first
     :raises SchemaTooNew: if it was made by a newer version of this program
-    :raises SchemaOfAnother: if another application has its tables in it
-    :raises DatabaseUnavailable: if the database belongs to something else
+    :raises SchemaOfAnother: if it contains another application's tables
+    :raises DatabaseUnavailable: if its tables belong to another program
     :raises WiringError: if the program knows columns that no migration has made, if the unit of
         work cannot be made, or if an aggregate of its repositories is not mapped
 
@@ -73,7 +71,7 @@ async def ensure_schema(
 async def check_schema(database: Database) -> list[str]:
     """Return the revisions of the schema, if this program can work with them.
 
-    :raises SchemaOutdated: if it has to be created or upgraded first; for others see above
+    :raises SchemaOutdated: if it has to be created or upgraded first; for other errors see above
     """
     if not (found := await _revisions(database, beside_others=False)):
         raise SchemaOutdated(ENGINE.name, "none", database.program)
@@ -86,12 +84,12 @@ async def _revisions(database: Database, *, beside_others: bool) -> list[str]:
 
 
 async def upgrade_schema(database: Database) -> None:
-    """Bring the schema to the newest revisions, in one transaction; others wait meanwhile.
+    """Upgrade the schema to the newest revisions, in one transaction; others wait meanwhile.
 
-    :raises Unavailable: if the database cannot store all that people are called
+    :raises Unavailable: if the database cannot store every name of a user
     :raises SchemaTooNew: if it was made by a newer version of this program
-    :raises SchemaOfAnother: if another application has its tables in it
-    :raises DatabaseUnavailable: if the database belongs to something else
+    :raises SchemaOfAnother: if it contains another application's tables
+    :raises DatabaseUnavailable: if its tables belong to another program
     """
     async with database.write_transaction(no_timeout=True) as transaction:
         await transaction.run_sync(partial(_upgrade, database))
@@ -99,7 +97,7 @@ async def upgrade_schema(database: Database) -> None:
 
 
 async def upgrade_script(database: Database) -> str:
-    """Return the statements that `upgrade_schema` would execute, for others to do it."""
+    """Return the statements that `upgrade_schema` would execute, for somebody else to execute."""
     async with database.read_transaction() as transaction:
         stored = await transaction.run_sync(
             lambda connection: [each.stored_revision(connection) for each in database.histories]
@@ -113,18 +111,18 @@ async def upgrade_script(database: Database) -> str:
 
 
 def _check(database: Database, beside_others: bool, connection: Connection) -> list[str]:
-    """Return the revisions, which are as they have to be; none if tables are to be created."""
+    """Return the revisions, after checking them; none if tables have to be created."""
     if not inspect(connection).get_table_names():  # first, as others may create the tables now
         return []
     owner_of(database.application, connection)
-    # all of them first: if one is too new, or belongs to something else, no upgrade would help
+    # all of them first: if one is too new, or of another program, no upgrade would help
     stored = [(history, history.stored_revision(connection)) for history in database.histories]
     if beside_others and stored == [(ENGINE, None)]:
         return []
     for history, revision in stored:
         if (revision or "") < history.newest:
             raise SchemaOutdated(history.name, revision, database.program)
-    # a later schema says by its revision that this program can live with it
+    # a later schema's revision allows this program to work with it
     known = [history for history, revision in stored if (revision or "") == history.newest]
     raise_if_any(UNMADE, lacking(connection, known))
     return [revision for _, revision in stored if revision]
@@ -140,7 +138,7 @@ def _upgrade(database: Database, connection: Connection) -> None:
 
 
 def _own(database: Database, connection: Connection) -> None:
-    """Store whose schema this is. Of two that begin at once, the second waits and is refused."""
+    """Store whose schema this is. If two begin at once, the second waits and is refused."""
     database.backend.prepare_upgrade(connection)
     if owner_of(database.application, connection) is None:
         connection.execute(insert(tables.application).values(name=database.application))
@@ -149,7 +147,7 @@ def _own(database: Database, connection: Connection) -> None:
 def owner_of(application: str, connection: Connection) -> str | None:
     """Return whose schema this is; None if it is nobody's yet.
 
-    :raises SchemaOfAnother: if it is that of another application
+    :raises SchemaOfAnother: if it belongs to another application
     """
     if not inspect(connection).has_table(tables.application.name):
         return None

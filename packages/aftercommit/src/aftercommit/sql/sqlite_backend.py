@@ -1,4 +1,4 @@
-"""What SQLite needs of its connections: durable, private, and patient with other writers."""
+"""SQLite's connections: how they are made durable, private, and patient with other writers."""
 
 import os
 import re
@@ -22,18 +22,18 @@ from aftercommit.sql.database_url import wrong_url
 from aftercommit.sql.exceptions import DatabaseLocked, DatabaseUnavailable, StatementRefused
 from aftercommit.sql.given_engine import NOT_GIVEN, GivenEngine
 
-BUSY_SECONDS = "10"  # for other processes; `?timeout=` in the URL says otherwise
+BUSY_SECONDS = "10"  # for other processes; `?timeout=` in the URL overrides it
 MAX_LOG_BYTES = 2**24  # while somebody reads, the log grows; then it shrinks to this
 PRAGMAS = ("synchronous = FULL", "foreign_keys = ON", f"journal_size_limit = {MAX_LOG_BYTES}")
-FOREIGN_KEYS = "foreign keys"  # of a connection: what they are in its next transaction
+FOREIGN_KEYS = "foreign keys"  # of a connection: their value in its next transaction
 OPTIONS = {"mode", "timeout", "uri"}
-IN_MEMORY = "an in-memory database is not supported by workers; a test can `deliver` without one"
+IN_MEMORY = "workers do not support a database in memory; a test can `deliver` without a worker"
 UNSUITABLE = {"SQLITE_CONSTRAINT_CHECK", "SQLITE_CONSTRAINT_NOTNULL"}
 PERMANENT = {"SQLITE_ERROR", "SQLITE_TOOBIG", "SQLITE_MISMATCH", "SQLITE_RANGE"}  # SQL, or data
 
 
 class SQLite(DatabaseBackend):
-    """A file, which has to stay where it is as long as a process uses it."""
+    """A SQLite file, which must not be moved while a process uses it."""
 
     url_example = "sqlite:///FILE"
     asyncio_drivers: ClassVar = {"aiosqlite": "sqlite", "anyio": "trio"}
@@ -41,7 +41,7 @@ class SQLite(DatabaseBackend):
     ignored_arguments = frozenset({"check_same_thread", "isolation_level"})
     clock = "((julianday('now') - 2440587.5) * 86400.0)"
     single_writer = True
-    # as a trigger does it for older programs, which costs more: see the migration
+    # like a trigger for older programs, which costs more: see the migration
     position: ClassVar = {
         "position": literal_column(
             f"max(CAST({clock} * 1000000 AS INTEGER), 1 + coalesce(("
@@ -78,7 +78,7 @@ class SQLite(DatabaseBackend):
         return engine
 
     def violated(self, error: IntegrityError, tables: Iterable[Table]) -> str | None:
-        """SQLite names the columns, or an index of expressions; the tables have the name."""
+        """Return the constraint's name: SQLite names columns, or an index of expressions."""
         if getattr(error.orig, "sqlite_errorname", None) in UNSUITABLE:
             raise StatementRefused(error_text(error)) from error
         found = set(re.sub(r".*failed: |index |'", "", str(error.orig)).split(", "))
@@ -100,10 +100,10 @@ class SQLite(DatabaseBackend):
         return super().translate(error)
 
     def begin_upgrade(self, connection: Connection) -> None:
-        """Let go of foreign keys, which can only be done between transactions.
+        """Turn foreign keys off, which is possible only between transactions.
 
-        A migration rebuilds a table, by `batch_alter_table`: it drops the old one, to which others
-        may refer. Their rows are looked at before the commit.
+        A migration may rebuild a table, by `batch_alter_table`: it drops the old one, to which
+        others may refer. Their rows are checked before the commit.
         """
         connection.connection.rollback()
         connection.info[FOREIGN_KEYS] = "OFF"
@@ -113,7 +113,7 @@ class SQLite(DatabaseBackend):
     def ensure_references(self, connection: Connection) -> None:
         if broken := connection.exec_driver_sql("PRAGMA foreign_key_check").first():
             child, row, parent, _ = broken
-            problem = f"row {row} of {child} refers to nothing in {parent} after the migrations"
+            problem = f"row {row} of {child} would refer to a missing row of {parent}"
             raise DatabaseUnavailable(f"nothing was upgraded: {problem}")
 
     @asynccontextmanager
@@ -123,12 +123,12 @@ class SQLite(DatabaseBackend):
         finally:
             if self._failed_to_open and engine.dialect.driver == "aiosqlite":
                 with CancelScope(shield=True):
-                    await anyio.sleep(0.05)  # its thread still calls the event loop, to say so
+                    await anyio.sleep(0.05)  # its thread still calls the event loop, to report it
 
     def _open(self, *args: Any, **kwargs: Any) -> sqlite3.Connection:
-        """Connect, in the driver's thread. A new file is for nobody else to read."""
+        """Connect, in the driver's thread. A new file is readable by its owner only."""
         if self._may_be_made:
-            with suppress(OSError):  # it is there already, or SQLite says what is wrong
+            with suppress(OSError):  # it already exists, or SQLite says what is wrong
                 Path(self._path).touch(0o600, exist_ok=False)
         try:
             connection = sqlite3.Connection(*args, **kwargs)
@@ -144,7 +144,7 @@ def _text(data: bytes) -> str:
 
 
 def _adopt(timeout: str, connection: Any, _: object) -> None:
-    """Set a connection up that the application has made as its own."""
+    """Set up a connection that the application has made, like our own."""
     connection.driver_connection.text_factory = _text
     cursor = connection.cursor()
     cursor.execute(f"PRAGMA busy_timeout = {round(float(timeout) * 1000)}")
@@ -153,7 +153,7 @@ def _adopt(timeout: str, connection: Any, _: object) -> None:
 
 def set_up(connection: DBAPIConnection, _: object) -> None:
     """Set a new connection up."""
-    connection.isolation_level = None  # or sqlite3 would begin transactions of its own
+    connection.isolation_level = None  # otherwise, sqlite3 would begin transactions of its own
     cursor = connection.cursor()
     while True:
         try:
@@ -162,7 +162,7 @@ def set_up(connection: DBAPIConnection, _: object) -> None:
         except sqlite3.OperationalError as error:  # another process writes to a new file
             if getattr(error, "sqlite_errorcode", None) != sqlite3.SQLITE_BUSY:
                 raise
-        cursor.execute("BEGIN IMMEDIATE")  # waits for the other, as long as `timeout` says
+        cursor.execute("BEGIN IMMEDIATE")  # waits for the other, for the URL's `timeout`
         cursor.execute("ROLLBACK")
     for pragma in PRAGMAS:
         cursor.execute(f"PRAGMA {pragma}")
@@ -170,7 +170,7 @@ def set_up(connection: DBAPIConnection, _: object) -> None:
 
 
 def begin(connection: Connection) -> None:
-    """Begin a transaction: as a writer, unless its execution options say otherwise.
+    """Begin a transaction, as a writer unless its execution options say otherwise.
 
     A listener of the application may have begun one already.
     """
@@ -179,6 +179,6 @@ def begin(connection: Connection) -> None:
         connection.connection.rollback()
     if foreign_keys := connection.info.pop(FOREIGN_KEYS, None):
         connection.exec_driver_sql(f"PRAGMA foreign_keys = {foreign_keys}")
-    # no bare BEGIN IMMEDIATE, which `sqlalchemy_anyio` would defer: who waits has not begun
+    # no bare BEGIN IMMEDIATE, which `sqlalchemy_anyio` would defer: a waiting one has not begun
     begin = connection.get_execution_options().get("sqlite_begin", "BEGIN IMMEDIATE TRANSACTION")
     connection.exec_driver_sql(begin)

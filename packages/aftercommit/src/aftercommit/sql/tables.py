@@ -1,8 +1,7 @@
-"""The tables of the engine: commands, events, deliveries, their past, pauses and limits.
+"""The engine's tables: commands, events, deliveries, their history, pauses and limits.
 
 Migrations are the only source of the schema; a test checks that they and these tables agree. The
-tables of the application are its own. Times that are compared are seconds since 1970, by the
-database's clock.
+application has its own. Times that are compared are seconds since 1970, by the database's clock.
 """
 
 from datetime import UTC, datetime
@@ -17,7 +16,7 @@ NAMING_CONVENTION = {
     "fk": "fk_%(table_name)s_%(column_0_N_name)s",
     "pk": "pk_%(table_name)s",
 }
-"""Names for constraints and indexes, so that each can be found, by migrations and `Refusals`.
+"""Names for constraints and indexes, by which migrations and `Refusals` find them.
 
 >>> import sqlalchemy as sa
 >>> from aftercommit import NAMING_CONVENTION
@@ -29,7 +28,7 @@ NAMING_CONVENTION = {
 
 
 class UtcDateTime(sa.TypeDecorator[datetime]):
-    """A time in UTC, whatever time zone the server has, and whether the database knows zones.
+    """A time in UTC, whatever the server's time zone, and whether the database knows zones or not.
 
     >>> import sqlalchemy as sa
     >>> from aftercommit import UtcDateTime
@@ -68,7 +67,7 @@ commands = sa.Table(
     sa.Column("message_id", sa.String),
     sa.Column("fingerprint", sa.String),
     sa.Column("correlation_id", sa.Uuid, nullable=False, index=True),
-    sa.Column("causation_id", sa.Uuid),  # the event, whose handler is the source, if one is
+    sa.Column("causation_id", sa.Uuid),  # the event, if its source is a handler
     sa.Column("accepted_at", sa.Double, nullable=False, index=True),
 )
 _HAS_ID = commands.c.message_id.is_not(None)
@@ -97,10 +96,10 @@ events = sa.Table(
     sa.Column("traceparent", sa.String),
     sa.Column("data", sa.Text, nullable=False),
     sa.Column("recorded_at", sa.Double, nullable=False, index=True),
-    # the database fills it in: PostgreSQL by a sequence, SQLite by a trigger; see the migration
+    # the database fills it in: PostgreSQL with a sequence, SQLite with a trigger; see the migration
     sa.Column("position", sa.BigInteger),
 )
-# as text: a value that the driver cannot read would fail the claim of all that is due, each time
+# as text: a value that the driver cannot read would fail every claim
 _RAW = [sa.cast(column, sa.Text).label(column.name) for column in events.c if column.name != "id"]
 _IDS: sa.BindParameter[Any] = sa.bindparam("ids", expanding=True)
 RAW_EVENTS = sa.select(events.c.id, *_RAW).where(events.c.id.in_(_IDS))
@@ -116,25 +115,25 @@ deliveries = sa.Table(  # what its columns mean for the life of a delivery: `del
     sa.Column("available_at", sa.Double),  # when it is done, never
     sa.Column("replay", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.Column("owner", sa.String),  # the process that runs it, or has done it
-    sa.Column("previous_owner", sa.String),  # the process that lost it: its lease ended
+    sa.Column("previous_owner", sa.String),  # the process that lost it when its lease ended
     sa.Column("last_error", sa.Text),
     sa.Column("parked_at", sa.Double),
     sa.Column("completed_at", sa.Double),
-    sa.Column("discarded_at", sa.Double),  # completed by a person, not by its handler
+    sa.Column("discarded_at", sa.Double),  # completed by an operator, not by its handler
     sa.Column("duration_seconds", sa.Double),
     sa.Column("lane", sa.String),  # HANDLER:KEY, if the handler is ordered: see `lanes.py`
     sa.Column("position", sa.BigInteger),  # in its lane: that of the event
     sa.Column("blocked", sa.Boolean, nullable=False, server_default=sa.false()),
-    # that of its event, or 1 if a process of version 0.2 has stored it; claims go by it
+    # the event's, or 1 if a process of version 0.2 has stored it; claims look at it
     sa.Column("schema_version", sa.Integer, nullable=False, server_default="1"),
-    sa.Column("limit_name", sa.String),  # by which it was claimed last; else none
+    sa.Column("limit_name", sa.String),  # by which it was last claimed, if any
 )
 PARKED, FINISHED = deliveries.c.parked_at.is_not(None), deliveries.c.completed_at.is_not(None)
 PENDING = sa.and_(~PARKED, ~FINISHED)
 IN_LANE = sa.and_(deliveries.c.lane.is_not(None), ~FINISHED)
 CLAIMABLE = sa.and_(PENDING, ~deliveries.c.blocked)
-BLOCKED = sa.and_(IN_LANE, ~PARKED, deliveries.c.blocked)  # an earlier one of its lane is not done
-sa.Index(  # claims go by it: what other handlers, or newer processes, have to do costs nothing
+BLOCKED = sa.and_(IN_LANE, ~PARKED, deliveries.c.blocked)  # an earlier one in its lane is not done
+sa.Index(  # for claims: deliveries of other handlers, or for newer processes, cost nothing
     "ix_aftercommit_deliveries_handler",
     deliveries.c.handler,
     deliveries.c.schema_version,
@@ -143,7 +142,7 @@ sa.Index(  # claims go by it: what other handlers, or newer processes, have to d
     sqlite_where=CLAIMABLE,
     info={"postgresql_where": CLAIMABLE},
 )
-sa.Index(  # lists go by it, and so do claims of version 0.2; later versions do without it
+sa.Index(  # for lists, and for claims of version 0.2; later versions do not need it
     "ix_aftercommit_deliveries_available_at",
     deliveries.c.replay,
     deliveries.c.available_at,
@@ -159,7 +158,7 @@ sa.Index(
 )
 sa.Index(None, deliveries.c.parked_at, sqlite_where=PARKED, info={"postgresql_where": PARKED})
 RUNNING = sa.and_(deliveries.c.limit_name.is_not(None), deliveries.c.owner.is_not(None), PENDING)
-sa.Index(  # of limited handlers only; those are counted whose lease has not ended
+sa.Index(  # of limited handlers only; those whose lease has not ended are counted
     "ix_aftercommit_deliveries_limit_name",
     deliveries.c.limit_name,
     deliveries.c.available_at,
@@ -175,15 +174,15 @@ handler_pauses = sa.Table(
     sa.Column("paused_by", sa.String, nullable=False),
 )
 
-limits = sa.Table(  # what all processes share of a limit; its numbers are those of the program
+limits = sa.Table(  # what all processes share of a limit; its numbers are in the program
     "aftercommit_limits",
     metadata,
     sa.Column("name", sa.String, primary_key=True),
-    sa.Column("at_once", sa.Integer),  # an operator's, which go before those of the program
+    sa.Column("at_once", sa.Integer),  # an operator's, which override those of the program
     sa.Column("per_minute", sa.Integer),
     sa.Column("tat", sa.Double, nullable=False, server_default="0"),  # see `limits.py`
     sa.Column("claims", sa.BigInteger, nullable=False, server_default="0"),  # so far
-    sa.Column("claimed_at", sa.Double),  # the last of them
+    sa.Column("claimed_at", sa.Double),  # the last claim's
 )
 
 failures = sa.Table(  # the claims whose handler has not succeeded, each with its end
@@ -202,7 +201,7 @@ failures = sa.Table(  # the claims whose handler has not succeeded, each with it
     ),
 )
 
-decisions = sa.Table(  # by people; of no event if about a handler, of no handler if about an event
+decisions = sa.Table(  # by operators; each is about an event, a handler, or both
     "aftercommit_decisions",
     metadata,
     sa.Column("id", sa.Uuid, primary_key=True),

@@ -24,7 +24,7 @@ Ts = TypeVarTuple("Ts")
 STREAM_ROWS = 500
 
 Refusals = Mapping[str, Exception]
-"""What a violated constraint means, by its name.
+"""What violated constraints mean, by their names.
 
 >>> from aftercommit import Refusals
 >>> from shop.domain.bases import RuleViolation
@@ -35,12 +35,12 @@ Refusals = Mapping[str, Exception]
 
 
 class Transaction:
-    """One transaction: a connection of SQLAlchemy, whose calls of the driver are shielded.
+    """One transaction: a connection of SQLAlchemy, with shielded driver calls.
 
-    It has a session if there are objects to load or to store: to make one takes long.
+    It has a session only if there are objects to load or to store, because creating one takes long.
 
-    What raises an error has failed the transaction, also if somebody catches that error: the
-    commit raises it. Nothing can be done with a transaction that has ended.
+    After any error, the transaction has failed, even if somebody catches the error: the commit
+    raises it. A transaction that has ended can do nothing more.
 
     >>> import sqlalchemy as sa
     >>> from aftercommit import Transaction
@@ -59,17 +59,17 @@ class Transaction:
         self.connection = connection  # also for a session of others, whose calls are not shielded
         self.guard: HandlerGuard | None = None  # of the handler that uses the connection
         self.new_id = new_id  # for rows that the engine or an application adds
-        self.seen: list[object] = []  # was added or loaded; the session forgets what is unchanged
-        self.recorded: list[tuple[object, str]] = []  # events that no aggregate has, and subjects
+        self.seen: list[object] = []  # was added or loaded; the session forgets unchanged objects
+        self.recorded: list[tuple[object, str]] = []  # events without an aggregate, with subjects
         self.has_written = False
         self.refusals: Callable[[Sequence[object]], Refusals] = lambda seen: {}
         self._backend, self._no_timeout = backend, False
         self._session: AsyncSession | None = None
-        self._failure: Exception | None = None  # the first
+        self._failure: Exception | None = None  # the first error
         self._afterwards = dict[Callable[[], None], None]()
 
     def _objects(self) -> AsyncSession:
-        """Return the session, which is made when it is first asked for."""
+        """Return the session, which is created at first use."""
         if self._session is None:
             self._session = AsyncSession(
                 self.connection,
@@ -80,20 +80,20 @@ class Transaction:
         return self._session
 
     def add(self, entity: object) -> None:
-        """Store a new entity with the commit."""
+        """Add a new entity, to be stored with the commit."""
         self._objects().add(entity)
         self.seen.append(entity)
 
     def record(self, event: object, *, subject: object) -> None:
-        """Store an event that no aggregate has, with the commit; `subject` is what it is about."""
+        """Store an event without an aggregate, with the commit; `subject` is what it is about."""
         self.recorded.append((event, str(subject)))
 
     def notify_workers(self) -> None:
-        """Let workers know, when this is committed, that deliveries are due."""
+        """Notify workers, when this is committed, that deliveries are due."""
         self.afterwards(self._backend.notify_workers)
 
     def afterwards(self, function: Callable[[], None]) -> None:
-        """Call a function when this is committed, or nobody knows whether it is."""
+        """Call a function when this is committed, or when the outcome is unknown."""
         self._afterwards[function] = None
 
     async def get(self, entity: type[T], key: object) -> T | None:
@@ -103,7 +103,7 @@ class Transaction:
         return found
 
     async def load(self, statement: sa.Select[T], values: Any = None) -> T | None:
-        """Return the one entity that a query finds, or None."""
+        """Return the only entity that a query finds, or None."""
         return next(iter(await self.load_all(statement, values)), None)
 
     async def load_all(self, statement: sa.Select[T], values: Any) -> Sequence[T]:
@@ -114,19 +114,19 @@ class Transaction:
         return entities
 
     async def execute(self, statement: Executable, rows: Any = None) -> sa.Result[Any]:
-        """Execute a statement on tables, once or for each of the rows; fetch what it returns.
+        """Execute a statement on tables, once or for each of the rows; return its result.
 
         :raises ConcurrentUpdate: if a race was lost
         :raises sqlalchemy.exc.IntegrityError: if a constraint is violated
         :raises StatementRefused: if the statement or its data can never be accepted
-        :raises ConnectionLost: if the connection broke, or was silent for too long
+        :raises ConnectionLost: if the connection broke, or did not answer in time
         :raises DatabaseUnavailable: if the database refuses for any other reason
         """
         self.has_written |= statement.is_dml
         return await self._call(self.connection.execute, statement, rows)
 
     async def execute_dml(self, statement: sa.Update | sa.Delete, rows: Any = None) -> int:
-        """Execute an update or delete, and return how many rows it hit."""
+        """Execute an update or delete, and return how many rows matched."""
         return cast("sa.CursorResult[Any]", await self.execute(statement, rows)).rowcount
 
     async def stream(self, statement: Executable) -> AsyncIterator[sa.Row[Any]]:
@@ -138,7 +138,7 @@ class Transaction:
                 yield row
 
     async def run_sync(self, function: Callable[[sa.Connection], T]) -> T:
-        """Run a function that wants a synchronous connection, such as a migration."""
+        """Run a function that needs a synchronous connection, such as a migration."""
         return await self._call(self.connection.run_sync, function)
 
     async def lift_timeout(self) -> None:
@@ -147,17 +147,17 @@ class Transaction:
         await self.execute(self._backend.no_statement_timeout)
 
     async def flush(self) -> None:
-        """Write what was added and changed; see `execute` for what else is raised.
+        """Write what was added and changed; for other errors see `execute`.
 
-        :raises Exception: one of `refusals`, if that constraint is violated
-        :raises ConcurrentUpdate: if another one is: a fresh transaction resolves that
+        :raises Exception: the error in `refusals`, if its constraint is violated
+        :raises ConcurrentUpdate: if another constraint is; a fresh transaction resolves it
         :raises StatementRefused: if data are missing or out of range
         """
         if self._failure:  # which a handler has swallowed
             raise self._failure
         if (session := self._session) is None:
             return
-        refusals = self.refusals(self.seen)  # they are unreadable after a failed flush
+        refusals = self.refusals(self.seen)  # they cannot be read after a failed flush
         dirty = map(session.is_modified, session.dirty)
         self.has_written |= bool(session.new) or any(dirty)
         try:
@@ -170,7 +170,7 @@ class Transaction:
             raise refusals.get(name or "", conflict) from error
 
     def _tables(self) -> Iterator[sa.Table]:
-        """Yield the tables of what was seen."""
+        """Yield the tables of the objects that were seen."""
         for entity_type in {type(entity) for entity in self.seen}:
             mapper: Mapper[Any] | None = sa.inspect(entity_type, raiseerr=False)
             for table in mapper.tables if mapper else ():
@@ -180,7 +180,7 @@ class Transaction:
     async def commit(self) -> None:
         """Commit the transaction.
 
-        :raises Exception: what has failed in it before
+        :raises Exception: the error that failed the transaction before
         :raises CommitOutcomeUnknown: if the connection was lost before the answer came
         """
         if self._failure:
@@ -196,10 +196,10 @@ class Transaction:
             raise CommitOutcomeUnknown from lost
 
     async def close(self) -> None:
-        """Roll back what is not committed; what a handler has left behind is refused from now on.
+        """Roll back what is not committed; calls from tasks left behind are refused from now on.
 
-        If a statement of that is under way, the connection is hung up on: after a ROLLBACK on it,
-        the statement would be in no transaction.
+        If such a task is executing a statement, the connection is closed: after a ROLLBACK, the
+        statement would be outside any transaction.
         """
         with self.guard.alone() if self.guard else nullcontext():
             if not self.connection.closed:
@@ -212,7 +212,7 @@ class Transaction:
         try:
             return await self._backend.call(function, *args, no_timeout=self._no_timeout)
         except Exception as error:
-            if self.guard is None or self.guard.is_open:  # else it is of a task left behind
+            if self.guard is None or self.guard.is_open:  # otherwise, a task left behind runs it
                 self._failure = self._failure or error
             raise
 
@@ -223,7 +223,7 @@ def _commit(connection: sa.Connection, guard: HandlerGuard | None) -> None:
     connection.commit()
     if guard and not guard.is_reusable:
         connection.invalidate()
-    connection.close()  # or the next statement would begin another one
+    connection.close()  # otherwise, the next statement would begin another one
 
 
 def _close(connection: sa.Connection, guard: HandlerGuard | None) -> None:
@@ -235,9 +235,9 @@ def _close(connection: sa.Connection, guard: HandlerGuard | None) -> None:
 
 
 def _is_stuck(connection: sa.Connection) -> bool:
-    """Tell whether a commit has failed and SQLAlchemy would not roll back: the pool would keep it.
+    """Tell whether a commit failed, and SQLAlchemy would return it to the pool without a rollback.
 
-    Such as one that was refused to a handler, or SQLite's, if a foreign key is violated in the end.
+    For example, it was refused to a handler, or violates a foreign key on SQLite.
     """
     transaction = connection.get_transaction()
     if transaction is None or transaction.is_active or connection.invalidated:

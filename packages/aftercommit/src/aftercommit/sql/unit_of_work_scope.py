@@ -1,10 +1,10 @@
-"""The unit of work: state, events and deliveries in the transaction of one attempt, or none.
+"""The unit of work: state, events and deliveries, all in the transaction of one attempt.
 
 Source: *Architecture Patterns with Python*, chapter 6. Different from the book:
 
-- The message bus opens the unit of work, and commits it when the handler has returned. Returned
-  means done, raised means not done: there is no `commit()` to forget, or to work on after.
-- Events leave only after the commit, so work that was rolled back never speaks.
+- The message bus opens the unit of work, and commits it when the handler has returned. Returning
+  means done, raising means not done: there is no `commit()` to forget, or after which to go on.
+- Events are delivered only after the commit, so work that was rolled back has no consequences.
 """
 
 import logging
@@ -28,16 +28,15 @@ from aftercommit.sql.lanes import lock_lanes
 from aftercommit.sql.transaction import Transaction
 from aftercommit.sql.writer_queue import LONG_SECONDS, Writer
 
-MAX_DEPTH = 100  # events that may cause each other in a row: more are taken for a cycle
+MAX_DEPTH = 100  # events that may cause each other in a row: more count as a cycle
 
 logger = logging.getLogger(__name__)
 
 
 NewUnitOfWork = Callable[[Transaction], object]
-"""Makes the unit of work of an application: its repositories, and two methods if it needs them.
+"""Makes an application's unit of work: its repositories, and two methods if it needs them.
 
-- `async def before_commit(self) -> None` writes what follows from all that was changed, such as
-  projections.
+- `async def before_commit(self) -> None` writes what follows from the changes, such as projections.
 - `def refusals(self, seen: Sequence[object]) -> Refusals` returns what violated constraints mean,
   by their names; `seen` was added or loaded.
 """
@@ -47,7 +46,7 @@ NewUnitOfWork = Callable[[Transaction], object]
 async def open_unit_of_work(
     delivery_store: SqlAlchemyDeliveryStore, new_uow: NewUnitOfWork, work: WorkItem
 ) -> AsyncIterator["SqlAlchemyUnitOfWorkScope"]:
-    """Open the transaction of one attempt, and close it, whatever happens.
+    """Open the transaction of one attempt, and close it in any case.
 
     :raises MessageAlreadyHandled: if the command was received and stored before
 
@@ -116,20 +115,20 @@ class SqlAlchemyUnitOfWorkScope:
                 locked = await lock_lanes(transaction, delivery_store.database, lanes, if_free=own)
                 is_free = bool(locked)
             has_effect = completes or events or transaction.has_written
-            command = None  # to be written; one that came with an id was written first
+            command = None  # to be stored; a command with an id was stored first
             if has_effect and isinstance(work, CommandWork) and work.origin.id is None:
                 command = work
             store = partial(delivery_store.store, transaction, events, deliveries)
             claims = await store(completes=completes, is_free=is_free, command=command)
-            with CancelScope(shield=True):  # nor is there a checkpoint between this and the caller
+            with CancelScope(shield=True):  # nor is there a checkpoint before the caller goes on
                 await transaction.commit()
         return Committed(tuple(events), tuple(claims))
 
 
 def _recorded(transaction: Transaction) -> Iterator[tuple[object, str]]:
-    """Take what was recorded, also by the aggregates added or loaded, each with its subject."""
+    """Return all recorded events, also of added or loaded aggregates, with their subjects."""
     found = [(0, event, subject) for event, subject in transaction.recorded]
-    for entity in transaction.seen:  # it grows on the way, also by what is reached through another
+    for entity in transaction.seen:  # it grows meanwhile, by aggregates reached through others
         if is_aggregate(entity):
             for part in getattr(entity, "new_parts", ()):
                 transaction.add(part)

@@ -1,9 +1,9 @@
-"""Raises the version of an aggregate whenever anything in it changes, also a part of it.
+"""Raises the version of an aggregate whenever it, or a part of it, changes.
 
-SQLAlchemy looks only at the aggregate's own row. Two transactions that each add a part, after both
-have counted the same ones, would both be committed on PostgreSQL: one too many.
+SQLAlchemy looks only at the aggregate's own row. Two transactions that each count the parts and
+then add one would both be committed on PostgreSQL, with one part too many.
 
-The parts of an aggregate are what it has by a relationship of its mapping, and its `new_parts`.
+The parts of an aggregate are the objects in the relationships of its mapping, and its `new_parts`.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -19,18 +19,18 @@ from aftercommit.sql.exceptions import PartWithoutAggregate
 
 UNVERSIONED = """aggregates are mapped without a version: give the table a column
     sa.Column("version", sa.Integer, nullable=False)
-and say map_imperatively(…, version_id_col=table.c.version). They are"""
+and write map_imperatively(…, version_id_col=table.c.version). They are"""
 ASYNCHRONOUS = {"before_commit"}
 UNMADE = "the unit of work cannot be made, so each handler with uow would fail:"
-WRONG_METHODS = """what the unit of work has for each commit cannot be called so. If it has them,
-they are async def before_commit(self) -> None, and def refusals(self, seen) -> Refusals: look at"""
-UNMAPPED = """repositories have aggregates that are mapped onto no table. Say
+WRONG_METHODS = """methods of the unit of work have another form. The engine calls, if they exist,
+async def before_commit(self) -> None, and def refusals(self, seen) -> Refusals: look at"""
+UNMAPPED = """repositories have aggregates that are mapped onto no table. Write
     mapping.map_imperatively(Order, orders, version_id_col=orders.c.version)
 before the application is opened, for"""
 
 
 def ensure_versions(mapping: registry) -> None:
-    """Refuse aggregates whose changes nobody could tell.
+    """Refuse aggregates whose changes could not be detected.
 
     :raises WiringError: if one is mapped without its version
 
@@ -57,8 +57,8 @@ def _ensure_versions(aggregates: Iterable[Mapper[Any]]) -> None:
 def ensure_usable(new_uow: Callable[[Any], object], transaction: object) -> None:
     """Make a unit of work once, and refuse one with which no handler could work.
 
-    :raises WiringError: if it cannot be made, if what is called at the commit is not as it has to
-        be, or if the aggregates of its repositories are not mapped, or without a version
+    :raises WiringError: if it cannot be made, if its methods for the commit have another form, or
+        if the aggregates of its repositories are not mapped, or have no version
     """
     try:
         uow = new_uow(transaction)
@@ -78,7 +78,7 @@ class AggregateSession(Session):
     """A session that writes aggregates as wholes."""
 
     def flush(self, objects: Sequence[Any] | None = None) -> None:
-        """Write what was added, changed and removed, and each aggregate of it with a new version.
+        """Write what was added, changed and removed, with a new version of each aggregate.
 
         :raises PartWithoutAggregate: if a part was added or changed, and its aggregate is not here
         """
@@ -88,7 +88,7 @@ class AggregateSession(Session):
         for aggregate in list(filter(is_aggregate, self)) if changed else ():
             whole = {id(entity) for entity in _whole(aggregate)}
             if not whole.isdisjoint(changed):
-                aggregate.version += 1  # so its row is written, unless others have written it first
+                aggregate.version += 1  # its row is written, unless others have written it first
             owned |= whole
         for alone in changed.keys() - owned:
             raise PartWithoutAggregate(type(changed[alone]).__name__)
@@ -96,7 +96,7 @@ class AggregateSession(Session):
 
 
 def _whole(aggregate: Aggregate) -> Iterator[object]:
-    """Yield an aggregate and its parts, and theirs; also what was removed from it."""
+    """Yield an aggregate and its parts, recursively, including removed ones."""
     yield aggregate
     yield from getattr(aggregate, "new_parts", ())
     state: InstanceState[Any] = sa.inspect(aggregate)

@@ -1,8 +1,8 @@
-"""The queue in which the writers of one process wait for a database that has one writer at a time.
+"""The queue in which one process's writers wait for a database with one writer at a time.
 
-Whose delivery is claimed goes first, since its lease runs. So a process that claims, at the front
-of the queue, can run at once what it claims. Commands and claims come in order. Last writes let
-others pass for a moment, since many of them cost as much as one; then they go before all others.
+Handlers of claimed deliveries go first, because their leases are running. So a process can at once
+run what it claims. Commands and claims come in order. Last writes let others pass for a moment,
+because many of them cost as much as one; then they go before all others.
 """
 
 from collections import deque
@@ -13,16 +13,16 @@ from math import inf
 
 from anyio import Event, current_time, sleep
 
-LONG_SECONDS = 1.0  # for which a writer may keep the writers of other processes from their turn
-A_WHILE = 0.1  # seconds: short against all other limits
-LOOK_SECONDS = 0.2  # in which those have looked again: SQLite asks ten times a second
+LONG_SECONDS = 1.0  # for which a writer may keep other processes from writing
+A_WHILE = 0.1  # seconds: short compared with all other limits
+LOOK_SECONDS = 0.2  # in which those have looked again: SQLite polls ten times a second
 
 
 class Writer(IntEnum):
-    """Who writes, and so in which place of the queue."""
+    """What a writer does, which decides about its place in the queue."""
 
-    LAST = 0  # says what became of a delivery
-    REPLY = 1  # a handler of a command that says what became of it
+    LAST = 0  # stores what became of a delivery
+    REPLY = 1  # a command's handler that completes a delivery
     DELIVERY = 2  # a handler of an event
     COMMAND = 3  # any other handler of a command
     OTHER = 4
@@ -31,7 +31,7 @@ class Writer(IntEnum):
 class WriterQueue:
     """A lock that the most urgent writer gets.
 
-    It is the process's own. After a long turn, and last writes, other processes have time for one.
+    It belongs to one process. After a long turn, and after last writes, it leaves others time.
     """
 
     def __init__(self) -> None:
@@ -41,13 +41,13 @@ class WriterQueue:
 
     @property
     def is_urgent(self) -> bool:
-        """Whether a last write has waited for a while."""
+        """Whether a last write has been waiting for a while."""
         last = self._waiting[0]
         return bool(last) and last[0][0] < current_time() - A_WHILE
 
     @asynccontextmanager
     async def turn(self, writer: Writer) -> AsyncIterator[None]:
-        """Wait for the turn of this writer, and have it."""
+        """Wait for the turn of this writer, and hold it during the body."""
         if self._is_taken:
             number = (writer >= Writer.DELIVERY) + (writer > Writer.DELIVERY)
             waiting, place = self._waiting[number], (current_time(), Event())
@@ -75,7 +75,7 @@ class WriterQueue:
             self._pass_on()
 
     def _pass_on(self) -> None:
-        """Give the turn to the next one; while it wakes up, the queue stays taken."""
+        """Give the turn to the next writer; while that wakes up, the queue stays taken."""
         last, *others = self._waiting
         in_order = (last, *others) if self.is_urgent else (*others, last)
         if waiting := next(filter(None, in_order), None):

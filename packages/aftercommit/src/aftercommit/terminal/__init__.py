@@ -1,1 +1,1 @@
-"""What a process writes to a terminal: it waits for none, and sends nothing that controls one."""
+"""Output to terminals: it never blocks, and sends nothing that controls a terminal."""

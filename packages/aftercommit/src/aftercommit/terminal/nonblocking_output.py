@@ -1,9 +1,9 @@
-"""Printing for people, which holds up neither the work nor its end.
+"""Printing that delays neither the work nor the end of a process.
 
 While a command runs, standard output and standard error are `NonBlockingWriter`s, for the console
-reporter, the log, and a `print` in a handler. Otherwise a terminal stopped by Ctrl-S, or a full
-pipe that nobody reads, would stop the event loop, and the leases of its deliveries would expire.
-A `logging.handlers.QueueListener` would protect the log only, and has no limit for its end.
+reporter, the log, and a `print` in a handler. Otherwise, a terminal stopped with Ctrl-S, or a full
+pipe that nobody reads, would block the event loop, and the leases of its deliveries would expire. A
+`logging.handlers.QueueListener` would protect only the log, and has no time limit at its end.
 """
 
 import errno
@@ -23,30 +23,30 @@ import click
 
 from aftercommit.terminal.escaping import escape_printed
 
-MAX_WAITING = 1000  # writes, each a line as a rule
+MAX_WAITING = 1000  # writes, as a rule a line each
 PATIENCE_SECONDS = 1.0
 PAUSE_SECONDS = 0.01
 
 
 class EscapingStream(io.TextIOWrapper):
-    """Text that cannot command the terminal, whoever prints it: a command, a handler, a library."""
+    """Text that cannot control the terminal, printed by a command, a handler or a library."""
 
     draws = False
 
     def write(self, text: str) -> int:
-        """Write it; what would command the terminal is shown instead, unless this draws."""
+        """Write text; what would control the terminal is escaped, except while drawing."""
         return super().write(text if self.draws else escape_printed(text))
 
 
 class NonBlockingWriter(io.RawIOBase):
-    """Takes bytes at once; a thread writes them in order.
+    """Accepts bytes at once; a thread writes them in order.
 
-    What comes when too much waits is dropped and counted, until half of that is written.
+    When too much is waiting, more is dropped and counted, until half of it is written.
     """
 
     def __init__(self, raw: Any) -> None:
         self.waiting: deque[bytes] = deque()  # the first is being written
-        self.error: OSError | None = None  # the first one, until it was raised or printed
+        self.error: OSError | None = None  # the first error, until it was raised or printed
         self._raw = raw
         self._dropped = 0
         self._lock = RLock()  # a finalizer may write in the middle of a write
@@ -55,7 +55,7 @@ class NonBlockingWriter(io.RawIOBase):
         self._thread.start()
 
     def write(self, data: Any) -> int:
-        """Take these bytes, or drop them; never wait."""
+        """Accept these bytes, or drop them; never wait."""
         with self._lock:
             if len(self.waiting) >= (MAX_WAITING // 2 if self._dropped else MAX_WAITING):
                 self._dropped += data.count(b"\n")
@@ -64,7 +64,7 @@ class NonBlockingWriter(io.RawIOBase):
         return len(data)
 
     def finish(self) -> None:
-        """Wait until all is written, or until nobody has read for PATIENCE_SECONDS."""
+        """Wait until everything is written, or until nobody has read for PATIENCE_SECONDS."""
         with self._lock:
             self._put(b"", more=False)
         before = 0
@@ -78,11 +78,11 @@ class NonBlockingWriter(io.RawIOBase):
         return True
 
     def isatty(self) -> bool:
-        """Return whether it is a terminal that is written to."""
+        """Return whether the target is a terminal."""
         return bool(self._raw.isatty())
 
     def fileno(self) -> int:
-        """Return the descriptor that is written to."""
+        """Return the descriptor of the target."""
         return int(self._raw.fileno())
 
     def _put(self, data: bytes, *, more: bool) -> None:
@@ -105,13 +105,13 @@ class NonBlockingWriter(io.RawIOBase):
     def _write(self, data: bytes) -> None:
         while data:
             if (count := self._raw.write(data)) is None:
-                sleep(PAUSE_SECONDS)  # somebody has made the terminal non-blocking
+                sleep(PAUSE_SECONDS)  # another process has made the terminal non-blocking
             data = data[count or 0 :]
 
 
 @contextmanager
 def lifespan() -> Iterator[None]:
-    """Put writers in the place of standard output and standard error; finish them at the end."""
+    """Replace standard output and standard error with writers; finish them at the end."""
     out, err = _non_blocking(sys.stdout), _non_blocking(sys.stderr)
     with redirect_stdout(out), redirect_stderr(err):
         try:
@@ -122,7 +122,7 @@ def lifespan() -> Iterator[None]:
 
 @contextmanager
 def drawing(stream: Any) -> Iterator[None]:
-    """Let what is printed on a stream command the terminal: what others have said is escaped."""
+    """Let a stream draw on the terminal; other output is still escaped."""
     if isinstance(stream, EscapingStream):
         stream.draws = True
     try:
@@ -133,7 +133,7 @@ def drawing(stream: Any) -> Iterator[None]:
 
 
 async def drain(waiting: int = 0) -> None:
-    """Wait until not more than so many writes wait: what somebody asked for has to be whole.
+    """Wait until at most `waiting` writes wait: requested output has to be complete.
 
     :raises OSError: if standard output could not be written
     """
@@ -148,7 +148,7 @@ async def drain(waiting: int = 0) -> None:
 
 
 def finish() -> None:
-    """Write what waits, if somebody reads it; nothing is printed afterwards."""
+    """Write what is waiting, if somebody reads it; nothing is printed afterwards."""
     for writer in _writers():
         writer.finish()
 
@@ -172,7 +172,7 @@ def _writers() -> list[NonBlockingWriter]:
 
 
 def _notice(writer: NonBlockingWriter, count: int) -> str:
-    """Return what is written in the place of so many lines: in the format of the log, if it is."""
+    """Return the text in place of dropped lines; it has the format of the log, if it is the log."""
     text = f"{count} lines were not shown"
     for handler in logging.getLogger().handlers:
         if getattr(getattr(handler, "stream", None), "buffer", None) is writer:

@@ -1,4 +1,4 @@
-"""What commands print: rows as lines of JSON, and what is left to be done."""
+"""What commands print: rows as lines of JSON, and what remains to be done."""
 
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable
@@ -17,9 +17,9 @@ RETRIED, PARKED = "will be retried", "parked"
 
 
 async def print_all(lines: AsyncIterator[str | bytes]) -> None:
-    """Print lines as fast as they are read: what somebody asked for has to be whole.
+    """Print lines as fast as they are read: requested output has to be complete.
 
-    :raises OSError: if they cannot be written; BrokenPipeError if nobody wants more of them
+    :raises OSError: if they cannot be written; BrokenPipeError if the reader has gone
     """
     async for line in lines:
         click.echo(line)
@@ -28,12 +28,12 @@ async def print_all(lines: AsyncIterator[str | bytes]) -> None:
 
 
 def json_line(row: object) -> bytes:
-    """Return a row of a view as JSON, which is UTF-8 everywhere."""
+    """Return a row of a view as JSON in UTF-8."""
     return escape_controls(msgspec.json.encode(row).decode()).encode()
 
 
 def pending(failures: Iterable[Failure]) -> Counter[tuple[str, str]]:
-    """Count what is left to do after these failures, by its fate and its handler."""
+    """Count what remains after these failures, by what will happen and by handler."""
     return Counter(
         (PARKED, failure.delivery.handler)
         if failure.retry_in is None
@@ -43,5 +43,5 @@ def pending(failures: Iterable[Failure]) -> Counter[tuple[str, str]]:
 
 
 def pluralize(count: int, one: str = "delivery", many: str = "deliveries") -> str:
-    """Return "1 delivery", or as many deliveries as there are, or of something else."""
+    """Return "1 delivery", or a number of deliveries, or of something else."""
     return f"{count} {one if count == 1 else many}"

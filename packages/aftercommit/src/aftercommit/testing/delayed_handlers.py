@@ -1,4 +1,4 @@
-"""Runs each handler that is for later twice: as things were, and after they have changed."""
+"""Runs each delayed handler twice: in the original state, and after the state has changed."""
 
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Mapping
@@ -18,14 +18,14 @@ from aftercommit.testing.databases import sqlite_url
 from aftercommit.testing.running import CLAIMED_AT_ONCE, let_time_pass
 
 Scenario = Callable[[Application], Awaitable[object]]
-"""Executes commands: what leads to an event, or what changes the state afterwards."""
+"""Executes commands: those that lead to an event, or those that change the state afterwards."""
 
-UNLISTED = """{0} is Later, and the test does not know what can happen until it runs. Add a line of
-what leads to its event, and what makes it needless"""
+UNLISTED = """{0} is Later, and the test does not know what can happen before it runs. Add a line
+with what leads to its event, and what then makes the handler needless"""
 NO_EFFECT = """{0} has no effect even if nothing has changed, so the test would show nothing: does
 {1} lead to its event?"""
-EFFECT = """{0} has an effect although {1} came before: {2}. Until it runs, the state may have
-changed: let it look at the state, and do nothing if nothing is left to do"""
+EFFECT = """{0} has an effect although {1} came before: {2}. The state may change before it
+runs: let it check the state, and do nothing if nothing is left to do"""
 FAILED = "{0} fails after {1}: {2}. Let it do nothing if nothing is left to do"
 
 
@@ -35,15 +35,16 @@ async def check_delayed(
     scenarios: Mapping[Any, tuple[Scenario, Scenario]],
     environment: Mapping[str, str] | None = None,
 ) -> None:
-    """Run each handler that is `Later` twice, on databases of its own: something may have changed.
+    """Run each `Later` handler twice, on its own databases: the state may have changed.
 
-    Of each handler, `scenarios` has what leads to its event, and what then makes it needless. If it
-    is due after the first alone, it has to have an effect; after both, none. An effect is a call to
-    a port, an event, or a change in the tables of the application. The ports are the real ones, as
-    the settings of this `environment` say; the database is a SQLite file in the folder.
+    For each handler, `scenarios` has a function that leads to its event, and one that then makes
+    the handler needless. After the first alone, the handler has to have an effect; after both,
+    none. An effect is a call to a port, an event, or a change in the application's tables. The
+    ports are the real ones, with the settings in `environment`; the database is a SQLite file in
+    the folder.
 
-    :raises AssertionError: with a sentence for each handler that is not listed, has no effect at
-        first, or still has one after the state has changed
+    :raises AssertionError: with a sentence for each handler that is not listed, that has no effect
+        at first, or that still has one after the state has changed
 
     >>> import anyio, pathlib, uuid
     >>> from aftercommit import testing
@@ -93,7 +94,7 @@ async def _effects(
     handler: str,
     scenarios: Collection[Scenario],
 ) -> tuple[list[str], list[str]]:
-    """Let scenarios happen, and run a handler when it is due; return its effects and failures."""
+    """Run scenarios, then a handler when it is due; return its effects and failures."""
     name = f"{handler}-{len(scenarios)}.db"
     url = await to_thread.run_sync(sqlite_url, app, folder, name)
     settings, calls = app.load({"database_url": url}, environment or {}), _PortCalls()

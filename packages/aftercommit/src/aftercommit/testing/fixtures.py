@@ -2,7 +2,7 @@
 
     pytest_plugins = ["aftercommit.testing.fixtures"]
 
-The conftest.py that says so has one of its own, `app`, which returns the `App`.
+That conftest.py defines one fixture of its own, `app`, which returns the `App`.
 """
 
 from collections.abc import Iterator

@@ -7,7 +7,7 @@ from typing import Any
 from aftercommit.process.app import App
 from aftercommit.project.settings_file import differences
 
-GONE = """{name} is gone, and stored deliveries may be for it. If the handler has another name now:
+GONE = """{name} is gone, but there may be stored deliveries to it. If the handler was renamed:
     Handlers(…, renamed={{"{name}": "its new name"}})
 If nobody needs it, keep it as Unsubscribed({name}) until no delivery for it is outstanding. Then
 delete its line in {file}"""
@@ -28,7 +28,7 @@ def check_handler_names(app: App[Any], file: Path) -> None:
     >>> from shop.entrypoints.app import APP
     >>> testing.check_handler_names(APP, file := pathlib.Path("handler_names.txt"))
     Traceback (most recent call last):
-    AssertionError: handler_names.txt is brought up to date: look at it, and commit it
+    AssertionError: handler_names.txt was brought up to date: look at it, and commit it
     >>> testing.check_handler_names(APP, file)
     >>> file.read_text().splitlines()
     ['ask_for_feedback', 'confirm_order', 'count_cancellation', 'count_order']
@@ -61,11 +61,11 @@ def check_settings(app: App[Any], file: Path) -> None:
 def check_public_routes(app: App[Any], file: Path) -> None:
     """Compare the endpoints that anybody may call with a file that has a line for each.
 
-    These are the endpoints of the router `public`, and of the application's own `public_routes`.
-    One that is not public any more is deleted from the file, which is made if it is not there.
+    These are the endpoints of the router `public`, and of the application's own `public_routes`. An
+    endpoint that is no longer public is deleted from the file, which is created if missing.
 
-    :raises AssertionError: if anybody may call what the file does not name, or the file was not up
-        to date: commit it then
+    :raises AssertionError: if anybody may call an endpoint that is not in the file, or if the file
+        was not up to date; then commit it
 
     >>> import pathlib
     >>> from aftercommit import testing
@@ -107,11 +107,11 @@ def _lines_of(file: Path) -> set[str]:
 
 
 def _write(file: Path, known: Collection[str], names: Collection[str]) -> None:
-    """Write what the file does not say yet.
+    """Write what the file does not contain yet.
 
     :raises AssertionError: if something was written
     """
     if known != names or not file.exists():
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text("".join(f"{name}\n" for name in sorted(names)))
-        raise AssertionError(f"{file} is brought up to date: look at it, and commit it")
+        raise AssertionError(f"{file} was brought up to date: look at it, and commit it")

@@ -1,4 +1,4 @@
-"""Messages of other services, in tests: without a broker, and the contract of what we rely on."""
+"""Tests with other services' messages, without a broker, and the contract of what we rely on."""
 
 import json
 from collections.abc import Mapping
@@ -29,13 +29,14 @@ async def inbound(
     content_type: str | None = None,
     message_id: str | None = None,
 ) -> Report | None:
-    """Let a recorded message come in: translate it, execute its command, and run what follows.
+    """Receive a recorded message: translate it, execute its command, and dispatch its events.
 
-    It is read as one from a broker: `key` is its routing key, or its key on Kafka, `message_id`
-    that of AMQP. Returns the report of `MessageBus.handle`, or None if the translation does.
+    It is read like a broker's message: `key` is its routing key, or its key on Kafka, `message_id`
+    that of AMQP. Returns the report of `MessageBus.handle`, or None if the translation returns
+    None.
 
-    :raises InvalidMessage: if it would be a dead letter, and what else its command raises
-    :raises MessageAlreadyHandled: if one with its id was handled before
+    :raises InvalidMessage: if it would become a dead letter; other errors are those of its command
+    :raises MessageAlreadyHandled: if a message with its id was handled before
     :raises WiringError: if there is no subscription of this name
 
     >>> import anyio
@@ -69,14 +70,14 @@ async def inbound(
 def check_contract(
     file: Path, subscription: "Subscription", example: bytes, **attributes: Any
 ) -> None:
-    """Compare what we rely on in the messages of another service with a file that says so.
+    """Compare what we rely on in another service's messages with a contract file.
 
-    The file is the JSON Schema of the fields that the subscription `relies_on`, with an example. It
-    is written if it is not there. The other team can run its own messages against it, and a review
-    of ours sees when it changes. The example is the body of a message, or the data of a CloudEvent;
-    `attributes` are what else the translation looks at, such as `type` or `key`.
+    The file contains the JSON Schema of the fields that the subscription `relies_on`, with an
+    example. It is written if missing. The other team can check its own messages against it, and our
+    reviews show when it changes. The example is the body of a message, or the data of a CloudEvent;
+    `attributes` are other things that the translation reads, such as `type` or `key`.
 
-    :raises AssertionError: if the file says something else, or was not there
+    :raises AssertionError: if the file has other contents, or was missing
     :raises InvalidMessage: if the translation cannot read the example
     """
     from aftercommit.extensions.brokers.subscriptions import Inbound
@@ -87,20 +88,20 @@ def check_contract(
     if not written:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(said)
-        raise AssertionError(f"{file} was not there. It is now: look at it, and commit it")
+        raise AssertionError(f"{file} was missing and has been written: look at it, and commit it")
     if written != said:
         lines = unified_diff(written.splitlines(), said.splitlines(), str(file), "now", "", "", 1)
-        problem = "If that is meant, delete the file, run this again, and tell the other team"
+        problem = "If that is intended, delete the file, run this again, and tell the other team"
         raise AssertionError("\n".join([f"what we rely on has changed. {problem}:", *lines]))
 
 
 def contract_of(subscription: "Subscription", example: bytes) -> str:
-    """Return the contract: the JSON Schema of what we read of messages, and where they come from.
+    """Return the contract: where messages come from, and the JSON Schema of what we read of them.
 
-    :raises WiringError: if the subscription does not say what it relies on
+    :raises WiringError: if the subscription does not give `relies_on`
     """
     if subscription.relies_on is None:
-        raise WiringError("say relies_on=…, the class of the fields, in", subscription.name)
+        raise WiringError("give relies_on=…, the class of the fields, to", subscription.name)
     contract = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": f"What the subscription {subscription.name} relies on",

@@ -1,4 +1,4 @@
-"""Kills a process of a test where the test knows that it is."""
+"""Kills a process at a moment that the test knows."""
 
 import subprocess
 import time
@@ -9,9 +9,9 @@ WAITING = """SELECT count(*) FROM pg_stat_activity
 
 
 def kill_when_it_waits(process: "subprocess.Popen[str]", url: str) -> None:
-    """Kill a process as soon as it waits for a lock in this database on PostgreSQL.
+    """Kill a process as soon as it waits for a lock in this PostgreSQL database.
 
-    So a test that holds the lock knows where the process was: inside a handler, say.
+    So a test that holds the lock knows where the process was, for example inside a handler.
 
     >>> import pathlib, subprocess, sys
     >>> import psycopg
@@ -32,7 +32,9 @@ def kill_when_it_waits(process: "subprocess.Popen[str]", url: str) -> None:
     with psycopg.connect(url, autocommit=True) as connection:
         while connection.execute(WAITING).fetchone() == (0,):
             if process.poll() is not None or time.monotonic() > end:
-                raise AssertionError(f"it does not wait; its exit code is {process.returncode}")
+                raise AssertionError(
+                    f"it ended before it waited for a lock; its exit code is {process.returncode}"
+                )
             time.sleep(0.02)
     process.kill()
     process.wait()

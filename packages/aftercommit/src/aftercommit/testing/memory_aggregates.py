@@ -1,4 +1,4 @@
-"""Aggregates in memory: a unit test calls a handler with them, and needs no database."""
+"""Aggregates in memory, with which a unit test calls a handler without a database."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
@@ -11,13 +11,13 @@ T = TypeVar("T")
 class MemoryStore:
     """An `AggregateStore` without a database, for tests that call a handler directly.
 
-    It finds the objects that it is made with, which count as stored, with the events that they have
-    recorded before. `keys` names the attribute that is the key of a type, if that is not `id`.
-    `seen` lists what the handler has loaded or added: look there for a new aggregate. As in a
-    transaction, a new object is found only after the commit, by the next store.
+    It finds the objects given to it, which count as stored, including the events they have
+    recorded. `keys` names the key attribute of a type, if it is not `id`. `seen` lists what the
+    handler has loaded or added: look there for a new aggregate. As in a transaction, a new object
+    is found only after the commit, by the next store.
 
-    What only a database knows is not imitated, such as constraints, conflicts, a rollback, and
-    what the unit of work does before the commit. Test that on a database: see `sqlite_url`.
+    It does not imitate what only a database does, such as constraints, conflicts, a rollback, or
+    what the unit of work does before the commit. Test these on a database: see `sqlite_url`.
 
     >>> import anyio, uuid
     >>> from aftercommit import testing
@@ -37,11 +37,11 @@ class MemoryStore:
             each.pull_events()
 
     def add(self, entity: object) -> None:
-        """Show a new object in `seen`."""
+        """Add a new object to `seen`."""
         self.seen.append(entity)
 
     def record(self, event: object, *, subject: object) -> None:
-        """Keep an event that no aggregate has; `pull_events` returns it."""
+        """Keep an event without an aggregate; `pull_events` returns it."""
         self._recorded.append(event)
 
     async def get(self, entity: type[T], key: object) -> T | None:
@@ -50,13 +50,13 @@ class MemoryStore:
         return next(iter(self.load_all(entity, lambda it: getattr(it, attribute) == key)), None)
 
     def load_all(self, entity: type[T], matches: Callable[[T], bool]) -> list[T]:
-        """Return the objects of a type that match: what a query of a repository finds."""
+        """Return the matching objects of a type, as a repository's query would."""
         found = [it for it in self._stored if isinstance(it, entity) and matches(it)]
         self.seen += found
         return found
 
     def pull_events(self) -> list[Any]:
-        """Return the events that a commit would store: of what was seen, and of its new parts."""
+        """Return the events that a commit would store, of the seen objects and their new parts."""
         parts = [
             part for it in filter(is_aggregate, self.seen) for part in getattr(it, "new_parts", ())
         ]

@@ -1,4 +1,4 @@
-"""Refuses databases, files, connections and processes, so that a unit test stays one."""
+"""Refuses databases, files, connections and processes, so that a unit test remains one."""
 
 import sys
 from collections.abc import Iterator
@@ -16,14 +16,14 @@ _opened = set[object]()
 def no_io() -> Iterator[None]:
     """Refuse to open a file, a SQLite database, a connection or a process within the context.
 
-    Python modules can be imported all the same. Use it in a fixture of all your unit tests:
+    Python modules can still be imported. Use it in a fixture for all your unit tests:
 
         @pytest.fixture(autouse=True)
         def no_io() -> Iterator[None]:
             with testing.no_io():
                 yield
 
-    :raises AssertionError: where something is opened
+    :raises AssertionError: when something is opened
 
     >>> from aftercommit import testing
     >>> with testing.no_io():
@@ -41,7 +41,7 @@ def no_io() -> Iterator[None]:
 
 @cache
 def _listen() -> None:
-    """Hear of what is opened, from now on: such a hook cannot be removed."""
+    """Observe what is opened from now on; such a hook cannot be removed."""
     sys.addaudithook(_refuse)
 
 

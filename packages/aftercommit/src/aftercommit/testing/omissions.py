@@ -1,4 +1,4 @@
-"""What a change of an application still lacks, each in a sentence."""
+"""What is still missing in an application, each in a sentence."""
 
 import ast
 from collections.abc import Callable, Collection, Iterable, Iterator
@@ -26,12 +26,12 @@ NOT_STORED = {"recorded_events", "new_parts"}
 async def omissions(
     application: Application, mapping: registry, handlers: ModuleType, *messages: ModuleType
 ) -> list[str]:
-    """Return what is missing: entries in the table of the handlers, columns, migrations, an `add`.
+    """Return missing entries of handlers and messages, columns, migrations, and calls of `add`.
 
-    There has to be an entry for each message of these modules, that is, each class with the base of
-    one that has an entry, and for each handler. `handlers` is the module of the table; handlers may
-    also stand in modules that are imported there, in the same package. Of the database, it looks at
-    the tables of the application.
+    Every handler needs an entry, and so does every message of these modules: every class with the
+    same base as one with an entry. `handlers` is the module of the table; handlers may also be in
+    modules that it imports from the same package. In the database, only the application's tables
+    are checked.
 
     >>> import anyio, pathlib
     >>> from aftercommit import testing
@@ -58,7 +58,7 @@ async def omissions(
 
 
 def _schema_differences(history: History, connection: Connection) -> list[object]:
-    """Return how a database differs from what the code says of its tables, as Alembic sees it."""
+    """Return how a database differs from its tables in the code, as Alembic sees it."""
     options = {"include_name": of_application, "version_table": history.version_table}
     context = MigrationContext.configure(connection, opts=options)
     return [*compare_metadata(context, history.metadata)]
@@ -84,7 +84,7 @@ def _without_entry(handlers: ModuleType, members: Iterable[object]) -> Iterator[
 
 
 def _beside(handlers: ModuleType, table: Handlers[Any, Any]) -> list[ModuleType]:
-    """Return the modules in the package of the table from which it has handlers."""
+    """Return the modules, in the package of the table, from which the table has handlers."""
     used = {each.__module__ for each in (*table.commands.values(), *table.by_name().values())}
     package = f"{handlers.__name__.rpartition('.')[0]}."
     return [
@@ -93,7 +93,7 @@ def _beside(handlers: ModuleType, table: Handlers[Any, Any]) -> list[ModuleType]
 
 
 def _never_added(handlers: ModuleType, mapping: registry) -> list[str]:
-    """Return the handlers that make an aggregate, and give it to nobody: it is not stored."""
+    """Return the handlers that create an aggregate and do not add it, so that it is not stored."""
     [table] = [each for each in vars(handlers).values() if isinstance(each, Handlers)]
     return [
         f"{handler.__name__} makes {class_}, and adds it to no repository, so it is not stored:"
@@ -106,7 +106,7 @@ def _never_added(handlers: ModuleType, mapping: registry) -> list[str]:
 def _made_for_nobody(
     handler: Callable[..., object], aggregates: Collection[type]
 ) -> Iterator[tuple[str, str]]:
-    """Yield the class of each aggregate that is made as a statement of its own, and its name."""
+    """Yield the class and the name of each aggregate that a statement creates for nothing."""
     nodes = [*ast.walk(ast.parse(dedent(getsource(unwrap(handler)))))]
     calls = [node for node in nodes if isinstance(node, ast.Call) and _may_add(node.func)]
     given: list[ast.AST] = [each for call in calls for each in (*call.args, *call.keywords)]
@@ -123,14 +123,14 @@ def _made_for_nobody(
 
 
 def _root(target: ast.expr) -> str:
-    """Return the name that an assignment is about, such as `users` of `users[name]`."""
+    """Return the variable in the target of an assignment, such as `users` of `users[name]`."""
     while isinstance(target, ast.Subscript | ast.Attribute):
         target = target.value
     return target.id if isinstance(target, ast.Name) else ""
 
 
 def _may_add(called: ast.expr) -> bool:
-    """Tell `uow.users.add` and a function of its own from other methods: those may only compare."""
+    """Tell `uow.users.add`, or a function, from other methods, which may only compare."""
     return isinstance(called, ast.Name) or getattr(called, "attr", "").startswith("add")
 
 
@@ -142,7 +142,7 @@ def _named(function: Any, name: ast.expr) -> object:
 
 
 def _without_column(mapping: registry) -> list[str]:
-    """Return the attributes that are gone when the object is loaded again."""
+    """Return the attributes that are lost when the object is loaded again."""
     return [
         f"{mapper.class_.__name__}.{name} has no column: give it one, and a migration"
         for mapper in mapping.mappers
@@ -151,7 +151,7 @@ def _without_column(mapping: registry) -> list[str]:
 
 
 def _attributes(class_: type) -> set[str]:
-    """Return what instances have: the fields of a dataclass, and what methods assign to `self`."""
+    """Return the attributes of instances: dataclass fields, and what methods assign to `self`."""
     tree = ast.parse(dedent(getsource(class_)))
     assigned = {
         node.attr

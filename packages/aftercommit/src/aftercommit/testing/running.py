@@ -1,4 +1,4 @@
-"""What tests do with an open application: run what is due, let time pass, repeat what is done."""
+"""What tests do with an open application: run due deliveries, let time pass, replay."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -20,7 +20,7 @@ CLAIMED_AT_ONCE = 20
 
 @asynccontextmanager
 async def unit_of_work(application: Application) -> AsyncIterator[Any]:
-    """Open a unit of work as for the handler of a command; commit it at the end, if none raises.
+    """Open a unit of work as for a command's handler; commit it at the end if nothing raises.
 
     For tests of repositories. Events are stored with their deliveries, whose handlers do not run.
 
@@ -43,7 +43,7 @@ async def unit_of_work(application: Application) -> AsyncIterator[Any]:
 
 
 async def deliver_due(application: Application) -> Report:
-    """Run what is due, as a worker does, and what follows, until nothing is; return what came out.
+    """Run due deliveries, like a worker, and what they cause, until none is due; return a report.
 
     What fails is due again after its pause: `let_time_pass`.
 
@@ -70,13 +70,13 @@ async def deliver_due(application: Application) -> Report:
 
 
 async def let_time_pass(application: Application, *columns: sa.Column[Any], **time: float) -> None:
-    """Let time pass for the application, as `timedelta` takes it: `days=25`.
+    """Let time pass for the application, in `timedelta`'s arguments: `days=25`.
 
-    The `now` of handlers is later from then on. What the engine has stored goes by the database's
-    clock, which stays as it is, so these rows become older: leases expire, pauses end, what is
-    scheduled falls due, limits let more begin. Name those `columns` of your own that your SQL
-    compares with that clock: their values become older, too, be they times, dates, or seconds. A
-    column that is compared with `now` stays as it is: its time has come nearer already.
+    The `now` of handlers is later from then on. The engine's rows follow the database's clock,
+    which is not changed, so the rows are made older: leases expire, delays end, scheduled
+    deliveries fall due, limits let more begin. Pass your own `columns` that your SQL compares with
+    that clock: their values are made older, too, whether they are times, dates, or seconds. Leave
+    out a column that is compared with `now`, because its time has already come nearer.
 
     >>> import anyio, uuid
     >>> from aftercommit import testing
@@ -109,7 +109,7 @@ async def let_time_pass(application: Application, *columns: sa.Column[Any], **ti
 async def _let_be_older(
     transaction: Transaction, column: sa.Column[Any], passed: timedelta
 ) -> None:
-    """Change each value by itself: a time is stored in another way by each database."""
+    """Change each value separately, because databases store times differently."""
     key: list[sa.ColumnElement[Any]] = [*column.table.primary_key]
     found = await transaction.execute(sa.select(column, *key).where(column.is_not(None)))
     for row in found.all():
@@ -120,9 +120,9 @@ async def _let_be_older(
 
 
 async def replay(application: Application, *handlers: str) -> None:
-    """Let the deliveries to these handlers be due as if none had been attempted, also those done.
+    """Make the deliveries to these handlers due again as if none was attempted, even done ones.
 
-    So a test can show what a handler does that runs again, or gets an event twice.
+    So a test can show what a handler does when it runs again, or gets an event twice.
 
     >>> import anyio, uuid
     >>> from aftercommit import testing
@@ -140,8 +140,8 @@ async def replay(application: Application, *handlers: str) -> None:
     {'placed': 2, 'cancelled': 0}
     """
     handler, now = tables.deliveries.c.handler, application.database.clock
-    anew = replayed(now, handler).values | {"parked_at": None, "discarded_at": None}
-    anew["replay"] = False  # it is not behind what is due
+    values = replayed(now, handler).values | {"parked_at": None, "discarded_at": None}
+    values["replay"] = False  # it does not wait for other due deliveries
     async with application.database.write_transaction() as transaction:
-        await transaction.execute(Transition(handler.in_(handlers), **anew).update())
+        await transaction.execute(Transition(handler.in_(handlers), **values).update())
         await transaction.commit()

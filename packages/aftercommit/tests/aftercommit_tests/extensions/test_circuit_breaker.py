@@ -1,4 +1,4 @@
-"""The circuit breaker: who tries a resource that is away, and who need not."""
+"""The circuit breaker: who tries a resource that is down, and who need not."""
 
 import anyio
 import pytest
@@ -12,7 +12,7 @@ pytestmark = pytest.mark.anyio
 
 
 class Away(Unavailable):
-    """The resource is away."""
+    """The resource is down."""
 
 
 def a_breaker() -> CircuitBreaker:
@@ -30,7 +30,7 @@ async def test_after_an_outage_attempts_fail_without_trying(outage: Exception) -
     breaker = a_breaker()
     fail(breaker, outage)
 
-    with pytest.raises(Away, match="it is cut; it is left alone for a while"), breaker.attempt():
+    with pytest.raises(Away, match="it is cut; it will be tried again soon"), breaker.attempt():
         pytest.fail("it was tried")
 
 
@@ -66,7 +66,7 @@ async def test_after_the_pause_one_attempt_tries_for_all(monkeypatch: pytest.Mon
 
 
 async def test_an_attempt_that_is_cancelled_has_not_found_out_anything() -> None:
-    """Neither that the resource is away, nor that it is back."""
+    """Neither that the resource is down, nor that it is back."""
     working, away = a_breaker(), a_breaker()
     with CancelScope() as scope, working.attempt(), away.attempt():
         fail(away, Away("it is cut"))

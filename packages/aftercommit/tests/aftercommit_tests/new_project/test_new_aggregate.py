@@ -81,22 +81,22 @@ def test_two_aggregates_stand_beside_each_other(project: Path) -> None:
 
 
 IMPOSSIBLE = {
-    "": "the name '' is not one like Referral",
-    "referral-note": "is not one like Referral",
-    "Class": "is not one like Referral",
-    "Реферал": "is not one like Referral",
-    "Order": "the class Order is in kiosk.domain.orders already",
-    "Line": "the class Line is in kiosk.domain.orders already",
-    "Statistic": "the name statistics is in adapters/orm.py already",
-    "AnOrderOf21Characters": "of 20 characters at most",
+    "": "the name '' has to look like Referral",
+    "referral-note": "has to look like Referral",
+    "Class": "has to look like Referral",
+    "Реферал": "has to look like Referral",
+    "Order": "the class Order is already in kiosk.domain.orders",
+    "Line": "the class Line is already in kiosk.domain.orders",
+    "Statistic": "the name statistics is already in adapters/orm.py",
+    "AnOrderOf21Characters": "at most 20 characters",
     "Referral class": "the field 'class' is not NAME, NAME:KIND",
     "Referral version": "the field 'version' is not NAME, NAME:KIND",
-    "Referral note:float": "with a kind of text, email, int, uuid",
-    "Referral note note": "the field note is there twice",
-    "Referral referral_id": "the field referral_id is there twice",
-    "Referral note --commands make": "the command 'make' is not a verb and its participle",
-    "Referral note --commands make:made note:noted": "the command note has the name of something",
-    "Referral note --commands record:recorded": "the command record has the name of something",
+    "Referral note:float": "with one of the kinds text, email, int, uuid",
+    "Referral note note": "the field note is given twice",
+    "Referral referral_id": "the field referral_id is given twice",
+    "Referral note --commands make": "the command 'make' has to be like",
+    "Referral note --commands make:made note:noted": "the command note is the name of something",
+    "Referral note --commands record:recorded": "the command record is the name of something",
 }
 
 
@@ -151,7 +151,7 @@ def test_a_second_time_it_is_refused(project: Path) -> None:
     before = contents(project)
 
     with pytest.raises(
-        InvalidValue, match="the class Referral is in kiosk.domain.referrals already"
+        InvalidValue, match="the class Referral is already in kiosk.domain.referrals"
     ):
         new_aggregate(project, "Referral")
 

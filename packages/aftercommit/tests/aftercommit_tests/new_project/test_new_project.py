@@ -69,7 +69,7 @@ OF_OPTIONS = {
 
 @pytest.mark.parametrize("option", OF_OPTIONS)
 def test_nothing_speaks_of_what_the_project_has_not(option: str, tmp_path: Path) -> None:
-    """Whoever reads it would look for it."""
+    """Anyone who reads it would look for it."""
     of_option = re.compile(OF_OPTIONS[option], re.M)
     without = texts(new_project(tmp_path / "a" / "kiosk", [*OPTIONS.keys() - {option}]))
     with_it = texts(new_project(tmp_path / "b" / "kiosk", [option]))
@@ -83,8 +83,8 @@ def test_nothing_speaks_of_what_the_project_has_not(option: str, tmp_path: Path)
 
 NOT_PACKAGES = ["Shop", "9lives", "class", "json", "click", "aio-pika", "starlette", "watchfiles"]
 IMPOSSIBLE = {
-    **dict.fromkeys([*NOT_PACKAGES, "tests", "a" * 40, "a.b"], "be that of a package"),
-    "it --htp": "--htp is no option; there are --http, --brokers",
+    **dict.fromkeys([*NOT_PACKAGES, "tests", "a" * 40, "a.b"], "be the name of a package"),
+    "it --htp": "--htp is not an option; these are --http, --brokers",
 }
 
 
@@ -107,7 +107,7 @@ def test_what_is_there_stays_as_it_is(tmp_path: Path) -> None:
         file.write_text("mine")
 
     for taken in ("full", "file"):
-        with pytest.raises(InvalidValue, match="there already"):
+        with pytest.raises(InvalidValue, match="already exists"):
             new_project(tmp_path / taken, [])
     assert [each.name for each in (tmp_path / "full").iterdir()] == ["mine"]
 
@@ -149,7 +149,7 @@ def test_it_begins_as_a_commit(tmp_path: Path) -> None:
         == "A project on aftercommit, as it was made\n"
     )
     assert git(tmp_path / "kiosk", "status", "--short") == "?? inner/\n"
-    assert "within a repository" in within.stdout
+    assert "inside another Git" in within.stdout
     assert without.returncode == 0
     assert not (tmp_path / "other" / ".git").exists()
     assert "set user.name" in unknown.stdout
@@ -169,7 +169,7 @@ def answered(answers: str, *arguments: str) -> str:
 
 
 def test_a_terminal_is_asked_what_the_project_has(tmp_path: Path) -> None:
-    """Whoever has not read `--help` learns what there is."""
+    """Anyone who has not read `--help` learns what there is."""
     shown = answered("y\n\nn\ny\n", str(tmp_path / "kiosk"))
 
     assert [each.question in shown for each in OPTIONS.values()] == [True] * len(OPTIONS)

@@ -337,7 +337,7 @@ async def test_a_thread_that_a_handler_leaves_behind_changes_nothing(
 async def test_a_connection_that_is_lost_fails_the_attempt_and_no_other(
     postgres_url: str, anyio_backend: str, recwarn: pytest.WarningsRecorder
 ) -> None:
-    """The event loop ends it, and not the thread; the database is away, so it is no attempt."""
+    """The event loop ends it, and not the thread; the database is down, so it is no attempt."""
     runs = Counter[int]()
 
     def loses_its_connection(event: OrderPlaced, session: Session) -> None:

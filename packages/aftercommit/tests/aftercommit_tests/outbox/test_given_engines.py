@@ -209,7 +209,7 @@ async def test_an_engine_works_on_each_event_loop(
 async def test_an_asynchronous_engine_of_psycopg_is_one_that_the_worker_can_have(
     postgres_url: str,
 ) -> None:
-    """Whoever has chosen psycopg needs no asyncpg, and listeners set its connections up."""
+    """Anyone who has chosen psycopg needs no asyncpg, and listeners set its connections up."""
     await to_thread.run_sync(make_tables, postgres_url)
     named = make_url(postgres_url).set(drivername="postgresql+psycopg")
     create = partial(create_async_engine, named, json_serializer=dumps)
@@ -397,7 +397,7 @@ ISOLATIONS: dict[str, Callable[[str], Any]] = {
 async def test_handlers_have_the_isolation_that_the_engine_of_others_has_not(
     postgres_url: str, way: str
 ) -> None:
-    """Whoever has waited for a lock has to see what the other one did."""
+    """Anyone who has waited for a lock has to see what the other one did."""
     await to_thread.run_sync(make_tables, postgres_url)
     engine = await to_thread.run_sync(ISOLATIONS[way], postgres_url)
     requests = await made(postgres_url, is_async=True)
@@ -557,7 +557,7 @@ def with_executing_listener() -> Any:
 PG = "postgresql+psycopg://localhost/shop"
 REFUSED: dict[str, Callable[[], Any]] = {
     r"psycopg; the worker uses postgresql\+psycopg \(of the extra psycopg\), which cannot "
-    r"have a listener to connect \(.*test_given_engines\.hook\); give": partial(
+    r"use a listener to connect \(.*test_given_engines\.hook\); give": partial(
         with_listener, "connect"
     ),
     "a listener to do_connect": partial(with_listener, "do_connect"),
@@ -566,7 +566,7 @@ REFUSED: dict[str, Callable[[], Any]] = {
         PG, connect_args={"prepare_threshold": 0}
     ),
     r"a listener to do_execute \(.*hook\), which can execute": with_executing_listener,
-    "an in-memory database is not supported": lambda: create_async_engine("sqlite+aiosqlite://"),
+    "do not support a database in memory": lambda: create_async_engine("sqlite+aiosqlite://"),
     "is an AsyncEngine, an Engine, a URL, or a function that returns one": lambda: Session(),
 }
 
@@ -603,12 +603,12 @@ async def test_a_variable_for_another_database_is_refused(
 def test_the_old_name_of_the_parameter_is_taken_for_one_version() -> None:
     """With a warning; both names are refused, and so is none."""
     rows = [on(Ordering, take_note)]
-    with pytest.warns(DeprecationWarning, match="its name is engine"):
+    with pytest.warns(DeprecationWarning, match="use engine"):
         Outbox("shop", database_url="sqlite:///shop.db", events=rows)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         Outbox("shop", "sqlite:///shop.db", rows)
-    with pytest.raises(WiringError, match="not both: database_url, engine"):
+    with pytest.raises(WiringError, match="only one of these: database_url, engine"):
         Outbox("shop", "sqlite:///shop.db", rows, database_url="sqlite:///shop.db")
-    with pytest.raises(WiringError, match="no outbox without its `engine`"):
+    with pytest.raises(WiringError, match="an outbox needs an `engine`"):
         Outbox("shop", events=rows)

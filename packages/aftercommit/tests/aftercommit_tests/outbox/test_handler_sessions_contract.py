@@ -172,7 +172,7 @@ async def test_a_savepoint_of_a_handler_may_be_rolled_back(
 async def test_an_error_of_the_database_that_a_handler_swallows_counts(
     postgres_url: str, anyio_backend: str
 ) -> None:
-    """PostgreSQL refuses all that follows. That is no outage, after which it is tried for ever."""
+    """PostgreSQL refuses all that follows. That is no outage, after which it is tried forever."""
 
     async def swallows(event: OrderPlaced, session: AsyncSession) -> None:
         with suppress(IntegrityError):

@@ -1,4 +1,4 @@
-"""What cannot be delivered is refused where it is recorded, while it can be mended."""
+"""What cannot be delivered is refused where it is recorded, while it can be repaired."""
 
 import os
 import subprocess
@@ -66,18 +66,28 @@ UNDELIVERABLE: dict[str, tuple[Any, Any, type[Exception], str]] = {
     "an id that the database has not made": (OrderPlaced(None), 1, InvalidPayload, "order_id"),  # type: ignore[arg-type]
     "nothing": (OrderPlaced(1), None, InvalidValue, "flush"),
     "no row": (Unknown(), 1, WiringError, r"on\(Unknown, …\)"),
-    "a list": ([OrderPlaced(1)], 1, WiringError, "takes events one by one"),
-    "a class": (OrderPlaced, 1, WiringError, "takes events one by one"),
+    "a list": ([OrderPlaced(1)], 1, WiringError, "takes events as separate arguments"),
+    "a class": (OrderPlaced, 1, WiringError, "takes events as separate arguments"),
     "text of another class": (Named(Name("lamp"), till="1"), 1, InvalidPayload, "Name"),
     "half a character": (Named("\ud800", till="1"), 1, InvalidPayload, "surrogates"),
     "keys that are no text": (Named(counts={(1, 2): 3}, till="1"), 1, InvalidPayload, "keys"),
     "no number": (Named(weight=nan, till="1"), 1, InvalidPayload, "weight"),
-    "an empty text": (OrderPlaced(1), "", InvalidValue, "about is ''; it is an id"),
-    "a subject of half a character": (OrderPlaced(1), "\ud800", InvalidValue, "no database"),
-    "a subject with a NUL": (OrderPlaced(1), "a\0b", InvalidValue, "no database can store"),
-    "a list of subjects": (OrderPlaced(1), [1], InvalidValue, r"about is \[1\]; it is an id"),
-    "bytes": (OrderPlaced(1), b"1", InvalidValue, "about is b'1'; it is an id"),
-    "no key": (Named(), 1, InvalidPayload, "its key is None, so count would take all such"),
+    "an empty text": (OrderPlaced(1), "", InvalidValue, "about is '', but has to be an id"),
+    "a subject of half a character": (
+        OrderPlaced(1),
+        "\ud800",
+        InvalidValue,
+        "databases cannot store",
+    ),
+    "a subject with a NUL": (OrderPlaced(1), "a\0b", InvalidValue, "databases cannot store"),
+    "a list of subjects": (
+        OrderPlaced(1),
+        [1],
+        InvalidValue,
+        r"about is \[1\], but has to be an id",
+    ),
+    "bytes": (OrderPlaced(1), b"1", InvalidValue, "about is b'1', but has to be an id"),
+    "no key": (Named(), 1, InvalidPayload, "its key is None, which count needs"),
 }
 
 
@@ -100,9 +110,9 @@ async def test_what_cannot_be_delivered_is_refused_at_once(
 async def test_tables_that_are_missing_are_a_sentence(shop: Shop) -> None:
     """And not an error of the database, which says nothing of what to do. So is a wrong session."""
     async with shop.session() as session:
-        with pytest.raises(Unavailable, match='so does "aftercommit db upgrade MODULE:NAME"'):
+        with pytest.raises(Unavailable, match='with "aftercommit db upgrade MODULE:NAME"'):
             await shop.place(session, 1)
-        with pytest.raises(Unavailable, match="it has not the tables of the outbox"):
+        with pytest.raises(Unavailable, match="the tables of the outbox are missing"):
             await shop.outbox.once(session, "shop.example", "request-1")
         with pytest.raises(WiringError, match="record needs an AsyncSession.*record_sync"):
             await shop.outbox.record(session.sync_session, OrderPlaced(1), about=1)  # type: ignore[arg-type]
@@ -128,7 +138,7 @@ async def test_a_message_without_an_id_is_no_message(
 ) -> None:
     """A header that is missing: each one would be new, or each one but the first old."""
     async with shop.session() as session:
-        with pytest.raises(InvalidValue, match="nothing tells this message from others"):
+        with pytest.raises(InvalidValue, match="does not distinguish this message"):
             await shop.outbox.once(session, source, message_id)
 
 
@@ -142,11 +152,13 @@ async def test_once_takes_ids_and_sessions_as_they_come(shop: Shop) -> None:
 
 @pytest.mark.parametrize("delay", [None, nan, inf, -1, "5", timedelta(days=1)])
 def test_a_delay_has_to_be_a_time(delay: Any) -> None:
-    """Also where no type checker looks: what is due at no time would wait for ever."""
-    with pytest.raises(WiringError, match="no timedelta"):
+    """Also where no type checker looks: what is due at no time would wait forever."""
+    with pytest.raises(WiringError, match="a timedelta or a function"):
         Later(reserve, after=5)  # type: ignore[arg-type]
     table = Handlers(commands=[], events=[on(OrderPlaced, Later(reserve, after=lambda _: delay))])
-    with pytest.raises(WiringError, match="no number of seconds from 0 on: .*(None|nan|inf|1|5)"):
+    with pytest.raises(
+        WiringError, match="a number of seconds, 0 or more, not: .*(None|nan|inf|1|5)"
+    ):
         table.subscriptions(None)
     Later(reserve, after=timedelta(days=1))
 
@@ -158,7 +170,7 @@ async def test_sessions_of_another_database_are_refused(
     url, other = (f"sqlite:///{tmp_path}/{name}.db" for name in ("shop", "other"))
     monkeypatch.setenv("SHOP_DATABASE_URL", other)
     async with open_shop(url, anyio_backend) as shop, shop.session() as session:
-        with pytest.raises(WiringError, match=r"two databases: .*other\.db, .*shop\.db"):
+        with pytest.raises(WiringError, match=r"different databases: .*other\.db, .*shop\.db"):
             await shop.place(session, 1)
 
 
@@ -207,16 +219,16 @@ CARELESS: list[tuple[str, Any]] = [
 async def test_a_session_of_which_nothing_is_rolled_back_is_refused(
     postgres_url: str, tmp_path: object, kind: str, careless: Any, anyio_backend: str
 ) -> None:
-    """Whoever has said AUTOCOMMIT: the event would be there, whatever becomes of the order."""
+    """Anyone who has said AUTOCOMMIT: the event would be there, whatever becomes of the order."""
     url = f"sqlite:///{tmp_path}/shop.db" if kind == "sqlite" else postgres_url
     async with open_shop(url, anyio_backend) as shop:
         async with shop.outbox.running():
             pass
         engine = await careless(shop.engine.url.render_as_string(hide_password=False))
         async with AsyncSession(engine) as session:
-            with pytest.raises(WiringError, match="transactions.*: AUTOCOMMIT"):
+            with pytest.raises(WiringError, match="needs a transaction.*: AUTOCOMMIT"):
                 await shop.outbox.record(session, OrderPlaced(1), about=1)
-            with pytest.raises(WiringError, match="transactions.*: AUTOCOMMIT"):
+            with pytest.raises(WiringError, match="needs a transaction.*: AUTOCOMMIT"):
                 await shop.outbox.once(session, "shop.example", "request-1")
         await engine.dispose()
         assert await shop.rows(tables.events.c.id) == []
@@ -274,7 +286,7 @@ async def test_sessions_of_a_registry_can_record(shop: Shop) -> None:
 async def test_what_is_swallowed_leaves_no_event_without_deliveries(
     shop: Shop, refused: str
 ) -> None:
-    """On SQLite, whoever catches the error can commit the rest of the transaction."""
+    """On SQLite, anyone who catches the error can commit the rest of the transaction."""
     refusal = f"WHEN NEW.handler = '{refused}' BEGIN SELECT RAISE(ABORT, 'the disk is full'); END"
     trigger = f"CREATE TRIGGER t BEFORE INSERT ON aftercommit_deliveries {refusal}"
     async with shop.outbox.running():
@@ -363,8 +375,8 @@ async def test_an_engine_that_is_not_prepared_is_named_once(
             await shop.order(number)
 
     assert [each.message for each in caplog.records if "prepare" in each.message] == [
-        "requests can overwrite what others have written since they have read it; "
-        "once for the engine, call aftercommit.sqlite.prepare"
+        "requests can overwrite changes that others made after they had read; "
+        "call aftercommit.sqlite.prepare, once for the engine"
     ]
 
 

@@ -171,7 +171,7 @@ ENDINGS: dict[str, Any] = {
     r"leave it out of handlers.*session\.rollback\(\)": lambda session: session.rollback(),
     r"leave it out of handlers.*session\.close\(\)": lambda session: session.close(),
     r"leave it out of handlers.*connection\.commit\(\)": commits_its_connection,
-    "a handler has ended its transaction, by its connection": rolls_its_connection_back,
+    "a handler has ended its transaction, through its connection": rolls_its_connection_back,
     "has ended its transaction, .* or by an error": swallows_a_failed_flush,
     "sessions of handlers have one connection": uses_another_connection,
 }
@@ -282,7 +282,7 @@ async def test_handlers_that_cause_each_other_for_ever_are_stopped(shop: Shop) -
     this = Outbox("shop", shop.outbox.app.load({}).database_url, [on(OrderPlaced, again)])
     async with shop.session() as session:
         await this.record(session, OrderPlaced(1), about=1)
-        with pytest.raises(CausationTooDeep, match="number 101 of a chain.*again"):
+        with pytest.raises(CausationTooDeep, match="number 101 in a chain.*again"):
             await this.deliver(session)
 
 
@@ -482,15 +482,15 @@ def make_another() -> Any:
 
 WRONG: dict[str, Any] = {
     "split it in two.*record an event in a session of your own": lambda: [on(OrderPlaced, both)],
-    r"made by on\(Message, handler\); these are none: <function reserve": lambda: [reserve],
+    r"made by on\(Message, handler\); these are not: <function reserve": lambda: [reserve],
     "begins with the class of a message": lambda: [on(OrderPlaced(1), reserve)],  # type: ignore[arg-type]
-    r"say on\(OrderPlaced, first, second\)": lambda: [on(OrderPlaced, [reserve, confirm])],  # type: ignore[arg-type]
+    r"write on\(OrderPlaced, first, second\)": lambda: [on(OrderPlaced, [reserve, confirm])],  # type: ignore[arg-type]
     "a delay is negative": lambda: [on(OrderPlaced, Later(reserve, after=-timedelta(days=1)))],
-    r"reserve in on\(StockReserved, …\) is one of OrderPlaced": lambda: [
+    r"reserve in on\(StockReserved, …\) handles OrderPlaced": lambda: [
         on(StockReserved, reserve)  # type: ignore[arg-type]
     ],
     r"JSON cannot hold.*Priced \(Order\)": lambda: [on(Priced)],
-    r"an event is a dataclass, and this is none: Order": lambda: [on(Order)],  # type: ignore[type-var]
+    r"an event has to be a dataclass, unlike: Order": lambda: [on(Order)],  # type: ignore[type-var]
     "what nobody provides.*idempotency_key, session.*mailer": lambda: [on(OrderPlaced, unknown)],
     "another class than they are given.*`async def` are given sqlalchemy.*synchronous": lambda: [
         on(OrderPlaced, synchronous)
@@ -501,11 +501,11 @@ WRONG: dict[str, Any] = {
     "asynchronous_port is made with `def`, so it cannot await.*: bell": lambda: [
         on(OrderPlaced, asynchronous_port)
     ],
-    "functions with a name.*These are none: .*<lambda>": lambda: [on(OrderPlaced, lambda _: None)],
-    "functions with a name.*These are none: .*yields": lambda: [on(OrderPlaced, yields)],  # type: ignore[arg-type]
-    "functions with a name.*These are none: .*reserve": lambda: [on(OrderPlaced, decorated)],
-    "takes not a message": lambda: [on(OrderPlaced, without_message)],  # type: ignore[arg-type]
-    "takes not a message, and what": lambda: [on(OrderPlaced, by_position)],
+    "functions with a name.*These are not: .*<lambda>": lambda: [on(OrderPlaced, lambda _: None)],
+    "functions with a name.*These are not: .*yields": lambda: [on(OrderPlaced, yields)],  # type: ignore[arg-type]
+    "functions with a name.*These are not: .*reserve": lambda: [on(OrderPlaced, decorated)],
+    "has to take a message": lambda: [on(OrderPlaced, without_message)],  # type: ignore[arg-type]
+    "has to take a message, and then": lambda: [on(OrderPlaced, by_position)],
     "two events are called order_placed.*orders.OrderPlaced, .*make_another": lambda: [
         on(OrderPlaced),
         on(make_another()),
@@ -523,13 +523,16 @@ def test_what_cannot_work_is_refused_where_the_outbox_is_made(problem: str, rows
 @pytest.mark.parametrize(
     ("wrong", "problem"),
     [
-        ({"name": None}, "`name` of an outbox is text"),
-        ({"events": on(OrderPlaced)}, "`events` of an outbox is a list of entries"),
-        ({"ports": ["bell"]}, "`ports` of an outbox is a dict, by names"),
-        ({"renamed": ["old"]}, "`renamed` of an outbox is a dict, by names"),
+        ({"name": None}, "`name` of an outbox has to be text"),
+        ({"events": on(OrderPlaced)}, "`events` of an outbox has to be a list of entries"),
+        ({"ports": ["bell"]}, "`ports` of an outbox has to be a dict, by names"),
+        ({"renamed": ["old"]}, "`renamed` of an outbox has to be a dict, by names"),
         ({"session": dict}, "`session` of an outbox is a class of sessions, or a sessionmaker"),
-        ({"session": scoped_session(sessionmaker())}, "makes a new one each time.*scoped_session"),
-        ({"engine": 7}, "the engine of the outbox is an AsyncEngine.*; say .* than: int"),
+        (
+            {"session": scoped_session(sessionmaker())},
+            "makes a new session each time.*scoped_session",
+        ),
+        ({"engine": 7}, "the engine of the outbox is an AsyncEngine.*; use .* than: int"),
     ],
 )
 def test_an_argument_of_another_type_is_named(wrong: dict[str, Any], problem: str) -> None:

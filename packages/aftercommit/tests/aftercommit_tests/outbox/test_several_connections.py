@@ -112,7 +112,7 @@ async def test_what_is_written_over_another_connection_is_refused(
 
 
 async def test_one_connection_costs_no_statement(shop: Shop) -> None:
-    """Whoever has one engine is asked nothing."""
+    """Anyone who has one engine is asked nothing."""
     sent = list[str]()
     sa.event.listen(
         shop.engine.sync_engine, "before_cursor_execute", lambda *args: sent.append(args[2])

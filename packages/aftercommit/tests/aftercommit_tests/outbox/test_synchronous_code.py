@@ -233,7 +233,7 @@ def test_it_ends_while_a_thread_sleeps(database_url: str, sessions: Sessions) ->
 def test_a_worker_whose_event_loop_has_ended_gets_a_successor(
     database_url: str, sessions: Sessions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With the next commit: nobody else would notice that nothing is delivered any more."""
+    """With the next commit: nobody else would notice that nothing is delivered any longer."""
     outbox, runs = an_outbox(database_url, reserve), list[Any]()
     run = workers.Worker.run
 
@@ -269,7 +269,10 @@ def test_a_database_in_memory_is_for_tests_that_deliver(given: str) -> None:
         order(outbox, session, 1)
         assert outbox.deliver_sync(session) == 2
         assert session.get_one(Order, 1).reserved == 1
-    with pytest.raises((InvalidValue, WiringError), match="in-memory"), outbox.running_sync():
+    with (
+        pytest.raises((InvalidValue, WiringError), match="database in memory"),
+        outbox.running_sync(),
+    ):
         raise AssertionError("it does not run")
     engine.dispose()
 
@@ -326,4 +329,4 @@ def test_a_handler_writes_in_no_session_but_its_own(database_url: str, sessions:
 
     assert reserved(sessions) == [1]
     assert len(problems) == 1
-    assert "has connected by the engine of the application" in problems[0]
+    assert "has connected through the engine of the application" in problems[0]

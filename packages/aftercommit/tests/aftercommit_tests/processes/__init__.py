@@ -155,7 +155,7 @@ class Installation:
             connection.commit()
 
     def end_leases(self) -> None:
-        """Let so much time pass, for the database, that everything that is owed is due.
+        """Let so much time pass, for the database, that everything that is outstanding is due.
 
         What is scheduled for later is not.
         """
@@ -240,7 +240,7 @@ def freeze(process: "subprocess.Popen[Any]", application: Installation) -> None:
     """Stop a process with SIGSTOP at a moment when nobody waits for what it holds.
 
     Stopped at any moment, it may have SQLite's only write lock: then nobody can write until it goes
-    on. So this looks, once no thread of it runs any more, and lets it go on and tries again if so.
+    on. So this looks, when no thread of it is running, and lets it go on and tries again if so.
     """
 
     def is_stopped() -> bool:
@@ -278,7 +278,7 @@ def a_free_port() -> int:
 
 
 def outstanding() -> str:
-    """Return the condition, in SQL, of what is owed; what is scheduled for later is not yet."""
+    """Return the SQL condition of what is outstanding; what is scheduled for later is not yet."""
     soon = time.time() + 1  # what is stored while this is asked is due now
     later = f"attempts = 0 AND unavailable_attempts = 0 AND available_at > {soon}"
     return f"completed_at IS NULL AND NOT ({later})"
@@ -341,6 +341,6 @@ def on_terminal(
 
 
 def _pieces(terminal: int) -> Iterator[bytes]:
-    with suppress(OSError):  # nobody has the terminal open any more
+    with suppress(OSError):  # nobody has the terminal open any longer
         while True:
             yield os.read(terminal, 65536)

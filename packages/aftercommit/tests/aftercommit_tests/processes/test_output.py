@@ -1,4 +1,4 @@
-"""Whoever does not read what a process prints holds up neither its work nor its end."""
+"""Anyone who does not read what a process prints holds up neither its work nor its end."""
 
 import fcntl
 import json
@@ -82,7 +82,7 @@ def test_a_list_is_whole_for_a_reader_who_takes_his_time(many: Installation) -> 
 def test_a_list_that_nobody_reads_can_be_ended(
     many: Installation, number: signal.Signals, code: int
 ) -> None:
-    """It waits, but not for ever."""
+    """It waits, but not forever."""
     with writing_to(many, *LIST, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as listing:
         wait_until(lambda: waiting_in(listing) > FULL)
         listing.send_signal(number)

@@ -48,7 +48,7 @@ def own_temporary_folder(installation: Installation, monkeypatch: pytest.MonkeyP
 def test_the_grace_period_ends_what_cannot_be_cancelled(
     installation: Installation, handler: str, where: str
 ) -> None:
-    """Whoever deploys waits for no handler; the log says where it hung, and the lease ends."""
+    """Anyone who deploys waits for no handler; the log says where it hung, and the lease ends."""
     with hanging_worker(installation, handler) as worker:
         worker.send_signal(signal.SIGTERM)
         assert worker.wait(LIMIT_SECONDS) == 70
@@ -78,7 +78,7 @@ def test_a_full_pipe_does_not_keep_a_process_that_hangs(
 def test_a_second_signal_ends_even_a_blocked_event_loop(
     installation: Installation, handler: str
 ) -> None:
-    """Whoever insists does not have to wait."""
+    """Anyone who insists does not have to wait."""
     with hanging_worker(installation, handler, grace="1000") as worker:
 
         def ended_by_another_signal() -> bool:

@@ -83,7 +83,7 @@ def test_until_idle_waits_for_what_falls_due_later(owing: Installation) -> None:
     bell = {"bell_file": "tower/bell.txt", "retry_initial_seconds": "0.2"}
     with owing.running("worker", "--until-idle", **bell) as worker:
         line = wait_for_line(worker.stderr, "announce failed")
-        wait_for_line(worker.stderr, "waiting for what is due next, in ")
+        wait_for_line(worker.stderr, "s for the next due delivery")
         wait_until(lambda: owing.rows(FAILURES)[0][0] >= 3)
         (owing.folder / "tower").mkdir()
         assert worker.wait(LIMIT_SECONDS) == 0

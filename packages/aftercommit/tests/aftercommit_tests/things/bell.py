@@ -25,7 +25,7 @@ class Bell(Protocol):
 
 @dataclass
 class FileBell:
-    """A line in a file for each time it rings; without its folder it is away.
+    """A line in a file for each time it rings; without its folder it is down.
 
     A named pipe that nobody reads lets it hang.
     """

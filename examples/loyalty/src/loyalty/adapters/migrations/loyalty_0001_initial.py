@@ -8,7 +8,7 @@ down_revision = None
 
 
 def upgrade() -> None:
-    """Make the tables, and the rows that are counted in."""
+    """Create the tables, and the rows with the counts."""
     op.create_table(
         "accounts",
         sa.Column("id", sa.Uuid(), nullable=False),

@@ -1,4 +1,4 @@
-"""The extension "brokers": events go out, commands come in, or go to others. RabbitMQ and Kafka."""
+"""The extension "brokers": publishes events, receives and sends commands. RabbitMQ and Kafka."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 
 
 class BrokersExtension(Extension):
-    """What it brings to the program.
+    """Publishes events to message brokers, and takes commands from them.
 
-    `messages` names a module of the application, which is imported when it is needed. It may have:
-    `ACCEPTED_FROM_BROKERS`, the commands that others may send; `SUBSCRIPTIONS`, what others publish
-    and what becomes of it (see `subscriptions.py`); and `EXAMPLE_VALUES`, which the fields of
-    messages hold in the AsyncAPI document, by the name of the field. There, `subject` is that of an
-    event, `message_name.subject` that of one event alone. Without a module, events go out, and
-    nothing comes in. Handlers may ask for `command_sender`: see `command_sender.py`.
+    `messages` names a module of the application, which is imported when it is needed. It may define
+    `ACCEPTED_FROM_BROKERS`, the commands that others may send; `SUBSCRIPTIONS`, what other services
+    publish and which command follows (see `subscriptions.py`); and `EXAMPLE_VALUES`, by the name of
+    the field, for the messages in the AsyncAPI document. There, `subject` is that of every event,
+    `message_name.subject` that of one event type. Without a module, events are published, and
+    nothing is consumed. Handlers may ask for `command_sender`: see `command_sender.py`.
 
     >>> from aftercommit.extensions.brokers import BrokersExtension
     >>> [*BrokersExtension("shop.entrypoints.broker_messages").parts().options]
@@ -41,7 +41,7 @@ class BrokersExtension(Extension):
 
     @property
     def accepted(self) -> Sequence[type[Any]]:
-        """The commands that others may send."""
+        """The commands that other services may send."""
         accepted: Sequence[type[Any]] = self._read("ACCEPTED_FROM_BROKERS", ())
         return accepted
 
@@ -54,12 +54,12 @@ class BrokersExtension(Extension):
         rows: Sequence[Subscription] = self._read("SUBSCRIPTIONS", ())
         sources = Counter(name for each in rows for name in {each.name, each.renamed or each.name})
         twice = [name for name, count in sources.items() if count > 1]
-        raise_if_any("subscriptions of the same name", twice)
+        raise_if_any("two subscriptions have the same name", twice)
         return rows
 
     @property
     def example_values(self) -> Mapping[str, Any]:
-        """What the fields of messages hold in examples."""
+        """The values of fields in examples."""
         values: Mapping[str, Any] = self._read("EXAMPLE_VALUES", {})
         return values
 
@@ -75,7 +75,7 @@ class BrokersExtension(Extension):
                         "Execute commands that come from message brokers."
                     ),
                     "aftercommit.extensions.brokers.cli:run": (
-                        "Do what worker and consume do, in one process."
+                        "Run worker and consume in one process."
                     ),
                 },
                 "Inspect": {
@@ -86,8 +86,8 @@ class BrokersExtension(Extension):
             },
             options={
                 "--broker-urls": "amqps://user:password@host,host or"
-                " kafkas://user:password@host:port,host:port; several, separated by spaces, are"
-                " allowed. Public events go to each of them."
+                " kafkas://user:password@host:port,host:port; separate several by spaces."
+                " Public events go to each of them."
             },
             settings="aftercommit.extensions.brokers.settings:BrokerSettings",
             ports={"command_sender": _command_sender},
@@ -112,7 +112,7 @@ def _publishers(settings: EngineSettings) -> AbstractAsyncContextManager[Mapping
 
 
 def _command_sender(settings: EngineSettings, *, delivers: bool) -> CommandSender | None:
-    """Return the port, or None: handlers that ask for it run where there is a broker."""
+    """Return the port, or None: handlers that ask for it run only where there is a broker."""
     if not _wanted(settings).urls:
         return None
     from aftercommit.extensions.brokers.command_sender import command_sender

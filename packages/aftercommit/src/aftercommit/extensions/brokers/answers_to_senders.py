@@ -1,9 +1,9 @@
-"""Answers: what became of a command, told to whoever has sent it, if its message says where.
+"""Answers: tell the sender of a command what became of it, if its message says where to.
 
-A refused command is a dead letter, which its sender does not see. So a message can name a queue or
-topic for an answer: in the attribute `replyto` of a CloudEvent, in AMQP's property `reply_to`, or
-in the header `reply-to`. The answer is sent before the message is acknowledged, so it is sent at
-least once.
+A refused command becomes a dead letter, which its sender does not see. So a message can name a
+queue or topic for an answer, in the attribute `replyto` of a CloudEvent, in AMQP's property
+`reply_to`, or in the header `reply-to`. The answer is sent before the message is acknowledged, so
+it is sent at least once.
 """
 
 import logging
@@ -26,14 +26,14 @@ from aftercommit.extensions.brokers.base import (
 )
 from aftercommit.extensions.brokers.cloud_events import to_command
 
-ANSWER_SECONDS = 10.0  # in which a missing target is looked for; then the message is acknowledged
+ANSWER_SECONDS = 10.0  # how long a missing target is looked for; then the message is acknowledged
 PAUSE_SECONDS = 0.5
 
 logger = logging.getLogger(__name__)
 
 
 class Asking(msgspec.Struct):
-    """What is read of a message to answer it, whatever else is in it."""
+    """What is read from a message to answer it, whatever else the message contains."""
 
     id: str | None = None
     source: str = ""
@@ -41,7 +41,7 @@ class Asking(msgspec.Struct):
 
 
 class CommandAccepted(msgspec.Struct):
-    """The command with this id was executed, now or before, and these events came of it."""
+    """The command with this id was executed, now or before, and caused these events."""
 
     command: str | None
     events: Sequence[EventId]
@@ -57,7 +57,7 @@ class CommandRefused(msgspec.Struct):
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A question what became of a command: where the answer goes, and which message it is about."""
+    """A request for an answer: where the answer goes, and which message it is about."""
 
     to: str
     source: str
@@ -67,34 +67,34 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """Sends answers to queues and topics whose names fit one of the patterns that are `allowed`."""
+    """Sends answers to queues and topics whose names match one of the `allowed` patterns."""
 
     application: str
     allowed: Collection[str]
     find_events: Callable[[str, str | None], Awaitable[Sequence[EventId]]]
 
     def asked(self, message: ReceivedMessage) -> Asked | None:
-        """Return what a message asks for; None if it asks for no answer, or may not."""
+        """Return where a message wants its answer; None if it wants none, or may not."""
         body, said = _asking(message), message.properties
         to = said.get("reply_to") or text_of(message.headers.get("reply-to") or "") or body.replyto
         if not to:
             return None
         if not any(fnmatchcase(to, pattern) for pattern in self.allowed):
-            logger.warning("a message asks for an answer to %s, which answer_to does not allow", to)
+            logger.warning("a message wants an answer to %s, which answer_to does not allow", to)
             return None
         return Asked(to, body.source, body.id, said.get("correlation_id") or body.id)
 
     async def accepted(self, broker: Broker, asked: Asked) -> bool:
-        """Tell the sender which events came of a command; return whether that has arrived.
+        """Tell the sender which events a command caused; return whether the answer has arrived.
 
-        The events are those in the rows, so a repetition is answered like the first message.
+        The events are read from the database, so a repetition gets the same answer.
         """
         events = await self.find_events(asked.source, asked.message_id)
         said = CommandAccepted(asked.message_id, events)
         return await self._send(broker, asked, "command_accepted", said)
 
     async def refused(self, broker: Broker, asked: Asked, error: Exception) -> bool:
-        """Tell the sender why a command was refused; return whether that has arrived."""
+        """Tell the sender why a command was refused; return whether the answer has arrived."""
         said = CommandRefused(asked.message_id, *reason_of(error))
         return await self._send(broker, asked, "command_refused", said)
 
@@ -119,7 +119,7 @@ class Answers:
                 if not (is_transient(error) or isinstance(error, OSError)):
                     raise
                 if current_time() >= deadline:
-                    logger.warning("an answer to %s is given up: %s", asked.to, error)
+                    logger.warning("an answer to %s could not be sent: %s", asked.to, error)
                     return False
                 await sleep(PAUSE_SECONDS)
             else:

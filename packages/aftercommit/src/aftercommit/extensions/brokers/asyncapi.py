@@ -1,6 +1,6 @@
 """The AsyncAPI 3.0 document: every message that is published or consumed, with schema and example.
 
-Made from the same classes and tables that read and write the messages, so it cannot lag behind.
+It is made from the classes and tables that read and write the messages, so it is always current.
 """
 
 from collections.abc import Collection, Mapping
@@ -28,30 +28,30 @@ Json = dict[str, Any]
 MESSAGE_ID = UUID("0b6f2c0e-5d43-4f6e-9a57-2f1d3c4b5a69")
 
 ALL = (
-    "CloudEvents 1.0 in structured JSON, over RabbitMQ and Kafka. Each message has a version of its"
-    " own, `schemaversion`: it grows when a field changes."
+    "CloudEvents 1.0 in structured JSON, over RabbitMQ and Kafka. Each message has its own"
+    " version, `schemaversion`, which grows when a field changes."
 )
-OF_EVENTS = "What has happened, for all who want to know."
+OF_EVENTS = "Events of this service, for all who want to know."
 OF_COMMANDS = (
-    "On RabbitMQ a quorum queue whose x-delivery-limit is {}; what exceeds it is"
-    " dead-lettered at least once to {} by the default exchange. A queue that is"
-    " there already is used as it is."
+    "On RabbitMQ a quorum queue whose x-delivery-limit is {}; a message that exceeds it is"
+    " dead-lettered at least once to {} by the default exchange. An existing queue is used"
+    " as it is."
 )
 OF_DEAD_COMMANDS = (
     "Commands that cannot be read or were refused for good: the same body and headers, and two"
-    " headers more, {}, a stable name, and {}. What RabbitMQ has moved"
-    " there by itself has x-death. On RabbitMQ a quorum queue with an x-delivery-limit of -1."
+    " more headers: {}, a stable name, and {}. Messages that RabbitMQ itself"
+    " has moved there have x-death. On RabbitMQ a quorum queue with an x-delivery-limit of -1."
 )
 PUBLISHING = (
     "At least once; `id` stays the same. On RabbitMQ the routing key is the type, on Kafka the key"
-    " is `partitionkey`. What has a `sequence` comes in this order for each key."
+    " is `partitionkey`. Events with a `sequence` arrive in its order, for each key."
 )
 SUBSCRIBING = (
     "What another service publishes there becomes a command. At most one effect for each message,"
-    " by its id or its place in a topic. What cannot be read is in {}."
+    " by its id or its place in a topic. A message that cannot be read is in {}."
 )
 SCHEMAS = "#/components/schemas/{name}"
-OF_OTHERS = "What another service publishes. It has the fields that are relied on, perhaps others."
+OF_OTHERS = "What another service publishes. It has the fields shown here, and perhaps others."
 CONSUMING = "At most one effect for each `source` and `id`."
 
 
@@ -108,11 +108,11 @@ def published_language(app: App[Any]) -> str:
 def example_of(type_: type[M], values: Mapping[str, Any]) -> M:
     """Return a message of this type with these values: see `BrokersExtension`.
 
-    :raises WiringError: if the application has not said what one of its fields may hold
+    :raises WiringError: if `EXAMPLE_VALUES` has no value for one of its fields
     """
     names = signature(type_).parameters
     if missing := names.keys() - values.keys():
-        problem = f"fields of {type_.__name__} without a value in `EXAMPLE_VALUES`"
+        problem = f"`EXAMPLE_VALUES` has no value for fields of {type_.__name__}"
         raise WiringError(problem, *missing)
     return type_(**{name: values[name] for name in names})
 
@@ -189,7 +189,7 @@ def _channel_of_others(source: str, inlet: Inlet) -> Json:
 
 
 def _subscribed(subscription: Subscription) -> Json:
-    """Return what is relied on in the messages of another service."""
+    """Return the fields on which we rely in the messages of another service."""
     said = [subscription.relies_on] if subscription.relies_on else []
     schemas, _ = msgspec.json.schema_components(said, ref_template=SCHEMAS)
     summary = str(subscription.translate.__doc__ or subscription.name).partition("\n")[0]

@@ -1,8 +1,8 @@
 """What RabbitMQ and Kafka have in common: publishing events, consuming commands, dead letters.
 
-Many tasks publish events at a time, over one connection. Dead letters have a connection of their
-own and go one by one: a message that a broker refuses may end its connection, with all that is in
-flight on it.
+Many tasks publish events at the same time, over one connection. Dead letters have their own
+connection and are sent one by one: a message that a broker refuses may end its connection, together
+with everything in flight on it.
 """
 
 from abc import ABC, abstractmethod
@@ -28,8 +28,8 @@ from aftercommit.extensions.brokers.exceptions import (
 from aftercommit.extensions.circuit_breaker import CircuitBreaker
 from aftercommit.handler_containment import cancellation_requested
 
-DELIVERY_LIMIT = 20  # of RabbitMQ, its own since version 4; a consumer that is restarted counts
-MAX_DEAD_LETTER_BYTES = 10_000  # of a dead command that the broker does not take as a whole
+DELIVERY_LIMIT = 20  # RabbitMQ's own limit since version 4; restarts of a consumer count, too
+MAX_DEAD_LETTER_BYTES = 10_000  # kept of a dead command that the broker does not accept as a whole
 
 CONNECT_TIMEOUT = 5
 CONFIRM_TIMEOUT = 5
@@ -42,33 +42,33 @@ Report = Callable[[str | None], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReceivedMessage:
-    """A message as it came, and how to tell the broker that it is done with.
+    """A received message, and how to acknowledge it.
 
-    `reject` has the broker move it to the dead letters itself, if it can, however long that takes.
+    With `reject`, the broker itself moves it to the dead letters, if it can; no time limit applies.
     """
 
     body: bytes
     headers: Mapping[str, Any]
-    properties: Mapping[str, Any] = field(default_factory=dict)  # what else a dead letter keeps
-    key: str | None = None  # the routing key of RabbitMQ, or Kafka's key
-    place: str | None = None  # of Kafka: what no other message has
+    properties: Mapping[str, Any] = field(default_factory=dict)  # kept in a dead letter, too
+    key: str | None = None  # the routing key of RabbitMQ, or the key of Kafka
+    place: str | None = None  # Kafka's: unique to this message
     ack: Callable[[], Awaitable[None]] = checkpoint
     reject: Callable[[], Awaitable[None]] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutgoingCommand:
-    """A command for another service, with what is said of it outside of its body."""
+    """A command for another service, and what is said about it outside its body."""
 
     to: str  # the queue, or topic
     id: str
     body: bytes
     traceparent: str | None = None
-    correlation_id: str | None = None  # of an answer: what tells its receiver what it answers
+    correlation_id: str | None = None  # of an answer: tells its receiver which message it answers
 
 
 class BrokerConnection(Protocol):
-    """A connection to publish with, not yet open. `loss` is why it was lost, if that is known."""
+    """A connection for publishing, not yet open. `loss` is why it was lost, if known."""
 
     loss: BaseException | None
 
@@ -79,32 +79,32 @@ class BrokerConnection(Protocol):
         """Close it."""
 
     async def publish(self, envelope: Envelope) -> None:
-        """Send an event to all who listen, and return when it is confirmed."""
+        """Send an event to everybody who listens, and return when it is confirmed."""
 
     async def send_command(self, command: OutgoingCommand) -> None:
         """Send a command to another service, and return when it is confirmed.
 
-        :raises TargetMissing: if there is nothing that would keep it for that service
+        :raises TargetMissing: if no queue or topic would keep it for that service
         """
 
     async def dead_letter(self, dead: ReceivedMessage, to: str) -> None:
-        """Send a dead message to this queue, made if it is gone; return when it is confirmed."""
+        """Send a dead message to this queue, created if missing; return when it is confirmed."""
 
 
 class SharedConnection:
-    """The connection in use, if there is one: shared by all tasks, so their confirms overlap.
+    """The current connection, if any. All tasks share it, so their confirms overlap.
 
-    What a library does with messages in flight while it reconnects is hard to know (decision 9). So
-    a connection on which a message fails is closed; those in flight on it fail as if the broker
-    were away. A message that the broker rejects for now changes nothing, nor does a cancelled task.
-    While the broker is known to be away, all tasks fail immediately.
+    It is hard to know what a library does with messages in flight while it reconnects (decision 9).
+    So a connection on which a message fails is closed, and the messages in flight on it fail as if
+    the broker were down. A message that the broker rejects for now, or a cancelled task, does not
+    close it. While the broker is known to be down, all tasks fail immediately.
     """
 
     def __init__(self, broker: "Broker") -> None:
         self._broker = broker
         away = partial(BrokerUnavailable, broker.kind)
         self._breaker = CircuitBreaker(away, outages=(BrokerUnavailable, ConfirmTimeoutError))
-        self._opening = anyio.Lock(fast_acquire=True)  # when it is open, nobody waits for it
+        self._opening = anyio.Lock(fast_acquire=True)  # while it is open, nobody waits for the lock
         self._connection: BrokerConnection | None = None
 
     async def send(self, deliver: Callable[[BrokerConnection], Awaitable[None]]) -> None:
@@ -112,7 +112,7 @@ class SharedConnection:
 
         :raises MessageRefusedError: if the broker refuses this message
         :raises ConfirmTimeoutError: if the broker does not confirm it within a few seconds
-        :raises BrokerUnavailable: if the broker is away, or was a moment ago
+        :raises BrokerUnavailable: if the broker is down, or was a moment ago
         """
         async with self._opening:
             if self._connection is None or self._connection.loss:
@@ -153,11 +153,11 @@ class SharedConnection:
 
 
 class Broker(ABC):
-    """One broker."""
+    """A message broker, with its connections."""
 
     kind: ClassVar[str]
     refusals: ClassVar[Errors]  # the library's errors that mean MessageRefusedError
-    rejections: ClassVar[Errors]  # and those that mean ConfirmTimeoutError
+    rejections: ClassVar[Errors]  # the ones that mean ConfirmTimeoutError
 
     def __init__(self, channels: Channels) -> None:
         self.channels = channels
@@ -168,7 +168,7 @@ class Broker(ABC):
     async def publish(self, envelope: Envelope) -> None:
         """Return when the broker has confirmed the event.
 
-        :raises BrokerUnavailable: if the broker is away
+        :raises BrokerUnavailable: if the broker is down
         :raises OSError: if the broker refuses the event, or does not confirm it in a few seconds
         """
         await self._events.send(lambda connection: connection.publish(envelope))
@@ -182,16 +182,16 @@ class Broker(ABC):
         await self._commands.send(lambda connection: connection.send_command(command))
 
     async def connect(self) -> None:
-        """Open the connection for events, so that a wrong account shows before the first event.
+        """Open the connection for events, so that a wrong login shows before the first event.
 
-        :raises BrokerUnavailable: if the broker is away
+        :raises BrokerUnavailable: if the broker is down
         """
         await self._events.send(_send_nothing)
 
     async def dead_letter(self, message: ReceivedMessage, error: Exception, to: str) -> None:
-        """Put a message that cannot be handled where somebody will look for it.
+        """Put a message that cannot be handled into the queue or topic for dead letters.
 
-        If the broker does not take it as it came, its beginning has to do.
+        If the broker does not accept the whole message, only its beginning is kept.
 
         :raises BrokerUnavailable: if the broker does not confirm that, for whatever reason
         """
@@ -222,7 +222,7 @@ class Broker(ABC):
                 group.start_soon(each.close)
 
     def meaning_of(self, error: Exception) -> Exception:
-        """Return what it means that a message could not be sent."""
+        """Return the error that tells why a message could not be sent."""
         if isinstance(error, Unavailable):
             return error
         if isinstance(error, self.refusals):
@@ -233,30 +233,31 @@ class Broker(ABC):
 
     @abstractmethod
     def new_connection(self) -> BrokerConnection:
-        """Return a connection to publish with, not yet open."""
+        """Return a connection for publishing, not yet open."""
 
     @abstractmethod
     def feeds(self, inlet: Inlet) -> bool:
-        """Tell whether messages come in there from a broker of this kind."""
+        """Tell whether messages arrive at this inlet from a broker of this kind."""
 
     @abstractmethod
     def consume(
         self, inlet: Inlet, prefetch: int, report: Report
     ) -> AbstractAsyncContextManager[AsyncIterator[ReceivedMessage]]:
-        """Open the messages that arrive, with at most `prefetch` not acknowledged.
+        """Open an iterator over arriving messages, with at most `prefetch` not acknowledged.
 
-        When the context is entered, the broker sends what there is. The iterator raises when the
-        connection is lost, and may end before: then open it again. Meanwhile it calls `report` with
-        what is wrong with the exchange of others, or with None if nothing is.
+        When the context is entered, the broker begins to send. The iterator raises when the
+        connection is lost; it may also end, and then has to be opened again. Meanwhile it calls
+        `report` with what is wrong with the exchange of another service, or with None if nothing
+        is.
 
-        :raises SourceMissing: if there is no such topic of others
+        :raises SourceMissing: if another service's topic does not exist
         """
 
 
 async def reject_spurious_cancellation(function: Callable[..., Awaitable[T]], *args: Any) -> T:
-    """Call a library that cancels its own waiters when a connection is lost.
+    """Wrap calls to a library that cancels its own waiters when a connection is lost.
 
-    :raises ConnectionError: in that case; only a cancellation of ours passes as one
+    :raises ConnectionError: in that case; only our own cancellations are passed on
     """
     try:
         return await function(*args)
@@ -267,13 +268,13 @@ async def reject_spurious_cancellation(function: Callable[..., Awaitable[T]], *a
 
 
 async def close_best_effort(close: Callable[[], Awaitable[None]]) -> None:
-    """Close something, but not for ever; it is broken or not needed, so no error matters."""
+    """Close something within a time limit. It is broken or not needed, so errors do not matter."""
     with move_on_after(CLOSE_TIMEOUT, shield=True), suppress(Exception):
         await close()
 
 
 def describe(error: BaseException) -> str:
-    """Return what went wrong, in words, also if the library has none."""
+    """Return what went wrong, in words, even if the library has none."""
     text = str(error).partition("\n")[0]
     if not text and isinstance(error, TimeoutError):
         return "it does not answer"
@@ -281,7 +282,7 @@ def describe(error: BaseException) -> str:
 
 
 async def _send_nothing(connection: BrokerConnection) -> None:
-    """Be satisfied with a connection."""
+    """Do nothing: opening the connection is all that is wanted."""
 
 
 def reason_of(error: Exception) -> tuple[str, str]:

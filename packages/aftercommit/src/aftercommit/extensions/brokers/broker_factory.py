@@ -1,7 +1,7 @@
-"""Makes the brokers that the URLs name. Their libraries are imported when a URL asks for one.
+"""Makes the brokers that the URLs name. A library is imported when a URL needs it.
 
-A wrong URL is refused at start, not when the first event waits. No text of it is ever
-repeated: it may hold a password.
+A wrong URL is refused at start, not when the first event is published. Errors never quote a URL: it
+may contain a password.
 """
 
 import logging
@@ -20,7 +20,7 @@ from aftercommit.extensions.brokers.kafka_url import KafkaCluster
 from aftercommit.extensions.brokers.settings import BrokerSettings
 from aftercommit.settings import EngineSettings
 
-CHATTY_LIBRARIES = ("aio_pika", "aiokafka", "aiormq")  # they log what they raise, or fix
+CHATTY_LIBRARIES = ("aio_pika", "aiokafka", "aiormq")  # they log what they raise or repair
 
 _TEXT = r"(?:[^%/?#]|%[\da-fA-F]{2})*"
 _HOST = r"(?:[\w.-]+|\[[\da-fA-F:.]+\])(?::\d+)?"
@@ -29,13 +29,15 @@ _AMQP = re.compile(rf"(amqps?://(?:{_TEXT}@)?)({_HOST}(?:,{_HOST})*)((?:/{_TEXT}
 
 @asynccontextmanager
 async def publishing(settings: EngineSettings) -> AsyncIterator[Mapping[str, Broker]]:
-    """Make the brokers, by name, and close them at the end, all at once: each may be slow.
+    """Make the brokers, by name; close them all at the end, concurrently, as each may be slow.
 
-    :raises InvalidValue: if a URL is not acceptable, or there is one on a foreign event loop
+    :raises InvalidValue: if a URL is wrong, or if the event loop is not asyncio
     """
     urls, event_loop = settings.of(BrokerSettings).urls, settings.event_loop
     if urls and event_loop != "asyncio":
-        raise settings.refused("broker_urls", f"needs the event loop asyncio, not {event_loop}")
+        raise settings.refused(
+            "broker_urls", f"works only on the event loop asyncio, not on {event_loop}"
+        )
     for library in CHATTY_LIBRARIES:
         logging.getLogger(library).setLevel(logging.CRITICAL)
     brokers = new_brokers(urls, Channels(settings.application))
@@ -50,7 +52,7 @@ async def publishing(settings: EngineSettings) -> AsyncIterator[Mapping[str, Bro
 def new_brokers(urls: Sequence[str], channels: Channels) -> dict[str, Broker]:
     """Return a broker for each URL, by name: `rabbitmq`, `kafka`, and `kafka_2` if there are two.
 
-    :raises InvalidValue: if a URL is not acceptable
+    :raises InvalidValue: if a URL is wrong
     """
     brokers: dict[str, Broker] = {}
     for url in urls:
@@ -79,9 +81,9 @@ def _new_broker(url: str, channels: Channels) -> Broker:
 
 
 def _amqp_urls(url: str) -> list[str]:
-    """Return a URL for each host; they differ in nothing else."""
+    """Return a URL for each host; they differ only in the host."""
     urls: list[str] = []
-    with suppress(ValueError):  # of broken UTF-8, or a port that is too high
+    with suppress(ValueError):  # invalid UTF-8, or a port that is too high
         if unquote(url, errors="strict").isprintable() and (found := _AMQP.fullmatch(url)):
             before, servers, after = found.groups()
             each = [f"{before}{server}{after}" for server in servers.split(",")]
@@ -96,7 +98,7 @@ def _amqp_urls(url: str) -> list[str]:
 
 
 def _require_usable_files(url: str) -> None:
-    """Refuse now what the library would find out at each connection."""
+    """Refuse now the files that the library would refuse at each connection."""
     scheme, _, _, query, _ = urlsplit(url)
     if scheme == "amqps":
         given = dict(parse_qsl(query))

@@ -1,4 +1,4 @@
-"""How a client verifies its broker, and shows who it is, by the files that a URL names."""
+"""How a client verifies its broker, and proves who it is, with the files that a URL names."""
 
 import ssl
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ FILES = ("cafile", "certfile", "keyfile")
 
 
 def tls_context(files: Mapping[str, str]) -> ssl.SSLContext:
-    """Return what a client needs for TLS; without a `cafile`, the system's authorities are trusted.
+    """Return a client's TLS context; without a `cafile`, the system's authorities are trusted.
 
     :raises InvalidValue: if one of the files cannot be used
     """
@@ -20,7 +20,7 @@ def tls_context(files: Mapping[str, str]) -> ssl.SSLContext:
         context = ssl.create_default_context(cafile=files.get("cafile"))
         if "certfile" in files:
             context.load_cert_chain(files["certfile"], files.get("keyfile"), _refuse_encrypted_key)
-    except OSError as error:  # also of OpenSSL
+    except OSError as error:  # OpenSSL's errors, too
         reason = error.reason if isinstance(error, ssl.SSLError) else error.strerror
         named = " or ".join(name for name in FILES if name in files)
         raise invalid_url(f"names a {named} that cannot be used: {reason}") from None
@@ -28,10 +28,12 @@ def tls_context(files: Mapping[str, str]) -> ssl.SSLContext:
 
 
 def invalid_url(reason: str) -> InvalidValue:
-    """Return the error for a URL, of which no text is repeated: it may hold a password."""
+    """Return the error for a URL, without quoting the URL: it may contain a password."""
     return InvalidValue("broker URL", reason)
 
 
 def _refuse_encrypted_key() -> str:
-    """Do what OpenSSL would ask the terminal for otherwise, and wait."""
-    raise invalid_url("names an encrypted key: nobody is there to enter its password")
+    """Fail where OpenSSL would ask for a password on the terminal, and wait."""
+    raise invalid_url(
+        "names an encrypted key, whose password nobody can enter; use a key without one"
+    )

@@ -1,4 +1,4 @@
-"""Where the messages of an application are: named after it, so others on the broker have theirs."""
+"""The queues and topics of an application, named after it, so that applications share a broker."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,16 +12,16 @@ class Channels:
     """The names on a broker that belong to one application."""
 
     application: str
-    """Also the group of Kafka's consumers, and the beginning of what dead letters say."""
+    """Also the group of Kafka's consumers, and the first word of the headers of dead letters."""
 
     @property
     def events(self) -> str:
-        """The exchange, or topic."""
+        """The exchange, or topic, for events."""
         return f"{self.application}.events"
 
     @property
     def commands(self) -> str:
-        """The queue, or topic."""
+        """The queue, or topic, for commands."""
         return f"{self.application}.commands"
 
     @property
@@ -31,7 +31,7 @@ class Channels:
 
     @property
     def inlet(self) -> "Inlet":
-        """Where commands come in."""
+        """The inlet for commands."""
         return Inlet(
             queue=self.commands,
             topic=self.commands,
@@ -48,8 +48,8 @@ class Channels:
 class Inlet:
     """Where messages come in: from a queue of RabbitMQ, from a topic of Kafka, or from either.
 
-    A queue with an `exchange` is bound to it, which belongs to others. What comes `in_order` is
-    taken by one consumer of all, one by one.
+    A queue with an `exchange` is bound to it; the exchange belongs to another service. If
+    `in_order`, only one consumer of all takes the messages, one after the other.
     """
 
     queue: str | None

@@ -15,7 +15,7 @@ from aftercommit.terminal.nonblocking_output import drain
 PREFETCH = click.option(
     "--prefetch",
     type=click.IntRange(1, 1000),
-    help="How many messages of RabbitMQ to work on at a time; of Kafka, it is one. Default: 20",
+    help="How many messages of RabbitMQ to work on at once; of Kafka, always one. Default: 20",
 )
 
 
@@ -40,7 +40,7 @@ def consume(cli: Cli, prefetch: int | None) -> None:
 @PREFETCH
 @click.pass_obj
 def run(cli: Cli, prefetch: int | None) -> None:
-    """Do what worker and consume do, in one process.
+    """Run worker and consume in one process.
 
     For small installations.
     """
@@ -55,7 +55,7 @@ def run(cli: Cli, prefetch: int | None) -> None:
 def asyncapi(cli: Cli) -> None:
     """Print the AsyncAPI document of all public messages.
 
-    It is JSON, and describes what is published and what is consumed.
+    It is JSON, and describes the published and the consumed messages.
     """
     click.echo(published_language(cli.app))
     running_services.run(drain, event_loop="asyncio")

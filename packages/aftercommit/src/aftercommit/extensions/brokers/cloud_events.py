@@ -1,8 +1,8 @@
 """The messages on a broker: CloudEvents 1.0 (https://cloudevents.io) in structured JSON.
 
-With extensions of ours, `correlationid`, `causationid` and `schemaversion`, and `traceparent` of
-CloudEvents' own extension Distributed Tracing: the span in which an event was committed. Also of
-its own are `partitionkey` and `sequence`.
+They carry our own extension attributes `correlationid`, `causationid` and `schemaversion`, and
+three of CloudEvents' documented extensions: `traceparent`, the span in which an event was
+committed, `partitionkey` and `sequence`.
 """
 
 import re
@@ -21,10 +21,10 @@ from aftercommit.errors import InvalidPayload
 from aftercommit.extensions.brokers.exceptions import MessageTooLarge, UnknownCommandType
 
 Accepted = Mapping[str, type[Any]]
-"""The commands that others may send, by wire name; the consumer dead-letters all others."""
+"""The commands that others may send, by wire name; all others become dead letters."""
 
 CONTENT_TYPE = "application/cloudevents+json"
-MAX_MESSAGE_BYTES = 65_536  # of a command: a hundred times what any needs, as over HTTP
+MAX_MESSAGE_BYTES = 65_536  # of a command: a hundred times what one needs, as over HTTP
 INVISIBLE = {"Cc", "Cf", "Cs", "Zl", "Zp"}  # Unicode's controls, formats, surrogates, separators
 MAX_BYTES = 500  # of an id, and of a source: PostgreSQL's index takes 2704 for both together
 Attribute = Annotated[
@@ -38,10 +38,10 @@ Attribute = Annotated[
 ]
 
 TraceParent = Annotated[
-    str, Meta(description="As the header of W3C Trace Context; what is not of that form is ignored")
+    str, Meta(description="As the header of W3C Trace Context; a value of another form is ignored")
 ]
 PartitionKey = Annotated[
-    str, Meta(description="By what it is ordered: events with the same one belong together")
+    str, Meta(description="The key of the order: events with the same key belong together")
 ]
 Sequence = Annotated[
     str,
@@ -74,7 +74,7 @@ class CloudEvent(msgspec.Struct, kw_only=True, omit_defaults=True):
 
 
 def to_cloud_event(envelope: Envelope) -> bytes:
-    """Return the message that tells others of an event."""
+    """Return the message that publishes an event."""
     message = CloudEvent(
         specversion="1.0",
         id=str(envelope.id),
@@ -129,13 +129,13 @@ def to_command(
 def from_cloud_event(
     body: bytes, codec: Codec[object], accepted: Accepted
 ) -> tuple[object, MessageOrigin]:
-    """Return the command in a message, and what is to be known of that message.
+    """Return the command in a message, and what there is to know about the message.
 
-    Its length is checked before anything that costs more than reading it.
+    Its length is checked first, before more expensive steps.
 
     :raises MessageTooLarge: if it has more than `MAX_MESSAGE_BYTES`
     :raises UnknownCommandType: if no command that others may send has this wire name
-    :raises InvalidPayload: if it is no CloudEvent, or its data do not fit the command
+    :raises InvalidPayload: if it is no CloudEvent, or if its data do not fit the command
     """
     if len(body) > MAX_MESSAGE_BYTES:
         raise MessageTooLarge(len(body), MAX_MESSAGE_BYTES)
@@ -156,16 +156,16 @@ def from_cloud_event(
 
 
 def well_formed_traceparent(traceparent: str | None) -> str | None:
-    """Return it, or None: W3C wants a new trace to begin then; a command is worth more than it."""
+    """Return it, or None if it is malformed; then W3C asks for a new trace, not for a refusal."""
     return traceparent if traceparent and W3C_FORM.fullmatch(traceparent) else None
 
 
 def require_legible(attribute: str, text: str) -> None:
-    """Refuse an id or a source that nobody could read or look for.
+    """Refuse an id or a source that nobody could read or search for.
 
     :raises InvalidPayload: if it has an invisible character, or more than `MAX_BYTES`
     """
     if any(unicodedata.category(character) in INVISIBLE for character in text):
-        raise InvalidPayload("a message", f"its {attribute} has an invisible character in it")
+        raise InvalidPayload("a message", f"its {attribute} contains an invisible character")
     if len(text.encode()) > MAX_BYTES:
         raise InvalidPayload("a message", f"its {attribute} has more than {MAX_BYTES} bytes")

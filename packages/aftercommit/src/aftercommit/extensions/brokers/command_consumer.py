@@ -1,11 +1,11 @@
 """The consumer: executes the commands that arrive from the brokers, until shutdown.
 
-A message is acknowledged after the commit of its command. If that acknowledgement is lost, the
-message comes again, and is recognized by its id and source. The events of the command are
-dispatched after that and keep no message waiting: their deliveries are stored in any case.
+A message is acknowledged after the commit of its command. If the acknowledgement is lost, the
+message arrives again, and is recognized by its id and source. The command's events are dispatched
+afterwards, and no message waits for that: their deliveries are stored in any case.
 
-Commands of our own come in at one inlet, and the messages of each subscription at one of theirs.
-None of them waits for another one.
+Our commands arrive at one inlet, and the messages of each subscription at its own inlet. None waits
+for another.
 """
 
 import logging
@@ -63,9 +63,9 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Intake:
-    """Messages that come in at one inlet, and what they mean: nothing, or a command.
+    """The messages of one inlet, and what each means: a command, or nothing.
 
-    `source` is what its pause is stored by; commands of our own have none, and are never paused.
+    A pause is stored by the name `source`; our own commands have none, and are never paused.
     """
 
     inlet: Inlet
@@ -73,21 +73,21 @@ class Intake:
     source: str | None = None
 
     def at(self, broker: Broker) -> str:
-        """Return what is consumed there, for people."""
+        """Return what is consumed at a broker, for logs."""
         return broker.kind if self.source is None else f"{broker.kind} ({self.source})"
 
 
 def consumer_service(
     settings: EngineSettings, accepted: Sequence[type[Any]], subscriptions: Sequence[Subscription]
 ) -> Service:
-    """Return the service, for the commands that an application accepts, and its subscriptions.
+    """Return the service that consumes accepted commands and the subscriptions' messages.
 
     :raises InvalidValue: if there is no broker
     :raises WiringError: at its start, if a translation returns what no handler handles
     """
     of_brokers = settings.of(BrokerSettings)
     if not of_brokers.urls:
-        raise settings.refused("broker_urls", "is not set: there is nothing to consume")
+        raise settings.refused("broker_urls", "is not set, so there is no broker to consume from")
 
     async def consume(application: Application, stop: Shutdown) -> None:
         codec, database = application.database.codec, application.database
@@ -131,14 +131,13 @@ def _read_command(
 
 @dataclass(eq=False)
 class Consumer:
-    """Has up to `prefetch` messages of each queue of RabbitMQ in flight; of each topic, one.
+    """Consumes up to `prefetch` messages of a RabbitMQ queue at once, and one of a Kafka topic.
 
-    A message is in flight until it is acknowledged. What the commands commit is dispatched beside
-    that, up to a limit.
+    A message is in flight until it is acknowledged. What they commit is dispatched concurrently, up
+    to a limit.
 
     While nothing is consumed from a broker, `readiness_problems` says so: the process is not ready.
-    What is wrong with the exchange or topic of another service is in `degradations`, and keeps
-    nothing else from its work.
+    Problems with the exchange or topic of another service are in `degradations`.
     """
 
     bus: MessageBus
@@ -156,7 +155,7 @@ class Consumer:
     _dispatches: TaskGroup = field(init=False)
 
     async def run(self, brokers: Sequence[Broker]) -> None:
-        """Consume from all brokers until shutdown, and then until all in flight is done."""
+        """Consume from all brokers until shutdown, then until all messages in flight are done."""
         async with create_task_group() as self._dispatches:
             if any(each.source for each in self.intakes):
                 self._dispatches.start_soon(in_own_task, self.paused.watch, self.stop)
@@ -166,7 +165,7 @@ class Consumer:
                         self._dispatches.start_soon(in_own_task, self._consume, broker, intake)
 
     async def _consume(self, broker: Broker, intake: Intake) -> None:
-        """Consume at one inlet; when the broker goes away, wait for it, longer each time."""
+        """Consume at one inlet; when the broker is down, try again with growing delays."""
         failures, key, at = 0, (broker, intake), intake.at(broker)
         while await self.paused.until_resumed(intake.source, self.stop):
             self.readiness_problems[key] = f"nothing is consumed from {at}"
@@ -183,7 +182,7 @@ class Consumer:
                     del self.readiness_problems[key]
                     failures = 0
                     await self._take(broker, intake, messages)
-            except Exception as raised:  # nothing at one broker may end the others
+            except Exception as raised:  # an error at one broker must not end the others
                 error = first_error(raised)
                 if isinstance(error, SourceMissing):
                     self.readiness_problems.pop(key, None)
@@ -196,12 +195,12 @@ class Consumer:
             failures += 1
 
     def _report(self, key: object, problem: str | None) -> None:
-        """Note what is wrong with the exchange or topic of another service, or that nothing is."""
+        """Note what is wrong with another service's exchange or topic, or that nothing is."""
         if problem is None:
             self.degradations.pop(key, None)
         elif self.degradations.get(key) != problem:
             self.degradations[key] = problem
-            logger.warning("%s; looking again", problem)
+            logger.warning("%s; trying again", problem)
 
     async def _take(
         self, broker: Broker, intake: Intake, messages: AsyncIterator[ReceivedMessage]
@@ -223,8 +222,8 @@ class Consumer:
     ) -> None:
         """Execute the command and acknowledge its message, however long that takes.
 
-        If it has to wait, and its session is `over`, leave it as it is: it comes again. Only a
-        mistake in the program is not tried for ever: it would hold up what comes after it.
+        If the message has to wait and its session is `over`, it is left: it will arrive again. All
+        errors but a bug in the program are retried without end; a bug would block what follows.
         """
         mistakes: list[Exception] = []
         for failures in count():
@@ -247,12 +246,12 @@ class Consumer:
     async def _execute(
         self, broker: Broker, intake: Intake, message: ReceivedMessage, fatal: Exception | None
     ) -> Committed:
-        """Execute the command and acknowledge its message; return what it has committed.
+        """Execute the command and acknowledge its message; return what it committed.
 
-        What is refused for good is dead-lettered and acknowledged; so is all that is `fatal`. If
-        the broker takes no dead letter, and can move the message itself, that is left to it.
+        A message that is refused for good, or whose error is `fatal`, is dead-lettered and
+        acknowledged. If the broker accepts no dead letter, it moves the message itself, if it can.
 
-        :raises Exception: if it may work later; then the message is as it was
+        :raises Exception: if it may work later; then the message is unchanged
         """
         committed, acknowledge = Committed(), message.ack
         asked = self.answers.asked(message) if intake.source is None else None
@@ -277,18 +276,20 @@ class Consumer:
     async def _dead_letter(
         self, broker: Broker, intake: Intake, message: ReceivedMessage, error: Exception
     ) -> Callable[[], Awaitable[None]]:
-        """Put a message among the dead letters, and return what tells the broker so.
+        """Dead-letter a message, and return the call that tells the broker.
 
-        :raises BrokerUnavailable: if the broker takes none, and cannot move the message itself
+        :raises BrokerUnavailable: if the broker accepts none, and cannot move the message itself
         """
         acknowledge = message.ack
         try:
             await broker.dead_letter(message, error, intake.inlet.dead_letters)
-            logger.warning("a message is in %s: %s", intake.inlet.dead_letters, error)
+            logger.warning(
+                "a message was dead-lettered to %s: %s", intake.inlet.dead_letters, error
+            )
         except BrokerUnavailable as refusal:
             if message.reject is None:
                 raise
-            left = "a message is left to %s to dead-letter (%s): %s"
+            left = "%s itself dead-letters a message (%s): %s"
             logger.warning(left, broker.kind, refusal, error)
             acknowledge = message.reject
         self._count(intake, "dead")
@@ -305,7 +306,7 @@ class Consumer:
             return committed
         except MessageAlreadyHandled as repeated:
             first = await self.find_accepted(origin.source, origin.id)
-            if first is None:  # pruned a moment ago: when it comes again, it is a new one
+            if first is None:  # pruned a moment ago: if it arrives again, it is new
                 raise
             if first.fingerprint not in (None, origin.fingerprint):  # None: erased
                 raise MessageIdReused(origin.source, origin.id) from None
@@ -327,12 +328,12 @@ async def _acknowledge(ack: Callable[[], Awaitable[None]]) -> None:
         await reject_spurious_cancellation(ack)
     except Exception as error:
         reason = describe(error)
-        logger.warning("a message could not be acknowledged, it will come again: %s", reason)
+        logger.warning("a message could not be acknowledged and will arrive again: %s", reason)
 
 
 @asynccontextmanager
 async def cancel_when(happened: Callable[[], Awaitable[object]]) -> AsyncIterator[None]:
-    """Cancel the body when something has happened that this waits for."""
+    """Cancel the body when an event has happened for which this waits."""
 
     async def cancel_at_end() -> None:
         await happened()

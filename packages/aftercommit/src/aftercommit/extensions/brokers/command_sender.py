@@ -1,6 +1,6 @@
-"""The port by which a handler sends a command to another service.
+"""The port through which a handler sends a command to another service.
 
-It sends with connections of its own, so that a command that a broker refuses holds up no event.
+It has its own connections, so that a command that a broker refuses delays no event.
 """
 
 from aftercommit.claims import IdempotencyKey
@@ -14,10 +14,10 @@ from aftercommit.settings import EngineSettings
 
 
 class CommandSender:
-    """Sends commands to other services, by the first of the brokers in the settings.
+    """Sends commands to other services, through the first of the brokers in the settings.
 
-    Handlers ask for it by the name `command_sender`. An application that has a port in words of its
-    own, with an adapter that uses this, keeps the names of the other service out of its handlers.
+    Handlers ask for it by the name `command_sender`. To keep the other service's names out of the
+    handlers, define a port in the application's own words, with an adapter that uses this one.
 
     >>> from aftercommit import IdempotencyKey
     >>> from aftercommit.extensions.brokers.command_sender import CommandSender
@@ -45,13 +45,13 @@ class CommandSender:
     ) -> None:
         """Return when the broker has confirmed a command for the queue or topic `SERVICE.commands`.
 
-        `name` is that of the command on the wire, `data` has its fields: anything that msgspec
+        `name` is the command's name on the wire, `data` holds its fields: anything that msgspec
         writes as JSON. The message is a CloudEvent whose source is `/` and the name of this
-        application. The idempotency key is its id, by which the other service recognizes a
-        repetition, so a handler sends one command to a service. It belongs to the trace of the
-        event that is handled.
+        application. Its id is the idempotency key, by which the other service recognizes a
+        repetition; so let a handler send only one command to a service. It belongs to the trace of
+        the handled event.
 
-        :raises Unavailable: if the broker is down, or there is no such queue or topic yet
+        :raises Unavailable: if the broker is down, or if the queue or topic does not exist yet
         :raises MessageTooLarge: if it is longer than services accept
         :raises OSError: if the broker refuses it, or does not confirm it in a few seconds
         """
@@ -76,14 +76,14 @@ class CommandSender:
         )
 
     async def aclose(self) -> None:
-        """Close its connections."""
+        """Close the sender's connections."""
         await self._broker.close()
 
 
 def command_sender(settings: EngineSettings) -> CommandSender:
-    """Return the sender of an application, which connects when it first sends.
+    """Return an application's sender, which connects when it first sends.
 
-    :raises InvalidValue: if a URL is not acceptable
+    :raises InvalidValue: if a URL is wrong
     """
     application = settings.application
     brokers = new_brokers(settings.of(BrokerSettings).urls, Channels(application))

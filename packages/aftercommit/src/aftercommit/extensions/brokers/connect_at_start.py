@@ -1,7 +1,7 @@
-"""Connects a worker to its brokers when it starts, and not with the first event.
+"""Connects a worker to its brokers when it starts, not with the first event.
 
-Then the exchange of events is there, so that others can bind a queue to it; and a wrong account or
-certificate is in the log.
+The exchange for events then exists, so that other services can bind queues to it, and a wrong login
+or certificate is logged at once.
 """
 
 import logging
@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 
 async def connect_publishers(application: Application, stop: Shutdown) -> None:
-    """Connect to each broker, and return when all of them are there, or at shutdown."""
+    """Connect to each broker; return when all are connected, or at shutdown."""
     async with cancel_on_shutdown(stop), create_task_group() as group:
         for publisher in application.publishers.values():
             if isinstance(publisher, Broker):
@@ -30,13 +30,13 @@ async def connect_publishers(application: Application, stop: Shutdown) -> None:
 
 
 async def _connect(broker: Broker) -> None:
-    pause, told = FIRST_PAUSE_SECONDS, False
+    pause, has_warned = FIRST_PAUSE_SECONDS, False
     while True:
         try:
             return await broker.connect()
         except BrokerUnavailable as error:
-            if not told:
+            if not has_warned:
                 logger.warning("%s; trying again", error)
-            told = True
+            has_warned = True
         await sleep(pause)
         pause = min(LONGEST_PAUSE_SECONDS, pause * 2)

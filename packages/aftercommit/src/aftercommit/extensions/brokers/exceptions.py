@@ -1,7 +1,7 @@
-"""The errors of the extension, and those a publisher raises; see `ports.Publisher`.
+"""The errors of the extension, including those that a publisher raises; see `ports.Publisher`.
 
 `MessageRefusedError` and `ConfirmTimeoutError` count as attempts. `BrokerUnavailable` does not: the
-event is tried again until the broker is back.
+event is retried until the broker is back.
 """
 
 from aftercommit.errors import InvalidMessage, TransientError, Unavailable
@@ -18,18 +18,18 @@ class MessageTooLarge(InvalidMessage):
     """A message from a broker is longer than any command may be; it was not decoded."""
 
     def __init__(self, size: int, limit: int) -> None:
-        super().__init__(f"a message of {size:,} bytes; a command has at most {limit:,}")
+        super().__init__(f"the message has {size:,} bytes; a command may have {limit:,}")
 
 
 class MessageIdReused(InvalidMessage):
-    """A message has the source and id of an earlier one, but another command."""
+    """A message has the source and id of an earlier message, but another content."""
 
     def __init__(self, source: str, message_id: str | None) -> None:
-        super().__init__(f"message {message_id!r} from {source!r} said something else before")
+        super().__init__(f"message {message_id!r} from {source!r} had another content before")
 
 
 class UntranslatableMessage(InvalidMessage):
-    """The translation of a subscription has raised an error for a message."""
+    """The function that translates a subscription's messages has raised an error."""
 
     def __init__(self, subscription: str, error: Exception) -> None:
         reason = f"{type(error).__name__}: {error}"
@@ -45,21 +45,21 @@ class BrokerUnavailable(Unavailable):
 
 
 class MissingTopic(TransientError):
-    """A topic does not exist, and this program may not create it."""
+    """A topic does not exist, and this program is not allowed to create it."""
 
     def __init__(self, broker: str, reason: str) -> None:
         super().__init__(f"{broker} is not available: {reason}")
 
 
 class SourceMissing(TransientError):
-    """The topic of another service does not exist, or not yet."""
+    """The topic of another service does not exist, at least not yet."""
 
     def __init__(self, broker: str, reason: str) -> None:
         super().__init__(f"{broker}: {reason}")
 
 
 class TargetMissing(Unavailable):
-    """The queue or topic for commands of another service does not exist, at least not yet."""
+    """The queue or topic for another service's commands does not exist, at least not yet."""
 
     def __init__(self, broker: str, reason: str) -> None:
         super().__init__(f"{broker}: {reason}")
@@ -73,14 +73,14 @@ class UndecodableMessage(TransientError):
 
 
 class ConfirmTimeoutError(TimeoutError):
-    """A message broker has not confirmed a message; it may have it."""
+    """A message broker has not confirmed a message, but may have received it."""
 
     def __init__(self, broker: str, reason: str) -> None:
         super().__init__(f"{broker} has not confirmed a message: {reason}")
 
 
 class MessageRefusedError(OSError):
-    """A message broker does not take this message as it is."""
+    """A message broker does not accept this message."""
 
     def __init__(self, broker: str, reason: str) -> None:
         super().__init__(f"{broker} refuses a message: {reason}")

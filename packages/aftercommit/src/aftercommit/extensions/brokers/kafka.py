@@ -1,4 +1,4 @@
-"""Kafka, or what speaks its protocol: a topic each for events, commands and dead commands."""
+"""Kafka, or a server with its protocol: one topic each for events, commands and dead commands."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -22,15 +22,15 @@ from aftercommit.extensions.brokers.kafka_decompression import limit_decompressi
 from aftercommit.extensions.brokers.kafka_url import KafkaCluster
 
 UNDECODABLE = (UnicodeDecodeError, errors.CorruptRecordException, errors.UnsupportedCodecError)
-TOPIC_SECONDS = 2.0  # in which the servers have to name the partitions of a topic
-PROBE_SECONDS = 1.0  # for a partition, which may have nothing new
-MAX_MESSAGE_BYTES = 20_000_000  # what arrived has to fit into the dead letters
+TOPIC_SECONDS = 2.0  # for the servers to name the partitions of a topic
+PROBE_SECONDS = 1.0  # for a partition to answer: it may have nothing new
+MAX_MESSAGE_BYTES = 20_000_000  # a received message has to fit into the dead letters
 ACCOUNT_REFUSED = "it refuses the user or the password in the URL"
-"""The end of SCRAM with an error (RFC 5802, "e=…"), which the library takes for a KeyError."""
+"""How SCRAM ends with an error (RFC 5802, "e=…"); the library turns it into a KeyError."""
 
 
 class KafkaConnection(AIOKafkaProducer):  # type: ignore[misc]
-    """A connection to publish with; the library restores what it loses."""
+    """A connection for publishing; the library restores lost connections."""
 
     loss: BaseException | None = None
     close = AIOKafkaProducer.stop
@@ -53,12 +53,12 @@ class KafkaConnection(AIOKafkaProducer):  # type: ignore[misc]
         )
 
     async def send_command(self, command: OutgoingCommand) -> None:
-        """Send a command. Its topic has to be there, or has to come when it is asked for."""
+        """Send a command. Its topic has to exist, or be created by the broker when asked for."""
         try:
             with anyio.fail_after(TOPIC_SECONDS):
                 await self.partitions_for(command.to)
         except (TimeoutError, errors.UnknownTopicOrPartitionError) as error:
-            problem = f"there is no topic {command.to}, or no server says where it is"
+            problem = f"there is no topic {command.to}, or no server knows where it is"
             raise TargetMissing("Kafka", problem) from error
         headers = _headers(command.traceparent, command.correlation_id)
         await self.send_and_wait(command.to, command.body, headers=headers)
@@ -73,7 +73,7 @@ class KafkaConnection(AIOKafkaProducer):  # type: ignore[misc]
 
 
 class Kafka(base.Broker):
-    """Publishes with `acks=all`; the key is the event's: those with the same share a partition."""
+    """Publishes with `acks=all`; the event's key decides about its partition."""
 
     kind = "Kafka"
     refusals = (
@@ -113,13 +113,14 @@ class Kafka(base.Broker):
             await base.close_best_effort(consumer.stop)
 
     async def _ensure_topics(self, inlet: Inlet) -> None:
-        """Create the topic of dead letters if it is not there, with as many copies as the other.
+        """Create the topic for dead letters if it is missing, with as many replicas as the other.
 
-        Where topics do not come by themselves, the first dead message would hold up all behind it.
-        A topic of others is only looked for: asking for its messages could create it.
+        Where brokers do not create topics themselves, the first dead message would otherwise block
+        all messages behind it. Another service's topic is only looked for, because asking for its
+        messages could create it.
 
-        :raises SourceMissing: if it is not there
-        :raises MissingTopic: if that of dead letters can neither be found nor created
+        :raises SourceMissing: if the topic does not exist
+        :raises MissingTopic: if the topic for dead letters can neither be found nor created
         """
         limit, wanted = base.CONNECT_TIMEOUT * 1000, inlet.dead_letters
         admin = AIOKafkaAdminClient(
@@ -144,7 +145,7 @@ class Kafka(base.Broker):
             raise MissingTopic(
                 self.kind,
                 f"the topic {wanted} does not exist and cannot be created"
-                f" ({errors.for_code(code)(*reason)}): create it, or nothing is consumed",
+                f" ({errors.for_code(code)(*reason)}): create it; until then, nothing is consumed",
             )
 
     def new_connection(self) -> KafkaConnection:
@@ -171,7 +172,7 @@ def _headers(
 async def _start(start: Callable[[], Awaitable[None]], cluster: KafkaCluster) -> None:
     """Start one of the library's clients.
 
-    The library only logs why it can use none of the servers, so each is asked once more.
+    The library only logs why it cannot use any of the servers, so each is asked once more.
 
     :raises ConnectionError: with that reason
     """
@@ -199,7 +200,7 @@ async def _refusal(host: str, port: int, cluster: KafkaCluster) -> str | None:
 
 
 async def _one_by_one(consumer: AIOKafkaConsumer) -> AsyncIterator[ReceivedMessage]:
-    """Fetch a message when the one before is acknowledged: an offset acknowledges all before it."""
+    """Fetch a message after the one before: acknowledging an offset acknowledges all before."""
     while True:
         for message in await _next(consumer):
             done = anyio.Event()
@@ -208,10 +209,10 @@ async def _one_by_one(consumer: AIOKafkaConsumer) -> AsyncIterator[ReceivedMessa
 
 
 async def _next(consumer: AIOKafkaConsumer) -> Sequence[ReceivedMessage]:
-    """Return the next message; or, if one cannot be decoded, what of it is known.
+    """Return the next message; or, if it cannot be decoded, what is known of it.
 
-    The library raises, and does not say which partition it is: so each is asked, until one has an
-    answer, as it raises once a fetch. One of them may have another message meanwhile.
+    The library raises without naming the partition, once for each fetch. So the partitions are
+    asked one by one until one answers; by then, one may have another message.
     """
     with suppress(*UNDECODABLE):
         return [_to_received(await consumer.getone())]
@@ -222,7 +223,7 @@ async def _next(consumer: AIOKafkaConsumer) -> Sequence[ReceivedMessage]:
 
 
 async def _ask(consumer: AIOKafkaConsumer, partition: Any) -> Sequence[ReceivedMessage]:
-    """Return what a partition has, if it answers soon: a message, or the place of a skipped one."""
+    """Return a partition's next message, or the place of a skipped one; None if it has neither."""
     try:
         with anyio.move_on_after(PROBE_SECONDS):
             return [_to_received(await consumer.getone(partition))]

@@ -1,8 +1,8 @@
 """Decompression with a limit, for the library that reads Kafka.
 
-A record of 9 kB can be 300 MB when it is decompressed. The library decompresses a batch as a whole,
-asks for no limit, and has no setting for one: a process with less memory is killed by such a record
-whenever it begins again, for ever. So the functions with which the library does it are replaced.
+A record of 9 kB can have 300 MB when it is decompressed. The library decompresses a whole batch at
+once and has no setting for a limit, so such a record kills a process with less memory, again after
+every restart. Therefore the library's functions for decompression are replaced.
 """
 
 import sys
@@ -17,21 +17,21 @@ import cramjam
 from aiokafka.errors import CorruptRecordException  # type: ignore[import-untyped]
 
 MAX_BATCH_BYTES = 20_000_000  # decompressed
-IN_BLOCKS = b"\x82SNAPPY\0\0\0\0\1\0\0\0\1"  # Snappy as Java writes it: each after its length
+IN_BLOCKS = b"\x82SNAPPY\0\0\0\0\1\0\0\0\1"  # Snappy as Java writes it: length, block
 
 Decode = Callable[[Any], bytes]
 
 
 def limit_decompression() -> None:
-    """Let the library decompress at most MAX_BATCH_BYTES at a time, in all of this process."""
+    """Limit the library to MAX_BATCH_BYTES in one decompression, in this whole process."""
     readers = [each for name, each in sys.modules.items() if name.startswith("aiokafka.record.")]
-    for module in readers:  # in Python, and compiled
+    for module in readers:  # the decoders in Python, and the compiled ones
         for name in DECODERS.keys() & vars(module).keys():
             setattr(module, name, _or_corrupt(DECODERS[name]))
 
 
 def _or_corrupt(decode: Decode) -> Decode:
-    """Raise what the library raises for a broken record, so that this one is skipped, too."""
+    """Raise what the library raises for a broken record, so that it is skipped like one."""
 
     def decode_or_raise(payload: Any) -> bytes:
         try:
@@ -65,12 +65,12 @@ def _snappy(compressed: Any) -> bytes:
 
 def _snappy_block(block: Any, limit: int) -> bytes:
     if (size := cramjam.snappy.decompress_raw_len(block)) > limit:
-        raise ValueError(f"it says that it has {size:,}")
+        raise ValueError(f"it claims to have {size:,}")
     return bytes(cramjam.snappy.decompress_raw(block))
 
 
 def _into_memory(decompress_into: Callable[[Any, Any], int]) -> Decode:
-    """Decompress into what the system gives as it is used, up to the limit."""
+    """Decompress into memory that the system provides as it is used, up to the limit."""
 
     def decode(payload: Any) -> bytes:
         with mmap(-1, MAX_BATCH_BYTES) as memory:

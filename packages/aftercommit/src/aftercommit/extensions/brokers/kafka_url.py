@@ -1,4 +1,4 @@
-"""Where and how to reach Kafka, out of one URL."""
+"""Reads from one URL where Kafka is and how to log in."""
 
 import re
 import ssl
@@ -28,7 +28,7 @@ _FORM = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KafkaCluster:
-    """Some of its servers, and the account with which to log in, if any.
+    """Some of Kafka's servers, and the user and password, if any, for logging in.
 
     The password never shows in `repr`. Certificates are read once.
     """
@@ -44,10 +44,10 @@ class KafkaCluster:
         """Read `kafka://host:port,…`, or `kafkas://user:password@host:port,…` for TLS.
 
         Parameters are `sasl_mechanism`, and `cafile`, `certfile` and `keyfile` for TLS. Without
-        TLS, a password is not sent as it is, so the mechanism has to be one of SCRAM.
+        TLS, the mechanism has to be SCRAM, which does not send the password in clear.
 
-        :raises InvalidValue: if the URL is not of that form, or a file cannot be used; no text of
-            the URL is repeated
+        :raises InvalidValue: if the URL has another form, or if a file cannot be used; the URL is
+            not quoted
         """
         found = _URL.fullmatch(url) if url.isprintable() else None
         servers = found["servers"].split(",") if found else []
@@ -62,7 +62,7 @@ class KafkaCluster:
             raise invalid_url("names a sasl_mechanism, but no user and password")
         if mechanism == "PLAIN" and not found["tls"]:
             raise invalid_url(
-                "would send the password as it is: use kafkas://, or a SCRAM mechanism"
+                "would send the password in clear: use kafkas://, or a SCRAM mechanism"
             )
         if parameters and not found["tls"]:
             raise invalid_url("names a certificate or key without TLS: use kafkas://")
@@ -76,7 +76,7 @@ class KafkaCluster:
 
     @property
     def login(self) -> Mapping[str, Any]:
-        """The library's options of each connection: TLS, and the account."""
+        """The library's options for each connection: TLS, and the login."""
         account = {
             "sasl_mechanism": self.mechanism,
             "sasl_plain_username": self.user,

@@ -1,4 +1,4 @@
-"""Which subscriptions an operator has paused: a process asks the database, again and again."""
+"""Knows which subscriptions an operator has paused: it polls the database."""
 
 import logging
 from collections.abc import Collection
@@ -16,9 +16,9 @@ logger = logging.getLogger(__name__)
 
 
 class PausedSubscriptions:
-    """The paused ones, as they were at most POLL_SECONDS ago; while the database is away, before.
+    """The paused subscriptions, at most POLL_SECONDS old, or older while the database is down.
 
-    Nothing is consumed before they are known for the first time.
+    Nothing is consumed before they have been read for the first time.
     """
 
     def __init__(self, database: Database) -> None:
@@ -27,13 +27,13 @@ class PausedSubscriptions:
         self._changed = Event()
 
     async def watch(self, stop: Shutdown) -> None:
-        """Ask until shutdown."""
+        """Poll until shutdown."""
         while not stop.is_set():
             try:
                 async with self._database.read_transaction() as transaction:
                     paused = {*(await transaction.execute(PAUSED_HANDLERS)).scalars()}
             except TransientError as error:
-                logger.warning("pauses count as they were last known: %s", error)
+                logger.warning("pauses cannot be read, so the last known ones apply: %s", error)
             else:
                 if paused != self._paused:
                     self._paused, changed, self._changed = paused, self._changed, Event()
@@ -43,13 +43,13 @@ class PausedSubscriptions:
         self._changed.set()
 
     async def until_resumed(self, source: str | None, stop: Shutdown) -> bool:
-        """Return as soon as it is not paused, or at shutdown: whether something may be consumed."""
+        """Wait until the source is not paused, or shutdown; return whether to consume."""
         while self._may_be_paused(source) and not stop.is_set():
             await self._changed.wait()
         return not stop.is_set()
 
     async def until_paused(self, source: str | None, stop: Shutdown) -> None:
-        """Return as soon as it is paused, or at shutdown."""
+        """Return as soon as the source is paused, or at shutdown."""
         if source is None:
             await stop.wait()
         while not (self._may_be_paused(source) or stop.is_set()):

@@ -1,12 +1,13 @@
-"""RabbitMQ: a topic exchange for events, a queue for commands, and one for dead ones.
+"""RabbitMQ: a topic exchange for events, a queue for commands, and a queue for dead commands.
 
-Each subscription has a queue and a queue of dead messages of its own, and each inlet a connection
-of its own, so that what is wrong with one of them holds up no other.
+Each subscription has its own queue and its own queue of dead messages, and each inlet its own
+connection, so that a problem with one of them delays no other.
 
-What AMQP's library cannot decode ends its connection before we see it, and comes again. Only the
-broker can end that: the queue of commands is a quorum queue, which counts how often a message came
-back, and moves it to the dead ones at the limit. All that was underway with it is counted, too. So
-after such an end messages are taken one by one, until as many as usual have gone well.
+A message that the AMQP library cannot decode ends the connection before we see it, and arrives
+again. Only the broker can stop this: the queue of commands is a quorum queue, which counts how
+often a message came back, and at the limit moves it to the dead ones. It counts all messages that
+were in flight, too. So after such an end, messages are taken one by one, until as many as usual
+have been handled.
 """
 
 import logging
@@ -45,28 +46,28 @@ QUORUM_QUEUE: dict[str, str | int] = {
 QUEUE_OF_COMMANDS: dict[str, str | int] = {
     **QUORUM_QUEUE,
     "x-dead-letter-strategy": "at-least-once",
-    "x-overflow": "reject-publish",  # which that strategy insists on
+    "x-overflow": "reject-publish",  # required by that strategy
 }
-"""A subscription has no such overflow: what others publish is never refused because of us."""
+"""A subscription has no such overflow, so that a publisher is never refused because of us."""
 
-BINDING_SECONDS = 30.0  # until a binding is renewed: others may have made their exchange anew
-MISSING_SECONDS = 1.0  # until a missing exchange is looked for: its first messages are lost to us
+BINDING_SECONDS = 30.0  # until a binding is renewed: the exchange may be a new one
+MISSING_SECONDS = 1.0  # between looks for a missing exchange; we miss its first messages
 MAX_UNCONFIRMED = 1_000
-"""As many events of a connection may be unconfirmed before the next one waits for the socket, too.
+"""With so many unconfirmed events on a connection, the next one also waits for the socket.
 
-Below this limit, an event waits for its confirm only. Usually the slots of the worker keep the
+Below this limit, an event waits only for its own confirm. Usually the slots of the worker keep the
 number far below it. But an event whose handler was cancelled stays unconfirmed: without the limit,
 such events would fill the memory of this process while the broker is blocked.
 """
 
 DEAD_LETTER_QUEUE: Arguments = {
     "x-queue-type": "quorum",
-    "x-delivery-limit": -1,  # whoever looks at a dead letter, and puts it back, does not end it
+    "x-delivery-limit": -1,  # dead letters that are looked at and requeued have no limit
 }
 
 OTHER_QUEUE = (
     "the queue %s is not of the kind that this program makes, with a delivery limit: a"
-    " message that cannot be decoded would come for ever"
+    " message that cannot be decoded would arrive without end"
 )
 OTHER_DEAD_LETTERS = (
     "the queue %s is used as it is, but it is not the quorum queue that this program makes (%s):"
@@ -83,21 +84,21 @@ logger = logging.getLogger(__name__)
 
 
 class RabbitMQConnection(aio_pika.Connection):
-    """A connection that stays lost when it is lost, and knows why."""
+    """A connection that is not restored when it is lost, and knows why it was lost."""
 
     def __init__(self, urls: Sequence[str], channels: Channels) -> None:
         super().__init__(make_url(urls[0]))
         self._urls, self._channels = urls, channels
         self.loss: BaseException | None = None
         self.is_lost = anyio.Event()
-        self.moves_dead_letters = False  # whether the queue of commands does, if one is rejected
+        self.moves_dead_letters = False  # whether the queue of commands dead-letters rejected ones
         self.close_callbacks.add(self._on_loss)
         self._publishing: aiormq.Channel
 
     async def start(self) -> None:
-        """Open it to the first server that accepts it, and make the exchange of events.
+        """Open it to the first server that accepts it, and create the exchange for events.
 
-        So others can bind a queue to it before the first event.
+        So other services can bind queues to it before the first event.
         """
         refusals: dict[str, Exception] = {}
         for url in map(make_url, self._urls):
@@ -109,25 +110,25 @@ class RabbitMQConnection(aio_pika.Connection):
                 refusals[f"{url.host}:{url.port}"] = error
         else:
             raise _as_one(refusals)
-        self.loss, self.is_lost = None, anyio.Event()  # of the servers before
+        self.loss, self.is_lost = None, anyio.Event()  # of the earlier servers
         channel = await self._declare_exchange(self._channels.events)
         underlay = await channel.get_underlay_channel()
-        self._publishing = cast("aiormq.Channel", underlay)  # its interface does not have `wait`
+        self._publishing = cast("aiormq.Channel", underlay)  # the interface lacks `wait`
 
     async def _connect(self, seconds: float) -> None:
         try:
             await self.connect(seconds)
-        except amqp.InvalidFrameError as error:  # the library drops the server's reason
+        except amqp.InvalidFrameError as error:  # the library drops the reason that the server gave
             raise ConnectionError(
-                "it refuses the virtual host in the URL: there is none of this name, or the user"
-                " may not enter it"
+                "it refuses the virtual host in the URL: it does not exist, or the user may not"
+                " access it"
             ) from error
 
     async def publish(self, envelope: Envelope) -> None:
-        """Send an event; it is fine if nobody listens.
+        """Send an event, whether anybody listens or not.
 
-        What `publish` of an exchange does besides is to hold the channel until the socket has taken
-        the event, so events would go out one by one.
+        The exchange's own `publish` would also hold the channel until the socket has taken the
+        event, so that events would go out one by one.
         """
         await self._publishing.basic_publish(
             to_cloud_event(envelope),
@@ -138,7 +139,7 @@ class RabbitMQConnection(aio_pika.Connection):
         )
 
     async def send_command(self, command: OutgoingCommand) -> None:
-        """Send a command; it is mandatory, or it could be lost before its queue is there."""
+        """Send a command; it is mandatory, so that it is not lost while its queue is missing."""
         properties = _of_cloud_event(command.id, command.traceparent)
         properties.correlation_id = command.correlation_id
         async with self.channel(on_return_raises=True) as channel:
@@ -151,20 +152,20 @@ class RabbitMQConnection(aio_pika.Connection):
                 raise TargetMissing("RabbitMQ", f"there is no queue {command.to}") from error
 
     async def _declare_exchange(self, name: str) -> AbstractChannel:
-        """Make an exchange, and return a channel; an exchange that exists is used as it is.
+        """Create an exchange, and return a channel; an existing exchange is used as it is.
 
-        It may be so on purpose. It is used also if this user may make none; if there is none, its
-        absence shows when the first event is published.
+        It may differ on purpose. It is also used if this user may not create any; if it does not
+        exist then, publishing the first event fails.
         """
         channel = await self.channel()
         try:
             await channel.declare_exchange(name, ExchangeType.TOPIC, durable=True)
         except (amqp.ChannelPreconditionFailed, amqp.ChannelAccessRefused):
-            return await self.channel()  # the broker has closed the other one
+            return await self.channel()  # the broker has closed the first channel
         return channel
 
     async def dead_letter(self, dead: ReceivedMessage, to: str) -> None:
-        """Send a dead message; it is mandatory, or it could be lost with its queue."""
+        """Send a dead message; it is mandatory, so that it is not lost if its queue is missing."""
         await self.declare(to, DEAD_LETTER_QUEUE)
         message = Message(
             dead.body,
@@ -176,9 +177,9 @@ class RabbitMQConnection(aio_pika.Connection):
             await channel.default_exchange.publish(message, to)
 
     async def declare(self, queue: str, arguments: Arguments) -> str | None:
-        """Make a queue; if there is another one, return in what they differ.
+        """Create a queue; if there is another one of this name, return how they differ.
 
-        An existing queue is used as it is: it may be so on purpose.
+        An existing queue is used as it is: it may differ on purpose.
         """
         async with self.channel() as channel:
             try:
@@ -188,7 +189,7 @@ class RabbitMQConnection(aio_pika.Connection):
         return None
 
     async def bind(self, queue: str, exchange: str, routing_keys: Sequence[str]) -> str | None:
-        """Bind a queue to the exchange of others; return why that is not possible."""
+        """Bind a queue to another service's exchange; return what prevents it, or None."""
         try:
             async with self.channel() as channel:
                 bound = await channel.get_queue(queue, ensure=False)
@@ -199,7 +200,7 @@ class RabbitMQConnection(aio_pika.Connection):
         return None
 
     async def receive(self, queue: str, prefetch: int) -> AbstractQueueIterator:
-        """Return the messages of a queue, which RabbitMQ sends from now on."""
+        """Return the messages of a queue; from now on, RabbitMQ sends them."""
         channel = await self.channel()
         await channel.set_qos(prefetch)
         underlay = await channel.get_underlay_channel()
@@ -213,19 +214,19 @@ class RabbitMQConnection(aio_pika.Connection):
         self.is_lost.set()
 
     def _on_consumer_cancelled(self, _frame: object) -> None:
-        """End the connection: the library would wait for messages that never come."""
+        """End the connection: the library would wait for messages that never arrive."""
         loss = ConnectionError("the consumer was cancelled; its queue may be deleted")
-        # beside, since this runs in the task that closing waits for
+        # as a task: this function runs in the one that closing waits for
         self._ending = self.loop.create_task(self.close(loss))
 
 
 class RabbitMQ(base.Broker):
-    """Publishes persistent messages, each confirmed by the broker."""
+    """Publishes persistent messages, and waits for the broker to confirm each."""
 
     kind = "RabbitMQ"
     refusals = (
         *(amqp.ChannelPreconditionFailed, amqp.ConnectionFrameError),
-        *(OverflowError, TypeError),  # the library cannot encode again what it has decoded
+        *(OverflowError, TypeError),  # the library cannot encode what it has decoded
     )
     rejections = (amqp.DeliveryError,)
 
@@ -256,7 +257,7 @@ class RabbitMQ(base.Broker):
             if inlet.exchange is not None:
                 is_bound = await _bind(connection, inlet, report)
                 keeping = _keep_bound(connection, inlet, report, is_bound=is_bound)
-                binding = connection.loop.create_task(keeping)  # no scope of the caller's ends it
+                binding = connection.loop.create_task(keeping)  # no scope of a caller ends it
                 closing.callback(binding.cancel)
             received = await connection.receive(queue, at_a_time)
             yield self._until_lost(received, connection, inlet, prefetch)
@@ -275,7 +276,7 @@ class RabbitMQ(base.Broker):
             if queue in self._serial_mode and taken >= prefetch:
                 self._serial_mode.discard(queue)
                 return
-        with anyio.move_on_after(base.CLOSE_TIMEOUT):  # the messages end first, the reason follows
+        with anyio.move_on_after(base.CLOSE_TIMEOUT):  # the messages end before the reason comes
             await connection.is_lost.wait()
         loss = connection.loss or ConnectionError("the connection was lost")
         if isinstance(loss, (amqp.InvalidFrameError, RecursionError)):
@@ -289,7 +290,7 @@ class RabbitMQ(base.Broker):
 
 
 def _of_cloud_event(message_id: str, traceparent: str | None) -> Basic.Properties:
-    """Return the properties of a message: aio-pika's `Message` takes 15 times as long to make."""
+    """Return a message's properties, in a fifteenth of the time of aio-pika's `Message`."""
     return Basic.Properties(
         content_type=CONTENT_TYPE,
         headers={"traceparent": traceparent} if traceparent else {},
@@ -299,21 +300,21 @@ def _of_cloud_event(message_id: str, traceparent: str | None) -> Basic.Propertie
 
 
 def _as_one(refusals: Mapping[str, Exception]) -> Exception:
-    """Return why none of the servers, by their names, can be used."""
+    """Return as one reason why each of the named servers refused."""
     if len(refusals) == 1:
         return next(iter(refusals.values()))
     return ConnectionError("; ".join(f"{at}: {describe(why)}" for at, why in refusals.items()))
 
 
 def arguments_of(inlet: Inlet) -> Mapping[str, str | int]:
-    """Return what the queue of an inlet is declared with."""
+    """Return the arguments with which the queue of an inlet is declared."""
     of_kind = QUEUE_OF_COMMANDS if inlet.exchange is None else QUORUM_QUEUE
     in_order: dict[str, int] = {"x-single-active-consumer": True} if inlet.in_order else {}
     return {**of_kind, **in_order, "x-dead-letter-routing-key": inlet.dead_letters}
 
 
 async def _bind(connection: RabbitMQConnection, inlet: Inlet, report: base.Report) -> bool:
-    """Bind the queue of an inlet to the exchange of others; report, and return, whether it is."""
+    """Bind an inlet's queue to another service's exchange; report and return whether it is."""
     queue, exchange = str(inlet.queue), str(inlet.exchange)
     problem = await connection.bind(queue, exchange, inlet.routing_keys)
     report(problem and f"{queue} cannot be bound to the exchange {exchange}: {problem}")
@@ -323,8 +324,8 @@ async def _bind(connection: RabbitMQConnection, inlet: Inlet, report: base.Repor
 async def _keep_bound(
     connection: RabbitMQConnection, inlet: Inlet, report: base.Report, *, is_bound: bool
 ) -> None:
-    """Bind it again and again, and sooner while that is not possible."""
-    with suppress(Exception):  # the connection was lost: whoever consumes from it says so
+    """Bind it again and again, more often while it cannot be bound."""
+    with suppress(Exception):  # the connection was lost, which its consumer reports
         while True:
             await anyio.sleep(BINDING_SECONDS if is_bound else MISSING_SECONDS)
             is_bound = await _bind(connection, inlet, report)
@@ -334,11 +335,11 @@ def _to_received(message: AbstractIncomingMessage, *, moves_dead_letters: bool) 
     kept = ("content_type", "content_encoding", "correlation_id", "message_id", "reply_to")
     return ReceivedMessage(
         body=message.body,
-        # these two would have it routed to others once more
+        # with these two headers, it would be routed to other queues again
         headers={name: v for name, v in message.headers.items() if name not in {"CC", "BCC"}},
         properties={name: getattr(message, name) for name in kept},
         key=message.routing_key,
         ack=message.ack,
-        # from another queue, it would be thrown away
+        # from another queue, RabbitMQ would drop it
         reject=partial(message.reject, requeue=False) if moves_dead_letters else None,
     )

@@ -1,4 +1,4 @@
-"""The settings of the extension. Read with the others: see `aftercommit.settings`."""
+"""The settings of the extension, read together with the others: see `aftercommit.settings`."""
 
 from dataclasses import dataclass, field
 from typing import Annotated
@@ -8,14 +8,16 @@ from msgspec import Meta
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BrokerSettings:
-    """Which brokers there are, and how much to take from them."""
+    """Which brokers there are, and how many messages to take from them."""
 
     broker_urls: Annotated[str | None, "nothing is published"] = field(default=None, repr=False)
     prefetch: Annotated[
-        int, Meta(ge=1, le=1000, description="how many"), "as many as are handed on at a time"
+        int,
+        Meta(ge=1, le=1000, description="how many"),
+        "as many as are dispatched at the same time",
     ] = 20
 
-    answer_to: Annotated[str | None, "nobody is answered"] = None
+    answer_to: Annotated[str | None, "no answers are sent"] = None
 
     @property
     def answers_allowed(self) -> list[str]:
@@ -24,5 +26,5 @@ class BrokerSettings:
 
     @property
     def urls(self) -> list[str]:
-        """The URLs of the brokers, in order; none if there is no broker."""
+        """The URLs of the brokers, in order; empty if there is no broker."""
         return (self.broker_urls or "").split()

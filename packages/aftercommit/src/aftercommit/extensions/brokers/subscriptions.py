@@ -1,8 +1,8 @@
 """Subscriptions: what other services publish, in their own words, becomes a command of ours.
 
 The functions that translate are the anti-corruption layer of an application (Evans, *Domain-Driven
-Design*, chapter 14). They belong in its entrypoints, so that no other module has to know what
-others call things.
+Design*, chapter 14). They belong in its entrypoints, so that no other module has to know the terms
+of other services.
 """
 
 import builtins
@@ -38,32 +38,32 @@ NAME = re.compile("[a-z][a-z0-9_]{0,62}")
 BINARY = re.compile(
     r"(?:ce[-_]|cloudevents[:_])(id|source|type|subject|traceparent|correlationid)", re.I
 )
-"""Headers of a CloudEvent in binary mode, as its bindings to Kafka, HTTP and AMQP call them."""
+"""The headers of a CloudEvent in binary mode, in its bindings to Kafka, HTTP and AMQP."""
 NO_ID = (
-    "it has no id by which a repetition could be recognized; a subscription can say message_id=…, a"
-    " function that takes one from the message"
+    "it has no id by which a repetition could be recognized; give the subscription message_id=…, a"
+    " function that takes an id from the message"
 )
 
 
 class StructuredEvent(msgspec.Struct):
-    """What is read of a CloudEvent in structured mode; its data are read when they are wanted."""
+    """The parts read of a CloudEvent in structured mode; its data are decoded when asked for."""
 
     id: str
     source: str
     type: str
     subject: str | None = None
     traceparent: str | None = None
-    correlationid: Any = None  # another service may mean something else by it
+    correlationid: Any = None  # another service may use this attribute for something else
     data: msgspec.Raw = msgspec.field(default_factory=lambda: msgspec.Raw(b"null"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inbound:
-    """A message of another service, as it came.
+    """A message of another service, as it was received.
 
-    `key` is the routing key of RabbitMQ, or Kafka's key. `source`, `type` and `subject` are what a
-    CloudEvent says, in structured or in binary mode, and None for all other messages. `id` is that
-    of a CloudEvent, or AMQP's `message_id`, if there is one.
+    `key` is the routing key of RabbitMQ, or Kafka's key. `source`, `type` and `subject` are the
+    attributes of a CloudEvent, in structured or in binary mode, and None for all other messages.
+    `id` is the CloudEvent's id, or AMQP's `message_id`, if there is one.
 
     >>> from dataclasses import dataclass
     >>> from aftercommit.extensions.brokers.subscriptions import Inbound
@@ -84,20 +84,20 @@ class Inbound:
     subject: str | None = None
 
     def data(self, of_type: builtins.type[M]) -> M:
-        """Return what the message says: the data of a CloudEvent, the whole body of another one.
+        """Return the message's data: those of a CloudEvent, or else the whole body.
 
-        `of_type` is a class with the fields that are relied on: a dataclass, a TypedDict, or what
-        else msgspec reads. Fields that it does not have are ignored.
+        `of_type` is a class with the fields you rely on: a dataclass, a TypedDict, or another type
+        that msgspec reads. All other fields are ignored.
 
-        :raises InvalidPayload: if one of its fields is missing or of another type
+        :raises InvalidPayload: if one of these fields is missing or has another type
         """
         event = self.structured()
         return decode("a message", self.body if event is None else bytes(event.data), of_type)
 
     def structured(self) -> StructuredEvent | None:
-        """Return it as a CloudEvent in structured mode, or None if it is none.
+        """Return it as a CloudEvent in structured mode, or None if it is not one.
 
-        :raises InvalidPayload: if it says that it is one, and is none
+        :raises InvalidPayload: if it claims to be one, and is not
         """
         if not (self.content_type or "").lower().startswith(CONTENT_TYPE):
             return None
@@ -112,27 +112,27 @@ class Subscription:
     """What another service publishes, and the function that turns it into a command of ours.
 
     `translate` is synchronous and without I/O. It returns the command, or None for a message that
-    is none of our business, which is then acknowledged and counted. A message for which it raises
-    an error becomes a dead letter with that reason, whatever error it is; one of the engine that
-    says that something is unavailable lets the message wait.
+    does not concern us, which is then acknowledged and counted. If it raises any error, the message
+    becomes a dead letter with that reason; only after the engine's `Unavailable`, the message
+    waits.
 
     The messages come from Kafka's `topic`, from RabbitMQ's `exchange` by these `routing_keys`, or
-    from either, whichever broker is configured. A group of Kafka that is new begins with the
-    `start` of the topic, "earliest" or "latest"; what was published before our queue was bound,
-    RabbitMQ does not have. Kafka's messages are handled in the order of their partitions; those of
-    RabbitMQ one by one if they have to be `in_order`, and else in no order.
+    from either, whichever broker is configured. A new Kafka group begins at the `start` of the
+    topic, "earliest" or "latest"; RabbitMQ does not keep what was published before our queue was
+    bound. Kafka's messages are handled in the order of their partitions; those of RabbitMQ one by
+    one if `in_order`, and otherwise in no order.
 
-    A message is recognized when it comes again by its id: by what `message_id` returns, if it is
-    given; else by the id that the message says; else, on Kafka, by its place in the topic. One
-    without any id is a dead letter, and so is one with the id of another body.
+    A repeated message is recognized by its id: the id that `message_id` returns, if it is given;
+    else the message's own; else, on Kafka, its place in the topic. A message without any id becomes
+    a dead letter, and so does one whose id came with another body before.
 
-    `relies_on` is the class that the translation reads data as. It is in the AsyncAPI document, and
-    in the contract with the other team: see `aftercommit.testing.check_contract`.
+    `relies_on` is the class as which the translation reads the data. It appears in the AsyncAPI
+    document, and in the contract with the other team: see `aftercommit.testing.check_contract`.
 
-    The queue, the group and the ids of messages are kept under the name of the subscription. One
-    that gets another name says the first one in `renamed`, and goes on where it was.
+    The queue, the group and the message ids are stored under the name of the subscription. If you
+    rename it, pass the first name as `renamed`, and it continues where it was.
 
-    :raises WiringError: if it has no source, or cannot work as it is said
+    :raises WiringError: if it has no source, or if its arguments do not fit together
 
     >>> from aftercommit.extensions.brokers.subscriptions import Inbound, Subscription
     >>> from shop.domain.messages import CancelOrder
@@ -162,36 +162,42 @@ class Subscription:
     def __post_init__(self) -> None:
         for name in filter(None, (self.name, self.renamed)):
             if not NAME.fullmatch(name):
-                problem = "the name of a subscription is of lower-case letters, digits and _, not"
+                problem = (
+                    "the name of a subscription has only lower-case letters, digits and _, unlike"
+                )
                 raise WiringError(problem, repr(name))
         if self.exchange is None and self.topic is None:
-            problem = "say from which exchange or topic messages come, in the subscription"
+            problem = "give an exchange or a topic to the subscription"
             raise WiringError(problem, self.name)
         if isinstance(self.routing_keys, str) or not self.routing_keys:
-            problem = "`routing_keys` is a list of at least one, in the subscription"
+            problem = "`routing_keys` has to be a list of at least one key, in the subscription"
             raise WiringError(problem, self.name)
         if self.start not in get_args(Start):
-            raise WiringError("`start` is earliest or latest, in the subscription", self.name)
+            raise WiringError(
+                "`start` has to be earliest or latest, in the subscription", self.name
+            )
         if iscoroutinefunction(self.translate):
-            problem = "a translation is a plain function (def), which waits for nothing, unlike"
+            problem = (
+                "a translation has to be a plain function (def) that waits for nothing, unlike"
+            )
             raise WiringError(problem, _name_of(self.translate))
 
     @property
     def source(self) -> str:
-        """Where its messages come from, in the inbox and among the pauses."""
+        """The source of its messages, as stored in the inbox and among the pauses."""
         return f"from.{self.renamed or self.name}"
 
     @property
     def origin(self) -> str:
-        """Where its messages come from, for people."""
+        """The source of its messages, for display."""
         keys = ", ".join(self.routing_keys)
         exchange = f"exchange {self.exchange} ({keys})" if self.exchange else ""
         return ", ".join(filter(None, (exchange, self.topic and f"topic {self.topic}")))
 
     def commands(self) -> Collection[type[Any]]:
-        """Return the commands that the translation returns, by its annotation.
+        """Return the types of the commands that the translation returns, by its annotation.
 
-        :raises WiringError: if it says none
+        :raises WiringError: if the annotation names none
         """
         try:
             said = types_of(self.translate, "return", NoneType) - {NoneType}
@@ -199,12 +205,12 @@ class Subscription:
             problem = f"the return type cannot be read ({error})"
             raise WiringError(problem, _name_of(self.translate)) from error
         if not said or not all(isinstance(each, type) for each in said):
-            problem = "a translation says which commands it returns, `-> TheCommand | None`, in"
+            problem = "annotate which commands a translation returns, `-> TheCommand | None`, in"
             raise WiringError(problem, _name_of(self.translate))
         return said
 
     def inlet(self, application: str) -> Inlet:
-        """Return where its messages come in."""
+        """Return the inlet for its messages."""
         queue = f"{application}.{self.source}"
         return Inlet(
             queue=queue if self.exchange else None,
@@ -218,9 +224,10 @@ class Subscription:
         )
 
     def read(self, received: ReceivedMessage) -> tuple[object, MessageOrigin] | None:
-        """Return the command that a message means, and its origin; None if it means nothing to us.
+        """Return the command that a message means, and its origin; None if it does not concern us.
 
-        The fingerprint is that of the body: another version of the translation changes none.
+        The fingerprint is that of the body, so that a new version of the translation does not
+        change it.
 
         :raises InvalidMessage: if it cannot be read, or has no id
         """
@@ -256,7 +263,7 @@ class Subscription:
 
 
 def _as_it_came(received: ReceivedMessage) -> Inbound:
-    """Return a message without what only a CloudEvent says."""
+    """Return a message without the attributes that only a CloudEvent has."""
     headers = {name: text_of(value) for name, value in received.headers.items()}
     return Inbound(
         body=received.body,
@@ -268,9 +275,9 @@ def _as_it_came(received: ReceivedMessage) -> Inbound:
 
 
 def _attributes(message: Inbound) -> Mapping[str, Any]:
-    """Return the attributes of a CloudEvent in either mode, and those of a trace also of others.
+    """Return a CloudEvent's attributes, in either mode; for other messages those of a trace.
 
-    :raises InvalidPayload: if it says that it is a CloudEvent, and is none
+    :raises InvalidPayload: if it claims to be a CloudEvent, and is not
     """
     if event := message.structured():
         return msgspec.structs.asdict(event)
@@ -280,14 +287,14 @@ def _attributes(message: Inbound) -> Mapping[str, Any]:
 
 
 def _correlation_id(said: object) -> UUID | None:
-    """Return the trace that it belongs to, if its service has traces as we have them."""
+    """Return the message's correlation id, if it has the form of ours."""
     with suppress(ValueError):
         return UUID(str(said))
     return None
 
 
 def _in_binary_mode(headers: Mapping[str, str]) -> dict[str, str]:
-    """Return the attributes of a CloudEvent that are headers."""
+    """Return a CloudEvent's attributes from the headers."""
     return {each[1].lower(): headers[each[0]] for each in map(BINARY.fullmatch, headers) if each}
 
 

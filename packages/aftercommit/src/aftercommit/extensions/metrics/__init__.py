@@ -1,6 +1,6 @@
-"""The extension "metrics": what is done and what is outstanding, for Prometheus; and health checks.
+"""The extension "metrics": for Prometheus, what is done and outstanding; and health checks.
 
-Importing this package does not import prometheus-client: that waits until metrics are wanted.
+Importing this package does not import prometheus-client: metrics import it when they are on.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ NAME = "metrics"
 
 
 class MetricsExtension(Extension):
-    """What it brings to the program.
+    """Serves metrics and health checks.
 
     >>> from aftercommit.extensions.metrics import MetricsExtension
     >>> [*MetricsExtension().parts().options]
@@ -33,7 +33,7 @@ class MetricsExtension(Extension):
         return Parts(
             name=NAME,
             options={
-                "--metrics-port": "Answer GET /metrics, /healthz and /readyz here, while working or"
+                "--metrics-port": "The port of GET /metrics, /healthz and /readyz, while working or"
                 " consuming, on 127.0.0.1 (or {prefix}_METRICS_HOST). Default: none"
             },
             settings="aftercommit.extensions.metrics.settings:MetricsSettings",

@@ -1,7 +1,7 @@
-"""Answers GET /metrics, /healthz and /readyz on a port of its own: the standard library's server.
+"""Answers GET /metrics, /healthz and /readyz on its own port, with the standard library's server.
 
-Its threads answer also while the event loop is blocked, and say so. It is for a scraper and for
-probes: a connection is closed when some newer ones have come.
+Its threads answer even while the event loop is blocked, and report that. It is meant for a scraper
+and for probes: a connection is closed when several newer ones have arrived.
 """
 
 import logging
@@ -27,24 +27,24 @@ from aftercommit.settings import EngineSettings
 MAX_CONNECTIONS = 20
 SILENCE_SECONDS = 10.0
 RELISTEN_SECONDS = 1.0
-MAX_HEAD_BYTES = 16_384  # of all lines of a request, which the standard library keeps
+MAX_HEAD_BYTES = 16_384  # of all header lines together, which the standard library keeps
 NOT_FOUND = b"there are /metrics, /healthz and /readyz\n"
 
 logger = logging.getLogger(__name__)
 
 
 class AddressUnavailable(Unavailable):
-    """Metrics cannot be served there: the port is taken, or the host is not this machine."""
+    """Metrics cannot be served there: the port is taken, or the host is not this machine's."""
 
     def __init__(self, address: str, reason: str) -> None:
-        super().__init__(f"metrics cannot be answered on {address}: {reason}")
+        super().__init__(f"metrics cannot be served on {address}: {reason}")
 
 
 @asynccontextmanager
 async def serving_metrics(
     settings: EngineSettings, application: Application, stop: Shutdown
 ) -> AsyncIterator[None]:
-    """Answer for as long as the context lasts, on the port of the settings.
+    """Serve on the port in the settings as long as the context lasts.
 
     :raises AddressUnavailable: if nobody can listen there
     """
@@ -58,32 +58,32 @@ async def serving_metrics(
 
 
 class MetricsServer(ThreadingHTTPServer):
-    """The server: a thread for each connection, a few at a time."""
+    """The server: one thread for each connection, a few at the same time."""
 
     daemon_threads = True
     block_on_close = False
-    request_queue_size = 5 * MAX_CONNECTIONS  # or of a crowd, some would wait for seconds
+    request_queue_size = 5 * MAX_CONNECTIONS  # or with many clients, some would wait for seconds
 
     def __init__(self, host: str, port: int, probes: Probes) -> None:
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self.probes = probes
-        self._newest: deque[socket.socket] = deque()  # some may have been closed
+        self._newest: deque[socket.socket] = deque()  # some may be closed by now
         try:
             super().__init__((host, port), _Handler)
         except OSError as error:
             raise AddressUnavailable(f"{host}:{port}", str(error)) from error
 
     def get_request(self) -> tuple[socket.socket, Any]:
-        """Accept a connection; if there are too many open files, wait a moment."""
+        """Accept a connection; if too many files are open, wait a moment."""
         try:
             return super().get_request()
         except OSError as error:
-            logger.warning("no connections for a moment: %s", error)
+            logger.warning("cannot accept connections for a moment: %s", error)
             time.sleep(RELISTEN_SECONDS)
             raise
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """Answer in a thread; one that others have followed has had its time."""
+        """Answer in a thread; close the oldest connection when several have followed."""
         if len(self._newest) == MAX_CONNECTIONS:
             with suppress(OSError):
                 self._newest.popleft().shutdown(socket.SHUT_RDWR)
@@ -91,11 +91,11 @@ class MetricsServer(ThreadingHTTPServer):
         super().process_request(request, client_address)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing of clients that have gone."""
+        """Ignore clients that have disconnected."""
 
 
 class _Head:
-    """The lines of a request, up to a limit over all of them."""
+    """The header lines of a request, with a limit for all of them together."""
 
     def __init__(self, stream: Any) -> None:
         self._stream, self._left = stream, MAX_HEAD_BYTES
@@ -104,7 +104,7 @@ class _Head:
     def readline(self, limit: int) -> bytes:
         """Read a line.
 
-        :raises LineTooLong: if there would be more than MAX_HEAD_BYTES; the answer is 431
+        :raises LineTooLong: if they have more than MAX_HEAD_BYTES; the answer is 431
         """
         line: bytes = self._stream.readline(min(limit, self._left + 1))
         self._left -= len(line)
@@ -146,4 +146,4 @@ class _Handler(BaseHTTPRequestHandler):
         return (503, f"{error}\n".encode()) if error else (200, good)
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
-        """Log nothing: a probe comes every second."""
+        """Log nothing: probes arrive every second."""

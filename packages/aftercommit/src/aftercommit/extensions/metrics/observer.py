@@ -1,7 +1,7 @@
-"""Counts commands, attempts and their durations, with prometheus-client: the observer.
+"""The observer that counts commands and attempts, and measures them, with prometheus-client.
 
-It has a registry of its own, so two applications in one process do not mix, and is made only where
-somebody can read it.
+It has its own registry, so that two applications in one process do not mix, and is created only
+where somebody can read it.
 """
 
 from collections.abc import Callable, Collection, Iterator
@@ -19,24 +19,24 @@ from aftercommit.errors import MessageAlreadyHandled, is_permanent, is_transient
 from aftercommit.observers import MessageOutcome, Observer, Outcome
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
-"""Bounds for what has a time limit: the usual ones of Prometheus, up to the default lease."""
+"""Buckets for durations with a time limit: Prometheus's usual ones, up to the default lease."""
 LONG_SECONDS = (0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0, 60.0, 300.0, 1800.0, 7200.0, 86400.0)
-"""For what may be tried again: up to the hours of the default policy, and a day."""
+"""Buckets for what may be retried: up to the hours of the default policy, and a day."""
 
-FAILING_SECONDS = 5.0  # less is a moment's trouble, which the callers' repetitions get over
-RECENT_SECONDS = 30.0  # longer than a command may wait; then another one has to try
+FAILING_SECONDS = 5.0  # shorter outages do not matter: callers repeat their commands
+RECENT_SECONDS = 30.0  # longer than a command may wait; then another try is needed
 
 COMMAND_OUTCOMES = ("done", "refused", "failed", "repeated", "cancelled")
 ATTEMPT_OUTCOMES = ("done", "retried", "parked", "lease_lost", "handed_over")
 COMMANDS = f"Commands, by outcome: {', '.join(COMMAND_OUTCOMES)}."
 ATTEMPTS = f"Attempts of handlers, by outcome: {', '.join(ATTEMPT_OUTCOMES)} (released)."
 MESSAGES = f"Messages from brokers, by outcome: {', '.join(get_args(MessageOutcome))}."
-CONFLICTS = "Runs of a handler that were repeated because another transaction was first."
+CONFLICTS = "Runs of a handler that were repeated because another transaction was faster."
 SETTLED = "Time from the commit of an event until its delivery was done, with all attempts."
 
 
 class MetricsObserver(Observer):
-    """Counts by name and outcome, and durations by name; they begin with the application's name."""
+    """Counts and durations by name; the metrics' names begin with that of the application."""
 
     def __init__(self, application: str) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]  # when counting began: no metric
@@ -55,7 +55,7 @@ class MetricsObserver(Observer):
         self._settled = timer("commit_to_settled", SETTLED, ["handler"], buckets=LONG_SECONDS)
 
     def expect(self, commands: Collection[str], handlers: Collection[str]) -> None:
-        """Show 0 for all that may be counted: Prometheus takes no first value for an increase."""
+        """Initialize all counters with 0: Prometheus takes no first value for an increase."""
         for labels in product(commands, COMMAND_OUTCOMES):
             self._commands.labels(*labels)
         for labels in product(handlers, ATTEMPT_OUTCOMES):
@@ -77,12 +77,12 @@ class MetricsObserver(Observer):
 
     @contextmanager
     def attempt(self, claim: Claim, seconds: float) -> Iterator[None]:
-        came_in_time = seconds > 0  # else it is not begun
+        came_in_time = seconds > 0  # otherwise, it has not begun
         with self._attempt_seconds.labels(claim.handler).time() if came_in_time else nullcontext():
             yield
 
     def finished(self, outcome: Outcome) -> None:
-        """Count what became of it. A command is done with its commit, not when its handler ends."""
+        """Count an outcome. A command is done with its commit, not when its handler returns."""
         match outcome:
             case Outcome(CommandWork() as work, "succeeded"):
                 self._commands.labels(work.type, "done").inc()
@@ -96,7 +96,7 @@ class MetricsObserver(Observer):
             case Outcome(Claim() as claim, "succeeded"):
                 self._attempts.labels(claim.handler, "done").inc()
                 self.writes.succeeded()
-                # two clocks, if another machine has committed it
+                # two clocks, if another machine has committed the event
                 since_commit = (datetime.now(UTC) - claim.envelope.time).total_seconds()
                 self._settled.labels(claim.handler).observe(max(0.0, since_commit))
             case Outcome(work, status):
@@ -107,26 +107,26 @@ class MetricsObserver(Observer):
 
 
 class WriteHealth:
-    """Whether the database takes writes: a read cannot see that it is locked, full or read-only."""
+    """Whether the database accepts writes: a read does not notice that it is locked or full."""
 
     def __init__(self, clock: Callable[[], float] = monotonic) -> None:
         self._clock = clock
-        self._failures: tuple[float, float] | None = None  # the first and the last in a row
+        self._failures: tuple[float, float] | None = None  # first and last of a series
 
     def succeeded(self) -> None:
-        """Something was committed."""
+        """Note that something was committed."""
         self._failures = None
 
     def failed(self) -> None:
-        """Something could not be committed, since the database was not available for it."""
+        """Note that something could not be committed, because the database was unavailable."""
         now = self._clock()
         self._failures = (self._failures or (now, now))[0], now
 
     def failing_seconds(self) -> float | None:
-        """Return for how long no write has succeeded although some were tried; None if they do.
+        """Return for how many seconds writes have failed; None if they succeed.
 
-        After RECENT_SECONDS without a try nothing is known: a process that gets no requests since
-        it is not ready would otherwise never be ready again.
+        After RECENT_SECONDS without a try, nothing is known: otherwise a process that gets no
+        requests because it is not ready would never be ready again.
         """
         if self._failures is None:
             return None

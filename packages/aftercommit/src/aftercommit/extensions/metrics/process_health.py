@@ -1,4 +1,4 @@
-"""How this process is, kept up to date beside its work: so a hanging database hangs no scrape."""
+"""The state of this process, polled in the background, so a hanging database hangs no scrape."""
 
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
@@ -25,18 +25,20 @@ from aftercommit.process.running_services import Shutdown
 from aftercommit.settings import EngineSettings
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
-WRITES_FAILING = "For how long no write has succeeded, although some were tried; 0 if they succeed."
+WRITES_FAILING = (
+    "Seconds for which writes have been tried and none has succeeded; 0 if they succeed."
+)
 VERSIONS = ("version", "aftercommit", "python")
 BUILD = "Always 1; its labels are the versions of the program, of the engine and of Python."
-BEAT_SECONDS = 1.0  # between two looks at what decides whether the process is ready
-STATS_BEATS = 5  # between two counts of what is outstanding, which may take a second
-TEXT_SECONDS = 1.0  # for which all that ask get the same text: making it takes time from the work
-STALE_SECONDS = 3.0  # after which no answer means that the database does not answer
-BLOCKED_SECONDS = 10.0  # after which an event loop that does not run is not alive
+BEAT_SECONDS = 1.0  # between two checks of whether the process is ready
+STATS_BEATS = 5  # between two counts of outstanding deliveries, which may take a second
+TEXT_SECONDS = 1.0  # for which all scrapes get the same text: making it costs time
+STALE_SECONDS = 3.0  # without an answer: then the database does not answer
+BLOCKED_SECONDS = 10.0  # for which the event loop may be blocked and alive
 
 
 class Probes(Collector):
-    """What is known of this process; the answers come at once, from any thread."""
+    """What is known about this process; the answers come at once, from any thread."""
 
     def __init__(
         self,
@@ -61,7 +63,7 @@ class Probes(Collector):
             self._counts.expect(commands, application.handlers)
 
     async def look(self, *, with_stats: bool = False) -> None:
-        """Ask the database now."""
+        """Query the database now."""
         database, handlers = self._application.database, self._application.handlers
         try:
             limits = self._application.bus.delivery_store.limits
@@ -69,18 +71,18 @@ class Probes(Collector):
             self._database_error = error
             if with_stats:
                 self._outstanding = await queue_metrics(database, handlers, limits)
-        except Exception:  # those who probe need not know more
+        except Exception:  # probes need not know more
             self._database_error, self._outstanding = "the database cannot be used", ()
         self._answered = self._clock()
 
     def liveness_error(self) -> str | None:
-        """Return why this process should be restarted, if it should."""
+        """Return why this process should be restarted; None if it should not."""
         seconds = self._clock() - self._beaten
         stuck = f"the event loop has been blocked for {seconds:.0f} s"
         return stuck if seconds > BLOCKED_SECONDS else None
 
     def readiness_error(self) -> str | None:
-        """Return why nothing should be given to this process now; None if it is ready."""
+        """Return why this process should get no work now; None if it is ready."""
         if self.stop.is_set():
             return "draining"
         if problems := self._application.readiness_problems:
@@ -92,9 +94,9 @@ class Probes(Collector):
         return self._database_error or write_error
 
     def metrics(self) -> bytes:
-        """Return what this process has done, and what is outstanding, as Prometheus reads it.
+        """Return the metrics of this process and of the outstanding work, in Prometheus's format.
 
-        It is up to TEXT_SECONDS old. Files of the system are read, so call it in a thread.
+        They are up to TEXT_SECONDS old. System files are read, so call it in a thread.
         """
         with self._making_text:
             if self._clock() - self._text_made_at >= TEXT_SECONDS:
@@ -102,7 +104,7 @@ class Probes(Collector):
             return self._text
 
     def collect(self) -> Iterator[Metric]:
-        """Yield that: a collector, as Prometheus calls it."""
+        """Yield the metrics: a collector, as Prometheus calls it."""
         database = self._application.database
         named = partial(gauge, database.application)
         if self._counts:
@@ -112,21 +114,23 @@ class Probes(Collector):
         yield named("build_info", BUILD, {_versions(database.application): 1}, *VERSIONS)
         yield from self._process.collect()
         found = () if self._is_silent else self._outstanding
-        yield named("database_up", "1 if the database has answered lately.", {(): bool(found)})
+        yield named("database_up", "1 if the database has answered recently.", {(): bool(found)})
         if isinstance(pool := database.engine.pool, QueuePool):
             yield named("connections_in_use", "Connections in use.", {(): pool.checkedout()})
-            # the one for probes does not count: no work can use it
-            yield named("connections_limit", "The most that it may use.", {(): pool.size() - 1})
+            # the connection for probes does not count: no work can use it
+            yield named(
+                "connections_limit", "The most connections that it may use.", {(): pool.size() - 1}
+            )
         yield from found
 
     async def beat(self) -> None:
-        """Know that the event loop runs."""
+        """Note that the event loop runs."""
         while True:
             self._beaten = self._clock()
             await sleep(BEAT_SECONDS)
 
     async def look_on(self) -> None:
-        """Look each second."""
+        """Check every second."""
         for beat in count(1):
             await sleep(BEAT_SECONDS)
             await self.look(with_stats=beat % STATS_BEATS == 0)
@@ -138,7 +142,7 @@ class Probes(Collector):
 
 @cache
 def _versions(application: str) -> tuple[str, ...]:
-    """Return the values of VERSIONS; an application need not be a distribution."""
+    """Return the labels of VERSIONS; an application need not be an installed distribution."""
     try:
         version = metadata.version(application)
     except metadata.PackageNotFoundError:
@@ -150,7 +154,7 @@ def _versions(application: str) -> tuple[str, ...]:
 async def probing(
     settings: EngineSettings, application: Application, stop: Shutdown
 ) -> AsyncIterator[Probes]:
-    """Look at this process and its database once, and then again and again."""
+    """Check this process and its database once, then repeatedly while the context lasts."""
     probes = Probes(application, stop, settings.of(MetricsSettings).readiness_max_lag_seconds)
     async with create_task_group() as group:
         await probes.look(with_stats=True)

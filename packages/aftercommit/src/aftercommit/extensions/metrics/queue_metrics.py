@@ -1,4 +1,4 @@
-"""What only the database knows: which deliveries are outstanding, in which state, and how late.
+"""Metrics that only the database has: outstanding deliveries, their states, how late they are.
 
 It reads each delivery that is pending or parked, by their partial indexes: what is done costs
 nothing, and a backlog of a million costs a second.
@@ -32,14 +32,14 @@ STATES = ("scheduled", "due", "retrying", "running", "lease_expired", "paused", 
 PAUSED_AT = "When a handler that is still paused was paused, in seconds since 1970."
 BEHIND_PARKED = "Lanes of an ordered handler in which deliveries wait behind a parked one."
 UNKNOWN = "Stored deliveries of a handler that this process does not know, delayed ones included."
-HELD = "Due deliveries that a limit does not let begin yet; these are not late."
+HELD = "Due deliveries that a limit holds back; these are not late."
 AGES = {
     "oldest_due_seconds": "Age of the oldest due delivery that this process could run.",
     "oldest_unclaimable_seconds": "Age of the oldest due delivery, if this process cannot run it.",
     "oldest_failing_seconds": "Age of the oldest event with a failed delivery that is retried.",
 }
 
-MAX_LABEL = 200  # characters: a version before this one has stored names of any length
+MAX_LABEL = 200  # characters: an earlier version has stored names of any length
 
 Now = sa.ColumnElement[float]
 Uses = Sequence[tuple[LimitUse, Sequence[str]]]  # of limits, each with the handlers that share it
@@ -60,11 +60,11 @@ _HELD_UP = (
 async def queue_metrics(
     database: Database, handlers: Collection[str], limits: Limits = NO_LIMITS
 ) -> list[Metric]:
-    """Return what is outstanding; `handlers` are those of this process, which keep these `limits`.
+    """Return the metrics of outstanding work; `handlers` and `limits` are those of this process.
 
-    Of each of them there is a figure for each state, or nobody could tell none from unknown.
+    Each of these handlers has a figure for each state, so that none and unknown differ.
 
-    :raises Unavailable: if the database is not there
+    :raises Unavailable: if the database is down
     """
     now = database.clock
     async with database.probe_transaction() as transaction:
@@ -77,7 +77,7 @@ async def queue_metrics(
     outstanding |= {(row.handler, row.state): row.deliveries for row in counts}
     stuck = dict.fromkeys(((name,) for name in handlers), 0)
     stuck |= {(row.handler,): row.lanes for row in held_up}
-    unknown = {(handler,): 0 for handler in handlers}  # a process that knows it has none
+    unknown = {(handler,): 0 for handler in handlers}  # the limit's own process shows none
     for row in (row for row in counts if row.handler not in handlers and row.state != "parked"):
         unknown[row.handler,] = unknown.get((row.handler,), 0) + row.deliveries
     held = {
@@ -107,7 +107,7 @@ def gauge(
 ) -> Metric:
     """Return a metric of an application, with a value for each tuple of labels.
 
-    A label may come from a person; whoever looks at metrics in a terminal is not commanded by it.
+    A label may be what somebody has typed, so controls are escaped: they would command a terminal.
     """
     metric = GaugeMetricFamily(f"{application}_{name}", text, labels=labels)
     for of_labels, value in values.items():
@@ -121,17 +121,17 @@ async def readiness_error(
     max_lag_seconds: float,
     limits: Limits = NO_LIMITS,
 ) -> str | None:
-    """Return what the database has against giving work to this process, if it has something.
+    """Return why this process should get no work, as far as the database knows, or None.
 
-    An older schema than this program needs. A newer one does no harm to a process that runs: an
-    upgrade only adds. If it did, all processes would be taken out of use by an upgrade, before
-    there is one of the new version.
+    One reason is an older schema than this program needs. A newer one is harmless to a running
+    process, because upgrades only add; otherwise an upgrade would take all processes out of use
+    before one of the new version runs.
 
-    Or that the oldest delivery that these handlers can do has been due for too long. What is
-    replayed may wait, and so may what a limit holds. What only others know, or can read, is not
-    theirs to be late with.
+    The other reason is that a delivery of these handlers has been due for too long. Replayed
+    deliveries may wait, and so may those that a limit holds back. Deliveries that only other
+    processes know, or can read, do not count.
 
-    :raises Unavailable: if the database is not there
+    :raises Unavailable: if the database is down
     """
     async with database.probe_transaction() as transaction:
         for history in database.histories:
@@ -147,26 +147,26 @@ def _outstanding(now: Now) -> sa.Select[str, str, int]:
     columns = deliveries.c.handler, delivery_state(now).label("state")
     each = (
         sa.select(*columns).where(which) for which in (CLAIMABLE, BLOCKED, PARKED)
-    )  # an index each
+    )  # using one index each
     found = sa.union_all(*each).subquery()
     names = found.c.handler, found.c.state
     return sa.select(*names, sa.func.count().label("deliveries")).group_by(*names)
 
 
 def _lateness(database: Database, limits: Limits) -> list[sa.Select[Any]]:
-    """Return the queries of `AGES` after the first, in their order."""
+    """Return the queries of `AGES` after the first, in the same order."""
     return [_unclaimable(database, limits), _failing(database.clock)]
 
 
 def _due(database: Database, count: int) -> sa.Select[Any]:
-    """Look for the longest due of so many handlers."""
+    """Return a query for the delivery of these handlers that has been due longest."""
     due_at = deliveries.c.available_at
     firsts = first_of_each(database.codec, count, False, due_at, which=due_at <= database.clock)
     return sa.select(sa.func.min(sa.union_all(*firsts).subquery().c.available_at))
 
 
 async def _late_within_limits(transaction: Transaction, database: Database, uses: Uses) -> float:
-    """Return for how long something is due that its limit lets begin; what it holds is not late."""
+    """Return for how long a delivery is due that its limit lets begin; held ones are not late."""
     late = 0.0
     for use, its in uses:
         if use.permits >= 1:
@@ -178,9 +178,9 @@ async def _late_within_limits(transaction: Transaction, database: Database, uses
 
 
 def _unclaimable(database: Database, limits: Limits) -> sa.Select[Any]:
-    """Look at the oldest of all: what can be done is done, so such a one soon stands in front.
+    """Return a query for the oldest due delivery: if others can run, it soon is one that cannot.
 
-    Unless a limit holds it, for any time: so what has a limit is left out.
+    A limit may hold deliveries back for any time, so those with a limit are left out.
     """
     now, row = database.clock, deliveries.c
     limited = row.handler.in_(sa.bindparam("limited", [*limits], expanding=True))
@@ -197,7 +197,7 @@ def _unclaimable(database: Database, limits: Limits) -> sa.Select[Any]:
 
 
 def _failing(now: Now) -> sa.Select[Any]:
-    """Look at what is retried, whichever handler it is: an outage alone never parks it."""
+    """Return a query for retried deliveries of any handler: an outage alone never parks them."""
     failed = CLAIMABLE, deliveries.c.last_error.is_not(None), ~deliveries.c.replay, ~PAUSED
     age = now - sa.func.min(events.c.recorded_at)
     return sa.select(age).join_from(deliveries, events).where(*failed)
@@ -210,7 +210,7 @@ async def _ages(
     uses: Uses,
     *queries: sa.Select[Any],
 ) -> list[float]:
-    """Return for how long something has been due, and the seconds that each query finds, or 0."""
+    """Return for how long something has been due, and the seconds for each other query, or 0."""
     limited = {each for _, its in uses for each in its}
     free = [each for each in handlers if each not in limited]
     due = sa.select(database.clock - _due(database, len(free)).scalar_subquery())
@@ -222,7 +222,7 @@ async def _ages(
 
 
 def is_outdated(history: History, connection: sa.Connection) -> bool:
-    """Return whether the tables are older than this program needs. Newer ones are not."""
+    """Return whether the tables are older than this program needs; newer ones are fine."""
     try:
         return (history.stored_revision(connection) or "") < history.newest
     except SchemaTooNew:

@@ -1,4 +1,4 @@
-"""The settings of the extension. Read with the others: see `aftercommit.settings`."""
+"""The settings of the extension, read together with the others: see `aftercommit.settings`."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -11,9 +11,9 @@ Port = Annotated[int, Meta(ge=1, le=65535, description="TCP port")]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MetricsSettings:
-    """Where metrics and the state of health can be read, if anywhere."""
+    """Where metrics and health checks can be read, if anywhere."""
 
     metrics_port: Annotated[Port | None, "metrics are off"] = None
-    metrics_host: Annotated[str, "other machines have to be let in explicitly"] = "127.0.0.1"
-    collect_metrics: Annotated[bool, "a port, or `serve`, collects them anyway"] = False
-    readiness_max_lag_seconds: Annotated[Seconds, "ten leases: no worker runs"] = 300.0
+    metrics_host: Annotated[str, "other machines have no access by default"] = "127.0.0.1"
+    collect_metrics: Annotated[bool, "a port, or `serve`, turns them on anyway"] = False
+    readiness_max_lag_seconds: Annotated[Seconds, "ten leases: no worker seems to run"] = 300.0

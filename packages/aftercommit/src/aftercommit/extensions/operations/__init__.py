@@ -1,8 +1,8 @@
-"""The extension "operations": for those who look after an installation.
+"""The extension "operations": for the operators of an installation.
 
-The deliveries that need a decision, the past for a handler that was added later, the end of old
-history, a log for machines, passwords in files, the watchdog of systemd. For the commands of an
-application: long work in batches, and what an erasure needs.
+It decides about parked deliveries, replays past events for a handler that was added later, prunes
+old history, writes logs for machines, reads passwords from files, and answers the watchdog of
+systemd. For commands of an application, it offers long work in batches, and erasing.
 """
 
 from __future__ import annotations
@@ -54,10 +54,10 @@ COMMANDS = {
 
 
 class OperationsExtension(Extension):
-    """What it brings to the program.
+    """Adds commands, routes and settings for operators.
 
-    For `find_subjects` see `subject_lookup.py`. `form` is the JSON Schema of the texts that it
-    takes, for the description of the HTTP interface.
+    `find_subjects` is explained in `subject_lookup.py`. `form` is the JSON Schema of the texts that
+    it accepts, for the description of the HTTP interface.
 
     >>> from aftercommit.extensions.operations import OperationsExtension
     >>> [*OperationsExtension().parts().log_formats]

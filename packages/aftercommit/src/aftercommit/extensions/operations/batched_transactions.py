@@ -1,7 +1,7 @@
-"""Long work in small transactions, so that it holds nobody up and takes constant memory.
+"""Long work in small transactions, so that it blocks nobody for long and takes constant memory.
 
-Each batch begins behind the last row of the one before it (a keyset), so no row is looked at twice,
-whatever has become of it.
+Each batch begins after the last row of the batch before (a keyset), so no row is read twice, even
+if it has changed.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -31,12 +31,12 @@ async def for_each_batch(
     *,
     pause: float = 1.0,
 ) -> int:
-    """Hand the ids of rows to `work`, a batch and a transaction at a time; add up what it returns.
+    """Pass the ids of rows to `work`, one batch in one transaction; add up what it returns.
 
     The rows come in the order of their columns: together a key, of which the last is the id.
-    `advance` is called with the size of each batch that is committed. `pause` times as long as a
-    batch has taken, others have for themselves after it: else a writer could keep them from
-    SQLite's only lock for as long as it works.
+    `advance` is called with the size of each batch that is committed. After each batch, it pauses
+    for `pause` times the batch's duration: otherwise it could keep others from SQLite's only lock
+    for as long as it works.
     """
     key = sa.tuple_(*rows.selected_columns)
     total, batch = 0, rows.order_by(*rows.selected_columns).limit(BATCH_ROWS)

@@ -1,4 +1,4 @@
-"""Makes a tree of what is stored of traces: commands, events, deliveries. Pure: no I/O."""
+"""Makes a causation tree of stored commands, events and deliveries. Pure: no I/O."""
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -31,7 +31,7 @@ Row = sa.Row[Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FailedAttempt:
-    """An attempt of a delivery that failed, or that lost its lease: `history` says more."""
+    """An attempt of a delivery that failed, or that lost its lease; `history` has more details."""
 
     attempt: int
     failed_at: datetime
@@ -41,9 +41,9 @@ class FailedAttempt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HistoryEntry:
-    """How a claim of a process ended, if its handler has not succeeded; or a person's decision.
+    """How a claim ended whose handler did not succeed; or an operator's decision.
 
-    `by` is the process or the person. Only a claim has an attempt, and a fencing token.
+    `by` is the process or the operator. Only a claim has an attempt, and a fencing token.
     """
 
     what: ClaimEnd | What
@@ -58,18 +58,18 @@ class HistoryEntry:
 class Node:
     """A command, an event or a delivery, in the tree of what caused what.
 
-    Commands and events are done when they are committed. Of a delivery whose lease has expired,
-    `owner` is the process that has lost it. What is blocked waits for the first delivery of its
-    lane, which is that of the event `blocked_by`. `seconds` is how long the last attempt took.
-    `about` is a few words: where a command comes from, what an event is about, whose id is
-    `subject`.
+    Commands and events are done when they are committed. If a delivery's lease has expired, `owner`
+    is the process that held it. A blocked delivery waits for the first delivery of its lane, which
+    belongs to the event `blocked_by`. `seconds` is the duration of the last attempt. `about` says
+    in a few words where a command comes from, or what an event is about; `subject` is the id of
+    that.
     """
 
-    # the schema of the API says that an answer has them all
+    # the schema of the API says that an answer has all fields
     __pydantic_config__: ClassVar = {"json_schema_serialization_defaults_required": True}
 
     kind: Kind
-    id: str  # that of a delivery is EVENT_ID:HANDLER
+    id: str  # a delivery's id is EVENT_ID:HANDLER
     parent: str | None
     correlation_id: UUID  # of the trace
     name: str
@@ -86,14 +86,14 @@ class Node:
     completed_at: datetime | None = None
     parked_at: datetime | None = None
     error: str | None = None
-    failures: tuple[FailedAttempt, ...]  # those that are kept, the oldest first
-    history: Sequence[HistoryEntry] = ()  # of a delivery or an event, the oldest first
+    failures: tuple[FailedAttempt, ...]  # those that are kept, oldest first
+    history: Sequence[HistoryEntry] = ()  # of a delivery or an event, oldest first
 
     @property
     def is_settled(self) -> bool:
-        """Whether nothing more happens to it by itself, or only later, as it was subscribed.
+        """Whether nothing more happens to it by itself, at least not before its `Later` delay ends.
 
-        Or when something else has happened, perhaps in another trace.
+        Other events, perhaps in another trace, may still change it.
         """
         return self.state in ("scheduled", "done", "discarded", "parked", "paused", "blocked")
 
@@ -104,10 +104,10 @@ def tree(
     rows: Sequence[Row],
     past: Mapping[tuple[UUID, str | None], Sequence[HistoryEntry]],
 ) -> list[Node]:
-    """Return the nodes of some traces, depth first and the oldest first.
+    """Return the nodes of some traces, depth first, oldest first.
 
-    An event hangs under the delivery that caused it. If it is not known which, as of events from
-    before that was noted, it hangs under the event; and if that is not known, under nothing.
+    An event's parent is the delivery that caused it. If that is unknown, as for events of old
+    versions, it is the event that caused it; if that is unknown, too, there is no parent.
     """
     of_deliveries = [row for row in rows if row.handler is not None]
     deliveries = [_delivery(row, past.get((row.id, row.handler), ())) for row in of_deliveries]
@@ -124,7 +124,7 @@ def _in_order(nodes: Iterable[Node]) -> list[Node]:
     for node in sorted(nodes, key=_place, reverse=True):
         children[node.parent].append(node)
     ordered, left = [], children[None]
-    while left:  # not by recursion: nobody limits how long a chain of causes is
+    while left:  # not by recursion: a chain of causes may have any length
         ordered.append(left.pop())
         left += children[ordered[-1].id]
     return ordered
@@ -137,7 +137,7 @@ def _place(node: Node) -> tuple[bool, float, str, str]:
 
 
 def part_of(nodes: Sequence[Node], roots: Collection[str]) -> list[Node]:
-    """Return some nodes of a tree, with what has caused them and what they have caused."""
+    """Return some nodes of a tree, with their causes and their effects."""
     effects, causes = set(roots), set[str | None](roots)
     for node in nodes:  # depth first: each comes after its parent
         effects |= {node.id} if node.parent in effects else set()
@@ -209,5 +209,5 @@ def summary(codec: Codec[object], name: str, version: int, data: str) -> str:
     """
     try:
         return codec.describe(codec.read(name, version, data, codec.events[name]))
-    except Exception:  # also one in an upcaster, or in the class of the event
+    except Exception:  # also an error in an upcaster, or in the event's class
         return ""

@@ -1,4 +1,4 @@
-"""Looks whether an application can work as it is set up, on the command line."""
+"""Checks whether an application can work with its settings, on the command line."""
 
 import time
 from collections.abc import AsyncIterator, Collection
@@ -24,7 +24,7 @@ from aftercommit.sql.exceptions import DatabaseLocked, DatabaseUnavailable
 from aftercommit.sql.schema import check_schema
 from aftercommit.sql.tables import CLAIMABLE, PARKED, deliveries
 
-# later attempts, and the order of what is shown, go by the database's clock
+# retries, and the order of what is shown, go by the database's clock
 MOST_SKEW_SECONDS = 5.0
 
 
@@ -33,15 +33,15 @@ MOST_SKEW_SECONDS = 5.0
 def check(cli: Cli) -> None:
     """Check database, schema, writes, handlers, clock and connections.
 
-    There is a line for each that is fine; the first problem ends it, with the exit code of its
-    kind. There is also a line for each handler or event of stored deliveries that is unknown. That
-    each command is where the application says is checked first, without a line.
+    Each check that succeeds prints a line; the first problem ends it, with the exit code of its
+    kind. Handlers and events of stored deliveries that this program does not know have a line each,
+    too. Before that, it checks that each command can be imported, without a line.
     """
     settings = cli.load_settings()
     group: Any = click.get_current_context().parent
     for each in group.command.commands.values():
         if isinstance(each, LazyCommand):
-            with suppress(InvalidValue):  # a library of an extra is not installed
+            with suppress(InvalidValue):  # the library of an extra is not installed
                 each.load()
 
     async def work() -> None:
@@ -52,7 +52,7 @@ def check(cli: Cli) -> None:
 
 
 def _outstanding(clock: sa.ColumnElement[float]) -> sa.Select[int, float, int]:
-    """Count what is due and what is parked; many that are due say that no worker runs."""
+    """Count due and parked deliveries; many due ones mean that no worker runs."""
     late = clock - deliveries.c.available_at
     due = sa.and_(CLAIMABLE, late >= 0)
     return sa.select(
@@ -63,7 +63,7 @@ def _outstanding(clock: sa.ColumnElement[float]) -> sa.Select[int, float, int]:
 
 
 async def _require_file(database_url: str) -> None:
-    """Refuse a SQLite file that is not there, which looking at it would make."""
+    """Refuse a SQLite file that does not exist: connecting would create it."""
     url = parse_url(database_url)
     file = anyio.Path(url.database or "")
     if url.get_backend_name() == "sqlite" and not await file.exists():
@@ -71,7 +71,7 @@ async def _require_file(database_url: str) -> None:
 
 
 async def _check_writes(database: Database) -> None:
-    """Check that the database takes writes; where another writer is at work, it does.
+    """Check that the database accepts writes; if another writer is working, it does.
 
     :raises DatabaseUnavailable: if it does not
     """
@@ -83,7 +83,7 @@ async def _check_writes(database: Database) -> None:
 
 async def _found(cli: Cli, settings: EngineSettings) -> AsyncIterator[tuple[str, str]]:
     url, impatient = parse_url(settings.database_url), settings
-    if url.get_backend_name() == "sqlite":  # whoever is asked waits little for other writers
+    if url.get_backend_name() == "sqlite":  # the default wait for other writers is too long here
         file = url.set(query={"timeout": "1", **url.query}).render_as_string()
         impatient = replace(settings, database_url=file)
     async with cli.app.open_database(impatient) as database:
@@ -113,8 +113,8 @@ async def _found(cli: Cli, settings: EngineSettings) -> AsyncIterator[tuple[str,
             yield "subscription", f"{each.source}: {each.origin}; becomes {' or '.join(commands)}"
         if abs(ahead) > MOST_SKEW_SECONDS:
             raise Unavailable(
-                f"the clock of the database is {ahead:+.0f} s off this machine's; have both set,"
-                " by NTP, say"
+                f"the clock of the database is {ahead:+.0f} s off this machine's;"
+                " synchronize both, for example by NTP"
             )
         yield "clock", f"{ahead:+.1f} s off this machine's"
         async for outstanding in _found_outstanding(database, known):
@@ -140,9 +140,9 @@ async def _found_outstanding(
     yield "deliveries", f"{found['due']} due{late}; {found['parked']} parked"
     for row in unread:
         pending = f"{row.type}, version {row.schema_version}: {row.deliveries} deliveries pending"
-        yield "unknown", f"{pending}; renamed? Keep its name by aliases={{…: {row.type!r}}}"
+        yield "unknown", f"{pending}; renamed? Keep its old name with aliases={{…: {row.type!r}}}"
     for row in unknown:
         due = datetime.fromtimestamp(row.first_due_at, UTC)
         pending = f"{row.deliveries} pending, the first due {due:%FT%TZ}"
-        renamed = f"renamed? Say so by renamed={{{row.handler!r}: …}}"
+        renamed = f"renamed? Keep its deliveries with renamed={{{row.handler!r}: …}}"
         yield "unknown", f"{row.handler}: {pending}; {renamed}"

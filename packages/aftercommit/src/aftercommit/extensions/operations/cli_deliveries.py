@@ -53,17 +53,19 @@ def deliveries() -> None:
 
 @deliveries.command("list")
 @click.option("--parked", "which", flag_value="parked", help="Only parked deliveries.")
-@click.option("--scheduled", "which", flag_value="scheduled", help="Only delayed ones.")
-@click.option("--all", "which", flag_value="all", help="All, even finished ones.")
-@click.option("--lane", metavar="HANDLER:KEY", help="Outstanding ones of a lane, in its order.")
+@click.option("--scheduled", "which", flag_value="scheduled", help="Only delayed deliveries.")
+@click.option("--all", "which", flag_value="all", help="All deliveries, even finished ones.")
+@click.option(
+    "--lane", metavar="HANDLER:KEY", help="Outstanding deliveries of a lane, in its order."
+)
 @as_json
 @with_application
 async def list_deliveries(
     application: Application, which: Which | None, lane: str | None, as_json: bool
 ) -> None:
-    """List outstanding deliveries; delayed ones once they are due."""
+    """List outstanding deliveries; delayed ones only when they are due."""
     if which and lane is not None:
-        raise click.UsageError("--lane goes with no other choice")
+        raise click.UsageError("--lane cannot be combined with other choices")
     database = application.database
     async with database.read_transaction() as transaction:
         held = await held_by(transaction, database, application.bus.delivery_store.limits)
@@ -74,7 +76,7 @@ async def list_deliveries(
 
 
 async def _lines(rows: AsyncIterator[Delivery], known: Collection[str]) -> AsyncIterator[str]:
-    """Yield a line for each row, below a heading; that there is none, only to a person."""
+    """Yield a heading and a line for each row; if there is none, say so on a terminal only."""
     heading = HEADING
     async for row in rows:
         if heading:
@@ -84,7 +86,7 @@ async def _lines(rows: AsyncIterator[Delivery], known: Collection[str]) -> Async
         error = (row.last_error or "").partition("\n")[0]
         yield escape_controls(f"{_cells(row)}{unknown}  {error}".rstrip())
     if heading and sys.stdout and sys.stdout.isatty():
-        yield "nothing; --scheduled lists what is delayed"
+        yield "no deliveries; --scheduled lists delayed ones"
 
 
 def _cells(row: Delivery) -> str:
@@ -109,7 +111,7 @@ event_id = partial(click.argument, "event_id", type=click.UUID)
 @handler()
 @with_application
 async def show_delivery(application: Application, event_id: UUID, handler: str) -> None:
-    """Show one delivery, with the data of its event, and its past."""
+    """Show one delivery, with its history and the data of its event."""
     found = await delivery_admin.delivery(application.database, EventId(event_id), handler)
     row, data, past = found
     history = "\n".join(escape_controls(entry_line(entry)) for entry in past) or None
@@ -122,8 +124,10 @@ async def show_delivery(application: Application, event_id: UUID, handler: str) 
 @deliveries.command("retry")
 @event_id(required=False)
 @handler(required=False)
-@click.option("--all-parked", is_flag=True, help="Retry everything that is parked.")
-@click.option("--handler", "only", metavar="NAME", help="With --all-parked: of this handler only.")
+@click.option("--all-parked", is_flag=True, help="Retry all parked deliveries.")
+@click.option(
+    "--handler", "only", metavar="NAME", help="With --all-parked: only those of this handler."
+)
 @decided
 @click.pass_obj
 def retry_delivery(
@@ -136,13 +140,13 @@ def retry_delivery(
 ) -> None:
     """Retry one delivery now, or all parked ones.
 
-    Its attempts are reset. If its handler is paused, it is due when that is resumed; if an earlier
-    one of its lane is not done, then.
+    The attempts are counted from zero again. If its handler is paused, the delivery is due when the
+    handler is resumed; if an earlier one of its lane is not done, after that.
     """
     if all_parked == (event_id is not None) or (event_id is None) != (handler is None):
         raise click.UsageError("give either EVENT_ID and HANDLER, or --all-parked")
     if only is not None and not all_parked:
-        raise click.UsageError("--handler goes with --all-parked")
+        raise click.UsageError("--handler needs --all-parked")
 
     async def work(application: Application) -> Counter[Readiness]:
         database = application.database
@@ -157,7 +161,7 @@ def retry_delivery(
     if paused := retried["paused"]:
         click.echo(f"{pluralize(paused)} due when the handler is resumed")
     if blocked := retried["blocked"]:
-        click.echo(f"{pluralize(blocked)} due when the earlier ones of the lane are done")
+        click.echo(f"{pluralize(blocked)} due when earlier deliveries of the lane are done")
 
 
 @deliveries.command("discard")
@@ -168,21 +172,29 @@ def retry_delivery(
 async def discard_delivery(
     application: Application, event_id: UUID, handler: str, decision: Decision
 ) -> None:
-    """End a delivery for good: its handler never runs it."""
+    """End a delivery for good: its handler will never run it."""
     await delivery_admin.discard(application.database, EventId(event_id), handler, decision)
     click.echo("1 delivery discarded")
 
 
 @deliveries.command()
 @click.argument("handler")
-@click.option("--event-type", "types", multiple=True, metavar="TYPE", help="Only these events.")
-@duration("--since", help="Only as far back as this, such as 30d.")
 @click.option(
-    "--again", is_flag=True, help="Also events it has processed; it must keep a read model."
+    "--event-type",
+    "types",
+    multiple=True,
+    metavar="TYPE",
+    help="Only events of this type; may be repeated.",
 )
-@click.option("--allow-side-effects", is_flag=True, help="Allow a handler that sends or publishes.")
-@click.option("--dry-run", is_flag=True, help="Only print how many deliveries it would create.")
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@duration("--since", help="Only events of the last period, such as 30d.")
+@click.option(
+    "--again",
+    is_flag=True,
+    help="Also events it has handled; only for a handler that updates a read model.",
+)
+@click.option("--allow-side-effects", is_flag=True, help="Allow a handler with external effects.")
+@click.option("--dry-run", is_flag=True, help="Only print how many deliveries would be created.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @decided
 @click.pass_obj
 def replay(

@@ -1,4 +1,4 @@
-"""The commands about all deliveries of a handler: its pauses; and what people have decided."""
+"""The commands about all deliveries of a handler, that is its pauses, and about decisions."""
 
 import click
 
@@ -30,7 +30,7 @@ LEFT = (
 @decided
 @with_application
 async def pause(application: Application, handler: str, decision: Decision) -> None:
-    """Hold all deliveries of HANDLER, until it is resumed; or a subscription, called from.NAME.
+    """Pause HANDLER: hold its deliveries until it is resumed. A subscription is called from.NAME.
 
     Running attempts go on to their end. New deliveries are held, too. Held ones are not late. The
     messages of a paused subscription stay in its queue, or in their topic.
@@ -38,7 +38,7 @@ async def pause(application: Application, handler: str, decision: Decision) -> N
     names = handler_pauses.names_to_pause(application, handler)
     count = await handler_pauses.pause(application.database, names, decision)
     held = WAITING if handler.startswith(FROM) else f"{pluralize(count or 0)} held"
-    result = "was paused already" if count is None else f"paused: {held}"
+    result = "was already paused" if count is None else f"paused: {held}"
     click.echo(f"{handler} {result}")
 
 
@@ -47,7 +47,7 @@ async def pause(application: Application, handler: str, decision: Decision) -> N
 @decided
 @with_application
 async def resume(application: Application, handler: str, decision: Decision) -> None:
-    """Release the deliveries of HANDLER, even if it no longer exists; or resume from.NAME."""
+    """Resume HANDLER, even if it no longer exists, or from.NAME, and release what was held."""
     names = await handler_pauses.paused_names(application, handler)
     if left := await count_left(application.bus, application.database, handler):
         click.echo(
@@ -63,7 +63,7 @@ async def resume(application: Application, handler: str, decision: Decision) -> 
 @as_json
 @with_application
 async def pauses(application: Application, as_json: bool) -> None:
-    """List the handlers and subscriptions that are paused, since when, and by whom."""
+    """List the paused handlers and subscriptions, with the time and who paused them."""
     async with application.database.read_transaction() as transaction:
         rows = await handler_pauses.paused_handlers(transaction)
     for row in rows:
@@ -73,11 +73,13 @@ async def pauses(application: Application, as_json: bool) -> None:
 
 
 @click.command("decisions")
-@click.option("--limit", type=click.IntRange(1, MAX_ROWS), default=20, help="How many. Default: 20")
+@click.option(
+    "--limit", type=click.IntRange(1, MAX_ROWS), default=20, help="How many to show. Default: 20"
+)
 @as_json
 @with_application
 async def decisions(application: Application, limit: int, as_json: bool) -> None:
-    """List what people have decided, the newest first: who, when, about what, and why."""
+    """List what operators have decided, newest first: who, when, about what, and why."""
     for row in await latest_decisions(application.database, limit=limit):
         about = f"{row.event_id or '-'!s:36}  {row.handler or '-':24}"
         line = f"{row.decided_at:%FT%TZ}  {row.decision:7}  {about}  {row.decided_by}"

@@ -1,4 +1,4 @@
-"""The commands: what they take, and what they print. Those about deliveries are beside it."""
+"""The commands `history`, `trace` and `events`: what they accept, and what they print."""
 
 from collections.abc import Sequence
 
@@ -49,16 +49,18 @@ commands = click.Group()
 @click.option(
     "--failed",
     is_flag=True,
-    help="Only commands with a parked delivery, or one that waits for a retry.",
+    help="Only commands with a parked or retrying delivery.",
 )
-@click.option("--limit", type=click.IntRange(1, MAX_ROWS), default=20, help="How many. Default: 20")
+@click.option(
+    "--limit", type=click.IntRange(1, MAX_ROWS), default=20, help="How many to show. Default: 20"
+)
 @as_json
 @with_application
 async def history(application: Application, failed: bool, limit: int, as_json: bool) -> None:
     """List the latest commands, and how far each has come.
 
     The newest come first. Each row shows how many deliveries of the command's events are done,
-    discarded, pending, parked, or scheduled; and how long it took until none was pending.
+    discarded, pending, parked, or scheduled, and the time until none was pending.
     """
     rows = await latest_commands(application.database, limit=limit, failed_only=failed)
     if rows:
@@ -67,7 +69,7 @@ async def history(application: Application, failed: bool, limit: int, as_json: b
 
 
 def history_table(rows: Sequence[AcceptedCommand]) -> Table:
-    """Return a table of commands, with its headings."""
+    """Return a table of commands, with headings."""
     headings = ("ACCEPTED", "COMMAND", "ABOUT", "ID", "DELIVERIES")
     table = Table(*headings, box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="")
     for row in rows:
@@ -93,25 +95,27 @@ def _query(ctx: click.Context, param: click.Parameter, texts: Sequence[str]) -> 
 
 @commands.command()
 @click.argument("query", metavar="[SOURCE] ID", nargs=-1, required=True, callback=_query)
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a node and line.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object per line, for each node.")
 @click.option(
-    "--follow", is_flag=True, help="Go on until all is done, parked, paused or scheduled."
+    "--follow", is_flag=True, help="Continue until everything is done, parked, paused or scheduled."
 )
 @with_application
 async def trace(application: Application, query: TraceQuery, as_json: bool, follow: bool) -> None:
     """Show everything that a command has caused.
 
     ID is the id of a trace (the correlation id), a command, an event or its subject; its first
-    eight digits are enough. Or it is what the application finds subjects by, such as a name. Of
-    more than 100 traces, the newest 100 are shown, with at most 5,000 attempts.
+    eight digits are enough. It may also be a text by which the application finds subjects, such as
+    a name. At most the newest 100 traces are shown, with at most 5,000 attempts.
 
-    For a message from outside, give its SOURCE and its ID there: two texts.
+    For a message from another service, give two texts: its SOURCE and its ID.
     """
     with display(as_json=as_json) as changes:
         is_whole = await show(application.database, query, changes, follow=follow)
     if not is_whole:
         most = f"{trace_queries.MAX_ROWS:,}"
-        click.echo(f"not all is shown: there are more than {most} attempts or commands", err=True)
+        click.echo(
+            f"the tree is not complete: there are more than {most} attempts or commands", err=True
+        )
     await drain()
 
 
@@ -121,14 +125,14 @@ def events() -> None:
 
 
 @events.command("prune", cls=NamedCommand)
-@duration("--older-than", required=True, help="Such as 30d, 12h, 15m or 45s.")
+@duration("--older-than", required=True, help="The age, such as 30d, 12h, 15m or 45s.")
 @decided
 @with_application
 async def prune_events(application: Application, older_than: float, decision: Decision) -> None:
     """Delete old events with their deliveries, and old commands.
 
     Events with an outstanding delivery are kept. Once a command is deleted, a repeated message with
-    its id is executed again. Workers prune by themselves if {prefix}_RETENTION_DAYS is set.
+    its id is executed again. Workers prune on their own if {prefix}_RETENTION_DAYS is set.
     """
     database = application.database
     length = await count_rows(database, old_events(database, older_than))

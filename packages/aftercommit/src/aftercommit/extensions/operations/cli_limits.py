@@ -23,7 +23,7 @@ def limits() -> None:
 @as_json
 @with_application
 async def list_limits(application: Application, as_json: bool) -> None:
-    """List limits: what runs and may begin now, what is held, and for which handlers."""
+    """List limits: what is running, what may begin now, what is held, and for which handlers."""
     database, of = application.database, application.bus.delivery_store.limits
     async with database.read_transaction() as transaction:
         rows = await limit_admin.handler_limits(transaction, database, of)
@@ -40,8 +40,8 @@ def _line(row: HandlerLimit) -> str:
 
 @limits.command("set")
 @click.argument("name")
-@click.option("--at-once", type=number, help="How many may run at once.")
-@click.option("--per-minute", type=number, help="How many may begin in a minute.")
+@click.option("--at-once", type=number, help="How many deliveries may run at once.")
+@click.option("--per-minute", type=number, help="How many deliveries may begin in a minute.")
 @decided
 @with_application
 async def set_limit(
@@ -51,9 +51,9 @@ async def set_limit(
     per_minute: int | None,
     decision: Decision,
 ) -> None:
-    """Let other numbers count for the limit NAME than those of the program, from now on.
+    """Set the numbers of the limit NAME, from now on in place of those of the program.
 
-    What runs goes on. Numbers that are not given stay as they are.
+    Running deliveries go on. A number that is not given stays unchanged.
     """
     given = {"at_once": at_once, "per_minute": per_minute}
     numbers = {key: value for key, value in given.items() if value is not None}
@@ -69,7 +69,7 @@ async def set_limit(
 @decided
 @with_application
 async def reset_limit(application: Application, name: str, decision: Decision) -> None:
-    """Let the numbers of the program count again for the limit NAME."""
+    """Use the program's own numbers for the limit NAME again."""
     of, numbers = application.bus.delivery_store.limits, {"at_once": None, "per_minute": None}
     await limit_admin.set_limit(application.database, of, name, decision, numbers)
-    click.echo(f"{name} is as the program says")
+    click.echo(f"{name} has the numbers of the program")

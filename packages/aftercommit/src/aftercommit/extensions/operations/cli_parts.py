@@ -1,4 +1,4 @@
-"""What several commands have in common."""
+"""What several commands share."""
 
 import getpass
 import os
@@ -19,20 +19,20 @@ from aftercommit.terminal.nonblocking_output import drawing
 
 P = ParamSpec("P")
 
-FROM = "from."  # what the name of a subscription begins with
+FROM = "from."  # the prefix of a subscription's name
 
-as_json = click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+as_json = click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")
 
 
 def _handler_name(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
-    """Take the name of a handler, perhaps of one that no longer exists."""
+    """Accept the name of a handler, perhaps of one that no longer exists."""
     if value and not value.isidentifier():
-        raise click.BadParameter(f"{value!r} is no name")
+        raise click.BadParameter(f"{value!r} cannot be the name of a handler")
     return value
 
 
 def _pausable_name(ctx: click.Context, param: click.Parameter, value: str) -> str:
-    """Take the name of a handler, or that of a subscription, which begins with `from.`."""
+    """Accept the name of a handler, or that of a subscription, which begins with `from.`."""
     _handler_name(ctx, param, value.removeprefix(FROM))
     return value
 
@@ -42,10 +42,10 @@ pausable = click.argument("handler", callback=_pausable_name)
 
 
 class NamedCommand(click.Command):
-    """In its help, {prefix} is the beginning of the application's environment variables."""
+    """In its help, {prefix} is the prefix of the application's environment variables."""
 
     def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write what the command does."""
+        """Write the description of the command."""
         prefix = str(ctx.find_root().command.name).upper()
         named = click.Command(self.name, help=str(self.help).format(prefix=prefix))
         named.format_help_text(ctx, formatter)
@@ -54,7 +54,7 @@ class NamedCommand(click.Command):
 def with_application(
     work: Callable[Concatenate[Application, P], Awaitable[None]],
 ) -> Callable[..., None]:
-    """Turn work with an application into what a command calls."""
+    """Turn work with an application into a function that a command calls."""
 
     @click.pass_obj
     @wraps(work)
@@ -65,10 +65,12 @@ def with_application(
 
 
 def decided(command: Callable[..., None]) -> Callable[..., None]:
-    """Let a command say who decides, and why: it gets a `decision`, which it has to store."""
+    """Add options for who decides, and why; the command gets a `decision`, and has to store it."""
 
-    @click.option("--by", metavar="NAME", help="Who wants it. Default: the user, and this host.")
-    @click.option("--reason", metavar="TEXT", help="Why. The history shows it.")
+    @click.option(
+        "--by", metavar="NAME", help="Who decides. Default: your user name and this host."
+    )
+    @click.option("--reason", metavar="TEXT", help="The reason, which the history shows.")
     @wraps(command)
     def run(*args: Any, by: str | None, reason: str | None, **kwargs: Any) -> None:
         command(*args, decision=Decision(by=by or _operator(), reason=reason), **kwargs)
@@ -77,7 +79,7 @@ def decided(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def _operator() -> str:
-    """Return the user and host of the operating system; a number, if the user has no name."""
+    """Return the user and host of the operating system; a user without a name has a number."""
     try:
         account = getpass.getuser()
     except (KeyError, OSError):
@@ -86,14 +88,14 @@ def _operator() -> str:
 
 
 def is_wanted(count: int, *, yes: bool) -> bool:
-    """Ask a person, if there is one, and something to ask about."""
+    """Ask the operator to confirm, if there is a terminal, and a number above 0."""
     is_asked = count and not yes and sys.stdin and sys.stdin.isatty()
     return not is_asked or click.confirm("Go on?", err=True)
 
 
 @contextmanager
 def progress(label: str, length: int) -> Iterator[Advance]:
-    """Show, on a terminal, how much is done and the time left; yield what is called each step."""
+    """Show progress and the time left on a terminal; yield a function to call at each step."""
     hidden = not (sys.stderr and sys.stderr.isatty())
     bar = click.progressbar(length=length, label=label, file=sys.stderr, hidden=hidden)
     with drawing(sys.stderr), bar:

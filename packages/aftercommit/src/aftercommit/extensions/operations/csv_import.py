@@ -1,7 +1,7 @@
-"""Imports a file of many rows, for a command of an application: in batches of one commit each.
+"""Imports a file of many rows, for a command of an application, in batches of one commit each.
 
-A bad row affects no other. What an interrupted import has committed stays, and the import is run
-again: whether a row is known is for the handler of its command to find out.
+A bad row affects no other. What an interrupted import has committed stays; run it again, and the
+handler of the command finds out which rows are known.
 """
 
 from collections import Counter
@@ -29,8 +29,8 @@ from aftercommit.terminal.printing import pending, pluralize
 T = TypeVar("T")
 
 IMPORT = MessageOrigin(source="import")
-BATCH_ROWS = 100  # with one commit: more are hardly faster, and keep other writers waiting
-INLINE_BATCH_ROWS = 10  # all their handlers have one lease
+BATCH_ROWS = 100  # in one commit: more are hardly faster, and block other writers
+INLINE_BATCH_ROWS = 10  # all their handlers have the same lease
 
 
 def import_csv(
@@ -43,16 +43,16 @@ def import_csv(
     imported: type[Any],
     dispatch: str | None = None,
 ) -> None:
-    """Import the rows of a CSV file, show how far it is, and say what became of them.
+    """Import the rows of a CSV file, show progress, and report what became of them.
 
-    `read` makes of the cells of a row what a command has of it, and `command` makes a command out
-    of several of these. A hundred rows are one command; if that is refused, it has changed nothing,
-    and each of its rows is a command of its own. A row is refused, and named with its line, if
-    `read` or its own command raises an error that is permanent; the exit code says so, too. Any
-    other error ends the import. It may be run again if a command that was executed before changes
-    nothing: then only what is missing is imported.
+    `read` turns the cells of a row into a part of a command, and `command` makes a command of
+    several parts. A hundred rows are one command; if it is refused, it has changed nothing, and
+    each of its rows becomes a command of its own. A row is refused, and listed with its line, if
+    `read` or the row's own command raises a permanent error; the exit code shows this. Any other
+    error ends the import. If repeating a command changes nothing, the import can be run again: then
+    it imports only the missing rows.
 
-    Each event of the type `imported` counts as a row. The handlers of events are left to workers,
+    Each event of the type `imported` counts as a row. Handlers of events are left to workers,
     unless `dispatch` is "inline".
 
     :raises InvalidValue: if the first line does not name these columns
@@ -77,17 +77,17 @@ def import_csv(
 
 @dataclass
 class _Import(Generic[T]):
-    """One import, and how many of its rows came out how."""
+    """One import, and the counts of its rows by result."""
 
     read: Callable[[Mapping[str, str]], T]
     command: Callable[[Sequence[T]], object]
     imported: type[Any]
-    inline: bool  # handlers of events run here, not in workers
+    inline: bool  # handlers of events run here, not in a worker
     counts: Counter[str] = field(default_factory=Counter)
     pending: Counter[tuple[str, str]] = field(default_factory=Counter)
 
     async def run(self, application: Application, rows: Iterator[Row]) -> None:
-        """Import all rows; what is committed stays, whatever happens after it."""
+        """Import all rows; what is committed stays, whatever happens later."""
         size = INLINE_BATCH_ROWS if self.inline else BATCH_ROWS
         while batch := await to_thread.run_sync(lambda: list(islice(rows, size))):
             refused, parts = dict[int, object](), dict[int, T]()
@@ -107,7 +107,7 @@ class _Import(Generic[T]):
             await drain(MAX_WAITING // 2)
 
     async def _import(self, application: Application, parts: Mapping[int, T]) -> dict[int, object]:
-        """Import these rows, all at once if that is possible; return why some were refused."""
+        """Import these rows in one command if possible; return why some were refused."""
         refused = dict[int, object]()
         try:
             if parts:
@@ -122,7 +122,7 @@ class _Import(Generic[T]):
         return refused
 
     async def _execute(self, application: Application, parts: Sequence[T]) -> None:
-        """Execute one command, and what follows from it, if that is done here."""
+        """Execute one command; dispatch its events, if that is done here."""
         bus = application.bus
         committed = await bus.execute(self.command(parts), IMPORT)
         events = [envelope.event for envelope in committed.events]
@@ -135,9 +135,9 @@ class _Import(Generic[T]):
 
 
 def _refusal(error: Exception) -> Exception:
-    """Return an error by which a row is refused.
+    """Return the error for which a row is refused.
 
-    :raises Exception: this error, if it is another one: then the import ends
+    :raises Exception: any other error, which ends the import
     """
     if not is_permanent(error):
         raise error

@@ -1,4 +1,4 @@
-"""Reads the rows of a CSV file, in constant memory, whatever is in it. For an import."""
+"""Reads the rows of a CSV file for an import, in constant memory, whatever the file contains."""
 
 import csv
 import io
@@ -28,13 +28,13 @@ class Row(NamedTuple):
 
 @contextmanager
 def read_rows(path: Path, columns: Collection[str], *, advance: Advance) -> Iterator[Iterator[Row]]:
-    """Open a CSV file whose rows are read as they are taken; `advance` is called with the bytes.
+    """Open a CSV file whose rows are read when they are taken; `advance` gets the bytes read.
 
-    UTF-8, with or without a byte order mark; its first line names these columns, and perhaps
-    others. Of a row that cannot be read, the problem is given; reading goes on with its next line.
-    Rows are taken in a worker thread, which can be cancelled.
+    It is UTF-8, with or without a byte order mark; its first line names these columns, and perhaps
+    others. A row that cannot be read is returned with its problem, and reading goes on with its
+    next line. Rows are read in a worker thread, which can be cancelled.
 
-    :raises InvalidValue: when the first row is taken, if the first line lacks a column
+    :raises InvalidValue: at the first row, if the first line lacks a column
     """
     raw = _Cancellable(path)
     raw.advance = advance
@@ -44,12 +44,12 @@ def read_rows(path: Path, columns: Collection[str], *, advance: Advance) -> Iter
 
 
 class _Cancellable(io.FileIO):
-    """A file whose reader can be cancelled while it waits, as for a pipe to which nobody writes."""
+    """A file whose reader can be cancelled while it waits, for example for an idle pipe."""
 
     advance: Advance
 
     def readinto(self, buffer: Any) -> int:
-        """Wait for bytes, or for the end; be cancelled meanwhile."""
+        """Wait for bytes, or for the end of the file, and for a cancellation."""
         while not select([self], [], [], POLL_SECONDS)[0]:
             from_thread.check_cancelled()
         count = super().readinto(buffer) or 0
@@ -80,9 +80,9 @@ def _header(row: list[str] | str, columns: Collection[str]) -> list[str]:
 
 
 def _numbered_rows(text: io.TextIOWrapper) -> Iterator[tuple[int, list[str] | str]]:
-    """Yield the cells of each row, or why it is none, with the line it starts on.
+    """Yield the cells of each row, or why it is no row, and the line where it starts.
 
-    After a row that is none, its second line begins the next one.
+    After a faulty row, its second line begins the next row.
     """
     number, ahead = 1, list[str]()
     while True:
@@ -104,9 +104,9 @@ def _lines_of_one_row(text: io.TextIOWrapper, ahead: list[str], taken: list[str]
     while len(taken) < MAX_LINES and (line := ahead.pop(0) if ahead else _line(text)):
         taken.append(line)
         if sum(map(len, taken)) > MAX_LENGTH + 1:
-            raise csv.Error(f"it has more than {MAX_LENGTH} characters")
+            raise csv.Error(f"the row has more than {MAX_LENGTH} characters")
         yield line
-    if taken:  # a line more is asked for only if a quote is open
+    if taken:  # another line is read only while a quote is open
         raise csv.Error("a quote is not closed")
 
 

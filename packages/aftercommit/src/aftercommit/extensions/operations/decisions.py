@@ -1,7 +1,7 @@
-"""What people decide of deliveries, handlers and the past: who, when and why.
+"""What operators decide about deliveries, handlers and the past: who, when and why.
 
-A decision is stored with what it changes, in one transaction. It goes with its event; one of no
-event goes by its own age (`retention.py`).
+A decision is stored in the same transaction as its change. It is pruned with its event; a decision
+without an event is pruned by its own age (`retention.py`).
 """
 
 from collections.abc import Iterable, Sequence
@@ -24,12 +24,12 @@ from aftercommit.sql.tables import IN_LANE, decisions, deliveries, failures, han
 from aftercommit.sql.transaction import Transaction
 
 LONGEST = {"by": 200, "reason": 500}
-"""Characters: both are shown in lists, and who has paused a handler is a label in metrics."""
+"""In characters: lists show both, and who has paused a handler is a label in metrics."""
 What = Literal["retry", "discard", "replay", "pause", "resume", "erase", "prune"]
-Stored = What | Literal["limit"]  # the last is about no delivery: it is in no history
+Stored = What | Literal["limit"]  # the last is about no delivery, so it is in no history
 About = tuple[EventId | None, str | None]
-"""An event, a handler, or both: then, a delivery."""
-# who resumes a handler wants its deliveries after its pause
+"""An event, a handler, or both, that is, a delivery."""
+# to resume a handler means its deliveries after its pause
 _PAUSES = PAUSED_HANDLERS.order_by(handler_pauses.c.handler).with_for_update(
     read=True, key_share=True
 )
@@ -37,7 +37,7 @@ _PAUSES = PAUSED_HANDLERS.order_by(handler_pauses.c.handler).with_for_update(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """Who wants something, and why.
+    """Who decides something, and why.
 
     :raises InvalidValue: if one of the two is longer than `LONGEST`
     """
@@ -49,10 +49,10 @@ class Decision:
         for (
             name,
             most,
-        ) in LONGEST.items():  # as every database can store it: nobody's name holds it up
+        ) in LONGEST.items():  # in a form that every database can store
             if text := getattr(self, name):
                 if len(text) > most:
-                    problem = f"has {len(text)} characters; {most} are allowed"
+                    problem = f"has {len(text)} characters; at most {most} are allowed"
                     raise InvalidValue(f"the {name} of a decision", problem)
                 # as every database can store it: nobody's name holds it up
                 clean = text.encode(errors="replace").decode().replace("\0", "?")
@@ -65,7 +65,7 @@ class Decision:
         what: Stored,
         about: Iterable[About] = ((None, None),),
     ) -> None:
-        """Store, in the caller's transaction, what was decided about each of these."""
+        """Store the decision about each of these, in the caller's transaction."""
         new = sa.insert(decisions).values(decided_at=database.clock, decision=what)
         own = {"decided_by": self.by, "reason": self.reason}
         new_id = transaction.new_id
@@ -77,10 +77,10 @@ class Decision:
 async def revoke_claims(
     transaction: Transaction, database: Database, *which: sa.ColumnElement[bool]
 ) -> Sequence[LanePosition]:
-    """Lock these deliveries, and record that processes lose those that they run, or ran last.
+    """Lock these deliveries, and record that processes lose those they run, or ran last.
 
-    All are locked, also those that nobody runs: one that is claimed until then is run. Return where
-    those are that are outstanding, and in lanes.
+    All are locked, even those that nobody runs, because they might be claimed otherwise. Return the
+    lanes and positions of the outstanding ones.
     """
     places = await lock_deliveries(transaction, database, *which)
     row, now = deliveries.c, database.clock
@@ -98,7 +98,7 @@ async def revoke_claims(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredDecision:
-    """A decision as it was stored; to prune, or of a limit: about no event and no handler."""
+    """A stored decision; to prune, or about a limit, it has neither event nor handler."""
 
     decided_at: datetime
     decision: Stored
@@ -109,7 +109,7 @@ class StoredDecision:
 
 
 async def latest_decisions(database: Database, *, limit: int) -> Sequence[StoredDecision]:
-    """Return the latest decisions, the newest first."""
+    """Return the latest decisions, newest first."""
     row = decisions.c
     columns = (row.decision, row.decided_by, row.reason, row.event_id, row.handler)
     found: sa.Select[Any] = sa.select(in_utc(row.decided_at), *columns)
@@ -121,7 +121,7 @@ async def latest_decisions(database: Database, *, limit: int) -> Sequence[Stored
 async def lock_lanes_and_pauses(
     transaction: Transaction, database: Database, *which: sa.ColumnElement[bool]
 ) -> Sequence[LanePosition]:
-    """Lock what is locked before these deliveries; return where those of lanes are."""
+    """Lock what has to be locked before these deliveries; return positions of those in lanes."""
     places = await _lock_lanes(transaction, database, *which)
     await transaction.execute(_PAUSES)
     return places
@@ -130,9 +130,9 @@ async def lock_lanes_and_pauses(
 async def lock_deliveries(
     transaction: Transaction, database: Database, *which: sa.ColumnElement[bool]
 ) -> Sequence[LanePosition]:
-    """Wait for all who change these deliveries, or claim them; then they wait for this commit.
+    """Wait for all who change or claim these deliveries; then make them wait for this commit.
 
-    Return where those are that are outstanding, and in lanes.
+    Return the lanes and positions of the outstanding ones.
     """
     places = await lock_lanes_and_pauses(transaction, database, *which)
     await transaction.execute(in_order(*which))
@@ -142,7 +142,7 @@ async def lock_deliveries(
 async def _lock_lanes(
     transaction: Transaction, database: Database, *which: sa.ColumnElement[bool]
 ) -> Sequence[LanePosition]:
-    """Lock the lanes of rows that are about to end; return where these rows are."""
+    """Lock the lanes of rows that are about to end; return the positions of these rows."""
     row = deliveries.c
     places = sa.select(row.lane, row.position, row.event_id, row.handler).where(IN_LANE, *which)
     found = (await transaction.execute(places)).all()

@@ -1,6 +1,6 @@
-"""The deliveries that are outstanding, and what a person decides of them: to retry or discard.
+"""The outstanding deliveries, and an operator's decisions about them: to retry or to discard.
 
-A process that runs one which is retried or discarded notices: it has lost its lease.
+If a process is running such a delivery, it notices that it has lost its lease.
 """
 
 from collections import Counter
@@ -61,11 +61,12 @@ PARTS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery:
-    """A delivery, its state, and in a few words what its event is about, else its subject.
+    """A delivery, its state, and in a few words what its event is about, or else its subject.
 
-    `owner` is the process that runs it, has lost it if its lease has expired, or has done it. What
-    is blocked waits for the first delivery of its lane, which is that of the event `blocked_by`.
-    What is due, and may not begin now, is `held_by` a limit: its name, and how much of it is used.
+    `owner` is the process that runs it, that lost it when its lease expired, or that has done it. A
+    blocked delivery waits for the first delivery of its lane, which belongs to the event
+    `blocked_by`. A due delivery that may not begin now is `held_by` a limit: its name, and how much
+    of it is used.
     """
 
     event_id: UUID
@@ -94,13 +95,13 @@ async def listed_deliveries(
     lane: str | None = None,
     held: Mapping[str, str] = MappingProxyType({}),
 ) -> AsyncIterator[Delivery]:
-    """Yield deliveries, in constant memory, a part after the other, at most `limit` of each.
+    """Yield deliveries in constant memory, one part after the other, at most `limit` of each.
 
-    What is pending comes in the order in which workers claim it, and so does what is scheduled for
-    later; what is blocked, by lanes; what is parked, the longest first; what is done, in no order.
-    Each part is in an index of its own, or is all the rest: however long the history is, what is
-    outstanding is found at once. Of a `lane` comes all that is outstanding, in its order. `held`
-    are handlers of which nothing may begin now, and why: see `limit_admin.held_by`.
+    Pending and scheduled deliveries come in the order in which workers claim them; blocked ones by
+    lanes; parked ones, the longest parked first; done ones in no order. Each part but the last has
+    an index of its own: however long the history is, outstanding deliveries are found at once. With
+    a `lane`, its outstanding deliveries come in its order. `held` are the handlers of which nothing
+    may begin now, and why: see `limit_admin.held_by`.
     """
     clock, row = database.clock, deliveries.c
     later = is_scheduled(clock)
@@ -121,9 +122,9 @@ async def listed_deliveries(
 async def delivery(
     database: Database, event_id: EventId, handler: str
 ) -> tuple[Delivery, str, Sequence[HistoryEntry]]:
-    """Return one delivery, the data of its event, which may be what is wrong, and its past.
+    """Return one delivery, its history, and its event's data, in which the error may be.
 
-    :raises DeliveryNotFound: if there is none
+    :raises DeliveryNotFound: if it does not exist
     """
     this = _deliveries(database.clock).where(delivery_key == (event_id, handler))
     async with database.read_transaction() as transaction:
@@ -159,10 +160,10 @@ def _delivery(codec: Codec[object], row: sa.Row[Any], held: Mapping[str, str]) -
 async def retry(
     database: Database, event_id: EventId, handler: str, decision: Decision
 ) -> Readiness:
-    """Reset a delivery's attempts, and make it due now; a process that runs it loses it.
+    """Reset a delivery's attempts, and make it due now; a process that is running it loses it.
 
-    If its handler is paused, it is due when that is resumed; if an earlier one of its lane is not
-    done, then. Return whether it waits for either.
+    If its handler is paused, it is due when the handler is resumed; if an earlier delivery of its
+    lane is not done, after that. Return whether it waits for either.
 
     :raises DeliveryNotFound: if it is not outstanding
     """
@@ -175,7 +176,7 @@ async def retry(
 async def retry_in(
     transaction: Transaction, database: Database, event_id: EventId, handler: str, why: Decision
 ) -> Readiness:
-    """Do the same in the caller's transaction."""
+    """Do the same as `retry`, in the caller's transaction."""
     key = event_id, handler
     return await _decide(transaction, database, retried(database.clock), "retry", key, why)
 
@@ -183,9 +184,9 @@ async def retry_in(
 async def retry_all_parked(
     database: Database, decision: Decision, names: Collection[str] | None = None
 ) -> Counter[Readiness]:
-    """Do the same for every parked delivery, or those of a handler; return how many are what then.
+    """Retry every parked delivery, or those of a handler; return how many are in which state.
 
-    `names` are all names of the handler.
+    `names` are all names that the handler has and had.
     """
     these = [PARKED] if names is None else [PARKED, deliveries.c.handler.in_(names)]
     async with database.write_transaction(no_timeout=True) as transaction:
@@ -199,7 +200,9 @@ async def retry_all_parked(
 
 
 async def discard(database: Database, event_id: EventId, handler: str, decision: Decision) -> None:
-    """End a delivery although its handler has not done it; an owner loses it, its lane goes on.
+    """End a delivery whose handler has not done it.
+
+    A process that is running it loses it, and its lane goes on.
 
     :raises DeliveryNotFound: if it is not outstanding
     """
@@ -217,7 +220,7 @@ async def _decide(
     key: tuple[EventId, str],
     decision: Decision,
 ) -> Readiness:
-    """Change a delivery as a person has decided, in the caller's transaction; return what it is.
+    """Apply an operator's decision to a delivery, in the caller's transaction; return its state.
 
     :raises DeliveryNotFound: if it is not outstanding
     """
@@ -234,11 +237,11 @@ async def _decide(
 
 
 def all_names(handlers: Mapping[str, str], handler: str) -> Collection[str]:
-    """Return all names that a handler has and had, by which its deliveries are stored.
+    """Return all names that a handler has and had, and by which its deliveries are stored.
 
-    `handlers` has what each of the names is called now.
+    `handlers` maps each name to the current one.
 
-    :raises HandlerNotFound: if there is none of this name
+    :raises HandlerNotFound: if there is no handler of this name
     """
     if handler not in handlers:
         raise HandlerNotFound(handler, handlers)
@@ -246,7 +249,7 @@ def all_names(handlers: Mapping[str, str], handler: str) -> Collection[str]:
 
 
 def blocked_by() -> sa.ScalarSelect[UUID]:
-    """Return the event of the delivery that a blocked one waits for: the first of its lane."""
+    """Return the event of the delivery for which a blocked one waits: the first of its lane."""
     first, row = deliveries.alias(), deliveries.c
     found = sa.select(first.c.event_id).where(
         *(row.blocked, ~FINISHED, first.c.lane == row.lane, first.c.completed_at.is_(None)),

@@ -1,4 +1,4 @@
-"""The past of deliveries: how their claims ended, and what people have decided meanwhile."""
+"""The history of deliveries: how their claims ended, and what operators have decided."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -13,15 +13,15 @@ from aftercommit.sql.tables import decisions, deliveries, events, failures
 from aftercommit.sql.transaction import Transaction
 
 Histories = Mapping[tuple[UUID, str | None], Sequence[HistoryEntry]]
-"""By event and handler, the oldest first. Without a handler: of the event itself."""
+"""Entries by event and handler, oldest first. Without a handler: those of the event itself."""
 
 
 async def read_history(
     transaction: Transaction, which: sa.ColumnElement[bool], *, limit: int | None = None
 ) -> Histories:
-    """Return the past of some events and their deliveries, with one statement.
+    """Return the history of some events and their deliveries, with one statement.
 
-    A decision about a handler belongs to the deliveries that it had then.
+    A decision about a handler belongs to all deliveries that the handler had at that time.
     """
     found = sa.union_all(*(part.where(which) for part in _PARTS)).subquery()
     rows = await transaction.execute(sa.select(found).limit(limit))

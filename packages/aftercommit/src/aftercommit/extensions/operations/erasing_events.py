@@ -1,7 +1,7 @@
-"""Replaces what is stored of somebody in events and around them: for what an application erases.
+"""Replaces personal data in events and around them, for an application that erases them.
 
-The application says which events these are, which of their fields are personal, and what they say
-from then on. Rows stay, with their ids and times, so nothing that refers to them breaks.
+The application says in which events, which of their fields are personal, and with what to replace
+them. The rows keep their ids and times, so nothing that refers to them breaks.
 """
 
 import re
@@ -35,7 +35,7 @@ ERASED = "erased"
 
 
 class StoredEvent(NamedTuple):
-    """What an event is about, and what it says; no fields, if nobody can read its data."""
+    """The subject and the fields of an event; no fields, if its data cannot be read."""
 
     id: EventId
     subject: str
@@ -43,16 +43,16 @@ class StoredEvent(NamedTuple):
 
 
 def handlers_with_effects(application: Application) -> Collection[str]:
-    """Return the handlers that have an effect through a port, also those that cannot run here.
+    """Return the handlers with effects through a port, including those that cannot run here.
 
-    Not those that publish: other services wait for what they do.
+    Publishers are not among them: other services wait for their messages.
     """
     available = application.bus.registry.events
     return [name for name in application.handlers if name not in available or available[name].ports]
 
 
 async def events_with(transaction: Transaction, text: str) -> Sequence[StoredEvent]:
-    """Return the events that have this subject, or this text in their data; this reads all."""
+    """Return the events with this subject, or with this text in their data; it reads all events."""
     row = events.c
     found = sa.select(row.id, row.subject, row.type, row.data)
     found = found.where(sa.or_(row.subject == text, row.data.contains(text)))
@@ -82,10 +82,10 @@ async def end_deliveries(
     reason: str,
     decision: Decision,
 ) -> int:
-    """Discard outstanding deliveries to these handlers, and return how many these were.
+    """Discard outstanding deliveries to these handlers, and return how many there were.
 
-    Of the others, what runs is taken from its process, which knows the events still, and begins
-    again. The decision to erase is stored with each event.
+    The other running deliveries are taken from their processes, which still know the old data, and
+    begin again. The decision to erase is stored with each event.
     """
     these = sa.select(events.c.id).where(events.c.id.in_([event.id for event in of]))
     in_order = these.order_by(events.c.recorded_at, events.c.id)
@@ -109,11 +109,11 @@ def _of(some: Iterable[StoredEvent]) -> sa.ColumnElement[bool]:
 async def redact_events(
     transaction: Transaction, some: Sequence[StoredEvent], texts: Mapping[str, Any], *, reason: str
 ) -> None:
-    """Replace fields of events by these values, and all that may quote what the fields have said.
+    """Replace fields of events by these values, and everything that may quote their old values.
 
-    These are errors of handlers, except `reason`, and sums over what commands have said: those that
-    have caused the events, and all of which there is no event. Nobody can tell what these were
-    about; one that repeats another has caused none.
+    Quotes may be in the errors of handlers, except `reason`, and in the fingerprints of commands:
+    of those that caused the events, and of all without events, as nobody can tell what these were
+    about.
     """
     ids = [event.id for event in some]
     failed = sa.update(failures).where(failures.c.event_id.in_(ids), failures.c.outcome == "failed")
@@ -122,7 +122,7 @@ async def redact_events(
     for event in some:
         await _redact(transaction, event, texts)
     causes = sa.select(events.c.causation_id).where(events.c.id.in_(ids))
-    caused = sa.exists().where(  # by the index of traces
+    caused = sa.exists().where(  # through the index of traces
         events.c.correlation_id == commands.c.correlation_id,
         events.c.causation_id == commands.c.id,
     )
@@ -133,18 +133,18 @@ async def redact_events(
 
 async def _redact(transaction: Transaction, event: StoredEvent, texts: Mapping[str, Any]) -> None:
     data = {name: texts.get(name, value) for name, value in event.fields.items()}
-    if data != event.fields:  # so that the page reads it again
+    if data != event.fields:  # so that the page reads them again
         await transaction.execute_dml(event_redacted().update(deliveries.c.event_id == event.id))
     this = sa.update(events).where(events.c.id == event.id)
     await transaction.execute_dml(this.values(data=msgspec.json.encode(data).decode()))
 
 
 async def redact_mentions(transaction: Transaction, texts: Collection[str]) -> None:
-    """Replace what mentions a text as a word: sources and ids of messages, and decisions.
+    """Replace quotes of a text, as a word: in sources and ids of messages, and in decisions.
 
-    Of a decision these are its reason and who has decided, also of a handler that is still paused.
+    In a decision, these are its reason and who decided, even if the handler is still paused.
 
-    The new ids cannot be guessed: nobody has sent one of them before.
+    The new ids cannot be guessed, so that no message that was sent has one of them.
     """
     quoted = re.compile("|".join(map(_quoted, texts)), re.IGNORECASE)
     in_ids = commands.c.source, commands.c.message_id
@@ -166,9 +166,9 @@ def _may_have(column: sa.Column[Any], text: str) -> sa.ColumnElement[bool]:
     if text.isascii():
         return column.icontains(text, autoescape=True)
     sign = next((c for c in text if c.isascii() and not c.isalnum()), "")
-    return column.contains(sign, autoescape=True)  # SQLite ignores the case of ASCII only
+    return column.contains(sign, autoescape=True)  # SQLite ignores case for ASCII only
 
 
 def _quoted(text: str) -> str:
-    """Return the pattern of a text, such as an address, that is not a part of a longer one."""
+    """Return the pattern of a text, such as an address, that is not part of a longer one."""
     return rf"(?<![\w.+-]){re.escape(text)}(?![\w-]|\.\w)"

@@ -1,7 +1,7 @@
-"""Erases a person for good, for a command of an application: it says where there is something.
+"""Erases personal data for good, for a command of an application, which says where they are.
 
-What happened, and when, stays: rows keep their ids and times, so nothing that refers to them
-breaks. Repeating it does no harm.
+What happened, and when, remains: rows keep their ids and times, so nothing that refers to them
+breaks. It can be repeated without harm.
 """
 
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
@@ -22,9 +22,9 @@ from aftercommit.sql.transaction import Transaction
 
 
 class Traces(NamedTuple):
-    """What is stored of a person: the events about this one, and texts by which one may be known.
+    """What is stored about somebody: events, and texts by which they may be recognized.
 
-    Of these texts, such as addresses, `own` has those that nobody else has now, as they compare.
+    Of these texts, such as addresses, `own` has those that nobody else uses now, as they compare.
     """
 
     events: Sequence[StoredEvent]
@@ -38,26 +38,26 @@ class Traces(NamedTuple):
 
 
 class Person(Protocol):
-    """What an application says of a person."""
+    """What an application knows about the person whose data are erased."""
 
     @property
     def fields(self) -> Mapping[str, Any]:
-        """What the events about the person say from now on, by the name of the field."""
+        """The new values of fields in the events about this person, by the name of the field."""
 
     async def find(self, transaction: Transaction, *, lock: bool = False) -> Traces:
-        """Return what is stored; `lock` first what handlers lock first, before deliveries.
+        """Return what is stored. With `lock`, first lock what handlers lock before deliveries.
 
-        :raises Exception: if there is no such person
+        :raises Exception: if there is nobody to find
         """
 
     async def overwrite(self, transaction: Transaction) -> None:
-        """Overwrite what the tables of the application say, and what else is not in `find`."""
+        """Overwrite the application's own tables, and whatever else `find` does not return."""
 
 
 async def look_for(database: Database, person: Person) -> tuple[Traces, int]:
-    """Return what there is to erase, and how many deliveries are outstanding; it reads all events.
+    """Return what there is to erase, and how many deliveries are outstanding; reads all events.
 
-    :raises Exception: if there is no such person
+    :raises Exception: if there is nobody to find
     """
     async with database.read_transaction() as transaction:
         traces = await person.find(transaction)
@@ -72,15 +72,15 @@ async def erase(
     decision: Decision,
     remove: Callable[[Traces], Awaitable[int]],
 ) -> tuple[int, int]:
-    """Erase a person, in one transaction, and what else there is by `remove`, such as files.
+    """Erase somebody's data in one transaction, and then other things with `remove`, such as files.
 
-    Outstanding deliveries to handlers that would have an external effect are discarded, for this
-    reason; the others are done as always. Return how much was removed, and discarded.
+    Outstanding deliveries to handlers with external effects are discarded, for this reason; the
+    others will be done as usual. Return how much was removed, and how much was discarded.
 
-    :raises Exception: if there is no such person
+    :raises Exception: if there is nobody to find
     """
     database, effects = application.database, handlers_with_effects(application)
-    # before and after: more may come until it is erased, and then, by no text is it known any more
+    # before and after: more may arrive before the erasing, and later no text identifies it
     traces, _ = await look_for(database, person)
     removed = await remove(traces)
     async with database.write_transaction(no_timeout=True) as transaction:

@@ -16,18 +16,18 @@ class DeliveryNotFound(Refused):
 
 
 class TraceNotFound(Refused):
-    """Nothing matches this id, or this address."""
+    """Nothing matches this id, or the text that was given instead."""
 
     def __init__(self, about: str) -> None:
         super().__init__(f"no trace, command, event or subject is found by {about}")
 
 
 class HandlerNotFound(Refused):
-    """No handler of events has this name, and none had it."""
+    """No handler of events has or had this name."""
 
     def __init__(self, handler: str, known: Collection[str]) -> None:
         names = ", ".join(sorted(known))
-        super().__init__(f"{handler!r} is no handler of events: none of {names}")
+        super().__init__(f"{handler!r} is not a handler of events; these are {names}")
 
 
 class LimitNotFound(Refused):
@@ -35,31 +35,31 @@ class LimitNotFound(Refused):
 
     def __init__(self, name: str, known: Collection[str]) -> None:
         names = ", ".join(sorted(known)) or "no limit at all"
-        super().__init__(f"{name!r} is no limit of a handler: there is {names}")
+        super().__init__(f"{name!r} is not a limit of a handler; there is {names}")
 
 
 class HasExternalEffects(Refused):
-    """A handler would have external effects for past events: an option has to allow that."""
+    """A handler would have external effects for past events; an option has to allow that."""
 
     def __init__(self, handler: str) -> None:
         super().__init__(
-            f"{handler} has effects outside, and would have them for each of these past events;"
-            " pass --allow-side-effects to allow it"
+            f"{handler} has external effects, and would have them for each of these past"
+            " events; pass --allow-side-effects to allow that"
         )
 
 
 class OrderedHandler(Refused):
-    """Past events would reach an ordered handler after later ones: pause it before a replay."""
+    """Past events would reach an ordered handler after later ones; pause it before a replay."""
 
     def __init__(self, handler: str, advice: str) -> None:
         super().__init__(f"{handler} is ordered: {advice}")
 
 
 class NotAProjection(Refused):
-    """Only a handler that keeps a read model can repeat its work."""
+    """Only a handler that updates a read model can repeat its work."""
 
     def __init__(self, handler: str) -> None:
         super().__init__(
-            f"{handler} keeps no read model, so doing its work again would double it; without"
-            " --again, it gets only the events that it has no delivery of"
+            f"{handler} updates no read model, so it would do its work twice; without"
+            " --again, it gets only the events for which it has no delivery"
         )

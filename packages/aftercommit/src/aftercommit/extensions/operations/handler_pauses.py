@@ -1,8 +1,8 @@
 """Pausing a handler or a subscription, and resuming it.
 
-Pending deliveries of a paused handler are moved out of the way of claims, by `PAUSE`; what runs
-ends as always. What is committed, retried, replayed or given back meanwhile is held by `pause_of`:
-resuming waits for it, and finds it.
+Pending deliveries of a paused handler are taken out of the index of claims, by `PAUSE`; running
+ones end as usual. Deliveries committed, retried, replayed or given back meanwhile are held by
+`pause_of`: resuming waits for these transactions, and finds the deliveries.
 """
 
 from collections.abc import Collection, Sequence
@@ -25,7 +25,7 @@ from aftercommit.sql.tables import BLOCKED, CLAIMABLE, deliveries, handler_pause
 from aftercommit.sql.transaction import Transaction
 
 RELEASED_TOGETHER = 10_000
-PARTS = CLAIMABLE, BLOCKED  # what is pending: each has an index
+PARTS = CLAIMABLE, BLOCKED  # each kind of pending delivery has an index
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,10 +38,10 @@ class Pause:
 
 
 async def pause(database: Database, names: Collection[str], decision: Decision) -> int | None:
-    """Pause a handler; return how many deliveries that holds, None if it was paused already."""
+    """Pause a handler; return how many deliveries are held, or None if it was already paused."""
     now = {"paused_at": database.clock, "paused_by": sa.bindparam("by")}
     known = PAUSED_HANDLERS.where(handler_pauses.c.handler.in_(names))
-    with suppress(IntegrityError):  # another person does it, too, and was faster
+    with suppress(IntegrityError):  # another operator paused it at the same time, and was faster
         async with database.write_transaction(no_timeout=True) as transaction:
             paused = await transaction.execute(known)
             if not (new := set(names) - set(paused.scalars())):
@@ -57,9 +57,9 @@ async def pause(database: Database, names: Collection[str], decision: Decision) 
 
 
 async def resume(database: Database, names: Collection[str], decision: Decision) -> int | None:
-    """Resume a handler; return how many deliveries that releases, None if it was not paused.
+    """Resume a handler; return how many deliveries are released, None if it was not paused.
 
-    Each is due when it would have been without the pause. If interrupted, it is paused as before.
+    Each is due when it would have been without the pause. If interrupted, the handler stays paused.
     """
     its, paused = deliveries.c.handler.in_(names), handler_pauses.c.handler
     count = 0
@@ -72,7 +72,7 @@ async def resume(database: Database, names: Collection[str], decision: Decision)
                 await transaction.commit()
             count += number
     async with database.write_transaction(no_timeout=True) as transaction:
-        # waits for the commits that have seen the pause; others wait for this one, so it is short
+        # it waits for commits that have seen the pause; as others wait for it, it is short
         ended = sa.delete(handler_pauses).where(paused.in_(names)).returning(paused)
         found = (await transaction.execute(ended)).scalars().all()
         left = [resumed().update(part, its) for part in PARTS]
@@ -86,7 +86,7 @@ async def resume(database: Database, names: Collection[str], decision: Decision)
 def _of_unlocked(
     change: Transition, *which: sa.ColumnElement[bool], limit: int | None = None
 ) -> sa.Update:
-    """Return the change of what nobody else has locked: who waits for none is in no circle."""
+    """Return the change for rows that nobody has locked; without waiting, there is no deadlock."""
     these = sa.select(*KEY).where(*which, change.when).limit(limit)
     return change.update(delivery_key.in_(these.with_for_update(skip_locked=True)))
 
@@ -94,7 +94,7 @@ def _of_unlocked(
 def names_to_pause(application: Application, name: str) -> Collection[str]:
     """Return all names under which a handler can be paused, or the one of a subscription.
 
-    :raises HandlerNotFound: if there is neither of this name
+    :raises HandlerNotFound: if there is neither a handler nor a subscription of this name
     """
     for each in application.subscriptions():
         if name in (each.source, f"from.{each.name}"):
@@ -103,11 +103,12 @@ def names_to_pause(application: Application, name: str) -> Collection[str]:
 
 
 async def paused_names(application: Application, handler: str) -> Collection[str]:
-    """Return the same, or the one name under which something is paused that is gone.
+    """Return the same, or the one name under which something unknown is paused.
 
-    A release may have removed it, or renamed it so long ago that the old name is forgotten.
+    A release may have removed the handler, or renamed it so long ago that the old name is not
+    listed.
 
-    :raises HandlerNotFound: if there is none of this name, and none is paused under it
+    :raises HandlerNotFound: if nothing has this name or is paused under it
     """
     try:
         return names_to_pause(application, handler)
@@ -119,7 +120,7 @@ async def paused_names(application: Application, handler: str) -> Collection[str
 
 
 async def paused_handlers(transaction: Transaction) -> Sequence[Pause]:
-    """Return what is paused, the longest first."""
+    """Return what is paused, the longest paused first."""
     row = handler_pauses.c
     statement = sa.select(row.handler, in_utc(row.paused_at), row.paused_by)
     rows = await transaction.execute(statement.order_by(row.paused_at, row.handler))

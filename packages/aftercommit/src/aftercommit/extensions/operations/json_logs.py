@@ -1,4 +1,4 @@
-"""The log for machines: a JSON object a line."""
+"""The log for machines: one JSON object per line."""
 
 import codecs
 import logging
@@ -12,7 +12,7 @@ from aftercommit.terminal.escaping import escape_controls
 
 
 class JsonFormatter(LibraryFormatter):
-    """A JSON object a line; in ASCII, if the encoding, of stderr, has not all there is."""
+    """One JSON object per line; in ASCII, if the encoding of stderr lacks some characters."""
 
     def __init__(self, encoding: str | None = None) -> None:
         encoding = encoding or str(getattr(sys.stderr, "encoding", "ascii"))
@@ -24,7 +24,7 @@ class JsonFormatter(LibraryFormatter):
         )
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the line; in strings of JSON, what is escaped means the same."""
+        """Return the line; escaped characters mean the same in JSON strings."""
         return escape_controls(super().format(record))
 
     def add_fields(

@@ -1,4 +1,4 @@
-"""The latest commands, and what has become of all that they caused."""
+"""The latest commands, and what has become of everything that they caused."""
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -20,12 +20,12 @@ COUNTED = ("done", "discarded", "pending", "parked", "scheduled")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AcceptedCommand:
-    """A command from outside, a few words about its first event, and how much is in which state.
+    """A command from outside, a few words about its first event, and its deliveries by state.
 
-    `scheduled` counts delayed deliveries that were not attempted yet. `pending` counts
-    those that are retrying, paused, due or running, or have lost their lease. `seconds`:
-    from the command to the last delivery that was settled, replays left out; None while one is
-    pending, or if there is none.
+    `scheduled` counts delayed deliveries before their first attempt. `pending` counts retrying,
+    paused, due and running ones, and those whose lease has expired. `seconds` is the time from the
+    command to the end of its last delivery, without replays; None while one is pending, or if there
+    is none.
     """
 
     id: UUID
@@ -45,12 +45,12 @@ class AcceptedCommand:
 async def latest_commands(
     database: Database, *, limit: int, failed_only: bool = False
 ) -> Sequence[AcceptedCommand]:
-    """Return the latest commands from outside, the newest first, in three statements.
+    """Return the latest commands from outside, newest first, with three statements.
 
-    What a handler has returned belongs, with all that it caused, to the command that led to it.
-    Those that failed have a delivery that is parked, or has failed or lost its lease and waits.
+    Commands that handlers have returned are counted, with all their effects, to the command from
+    outside. Failed ones have a parked delivery, or one that waits after a failure or a lost lease.
     """
-    # by the index of times, all commands would be read to find those that failed
+    # through the index of times, all commands would be read to find the failed ones
     order = -commands.c.accepted_at if failed_only else commands.c.accepted_at.desc()
     columns = commands.c.id, commands.c.correlation_id, commands.c.accepted_at
     statement = sa.select(*columns).order_by(order)
@@ -60,8 +60,8 @@ async def latest_commands(
     async with database.read_transaction() as transaction:
         latest = (await transaction.execute(statement.limit(limit))).all()
         traces = {command.correlation_id for command in latest}
-        ids = [command.id for command in latest]  # a caller may have any number in one trace
-        # what the latest have caused is young; what failed may be old, among much that is younger
+        ids = [command.id for command in latest]  # a caller may put any number into one trace
+        # effects of the latest are recent; those of failed ones may be old, among many recent ones
         oldest = min((command.accepted_at for command in latest), default=0.0)
         options: dict[str, Any] = {"limit": None, "only_of": ids, "with_history": False}
         since = None if failed_only else oldest
@@ -70,7 +70,7 @@ async def latest_commands(
 
 
 def summed_up(nodes: Sequence[Node], commands: Sequence[UUID]) -> list[AcceptedCommand]:
-    """Return a row for each command; what hangs below it in the tree belongs to it."""
+    """Return a row for each command; everything below it in the tree belongs to it."""
     trees: defaultdict[str, list[Node]] = defaultdict(list)
     roots: dict[str | None, str] = {}
     for node in nodes:  # depth first: each comes after its parent
@@ -102,7 +102,7 @@ def _counted_as(node: Node) -> str:
 
 
 def _about(events: Sequence[Node]) -> str:
-    """Say what the first event of a command is about, and how many there are like it."""
+    """Describe the first event of a command, and count the others of its kind."""
     for first in (event for event in events if event.about):
         more = sum(event.name == first.name for event in events) - 1
         return f"{first.about} and {more} more" if more else first.about
@@ -110,16 +110,16 @@ def _about(events: Sequence[Node]) -> str:
 
 
 def _causes_of_trouble(database: Database) -> sa.Select[Any]:
-    """Return the ids of what led to what failed and is not finished, back to the first causes."""
+    """Return the ids of all that led to unfinished failed deliveries, back to the first causes."""
     lost = sa.and_(deliveries.c.owner.is_not(None), deliveries.c.available_at <= database.clock)
     has_failed = (
         deliveries.c.last_error.is_not(None) | deliveries.c.previous_owner.is_not(None) | lost
     )
     causes_of = sa.select(events.c.causation_id).join(deliveries)
-    # apart, for each has an index of its own; in a subquery, for SQLite nests no unions
+    # separate queries, as each has its own index; in a subquery, as SQLite nests no unions
     trouble = sa.union(causes_of.where(PARKED), causes_of.where(CLAIMABLE, has_failed)).subquery()
     causes = sa.select(trouble.c.causation_id).cte("causes", recursive=True)
-    cause = sa.func.coalesce(events.c.causation_id, commands.c.causation_id)  # of either, if it has
+    cause = sa.func.coalesce(events.c.causation_id, commands.c.causation_id)  # of either one
     earlier = (
         sa.select(cause)
         .select_from(causes)

@@ -1,4 +1,4 @@
-"""The limits of handlers: how much of each is used, what it holds, and an operator's numbers."""
+"""The limits of handlers: how much of each is used, what each holds, and an operator's numbers."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,9 +18,10 @@ from aftercommit.sql.transaction import Transaction
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HandlerLimit:
-    """A limit: the numbers of the program, those of an operator, and how much is used.
+    """A limit: the program's numbers, those of an operator, and how much is used.
 
-    `held` deliveries are due, and wait only for the limit. `may_begin` now; None: any number.
+    `held` deliveries are due, and wait only for the limit. `may_begin` is how many may begin now,
+    or None for any number.
     """
 
     name: str
@@ -75,7 +76,7 @@ async def _due(transaction: Transaction, database: Database, handlers: Collectio
 
 
 async def held_by(transaction: Transaction, database: Database, of: Limits) -> Mapping[str, str]:
-    """Return by which limit each handler is held now of which none may begin: its name and use."""
+    """Return the limit that holds each handler of which nothing may begin now: name and use."""
     held = dict[str, str]()
     for use, handlers in await LimitUses(database).read_all(transaction, of):
         if use.permits < 1:
@@ -86,7 +87,7 @@ async def held_by(transaction: Transaction, database: Database, of: Limits) -> M
 async def set_limit(
     database: Database, of: Limits, name: str, decision: Decision, numbers: Mapping[str, int | None]
 ) -> None:
-    """Let other numbers count than those of the program; None: those count again.
+    """Replace the program's numbers; None: the program's number applies again.
 
     :raises LimitNotFound: if the program has no limit of this name
     """
@@ -104,13 +105,13 @@ async def set_limit(
 
 
 def in_words(at_once: int | None, per_minute: int | None) -> str:
-    """Return the numbers that there are, such as "5 at once, 100 a minute"."""
+    """Return the given numbers in words, such as "5 at once, 100 a minute"."""
     numbers = {"at once": at_once, "a minute": per_minute}
     return ", ".join(f"{number} {what}" for what, number in numbers.items() if number is not None)
 
 
 def _explained(decision: Decision, now: Limit) -> Decision:
-    """Return the decision with the numbers that count from now on in its reason."""
+    """Return the decision with the numbers that apply from now on in its reason."""
     reason = f"{now.name}: {in_words(now.at_once, now.per_minute)}"
     given = f"; {decision.reason}" if decision.reason else ""
     return Decision(by=decision.by, reason=(reason + given)[:500])

@@ -1,8 +1,8 @@
-"""Replays for ordered handlers: each event gets its place among those that are outstanding.
+"""Replays for ordered handlers: each event gets its place among the outstanding ones.
 
-Positions are those of the events, so it does not matter in which order batches are stored: which
-delivery is the first of its lane is found again in each. That is why nothing may begin meanwhile:
-the handler has to be paused, until all is stored.
+Positions are those of the events, so batches may be stored in any order: each batch finds again
+which delivery is the first of its lane. That is why nothing may begin meanwhile: the handler has to
+be paused until everything is stored.
 """
 
 import logging
@@ -30,12 +30,14 @@ from aftercommit.sql.lock_order import in_order
 from aftercommit.sql.tables import FINISHED, RAW_EVENTS, deliveries, handler_pauses
 from aftercommit.sql.transaction import Transaction
 
-NO_PLACE = "what it is ordered by cannot be read; a retry comes after all that has followed"
-PAUSE_FIRST = "pause it, replay, resume it; or what is new would come before what is past"
+NO_PLACE = "its key cannot be read, so a retry comes after all later events"
+PAUSE_FIRST = (
+    "pause it, replay, and resume it; otherwise new events would be handled before past ones"
+)
 
 logger = logging.getLogger(__name__)
 
-# a process that stops gives back many of those that run, whatever their lanes
+# a process that stops releases many running ones, whatever their lanes
 _LOCK = in_order(IN_THESE_LANES, ~FINISHED, ~deliveries.c.blocked)
 
 
@@ -57,9 +59,9 @@ async def enqueue(
     handler: str,
     of_types: Mapping[str, HandlerSubscription],
 ) -> int:
-    """Store deliveries of the events that are wanted in their lanes; return how many.
+    """Store deliveries of the wanted events in their lanes; return how many.
 
-    An event that cannot be read has no key, so it has no place in a lane: it is parked alone.
+    An event that cannot be read has no key, and so no place in a lane: it is parked alone.
 
     :raises OrderedHandler: if the handler is not paused
     """

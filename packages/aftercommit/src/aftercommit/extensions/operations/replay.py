@@ -1,7 +1,7 @@
 """Creates deliveries of past events for a handler, such as one that was added later.
 
 No position is stored: an event that has a delivery to the handler gets no second one. So a replay
-can be killed, repeated, or run twice at once. Its deliveries wait for all that is not replayed.
+can be killed, repeated, or run twice at once. Replayed deliveries run only when no others are due.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -28,15 +28,15 @@ class Replay:
     """Which past events are to be delivered to a handler; times are seconds since 1970."""
 
     handler: str
-    aliases: Collection[str]  # its name, and those that it had: what it did then, it has done
-    event_types: Mapping[str, float]  # wire names, each with the delay of the subscription
+    aliases: Collection[str]  # its current and earlier names: all of their work counts as done
+    event_types: Mapping[str, float]  # wire names, each with the delay of its subscription
     since: float = 0.0
-    until: float  # when it began
-    in_order: Mapping[str, HandlerSubscription] = field(default_factory=dict)  # if it has lanes
-    again: bool = False  # what it has done before that, too, unless a person has discarded it
+    until: float  # when the replay began
+    in_order: Mapping[str, HandlerSubscription] = field(default_factory=dict)  # if it is ordered
+    again: bool = False  # also what it has done, unless an operator has discarded it
 
     async def ensure_possible(self, database: Database) -> None:
-        """Refuse what each batch would refuse.
+        """Refuse now what each batch would refuse.
 
         :raises OrderedHandler: if the handler is ordered, and not paused
         """
@@ -45,7 +45,7 @@ class Replay:
                 await ensure_paused(transaction, self.handler)
 
     async def count(self, database: Database) -> int:
-        """Return how many deliveries it would make due now."""
+        """Return how many deliveries the replay would make due now."""
         now = database.clock
 
         async def count_batch(transaction: Transaction, ids: Sequence[EventId]) -> int:
@@ -56,11 +56,11 @@ class Replay:
         return await for_each_batch(begin, all_events, count_batch, pause=0)
 
     async def run(self, database: Database, decision: Decision, advance: Advance) -> int:
-        """Make the deliveries due, a batch after the other, and return how many that were.
+        """Make the deliveries due, one batch after the other, and return how many there were.
 
-        Those of a handler that is subscribed for later are due as long after their events.
-        Deliveries that another process makes due at the same time are counted there. `advance` is
-        called with the number of each batch.
+        Those of a delayed handler are due its delay after their events. Deliveries that another
+        process makes due at the same time are counted there. `advance` is called with the size of
+        each batch.
         """
 
         async def enqueue_batch(transaction: Transaction, ids: Sequence[EventId]) -> int:
@@ -77,21 +77,21 @@ class Replay:
         async with database.write_transaction() as transaction:
             await decision.store(transaction, database, "replay", [(None, self.handler)])
             await transaction.commit()
-        # another replay waits here, and retention passes by what is locked
+        # another replay waits here, and retention skips what is locked
         locked = self._events(database.clock).with_for_update(key_share=True)
         return await for_each_batch(database.write_transaction, locked, enqueue_batch)
 
     def _is_past(self, time: sa.Column[float], now: Now) -> sa.ColumnElement[bool]:
-        """Tell what was before this began; what is of the future was, too: a clock was ahead."""
+        """Tell what was recorded before this began; future times are those of a clock ahead."""
         return sa.or_(time <= self.until, time > now)
 
     def _events(self, now: Now) -> sa.Select[Any]:
-        """Select events of all types, so that a batch has the same size however rare one is."""
+        """Select events of all types, so that a batch has the same size even if a type is rare."""
         time = events.c.recorded_at
         return sa.select(time, events.c.id).where(time >= self.since, self._is_past(time, now))
 
     def _wanted(self, ids: Sequence[EventId], now: Now) -> sa.Select[Any]:
-        """Select those without a delivery to the handler, but one that is to be done again."""
+        """Select events without a delivery to the handler, or with one that is to be done again."""
         row = deliveries.c
         is_done = sa.and_(self._is_past(row.completed_at, now), row.discarded_at.is_(None))
         is_kept = ~sa.func.coalesce(is_done, sa.false()) if self.again else sa.true()
@@ -117,9 +117,9 @@ class Replay:
 
 
 async def count_left(bus: MessageBus, database: Database, handler: str) -> int:
-    """Return how many past events an interrupted replay to an ordered handler has left.
+    """Return how many past events an interrupted replay to an ordered handler has left out.
 
-    They have no delivery, and later ones of their types have one that was replayed and waits.
+    They have no delivery, while later events of the same type have a replayed one that waits.
     """
     row, time = deliveries.c, events.c.recorded_at
     waiting = IN_LANE, row.handler == handler, row.replay
@@ -139,28 +139,31 @@ def _column(value: Any) -> sa.ColumnElement[Any]:
 
 
 def replay_of(bus: MessageBus, handler: str, types: Collection[str], **period: Any) -> Replay:
-    """Return the replay that was asked for.
+    """Return the replay for these arguments.
 
-    :raises InvalidValue: if no such handler of events can run here, or it has no such events
-    :raises OrderedHandler: if it would do events `again` that others have followed
+    :raises InvalidValue: if no such handler of events can run here, or if it does not subscribe to
+        these events
+    :raises OrderedHandler: if it would handle events `again` although later ones have followed
     """
     bound = bus.registry.events
     aliases = [name for name, each in bound.items() if each.name == handler]
     if handler not in aliases:
         names = ", ".join(sorted({each.name for each in bound.values()}))
-        problem = f"{handler!r} is no handler of events that can run here: none of {names}"
+        problem = f"{handler!r} is not a handler of events that can run here; these are {names}"
         raise InvalidValue("handler", problem)
     subscribed, name_of = bus.envelopes.subscriptions.items(), bus.envelopes.codec.name_of
     its = {name_of(each): names[handler] for each, names in subscribed if handler in names}
     if not its:
-        raise InvalidValue("handler", f"{handler!r} is unsubscribed, and only runs what is stored")
+        raise InvalidValue(
+            "handler", f"{handler!r} is unsubscribed, and runs only deliveries that are stored"
+        )
     for unknown in set(types) - set(its):
-        problem = f"{unknown!r} is none of those of {handler}: {', '.join(its)}"
+        problem = f"{handler} does not subscribe to {unknown!r}, but to {', '.join(its)}"
         raise InvalidValue("event type", problem)
     event_types = {name: its[name].delay for name in types or its}
     lanes = {name: each for name, each in its.items() if each.lane}
     if lanes and period.get("again"):
-        raise OrderedHandler(handler, "what is done again would come after what has followed it")
+        raise OrderedHandler(handler, "past events would be handled again after later ones")
     return Replay(
         handler=handler, aliases=aliases, event_types=event_types, in_order=lanes, **period
     )

@@ -1,4 +1,4 @@
-"""Prunes old events and commands that are done with. Workers do it, too: `worker_services.py`."""
+"""Prunes old events and commands that are done. Workers do it, too: `worker_services.py`."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -23,12 +23,12 @@ async def prune(
     advance: Advance = lambda size: None,
     pause: float = 1.0,
 ) -> int:
-    """Delete what was recorded more than so many seconds ago; return how many events went.
+    """Delete what was recorded more than `older_than` seconds ago; return how many events.
 
-    An event goes, with its deliveries and their past, if each of them is done; a command, if no
-    event of its trace is left; a decision, with its event. What is locked is left for the next
-    time. For `advance`, which counts what is looked at, and `pause` see `for_each_batch`. A worker
-    prunes without a `decision`: its settings say so.
+    An event is deleted, with its deliveries and their history, if each of them is done; a command,
+    if no event of its trace is left; a decision, with its event. Locked rows are left for the next
+    time. For `advance`, which counts the rows looked at, and `pause` see `for_each_batch`. A worker
+    prunes without a `decision`, because its settings ask for it.
     """
     async with database.write_transaction() as transaction:
         is_past = decisions.c.decided_at < database.clock - older_than
@@ -47,16 +47,16 @@ async def prune(
 
 
 def old_events(database: Database, older_than: float) -> sa.Select[Any]:
-    """Select the events that are older than so many seconds, whether they can go or not."""
+    """Select the events older than this, in seconds, whether they can be deleted or not."""
     time = events.c.recorded_at
     return sa.select(time, events.c.id).where(time < database.clock - older_than)
 
 
 async def _delete_done(transaction: Transaction, locked: Sequence[EventId]) -> int:
-    """Delete those events whose deliveries are all done.
+    """Delete those of these events whose deliveries are all done.
 
-    This has to be asked under the lock, in a statement of its own: one that locks sees deliveries
-    as they were when it began, and a replay may have added some until it got the lock.
+    This has to be checked under the lock, in a separate statement: the locking statement sees
+    deliveries as they were when it began, and a replay may have added some before it got the lock.
     """
     pending = sa.exists().where(deliveries.c.event_id == events.c.id, ~FINISHED)
     done = sa.select(events.c.id).where(events.c.id.in_(locked), ~pending)

@@ -1,4 +1,4 @@
-"""The endpoints of this extension. The extension web finds and guards them."""
+"""The endpoints of this extension. The extension web finds and protects them."""
 
 import logging
 from collections.abc import Mapping
@@ -32,11 +32,11 @@ from aftercommit.sql.inbox import record_command
 
 PROBLEM = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
 NOT_FOUND: dict[int | str, dict[str, Any]] = {
-    404: {"description": "It is not there.", "content": PROBLEM}
+    404: {"description": "It does not exist.", "content": PROBLEM}
 }
 ABOUT = (
-    "The id of a trace, command, event or subject, or its first eight digits; or what the"
-    " application finds subjects by."
+    "The id of a trace, command, event or subject, or its first eight digits; or a text by"
+    " which the application finds subjects."
 )
 ID_FORM = {"pattern": "^-*([0-9A-Fa-f]-*){8,32}…?$"}
 
@@ -52,7 +52,8 @@ async def _application(request: Request) -> Application:
 
 
 Reason = Annotated[
-    str | None, Query(max_length=LONGEST["reason"], description="Why. The history shows it.")
+    str | None,
+    Query(max_length=LONGEST["reason"], description="The reason, which the history shows."),
 ]
 
 
@@ -62,7 +63,7 @@ async def _decision(request: Request, reason: Reason = None) -> Decision:
 
 Decided = Annotated[Decision, Depends(_decision)]
 Running = Annotated[Application, Depends(_application)]
-Limit = Annotated[int, Query(ge=1, le=MAX_ROWS, description="How many at most.")]
+Limit = Annotated[int, Query(ge=1, le=MAX_ROWS, description="The most to return.")]
 HandlerName = Annotated[str, Path(pattern=r"^\w{1,200}$", description="The name of a handler.")]
 PausableName = Annotated[
     str,
@@ -74,15 +75,15 @@ PausableName = Annotated[
 
 
 def routes(find_subjects: FindSubjects, form: Mapping[str, Any]) -> APIRouter:
-    """Return all endpoints; `form` is the schema of what subjects are found by."""
+    """Return all endpoints; `form` is the schema of texts by which subjects are found."""
     every = APIRouter(routes=[*router.routes])
     forms = {"anyOf": [ID_FORM, *([dict(form)] if form else [])]}
     of_about = Path(description=ABOUT, json_schema_extra=forms, examples=["7d3c1a52"])
 
-    # what it is found by may have a slash in it
+    # such a text may contain a slash
     @every.get("/traces/{about:path}", responses=NOT_FOUND)
     async def trace(about: Annotated[str, of_about], running: Running) -> list[Node]:
-        """Show what something has caused, and what became of it: the newest 100 traces it is in."""
+        """Show what something has caused, and the results, in its newest 100 traces."""
         query = trace_queries.trace_query(about, find_subjects)
         found = await trace_queries.find_traces(running.database, query)
         return [*found.nodes]
@@ -94,7 +95,7 @@ def routes(find_subjects: FindSubjects, form: Mapping[str, Any]) -> APIRouter:
 async def history(
     running: Running, limit: Limit = 20, failed: bool = False
 ) -> list[AcceptedCommand]:
-    """List the latest commands, the newest first; with `failed`, those with trouble."""
+    """List the latest commands, newest first; with `failed`, only those with trouble."""
     return [*await latest_commands(running.database, limit=limit, failed_only=failed)]
 
 
@@ -106,7 +107,7 @@ async def list_deliveries(
 ) -> list[Delivery]:
     """List outstanding deliveries, pending ones first; or only parked ones, or delayed ones.
 
-    A delayed delivery is outstanding from its time on.
+    A delayed delivery is listed as outstanding when its time has come.
     """
     async with running.database.read_transaction() as transaction:
         database = running.database
@@ -117,7 +118,7 @@ async def list_deliveries(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryDelivery:
-    """Make a delivery due now. It goes past the bus: no aggregate decides about deliveries."""
+    """Make a delivery due now, without the bus: no aggregate decides about deliveries."""
 
     event_id: EventId
     handler: str
@@ -149,14 +150,14 @@ async def retry(
 async def discard(
     event_id: UUID, handler: HandlerName, running: Running, request: Request, decision: Decided
 ) -> None:
-    """End a delivery although its handler has not done it."""
+    """End a delivery whose handler has not done it."""
     await delivery_admin.discard(running.database, EventId(event_id), handler, decision)
     _log(request, f"discard of {handler} for event {event_id}")
 
 
 @dataclass(frozen=True, slots=True)
 class Affected:
-    """How many deliveries that holds or releases; none, if it was so already."""
+    """How many deliveries are held or released; null, if nothing has changed."""
 
     deliveries: int
 
@@ -165,7 +166,7 @@ class Affected:
 async def pause(
     handler: PausableName, running: Running, request: Request, decision: Decided
 ) -> Affected:
-    """Let no process begin with deliveries of a handler, until it is resumed."""
+    """Pause a handler: no process begins its deliveries until it is resumed."""
     names = handler_pauses.names_to_pause(running, handler)
     count = await handler_pauses.pause(running.database, names, decision)
     _log(request, f"pause of {handler}")
@@ -176,7 +177,7 @@ async def pause(
 async def resume(
     handler: PausableName, running: Running, request: Request, decision: Decided
 ) -> Affected:
-    """Let the deliveries of a handler be done again, each when it is due."""
+    """Resume a handler: its deliveries run again, each when it is due."""
     names = await handler_pauses.paused_names(running, handler)
     count = await handler_pauses.resume(running.database, names, decision)
     _log(request, f"resume of {handler}")

@@ -1,4 +1,4 @@
-"""Settings in files, as Docker's secrets are: so passwords need not be in the environment."""
+"""Settings in files, such as Docker's secrets, so that passwords need not be in the environment."""
 
 from pathlib import Path
 
@@ -7,9 +7,9 @@ from aftercommit.settings import EnvLookup
 
 
 def env_from_file(find: EnvLookup) -> EnvLookup:
-    """Let a variable, its name followed by `_FILE`, name a file that has the value in it.
+    """Let a variable with the suffix `_FILE` name a file that contains the value.
 
-    What is refused, is refused without its content or path: they may be secrets.
+    Errors quote neither the content nor the path, because both may be secrets.
     """
 
     def find_or_read(variable: str) -> str | None:

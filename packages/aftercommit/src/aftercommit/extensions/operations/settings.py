@@ -1,4 +1,4 @@
-"""The settings of the extension. Read with the others: see `aftercommit.settings`."""
+"""The settings of the extension, read together with the others: see `aftercommit.settings`."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -10,6 +10,6 @@ Days = Annotated[float, Meta(gt=0, le=10**6, description="days")]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OperationsSettings:
-    """How long what is done is remembered."""
+    """How long the history of done work is kept."""
 
-    retention_days: Annotated[Days | None, "for ever: only you know what you need"] = None
+    retention_days: Annotated[Days | None, "without end: only you know what you need"] = None

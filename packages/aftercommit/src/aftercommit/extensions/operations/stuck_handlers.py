@@ -1,7 +1,7 @@
-"""Names in the log what goes on past its time limit, because it cannot be stopped from outside.
+"""Logs handlers that go on past their time limit because nothing can stop them.
 
-A handler that swallows its cancellation, or blocks the event loop, hears nobody. So a thread looks:
-a blocked event loop cannot.
+A handler that swallows its cancellation, or blocks the event loop, cannot be stopped. A thread
+looks for such handlers, because a blocked event loop cannot.
 """
 
 import logging
@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 
 class Watchdog(Observer):
-    """An observer that knows what runs in this process, and until when it may."""
+    """An observer that knows what is running in this process, and until when it may."""
 
     def __init__(self) -> None:
         self._running: dict[_Watched, None] = {}
@@ -32,7 +32,7 @@ class Watchdog(Observer):
         return _Watched(claim, monotonic() + seconds, self._running)
 
     def look(self, over: Event, every: float) -> None:
-        """Name what goes on, each once, until it is over."""
+        """Log what goes on too long, once each, until it is over."""
         while not over.wait(every):
             for watched in self._running.copy():
                 if monotonic() > watched.end + every:
@@ -46,7 +46,7 @@ class Watchdog(Observer):
 
 @dataclass(eq=False)
 class _Watched(AbstractContextManager[None]):
-    """What runs, for as long as it does: no generator, which costs more than all else here."""
+    """What is running, while it is: not a generator, which would cost more than all the rest."""
 
     work: WorkItem
     end: float

@@ -1,4 +1,4 @@
-"""How a person names what events are about, where it is not by an id: the application says it."""
+"""How operators find what events are about by other texts than ids: the application decides."""
 
 from __future__ import annotations
 
@@ -12,16 +12,17 @@ if TYPE_CHECKING:
     from aftercommit.sql.database import Database
 
 SubjectQuery = Callable[["Database"], Awaitable[Sequence[UUID | str]]]
-"""Finds the subjects of events: the ids of those whom they are about, or as they are written."""
+"""Finds the subjects of events: the ids of those that events are about, as they are stored."""
 FindSubjects = Callable[[str], SubjectQuery]
-"""Returns the query for whom a person means by a text that is no id, such as a name.
+"""Returns the query for the subjects that a text means which is no id, such as a name.
 
-It raises an error of the kind "invalid" for what cannot mean anybody, before anything is opened.
+For a text that cannot mean anything, it raises an error of the kind "invalid", before any resource
+is opened.
 """
 
 
 def as_written(text: str) -> SubjectQuery:
-    """Return the query for the subject that is the text itself, such as a number."""
+    """Return the query for the subject that is this very text, such as a number."""
 
     async def query(database: Database) -> Sequence[str]:
         return [text]
@@ -30,7 +31,7 @@ def as_written(text: str) -> SubjectQuery:
 
 
 def nothing_but_ids(text: str) -> SubjectQuery:
-    """Find nobody by another text.
+    """Find nothing by another text.
 
     :raises InvalidValue: always
     """

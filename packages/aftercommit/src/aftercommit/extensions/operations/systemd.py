@@ -1,6 +1,6 @@
-"""Tells systemd, where it asks, that the process has started, and that its event loop still runs.
+"""Notifies systemd, if it asks, that the process has started and its event loop is running.
 
-A worker that is frozen, or whose event loop is blocked, tells nothing: systemd ends and restarts
+A worker that is frozen, or whose event loop is blocked, sends nothing: systemd ends and restarts
 it. The protocol is that of `sd_notify(3)`: a datagram to the socket in `NOTIFY_SOCKET`.
 """
 
@@ -19,9 +19,9 @@ STDERR = 2
 
 @asynccontextmanager
 async def notifying(stop: Shutdown) -> AsyncIterator[None]:
-    """Tell systemd that the process is ready, and answer its watchdog for as long as this lasts.
+    """Notify systemd that the process is ready, and answer its watchdog while this lasts.
 
-    The watchdog ends a silent process by SIGABRT: then the stacks of its threads are in the log.
+    The watchdog ends a silent process with SIGABRT; the stacks of its threads are then in the log.
     """
     _notify("READY=1")
     async with create_task_group() as group:
@@ -45,7 +45,7 @@ async def _keep_alive(pause: float) -> None:
 
 
 def _watchdog_seconds() -> float:
-    """Return after how long a silence systemd ends this process; 0 if it does not."""
+    """Return after how many seconds of silence systemd ends this process; 0 if it does not."""
     if os.environ.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
         return 0
     microseconds = os.environ.get("WATCHDOG_USEC", "")
@@ -53,7 +53,7 @@ def _watchdog_seconds() -> float:
 
 
 def _notify(state: str) -> None:
-    """Tell it, if somebody listens; nobody waits for that."""
+    """Notify systemd if it listens; nobody waits for that."""
     if address := os.environ.get("NOTIFY_SOCKET"):
         abstract = address.startswith("@")
         with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:

@@ -1,4 +1,4 @@
-"""Times: as they are given on the command line, as they are stored, and as people read them."""
+"""Times as they are given on the command line, as they are stored, and as they are displayed."""
 
 import re
 from datetime import UTC, datetime
@@ -22,7 +22,7 @@ def _seconds(ctx: click.Context, param: click.Parameter, text: str | None) -> in
 
 
 duration = partial(click.option, metavar="DURATION", callback=_seconds)
-"""An option whose value is a length of time such as 30d, in seconds."""
+"""An option whose value is a duration such as 30d, in seconds."""
 
 
 class Epoch(sa.TypeDecorator[datetime]):
@@ -37,13 +37,13 @@ class Epoch(sa.TypeDecorator[datetime]):
 
 
 def in_utc(column: sa.Column[float]) -> sa.Label[Any]:
-    """Return a column, of seconds since 1970, that is read as a time in UTC."""
+    """Return a column of seconds since 1970 that is read as a time in UTC."""
     seconds = DUE_AT if column is deliveries.c.available_at else column
     return sa.type_coerce(seconds, Epoch).label(column.name)
 
 
 def format_duration(seconds: float) -> str:
-    """Return a length of time in the unit that says most: 3 ms, 2.5 s, 25 s, 4 min."""
+    """Return a duration in the most telling unit: 3 ms, 2.5 s, 25 s, 4 min."""
     for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
         if seconds >= size:
             return f"{seconds / size:.0f} {unit}"

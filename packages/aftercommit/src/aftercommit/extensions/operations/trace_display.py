@@ -1,4 +1,4 @@
-"""Shows a trace as a tree: once, or following it until nothing in it is pending."""
+"""Shows a trace as a tree, once or until nothing in it is pending."""
 
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -21,20 +21,20 @@ from aftercommit.terminal.escaping import escape_controls
 from aftercommit.terminal.nonblocking_output import MAX_WAITING, drain, drawing
 from aftercommit.terminal.printing import json_line
 
-POLL_SECONDS = 0.5  # no process notifies that it has settled
+POLL_SECONDS = 0.5  # no process notifies when it has completed a delivery
 # how an attempt has ended, in the words of the glossary
 SHOWN_AS: Mapping[str, str] = {"lease_expired": "failed", "superseded": "revoked"}
 
 Changes = Callable[[Traces], Iterable[str | bytes]]
-"""Draws traces, or returns the lines in which they have changed since the last call."""
+"""Draws traces, or returns the lines that have changed since the last call."""
 
 
 async def show(
     database: Database, query: TraceQuery, changes: Changes, *, follow: bool = True
 ) -> bool:
-    """Show a trace, and, to follow it, what changes in it; return whether all of it was shown.
+    """Show a trace and, with `follow`, its changes; return whether all of it was shown.
 
-    :raises TraceNotFound: if there is none
+    :raises TraceNotFound: if there is no such trace
     """
     while True:
         found = await trace_queries.find_traces(database, query)
@@ -45,7 +45,7 @@ async def show(
 
 
 async def print_each(lines: Iterable[str | bytes]) -> None:
-    """Print lines, not faster than they are read."""
+    """Print lines, no faster than they are read."""
     for line in lines:
         click.echo(line)
         await drain(MAX_WAITING // 2)
@@ -53,10 +53,10 @@ async def print_each(lines: Iterable[str | bytes]) -> None:
 
 @contextmanager
 def display(*, as_json: bool = False) -> Iterator[Changes]:
-    """Open what shows a trace: on a terminal in one place, where all of it stays at the end.
+    """Open the display: on a terminal in one place, where the whole trace stays at the end.
 
-    Else as text, all of it again when it has changed; or as JSON, an object for each node that is
-    new or has changed.
+    Without a terminal, it is text, printed again after each change; or JSON, an object for each new
+    or changed node.
     """
     shown: dict[str, Node] = {}
 
@@ -84,7 +84,7 @@ def display(*, as_json: bool = False) -> Iterator[Changes]:
 
 
 def render_tree(found: Traces) -> Tree:
-    """Return a tree of nodes that come depth first. Under a delivery stands its past."""
+    """Return a tree of nodes that come depth first. A delivery's history is below it."""
     root = Tree("", hide_root=True, guide_style="dim")
     branches: dict[str | None, Tree] = {None: root}
     pads = _pads(found.nodes)
@@ -96,7 +96,7 @@ def render_tree(found: Traces) -> Tree:
 
 
 def plain_lines(drawn: RenderableType) -> Iterator[str]:
-    """Yield the lines of a tree or a table without colours; none is wrapped."""
+    """Yield the lines of a tree or a table without colours and without wrapping."""
     console = Console(width=100_000, color_system=None, highlight=False)
     with console.capture() as captured:
         console.print(drawn)
@@ -104,12 +104,12 @@ def plain_lines(drawn: RenderableType) -> Iterator[str]:
 
 
 def short_id(some_id: object) -> str:
-    """Return the first digits of an id: those that it is found by."""
+    """Return the first digits of an id, by which it can be found."""
     return f"{str(some_id)[:MIN_PREFIX]}…"
 
 
 def _pads(nodes: Sequence[Node]) -> Mapping[tuple[str | None, str], int]:
-    """Return how wide the names of siblings are, so that what is beside them is aligned."""
+    """Return the widths of siblings' names, to align what stands next to them."""
     pads: dict[tuple[str | None, str], int] = {}
     for node in nodes:
         key = node.parent, node.kind
@@ -132,11 +132,11 @@ def _label(node: Node, pad: int, read_at: datetime | None) -> Text:
 
 
 def _status(node: Node, due_in: float) -> str:
-    """Return the state of a delivery and what comes next; the process that runs it, in full."""
+    """Return the state of a delivery, what comes next, and the full name of its process."""
     attempts, reason = node.attempts or 0, _reason(node.error)
     span = format_duration(abs(due_in))
     attempt = f"attempt {attempts}"
-    if node.history:  # tells it from claims that were not counted
+    if node.history:  # tells claims apart that were not counted as attempts
         attempt += f", token {node.token}"
     match node.state:
         case "done":
@@ -148,7 +148,7 @@ def _status(node: Node, due_in: float) -> str:
         case "running":
             return f"running, {attempt}, lease ends in {span}, by {node.owner}"
         case "discarded":
-            return f"discarded by a person{reason}"
+            return f"discarded by an operator{reason}"
         case "paused" | "blocked":
             first = f", the first of its lane is {short_id(node.blocked_by)}"
             return f"{node.state}{first if node.blocked_by else ''}, attempt {attempts + 1}{reason}"
@@ -159,7 +159,7 @@ def _status(node: Node, due_in: float) -> str:
 
 
 def entry_line(entry: HistoryEntry, *, known: str | None = None) -> str:
-    """Say what has come to a delivery, when and by whom; and why, if that is not `known`."""
+    """Return what happened to a delivery, when, by whom, and why if that is not `known`."""
     why, time = "" if entry.why == known else _reason(entry.why), f"{entry.recorded_at:%F %T}Z"
     if entry.attempt is None:
         return f"{entry.what} {time}, by {entry.by}{why}"
@@ -173,5 +173,5 @@ def _reason(error: str | None) -> str:
 
 
 def _by(process: str | None) -> str:
-    """Return by which process: by its name, or its host and number if it has none."""
+    """Return the process: its name, or its host and number if it has no name."""
     return f", by {process.rpartition('@')[0] or process}" if process else ""

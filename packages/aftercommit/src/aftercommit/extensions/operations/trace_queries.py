@@ -1,7 +1,7 @@
-"""The queries behind a trace: everything that has one correlation id, found by any id in it.
+"""The queries behind a trace: everything with one correlation id, found by any id in it.
 
-Events and deliveries come with one statement, for PostgreSQL shows each statement what is committed
-by then: what a delivery has caused would be missing beside the delivery that is done.
+Events and deliveries are read with one statement: with two, PostgreSQL would show the second a
+later state, and a done delivery could be shown without the events it caused.
 """
 
 import re
@@ -25,25 +25,25 @@ from aftercommit.sql.tables import commands, deliveries, events
 from aftercommit.sql.transaction import Transaction
 
 MAX_TRACES = 100
-MAX_ROWS = 5000  # of one kind, in all traces that are shown together
-MAX_KNOWN = 50_000  # events, and commands, among which effects are looked for
-SLACK_SECONDS = 60.0  # by which the clock of a database may have been put back
-MIN_PREFIX = 8  # digits of an id: what is shown of it, and the fewest that it is found by
+MAX_ROWS = 5000  # of one kind, in all the traces shown
+MAX_KNOWN = 50_000  # events and commands in which effects are searched
+SLACK_SECONDS = 60.0  # by which a database's clock may have been set back
+MIN_PREFIX = 8  # digits of an id: shown, and needed to find it
 
 
 Range = tuple[UUID | str, UUID | str]
-"""The first and the last of some ids or subjects."""
+"""The first and the last of a range of ids, or some subjects."""
 
 
 class TraceQuery(NamedTuple):
-    """What somebody has given, and what it means: the first and last id, or some subjects."""
+    """What an operator has given, and what it means: a first and last id, or some subjects."""
 
     text: str
     meaning: tuple[UUID, UUID] | SubjectQuery
 
 
 def trace_query(text: str, find_subjects: FindSubjects) -> TraceQuery:
-    """Return what is meant by what somebody has given: an id, or what the application knows.
+    """Return what a text means: an id, or something that the application can find.
 
     :raises InvalidValue: if it is neither
     """
@@ -60,7 +60,7 @@ def trace_query(text: str, find_subjects: FindSubjects) -> TraceQuery:
 
 
 def message_query(source: str, message_id: str) -> TraceQuery:
-    """Return the query for a message from outside: for the command that it was."""
+    """Return the query for the command of a message from outside."""
     this = sa.select(commands.c.id).filter_by(source=source, message_id=message_id)
 
     async def query(database: Database) -> Sequence[UUID]:
@@ -71,7 +71,7 @@ def message_query(source: str, message_id: str) -> TraceQuery:
 
 
 class Traces(NamedTuple):
-    """All that has some correlation ids, as one tree: see `causation_tree.tree`."""
+    """Everything with certain correlation ids, as one tree: see `causation_tree.tree`."""
 
     nodes: Sequence[Node]
     is_whole: bool
@@ -79,11 +79,11 @@ class Traces(NamedTuple):
 
 
 async def find_traces(database: Database, about: TraceQuery) -> Traces:
-    """Return the newest MAX_TRACES that something is part of.
+    """Return the newest MAX_TRACES that contain what is searched.
 
-    Of a trace that many subjects are part of, only what concerns those that are meant is shown.
+    If a trace contains many subjects, only the parts about the given ones are shown.
 
-    :raises TraceNotFound: if it is part of none
+    :raises TraceNotFound: if no trace contains it
     """
     ids: list[Range] = [about.meaning] if isinstance(about.meaning, tuple) else []
     if not isinstance(about.meaning, tuple):
@@ -114,13 +114,13 @@ async def read_traces(
     since: float | None = None,
     with_history: bool = True,
 ) -> Traces:
-    """Return these traces; or only some of their commands, with all that these have caused.
+    """Return these traces; or only some of their commands, with everything these have caused.
 
-    If these commands were accepted `since` a time, only what is younger is looked at, however long
-    their traces are; else MAX_KNOWN events and commands of the traces are.
+    If these commands were accepted `since` a time, only later rows are read, however long their
+    traces are; otherwise, MAX_KNOWN events and commands of the traces.
 
-    There are as many statements for a long trace as for a short one. What they return is bounded by
-    the limit, of one kind and for all traces together.
+    The number of statements does not depend on the length of a trace. What they return is bounded
+    by the limit, for each kind, in all traces together.
     """
     table = events.c, commands.c
     these = [each.correlation_id.in_(correlation_ids) for each in table]
@@ -141,9 +141,9 @@ async def read_traces(
 def _caused_by(
     accepted: Collection[UUID], correlation_ids: Collection[UUID], since: float | None
 ) -> sa.Select[Any]:
-    """Return the ids of some commands, and of all events and commands that these have caused.
+    """Return the ids of some commands, and of all events and commands that they have caused.
 
-    No index has the causes: the database makes one of those that it looks at.
+    There is no index of causes: the database builds one for the rows it reads.
     """
     each = []
     for table, time in ((events, events.c.recorded_at), (commands, commands.c.accepted_at)):
@@ -161,7 +161,7 @@ def _caused_by(
 
 
 async def _newest(transaction: Transaction, ids: Sequence[Range]) -> Sequence[UUID]:
-    """Return the correlation ids of the newest traces, each part by an index of its own."""
+    """Return the correlation ids of the newest traces, each part through an index of its own."""
     parts = [part for each in ids for part in _parts(*each)]
     if not parts:
         return []
@@ -187,7 +187,7 @@ _COMMANDS = sa.select(
     *_columns(commands, "id", "type", "source", "correlation_id", "causation_id"),
     in_utc(commands.c.accepted_at),
 )
-_EVENTS = (  # a row for each delivery; None for what there is none of
+_EVENTS = (  # one row for each delivery; None where there is none
     sa.select(
         *_columns(events, "id", "type", "schema_version", "subject", "data"),
         *_columns(events, "correlation_id", "causation_id"),

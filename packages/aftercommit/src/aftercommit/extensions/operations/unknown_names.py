@@ -1,4 +1,4 @@
-"""What is pending under names that this process does not know, of handlers and of events."""
+"""Pending deliveries whose handler or event this process does not know."""
 
 from collections.abc import Collection
 
@@ -11,14 +11,14 @@ from aftercommit.sql.tables import BLOCKED, CLAIMABLE, deliveries, events
 
 
 def unknown_events(codec: Codec[object]) -> sa.Select[str, int, int]:
-    """Select the types and versions of events that are pending and cannot be read here."""
+    """Select the types and versions of pending events that cannot be read here."""
     kind, number = (events.c.type, events.c.schema_version), sa.func.count().label("deliveries")
     pending = sa.select(*kind, number).join_from(deliveries, events).where(CLAIMABLE)
     return pending.where(~is_readable(codec)).group_by(*kind).order_by(*kind)
 
 
 def unknown_handlers(known: Collection[str]) -> sa.Select[str, int, float]:
-    """Select the other handlers of what is pending: how much of each, and when its first is due."""
+    """Select the unknown handlers of pending deliveries, with the number and the first due time."""
     row = deliveries.c
     pending = sa.select(row.handler, DUE_AT.label("due_at")).where(row.handler.not_in(known))
     found = sa.union_all(*(pending.where(part) for part in (CLAIMABLE, BLOCKED))).subquery()

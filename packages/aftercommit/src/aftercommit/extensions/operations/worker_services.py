@@ -1,4 +1,4 @@
-"""What runs beside a worker: old history is pruned, and what no process can do is warned of."""
+"""Services of a worker: prune old history, and warn of deliveries that no process can run."""
 
 import logging
 from collections.abc import Awaitable, Callable, Collection, Sequence
@@ -23,7 +23,7 @@ from aftercommit.terminal.printing import pluralize
 PRUNE_SECONDS = 600.0
 WARN_SECONDS = 60.0
 DAY_SECONDS = 86400.0
-PRUNE_PAUSE = 9.0  # times as long as pruning takes: there is no hurry
+PRUNE_PAUSE = 9.0  # times the duration of a pruning: there is no hurry
 
 logger = logging.getLogger(__name__)
 
@@ -41,15 +41,15 @@ def worker_services(settings: EngineSettings) -> Sequence[Service]:
     async def warn(application: Application) -> None:
         nonlocal was_ahead
         handlers, overdue = application.bus.registry.events, settings.lease_seconds
-        with CancelScope(shield=True):  # also a worker that soon ends says it once
+        with CancelScope(shield=True):  # so that even a worker that soon ends reports it
             found = await unclaimable_deliveries(application.database, handlers, overdue=overdue)
             ahead = await seconds_ahead(application.database)
             async with application.database.read_transaction() as transaction:
                 strange = (await transaction.execute(unknown_handlers(application.handlers))).all()
         if ahead > overdue and not was_ahead:
             logger.warning(
-                "the newest event is from %.0f s ahead of the clock: deliveries that were written"
-                " then wait until the clock has come to their time, unless you retry them",
+                "the newest event is from %.0f s ahead of the clock: deliveries that were stored"
+                " then wait until the clock reaches their time, unless you retry them",
                 ahead,
             )
         was_ahead = ahead > overdue
@@ -63,14 +63,14 @@ def worker_services(settings: EngineSettings) -> Sequence[Service]:
         for row in (row for row in strange if row.handler not in missing):
             logger.warning(
                 "unknown handler %s: %s stored, the first due %s: this version cannot"
-                " run them; if it has a handler for them, say so by renamed={%r: …}",
+                " run them; if it has a handler for them, list it in renamed={%r: …}",
                 *(row.handler, pluralize(row.deliveries)),
                 *(f"{datetime.fromtimestamp(row.first_due_at, UTC):%FT%TZ}", row.handler),
             )
         missing.clear()
         missing.update(row.handler for row in strange)
 
-    warning = _repeating(warn, WARN_SECONDS, "it is not known what is overdue")
+    warning = _repeating(warn, WARN_SECONDS, "cannot find out which deliveries are overdue")
     if days is None:
         return [warning]
     return [warning, _repeating(prune_old, PRUNE_SECONDS, "old history could not be pruned")]
@@ -79,9 +79,9 @@ def worker_services(settings: EngineSettings) -> Sequence[Service]:
 async def unclaimable_deliveries(
     database: Database, handlers: Collection[str], *, overdue: float
 ) -> Sequence[sa.Row[Any]]:
-    """Return event type and handler of each unclaimable delivery that is overdue, and how many.
+    """Return event type and handler of overdue deliveries that cannot be claimed, with counts.
 
-    It was due so many seconds ago, and these handlers cannot do it.
+    They were due `overdue` seconds ago, and these handlers cannot run them.
     """
     key = (events.c.type, deliveries.c.handler)
     late = ~PAUSED, deliveries.c.available_at <= database.clock - overdue
@@ -96,7 +96,7 @@ async def unclaimable_deliveries(
 
 
 async def seconds_ahead(database: Database) -> float:
-    """Return how far in the future the newest event was recorded: then, the clock was ahead."""
+    """Return how many seconds the newest event is in the future, because a clock was ahead."""
     newest = sa.select(sa.func.max(events.c.recorded_at) - database.clock)
     async with database.read_transaction() as transaction:
         return (await transaction.execute(newest)).scalar_one() or 0.0
@@ -105,13 +105,13 @@ async def seconds_ahead(database: Database) -> float:
 def _repeating(
     work: Callable[[Application], Awaitable[None]], seconds: float, problem: str
 ) -> Service:
-    """Return the service that does the work again and again, until it is asked to stop."""
+    """Return a service that repeats the work until it is asked to stop."""
 
     async def repeat(application: Application) -> None:
         while True:
             try:
                 await work(application)
-            except Exception as error:  # nothing in the database may end the worker
+            except Exception as error:  # no error of the database may end the worker
                 logger.warning("%s: %s", problem, error)
             await sleep(seconds)
 

@@ -1,7 +1,7 @@
-"""The extension "otel": traces, by OpenTelemetry's API. One trace may span processes and days.
+"""The extension "otel": traces, by OpenTelemetry's API. A trace may span processes and days.
 
-Where they go is set up from outside, as by `opentelemetry-instrument COMMAND worker`. Without
-that, nothing of OpenTelemetry is imported.
+Their export is configured from outside, for example by `opentelemetry-instrument COMMAND worker`.
+Otherwise, nothing of OpenTelemetry is imported.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class OtelExtension(Extension):
-    """What it brings to the program.
+    """Adds spans to an application.
 
     >>> from aftercommit.extensions.otel import OtelExtension
     >>> [observer] = OtelExtension().parts().observers

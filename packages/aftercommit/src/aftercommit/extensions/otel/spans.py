@@ -1,10 +1,10 @@
-"""A span for each command, attempt of a delivery, and call to the world outside: the observer.
+"""The observer that makes a span for each command, attempt, and call to an external system.
 
-They are made by the tracer provider that has been set up, which is shut down at the end.
+The configured tracer provider makes them, and is shut down at the end.
 
-The span of an attempt is a child of the span in which its event was committed, in whichever process
-and however long ago that was; that of a call is a child of its attempt's. Names and attributes
-follow the semantic conventions for messaging, as far as those fit:
+The span of an attempt is a child of the span in which its event was committed, whenever and in
+whichever process that was; the span of a call is a child of its attempt's span. Names and
+attributes follow the semantic conventions for messaging, as far as those fit:
 https://opentelemetry.io/docs/specs/semconv/messaging/messaging-spans/
 """
 
@@ -31,8 +31,8 @@ from aftercommit.envelopes import current_traceparent
 from aftercommit.errors import DeliverySuperseded, MessageAlreadyHandled, has_kind, slug_of
 from aftercommit.observers import Observer, Operation
 
-FAREWELL_SECONDS = 2  # in which the last spans may go out; a collector may be away for longer
-NO_FAULT = (DeliverySuperseded, MessageAlreadyHandled)  # somebody else has done it
+FAREWELL_SECONDS = 2  # to export the last spans; a collector may be down for longer
+NO_FAULT = (DeliverySuperseded, MessageAlreadyHandled)  # somebody else has closed it
 
 W3C = TraceContextTextMapPropagator()
 
@@ -40,18 +40,18 @@ logger = logging.getLogger(__name__)
 
 
 def tracing(application: str) -> AbstractContextManager[Observer] | None:
-    """Return what makes spans while it lasts; None if nobody has set OpenTelemetry up.
+    """Return an observer while the context lasts; None if OpenTelemetry is not configured.
 
     The instrumentation scope has the name of the application.
 
-    At its end, the last spans go out, if that is soon done.
+    At the end, the last spans are exported, if that does not take long.
     """
     provider = get_tracer_provider()
     return None if isinstance(provider, ProxyTracerProvider) else _tracing(application, provider)
 
 
 class Spans(Observer):
-    """An observer that begins and ends spans, and makes each the current one of its task."""
+    """An observer that begins and ends spans, and makes each the current span of its task."""
 
     def __init__(self, application: str, tracer: Tracer) -> None:
         self._application, self._tracer = application, tracer
@@ -88,7 +88,7 @@ class Spans(Observer):
             "messaging.message.conversation_id": str(work.context.correlation_id),
             **more,
         }
-        # its parent is what it was caused by; else what the task is in, such as a web request
+        # its parent is its cause; else the task's current span, such as a web request
         parent = W3C.extract({"traceparent": work.context.traceparent or ""}, get_current())
         return self._span(f"{operation} {name}", parent, kind, attributes)
 
@@ -96,7 +96,7 @@ class Spans(Observer):
     def _span(
         self, name: str, parent: Context, kind: SpanKind, attributes: dict[str, Any]
     ) -> Iterator[None]:
-        """Make a span that is the current one of its task, until it ends."""
+        """Make a span that is its task's current span until it ends."""
         options: dict[str, Any] = {"record_exception": False, "set_status_on_exception": False}
         begun = self._tracer.start_as_current_span(name, parent, kind, attributes, **options)
         with begun as span:
@@ -126,7 +126,7 @@ def _tracing(application: str, provider: Any) -> Iterator[Observer]:
 
 def _shut_down(provider: Any) -> None:
     try:
-        provider.shutdown()  # the API knows none; after this, the SDK's own waits for nothing
+        provider.shutdown()  # the API has no such method; after this, the SDK's own does not wait
     except Exception as error:
         logger.warning("the exporter of traces could not be closed: %s", error)
 

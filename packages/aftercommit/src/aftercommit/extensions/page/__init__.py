@@ -1,7 +1,7 @@
-"""The extension page: what happens, live, in a browser; and what needs a person, done there.
+"""The extension "page": shows what happens, live, in a browser, and lets operators decide.
 
-Read `change_feed.py` first: one reader for all viewers, each of which is a cursor.
-What runs in the browser is in `assets`: begin with `page.js`.
+Read `change_feed.py` first: one reader serves all viewers, each of which is a cursor. The code for
+the browser is in `assets`: begin with `page.js`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class PageExtension(Extension):
-    """What it brings to the program.
+    """Adds the page to the HTTP server.
 
     >>> from aftercommit.extensions.page import PageExtension
     >>> [routes] = PageExtension().parts().public_routes

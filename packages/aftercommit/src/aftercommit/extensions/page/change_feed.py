@@ -1,8 +1,8 @@
-"""Reads what has changed, once for all viewers, and only while somebody asks.
+"""Reads what has changed, once for all viewers, and only while somebody watches.
 
-What is shown is stored as it was when it last changed, with a version that grows with each change.
-A viewer is a cursor, the version that it has seen: so nobody has a queue, however slowly it reads,
-and a viewer that comes back gets what it has missed.
+Each fragment is kept as of its last change, with a version that grows with every change. A viewer
+is a cursor: the version it has seen. So even a slow viewer needs no queue, and one that comes back
+gets what it has missed.
 """
 
 import logging
@@ -28,22 +28,22 @@ from aftercommit.process.application import Application
 from aftercommit.process.running_services import Shutdown, Wakeup
 from aftercommit.sql.transaction import Transaction
 
-MAX_TRACES = 1000  # that are stored, and shown: the newest
-PIECE = 50  # what is read, or sent, together
-MARGIN_SECONDS = 5.0  # after the time limit of a handler: a command that commits then is found
-BUSY_SECONDS, IDLE_SECONDS, RETRY_SECONDS = 0.25, 0.6, 2.0  # pauses between two polls
-WAIT_SECONDS = 5.0  # how long a viewer waits for something new
+MAX_TRACES = 1000  # that are kept and shown: the newest
+PIECE = 50  # that are read, or sent, together
+MARGIN_SECONDS = 5.0  # more than a handler's time limit, so that late commits are found
+BUSY_SECONDS, IDLE_SECONDS, RETRY_SECONDS = 0.25, 0.6, 2.0  # between two polls
+WAIT_SECONDS = 5.0  # for which a viewer waits for news
 WATCHED_SECONDS = 10.0  # after the last request
-POLLS_UNTIL_ALL = 10  # even traces that are settled can change: by a replay, or by a person
-MAX_BYTES = 65536  # of a trace that is stored
-POLLS_UNTIL_BACKLOG = 3  # what is outstanding can belong to traces that are not shown
+POLLS_UNTIL_ALL = 10  # even finished traces can change: by a replay, or by an operator
+MAX_BYTES = 65536  # that are kept of a trace
+POLLS_UNTIL_BACKLOG = 3  # outstanding deliveries can belong to traces that are not shown
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Fragment:
-    """Something that is shown, as JSON; when it changed, by the clock of the event loop."""
+    """A part of the page, as JSON, and when it changed, by the event loop's clock."""
 
     version: int
     changed_at: float
@@ -51,10 +51,10 @@ class Fragment:
 
 
 class ChangeFeed:
-    """What is shown, kept up to date while somebody asks. Its size does not grow with time."""
+    """The content of the page, kept current while somebody watches. Its size is bounded."""
 
     def __init__(self, application: Application, stop: Shutdown) -> None:
-        self.fragments: dict[UUID | str, Fragment] = {}  # by trace or name; what changed last, last
+        self.fragments: dict[UUID | str, Fragment] = {}  # by trace or name; latest change last
         self.is_running = False
         self._version = 0
         self._name = secrets.token_hex(4)
@@ -63,18 +63,18 @@ class ChangeFeed:
         self._late = application.bus.policy.handler_timeout_seconds + MARGIN_SECONDS
         self._times: dict[UUID, float] = {}  # when the last command of each trace was accepted
         self._fingerprints: dict[UUID, Fingerprint | None] = {}  # when each was read
-        self._long: set[UUID] = set()  # traces of which only the beginning is looked at
+        self._long: set[UUID] = set()  # traces of which only the beginning is read
         self._older_exist = False
         self._polls = 0
         self._asked_at = -inf
-        self._clock_offset: float | None = None  # of the database's clock, from the event loop's
+        self._clock_offset: float | None = None  # of the database's clock, minus the event loop's
         self._changed, self._pause = Event(), Wakeup()
 
     async def changes(self, group: TaskGroup, after: str) -> bytes:
-        """Return what a viewer has not seen: at once, or after a while, even if it is nothing.
+        """Return what a viewer has not seen: at once, or after a while, even if there is nothing.
 
-        Who sends no cursor, or that of another process, gets everything, in pieces. The first
-        viewer starts the reader, in the task group.
+        A viewer without a cursor, or with that of another process, gets everything, in pieces. The
+        first viewer starts the reader, in the task group.
         """
         found = re.fullmatch(rf"{self._name}\.(\d{{1,15}})", after)
         seen = int(found[1]) if found else 0
@@ -119,7 +119,7 @@ class ChangeFeed:
                 try:
                     async with self._database.listen(self._pause.wake):
                         await self._poll_while_watched()
-                except Exception as error:  # nothing in the database may end the server
+                except Exception as error:  # no error of the database may end the server
                     unexpected = not isinstance(error, TransientError)
                     logger.error("%s; the page tries again", error, exc_info=unexpected)
                     self._set("error", "the log has the reason" if unexpected else str(error))
@@ -141,12 +141,12 @@ class ChangeFeed:
             if self._version != before:
                 self._notify()
             if not more:
-                await sleep(BUSY_SECONDS)  # for all callers: a few times a second, no more
+                await sleep(BUSY_SECONDS)  # for all viewers: a few times a second, no more
             if self._version == before:
                 await self._pause.sleep(IDLE_SECONDS - BUSY_SECONDS)
 
     async def _poll(self) -> bool:
-        """Read what has changed, the newest first; return whether there is more of it."""
+        """Read what has changed, newest first; return whether there is more."""
         async with self._database.read_transaction() as transaction:
             await self._find_newest(transaction)
             changed = await self._find_changed(transaction)
@@ -175,7 +175,7 @@ class ChangeFeed:
         self._times = {id_: times[id_] for id_ in newest}
 
     async def _find_changed(self, transaction: Transaction) -> Mapping[UUID, Fingerprint | None]:
-        """Return the traces that have to be read, the newest first, with their fingerprints."""
+        """Return the traces that have to be read, newest first, with their fingerprints."""
         known = self._fingerprints
         asked = [i for i in self._times if self._polls == 0 or not is_settled(known.get(i))]
         self._long.intersection_update(known)
@@ -201,8 +201,8 @@ class ChangeFeed:
 
 
 def _content(id_: UUID, at: float, trace: Traces) -> dict[str, Any]:
-    """Return what is sent of a trace; of a very long one the beginning, and that there is more."""
-    shown = (replace(node, failures=()) for node in trace.nodes)  # its history has them
+    """Return what is sent of a trace; if it is very long, the beginning and a note."""
+    shown = (replace(node, failures=()) for node in trace.nodes)  # its history contains them
     nodes = [msgspec.Raw(msgspec.json.encode(node)) for node in shown]
     count = bisect([*accumulate(map(len, nodes))], MAX_BYTES)
     more = count < len(nodes) or not trace.is_whole

@@ -1,4 +1,4 @@
-"""What the map shows: which handlers there are at run time, what for, and where they stand."""
+"""The content of the map: the handlers at run time, what they handle, where they are defined."""
 
 from contextlib import suppress
 from inspect import cleandoc, getsource
@@ -14,7 +14,7 @@ from aftercommit.process.application import Application
 async def handler_map(application: Application) -> dict[str, Any]:
     """Return commands and events by wire name, each with its handlers; and all these handlers.
 
-    And which of these commands the messages of other services become.
+    Also return which of these commands the messages of other services become.
     """
     bus, registry = application.bus, application.bus.registry
     inbound = application.subscriptions()

@@ -1,7 +1,8 @@
-"""The queries of the page: which traces are new or have changed, what is in them, what is left.
+"""The queries of the page: which traces are new or have changed, their content, the backlog.
 
-A trace is all that has one correlation id. Nothing is stored when one changes; but each change of
-a delivery changes a count, a time or its fencing token, so sums show it, in one small statement.
+A trace is everything with one correlation id. No change of it is stored; but each change of a
+delivery changes a count, a time or its fencing token, so that sums of these show it, in one small
+statement.
 """
 
 from collections import defaultdict
@@ -24,21 +25,21 @@ from aftercommit.sql.delivery_states import delivery_state, is_scheduled
 from aftercommit.sql.tables import BLOCKED, CLAIMABLE, PARKED, commands, deliveries, events
 from aftercommit.sql.transaction import Transaction
 
-MAX_COUNTED = 10_000  # of what is pending, and of what is parked
+MAX_COUNTED = 10_000  # of pending deliveries, and of parked ones
 MAX_SHOWN = 100  # of each as well
 TRACE_ROWS = 1000  # of a trace: far more than is sent of it, and read at once
 
 Fingerprint = sa.Row[Any]
-"""What changes whenever a trace does."""
+"""Sums that change whenever a trace does."""
 
 
 def is_settled(fingerprint: Fingerprint | None) -> bool:
-    """Tell whether nothing of a trace is outstanding, except what is for later."""
+    """Tell whether nothing of a trace is outstanding, except delayed deliveries."""
     return bool(fingerprint and fingerprint.deliveries == fingerprint.done + fingerprint.later)
 
 
 async def recent(transaction: Transaction, since: float, limit: int) -> Mapping[UUID, float]:
-    """Return the traces of the newest commands since then, and when the last of each came."""
+    """Return the traces of the newest commands since then, and when the last of each arrived."""
     newest = (
         sa.select(commands.c.correlation_id, commands.c.accepted_at)
         .where(commands.c.accepted_at >= since)
@@ -54,7 +55,7 @@ async def recent(transaction: Transaction, since: float, limit: int) -> Mapping[
 async def fingerprints(
     transaction: Transaction, database: Database, ids: Collection[UUID]
 ) -> Mapping[UUID, Fingerprint]:
-    """Return the fingerprints of these traces; one that has no event has none."""
+    """Return the fingerprints of these traces; a trace without events has none."""
     wanted = events.c.correlation_id.in_(ids)
     rows = await transaction.execute(_sums(database.clock).where(wanted))
     return {row[0]: row for row in rows}
@@ -63,7 +64,7 @@ async def fingerprints(
 async def fingerprint_of_beginning(
     transaction: Transaction, database: Database, id_: UUID
 ) -> Fingerprint | None:
-    """Return the same of the first TRACE_ROWS events of a long trace: more of it is not shown."""
+    """Return the fingerprint of the first TRACE_ROWS events of a long trace; no more are shown."""
     first = sa.select(events.c.id).where(events.c.correlation_id == id_).limit(TRACE_ROWS)
     these = events.c.id.in_(sa.select(first.subquery()))
     return (await transaction.execute(_sums(database.clock).where(these))).one_or_none()
@@ -72,7 +73,7 @@ async def fingerprint_of_beginning(
 async def traces(
     transaction: Transaction, database: Database, ids: Collection[UUID]
 ) -> Mapping[UUID, Traces]:
-    """Return each of these traces; they are read one by one if they are long."""
+    """Return these traces; long ones are read one by one."""
     limit = min(len(ids) * TRACE_ROWS, MAX_ROWS)
     found = await read_traces(transaction, database, ids, limit=limit)
     if len(ids) > 1 and not found.is_whole:
@@ -86,10 +87,10 @@ async def traces(
 async def backlog(
     transaction: Transaction, database: Database, known: Collection[str], limits: Limits
 ) -> dict[str, Any]:
-    """Return how much is outstanding, by handler and state, up to MAX_COUNTED, and the first of it.
+    """Return how much is outstanding by handler and state, up to MAX_COUNTED, and the first of it.
 
-    And which handlers are paused, and which are not `known` to this program. What is for `later`,
-    and was not attempted yet, is apart: there may be much of it, for weeks.
+    Also return the paused handlers, and those not `known` to this program. Delayed deliveries
+    before their first attempt, `later`, are separate: there may be many of them, for weeks.
     """
     later = is_scheduled(database.clock)
     state = delivery_state(database.clock).label("state"), later.label("later")
@@ -101,7 +102,7 @@ async def backlog(
     key = (found.c.handler, found.c.state, found.c.later)
     counted = sa.select(*key, sa.func.count().label("count")).group_by(*key).order_by(*key)
     counts = [row._asdict() for row in await transaction.execute(counted)]
-    unknown = any(row["handler"] not in known for row in counts)  # this reads all that is pending
+    unknown = any(row["handler"] not in known for row in counts)  # this reads all that are pending
     strange = (await transaction.execute(unknown_handlers(known))).all() if unknown else ()
     held = await held_by(transaction, database, limits)
     parts: tuple[Which, ...] = ("parked", "pending", "blocked", "scheduled")

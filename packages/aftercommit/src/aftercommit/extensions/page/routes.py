@@ -1,6 +1,6 @@
-"""The endpoints of the page: the page itself for everybody, all data for the operator only.
+"""The endpoints of the page: the page itself for everybody, all data for operators only.
 
-What a person looks for or decides goes to the API of the extension operations.
+Searches and decisions go to the API of the extension operations.
 """
 
 from html import escape
@@ -28,7 +28,7 @@ Token = Annotated[str, Body(embed=True, max_length=200)]
 
 @router.get("/")
 async def page(request: Request) -> Response:
-    """Show the page, which has no data in it."""
+    """Show the page, which contains no data."""
     scripts = "".join(
         f'<script type="module" src="{escape(url)}"></script>' for url in request.app.state.panels
     )
@@ -41,7 +41,7 @@ async def page(request: Request) -> Response:
 
 @router.post("/page/session", status_code=204)
 async def create(token: Token, request: Request, response: Response) -> None:
-    """Let somebody in who knows the token, or has a link with a code that was not used yet."""
+    """Log in with the token, or with a link whose code was not used yet."""
     request.app.state.sessions.create(request, response, token)
 
 
@@ -53,14 +53,14 @@ async def log_out(request: Request, response: Response) -> None:
 
 @guarded.get("/changes")
 async def changes(request: Request, after: str = "") -> Response:
-    """Send what has changed after a cursor, at once or as soon as something has; or all of it."""
+    """Send what has changed after a cursor, at once or as soon as something has; or everything."""
     content = await _change_feed(request).changes(request.state.group, after)
     return Response(content, media_type="application/json")
 
 
 @guarded.get("/handler-map")
 async def show_handler_map(request: Request) -> dict[str, Any]:
-    """Show which handlers handle what, and what is written about them."""
+    """Show which handlers handle what, with their documentation."""
     return await handler_map(request.app.state.application)
 
 

@@ -1,4 +1,4 @@
-"""The extension "postgresql": the same database at scale, on a server that many processes share."""
+"""The extension "postgresql": the engine on a database server that many processes share."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class PostgreSQLExtension(Extension):
-    """What it brings to the program.
+    """Adds PostgreSQL to the databases of an application.
 
     >>> from aftercommit.extensions.postgresql import PostgreSQLExtension
     >>> [*PostgreSQLExtension().parts().databases["postgresql"]().asyncio_drivers]

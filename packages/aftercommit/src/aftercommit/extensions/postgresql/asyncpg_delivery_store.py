@@ -1,4 +1,4 @@
-"""Deliveries on asyncpg: claimed and completed by statements in the file `.sql` beside."""
+"""Deliveries on asyncpg: claimed and completed by the statements in the `.sql` file next to it."""
 
 import logging
 import re
@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 
 
 class AsyncpgDeliveryStore(delivery_store.SqlAlchemyDeliveryStore):
-    """The deliveries in PostgreSQL: most of what workers ask for is asked for in this way."""
+    """The delivery store of PostgreSQL: most statements of workers are executed here."""
 
     def __init__(
         self,
@@ -66,7 +66,7 @@ class AsyncpgDeliveryStore(delivery_store.SqlAlchemyDeliveryStore):
     async def _claim(
         self, most: int, handlers: Sequence[str], limit: Limit | None
     ) -> Sequence[Claim]:
-        if limit:  # it counts with a statement that begins after its lock
+        if limit:  # it counts with a statement that begins after the lock
             return await super()._claim(most, handlers, limit)
         leased_at, asked = current_time(), {"limit": most, "parts": len(handlers)}
         names = list(handlers)
@@ -95,7 +95,7 @@ class AsyncpgDeliveryStore(delivery_store.SqlAlchemyDeliveryStore):
         sql, names = self._compiled("write", 0, 0)
 
         def write(connection: sa.Connection) -> int:
-            """Go by SQLAlchemy: so errors, what they show, and guards are those of all else."""
+            """Use SQLAlchemy, so that errors, their texts, and guards are those of other work."""
             values = {
                 "events": _json(events),
                 "deliveries": _json(deliveries),
@@ -120,7 +120,7 @@ class AsyncpgDeliveryStore(delivery_store.SqlAlchemyDeliveryStore):
         return await self._statements.fetch(sql, [values[each] for each in names])
 
     def _compile(self, name: str, limit: int, parts: int) -> tuple[str, Sequence[str]]:
-        """Return a statement as asyncpg wants it, and the names of its parameters in order."""
+        """Return a statement in asyncpg's form, and the names of its parameters in order."""
         dialect, one = self.database.engine.dialect, STATEMENTS["due_of_one"]
         now = str(self.database.clock.compile(dialect=dialect))
         versions = range(1, claim_statement.latest_version(self.database.codec) + 1)
@@ -135,5 +135,5 @@ class AsyncpgDeliveryStore(delivery_store.SqlAlchemyDeliveryStore):
 
 
 def _json(rows: Sequence[Row]) -> str:
-    """Return rows as text, which needs no type that asyncpg would ask each connection for."""
+    """Return rows as text: for no type of its own does asyncpg query each connection."""
     return msgspec.json.encode(rows).decode()

@@ -1,14 +1,14 @@
--- The statements of the outbox that are executed all the time. Two are of a busy worker: to claim deliveries,
--- and to mark them as done. Each is a transaction of its own, so it is one round trip to the server, where
--- the portable form (sql/delivery_store.py, sql/claim_ends.py) takes four and five. The third one is of each
+-- The statements of the outbox that are executed most often. Two belong to a busy worker: it claims deliveries,
+-- and marks them as done. Each is a transaction by itself, so it takes one round trip to the server, while the
+-- portable form (sql/delivery_store.py, sql/claim_ends.py) takes four and five. The third one belongs to every
 -- commit that stores events.
 --
--- `:now`, the limits and what `due_of_one` is made of are put in as text, all others are parameters.
--- `:now` is the clock that all statements go by. The limit is text because PostgreSQL keeps no plan for a
--- limit it does not know: it expects a tenth of the table, so a plan for the few rows at hand always looks
--- cheaper. `:due_of_each` is `due_of_one` for each handler, by its number, and each version of events:
--- PostgreSQL reads all of them at the same time, each in the order of its part of the index, and stops at
--- the limit. So what is due for other handlers, or paused, or of later versions, costs a claim nothing.
+-- `:now`, the limits and the parts of `due_of_one` are inserted as text; everything else is a parameter.
+-- `:now` is the clock of all statements. The limit is text because PostgreSQL keeps no plan for an unknown
+-- limit: it expects a tenth of the table, so that a plan for the few rows at hand always looks cheaper.
+-- `:due_of_each` is `due_of_one` for each handler, by its number, and each version of events: PostgreSQL
+-- reads all of them at the same time, each in the order of its part of the index, and stops at the limit.
+-- So due deliveries of other handlers, paused ones, and those of later versions cost a claim nothing.
 
 -- name: due_of_one
 (
@@ -40,8 +40,8 @@ due AS MATERIALIZED (  -- as a subquery, the limit might be applied again for ea
             delivery.event_id,
             delivery.handler,
             delivery.attempts,
-            -- What can never be handled is parked by this statement: it would be the longest due in each
-            -- later claim. Python knows no year 10000; reading one would fail for the whole batch.
+            -- Deliveries that can never be handled are parked here: they would be the longest due in each
+            -- later claim. Python has no year 10000; reading one would fail for the whole batch.
             CASE
                 WHEN delivery.attempts >= :max_attempts THEN :unfinished
                 WHEN length(event.data) > :max_length THEN :too_long
@@ -113,9 +113,9 @@ WHERE delivery.event_id = these.event_id AND delivery.handler = these.handler
 RETURNING delivery.event_id, delivery.handler, delivery.token
 
 -- name: write
--- What a unit of work has caused, besides the rows of its application: the general form is four statements
--- (sql/new_events.py, sql/inbox.py, sql/delivery_states.py). Rows come as JSON, as these would take them:
--- asyncpg asks each connection once for what an array of another type than text is. What refers to an event is
+-- Everything that a unit of work has caused, besides the application's rows: the general form takes four
+-- statements (sql/new_events.py, sql/inbox.py, sql/delivery_states.py). Rows are JSON in the form of those:
+-- for arrays of other types than text, asyncpg queries each connection once. References to an event are
 -- checked at the end of the statement.
 WITH completed AS (
     UPDATE aftercommit_deliveries

@@ -1,4 +1,4 @@
-"""PostgreSQL, as the database adapter asks for it: see `sql/backend.py`."""
+"""PostgreSQL, for the database adapter: see `sql/backend.py`."""
 
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -32,16 +32,16 @@ from aftercommit.sql.given_engine import NOT_GIVEN, GivenEngine
 # SQLSTATE, or its class: https://www.postgresql.org/docs/current/errcodes-appendix.html
 RACES = {"40001", "40P01"}  # a failed serialization, a deadlock
 INTEGRITY = "23"
-UNSUITABLE = {"23502", "23514"}  # NULL where none may be, and a CHECK
+UNSUITABLE = {"23502", "23514"}  # NULL where it is not allowed, and a CHECK
 PERMANENT = {"22", "42", "54"}  # data exception, syntax error, program limit exceeded
-SHARED = {"26000", "42P05"}  # another session's prepared statement is missing, or already there
+SHARED = {"26000", "42P05"}  # another session's prepared statement is missing, or already exists
 READ_ONLY = "25006"
-TOO_LONG = {"57014", "25P03"}  # a statement; a transaction in which nothing was asked for
+TOO_LONG = {"57014", "25P03"}  # of a statement; of a transaction without a statement
 HINTS = {
     READ_ONLY: " (this server is a standby, or default_transaction_read_only is on)",
-    "25P03": " (this process stood still: it was frozen, or had no processor)",
-    "55P03": " (somebody else holds a lock on it; pg_blocking_pids() says who)",
-    "57014": " (it waited for somebody else, or has too much to do)",
+    "25P03": " (this process stood still: it was frozen, or got no processor time)",
+    "55P03": " (another session holds a lock on it; pg_blocking_pids() shows which)",
+    "57014": " (it waited for another session, or has too much work)",
 }
 UNUSED_ISOLATION = (
     "the default isolation of the database, {}, is not used: handlers run at READ COMMITTED; one"
@@ -50,10 +50,10 @@ UNUSED_ISOLATION = (
 TIMED_OUT = "it did not answer in time; is this the right host and port?"
 SESSION_ENDED = "the server has ended the session"
 SWALLOWED = (
-    "a handler has swallowed an error of the database, after which PostgreSQL refuses whatever is "
-    "done in its transaction; begin_nested() is for what may fail"
+    "a handler has swallowed an error of the database, after which PostgreSQL refuses all else in "
+    "its transaction; use begin_nested() for statements that may fail"
 )
-NOT_ASKED = "InternalClientError"  # asyncpg has heard of that before it was asked
+NOT_ASKED = "InternalClientError"  # asyncpg knew before it was asked
 
 
 class UnsuitableDatabase(Unavailable):
@@ -81,25 +81,28 @@ class PermissionDenied(Unavailable):
     retryable = False
 
     def __init__(self, reason: str) -> None:
-        super().__init__(f"the database refuses: {reason}; GRANT its user the right to do that")
+        super().__init__(f"the database refuses: {reason}; GRANT the user that right")
 
 
 class StatementTimeout(TransientError):  # noqa: N818 - the name is the fact
-    """The server has stopped what took too long. It is reachable, so the attempt counts."""
+    """The server has stopped a statement that took too long.
+
+    The server is up, so the attempt counts.
+    """
 
     def __init__(self, reason: str) -> None:
         super().__init__(f"the database is not available: {reason}")
 
 
 class PostgreSQL(DatabaseBackend):
-    """A server, which may be silent for ever, or refuse, or restart at any time."""
+    """A server, which may not answer, or refuse, or restart at any time."""
 
     asyncio_drivers = connections.DRIVERS
     trio_drivers = ("psycopg", "anyio")
     url_options = connections.OPTIONS | PLACES.keys()
     # not clock_timestamp(), which may change within a statement, so that no index can be used
     clock = "extract(epoch FROM statement_timestamp())::double precision"
-    no_statement_timeout = text(  # but locks come soon or never, and a process that lives goes on
+    no_statement_timeout = text(  # but locks come soon or never, and a living process goes on
         "SELECT set_config('statement_timeout', '0', true),"
         " set_config('lock_timeout', '30s', true),"
         " set_config('idle_in_transaction_session_timeout', '60s', true)"
@@ -112,8 +115,8 @@ class PostgreSQL(DatabaseBackend):
         self._url = url
         self._timeouts = Timeouts(handler_timeout)
         self._longest_call = inf
-        self._read_only_at = -inf  # when the server was last seen to take no writes
-        self._calls: WeakSet[CancelScope] = WeakSet()  # those under way, and maybe some more
+        self._read_only_at = -inf  # when the server last refused writes
+        self._calls: WeakSet[CancelScope] = WeakSet()  # the current ones, and maybe some more
 
     def new_engine(
         self,
@@ -150,7 +153,7 @@ class PostgreSQL(DatabaseBackend):
     async def _notify_until_cancelled(self) -> None:
         try:
             await self._notifier.run()
-        finally:  # there are other things to do than to wait for a server that is silent
+        finally:  # rather than wait for a server that does not answer
             self._longest_call = FINAL_SECONDS
             for scope in self._calls:
                 scope.deadline = min(scope.deadline, current_time() + FINAL_SECONDS)
@@ -159,19 +162,19 @@ class PostgreSQL(DatabaseBackend):
         self._background.start_soon(function)
 
     def is_stale(self, made_at: float) -> bool:
-        """Tell connections to a server that takes no writes: after a failover, it is another one's.
+        """Tell connections to a server that refuses writes: after a failover, another takes them.
 
-        Only a new connection goes to where writes are taken now.
+        Only a new connection reaches the server that accepts writes now.
         """
         return made_at <= self._read_only_at
 
     def prepare_upgrade(self, connection: Connection) -> None:
         encoding = connection.execute(text("SHOW server_encoding")).scalar_one()
         if encoding != "UTF8":
-            problem = f"stores text as {encoding}, so not every name"
+            problem = f"stores text as {encoding}, which lacks characters"
             raise UnsuitableDatabase(problem, "create it with ENCODING 'UTF8' TEMPLATE template0")
         lock = "pg_advisory_xact_lock(hashtext('aftercommit'), hashtext(current_schema()))"
-        connection.execute(text(f"SELECT {lock}"))  # also for whom the schema does not belong to
+        connection.execute(text(f"SELECT {lock}"))  # even for users who do not own the schema
 
     def capacity(self, connection: Connection) -> str:
         used = "(SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend')"
@@ -208,7 +211,7 @@ class PostgreSQL(DatabaseBackend):
         return background_task(partial(listen, self, engine, self._application, wake, check_every))
 
     def call_scope(self, now: float, *, no_timeout: bool = False) -> CancelScope:
-        # when it is over, SQLAlchemy drops the connection, and the driver hangs up without a word
+        # when it is over, SQLAlchemy drops the connection, and the driver hangs up silently
         seconds = min(inf if no_timeout else self._timeouts.response, self._longest_call)
         scope = CancelScope(shield=True, deadline=now + seconds)
         self._calls.add(scope)
@@ -227,7 +230,7 @@ class PostgreSQL(DatabaseBackend):
         if state == READ_ONLY:
             self._read_only_at = current_time()
         if isinstance(error, TimeoutError):
-            return ConnectionLost(TIMED_OUT)  # of a commit, nobody knows the outcome
+            return ConnectionLost(TIMED_OUT)  # the outcome of a commit is unknown
         if NOT_ASKED in (type(error).__name__, type(cause.__cause__).__name__):
             return ConnectionLost(SESSION_ENDED)
         if isinstance(error, ConnectionError):
@@ -239,13 +242,13 @@ class PostgreSQL(DatabaseBackend):
 
 
 async def _execute(engine: AsyncEngine, sql: str) -> None:
-    """Execute a statement that is a transaction of its own, on a connection of the pool."""
+    """Execute a statement that is its own transaction, on a connection of the pool."""
     async with engine.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
         await connection.execute(text(sql))
 
 
 def _meaning(state: str, reason: str) -> Exception:
-    """Return what the server means that refuses a statement."""
+    """Return the error that means what the server answered."""
     match state:
         case "40001":
             return ConcurrentUpdate()

@@ -1,4 +1,4 @@
-"""What PostgreSQL needs of its connections: libpq's options, and limits to all that can hang."""
+"""PostgreSQL's connections: libpq's options, and limits for everything that can hang."""
 
 import logging
 import re
@@ -22,7 +22,7 @@ from aftercommit.sql.given_engine import GivenEngine
 logger = logging.getLogger(__name__)
 
 DRIVERS = {"asyncpg": "postgresql", "psycopg": "psycopg", "anyio": "trio"}
-"""On asyncio, and the extras that bring them; `anyio` is psycopg in threads."""
+"""Drivers on asyncio, and the extras that install them; `anyio` is psycopg in threads."""
 MADE_AT = "made at"  # of a connection: the event loop's time when it was first used
 NOT_ANSWERED = (
     "a connection was accepted, but not answered within %g s: "
@@ -47,16 +47,16 @@ OPTIONS = CHOICES.keys() | {
     *("sslcert", "sslcrl", "sslkey", "sslpassword", "sslrootcert"),
 }
 
-# what a database or a role may have another default for, and a promise of the engine depends on
+# settings on which promises of the engine depend, and for which databases or roles have defaults
 SESSION = {
-    "default_transaction_isolation": "read committed",  # who has waited for a lock sees what it did
-    "client_encoding": "UTF8",  # or not every name could be stored
+    "default_transaction_isolation": "read committed",  # after waiting for a lock, see changes
+    "client_encoding": "UTF8",  # otherwise, some names could not be stored
     "DateStyle": "ISO",
-    "extra_float_digits": 1,  # or a time would be read as an earlier or a later one
-    "idle_session_timeout": 0,  # one that listens is idle
-    "transaction_timeout": 0,  # each transaction has limits of its own; an upgrade is long
+    "extra_float_digits": 1,  # otherwise, a time would be read as another time
+    "idle_session_timeout": 0,  # a connection that listens is idle
+    "transaction_timeout": 0,  # each transaction has its own limits; an upgrade takes long
 }
-# "off" loses commits when the server crashes; how much more than its disk has to know, others say
+# "off" loses commits when the server crashes; whether others than its disk confirm is left alone
 DURABLE = (
     "set_config('synchronous_commit', CASE current_setting('synchronous_commit')"
     " WHEN 'off' THEN 'local' ELSE current_setting('synchronous_commit') END, false)"
@@ -64,7 +64,7 @@ DURABLE = (
 
 
 def session_prefix(application: str) -> str:
-    """Return how the names of an application's sessions begin; others are left alone."""
+    """Return the prefix of the names of an application's sessions; others are left alone."""
     return f"{application}:"
 
 
@@ -78,11 +78,12 @@ def new_engine(
     is_stale: Callable[[float], bool],
     **options: Any,
 ) -> AsyncEngine:
-    """Return an engine whose connections are set up, and tried before they are used again.
+    """Return an engine whose connections are set up, and tested before they are used again.
 
-    It connects as the URL says, or as the engine does that was `given`.
+    It connects as the URL says, or like the engine that was `given`.
 
-    One that was made at a time that `is_stale` is not used again, nor is any other in the pool.
+    If the time when a connection was made `is_stale`, the pool drops it, and all its other
+    connections.
 
     The server shows them as the name of the application, a colon, and the `application_name` in the
     URL, or else the name of the process; the first 63 bytes of that.
@@ -99,7 +100,7 @@ def new_engine(
     name = session_prefix(application) + str(url.query.get("application_name", process))
     settings = {"application_name": name, **SESSION, **server_settings(timeouts)}
     setting_up = partial(_set_up, settings, timeouts.connect)
-    # before the dialect asks for the isolation that it goes back to after AUTOCOMMIT; but after
+    # before the dialect reads the isolation to which it returns after AUTOCOMMIT; but after
     # listeners of the application, some of which leave a transaction open
     event.listen(engine.sync_engine, "connect", setting_up, insert=not given.connects)
     if engine.dialect.driver == "psycopg":
@@ -116,9 +117,9 @@ def new_engine(
 
 
 def server_settings(timeouts: Timeouts) -> dict[str, float]:
-    """Return what each session keeps to: milliseconds, but seconds for the probes.
+    """Return the settings of each session: in milliseconds, but in seconds for the probes.
 
-    With the latter the kernel finds out that the other host has vanished.
+    By the probes, the kernel finds out that the other host has vanished.
     """
     return {
         "statement_timeout": round(timeouts.statement * 1000),
@@ -127,7 +128,7 @@ def server_settings(timeouts: Timeouts) -> dict[str, float]:
         "tcp_keepalives_idle": int(timeouts.keepalive / 4),
         "tcp_keepalives_interval": int(timeouts.keepalive / 4),
         "tcp_user_timeout": round(timeouts.keepalive * 1000),
-        # indexes are in memory, or on a disk that does not seek: so plans that use them are kept
+        # indexes are in memory, or on a disk without seeks: so plans that use them are kept
         "random_page_cost": 1.1,
     }
 
@@ -147,13 +148,13 @@ def _check(url: URL) -> None:
 
 def _connect_args(url: URL, timeouts: Timeouts) -> tuple[URL, dict[str, Any]]:
     seconds = int(str(url.query.get("connect_timeout", 0))) or timeouts.connect
-    address = URL.create(url.drivername)  # of the engine, which shows it: it has no secret to show
+    address = URL.create(url.drivername)  # of the engine, which shows it: it contains no secret
     driver = url.get_driver_name()
     if driver != "asyncpg":
         dialect = url.set(drivername="postgresql+psycopg").get_dialect()
         _, known = dialect().create_connect_args(url)
         if hosts := known.get("host"):
-            known["host"] = re.sub(r"[][]", "", hosts)  # of IPv6, which libpq writes without them
+            known["host"] = re.sub(r"[][]", "", hosts)  # of IPv6; libpq writes them without
         known["connect_timeout"] = int(seconds)
         of_thread = {"abandonable": True} if driver == "anyio" else {}
         return address, {**known, **of_thread}
@@ -162,14 +163,14 @@ def _connect_args(url: URL, timeouts: Timeouts) -> tuple[URL, dict[str, Any]]:
         raise wrong_url(f"{problem} postgresql+psycopg://")
     known_here = url.difference_update_query(["connect_timeout", "channel_binding"])
     dsn = known_here.set(drivername="postgresql").render_as_string(hide_password=False)
-    return address, {"dsn": dsn, "timeout": seconds}  # it knows libpq's names only in one
+    return address, {"dsn": dsn, "timeout": seconds}  # it knows libpq's names only in this form
 
 
 def _set_up(settings: Mapping[str, object], seconds: float, connection: Any, _: object) -> None:
-    """Set what the session keeps to. Poolers allow no start-up parameters for it.
+    """Set up a session. Poolers accept no start-up parameters for it.
 
-    What a server is too old for is left out. A pooler accepts a connection for which it has no
-    session yet, and answers when it has one.
+    Settings that an old server does not know are left out. A pooler accepts a connection before it
+    has a session for it, and answers when it has one.
     """
     quoted = ((name, str(value).replace("'", "''")) for name, value in settings.items())
     calls = (
@@ -178,8 +179,8 @@ def _set_up(settings: Mapping[str, object], seconds: float, connection: Any, _: 
         for name, value in quoted
     )
     try:
-        connection.commit()  # what a listener of the application has set
-        connection.autocommit = True  # a rollback would take it back
+        connection.commit()  # set by a listener of the application
+        connection.autocommit = True  # a rollback would undo it
         with fail_after(seconds):  # noqa: ASYNC100 - SQLAlchemy's greenlet awaits in it
             connection.cursor().execute(f"SELECT {', '.join((*calls, DURABLE))}")
         connection.autocommit = False
@@ -191,7 +192,7 @@ def _set_up(settings: Mapping[str, object], seconds: float, connection: Any, _: 
 
 
 def _read_committed(dialect: Dialect, connection: Any, *_: object) -> None:
-    """Let the next transaction have the isolation that handlers rely on; nothing is sent for it."""
+    """Give the next transaction the isolation that handlers rely on, without a statement."""
     dialect.set_isolation_level(connection, "READ COMMITTED")
 
 
@@ -203,10 +204,11 @@ def _try_out(
     record: ConnectionPoolEntry,
     _: object,
 ) -> None:
-    """Try a connection; if it is dead, or stale, so are those that lay idle beside it.
+    """Test a connection; if it is dead or stale, drop those that were idle with it.
 
-    With asyncpg the BEGIN of the transaction is the probe: one that fails has executed nothing, and
-    it costs no round trip more. SQLAlchemy has no public way to send it before the first statement.
+    With asyncpg, the transaction's BEGIN is the test: if it fails, nothing was executed, and it
+    costs no extra round trip. SQLAlchemy has no public way to send BEGIN before the first
+    statement.
     """
     if is_stale(record.info.setdefault(MADE_AT, current_time())):
         raise InvalidatePoolError
@@ -221,16 +223,17 @@ def _try_out(
 
 
 def _hang_up(connection: Any, _: object = None) -> None:
-    """Do not say good-bye to a server that may never answer."""
+    """Close without the farewell: the server may never answer it."""
     driver = connection.driver_connection
-    if hasattr(driver, "terminate"):  # in a thread, none has it: the dialect sees to that
+    if hasattr(driver, "terminate"):  # a connection in a thread has none: the dialect handles that
         driver.terminate()
 
 
 async def drop(connection: AsyncConnection) -> None:
-    """Hang up on a connection that nobody else is to use, whatever is cancelled.
+    """Hang up on a connection that nobody else may use, even if the task is cancelled.
 
-    What has not begun has none. A server, or a pooler, may not even answer a ROLLBACK.
+    A transaction that has not begun has none. The server, or a pooler, may not even answer a
+    ROLLBACK.
     """
     with CancelScope(shield=True):
         if connection.sync_connection is not None:

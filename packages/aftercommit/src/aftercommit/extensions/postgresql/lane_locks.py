@@ -1,21 +1,21 @@
 """Locks on lanes: advisory ones of the server, which end with their transaction.
 
-Each lane has one of its own, and shares one with all lanes of its part, of which there are 1,024. A
-transaction with many lanes has their parts for itself instead: the server has room for some
-thousand locks of all its sessions together (`max_locks_per_transaction` for each of the
-`max_connections`), and whoever needs one more fails. So one transaction has at most two thousand.
+Each lane has its own lock, and a shared one for its part; there are 1,024 parts. A transaction with
+many lanes takes exclusive locks on their parts instead: all sessions of the server together can
+hold some thousand locks (`max_locks_per_transaction` for each of the `max_connections`), and one
+more is an error. So a transaction has at most two thousand.
 
-The names of the locks have the table in them: applications in other schemas have others. All are
-taken in one order, the parts before the lanes, so that no two transactions wait for each other.
+The locks' names contain the table, so applications in other schemas have other locks. All are taken
+in one order, parts before lanes, so that no two transactions wait for each other.
 """
 
 from sqlalchemy import text
 
-MANY = 256  # lanes; then it takes their parts
+MANY = 256  # lanes; for more, it locks their parts
 # the last ten bits of a key are its part; see `lock_keys`
 _TABLE = "CAST(CAST(to_regclass('aftercommit_deliveries') AS oid) AS bigint)"
 _LANE, _PART = f"key # ({_TABLE} << 32)", f"({_TABLE} << 10) | part"
-# the lock of 0.2, whose processes have it for themselves, while one may run beside this version
+# the lock of 0.2, whose processes take it exclusively, while some may run next to this version
 _OLD = "hashtext('aftercommit lanes'), CAST(part AS int)"
 
 _WAIT = f"""

@@ -1,6 +1,6 @@
 """Wakes workers when other processes commit deliveries: PostgreSQL's NOTIFY and LISTEN.
 
-A notification is only a hint, since workers look by themselves, too. So what fails here is logged.
+A notification is only a hint, because workers also poll. So failures here are only logged.
 """
 
 import logging
@@ -21,8 +21,8 @@ from aftercommit.sql.backend import DatabaseBackend, error_text
 PAUSE_SECONDS = 0.05  # between two NOTIFY
 RECONNECT_SECONDS = 1.0
 
-# a process of ours that is frozen within a statement is no idle one to the server, which would wait
-# for the rest for ever, and so would all who need what it has locked
+# the server does not see a process of ours as idle if it froze during a statement: it would wait
+# for the rest without end, and with it all who need what that process has locked
 TERMINATE_STALLED = text(
     "SELECT pid, pg_terminate_backend(pid) FROM pg_stat_activity"
     " WHERE usename = current_user AND datname = current_database() AND pid <> pg_backend_pid()"
@@ -31,7 +31,7 @@ TERMINATE_STALLED = text(
     " AND query_start < now() - :seconds * interval '1 second'"
 )
 
-# fails on a server that takes no writes: after a failover, nobody sends a notification to it
+# fails on a server that refuses writes: after a failover, nobody notifies it
 EXPECT_WRITES = text("UPDATE aftercommit_deliveries SET token = token WHERE false")
 
 Wake = Callable[[], None]
@@ -49,9 +49,9 @@ def channel_of(application: str) -> str:
 async def background_task(
     task: Callable[[], Coroutine[Any, Any, None]],
 ) -> AsyncIterator[TaskGroup]:
-    """Run a task as long as the body lasts, whose errors come out as they are, in no group.
+    """Run a task as long as the body lasts; its errors are raised as they are, not in a group.
 
-    Others can be started beside it.
+    It may start other tasks.
     """
     error: Exception | None = None
     async with anyio.create_task_group() as group:
@@ -66,30 +66,30 @@ async def background_task(
 
 
 class Notifier:
-    """Sends one NOTIFY for all that this process commits within a short time, after the commits.
+    """Sends one NOTIFY for everything that this process commits within a short time.
 
-    The server takes a lock over all databases to commit a NOTIFY, so one in each transaction would
-    make all commits wait in line.
+    To commit a NOTIFY, the server takes a lock over all databases, so with one in each transaction,
+    all commits would wait in line.
     """
 
     def __init__(self, execute: Callable[[], Awaitable[object]]) -> None:
-        """Notify by `execute`, which executes a NOTIFY and commits it."""
+        """Notify through `execute`, which executes a NOTIFY and commits it."""
         self._execute = execute
         self._due = anyio.Event()
 
     def notify(self) -> None:
-        """Let a NOTIFY be sent soon."""
+        """Request a NOTIFY, which is sent soon."""
         self._due.set()
 
     async def run(self) -> None:
-        """Send what is due, for ever."""
+        """Send requested notifications until cancelled."""
         while True:
             await self._due.wait()
             await self.send()
             await anyio.sleep(PAUSE_SECONDS)
 
     async def send(self) -> None:
-        """Send it now, if it is due, whatever is cancelled."""
+        """Send it now, if requested, even if the task is cancelled."""
         if not self._due.is_set():
             return
         self._due = anyio.Event()
@@ -107,9 +107,9 @@ async def listen(
     wake: Wake,
     check_every: float,
 ) -> None:
-    """Call `wake` at each NOTIFY, for ever; if the connection is lost, listen over another one.
+    """Call `wake` at each NOTIFY; if the connection is lost, listen over another one.
 
-    It calls `wake` also when it has begun to listen, and when one may have been missed.
+    It also calls `wake` when it has begun to listen, and when a NOTIFY may have been missed.
     """
     prefix, channel = session_prefix(application), channel_of(application)
     stalled = TERMINATE_STALLED.bindparams(prefix=prefix, seconds=check_every)
@@ -120,9 +120,9 @@ async def listen(
                     wake()
                     with move_on_after(check_every):
                         await until_lost()
-                    # a server that has vanished is quiet, too: this finds out
+                    # a vanished server is silent, too: this finds out
                     for pid, _ in await backend.call(connection.execute, stalled):
-                        logger.warning("session %d was frozen within a statement: ended", pid)
+                        logger.warning("ended session %d, which was frozen during a statement", pid)
                     await backend.call(connection.execute, EXPECT_WRITES)
         except Exception as error:
             logger.warning("%s; listening again", error_text(error))

@@ -1,7 +1,7 @@
-"""Finds a pooler between this process and the server that shares sessions among its clients.
+"""Detects a pooler, between this process and the server, that shares sessions among clients.
 
-Whoever has to keep a session, to listen or to set a time limit, cannot work over such a pooler:
-notifications are lost, and time limits hold for others. PgBouncer calls that transaction pooling.
+Work that needs a session of its own, to listen or to set a time limit, fails over such a pooler:
+notifications are lost, and time limits apply to others. PgBouncer calls this transaction pooling.
 """
 
 from collections.abc import Awaitable, Callable
@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from aftercommit.extensions.postgresql.connections import drop
 
-PROBE_SECONDS = 5.0  # two transactions that are open at once may wait for each other for ever
+PROBE_SECONDS = 5.0  # two open transactions may wait for each other without end
 NAME = "aftercommit.session"  # of a setting that nobody else has; it ends with its session
 MARK = text(f"SELECT pg_backend_pid() AS pid, set_config('{NAME}', :mark, false) AS mark")
 LOOK = text(f"SELECT pg_backend_pid() AS pid, current_setting('{NAME}', true) AS mark")
@@ -24,9 +24,9 @@ Connect = Callable[[Callable[[], Awaitable[object]]], Awaitable[object]]
 
 
 async def sessions_are_shared(engine: AsyncEngine) -> bool:
-    """Return whether two connections were seen to have one session, or one of them two.
+    """Return whether two connections were seen to share a session, or one to have two.
 
-    What is inconclusive counts as not shared: an error, or an answer that does not come in time.
+    If it is inconclusive, by an error or a late answer, sessions count as not shared.
     """
     with move_on_after(PROBE_SECONDS):
         try:
@@ -39,13 +39,13 @@ async def sessions_are_shared(engine: AsyncEngine) -> bool:
                 if other.pid == marked.pid or other.mark == marked.mark:
                     return True
                 return await _ask(first, LOOK) != marked
-        except Exception:  # whoever works on the database next says what is wrong with it
+        except Exception:  # the next one who works on the database reports what is wrong
             return False
     return False
 
 
 async def count_connections(engine: AsyncEngine, wanted: int, connect: Connect) -> int:
-    """Open so many connections at once, and return how many of them can be used."""
+    """Open this many connections at once, and return how many of them can be used."""
     usable = 0
 
     async def use(connection: AsyncConnection) -> None:

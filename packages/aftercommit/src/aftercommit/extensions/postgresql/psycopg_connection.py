@@ -1,4 +1,4 @@
-"""A connection of psycopg on asyncio that any task can hang up on at any time, as on asyncpg's."""
+"""A psycopg connection on asyncio that any task can close at any time, as asyncpg's can be."""
 
 import os
 from socket import SHUT_RDWR, socket
@@ -10,11 +10,11 @@ from psycopg.waiting import wait_async
 
 T = TypeVar("T")
 
-CHECK_SECONDS = 0.1  # how often psycopg looks whether it was interrupted
+CHECK_SECONDS = 0.1  # how often psycopg checks whether it was interrupted
 
 
 class PsycopgConnection(AsyncConnection[Any]):
-    """What ends a call also ends the connection, and waits for nothing."""
+    """A connection that ends with any interrupted call, without waiting for anything."""
 
     _is_waiting = False
     _is_given_up = False
@@ -27,10 +27,10 @@ class PsycopgConnection(AsyncConnection[Any]):
     ) -> T:
         """Wait for an answer. If that is cancelled, hang up.
 
-        psycopg would ask the server to cancel the statement, over another connection, and wait for
-        the end of both: a server that is frozen ends neither.
+        psycopg would ask the server over another connection to cancel the statement, and wait for
+        the end of both; a frozen server ends neither.
         """
-        limit = {} if timeout is None else {"timeout": timeout}  # of newer versions only
+        limit = {} if timeout is None else {"timeout": timeout}  # only in newer versions
         self._is_waiting = True
         try:
             return await wait_async(gen, self.pgconn.socket, interval, **limit)
@@ -47,8 +47,8 @@ class PsycopgConnection(AsyncConnection[Any]):
     def terminate(self) -> None:
         """Hang up. A task that waits for an answer gets an error instead.
 
-        It waits for its socket, which stays open until the task has noticed: no event comes from a
-        socket that is closed.
+        That task waits for the socket, which stays open until the task has noticed: a closed socket
+        sends no events.
         """
         self._is_given_up = True
         if not self._is_waiting:
@@ -58,12 +58,12 @@ class PsycopgConnection(AsyncConnection[Any]):
                 wire.shutdown(SHUT_RDWR)
 
     async def close(self) -> None:
-        """Do the same, in the place of what would close the socket of a task that waits."""
+        """Do the same, instead of closing the socket of a task that waits."""
         self.terminate()
 
 
 def adopt(connection: Any, _: object) -> None:
-    """Make a new connection of psycopg one of these, also if the engine of others has made it."""
+    """Turn a new psycopg connection into one of these, even if the application's engine made it."""
     driver = connection.driver_connection
     if type(driver) is AsyncConnection:
         driver.__class__ = PsycopgConnection

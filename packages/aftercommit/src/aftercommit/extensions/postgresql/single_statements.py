@@ -1,6 +1,6 @@
-"""Connections of asyncpg for statements that are transactions of their own: no BEGIN, no COMMIT.
+"""Connections of asyncpg for statements that are transactions by themselves: no BEGIN, no COMMIT.
 
-A session's time limits count for them, too, and so does the limit for a call of the driver.
+A session's time limits apply to them, too, and so does the limit for a driver call.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -14,26 +14,26 @@ from aftercommit.extensions.postgresql.connections import drop
 from aftercommit.sql.backend import DatabaseBackend, error_text
 from aftercommit.sql.exceptions import ConnectionLost
 
-CONNECTIONS = 2  # one claims while another completes
-KEPT_SECONDS = 1.0  # without use; then the pool has to try it, as each that was idle
+CONNECTIONS = 2  # one for claims, while another completes
+KEPT_SECONDS = 1.0  # without use; after that, the pool has to test it like every idle one
 
 Records = Sequence[Mapping[str, Any]]
 
 
 class SingleStatements:
-    """Executes single statements, two at a time, on connections that it keeps while it is busy."""
+    """Executes single statements, two at a time, on connections that it keeps while busy."""
 
     def __init__(
         self, backend: DatabaseBackend, engine: AsyncEngine, is_stale: Callable[[float], bool]
     ) -> None:
         self._backend, self._engine, self._is_stale = backend, engine, is_stale
         self._slots = Semaphore(CONNECTIONS, fast_acquire=True)
-        self._kept: list[tuple[float, AsyncConnection, Any]] = []  # each with the driver's own
+        self._kept: list[tuple[float, AsyncConnection, Any]] = []  # with the driver's connection
 
     async def fetch(self, sql: str, values: Sequence[object] = ()) -> Records:
         """Execute a statement, and return its rows; a connection on which it fails is dropped.
 
-        It may be executed twice, if a connection that was kept was lost.
+        The statement may be executed twice, if a kept connection was lost.
 
         :raises ConnectionLost: if the connection broke, or was silent for too long
         """
@@ -54,7 +54,7 @@ class SingleStatements:
                 return rows
 
     async def aclose(self) -> None:
-        """Hang up on those that are kept."""
+        """Hang up on the kept connections."""
         while self._kept:
             await drop(self._kept.pop()[1])
 
@@ -78,7 +78,7 @@ class SingleStatements:
 
 
 async def _start(connection: AsyncConnection) -> Any:
-    """Begin to use a connection; what is sent meanwhile, also a ROLLBACK, may get no answer."""
+    """Begin to use a connection; what is sent meanwhile, even a ROLLBACK, may get no answer."""
     await connection.start()
     await connection.execution_options(isolation_level="AUTOCOMMIT")
     return (await connection.get_raw_connection()).driver_connection

@@ -1,16 +1,16 @@
-"""How long PostgreSQL may keep us waiting: all derived from how long a handler may take."""
+"""How long PostgreSQL may keep us waiting, derived from how long a handler may take."""
 
 LONGEST = 2_000_000.0  # PostgreSQL counts milliseconds in 31 bits
-RESPONSE_SECONDS = 5.0  # by then, an answer that the server has sent in time has arrived
-AFTER_SECONDS = 1.0  # the server waits longer than a handler may, whose limit has a better message
+RESPONSE_SECONDS = 5.0  # by then, an answer that the server sent in time has arrived
+AFTER_SECONDS = 1.0  # longer than a handler may take, whose limit has a better message
 FINAL_SECONDS = 2.0  # how long a call may still take when everything is cancelled
 
 
 class Timeouts:
-    """Seconds. Nothing waits much longer on behalf of a handler than the handler may take.
+    """Time limits in seconds. Nothing waits much longer for a handler than the handler may take.
 
-    The server keeps the first four, so that what a process leaves behind ends without it; the
-    process keeps the others, so that it does not need the server's answer to go on.
+    The server enforces the first four, so that whatever a process leaves behind ends without it;
+    the process enforces the others, so that it can go on without an answer.
     """
 
     def __init__(self, handler_timeout: float) -> None:

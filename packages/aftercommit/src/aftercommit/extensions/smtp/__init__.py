@@ -1,4 +1,4 @@
-"""The extension "smtp": e-mail, by a mail server, or kept in a folder. It needs no library.
+"""The extension "smtp": e-mail through a mail server, or kept in a folder. It needs no library.
 
 A session with a mail server ends in time, whatever the server does: begin with `session.py`.
 """
@@ -21,10 +21,10 @@ MAIL_URLS = (
 
 
 class SmtpExtension(Extension):
-    """What it brings to the program: a port for e-mail. Handlers ask for it by the name `port`.
+    """Adds a port for e-mail. Handlers ask for it by the name `port`.
 
-    It has one method, `await emails.send(email, idempotency_key=idempotency_key)`. An e-mail is any
-    object with a `recipient`, a `subject` and a `text`. For what is raised see `SmtpEmailSender`.
+    Its one method is `await emails.send(email, idempotency_key=idempotency_key)`. An e-mail is any
+    object with a `recipient`, a `subject` and a `text`. For the errors see `SmtpEmailSender`.
 
     >>> from aftercommit.extensions.smtp import SmtpExtension
     >>> [*SmtpExtension().parts().ports]
@@ -39,7 +39,7 @@ class SmtpExtension(Extension):
             name="smtp",
             options={
                 "--mail-url": "Where e-mails go: maildir:FOLDER or smtp://user:password@host:port"
-                " or smtps://user:password@host:port. Default: a folder beside the SQLite file"
+                " or smtps://user:password@host:port. Default: a folder next to the SQLite file"
             },
             settings="aftercommit.extensions.smtp.settings:SmtpSettings",
             ports={self._port: _email_sender},
@@ -49,9 +49,9 @@ class SmtpExtension(Extension):
 def _email_sender(
     settings: EngineSettings, *, delivers: bool
 ) -> MaildirEmailSender | SmtpEmailSender | None:
-    """Return what sends e-mails, or keeps them, as the settings say.
+    """Return the sender for the settings: by SMTP, or into a folder.
 
-    :raises InvalidValue: if they do not say it, and the process `delivers`; or if the URL is wrong
+    :raises InvalidValue: if the URL is wrong, or if there is none and the process `delivers`
     """
     import logging
 
@@ -72,6 +72,6 @@ def _email_sender(
         server = SmtpServer.from_url(of_mail.mail_url)
         return SmtpEmailSender(server, sender=sender, application=application)
     if delivers:
-        problem = f"is not set, and has no default but beside a SQLite file: {MAIL_URLS}"
+        problem = f"is not set, and only a SQLite file gives it a default: {MAIL_URLS}"
         raise settings.refused("mail_url", problem)
     return None

@@ -5,15 +5,15 @@ import smtplib
 
 from aftercommit.errors import Refused, Unavailable
 
-CLOSING = 421  # RFC 5321: the server closes the connection, whatever was asked
-NEED_A_LOGIN = {530, 534, 535, 538}  # RFC 4954: the operator can fix that, the e-mail is fine
+CLOSING = 421  # RFC 5321: the server closes the connection, whatever the command was
+NEED_A_LOGIN = {530, 534, 535, 538}  # RFC 4954: an operator can fix that; the e-mail is fine
 NO_SUCH_ADDRESS = re.compile(r"5\.1\.[1236]\b")  # RFC 3463: mailbox, domain, syntax, moved away
 
 
 class AddressUndeliverable(Refused):
-    """The mail server says that there is no such e-mail address, so nothing can ever be sent to it.
+    """The mail server says that the address does not exist, so nothing can ever be sent to it.
 
-    A handler may catch it, and return a command that stores this.
+    A handler may catch this error and return a command that stores the fact.
     """
 
     def __init__(self) -> None:
@@ -36,9 +36,9 @@ class MailServerUnavailable(Unavailable):
 
 
 def translate_error(error: OSError, server: str) -> Exception | None:
-    """Return what an error means: that the server is away, or refuses this e-mail for good.
+    """Return what an error means: the server is down, or refuses this e-mail for good.
 
-    None if another attempt may succeed, or the settings are at fault.
+    None if another attempt may succeed, or if the settings are wrong.
     """
     code, text = _reply_of(error)
     is_final = 500 <= code < 600 and code not in NEED_A_LOGIN

@@ -1,4 +1,4 @@
-"""A folder to keep e-mails in, where no mail server is named.
+"""A folder that keeps e-mails when no mail server is configured.
 
 It is a Maildir (https://cr.yp.to/proto/maildir.html): mail programs can open it.
 """
@@ -22,7 +22,7 @@ _HEADERS = BytesHeaderParser(policy=policy.default.clone(utf8=True))
 
 
 class MaildirEmailSender:
-    """Keeps each e-mail once, however often it comes. The first one makes the folder."""
+    """Keeps each e-mail once, even if it is sent again. The first one creates the folder."""
 
     def __init__(self, folder: Path, *, sender: str, application: str) -> None:
         self._folder = folder
@@ -31,7 +31,7 @@ class MaildirEmailSender:
     async def send(self, email: Email, *, idempotency_key: IdempotencyKey) -> None:
         """Return when the e-mail is on the disk.
 
-        :raises OSError: if the folder cannot be made or written to
+        :raises OSError: if the folder cannot be created or written to
         """
         message = self._compose(email, idempotency_key=idempotency_key)
         text = message.as_bytes(policy=policy.default.clone(utf8=True))
@@ -40,13 +40,13 @@ class MaildirEmailSender:
     def _deliver_to_maildir(self, name: str, text: bytes) -> None:
         for folder in (self._folder, *(self._folder / part for part in ("tmp", "new", "cur"))):
             folder.mkdir(mode=0o700, exist_ok=True)
-        if any((self._folder / "cur").glob(f"{name}:*")):  # somebody has read it already
+        if any((self._folder / "cur").glob(f"{name}:*")):  # somebody has already read it
             return
         with NamedTemporaryFile(dir=self._folder / "tmp", prefix=name, delete=False) as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(file.name, self._folder / "new" / name)  # a repetition takes its own place
+        os.replace(file.name, self._folder / "new" / name)  # a repetition replaces the file
         _fsync_dir(self._folder / "new")
 
 
@@ -57,10 +57,10 @@ def remove_emails(
     to: Collection[str],
     comparable: Callable[[str], str] = str,
 ) -> int:
-    """Remove the e-mails that are kept of these events, or to these addresses; return how many.
+    """Remove the kept e-mails of these events, or to these addresses; return how many.
 
-    So an application erases a person. `comparable` returns the form in which addresses compare. A
-    folder that is not there has none.
+    An application uses it to erase personal data. `comparable` returns the form in which addresses
+    are compared. A folder that does not exist has no e-mails.
     """
     kept = [file for part in ("tmp", "new", "cur") for file in (folder / part).glob("*")]
     found = [
@@ -75,12 +75,12 @@ def _recipient(file: Path) -> str:
     try:
         with file.open("rb") as opened:
             return str(_HEADERS.parse(opened)["To"])
-    except FileNotFoundError:  # read or removed by somebody just now
+    except FileNotFoundError:  # just read or removed by somebody
         return ""
 
 
 def _fsync_dir(folder: Path) -> None:
-    """See to it that the name is on the disk, too; where that cannot be asked for, it has to do."""
+    """Make sure that the file's name is on the disk, too, where the system supports it."""
     if hasattr(os, "O_DIRECTORY"):
         descriptor = os.open(folder, os.O_DIRECTORY)
         try:

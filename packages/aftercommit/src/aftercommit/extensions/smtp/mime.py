@@ -1,4 +1,4 @@
-"""How an e-mail is written down, whatever sends or keeps it."""
+"""The message of an e-mail, in the form in which it is sent or kept."""
 
 from email.message import EmailMessage
 from email.utils import localtime
@@ -8,7 +8,7 @@ from aftercommit.claims import IdempotencyKey
 
 
 class Email(Protocol):
-    """One e-mail to one recipient, as plain text: any object with these attributes."""
+    """An e-mail to one recipient, in plain text: any object with these attributes."""
 
     @property
     def recipient(self) -> str: ...
@@ -35,5 +35,5 @@ def compose(
 
 
 def safe_key(key: IdempotencyKey) -> str:
-    """Return the key without the one character in it that ids and file names cannot have."""
+    """Return the key without the one character that ids and file names cannot have."""
     return key.replace(":", ".")

@@ -1,8 +1,8 @@
 """One session with a mail server, in a thread that always ends.
 
-The standard library's client limits each read, and not the session: a server that sends one byte a
-second would hold its thread for ever, and with it the process. So the connection can be cut, which
-ends the thread: when the session is cancelled, or out of time.
+The standard library's client limits each read, but not the session: a server that sends one byte a
+second would block its thread without end, and with it the process. So the connection can be cut,
+which ends the thread: when the session is cancelled, or when its time is over.
 """
 
 import smtplib
@@ -15,11 +15,11 @@ from typing import BinaryIO
 from aftercommit.extensions.smtp.smtp_url import SmtpServer
 
 READY = 220
-MAX_REPLY_BYTES = 100_000  # of all replies in a session; a dozen lines are usual
+MAX_REPLY_BYTES = 100_000  # of all replies in a session; usual are a dozen lines
 
 
 class Replies:
-    """What the server says in a session: one that does not come to an end fills no memory."""
+    """The replies of a session, with a limit, so that an endless one does not fill the memory."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream, self._left = stream, MAX_REPLY_BYTES
@@ -28,7 +28,7 @@ class Replies:
     def readline(self, limit: int) -> bytes:
         """Return the next line.
 
-        :raises OSError: if it cannot be read, or there have been too many
+        :raises OSError: if it cannot be read, or if the replies are too long
         """
         line = self._stream.readline(limit)
         self._left -= len(line)
@@ -44,14 +44,14 @@ class SmtpSession(smtplib.SMTP):
     _is_cut = False
 
     def __init__(self, server: SmtpServer, seconds: float) -> None:
-        # without a name, it would ask the DNS for its own, for as long as that takes
+        # without a name, it would query the DNS for its own, however long that takes
         super().__init__(local_hostname="[127.0.0.1]", timeout=seconds)
         self._server, self._host = server, server.host
 
     def deliver(self, message: EmailMessage, sender: str, recipient: str) -> None:
         """Connect, and send one e-mail; return when the server has accepted it.
 
-        :raises OSError: if it does not, or cannot be reached
+        :raises OSError: if the server does not accept it, or cannot be reached
         """
         server = self._server
         with closing(self):
@@ -62,24 +62,24 @@ class SmtpSession(smtplib.SMTP):
                 self.starttls(context=ssl.create_default_context())
             if server.login is not None:
                 self.login(server.login, server.password)
-            self.ehlo_or_helo_if_needed()  # before what is about this e-mail
+            self.ehlo_or_helo_if_needed()  # before anything about this e-mail
             self.send_message(message, sender, [recipient])
             with suppress(OSError):
-                self.putcmd("QUIT")  # no answer to this could change that the e-mail is accepted
+                self.putcmd("QUIT")  # no answer to this could undo that the e-mail is accepted
 
     def getreply(self) -> tuple[int, bytes]:
-        """Read a reply, of many lines perhaps."""
+        """Read a reply, which may have many lines."""
         if self.file is None and self.sock:
             self.file = Replies(self.sock.makefile("rb"))
         return super().getreply()
 
-    # smtplib has no public way to do without RSET, or to make the socket, and none is planned:
+    # smtplib has no public way to skip RSET, or to make the socket, and none is planned:
     # https://github.com/python/cpython/issues/73873
     def _rset(self) -> None:
-        """Ask for nothing: there is one e-mail, and what became of it is known."""
+        """Do not send RSET: there is only one e-mail, and its outcome is known."""
 
     def cut(self) -> None:
-        """End the session now, or when it has connected. From any thread."""
+        """End the session now, or as soon as it has connected. May be called from any thread."""
         self._is_cut = True
         with suppress(OSError):
             if self._line:
@@ -97,7 +97,7 @@ class SmtpSession(smtplib.SMTP):
         except TimeoutError:
             raise ConnectionError("it does not answer") from None
         sock.settimeout(2 * timeout)  # the connection is cut before that, if the event loop runs
-        self._line = sock.dup()  # TLS takes the connection away from `sock`, and not from this
+        self._line = sock.dup()  # TLS takes the connection away from `sock`, but not from this
         if self._is_cut:
             self.cut()
         address = sock.getsockname()[0]

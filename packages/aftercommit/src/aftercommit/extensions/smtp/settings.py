@@ -1,4 +1,4 @@
-"""The settings of the extension. Read with the others: see `aftercommit.settings`."""
+"""The settings of the extension, read together with the others: see `aftercommit.settings`."""
 
 import re
 from dataclasses import dataclass, field
@@ -16,16 +16,19 @@ SQLITE_FILE = re.compile(r"sqlite(?:\+\w+)?:///(?:file:)?([^?]+)")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SmtpSettings:
-    """Where e-mails go, and who sends them. URLs may hold passwords: they never show in `repr`."""
+    """Where e-mails go, and who sends them.
+
+    URLs may contain passwords, and never show in `repr`.
+    """
 
     mail_url: Annotated[str | None, "a folder, if on SQLite"] = field(default=None, repr=False)
     mail_from: Annotated[Address | None, "APPLICATION@example.invalid: not a real address"] = None
 
 
 def mail_folder(settings: EngineSettings) -> Path | None:
-    """Return the folder in which e-mails are kept: the one named, else one beside a SQLite file.
+    """Return the folder in which e-mails are kept: the named one, or one next to the SQLite file.
 
-    None if they are sent, or nothing says where they go.
+    None if they are sent, or if no URL is set.
     """
     url = settings.of(SmtpSettings).mail_url
     if url is None and (beside := SQLITE_FILE.match(settings.database_url)):

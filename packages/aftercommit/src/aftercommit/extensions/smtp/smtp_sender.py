@@ -1,4 +1,4 @@
-"""The port for e-mail, by SMTP: one time limit for each e-mail, one breaker for the server."""
+"""The port for e-mail, by SMTP, with a time limit for each e-mail and a breaker for the server."""
 
 from collections.abc import Callable
 from functools import partial
@@ -34,25 +34,25 @@ class SmtpEmailSender:
         self._server, self._sender, self._timeout = server, sender, timeout
         self._compose = partial(compose, sender=sender, application=application)
         self._connections = CapacityLimiter(MAX_CONNECTIONS)
-        self._threads = CapacityLimiter(inf)  # one that was given up ends soon
+        self._threads = CapacityLimiter(inf)  # one that was abandoned ends soon
         self._circuit_breaker = CircuitBreaker(
             partial(MailServerUnavailable, str(server)),
             outages=(MailServerUnavailable, TimeoutError),
         )
 
     async def send(self, email: Email, *, idempotency_key: IdempotencyKey) -> None:
-        """Return when the mail server has accepted the e-mail; if cancelled, it may have.
+        """Return when the mail server has accepted the e-mail; after a cancellation, it may have.
 
         :raises AddressUndeliverable: if the server replies that there is no such address
         :raises EmailRefused: if the server will never accept this e-mail for another reason
-        :raises MailServerUnavailable: if the server is away, or was a moment ago
+        :raises MailServerUnavailable: if the server is down, or was a moment ago
         :raises TimeoutError: if the session takes too long
         :raises smtplib.SMTPException: if the server does not accept the e-mail now
         """
         message = self._compose(email, idempotency_key=idempotency_key)
         session = SmtpSession(self._server, self._timeout)
         talk = partial(session.deliver, message, self._sender, email.recipient)
-        async with self._connections:  # the wait for one is not the server's
+        async with self._connections:  # waiting for a slot is not the server's fault
             await self._deliver(session, talk)
 
     async def _deliver(self, session: SmtpSession, talk: Callable[[], None]) -> None:

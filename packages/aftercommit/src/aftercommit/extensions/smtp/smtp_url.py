@@ -1,4 +1,4 @@
-"""Where and how to reach a mail server, out of one URL."""
+"""Reads from one URL where a mail server is and how to log in."""
 
 import re
 from contextlib import suppress
@@ -8,7 +8,7 @@ from urllib.parse import unquote
 
 from aftercommit.errors import InvalidValue
 
-# a request for TLS that is misspelt must not end as a password in clear text
+# a misspelt request for TLS must not send a password in clear
 URL = re.compile(
     r"(?i:(?P<tls>smtps)|smtp)://(?:(?P<login>[^:/?#]+)(?::(?P<password>[^/?#]*))?@)?"
     r"(?:\[(?P<ipv6>[\w.:]+)\]|(?P<host>[\w.-]+))(?::(?P<port>[1-9]\d{,4}))?"
@@ -24,7 +24,7 @@ PROBLEM = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SmtpServer:
-    """Where and how to reach a mail server. The password never shows in `repr`."""
+    """Where a mail server is, and how to log in. The password never shows in `repr`."""
 
     host: str
     port: int
@@ -39,7 +39,7 @@ class SmtpServer:
 
         With a user, `smtp://` means STARTTLS, too, unless the host is this machine.
 
-        :raises InvalidValue: if the URL is not of that form; its text is not repeated
+        :raises InvalidValue: if the URL has another form; it is not quoted
         """
         refusal, found = InvalidValue("mail URL", PROBLEM), URL.fullmatch(url)
         if not (found and url.isprintable()):
@@ -64,14 +64,14 @@ class SmtpServer:
 
 
 def _is_loopback(host: str) -> bool:
-    """Tell whether what is sent there does not leave this machine."""
+    """Tell whether what is sent to this host stays on this machine."""
     with suppress(ValueError):
         return ip_address(host).is_loopback
     return host.lower() == "localhost"
 
 
 def _is_name(host: str) -> bool:
-    """Tell whether it can be looked up: no part of it is empty, or too long."""
+    """Tell whether the name can be looked up: no part of it is empty or too long."""
     with suppress(UnicodeError):
         host.encode("idna")
         return True

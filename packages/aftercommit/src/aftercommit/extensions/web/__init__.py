@@ -1,7 +1,7 @@
-"""The extension web: an application over HTTP. The routes are its own.
+"""The extension "web": an application over HTTP. The application defines its routes.
 
-Read `endpoints.py` first, which has what they need. Then read `idempotent_execution.py`, and
-`dispatch_after_response.py` for what follows.
+Read `endpoints.py` first, which contains what routes need. Then read `idempotent_execution.py`, and
+`dispatch_after_response.py` for what happens after the response.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from aftercommit.process.parts import Extension, Parts
 
 
 class WebExtension(Extension):
-    """What it brings to the program.
+    """Serves the application over HTTP.
 
-    `routes` names modules of the application, which are imported when somebody serves: each has a
-    router `public`, for anybody, and one `guarded`, for who has the operator's token.
+    `routes` names modules of the application, imported when the server starts: each has a router
+    `public`, for everybody, and a router `guarded`, for requests with the operator's token.
 
     >>> from aftercommit.extensions.web import WebExtension
     >>> [*WebExtension("shop.entrypoints.http").parts().commands["Run"]]

@@ -1,4 +1,4 @@
-"""Puts the HTTP application together: its own endpoints, and those that extensions bring."""
+"""Puts the HTTP application together: its own endpoints, and those of extensions."""
 
 import re
 import secrets
@@ -37,9 +37,9 @@ ASKED_BY_ADDRESS = ("/healthz", "/readyz")  # as probes do, such as those of Kub
 
 
 def web_application(app: App[Any], settings: WebSettings) -> FastAPI:
-    """Return the HTTP application: the endpoints of `app`, and those of its parts, under a guard.
+    """Return the HTTP application: the endpoints of `app`, and those of its parts, protected.
 
-    What they work with is in its state: `application` and `probes`, as soon as they are open.
+    Its state holds what endpoints work with: `application` and `probes`, as soon as they are open.
     """
     limit = Middleware(BodyLimit, max_bytes=settings.http_max_body_bytes)
     web = documentation.Documented(
@@ -81,9 +81,9 @@ def web_application(app: App[Any], settings: WebSettings) -> FastAPI:
 
 
 class KnownHosts:
-    """Lets only requests pass that are for this server, by its names: a middleware.
+    """A middleware that passes only requests for this server, by its host names.
 
-    :raises UnknownHost: if one is for another
+    :raises UnknownHost: if a request is for another host
     """
 
     def __init__(self, app: ASGIApp, hosts: Collection[str]) -> None:
@@ -99,12 +99,12 @@ class KnownHosts:
 
 
 def _known_hosts(hosts: Collection[str]) -> list[Middleware]:
-    """Let only requests for these hosts pass; without any, let all."""
+    """Allow only requests for these hosts; without hosts, allow all."""
     return [Middleware(KnownHosts, hosts=hosts)] if hosts else []
 
 
 def _cors(origins: list[str]) -> list[Middleware]:
-    """Let pages of these origins ask, and read the answers; without any, let none."""
+    """Let pages of these origins send requests and read responses; without origins, none."""
     cors = Middleware(
         CORSMiddleware,
         allow_origins=origins,
@@ -116,7 +116,7 @@ def _cors(origins: list[str]) -> list[Middleware]:
 
 
 async def _name_methods(request: Request, error: Exception) -> Response:
-    """Name all methods of a resource: the framework names those of its first route."""
+    """List all methods of a resource: the framework lists only those of its first route."""
     answer = await answer_error(request, error)
     asked = ({**request.scope, "method": method} for method in ("GET", "POST", "PUT", "DELETE"))
     routes = request.app.routes

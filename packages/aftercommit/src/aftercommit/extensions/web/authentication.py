@@ -1,4 +1,4 @@
-"""Who may do what: one token, the operator's, for all that shows or changes others' data."""
+"""Who may do what: the operator's token, for everything that shows or changes others' data."""
 
 import hmac
 from hmac import compare_digest
@@ -18,10 +18,10 @@ Credentials = Annotated[HTTPAuthorizationCredentials | None, Security(BEARER)]
 
 
 async def operator(request: Request, credentials: Credentials) -> None:
-    """Let only the operator pass: a dependency of routes.
+    """Accept only the operator: a dependency of routes.
 
-    :raises NotAuthenticated: if the token is not there, or another; how much of it is right, and
-        whence the request comes, makes no difference
+    :raises NotAuthenticated: if the token is missing or wrong; the response does not depend on how
+        much of it is right, or on where the request comes from
     """
     if not credentials and request.app.state.sessions.let_in(request):
         return
@@ -30,17 +30,17 @@ async def operator(request: Request, credentials: Credentials) -> None:
 
 
 def is_token(request: Request, sent: str) -> bool:
-    """Compare a token that was sent with the operator's, in constant time."""
+    """Compare a received token with the operator's, in constant time."""
     return compare_digest(sent.encode(), request.app.state.operator_token.encode())
 
 
 def caller(request: Request) -> str:
-    """Return who asks, without a secret: the operator, another token, or an address.
+    """Return who sends the request, without a secret: operator, hashed token, or address.
 
-    Another token is hashed with the operator's as the key, so nobody can guess it from the hash.
+    A token is hashed with the operator's as the key, so that nobody can guess it from the hash.
 
-    :raises CallerUnknown: if there is neither a token nor an address: nobody waits for the answer,
-        and under another name than an address the caller's repetition would not be recognized
+    :raises CallerUnknown: if there is neither a token nor an address: nobody waits for the response
+        then, and a name that is not the address would not recognize the caller's repetition
     """
     scheme, _, sent = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not sent.strip():

@@ -1,6 +1,6 @@
-"""Refuses bodies that are too large: before they are read, or as soon as they are.
+"""Refuses bodies that are too large, before they are read or while they are.
 
-The framework has such a limit, too, but answers in plain text, unlike all other errors.
+The framework also has such a limit, but responds in plain text, unlike all other errors.
 """
 
 from fastapi import Request
@@ -13,13 +13,13 @@ from aftercommit.extensions.web.problems import answer_error
 
 
 class BodyLimit:
-    """Lets the application read bodies of so many bytes at most: a middleware."""
+    """A middleware that lets the application read bodies up to a number of bytes."""
 
     def __init__(self, app: ASGIApp, max_bytes: int) -> None:
         self._app, self._max_bytes = app, max_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request; one that says that its body is too large is not passed on."""
+        """Answer one request; if its Content-Length is too large, it is not passed on."""
         if int(Headers(scope=scope).get("content-length", 0)) > self._max_bytes:
             refusal = await answer_error(Request(scope), BodyTooLarge())
             await refusal(scope, receive, send)
@@ -31,7 +31,7 @@ class BodyLimit:
             message = await receive()
             read += len(message.get("body", b""))
             if read > self._max_bytes:
-                raise HTTPException(413)  # only these the framework passes on from a body
+                raise HTTPException(413)  # the framework passes on only these errors
             return message
 
         await self._app(scope, receive_limited, send)

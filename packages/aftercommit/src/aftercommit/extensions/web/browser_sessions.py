@@ -1,4 +1,4 @@
-"""The sessions of browsers: a cookie that counts as the token, and does not reveal it."""
+"""The sessions of browsers: a cookie that counts as the token without revealing it."""
 
 import secrets
 from hmac import compare_digest
@@ -13,18 +13,18 @@ SESSION_SECONDS = 12 * 3600
 
 
 class Sessions:
-    """Creates, checks and ends sessions. What is signed with the token needs no memory."""
+    """Creates, checks and ends sessions. They are signed with the token, and need no memory."""
 
     def __init__(self, token: str) -> None:
         self._token = token
-        self._codes: set[str] = set()  # that nobody has used
-        self._ended: set[str] = set()  # cookies, and so all copies of them
+        self._codes: set[str] = set()  # that nobody has used yet
+        self._ended: set[str] = set()  # cookies, and with them all copies of them
 
     def new_code(self) -> str:
-        """Return a code that lets one browser in, once: for a link to the page.
+        """Return a code that logs in one browser, once: for a link to the page.
 
-        A browser stores the addresses that it has opened, with what is behind the "#"; when it has,
-        the code is no longer of use.
+        A browser stores the addresses that it has opened, including the part after the "#"; by
+        then, the code has been used.
         """
         code = secrets.token_urlsafe(24)
         self._codes.add(code)
@@ -33,11 +33,11 @@ class Sessions:
     def create(self, request: Request, response: Response, sent: str) -> None:
         """Give the browser a cookie, for the token or a code.
 
-        It is another one each time, and ends after SESSION_SECONDS, or by `end`. No script can read
+        Each cookie is a new one, and ends after SESSION_SECONDS, or by `end`. No script can read
         it, and pages of other sites cannot send it; but the browser sends it to other ports of the
-        same host. Behind a proxy that ends TLS, and says so, it never goes over anything else.
+        same host. Behind a proxy that ends TLS, and says so, it is sent over TLS only.
 
-        :raises NotAuthenticated: if neither is sent
+        :raises NotAuthenticated: if neither is right
         """
         if sent not in self._codes and not is_token(request, sent):
             raise NotAuthenticated
@@ -54,10 +54,10 @@ class Sessions:
         )
 
     def end(self, request: Request, response: Response) -> None:
-        """Take the cookie away, and let this process no longer accept it.
+        """Remove the cookie, and no longer accept it in this process.
 
-        Other processes would have to ask the database at each request whether a session has ended;
-        they accept a copy of the cookie until it expires. Another token ends all sessions.
+        To know ended sessions, other processes would have to query the database at each request; so
+        they accept a copy of the cookie until it expires. A new token ends all sessions.
         """
         self._ended = {each for each in self._ended if self._is_valid(each)}
         self._ended.add(request.cookies.get(_cookie_name(request), ""))
@@ -66,8 +66,8 @@ class Sessions:
     def let_in(self, request: Request) -> bool:
         """Tell whether a request has a session, and comes from a page of this server.
 
-        Other ports of this host are the same *site*, so a request that changes something has to say
-        where it comes from: browsers do, in `Origin`.
+        Other ports of this host are the same *site*, so a request that changes something has to
+        name its origin: browsers do that in `Origin`.
         """
         headers, cookie = request.headers, request.cookies.get(_cookie_name(request), "")
         origin = headers.get("origin", "").partition("://")[2]
@@ -88,5 +88,5 @@ class Sessions:
 
 
 def _cookie_name(request: Request) -> str:
-    """Name the port in it: browsers do not tell the cookies of a host's ports apart."""
+    """Put the port into the name: browsers do not separate the cookies of a host's ports."""
     return f"{request.app.state.name}-{request.url.port or ''}"

@@ -1,7 +1,7 @@
-"""Dispatches what the command of a request has committed, after the request was answered.
+"""Dispatches what the command of a request has committed, after the response.
 
-Each request is a task of the application, not of the server: what it has begun outlives its
-connection, and ends with the grace period of the process like all other work.
+Each request is a task of the application, not of the server: its work outlives its connection, and
+ends with the process's grace period like all other work.
 """
 
 import logging
@@ -30,15 +30,15 @@ logger = logging.getLogger(__name__)
 class DispatchAfterResponse:
     """Answers requests, and dispatches what they have committed, up to a limit.
 
-    What cannot be done before the process has to end is handed over to workers. Every answer has
-    the headers that all have, and a line in the log.
+    What cannot be done before the process has to end is left to workers. Every response gets the
+    common headers, and a line in the log.
     """
 
     def __init__(self, app: ASGIApp, group: TaskGroup, dispatch: BoundedDispatch) -> None:
         self._app, self._group, self._dispatch = app, group, dispatch
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request; return when it is answered."""
+        """Answer one request; return when the response is sent."""
         answered = Event()
         self._group.start_soon(in_own_task, self._answer, scope, receive, send, answered)
         await answered.wait()
@@ -46,7 +46,7 @@ class DispatchAfterResponse:
     async def _answer(self, scope: Scope, receive: Receive, send: Send, answered: Event) -> None:
         context = context_of(Headers(scope=scope))
         id_ = context.correlation_id
-        # HEAD is GET (RFC 9110, 9.3.2): the server leaves the body out
+        # HEAD is GET (RFC 9110, 9.3.2): the server omits the body
         method = "GET" if scope["method"] == "HEAD" else scope["method"]
         inner = {**scope, "method": method, "state": {"context": context, "group": self._group}}
 
@@ -77,5 +77,5 @@ def _complete(headers: MutableHeaders, context: RequestContext) -> None:
     headers[REQUEST_ID] = str(context.correlation_id)
     for name, value in SECURITY.items():
         headers.setdefault(name, value)
-    # a file of the documentation may be kept, if the browser asks whether it has changed
+    # a file of the documentation may be cached if the browser asks whether it has changed
     headers.setdefault("Cache-Control", "no-cache" if "etag" in headers else "no-store")

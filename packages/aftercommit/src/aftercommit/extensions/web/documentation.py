@@ -1,7 +1,7 @@
-"""What the OpenAPI document says of all requests, and a page to read it.
+"""What the OpenAPI document says about all requests, and a page that shows it.
 
-The page's scripts come out of a package, and none is written in the page: nobody else's server is
-asked, and the content security policy forbids all others.
+The page's scripts come from a package, and there are no inline scripts: no other server is
+contacted, and the content security policy forbids all other scripts.
 """
 
 import mimetypes
@@ -41,12 +41,12 @@ public = APIRouter(include_in_schema=False)
 
 
 def description(summary: str) -> str:
-    """Return what the document says first: what the application does, and what holds for all."""
+    """Return the document's introduction: what the application does, and what holds for all."""
     return f"{summary}\n\n{OF_REQUESTS}"
 
 
 class Documented(FastAPI):
-    """Says in its document how the environment variable of the operator's token is called."""
+    """Names the environment variable of the operator's token in the document."""
 
     def openapi(self) -> dict[str, Any]:
         """Return the document."""
@@ -62,17 +62,17 @@ async def trace_headers(_id: RequestId = None, traceparent: Traceparent = None) 
 
 @public.get("/docs")
 async def page(request: Request) -> HTMLResponse:
-    """Show the document to people."""
+    """Show the document in a browser."""
     return HTMLResponse(PAGE.format(name=request.app.state.name))
 
 
 @public.get("/docs/page.js")
 async def script() -> PlainTextResponse:
-    """Begin the page."""
+    """Return the script of the page."""
     return PlainTextResponse(SCRIPT, media_type="text/javascript")
 
 
 def mount_assets(app: FastAPI) -> None:
-    """Let the application send the files of the page."""
-    mimetypes.init()  # now: it reads files, which the event loop must not wait for
+    """Let the application serve the files of the page."""
+    mimetypes.init()  # now, because it reads files, for which the event loop must not wait
     app.mount(ASSETS, StaticFiles(packages=[("fastapi_offline", "static")]))

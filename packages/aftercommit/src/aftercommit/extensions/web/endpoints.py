@@ -1,6 +1,6 @@
-"""What the routes of an application need of this extension; everything else in it may change.
+"""What an application's routes need of this extension; everything else in it may change.
 
-Dependencies are asynchronous though they await nothing: FastAPI runs others in a thread each time.
+Dependencies are asynchronous although they await nothing: FastAPI would run others in a thread.
 """
 
 from typing import Annotated
@@ -16,11 +16,11 @@ from aftercommit.process.application import Application
 __all__ = ["OF_BODIES", "Execution", "Running", "errors"]
 
 OF_BODIES = errors(BodyTooLarge, UnsupportedMediaType)
-"""What an endpoint that takes a body may answer, besides its own errors."""
+"""The responses of an endpoint that takes a body, besides its own errors."""
 
 
 async def execution(request: Request, _key: IdempotencyKey = None) -> IdempotentExecution:
-    """Return what executes the command of a request; its key is documented here."""
+    """Return the object that executes a request's command; the key is documented here."""
     return IdempotentExecution(request)
 
 
@@ -29,7 +29,7 @@ Execution = Annotated[IdempotentExecution, Depends(execution)]
 
 
 async def running(request: Request) -> Application:
-    """Return what is open: its database, for queries."""
+    """Return the open application, whose database is there for queries."""
     application: Application = request.app.state.application
     return application
 

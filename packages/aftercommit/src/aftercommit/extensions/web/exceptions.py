@@ -1,4 +1,4 @@
-"""The errors of this extension: what can be wrong with a request before it is a command."""
+"""The errors of this extension: what can be wrong with a request before there is a command."""
 
 from collections.abc import Iterable
 
@@ -14,7 +14,7 @@ class IdempotencyKeyReused(Invalid):
 
 
 class UnknownHost(Invalid):
-    """The request is for a host that this server is not."""
+    """The request is for another host than this server."""
 
 
 class InvalidRequest(Invalid):
@@ -44,7 +44,7 @@ class BodyTooLarge(Invalid):
 
 
 class NotReady(Unavailable):
-    """The server should get no requests for now."""
+    """The server should not get requests now."""
 
 
 class CannotListen(Unavailable):

@@ -2,8 +2,8 @@
 
     pytest -p aftercommit.extensions.web.fixtures
 
-The conftest.py has `app`, as `aftercommit.testing.fixtures` says, and `settings` for a database.
-Needs `aftercommit[web]` and httpx.
+The conftest.py defines `app`, as `aftercommit.testing.fixtures` explains, and `settings` for a
+database. Needs `aftercommit[web]` and httpx.
 """
 
 from collections.abc import AsyncIterator
@@ -23,7 +23,7 @@ TOKEN = "the-token-of-the-operator"
 
 @pytest.fixture
 async def client(app: App[Any], settings: EngineSettings) -> AsyncIterator[httpx.AsyncClient]:
-    """Anybody, who asks the service. What a request causes is left to workers."""
+    """A client without a token. What a request causes is left to workers."""
     web = WebSettings(operator_token=TOKEN)
     of_extensions = (web, *settings.of_extensions)  # the first of a class counts
     settings = replace(settings, dispatch="worker", of_extensions=of_extensions)
@@ -36,5 +36,5 @@ async def client(app: App[Any], settings: EngineSettings) -> AsyncIterator[httpx
 
 @pytest.fixture
 def operator() -> dict[str, str]:
-    """The headers of a request that the operator makes."""
+    """The headers of an operator's request."""
     return {"Authorization": f"Bearer {TOKEN}"}

@@ -1,4 +1,4 @@
-"""The endpoints for those who start, stop, balance and watch processes."""
+"""The endpoints for those who start, stop, balance and monitor processes."""
 
 from typing import Literal
 
@@ -28,16 +28,16 @@ class Ready(BaseModel):
 
 @public.get("/healthz")
 async def healthz() -> Alive:
-    """Tell that the process is alive, whatever its database does."""
+    """Return that the process is alive, whatever its database does."""
     return Alive()
 
 
 @public.get("/readyz", responses=errors(NotReady))
 async def readyz(request: Request) -> Ready:
-    """Tell whether requests may be sent here: else 503, and why.
+    """Return whether requests may be sent here; if not, 503 and the reason.
 
-    The database is there, with a schema that will do; what is due is done in time; and the process
-    is not about to stop.
+    The database has to be up, with a suitable schema; due deliveries have to be done in time; and
+    the process must not be about to stop.
     """
     if problem := request.app.state.probes.readiness_error():
         raise NotReady(problem)
@@ -46,6 +46,6 @@ async def readyz(request: Request) -> Ready:
 
 @guarded.get("/metrics", response_class=PlainTextResponse)
 async def metrics(request: Request) -> Response:
-    """Return what this process has done, and what is outstanding, as Prometheus reads it."""
+    """Return the metrics of this process and of the outstanding work, in Prometheus's format."""
     text = await to_thread.run_sync(request.app.state.probes.metrics)
     return Response(text, media_type=CONTENT_TYPE)

@@ -1,7 +1,7 @@
 """Executes the command of a request, once: `Idempotency-Key` is the id of its message.
 
-As in the draft draft-ietf-httpapi-idempotency-key-header, with one difference: of two equal
-requests at the same moment the second waits for the first, and gets its result.
+It follows the draft draft-ietf-httpapi-idempotency-key-header, with one difference: of two equal
+requests at the same time, the second waits for the first and gets its result.
 """
 
 import logging
@@ -20,23 +20,23 @@ from aftercommit.extensions.web.request_context import NAMESPACE, request_contex
 from aftercommit.process.application import Application
 from aftercommit.sql import inbox
 
-SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})  # what changes nothing needs no key
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})  # methods that change nothing need no key
 
 logger = logging.getLogger(__name__)
 
 
 async def receive(request: Request) -> None:
-    """Take a request as a message, with its `Idempotency-Key` as its id: a dependency of routes.
+    """Take a request as a message, whose id is its `Idempotency-Key`: a dependency of routes.
 
-    Endpoints, also those of other extensions, find it in `request.state.received`.
+    Endpoints, including those of other extensions, find it in `request.state.received`.
 
-    :raises InvalidValue: if the key cannot be one
+    :raises InvalidValue: if the key has a wrong form
     """
     is_safe = request.method in SAFE_METHODS
     keys = [] if is_safe else request.headers.getlist("idempotency-key")
     found = re.fullmatch(PATTERN, keys[0]) if len(keys) == 1 else None
     if keys and not found:
-        rule = "is not one, of 1 to 255 visible characters of ASCII, in quotes or not"
+        rule = "has to be one key of 1 to 255 visible ASCII characters, with or without quotes"
         raise InvalidValue("Idempotency-Key", rule)
     context = request_context(request)
     request.state.received = MessageOrigin(
@@ -48,7 +48,7 @@ async def receive(request: Request) -> None:
 
 
 class IdempotentExecution:
-    """Executes what a request wants done, for every endpoint that takes a command."""
+    """Executes the command of a request, for every endpoint that takes a command."""
 
     def __init__(self, request: Request) -> None:
         self._application: Application = request.app.state.application
@@ -56,15 +56,15 @@ class IdempotentExecution:
         self._origin: MessageOrigin = request.state.received
 
     def new_id(self) -> UUID:
-        """Make an id; for a repetition it is the same."""
+        """Return a new id, which is the same for a repetition of the request."""
         if key := self._origin.id:
             return uuid5(NAMESPACE, f"{self._origin.source}\n{key}")
         return uuid4()
 
     async def execute(self, command: object) -> None:
-        """Execute the command, unless the request is the repetition of one that was accepted.
+        """Execute the command, unless the request repeats one that was accepted.
 
-        The answer to a repetition names the trace of the first.
+        The response to a repetition names the trace of the first request.
 
         :raises IdempotencyKeyReused: if its key was used for another command
         :raises Exception: as `bus.execute`
@@ -82,8 +82,8 @@ class IdempotentExecution:
     async def _recognize(self, origin: MessageOrigin, error: MessageAlreadyHandled) -> None:
         database = self._application.database
         first = await inbox.accepted_command(database, origin.source, origin.id)
-        if first is None:  # it was pruned just now: the next time it is a new one
+        if first is None:  # it was just pruned: the next repetition is a new command
             raise error
-        if first.fingerprint not in (None, origin.fingerprint):  # None: what it said was erased
+        if first.fingerprint not in (None, origin.fingerprint):  # None: its content was erased
             raise IdempotencyKeyReused
         self._context.correlation_id = first.correlation_id

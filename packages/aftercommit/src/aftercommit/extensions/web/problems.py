@@ -1,4 +1,4 @@
-"""The answer to a request that failed: a problem (RFC 9457), and a status for its kind."""
+"""The response to a failed request: a problem (RFC 9457), with the status of the error's kind."""
 
 import logging
 from collections.abc import Iterator, Mapping
@@ -18,7 +18,7 @@ from aftercommit.extensions.web.request_context import request_context
 
 MEDIA_TYPE = "application/problem+json"
 CONTENT = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
-MAX_MISTAKES, MAX_POINTER = 20, 100  # of what a caller sent, no more comes back than went out
+MAX_MISTAKES, MAX_POINTER = 20, 100  # so that a response is no longer than the request
 
 STATUS: Mapping[Kind | type[Exception], int] = {
     exceptions.NotJson: 400,
@@ -33,20 +33,20 @@ STATUS: Mapping[Kind | type[Exception], int] = {
     "transient": 503,
     "unavailable": 503,
 }
-"""The status of an error, or of its kind; what is not here is a bug: 500. Only this maps them."""
+"""The status of an error, or of its kind; all others are bugs: 500. Only here they are mapped."""
 
 OF_FRAMEWORK = {400: exceptions.NotJson, 413: exceptions.BodyTooLarge}
 HEADERS = {401: {"WWW-Authenticate": "Bearer"}, 503: {"Retry-After": "2"}}  # seconds
 GENERIC_DETAIL = {
-    500: "The log has the reason, under the id in `instance`.",
-    503: "Repeat the request later; with an Idempotency-Key, or an id in the body, that is safe.",
+    500: "The log contains the reason, under the id in `instance`.",
+    503: "Repeat the request later; an Idempotency-Key, or an id in the body, makes that safe.",
 }
 
 logger = logging.getLogger(__name__)
 
 
 class Mistake(BaseModel):
-    """What does not fit the API: where it is, and why it does not."""
+    """Something that does not fit the API: where it is, and why it does not fit."""
 
     pointer: str
     detail: str
@@ -64,21 +64,25 @@ class Problem(BaseModel):
 
 
 BUG: dict[int | str, dict[str, Any]] = {
-    500: {"description": "A bug: the log has more.", "content": CONTENT, "model": Problem}
+    500: {
+        "description": "A bug: the log contains the details.",
+        "content": CONTENT,
+        "model": Problem,
+    }
 }
 
 
 def status_of(kind: type[Exception]) -> int:
-    """Return the status for a kind of errors; a refusal whose name says so is 404."""
+    """Return the status for a kind of errors; a refusal whose name says so has 404."""
     if kind_of(kind) == "refused" and slug_of(kind).endswith("-not-found"):
         return 404
-    classes = (each for each in kind.__mro__ if each is not OSError)  # a kind says more than that
+    classes = (each for each in kind.__mro__ if each is not OSError)  # a kind says more than this
     known = (*classes, kind_of(kind), *kind.__mro__)
     return next((STATUS[each] for each in known if each in STATUS), 500)
 
 
 def errors(*kinds: type[Exception]) -> dict[int | str, dict[str, Any]]:
-    """Return `responses` of FastAPI: what an endpoint may answer, by the status of each kind."""
+    """Return FastAPI's `responses` for an endpoint, by the status of each kind of errors."""
     by_status: dict[int | str, list[str]] = {}
     for kind in kinds:
         by_status.setdefault(status_of(kind), []).append(f"`{slug_of(kind)}`: {title_of(kind)}")
@@ -88,18 +92,18 @@ def errors(*kinds: type[Exception]) -> dict[int | str, dict[str, Any]]:
 
 
 def title_of(kind: type[Exception]) -> str:
-    """Return what a kind of errors is about, in a sentence."""
+    """Return in a sentence what a kind of errors means."""
     return str(kind.__doc__).partition("\n")[0]
 
 
 async def answer_error(request: Request, error: Exception) -> Response:
-    """Answer with a problem. It shows no internals: they are in the log."""
+    """Respond with a problem. It shows no internals, which are in the log."""
     error = _as_ours(error)
     urn = f"urn:problem-type:{request.app.state.name}:"
     problem = _problem(error, request_context(request).correlation_id.urn, urn)
     if problem.status == 503:
         logger.warning("a request has to be repeated: %s", error)
-    elif problem.status == 500 and has_kind(error):  # others are raised again
+    elif problem.status == 500 and has_kind(error):  # other errors are raised again
         logger.error("a request failed", exc_info=error)
     headers = {**(getattr(error, "headers", None) or {}), **HEADERS.get(problem.status, {})}
     content = problem.model_dump_json(exclude_unset=True)
@@ -107,7 +111,7 @@ async def answer_error(request: Request, error: Exception) -> Response:
 
 
 class KindsAnswered:
-    """Answers errors of a known kind whatever their class; the framework goes by classes."""
+    """Answers errors by their kind, whatever their class; the framework goes by classes."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -123,12 +127,12 @@ class KindsAnswered:
 
 
 def _as_ours(error: Exception) -> Exception:
-    """Return what the framework raises as an error of this extension, if there is one."""
+    """Return one of our errors for an error of the framework, if there is one."""
     if isinstance(error, HTTPException) and error.status_code in OF_FRAMEWORK:
         return OF_FRAMEWORK[error.status_code]()
     if not isinstance(error, RequestValidationError):
         return error
-    if isinstance(error.body, bytes):  # it was not read, for its media type is another
+    if isinstance(error.body, bytes):  # it was not read, because its media type is another
         return exceptions.UnsupportedMediaType()
     if any(each["type"] == "json_invalid" for each in error.errors()):
         return exceptions.NotJson()

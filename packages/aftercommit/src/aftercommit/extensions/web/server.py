@@ -1,7 +1,7 @@
-"""The HTTP server, a service beside others: listens, and answers until it is asked to stop.
+"""The HTTP server, one of the services: listens, and answers until it is asked to stop.
 
-It is uvicorn, by its settings only: what it has none for is the work of a reverse proxy.
-docs/decisions.md, 14, says why it is this server, and docs/deploy/nginx what the proxy does.
+It is uvicorn, changed only by settings; a reverse proxy does the rest. docs/decisions.md, 14, says
+why it is this server, and docs/deploy/nginx what the proxy does.
 """
 
 import logging
@@ -26,23 +26,23 @@ from aftercommit.process.application import Application
 from aftercommit.process.running_services import Service, Shutdown
 from aftercommit.settings import EngineSettings
 
-HEAD_BYTES = 16384  # of a request that has not arrived whole
+HEAD_BYTES = 16384  # for a request that has not arrived completely
 BACKLOG = 64  # connections to accept together: so often asyncio tries without a file descriptor
 TRACEBACKS = {
     "socket.accept() out of system resource": "no new connections until others are closed: %s",
     "Fatal error: protocol.data_received() call failed": "a request could not be refused: %s",
 }
-"""What anybody can let asyncio log, with a traceback each time, and what is logged instead."""
+"""What any client can make asyncio log, with a traceback each time, and what is logged instead."""
 REPEATED_SECONDS = 60.0  # between two such warnings
-TICK_SECONDS = 0.1  # after which uvicorn looks whether it has to stop, and whether it can
+TICK_SECONDS = 0.1  # between uvicorn's checks whether it has to stop, and can
 
 logger = logging.getLogger(__name__)
 
-Announce = Callable[[FastAPI, str, str | None], None]  # the URL and, if it was made here, the token
+Announce = Callable[[FastAPI, str, str | None], None]  # the URL and, if created here, the token
 
 
 def announce(app: FastAPI, url: str, token: str | None) -> None:
-    """Print where it listens and, if the token was made here, the token."""
+    """Print where the server listens and, if it was created here, the token."""
     secret = f"; operator's token, valid until this process exits: {token}" if token else ""
     click.echo(f"[Web]            listening on {url}; API documentation at /docs{secret}")
     code = f"#code={app.state.sessions.new_code()} lets one browser in" if token else ""
@@ -54,13 +54,13 @@ def web_service(
 ) -> Service:
     """Return the service of `web_application`, or of another one like it.
 
-    It announces where it listens and, if it has made one, the token.
+    It announces where it listens and, if it has created one, the token.
 
-    When it is asked to stop, it is no longer ready, takes no new connections, closes those that
-    are idle, and ends when all requests and what they have caused are done.
+    When it is asked to stop, it is no longer ready, accepts no new connections, closes idle ones,
+    and ends when all requests, and everything they have caused, are done.
 
-    :raises InvalidValue: if the event loop is another than asyncio
-    :raises CannotListen: if the address is not free, or not of this machine
+    :raises InvalidValue: if the event loop is not asyncio
+    :raises CannotListen: if the address is taken, or is not this machine's
     """
     if settings.event_loop != "asyncio":
         problem = f"is {settings.event_loop}, but HTTP is served on asyncio only"
@@ -84,7 +84,7 @@ def web_service(
 
 
 def open_listener(settings: WebSettings) -> socket.socket:
-    """Return a socket that listens.
+    """Return a listening socket.
 
     :raises CannotListen: if that is not possible
     """
@@ -94,7 +94,8 @@ def open_listener(settings: WebSettings) -> socket.socket:
         listener = socket.create_server((host, port), family=family)
     except OSError as error:
         raise CannotListen(host, port, error) from error
-    # accepted connections inherit it; else a body waits 40 ms for the confirmation of its head
+    # accepted connections inherit it; otherwise, a body waits 40 ms for the confirmation of its
+    # head
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listener
 
@@ -104,11 +105,11 @@ async def _serve(
 ) -> None:
     config = uvicorn.Config(
         app,
-        http="h11",  # the other parser has no limit of a head
+        http="h11",  # the other parser does not limit the head
         ws="none",
         lifespan="off",
         log_config=None,
-        log_level="error",  # anybody could fill the log with warnings of malformed requests
+        log_level="error",  # clients could fill the log with warnings of malformed requests
         access_log=False,
         server_header=False,
         proxy_headers=False,
@@ -117,13 +118,13 @@ async def _serve(
         backlog=BACKLOG,
     )
     server = uvicorn.Server(config)
-    # signals are left to the runtime, which listens for them already
+    # the runtime already listens for signals
     server.capture_signals = nullcontext  # type: ignore[assignment, method-assign]
 
     async def exit_on_stop() -> None:
         await stop.wait()
         server.should_exit = True
-        while True:  # uvicorn does it once; who was just being accepted would hold it up
+        while True:  # uvicorn does it once; a connection that is just being accepted would delay it
             await sleep(TICK_SECONDS)
             for connection in server.server_state.connections.copy():
                 connection.shutdown()
@@ -137,10 +138,10 @@ async def _serve(
 
 @contextmanager
 def without_tracebacks_that_clients_cause() -> Iterator[None]:
-    """Log a warning now and then while no connection can be accepted, or the server's parser fails.
+    """Log a warning now and then when clients cause errors in asyncio or in uvicorn's parser.
 
-    asyncio would log each time with a traceback, and clients could fill a disk: by connections, or
-    by a broken chunk after the head of a HEAD, which uvicorn answers with a body, against HTTP.
+    asyncio would log a traceback each time, so clients could fill a disk: with connections, or with
+    a broken chunk after the head of a HEAD, which uvicorn, against HTTP, answers with a body.
     """
     of_asyncio, warned_at = logging.getLogger("asyncio"), dict.fromkeys(TRACEBACKS, -inf)
 

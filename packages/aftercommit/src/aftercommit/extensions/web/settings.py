@@ -1,11 +1,11 @@
-"""The settings of the extension. Read with the others: see `aftercommit.settings`."""
+"""The settings of the extension, read together with the others: see `aftercommit.settings`."""
 
 from dataclasses import dataclass, field
 from typing import Annotated
 
 from msgspec import Meta
 
-HOST = r"([\w.-]+|\[[0-9a-fA-F:.]+\])"  # without a scheme or port, which would never match
+HOST = r"([\w.-]+|\[[0-9a-fA-F:.]+\])"  # without a scheme or port, with which it would never match
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
 
 Token = Annotated[str, Meta(min_length=16, max_length=200, pattern="^[!-~]*$")]
@@ -17,7 +17,7 @@ HostNames = Annotated[str, Meta(pattern=rf"^ *({HOST}( +{HOST})*)? *$")]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WebSettings:
-    """Where to listen, who may do what, and how much a request may take.
+    """Where to listen, who may do what, and the limits of a request.
 
     The names begin with HTTP because Kubernetes sets NAME_PORT for a service called NAME.
     """
@@ -25,21 +25,23 @@ class WebSettings:
     operator_token: Annotated[Token | None, "a new one at each start"] = field(
         default=None, repr=False
     )
-    allowed_hosts: Annotated[
-        HostNames | None, "any; on a loopback address, only the names of that"
+    allowed_hosts: Annotated[HostNames | None, "any; on a loopback address, only its own names"] = (
+        None
+    )
+    allowed_origins: Annotated[
+        str | None, "none: pages of other origins may not read responses"
     ] = None
-    allowed_origins: Annotated[str | None, "none: pages of others may not read answers"] = None
     http_host: Annotated[str, "this machine only"] = "127.0.0.1"
     http_port: Annotated[Port, "usual, and needs no privileges"] = 8000
     http_max_body_bytes: Annotated[Bytes, "a hundred times what any command needs"] = 65536
-    http_timeout_seconds: Annotated[Seconds, "longer than a slow client pauses"] = 10.0
+    http_timeout_seconds: Annotated[Seconds, "longer than the pauses of a slow client"] = 10.0
 
     @property
     def hosts(self) -> frozenset[str]:
-        """The names by which it may be asked for; none means any.
+        """The host names for which requests are accepted; none means any.
 
-        A page of somebody else whose name leads to a loopback address (DNS rebinding) has a name of
-        its own, so it gets nothing.
+        A foreign page whose host name leads to a loopback address (DNS rebinding) has another name,
+        so it gets nothing.
         """
         if self.allowed_hosts is None and self._listens_on_loopback:
             return LOOPBACK_NAMES
@@ -47,7 +49,7 @@ class WebSettings:
 
     @property
     def origins(self) -> list[str]:
-        """Whose pages may ask from a browser, and read the answers."""
+        """The origins whose pages may send requests from a browser, and read the responses."""
         return (self.allowed_origins or "").split()
 
     @property

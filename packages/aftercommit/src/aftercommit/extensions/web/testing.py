@@ -1,4 +1,4 @@
-"""Requests to the HTTP application of an application, without a server: they are calls.
+"""Requests to an application over HTTP without a server: they are function calls.
 
 Needs `aftercommit[web]` and httpx.
 """
@@ -23,10 +23,10 @@ from aftercommit.settings import EngineSettings
 async def http_client(
     app: App[Any], settings: EngineSettings, application: Application
 ) -> AsyncIterator[httpx.AsyncClient]:
-    """Yield a client, which nothing authorizes; at the end, wait for what its requests have caused.
+    """Yield a client without a token; at the end, wait for everything its requests have caused.
 
-    The operator's token is that of the `WebSettings` in the settings. Nothing answers for the
-    process itself, such as `/readyz`. HTTP is served on asyncio only.
+    The operator's token is that of the `WebSettings` in the settings. Endpoints about the process
+    itself, such as `/readyz`, do not work. HTTP is served on asyncio only.
     """
     web = web_application(app, settings.of(WebSettings))
     web.state.application = application

@@ -1,9 +1,9 @@
-"""Makes an aggregate in a project, with all that belongs to it, and tests.
+"""Makes an aggregate in a project, with everything that belongs to it, and tests.
 
     aftercommit new-aggregate Referral email note --commands "make:made withdraw:withdrawn"
 
-`own_files.py` says what stands in its own files, and `entries.py` what is added to those that are
-there. What is in the way is found before anything is written.
+`own_files.py` makes its own files, and `entries.py` what is added to existing ones. Conflicts are
+found before anything is written.
 """
 
 import keyword
@@ -40,7 +40,7 @@ KINDS = ("text", "email", "int", "uuid")
 
 @dataclass(frozen=True)
 class Made:
-    """What was written: new files, and files that have an entry more."""
+    """The written files: new ones, and those with new entries."""
 
     new: Sequence[Path]
     changed: Sequence[Path]
@@ -54,10 +54,10 @@ def new_aggregate(
 ) -> Made:
     """Make an aggregate in the project in a folder.
 
-    `fields` are of the form NAME, NAME:KIND or NAME:KIND:unique. `commands` are a verb and its
-    participle each, as in "make:made"; the first makes an aggregate, and each other one ends it.
+    `fields` have the form NAME, NAME:KIND or NAME:KIND:unique. Each of `commands` is a verb and its
+    participle, as in "make:made"; the first one makes an aggregate, and each other one ends it.
 
-    :raises InvalidValue: if a name cannot be used, something is there already, or a file of the
+    :raises InvalidValue: if a name cannot be used, if something exists already, or if a file of the
         project is not as expected; then nothing is written
     """
     aggregate = read(name, fields, commands)
@@ -65,7 +65,7 @@ def new_aggregate(
     layout.ensure_new(aggregate)
     texts = own_files.new_files(aggregate, layout)
     if taken := [str(each) for each in texts if (folder / each).exists()]:
-        raise InvalidValue(", ".join(taken), "is there already. Nothing is written")
+        raise InvalidValue(", ".join(taken), "already exists. Nothing was written")
     new = {path: Source(path, text) for path, text in texts.items()}
     changed = entries.entries(aggregate, layout)
     made = {path: _formatted(layout, source, "F401", "I") for path, source in new.items()}
@@ -84,21 +84,21 @@ def read(name: str, fields: Sequence[str], commands: str) -> Aggregate:
     if SNAKE.fullmatch(name):
         name = "".join(part.capitalize() for part in name.split("_"))
     if not CAMEL.fullmatch(name) or keyword.iskeyword(name.lower()) or len(name) > MAX_NAME:
-        rule = f"is not one like Referral or GiftCard, of {MAX_NAME} characters at most"
+        rule = f"has to look like Referral or GiftCard, with at most {MAX_NAME} characters"
         raise InvalidValue(f"the name {name!r}", rule)
     verbs = [_verb(each) for each in commands.split()]
     if not verbs or len({*verbs}) < len(verbs):
         raise InvalidValue(
-            f"the commands {commands!r}", 'are not like "make:made withdraw:withdrawn"'
+            f"the commands {commands!r}", 'have to look like "make:made withdraw:withdrawn"'
         )
     read_fields = [_field(each) for each in fields or DEFAULT_FIELDS]
     own = Aggregate(name, tuple(read_fields), tuple(verbs))
     names = [each.name for each in read_fields]
     if twice := sorted({each for each in names if names.count(each) > 1 or each == own.key}):
-        raise InvalidValue(f"the field {twice[0]}", "is there twice")
+        raise InvalidValue(f"the field {twice[0]}", "is given twice")
     methods = {verb.verb for verb in verbs}
     if clash := sorted(({*names} | TAKEN) & methods):
-        raise InvalidValue(f"the command {clash[0]}", "has the name of something else in the class")
+        raise InvalidValue(f"the command {clash[0]}", "is the name of something else in the class")
     return own
 
 
@@ -106,7 +106,7 @@ def _verb(text: str) -> Verb:
     verb, _, participle = text.partition(":")
     is_short = max(len(verb), len(participle)) <= MAX_VERB
     if not all(map(_is_free, (verb, participle))) or verb == participle or not is_short:
-        rule = f'is not a verb and its participle, as in "make:made", of {MAX_VERB} characters each'
+        rule = f'has to be like "make:made", with at most {MAX_VERB} characters each'
         raise InvalidValue(f"the command {text!r}", rule)
     return Verb(verb, participle)
 
@@ -116,7 +116,9 @@ def _field(text: str) -> Field:
     is_unique = "unique" in said
     kinds = [each for each in said if each != "unique"]
     if not _is_free(name) or name in TAKEN or len(kinds) > 1 or not {*kinds} <= {*KINDS}:
-        rule = f"is not NAME, NAME:KIND or NAME:KIND:unique, with a kind of {', '.join(KINDS)}"
+        rule = (
+            f"is not NAME, NAME:KIND or NAME:KIND:unique, with one of the kinds {', '.join(KINDS)}"
+        )
         raise InvalidValue(f"the field {text!r}", rule)
     return Field(name, kinds[0] if kinds else _kind_of(name), is_unique)
 
@@ -133,11 +135,11 @@ def _is_free(name: str) -> bool:
 
 
 def _formatted(layout: Layout, source: Source, *rules: str) -> str:
-    """Return the source in the style of the project, with its imports in order."""
+    """Return the source in the project's style, with its imports in order."""
     if source.path.suffix != ".py":
         return source.text
     text = source.text
-    ours = f"lint.isort.known-first-party = ['{layout.package}']"  # also what is not written yet
+    ours = f"lint.isort.known-first-party = ['{layout.package}']"  # also of unwritten files
     fixing = [["check", "--select", rule, "--fix", "--config", ours] for rule in rules]
     for words in (*fixing, ["format"]):
         command = [sys.executable, "-m", "ruff", *words, "--quiet"]

@@ -1,4 +1,4 @@
-"""An aggregate that is to be made: its name in all forms, its fields and its commands."""
+"""The aggregate to make: its name in all forms, its fields and its commands."""
 
 import re
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Field:
-    """What an aggregate says of itself: of a kind, and perhaps with no value twice."""
+    """A field of the aggregate: its kind, and whether its values are unique."""
 
     name: str
     kind: str
@@ -14,7 +14,7 @@ class Field:
 
     @property
     def type(self) -> str:
-        """Return its type, in Python."""
+        """Return its type in Python."""
         return {"int": "int", "uuid": "UUID"}.get(self.kind, "str")
 
 
@@ -27,7 +27,7 @@ class Verb:
 
     @property
     def camel(self) -> str:
-        """Return it as a part of the name of a class."""
+        """Return it as a part of a class name."""
         return _camel(self.verb)
 
     @property
@@ -46,22 +46,22 @@ class Aggregate:
 
     @property
     def snake(self) -> str:
-        """Return the name of one in a function."""
+        """Return its name as a variable."""
         return re.sub(r"(?<!^)(?=[A-Z])", "_", self.name).lower()
 
     @property
     def words(self) -> str:
-        """Return what it is called in a sentence."""
+        """Return its name in a sentence."""
         return self.snake.replace("_", " ")
 
     @property
     def article(self) -> str:
-        """Return what stands before its words."""
+        """Return the article for its name."""
         return "an" if self.snake[0] in "aeiou" else "a"
 
     @property
     def plural(self) -> str:
-        """As tables and repositories are called."""
+        """Its name in the plural, for tables and repositories."""
         word = self.snake
         if re.search(r"[^aeiou]y$", word):
             return f"{word[:-1]}ies"
@@ -84,19 +84,19 @@ class Aggregate:
 
     @property
     def unique(self) -> list[Field]:
-        """Return the fields of which no two have the same value."""
+        """Return the fields whose values are unique."""
         return [each for each in self.fields if each.is_unique]
 
     def command(self, verb: Verb) -> str:
-        """Return the name of the class of a command."""
+        """Return the class name of a command."""
         return verb.camel + self.name
 
     def event(self, verb: Verb) -> str:
-        """Return the name of the class of the event that a command leads to."""
+        """Return the class name of the event of a command."""
         return self.name + _camel(verb.participle)
 
     def handler(self, verb: Verb) -> str:
-        """Return the name of the handler of a command."""
+        """Return the name of a command's handler."""
         return f"{verb.verb}_{self.snake}"
 
 

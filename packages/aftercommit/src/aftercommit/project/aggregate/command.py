@@ -16,13 +16,13 @@ from aftercommit.project.aggregate import DEFAULT_COMMANDS, new_aggregate
     metavar="TEXT",
     default=DEFAULT_COMMANDS,
     show_default=True,
-    help="A verb and its participle each. The first makes an aggregate, each other one ends it.",
+    help="Verbs with their participles. The first one makes an aggregate, each other one ends it.",
 )
 def aggregate(name: str, fields: tuple[str, ...], commands: str) -> None:
     """Make an aggregate, with tests in each layer, in the project in this folder.
 
-    NAME is one like Referral. FIELDS are of the form NAME, NAME:KIND or NAME:KIND:unique, with a
-    kind of text, email, int and uuid; without any, it has a name.
+    NAME looks like Referral. FIELDS have the form NAME, NAME:KIND or NAME:KIND:unique, where KIND
+    is text, email, int or uuid; without FIELDS, the aggregate has a name.
     """
     try:
         made = new_aggregate(Path(), name, fields, commands)

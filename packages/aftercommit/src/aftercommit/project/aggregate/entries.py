@@ -1,4 +1,4 @@
-"""The entries of an aggregate in the files that are there, such as its row in a list."""
+"""The entries of an aggregate in existing files, such as its row in a list."""
 
 import ast
 import re
@@ -18,7 +18,7 @@ MAX_ENTRY = 85  # characters: it is indented
 
 
 def entries(aggregate: Aggregate, layout: Layout) -> Mapping[Path, Source]:
-    """Return the files that are there, each with the entries of the aggregate.
+    """Return the existing files, each with the entries of the aggregate.
 
     :raises InvalidValue: if one of them is not as expected
     """
@@ -98,7 +98,7 @@ def _repository(aggregate: Aggregate, layout: Layout) -> Source:
     shape = "it has no class UnitOfWork with `self.NAME = Repository(…)` in `__init__`"
     store = _store_of(source)
     if store is None:
-        raise InvalidValue(str(source.path), f"is not as expected: {shape}. Nothing is written")
+        raise InvalidValue(str(source.path), f"is not as expected: {shape}. Nothing was written")
     own = f"Repository[{aggregate.name}, UUID]({store}, {aggregate.name}, {aggregate.name}NotFound)"
     line = f"self.{aggregate.plural} = {own}"
 
@@ -114,7 +114,7 @@ def _repository(aggregate: Aggregate, layout: Layout) -> Source:
 
 
 def _store_of(source: Source) -> str | None:
-    """Return what `__init__` of the unit of work calls its store."""
+    """Return the name of the store in `__init__` of the unit of work."""
     for node in ast.walk(source.tree):
         if isinstance(node, ast.ClassDef) and node.name == "UnitOfWork":
             for each in node.body:
@@ -157,7 +157,7 @@ def _tables(aggregate: Aggregate, layout: Layout) -> Source:
 
 
 def _refusals(aggregate: Aggregate, layout: Layout) -> list[Source]:
-    """Return the unit of work that knows what each constraint means."""
+    """Return the unit of work, extended with the meaning of each constraint."""
     if not aggregate.unique:
         return []
     source = layout.source("adapters/unit_of_work.py")
@@ -190,7 +190,9 @@ def _refusals(aggregate: Aggregate, layout: Layout) -> list[Source]:
         elif returned == "meanings":
             begun = ""
         else:
-            raise InvalidValue(str(source.path), f"is not as expected: {shape}. Nothing is written")
+            raise InvalidValue(
+                str(source.path), f"is not as expected: {shape}. Nothing was written"
+            )
         source = source.replaced(last, f"{begun}{match.strip()}\nreturn meanings")
     errors = ", ".join(taken(aggregate, each) for each in aggregate.unique)
     module = f"{layout.package}.domain.{aggregate.plural}"

@@ -1,4 +1,4 @@
-"""The files of its own that are written for an aggregate."""
+"""The aggregate's own files."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,7 +14,7 @@ MAX_LENGTH = 200
 
 
 def names(aggregate: Aggregate, layout: Layout) -> dict[str, str]:
-    """Return what the texts are filled with."""
+    """Return the values for the gaps in the texts."""
     fields, first = aggregate.fields, aggregate.first
     events = [aggregate.event(each) for each in aggregate.verbs]
     commands = [aggregate.command(each) for each in aggregate.verbs]
@@ -99,14 +99,14 @@ def new_files(aggregate: Aggregate, layout: Layout) -> Mapping[Path, str]:
 
 
 def endpoints_file(aggregate: Aggregate, layout: Layout) -> Path:
-    """Return where the endpoints go: beside those that are there, in a file of their own."""
+    """Return the file for the endpoints: a new one next to the existing ones."""
     is_folder = layout.endpoints == "entrypoints/http/"
     name = f"{aggregate.plural}.py" if is_folder else f"{aggregate.snake}_http.py"
     return layout.path(f"{layout.endpoints}{name}")
 
 
 def domain(aggregate: Aggregate, layout: Layout) -> str:
-    """Return the aggregate, with its errors."""
+    """Return the file of the aggregate, with its errors."""
     kinds = {each.kind for each in aggregate.fields}
     filled = names(aggregate, layout)
     checks = ""
@@ -144,12 +144,12 @@ def domain(aggregate: Aggregate, layout: Layout) -> str:
 
 
 def taken(aggregate: Aggregate, field: Field) -> str:
-    """Return the name of the error that says that another one has this value."""
+    """Return the name of the error that another aggregate has this value."""
     return f"{aggregate.name}{''.join(map(str.capitalize, field.name.split('_')))}Taken"
 
 
 def handlers(aggregate: Aggregate, layout: Layout) -> str:
-    """Return the handlers of the commands."""
+    """Return the file of the command handlers."""
     filled = names(aggregate, layout)
     more = "".join(
         Template(LINES["ending_handler"]).substitute(
@@ -165,7 +165,7 @@ def handlers(aggregate: Aggregate, layout: Layout) -> str:
 
 
 def command_line(aggregate: Aggregate, layout: Layout) -> str:
-    """Return the commands of the command line."""
+    """Return the file of the commands of the command line."""
     filled = names(aggregate, layout)
     types = {"int": "type=int", "uuid": "type=click.UUID"}
     arguments = "".join(
@@ -195,7 +195,7 @@ def command_line(aggregate: Aggregate, layout: Layout) -> str:
 
 
 def endpoints(aggregate: Aggregate, layout: Layout) -> str:
-    """Return the endpoints."""
+    """Return the file of the endpoints."""
     filled = names(aggregate, layout)
     annotated = {
         "text": "Text",
@@ -255,5 +255,5 @@ def _migrated_columns(aggregate: Aggregate) -> str:
 
 
 def constraint(aggregate: Aggregate, field: Field) -> str:
-    """Return the name of what keeps a value from being there twice."""
+    """Return the name of the constraint that keeps values unique."""
     return f"uq_{aggregate.plural}_{field.name}"

@@ -1,4 +1,4 @@
-"""Where things are in a project: found by what is defined in its files, not by a setting."""
+"""Finds where things are in a project, by what its files define, not by a setting."""
 
 import ast
 import re
@@ -24,7 +24,7 @@ NEEDED = (
 
 @dataclass(frozen=True)
 class Layout:
-    """The package of a project, and the modules in which its classes are."""
+    """The package of a project, and the modules that define its classes."""
 
     folder: Path
     package: str
@@ -35,7 +35,8 @@ class Layout:
     def of(cls, folder: Path) -> "Layout":
         """Return the layout of the project in a folder.
 
-        :raises InvalidValue: if there is none, or it has other files than one that was made
+        :raises InvalidValue: if there is no project, or if its files are not like those of a new
+            one
         """
         found = [each.parent for each in sorted(folder.glob("src/*/service_layer"))]
         if len(found) != 1:
@@ -43,7 +44,7 @@ class Layout:
             raise InvalidValue(str(folder.resolve()), rule)
         [source] = found
         if missing := [each for each in NEEDED if not (source / each).exists()]:
-            raise InvalidValue(f"{source}/{missing[0]}", "is not there. Nothing is written")
+            raise InvalidValue(f"{source}/{missing[0]}", "does not exist. Nothing was written")
         classes: dict[str, str] = {}
         for file in sorted(source.rglob("*.py")):
             module = ".".join(file.relative_to(folder / "src").with_suffix("").parts)
@@ -56,24 +57,24 @@ class Layout:
         return cls(folder, source.name, classes)
 
     def ensure_new(self, aggregate: Aggregate) -> None:
-        """Refuse what would have the name of something that is there.
+        """Refuse an aggregate with a name that already exists.
 
-        :raises InvalidValue: if a class, a table or a handler has a name that it would get
+        :raises InvalidValue: if a class, a table or a handler already has such a name
         """
         own = [aggregate.name, *map(aggregate.command, aggregate.verbs)]
         own += map(aggregate.event, aggregate.verbs)
         if taken := [each for each in own if each in self.defined]:
             where = self.defined[taken[0]]
             raise InvalidValue(
-                f"the class {taken[0]}", f"is in {where} already. Nothing is written"
+                f"the class {taken[0]}", f"is already in {where}. Nothing was written"
             )
         tables = self.source("adapters/orm.py").text
         if re.search(rf"^{aggregate.plural}\b", tables, re.MULTILINE):
-            problem = "is in adapters/orm.py already. Nothing is written"
+            problem = "is already in adapters/orm.py. Nothing was written"
             raise InvalidValue(f"the name {aggregate.plural}", problem)
 
     def path(self, name: str) -> Path:
-        """Return where a file of the package is."""
+        """Return the path of a file of the package."""
         return Path("src") / self.package / name
 
     def has(self, name: str) -> bool:
@@ -94,7 +95,7 @@ class Layout:
 
     @property
     def has_subject(self) -> bool:
-        """Whether the base of aggregates knows what their events are about."""
+        """Whether the base of aggregates knows what an aggregate's events are about."""
         path = Path("src", *self.module_of("Aggregate").split(".")).with_suffix(".py")
         base = next(
             node
@@ -106,16 +107,16 @@ class Layout:
         return any("abstractmethod" not in each for each in decorators)
 
     def messages(self, kind: str) -> str:
-        """Return the module in `domain` that has the messages of a kind, Command or Event."""
+        """Return the module in `domain` with the messages of a kind, Command or Event."""
         names = {"Command": "commands", "Event": "events"}
         name = names[kind] if self.has(f"domain/{names[kind]}.py") else "messages"
         if not self.has(f"domain/{name}.py"):
-            raise InvalidValue(str(self.path("domain/messages.py")), "is not there")
+            raise InvalidValue(str(self.path("domain/messages.py")), "does not exist")
         return f"{self.package}.domain.{name}"
 
     @property
     def endpoints(self) -> str | None:
-        """The name, below the package, of the folder or module of endpoints; None without HTTP."""
+        """The folder or module of endpoints, below the package; None without HTTP."""
         if self.has("entrypoints/http/__init__.py"):
             return "entrypoints/http/"
         return "entrypoints/" if self.has("entrypoints/http.py") else None
@@ -123,15 +124,15 @@ class Layout:
     def newest_migration(self) -> tuple[Path, str]:
         """Return the folder of the migrations, and the newest revision.
 
-        :raises InvalidValue: if there is none that is called as the engine's are
+        :raises InvalidValue: if no file has a name like those of the engine's migrations
         """
         name = re.compile(rf"{self.package}_\d{{4,}}_\w+\.py")
         here = sorted((self.folder / self.path("adapters")).rglob(f"{self.package}_*.py"))
         files = [each for each in here if name.fullmatch(each.name)]
         if not files:
-            rule = f"has no migration that is called like {self.package}_0001_initial.py"
+            rule = f"has no migration with a name like {self.package}_0001_initial.py"
             raise InvalidValue(str(self.path("adapters")), rule)
         revisions = re.findall(r'^revision = "(\w+)"', files[-1].read_text(), re.MULTILINE)
         if len(revisions) != 1:
-            raise InvalidValue(str(files[-1]), 'does not say revision = "…". Nothing is written')
+            raise InvalidValue(str(files[-1]), 'does not say revision = "…". Nothing was written')
         return files[-1].parent.relative_to(self.folder), revisions[0]

@@ -1,6 +1,6 @@
-"""A file of Python, and where an entry goes in it: after the last of its kind.
+"""Adds entries to a file of Python: each after the last one of its kind.
 
-What is not as expected is refused with a sentence.
+A file that is not as expected is refused with a sentence.
 """
 
 import ast
@@ -13,14 +13,14 @@ from aftercommit.errors import InvalidValue
 
 @dataclass(frozen=True)
 class Source:
-    """The text of a file; each edit returns another one."""
+    """The text of a file; each edit returns a new text."""
 
     path: Path
     text: str
 
     @property
     def tree(self) -> ast.Module:
-        """Return what it means to Python."""
+        """Return the file's syntax tree."""
         try:
             return ast.parse(self.text)
         except SyntaxError as error:
@@ -37,11 +37,11 @@ class Source:
         return self._after_line(after, "\n".join(["", *lines]))
 
     def appended(self, code: str) -> "Source":
-        """Return it with more at its end."""
+        """Return it with code added at its end."""
         return Source(self.path, f"{self.text.rstrip()}\n\n\n{code.strip()}\n")
 
     def after_last(self, what: str, is_one: Callable[[ast.stmt], bool], code: str) -> "Source":
-        """Return it with a statement after the last one of a kind, which is indented as that."""
+        """Return it with a statement after the last one of a kind, with the same indentation."""
         every = (node for node in ast.walk(self.tree) if isinstance(node, ast.stmt))
         found = sorted(filter(is_one, every), key=lambda node: node.lineno)
         if not found:
@@ -50,7 +50,7 @@ class Source:
         return self._after_line(int(found[-1].end_lineno or 0), indented)
 
     def in_list(self, what: str, find: Callable[[ast.AST], ast.expr | None], code: str) -> "Source":
-        """Return it with an element more at the end of a list, a tuple, a dictionary or a call."""
+        """Return it with one more element at the end of a list, a tuple, a dictionary or a call."""
         found = [each for each in map(find, ast.walk(self.tree)) if each is not None]
         if len(found) != 1:
             raise self._unexpected(what)
@@ -75,7 +75,7 @@ class Source:
         return any(b"," in line.partition(b"#")[0] for line in lines)
 
     def replaced(self, node: ast.AST, code: str) -> "Source":
-        """Return it with other lines where a statement was."""
+        """Return it with other lines in place of a statement."""
         assert isinstance(node, ast.stmt)
         lines = self.text.splitlines()
         indented = [" " * node.col_offset + each if each else "" for each in code.split("\n")]
@@ -94,11 +94,11 @@ class Source:
         return Source(self.path, b"".join(lines).decode())
 
     def _unexpected(self, what: str) -> InvalidValue:
-        return InvalidValue(str(self.path), f"is not as expected: {what}. Nothing is written")
+        return InvalidValue(str(self.path), f"is not as expected: {what}. Nothing was written")
 
 
 def keyword_of(call: str, name: str) -> Callable[[ast.AST], ast.expr | None]:
-    """Return what finds the value of a keyword in a call, such as `commands` of `Handlers(…)`."""
+    """Return a function that finds a keyword's value in a call, as `commands` of `Handlers`."""
 
     def find(node: ast.AST) -> ast.expr | None:
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == call:
@@ -109,7 +109,7 @@ def keyword_of(call: str, name: str) -> Callable[[ast.AST], ast.expr | None]:
 
 
 def value_of(key: str) -> Callable[[ast.AST], ast.expr | None]:
-    """Return what finds the dictionary that another one has under a key."""
+    """Return a function that finds the dictionary under a key of another one."""
 
     def find(node: ast.AST) -> ast.expr | None:
         if isinstance(node, ast.Dict):
@@ -122,7 +122,7 @@ def value_of(key: str) -> Callable[[ast.AST], ast.expr | None]:
 
 
 def call_of(name: str) -> Callable[[ast.AST], ast.expr | None]:
-    """Return what finds a call of a name."""
+    """Return a function that finds a call of a name."""
 
     def find(node: ast.AST) -> ast.expr | None:
         if isinstance(node, ast.Call) and ast.unparse(node.func) == name:

@@ -1,4 +1,4 @@
-"""The tests of a new aggregate, one file for each layer, and what builds one."""
+"""The tests of a new aggregate, one file for each layer, and its builder."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -28,7 +28,7 @@ WRONG = {"text": '"a\\nb"', "email": '"Иван"', "int": "-1"}
 
 
 def new_files(aggregate: Aggregate, layout: Layout, filled: Mapping[str, str]) -> dict[Path, str]:
-    """Return the tests, and the file of builders if there is none."""
+    """Return the tests, and the file of builders if there is none yet."""
     names = {**filled, **_names(aggregate, layout)}
     files = {
         Path(f"tests/unit/test_{aggregate.plural}.py"): _unit(aggregate, names),
@@ -44,7 +44,7 @@ def new_files(aggregate: Aggregate, layout: Layout, filled: Mapping[str, str]) -
 
 
 def entries(aggregate: Aggregate, layout: Layout, filled: Mapping[str, str]) -> list[Source]:
-    """Return the builders that are there, with one more."""
+    """Return the existing builders, with one more."""
     if not (layout.folder / BUILDERS).exists():
         return []
     names = {**filled, **_names(aggregate, layout)}
@@ -105,7 +105,9 @@ def _names(aggregate: Aggregate, layout: Layout) -> dict[str, str]:
 def _if_ends(aggregate: Aggregate, layer: str) -> str:
     """Return how a test goes on if the aggregate can end: with its last command."""
     if not aggregate.later:
-        shown = f'\n    assert {aggregate.key} in told("{aggregate.plural.replace("_", "-")}")\n'
+        shown = (
+            f'\n    assert {aggregate.key} in output_of("{aggregate.plural.replace("_", "-")}")\n'
+        )
         return shown if layer == "e2e" else ""
     last, key = aggregate.later[-1], aggregate.key
     path = f"/{aggregate.plural.replace('_', '-')}/"
@@ -117,9 +119,9 @@ def _if_ends(aggregate: Aggregate, layer: str) -> str:
     assert row.state == "{last.participle}"
 """,
         "e2e": f"""
-    told("{aggregate.handler(last).replace("_", "-")}", {key})
+    output_of("{aggregate.handler(last).replace("_", "-")}", {key})
 
-    assert f"{{{key}}}  {last.participle}" in told("{aggregate.plural.replace("_", "-")}")
+    assert f"{{{key}}}  {last.participle}" in output_of("{aggregate.plural.replace("_", "-")}")
 """,
         "http": f"""
     verb = f"{path}{{made.json()['{key}']}}/{last.verb.replace("_", "-")}"

@@ -35,7 +35,7 @@ pytestmark = pytest.mark.anyio
 
 
 async def test_${a}_${snake}_is_${first_state}() -> None:
-    """And says so: others act on it."""
+    """It records an event, on which others act."""
     await $handler(command := ${a}_${snake}_command(), uow := MemoryUnitOfWork())
 
     [$snake] = uow.store.seen
@@ -45,7 +45,7 @@ async def test_${a}_${snake}_is_${first_state}() -> None:
 
 
 async def test_${a}_${snake}_that_comes_again_changes_nothing() -> None:
-    """Who got no answer may repeat it."""
+    """A sender without an answer may repeat it."""
     command = ${a}_${snake}_command()
     await $handler(command, first := MemoryUnitOfWork())
 
@@ -57,7 +57,7 @@ async def test_${a}_${snake}_that_comes_again_changes_nothing() -> None:
 ENDED = Template('''
 
 async def test_${a}_${snake}_is_${last_state}_once() -> None:
-    """A repetition says nothing new."""
+    """A repetition records no event."""
     uow = MemoryUnitOfWork($snake := ${a}_$snake())
 
     for _ in range(2):
@@ -71,7 +71,7 @@ async def test_${a}_${snake}_is_${last_state}_once() -> None:
 OVER = Template('''
 
 def test_${a}_${snake}_that_is_${end_state}_is_not_${last_state}() -> None:
-    """It ends once, in one way."""
+    """It ends only once."""
     $snake = ${a}_$snake()
     $snake.$end()
 
@@ -82,7 +82,7 @@ def test_${a}_${snake}_that_is_${end_state}_is_not_${last_state}() -> None:
 TAKEN_ID = Template('''
 
 async def test_another_${snake}_with_the_same_id_is_refused() -> None:
-    """Its sender would think that it is stored."""
+    """Otherwise, its sender would think that it is stored."""
     uow = MemoryUnitOfWork($snake := ${a}_$snake())
 
     with pytest.raises(${name}IdTaken):
@@ -98,7 +98,7 @@ WRONG_VALUES = Template('''
     ],
 )
 async def test_what_no_${snake}_can_have_is_refused(field: str, value: object) -> None:
-    """Nothing is added."""
+    """Nothing is stored."""
     wrong = replace(${a}_${snake}_command(), **{field: value})  # type: ignore[arg-type]
     with pytest.raises(InvalidInput):
         await $handler(wrong, uow := MemoryUnitOfWork())
@@ -131,7 +131,7 @@ async def application($settings: Settings) -> AsyncIterator[Application]:
 
 
 async def test_${a}_${snake}_is_stored_as_it_was_$first_state(application: Application) -> None:
-    """And as it has ended."""
+    """Its end is stored, too."""
     report = await application.bus.handle(command := ${a}_${snake}_command())
     assert report.failures == []
     [row] = await views.$plural(application.database)
@@ -141,7 +141,7 @@ $ended''')
 UNIQUE = Template('''
 
 async def test_no_two_have_the_same_$field(application: Application) -> None:
-    """Whoever comes at the same time: the database refuses the second."""
+    """If two come at the same time, the database refuses the second."""
     await application.bus.handle(first := ${a}_${snake}_command())
 
     with pytest.raises($error):
@@ -163,22 +163,22 @@ from $package.entrypoints.app import APP
 
 
 def test_${a}_${snake}_is_${first_state}_and_listed(tmp_path: Path) -> None:
-    """As a user gives the commands."""
+    """The commands are those that a user would type."""
     url = testing.sqlite_url(APP, tmp_path)
     others = {name: os.environ[name] for name in os.environ if not name.startswith("${prefix}_")}
 
-    def told(*words: str) -> str:
+    def output_of(*words: str) -> str:
         command = [sys.executable, "-m", "$package", *words]
         environment = {**others, "${prefix}_DATABASE_URL": url}
         run = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
         assert run.returncode == 0, run.stderr
         return run.stdout
 
-    made = told("$dashed_handler"$words_of_fields)
+    made = output_of("$dashed_handler"$words_of_fields)
     [$key] = re.findall(r"$words ([0-9a-f-]{36}) is $first_state", made)
 $then''')
 
-HTTP = Template('''"""The endpoints about $plural_words, asked as others ask them."""
+HTTP = Template('''"""The endpoints about $plural_words, as clients call them."""
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -206,7 +206,7 @@ def anyio_backend() -> str:
 
 @pytest.fixture
 async def client($settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
-    """A client, which nothing authorizes."""
+    """A client without a token."""
     web = WebSettings(operator_token="of-the-operator")
     async with APP.open($settings) as application:
         of_web = replace($settings, of_extensions=(web,))
@@ -215,7 +215,7 @@ async def client($settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
 
 
 async def test_${a}_${snake}_is_${first_state}_and_shown(client: httpx.AsyncClient) -> None:
-    """To the operator, and to nobody else."""
+    """Only the operator may do and see that."""
     new = {$http_fields}
     made = await client.post("/$path", json=new, headers=OPERATOR)
     assert made.status_code == 201

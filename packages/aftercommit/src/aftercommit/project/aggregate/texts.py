@@ -66,7 +66,7 @@ from $package.service_layer.unit_of_work import UnitOfWork
 
 
 async def $handler(command: $commands_name.$First, uow: UnitOfWork) -> None:
-    """$First_title $article $words, unless it is there."""
+    """$First_title $article $words, unless it exists."""
     $snake = $name.$first(command.$key$given)
     if known := await uow.$plural.find($snake.id):
         known.require_same($snake)
@@ -87,7 +87,7 @@ from $commands_module import $commands
 
 
 @click.command()
-$arguments_of@click.option("--${option}", type=click.UUID, help="Repeating it with this changes nothing.")
+$arguments_of@click.option("--${option}", type=click.UUID, help="The id; repetitions change nothing.")
 @click.pass_obj
 def $handler(cli: CommandLine[Settings]$parameters, $key: UUID | None) -> None:
     """$verb $article $words."""
@@ -110,7 +110,7 @@ async def _list(application: Application) -> None:
 
 ENDPOINTS = Template('''"""The endpoints about ${plural_words}.
 
-`public` is for anybody, `guarded` for who has the operator's token.
+`public` is for everybody, `guarded` for requests with the operator's token.
 """
 
 from typing import Annotated
@@ -129,7 +129,7 @@ public, guarded = APIRouter(), APIRouter()
 $types
 
 class New$name(BaseModel):
-    """What is said of $article $words. Without an id, the server makes one."""
+    """The data of $article $words. Without an id, the server makes one."""
 
     model_config = ConfigDict(extra="forbid")
     $key: UUID | None = None
@@ -172,7 +172,7 @@ $more''')
 
 VIEWS = Template('''@dataclass(frozen=True, slots=True, kw_only=True)
 class ${name}Row:
-    """$Article $words as others see it."""
+    """$Article $words, for display."""
 
     $key: UUID
     state: str
@@ -188,7 +188,7 @@ async def $plural(database: Database) -> list[${name}Row]:
 async def $snake(database: Database, $key: UUID) -> ${name}Row:
     """Return $article $words.
 
-    :raises ${name}NotFound: if there is none with this id
+    :raises ${name}NotFound: if none has this id
     """
     this = _$upper.where(orm.$plural.c.id == $key)
     async with database.read_transaction() as transaction:
@@ -214,7 +214,7 @@ down_revision = "$before"
 
 
 def upgrade() -> None:
-    """Make the table."""
+    """Create the table."""
     op.create_table(
         "$plural",
         sa.Column("id", sa.Uuid(), nullable=False),
@@ -255,7 +255,7 @@ def _not_negative(what: str, number: int) -> int:
 ''',
     "ending": '''
     def $verb(self) -> None:
-        """Be $state, and record $ended; a repetition changes nothing.
+        """Become $state, and record $ended; a repetition changes nothing.
 
         :raises ${name}IsOver: if it has ended in another way
         """
@@ -268,7 +268,7 @@ def _not_negative(what: str, number: int) -> int:
 ''',
     "only_ending": '''
     def $verb(self) -> None:
-        """Be $state, and record $ended; a repetition changes nothing."""
+        """Become $state, and record $ended; a repetition changes nothing."""
         if self.state != "$state":
             self.state = "$state"
             self.record($ended($key=self.id))

@@ -1,1 +1,1 @@
-"""The history of the engine's tables, and how histories are kept: `versions` has its revisions."""
+"""The engine's migrations, in `versions`, and how its and an application's are applied."""

@@ -1,4 +1,4 @@
-"""Drops the tables of the engine, unless some of their deliveries have to run yet."""
+"""Drops the tables of the engine, unless some of their deliveries still have to run."""
 
 import sqlalchemy as sa
 from sqlalchemy import Connection, Table
@@ -25,7 +25,7 @@ TABLES = [*ENGINE.metadata.sorted_tables[::-1], Table(ENGINE.version_table, sa.M
 
 
 def drop_tables(connection: Connection) -> None:
-    """Drop those that are there, in the transaction of the connection.
+    """Drop the existing tables, in the transaction of the connection.
 
     :raises DeliveriesOutstanding: if some deliveries are neither done nor discarded
     :raises sqlalchemy.exc.DBAPIError: if a table stays locked for half a minute
@@ -48,10 +48,10 @@ def drop_tables(connection: Connection) -> None:
 def print_drop(connection: MockConnection) -> None:
     """Write a script that does the same.
 
-    :raises InvalidValue: for SQLite, where a script cannot stop
+    :raises InvalidValue: for SQLite, where a script cannot refuse
     """
     if connection.dialect.name != "postgresql":
-        problem = "cannot be written as a script for SQLite, which would not look for deliveries"
+        problem = "cannot be written as a script for SQLite, which could not check for deliveries"
         raise InvalidValue("downgrade_tables", f"{problem}; run it without --sql")
     connection.execute(sa.text(NOTHING_OUTSTANDING))
     for table in TABLES:

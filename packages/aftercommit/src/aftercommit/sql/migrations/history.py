@@ -1,7 +1,7 @@
-"""The histories of a schema: one of the engine, and one of the application beside it.
+"""The migration histories in a schema: one of the engine, and one of the application.
 
-Each knows its own tables and its own version table, and leaves all others alone. Alembic costs a
-third of a second to import, so it is imported only when there is something to do.
+Each knows its own tables and its own version table, and leaves all others alone. Importing Alembic
+takes a third of a second, so it is imported only when there is something to do.
 """
 
 import os
@@ -25,10 +25,10 @@ FOLDER = Path(__file__).parent
 
 @dataclass(frozen=True, slots=True, eq=False)
 class History:
-    """The migrations of some tables, and the table that says how far they are applied.
+    """The migrations of some tables, and the table that stores which of them were applied.
 
-    Its revisions are called NAME_0001, NAME_0002 and so on, and each file begins with that. Two
-    more digits, as in NAME_000201, say that programs that know only NAME_0002 can live with it.
+    Its revisions are called NAME_0001, NAME_0002 and so on, and so do the names of their files. Two
+    more digits, as in NAME_000201, mean that programs that know only NAME_0002 still work.
 
     >>> from pathlib import Path
     >>> from aftercommit import History
@@ -44,7 +44,7 @@ class History:
     version_table: str = "alembic_version"
 
     def revisions(self) -> list[str]:
-        """Return the names of all migrations, the oldest first."""
+        """Return the names of all revisions, oldest first."""
         return sorted(self._files())
 
     def _files(self) -> dict[str, Path]:
@@ -55,13 +55,13 @@ class History:
 
     @property
     def newest(self) -> str:
-        """The revision that this program needs; without migrations, an empty one."""
+        """The revision that this program needs; empty if there are no migrations."""
         return max(self.revisions(), default="")
 
     def stored_revision(self, connection: Connection) -> str | None:
-        """Return the revision of these tables as it is stored; None if there are none of them yet.
+        """Return the stored revision of these tables; None if they do not exist yet.
 
-        It may be later than the newest one here, if it says that this program can live with it.
+        It may be later than the newest one here, if its name allows this program to work.
 
         :raises SchemaTooNew: if it was made by a newer version of this program
         :raises DatabaseUnavailable: if tables with these names belong to something else
@@ -77,16 +77,16 @@ class History:
                 raise SchemaTooNew(self.name, revision)
         elif self.metadata.tables.keys().isdisjoint(inspector.get_table_names()):
             return None
-        raise DatabaseUnavailable("it holds tables of something else")
+        raise DatabaseUnavailable("it contains tables of another program with these names")
 
     def names_in_pending(self, connection: Connection) -> set[str]:
-        """Return the words that the files of pending revisions use: tables may be among them."""
+        """Return the words in the files of pending revisions; names of tables may be among them."""
         stored = self.stored_revision(connection) or ""
         pending = (file for revision, file in self._files().items() if revision > stored)
         return {word for file in pending for word in re.findall(r"\w+", file.read_text("utf-8"))}
 
     def upgrade(self, connection: Connection, revision: str = "head") -> None:
-        """Bring the tables to a revision, unless theirs is later; for errors see above."""
+        """Upgrade the tables to a revision, unless theirs is later; for errors see above."""
         from alembic import command
 
         if (self.stored_revision(connection) or "") > self.newest:
@@ -96,7 +96,7 @@ class History:
         command.upgrade(settings, revision)
 
     def print_upgrade(self, output: Any, dialect: str, since: str | None) -> None:
-        """Write the statements that upgrade tables which have a revision, or which are not there.
+        """Write the statements that upgrade tables from a revision, or create them.
 
         :raises InvalidValue: if there is no such revision
         """
@@ -110,7 +110,7 @@ class History:
         command.upgrade(settings, f"{since}:head" if since else "head", sql=True)
 
     def config(self) -> "Config":
-        """Return what Alembic has to know."""
+        """Return Alembic's configuration."""
         from alembic.config import Config
 
         settings = Config()
@@ -134,7 +134,7 @@ def lacking(connection: Connection, histories: Iterable[History]) -> list[str]:
 
 
 def of_application(name: str | None, kind: str, _: object) -> bool:
-    """Say whether a table is none of the engine's: Alembic's `include_name`.
+    """Tell whether a table does not belong to the engine: for Alembic's `include_name`.
 
     Without it, autogenerate would drop the engine's tables, which the application does not name.
 

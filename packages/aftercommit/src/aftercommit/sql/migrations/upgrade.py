@@ -1,10 +1,10 @@
-"""Upgrades histories while others work: a migration has each of its locks soon, or none at all.
+"""Upgrades schemas while others work: a migration gets each lock soon, or gives up all of them.
 
-On PostgreSQL, a migration that has changed one table, and waits for another, is in a deadlock with
-each transaction that has written to the other, and goes on to the first; and whoever comes later
-waits behind it. So it waits for a moment only; then it lets go of all it has done, and tries again
-after a longer pause. Nobody knows for certain what a migration changes, but nobody has to: a lock
-that it does not get in time, at whichever statement, is answered in this way.
+On PostgreSQL, a migration that has changed one table and waits for another one deadlocks with every
+transaction that has written to the other and goes on to the first; and later transactions wait
+behind it. So it waits only for a moment; then it rolls everything back, and tries again after a
+longer pause. Nobody needs to know which tables a migration changes: this happens at any statement
+that does not get its lock in time.
 """
 
 from collections.abc import Callable, Container, Sequence
@@ -17,18 +17,18 @@ from sqlalchemy.exc import DBAPIError
 from aftercommit.sql.migrations.history import History
 
 LOCK_NOT_AVAILABLE, DEADLOCK = "55P03", "40P01"
-# longer and longer, or it would never get past transactions that take longer than the first waits;
-# the last ones are longer than PostgreSQL's deadlock_timeout, after which it ends an autovacuum
+# longer and longer, to get past transactions that take longer than the first waits; the last ones
+# are longer than PostgreSQL's deadlock_timeout, after which it ends an autovacuum
 WAITS = [*[0.05] * 4, *[0.1] * 3, *[0.2] * 2, *[0.4] * 3, *[0.8] * 6, *[1.5] * 2]
-"""Seconds for which a migration waits for a lock, at each try; with the pauses, half a minute."""
-PAUSE = 2.0  # times the wait before it: others work at least for so long
+"""Seconds for which a migration waits for a lock, in each try; with the pauses, half a minute."""
+PAUSE = 2.0  # times the wait before it: so long, at least, others can work
 
 
 def upgrade_histories(connection: Connection, histories: Sequence[History]) -> None:
-    """Bring all of them to their newest revisions, in the transaction of the connection.
+    """Upgrade all of them to their newest revisions, in the transaction of the connection.
 
-    Tables that the files of pending revisions name are locked first, so that what takes long is
-    seldom done twice.
+    Tables named in the files of pending revisions are locked first, so that long changes are rarely
+    repeated.
 
     :raises sqlalchemy.exc.DBAPIError: if a table stays locked for half a minute
     :raises SchemaTooNew: if one was made by a newer version of this program
@@ -47,7 +47,7 @@ def change_tables(
     *,
     names: Container[str],
 ) -> None:
-    """Lock those tables of histories that have one of these names, and change the schema.
+    """Lock the tables of these histories that have one of these names, and change the schema.
 
     :raises sqlalchemy.exc.DBAPIError: if a table stays locked for half a minute
     """
@@ -60,7 +60,7 @@ def change_tables(
         try:
             with connection.begin_nested():
                 _set_lock_timeout(connection, f"{seconds * 1000:.0f}ms")
-                if locked:  # in the order of the writers, and in case that they have another one
+                if locked:  # in the order of writers, in case they wait for another one
                     _lock(connection, locked if number % 2 else locked[::-1])
                 change(connection)
             break
@@ -77,9 +77,9 @@ def _upgrade(histories: Sequence[History], connection: Connection) -> None:
 
 
 def _in_order(connection: Connection, histories: Sequence[History]) -> list[str]:
-    """Return the tables that are there, as a unit of work would write to them.
+    """Return the existing tables in the order in which a unit of work writes to them.
 
-    It writes to those that others refer to first, and to those of the engine last.
+    It writes to referenced tables first, and to the engine's last.
     """
     there = set(inspect(connection).get_table_names())
     ordered = [each.name for history in histories[::-1] for each in history.metadata.sorted_tables]
@@ -96,7 +96,7 @@ def _lock(connection: Connection, names: Sequence[str]) -> None:
 
 
 def _sqlstate(error: DBAPIError) -> str | None:
-    """Return what PostgreSQL has called an error; each driver has its own place for it."""
+    """Return the SQLSTATE of an error; each driver has its own place for it."""
     raised: Any = error.orig
     state: str | None = getattr(raised, "sqlstate", None) or getattr(raised, "pgcode", None)
     if state is None and raised.args and isinstance(raised.args[0], dict):

@@ -63,7 +63,7 @@ class ListBroker:
             self._send.send_nowait(body)
 
     def cut(self) -> None:
-        """Break the connection; another one can be made, unless it is away."""
+        """Break the connection; another one can be made, unless it is down."""
         self.put(CUT)
 
     async def acks(self, count: int = 1) -> None:

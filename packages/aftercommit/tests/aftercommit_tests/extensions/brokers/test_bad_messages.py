@@ -115,7 +115,7 @@ async def test_a_dead_letter_that_is_refused_hurts_no_event(rabbitmq: RabbitOuts
 async def test_what_a_broker_does_not_take_is_dead_lettered_in_part(
     outside: Outside, headers: dict[str, Any], body: bytes
 ) -> None:
-    """It would hold up what comes after it for ever, and break the connection for others."""
+    """It would hold up what comes after it forever, and break the connection for others."""
     (broker,) = new_brokers([outside.url], THINGS).values()
     await broker.dead_letter(a_dead_message(body, headers), NO_JSON, DEAD)
     await broker.dead_letter(a_dead_message(b"next"), NO_JSON, DEAD)

@@ -66,7 +66,7 @@ ESCAPED = "with %, /, ? and # in a name as % and two hexadecimal digits of their
         ("kafkas://ivan:hunter2@h:1/topic", "is not of the form kafka://"),
         ("kafkas://ivan:hunter2@h:1?sasl_mechanism=GSSAPI", "is not one of SCRAM-SHA-512"),
         ("kafkas://h:1?sasl_mechanism=PLAIN", "but no user and password"),
-        ("kafka://ivan:hunter2@h:1?sasl_mechanism=PLAIN", "would send the password as it is"),
+        ("kafka://ivan:hunter2@h:1?sasl_mechanism=PLAIN", "would send the password in clear"),
         ("kafka://h:1?cafile=hunter2", "without TLS: use kafkas://"),
         ("kafkas://h:1?password=hunter2", "has other parameters than sasl_mechanism, cafile"),
         ("kafkas://h:1?cafile=a&cafile=hunter2", "or one of them twice or empty"),
@@ -198,9 +198,9 @@ def test_the_settings_are_read_with_the_others() -> None:
     ("command", "complaint"),
     [
         ("--broker-urls nats://x worker", "error: broker URL"),
-        ("consume", "error: THINGS_BROKER_URLS is not set: there is nothing to consume"),
-        ("run", "error: THINGS_BROKER_URLS is not set: there is nothing to consume"),
-        ("--event-loop trio --broker-urls amqp://x worker", "needs the event loop asyncio"),
+        ("consume", "error: THINGS_BROKER_URLS is not set, so there is no broker to consume from"),
+        ("run", "error: THINGS_BROKER_URLS is not set, so there is no broker to consume from"),
+        ("--event-loop trio --broker-urls amqp://x worker", "works only on the event loop asyncio"),
     ],
 )
 def test_what_cannot_run_is_exit_code_2(

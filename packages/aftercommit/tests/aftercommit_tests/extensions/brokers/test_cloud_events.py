@@ -108,7 +108,7 @@ def test_what_is_longer_than_any_command_is_not_decoded() -> None:
     message = a_message()
 
     from_cloud_event(message.ljust(MAX_MESSAGE_BYTES))
-    with pytest.raises(MessageTooLarge, match="65,537 bytes; a command has at most 65,536"):
+    with pytest.raises(MessageTooLarge, match="65,537 bytes; a command may have 65,536"):
         from_cloud_event(message.ljust(MAX_MESSAGE_BYTES + 1))
 
 
@@ -150,6 +150,6 @@ def test_the_document_describes_all_that_is_published_and_accepted() -> None:
 
 
 def test_a_field_without_an_example_is_named() -> None:
-    """Whoever adds one finds out what is missing."""
-    with pytest.raises(WiringError, match="fields of RenameThing without a value .*: name"):
+    """Anyone who adds one finds out what is missing."""
+    with pytest.raises(WiringError, match="no value for fields of RenameThing: name"):
         example_of(RenameThing, {"thing_id": a_thing_id()})

@@ -35,7 +35,7 @@ async def test_a_message_whose_acknowledgement_is_lost_has_one_effect(
     broker.ack_error = ConnectionError("too late")
     async with consuming(broker, world):
         broker.put(message)
-        while "could not be acknowledged, it will come again: too late" not in caplog.text:
+        while "could not be acknowledged and will arrive again: too late" not in caplog.text:
             await anyio.lowlevel.checkpoint()
         broker.ack_error = None
         handler.errors = [ThingNotFound("t1")]
@@ -117,7 +117,7 @@ async def test_a_process_is_not_ready_while_nothing_is_consumed(
 
 
 async def test_the_longest_id_fits_into_every_database(world: World) -> None:
-    """Or its message would wait for ever, and hold up what comes after it."""
+    """Or its message would wait forever, and hold up what comes after it."""
     letters = [chr(n) for n in range(0x4E00, 0x9FFF)]  # of three bytes each, hard to compress
     source, message_id = ("".join(random.sample(letters, MAX_BYTES // 3)) for _ in range(2))
     received = MessageOrigin(source=source, id=message_id)

@@ -201,7 +201,7 @@ async def test_a_cancellation_that_a_library_made_up_is_a_lost_connection(
 async def test_a_timeout_of_asyncio_around_us_is_no_lost_connection(
     server: FakeServer, publisher: SharedConnection
 ) -> None:
-    """Whoever copies this may call it from code that knows no AnyIO."""
+    """Anyone who copies this may call it from code that knows no AnyIO."""
 
     async def wait(connection: BrokerConnection) -> None:
         limit.reschedule(asyncio.get_running_loop().time())

@@ -141,7 +141,7 @@ def test_a_message_is_known_by_its_id_or_by_its_place_or_by_what_is_derived() ->
     assert origin_of(by_title, without).id == "lamp"
     with pytest.raises(InvalidPayload, match="it has no id .* message_id="):
         CATALOGUE.read(without)
-    with pytest.raises(InvalidPayload, match="its id has an invisible character"):
+    with pytest.raises(InvalidPayload, match="its id contains an invisible character"):
         CATALOGUE.read(received(message_id="a\x00b"))
 
 
@@ -181,7 +181,7 @@ def says_nothing(message):  # type: ignore[no-untyped-def]
     ("made", "problem"),
     [
         (lambda: replace(CATALOGUE, name="Cata.logue"), "lower-case letters"),
-        (lambda: replace(CATALOGUE, exchange=None, topic=None), "from which exchange or topic"),
+        (lambda: replace(CATALOGUE, exchange=None, topic=None), "give an exchange or a topic"),
         (lambda: replace(CATALOGUE, routing_keys="item.*"), "a list of at least one"),
         (lambda: replace(CATALOGUE, start=cast("Any", "now")), "earliest or latest"),
         (lambda: replace(CATALOGUE, translate=waits), "a plain function"),

@@ -1,6 +1,6 @@
 """What is counted: every command and every attempt, once, by what became of it.
 
-And when writes count as refused: not at the first failure, and not for ever.
+And when writes count as refused: not at the first failure, and not forever.
 """
 
 from collections.abc import Awaitable, Callable
@@ -74,7 +74,7 @@ async def fails_late(world: World, event: Event) -> None:
     [
         (works, "done"),
         (fails, "retried"),
-        (is_refused, "parked"),  # it needs a person
+        (is_refused, "parked"),  # it needs an operator
         (is_late, "lease_lost"),  # a frozen worker that wakes up
         (fails_late, "lease_lost"),
     ],

@@ -152,7 +152,7 @@ async def test_many_scrapes_in_a_second_get_one_text(application: Application) -
 
 
 async def test_what_is_owed_is_told_by_handler_and_state(waiting: Application) -> None:
-    """Whoever left it there, and in whatever state; what is replayed may wait."""
+    """Anyone who left it there, and in whatever state; what is replayed may wait."""
     now = waiting.database.clock
     await change(waiting, "write_down", available_at=now - 100)
     await change(waiting, "look_at", available_at=now + 100, owner="worker@host:1")
@@ -189,7 +189,7 @@ async def test_what_is_delayed_is_late_only_after_its_time(waiting: Application)
 
 
 async def test_what_is_paused_is_told_and_neither_late_nor_failing(waiting: Application) -> None:
-    """A person wants it so; who it is, and since when, is told, too."""
+    """An operator wants it so; who it is, and since when, is told, too."""
     late = waiting.database.clock - 9000
     await change(waiting, "announce", available_at=late, **FAILED)
     values = {"handler": "announce", "paused_at": 1000.0, "paused_by": "maria@host\x1b" + "x" * 300}
@@ -209,7 +209,7 @@ async def test_what_is_paused_is_told_and_neither_late_nor_failing(waiting: Appl
 
 
 async def test_what_has_failed_for_hours_is_told(waiting: Application) -> None:
-    """It is neither late, nor parked while a resource is away: nothing else would show it."""
+    """It is neither late, nor parked while a resource is down: nothing else would show it."""
     now = waiting.database.clock
     await execute(waiting, sa.update(tables.events).values(recorded_at=now - 9000))
     nothing_failed = await metrics_of(waiting)

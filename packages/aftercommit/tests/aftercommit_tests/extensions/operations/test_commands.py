@@ -22,7 +22,7 @@ def as_json(command_line: CommandLine, *arguments: str) -> list[Any]:
         ("deliveries retry", "give either EVENT_ID and HANDLER, or --all-parked"),
         (
             "deliveries retry 00000000-0000-0000-0000-000000000000 announce --handler x",
-            "--handler goes with --all-parked",
+            "--handler needs --all-parked",
         ),
         ("events prune --older-than soon", "'soon' is not a number followed by"),
         ("deliveries replay announce --since long", "'long' is not a number followed by"),
@@ -39,7 +39,7 @@ def test_malformed_input_is_exit_code_2(
 
 
 def test_what_is_not_there_is_no_bug(command_line: CommandLine) -> None:
-    """A new database has an empty history; a trace that is not there is not followed for ever."""
+    """A new database has an empty history; a trace that is not there is not followed forever."""
     assert command_line.shows("history") == command_line.shows("history", "--json") == ""
     for arguments in (["5f2c8a91"], ["lamp", "--follow"]):
         result = command_line.run("trace", *arguments)
@@ -54,7 +54,7 @@ PICTURES = ":skull: [bold red]:warning:[/] [link=https://x]"
 def test_what_is_stored_neither_commands_a_terminal_nor_passes_for_other_fields(
     command_line: CommandLine,
 ) -> None:
-    """Names and errors come from anywhere, and a person decides by what is shown of them."""
+    """Names and errors come from anywhere, and an operator decides by what is shown of them."""
     hostile = f"\x1b[2J\x9b2J\u202e\r{PICTURES}\nstate:       done"
     failing = {"bell_file": ".", "max_attempts": "1"}  # it is a folder
     command_line.shows("make-thing", hostile, **failing)
@@ -79,7 +79,7 @@ BY_MARIA = ("--by", "Maria", "--reason", "the \x1b bell is mended")
 
 
 def test_what_failed_is_found_inspected_retried_and_discarded(command_line: CommandLine) -> None:
-    """What cannot be done by itself needs a person, and the person needs tools."""
+    """What cannot be done by itself needs an operator, who needs tools."""
     command_line.shows("make-thing", "chair")
     as_json_logged = ("--log-format", "json", "--log-level", "warning", "make-thing", "lamp")
     failed = command_line.run(*as_json_logged, bell_file=".", max_attempts="1")
@@ -157,7 +157,7 @@ def test_a_trace_that_is_too_long_says_so(
     cut = command_line.run("trace", "lamp", "--json")
 
     assert (whole.stderr, cut.returncode) == ("", 0)
-    assert cut.stderr == "not all is shown: there are more than 3 attempts or commands\n"
+    assert cut.stderr == "the tree is not complete: there are more than 3 attempts or commands\n"
     assert len(cut.stdout.splitlines()) < len(whole.stdout.splitlines())
 
 

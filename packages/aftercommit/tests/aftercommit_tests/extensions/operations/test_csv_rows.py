@@ -28,7 +28,7 @@ def rows_of(file: Path, *lines: str, newline: str = "\n") -> list[Seen]:
 
 @pytest.mark.parametrize("newline", ["\n", "\r\n", "\r"])
 def test_rows_come_with_the_line_on_which_they_start(file: Path, newline: str) -> None:
-    """A person who fixes the file looks for them there, in an editor of any system."""
+    """An operator who fixes the file looks for them there, in an editor of any system."""
     rows = rows_of(file, 'a,"one\ntwo"', "", "Иван,i@example.com", newline=newline)
 
     assert rows == [(2, {"name": "a", "email": "one\ntwo"}), (5, IVAN)]
@@ -60,7 +60,7 @@ def test_a_row_that_is_too_long_is_refused_alone(file: Path, length: int, newlin
         file, f"{longest},i@example.com", "x" * length, "Иван,i@example.com", newline=newline
     )
 
-    reason = "row is not valid CSV up to line 3: it has more than 10000 characters"
+    reason = "row is not valid CSV up to line 3: the row has more than 10000 characters"
     assert rows == [(2, IVAN | {"name": longest}), (3, reason), (4, IVAN)]
 
 

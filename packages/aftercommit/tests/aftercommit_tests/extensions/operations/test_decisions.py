@@ -1,4 +1,4 @@
-"""What a person decides about deliveries, and sees of them: on each database."""
+"""What an operator decides about deliveries, and sees of them: on each database."""
 
 import re
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.anyio
 
 
 async def test_what_is_retried_by_a_person_starts_anew(world: World) -> None:
-    """The cause is mended: all attempts are available again, to one, to a handler's, or to all."""
+    """After a repair, all attempts are available again: to one, to a handler's, or to all."""
     store, claims = world.delivery_store(), await world.make_thing()
     event_id = claims["announce"].envelope.id
     for claim in claims.values():

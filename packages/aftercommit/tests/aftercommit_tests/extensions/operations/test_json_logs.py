@@ -60,7 +60,7 @@ def test_a_line_for_machines_is_json_in_every_encoding_and_commands_no_terminal(
 ) -> None:
     """Python escapes what a stream cannot write in a way that JSON does not know.
 
-    JSON itself escapes only half of what a terminal obeys, when a person looks at the log.
+    JSON itself escapes only half of what a terminal obeys, when an operator looks at the log.
     """
     monkeypatch.setattr("sys.stderr", TextIOWrapper(BytesIO(), encoding))
     log = Log(JsonFormatter())

@@ -99,7 +99,7 @@ async def test_an_operator_changes_the_numbers(ringing: World) -> None:
         ("limit", None, "bell: 1 at once, 24 a minute"),
         ("limit", None, "bell: 3 at once, 600 a minute"),
     ]
-    with pytest.raises(Refused, match="'siren' is no limit.*: there is bell"):
+    with pytest.raises(Refused, match="'siren' is not a limit.*; there is bell"):
         await limit_admin.set_limit(database, of, "siren", MARIA, {"at_once": 1})
 
 
@@ -133,7 +133,7 @@ async def test_a_process_that_keeps_to_a_limit_is_ready(ringing: World) -> None:
 
 
 async def test_what_nobody_can_do_is_seen_behind_what_is_held(ringing: World) -> None:
-    """The oldest of all is looked at: what is held would stand before it for ever."""
+    """The oldest of all is looked at: what is held would stand before it forever."""
     await ringing.execute(
         tables.deliveries.update()
         .where(tables.deliveries.c.owner.is_(None))

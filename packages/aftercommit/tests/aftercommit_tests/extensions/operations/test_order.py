@@ -1,4 +1,4 @@
-"""What a person decides about the deliveries of ordered handlers, and sees of them."""
+"""What an operator decides about the deliveries of ordered handlers, and sees of them."""
 
 from dataclasses import replace
 
@@ -95,7 +95,7 @@ async def test_a_person_lets_a_lane_go_on(world: World, discard: bool) -> None:
 
 @pytest.mark.anyio
 async def test_what_is_discarded_in_the_middle_is_passed_over(world: World) -> None:
-    """By a person, or by an erasure of several: what is before it still has to be done."""
+    """By an operator, or by an erasure of several: what is before it still has to be done."""
     await make(world, "a1", "a2", "a3", "a4")
     rows = sorted(await world.rows(*events.c), key=lambda row: row.position)
     await delivery_admin.discard(world.database, rows[1].id, "note", MARIA)
@@ -129,7 +129,7 @@ def test_a_lane_is_mended_from_the_command_line(
     assert f"blocked, the first of its lane is {head[:8]}…" in command_line.shows("trace", waits)
     assert command_line.run("deliveries", "list", "--lane", "x", "--all").returncode == 2
     replayed = command_line.run("deliveries", "replay", "announce", "--allow-side-effects")
-    assert "announce is ordered: pause it, replay, resume it" in replayed.stderr
+    assert "announce is ordered: pause it, replay, and resume it" in replayed.stderr
     command_line.shows("deliveries", "discard", head, "announce")
     command_line.shows("worker", "--until-idle", bell_file=".", max_attempts="1")
     assert waits in command_line.shows("deliveries", "list", "--parked")
@@ -144,7 +144,7 @@ def test_a_lane_is_mended_from_the_command_line(
 def test_a_retry_says_what_it_waits_for(
     command_line: CommandLine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever is told to run a worker would look in vain for what it does."""
+    """Anyone who is told to run a worker would look in vain for what it does."""
     monkeypatch.setitem(bootstrap.__kwdefaults__ or {}, "handlers", ORDERED)
     for name in ("thing 3", "thing 6"):
         command_line.shows("make-thing", name, dispatch="worker")
@@ -159,7 +159,7 @@ def test_a_retry_says_what_it_waits_for(
     command_line.shows("deliveries", "pause", "announce")
     paused = command_line.shows(*retry, head, "announce")
 
-    assert behind == "1 delivery due when the earlier ones of the lane are done\n"
+    assert behind == "1 delivery due when earlier deliveries of the lane are done\n"
     assert paused == "1 delivery due when the handler is resumed\n"
 
 
@@ -209,9 +209,9 @@ async def test_the_past_comes_before_what_waits(world: World) -> None:
     [(_, running), _] = await claimed(world)
     period = {"since": 0.0, "until": await now(world)}
     past = replay.replay_of(world.bus, "note", [], **period)
-    with pytest.raises(OrderedHandler, match="pause it, replay, resume it"):
+    with pytest.raises(OrderedHandler, match="pause it, replay, and resume it"):
         await past.run(world.database, MARIA, lambda count: None)
-    with pytest.raises(OrderedHandler, match="done again"):
+    with pytest.raises(OrderedHandler, match="handled again"):
         replay.replay_of(world.bus, "note", [], again=True, **period)
 
     await handler_pauses.pause(world.database, ["note"], MARIA)
@@ -274,7 +274,7 @@ async def test_of_past_events_one_that_cannot_be_read_is_parked_alone(
     assert await replayed(world, "note") == 3
     await handler_pauses.resume(world.database, ["note"], MARIA)
 
-    assert f"note parked on event {second.id}: what it is ordered by cannot be read" in caplog.text
+    assert f"note parked on event {second.id}: its key cannot be read" in caplog.text
     assert [name[5:] for name in await work(world, names=["note"])] == ["a1", "a3"]
     found = (await world.deliveries()).items()
     assert [key for key, row in found if row.parked_at is not None] == [(second.id, "note")]

@@ -125,7 +125,7 @@ async def test_an_attempt_that_has_begun_during_the_pause_is_shown_as_it_is(
 async def test_many_deliveries_are_released_some_at_a_time(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever commits one waits for the last of these transactions: that one has few to release."""
+    """A commit of one waits for the last of these transactions, which has few to release."""
     monkeypatch.setattr(handler_pauses, "RELEASED_TOGETHER", 2)
     await world.delivery_store().release([claims[NAME] for claims in await make_things(world, 5)])
     assert await pause(world) == 5
@@ -143,7 +143,9 @@ async def test_all_names_of_a_handler_are_paused(new_world: NewWorld) -> None:
     world = await new_world(renamed={"ring": NAME, "toll": NAME})
     known = world.application.handlers
     assert {*all_names(known, "ring")} == {*all_names(known, NAME)} == {NAME, "ring", "toll"}
-    with pytest.raises(HandlerNotFound, match="none of announce, look_at, ring, toll, write_down"):
+    with pytest.raises(
+        HandlerNotFound, match="these are announce, look_at, ring, toll, write_down"
+    ):
         all_names(known, "rin")
 
     await world.make_thing()
@@ -224,7 +226,7 @@ async def test_two_people_who_resume_at_once_release_each_delivery_once(
 
 
 async def test_who_resumes_finds_what_is_being_committed(postgres_world: World) -> None:
-    """A commit that has seen the pause is waited for, or its delivery would wait for ever."""
+    """A commit that has seen the pause is waited for, or its delivery would wait forever."""
     world = postgres_world
     await pause(world)
 
@@ -298,7 +300,7 @@ def test_a_handler_is_paused_from_the_command_line(command_line: CommandLine) ->
     """Who it was is the user of the operating system, or who it is said to be."""
     assert "paused: 0 deliveries held" in command_line.shows("deliveries", "pause", NAME)
     again = command_line.shows("deliveries", "pause", NAME, "--by", "Maria")
-    assert again == f"{NAME} was paused already\n"
+    assert again == f"{NAME} was already paused\n"
     name, _, who = command_line.shows("deliveries", "pauses").split()
     assert (name, "@" in who) == (NAME, True)
 
@@ -312,7 +314,7 @@ def test_a_handler_is_paused_from_the_command_line(command_line: CommandLine) ->
 
     for decide in ("pause", "resume"):
         unknown = command_line.run("deliveries", decide, "send_fax")
-        assert (unknown.returncode, "none of announce" in unknown.stderr) == (1, True)
+        assert (unknown.returncode, "these are announce" in unknown.stderr) == (1, True)
 
 
 @pytest.mark.parametrize(("option", "most"), LONGEST.items())

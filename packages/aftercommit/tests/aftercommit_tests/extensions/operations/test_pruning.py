@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("small_batches")]
 
 
 async def test_what_is_young_or_still_owes_work_is_kept(world: World) -> None:
-    """History may go; debts may not, nor what a person decides about. Each is looked at once."""
+    """History may go; debts may not, nor what an operator decides about. Each is looked at once."""
     owing, parked, *completed = await make_things(world, 7)
     await world.delivery_store().record_failure(a_failure(parked.pop("announce")))
     await complete(world, parked, *completed)

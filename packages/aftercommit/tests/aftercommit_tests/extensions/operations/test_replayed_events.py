@@ -99,7 +99,7 @@ async def test_what_a_handler_was_owed_once_is_not_owed_again(world: World) -> N
 
 
 async def test_again_is_what_was_done_and_nothing_else(world: World) -> None:
-    """It begins anew; a person's decision stands, and what is still owed is done anyway."""
+    """It begins again; an operator's decision stands, and outstanding work is done anyway."""
     done = await leave_one_of_each(world)
     await complete(world, other := await world.make_thing())
     is_other = tables.events.c.id == other[OLD].envelope.id
@@ -186,7 +186,7 @@ async def test_what_is_recorded_after_its_begin_is_no_part_of_it(world: World) -
 @pytest.mark.usefixtures("small_batches")
 @pytest.mark.parametrize("replay", [TO_A_NEW_ONE, AGAIN], ids=["new", "again"])
 async def test_two_of_the_same_share_the_work(world: World, replay: Replay) -> None:
-    """Each event is owed by one of them."""
+    """Each event is in one of them."""
     await complete(world, *await make_things(world, 20))
     counts = []
 
@@ -204,7 +204,7 @@ async def test_two_of_the_same_share_the_work(world: World, replay: Replay) -> N
 
 @pytest.mark.usefixtures("small_batches")
 async def test_replaying_and_pruning_do_not_collide(world: World) -> None:
-    """Each event is owed, or gone with all that was done about it; none is owed and gone."""
+    """Each event is outstanding, or gone with all that was done about it; none is both."""
     await complete(world, *await make_things(world, 30))
     await world.move_clock(10)
 
@@ -236,7 +236,7 @@ async def test_a_handler_knows_the_names_it_had(new_world: NewWorld) -> None:
 @pytest.mark.parametrize(
     ("handler", "complaint"),
     [
-        ("regard", "'regard' is no handler of events.*look_at"),  # it has another name now
+        ("regard", "'regard' is not a handler of events.*look_at"),  # it has another name now
         ("write_down", "'write_down' is unsubscribed"),
     ],
 )
@@ -295,10 +295,10 @@ def past(command_line: CommandLine) -> CommandLine:
         (["announce", "--allow-side-effects"], 0, DUE, 2),
         (["forget"], 0, "2 deliveries, each due 1 d after its event", 2),
         (["write_down", "--since", "0s"], 0, "0 deliveries due now", 0),
-        (["nobody"], 2, "is no handler of events that can run here: none of announce, ", 0),
-        (["write_down", "--event-type", "x"], 2, "'x' is none of those of write_down", 0),
-        (["announce"], 1, "announce has effects outside.*--allow-side-effects", 0),
-        (["write_down", "--again"], 1, "write_down keeps no read model", 0),
+        (["nobody"], 2, "is not a handler of events that can run here; these are announce, ", 0),
+        (["write_down", "--event-type", "x"], 2, "write_down does not subscribe to 'x'", 0),
+        (["announce"], 1, "announce has external effects.*--allow-side-effects", 0),
+        (["write_down", "--again"], 1, "write_down updates no read model", 0),
     ],
 )
 def test_what_is_replayed_is_what_was_asked_for_and_can_be(

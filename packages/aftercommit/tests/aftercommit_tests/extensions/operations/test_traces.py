@@ -107,7 +107,7 @@ async def test_all_that_a_command_has_caused_is_one_tree(world: World) -> None:
 
 
 async def test_a_trace_is_found_by_every_id_in_it_and_by_name(world: World) -> None:
-    """Whoever asks has one of them: from a log, a complaint, a list."""
+    """Anyone who asks has one of them: from a log, a complaint, a list."""
     envelope = (await world.make_thing("lamp"))[NAME].envelope
     await world.make_thing("chair")
     trace = str(envelope.context.correlation_id)
@@ -231,7 +231,7 @@ async def test_an_event_hangs_as_deep_as_its_cause_is_known(world: World) -> Non
 
 
 async def test_a_circle_of_causes_ends(world: World) -> None:
-    """Nobody stores one, but whoever looks for what is wrong has to get an answer."""
+    """Nobody stores one, but anyone who looks for what is wrong has to get an answer."""
     claim = (await world.make_thing())[NAME]
     await world.execute(sa.update(tables.events).values(causation_id=tables.events.c.id))
 
@@ -261,7 +261,7 @@ async def test_events_of_other_versions_are_shown_without_words(
 
 
 async def test_data_that_are_no_text_are_shown_and_hide_nothing_else(new_world: NewWorld) -> None:
-    """SQLite stores what is no UTF-8; a person may have to know what it is."""
+    """SQLite stores what is no UTF-8; an operator may have to know what it is."""
     world = await new_world()
     claim = (await world.make_thing())[NAME]
     await world.execute(sa.text("UPDATE aftercommit_events SET data = CAST(x'ff' AS TEXT)"))

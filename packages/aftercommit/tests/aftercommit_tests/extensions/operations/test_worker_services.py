@@ -82,7 +82,7 @@ async def test_a_database_that_is_away_does_not_end_the_worker(
 
     async with serving(keeping(1), world.application):
         await logged(caplog, "old history could not be pruned", times=2)
-        await logged(caplog, "it is not known what is overdue", times=2)
+        await logged(caplog, "cannot find out which deliveries are overdue", times=2)
 
 
 @pytest.mark.parametrize(

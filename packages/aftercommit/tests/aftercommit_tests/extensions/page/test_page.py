@@ -64,7 +64,7 @@ async def test_the_map_is_the_wiring_of_the_running_program(web: Web) -> None:
 
 @pytest.mark.parametrize("name", FILES)
 def test_nothing_becomes_markup_and_nobody_else_is_asked_or_named(name: str) -> None:
-    """What a person typed is shown as text, and the policy forbids scripts in the page itself.
+    """What an operator typed is shown as text, and the policy forbids scripts in the page itself.
 
     There is no script, font or picture of another server. The page is that of all applications.
     """

@@ -34,7 +34,7 @@ async def value(database: Database, statement: str = "SELECT 1") -> Any:
 
 
 def change_from_outside(url: str, statement: str) -> None:
-    """Execute a statement as a person does, without any of our settings."""
+    """Execute a statement as an operator does, without any of our settings."""
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute(statement)
 

@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.anyio, pytest.mark.on("asyncio-asyncpg", "trio-anyio")
 async def test_sessions_have_the_names_of_their_application_and_process(url: str) -> None:
     """An application ends sessions of its own that are frozen, and none of others.
 
-    Whoever looks for the holder of a lock in pg_stat_activity finds the process by the name.
+    Anyone who looks for the holder of a lock in pg_stat_activity finds the process by the name.
     """
     async with open_database(url, application="shop", instance_name="Ann's") as database:
         assert await value(database, "SHOW application_name") == f"shop:{database.process}"

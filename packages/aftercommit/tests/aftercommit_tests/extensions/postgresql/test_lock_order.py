@@ -1,6 +1,6 @@
 """What locks several deliveries locks them in one order: nobody waits in a circle.
 
-A person stands still in a transaction, as a slow process does; then it is seen who waits, and what
+An operator pauses in a transaction, as a slow process does; then it is seen who waits, and what
 those who wait have locked already.
 """
 
@@ -198,7 +198,7 @@ async def test_an_erasure_waits_for_retention_before_it_locks_deliveries(
 async def test_a_decision_waits_for_a_pause_that_ends_before_it_locks_deliveries(
     world: World, postgres_url: str, decide: Decide
 ) -> None:
-    """Whoever resumes a handler wants its deliveries next."""
+    """Anyone who resumes a handler wants its deliveries next."""
     claims = [(await world.make_thing())["announce"]]
     await world.delivery_store().record_failure(a_failure(claims[0]))
     await world.pause("announce")
@@ -225,7 +225,7 @@ async def test_a_pause_waits_for_no_delivery(world: World, postgres_url: str) ->
 async def test_what_is_locked_is_released_last_and_not_left_paused(
     world: World, postgres_url: str
 ) -> None:
-    """Whoever resumes a handler waits for it, when nobody waits for what was resumed before."""
+    """Anyone who resumes a handler waits for it, when nobody waits for what was resumed before."""
     claims = [(await world.make_thing())["announce"] for _ in range(MANY)]
     await world.delivery_store().release(claims)
     await world.pause("announce")

@@ -79,7 +79,7 @@ async def test_a_session_that_the_server_ends_between_two_statements_is_told_in_
 ) -> None:
     """The driver may hear of the end, or of the closed connection, before it is asked again.
 
-    It speaks of its own state then, and a person who reads that learns nothing.
+    It speaks of its own state then, and an operator who reads that learns nothing.
     """
     async with open_database(url) as database:
         with pytest.raises(ConnectionLost) as raised:

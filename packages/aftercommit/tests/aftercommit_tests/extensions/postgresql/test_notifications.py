@@ -109,7 +109,7 @@ async def test_nobody_is_woken_by_another_application(url: str) -> None:
 
 
 async def test_listening_takes_no_connection_from_those_who_work(url: str) -> None:
-    """A worker with a pool of one would otherwise wait for itself for ever."""
+    """A worker with a pool of one would otherwise wait for itself forever."""
     async with open_database(url, connections=1) as database, listening(database, lambda: None):
         with anyio.fail_after(ENOUGH_SECONDS):
             assert await value(database) == 1

@@ -54,7 +54,7 @@ async def test_a_pooler_that_shares_its_sessions_is_refused(pooled: str) -> None
 async def test_a_server_and_a_pooler_that_keeps_sessions_are_accepted(
     url: str, pooled: str
 ) -> None:
-    """Whoever has too many processes for one server needs a pooler."""
+    """Anyone who has too many processes for one server needs a pooler."""
     await check_sessions(url)
     await check_sessions(pooled)
 
@@ -63,7 +63,7 @@ async def test_a_server_and_a_pooler_that_keeps_sessions_are_accepted(
 async def test_what_nobody_can_know_refuses_nothing(
     pooled: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With one session for all, a second connection waits for ever, and the first one is alone."""
+    """With one session for all, a second connection waits forever, and the first one is alone."""
     monkeypatch.setattr(poolers, "PROBE_SECONDS", 0.5)
     with anyio.fail_after(ENOUGH_SECONDS):
         await check_sessions(pooled)

@@ -51,7 +51,7 @@ REFUSED_URLS = {
     "postgresql://h/d?service=shop": "has an option that is not supported",
     "postgresql://h/d?connect_timeout=soon": "a wrong connect_timeout; it is a number of seconds",
     "postgresql://h/d?sslmode=on": "a wrong sslmode; it is one of allow, disable, prefer, require",
-    "postgresql://h/d?port=": "has no option=value after",
+    "postgresql://h/d?port=": "has something else than option=value after",
     "postgresql://a:1,b:2/d?port=3": "has a host or a port twice",
     "postgresql://a/d?host=b": "has a host or a port twice",
     "postgresql://ivan:hunter2@h/d?password=x": "has password twice",

@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.anyio, pytest.mark.on("asyncio-asyncpg", "asyncio-psyc
 
 
 async def test_a_deadlock_is_a_lost_race(url: str) -> None:
-    """The server ends one of the two; trying anew is safe."""
+    """The server ends one of the two; trying again is safe."""
     outcomes: list[str] = []
     both_hold_one = [anyio.Event(), anyio.Event()]
 
@@ -52,7 +52,7 @@ async def test_a_process_may_have_six_connections_beside_its_pool(url: str) -> N
 
 
 async def test_an_exhausted_pool_makes_callers_wait_in_line(url: str) -> None:
-    """They neither fail nor deadlock, and whoever is cancelled leaves the line."""
+    """They neither fail nor deadlock, and anyone who is cancelled leaves the line."""
     settings = Settings(
         database_url=url, pool_size=1, lease_seconds=900.0, handler_timeout_seconds=300.0
     )

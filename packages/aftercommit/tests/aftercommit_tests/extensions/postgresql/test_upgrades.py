@@ -37,7 +37,7 @@ async def until_somebody_waits(holder: Transaction) -> None:
 
 
 async def test_an_upgrade_waits_for_others_and_holds_nothing_meanwhile(url: str) -> None:
-    """Whoever holds one table, and goes on to another, would be in a deadlock with it."""
+    """Anyone who holds one table, and goes on to another, would be in a deadlock with it."""
     async with open_database(url) as database:
         database.histories = LATER
         async with database.write_transaction() as holder, anyio.create_task_group() as group:
@@ -84,7 +84,7 @@ def by_other_names(tmp_path: Path) -> History:
 async def test_a_lock_that_nobody_has_foreseen_is_waited_for_with_nothing_in_hand(
     url: str, by_other_names: History
 ) -> None:
-    """A migration can change what its file does not name. It is begun anew, and done once."""
+    """A migration can change what its file does not name. It is begun again, and done once."""
     async with open_database(url) as database, open_database(url) as other:
         database.histories = (by_other_names, *database.histories[1:])
         async with other.write_transaction() as holder, anyio.create_task_group() as group:
@@ -98,7 +98,7 @@ async def test_a_lock_that_nobody_has_foreseen_is_waited_for_with_nothing_in_han
 
 
 async def outdate(database: Database) -> None:
-    """Make the tables anew, as the first version has made them."""
+    """Make the tables again, as the first version has made them."""
     async with database.write_transaction() as transaction:
         for statement in ("DROP SCHEMA public CASCADE", "CREATE SCHEMA public"):
             await transaction.execute(text(statement))
@@ -147,7 +147,7 @@ async def test_an_upgrade_gives_up_if_a_table_stays_locked(
         database.histories = LATER
         async with database.write_transaction() as holder:
             await holder.execute(text("SELECT 1 FROM things FOR UPDATE"))
-            with pytest.raises(DatabaseUnavailable, match="somebody else holds a lock"):
+            with pytest.raises(DatabaseUnavailable, match="another session holds a lock"):
                 await upgrade_schema(database)
 
 

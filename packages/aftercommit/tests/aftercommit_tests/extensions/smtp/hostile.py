@@ -42,7 +42,7 @@ class HostileServer:
         return f"smtp://127.0.0.1:{self.port}"
 
     def drip(self, client: socket.socket, what: bytes, *, every: float) -> None:
-        """Send a byte now and then, for ever."""
+        """Send a byte now and then, forever."""
         self.is_stuck = True
         for number in cycle(what):
             if self.over.wait(every):
@@ -81,7 +81,7 @@ def hanging_up(server: HostileServer, client: socket.socket) -> None:
 
 
 def scripted(*, stuck_at: str = "", **replies: str) -> Behaviour:
-    """Return a server that answers as it should but for these replies, and drips for ever at one.
+    """Return a server that answers as it should but for these replies, and drips forever at one.
 
     An empty reply hangs up; `end` is the one to the e-mail itself.
     """

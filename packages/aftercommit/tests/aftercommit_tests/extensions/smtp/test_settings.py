@@ -60,7 +60,7 @@ def test_whoever_delivers_needs_a_place_for_emails() -> None:
     settings = APP.load({"database_url": "postgresql://db.example.com/shop"}, {})
 
     assert make(settings, delivers=False) is None
-    with pytest.raises(InvalidValue, match="^SHOP_MAIL_URL is not set, and has no default"):
+    with pytest.raises(InvalidValue, match="^SHOP_MAIL_URL is not set, and only a SQLite file"):
         make(settings, delivers=True)
 
 

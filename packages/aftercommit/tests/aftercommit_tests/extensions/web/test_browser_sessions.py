@@ -86,7 +86,7 @@ async def test_a_code_lets_one_browser_in_and_is_no_token(web: Web) -> None:
         ({"Origin": "http://localhost:81"}, 401),
         (ORIGIN | {"Sec-Fetch-Site": "same-site"}, 401),
         (ORIGIN | {"Sec-Fetch-Site": "cross-site"}, 401),
-        (OPERATOR, 200),  # whoever knows the token needs no cookie
+        (OPERATOR, 200),  # anyone who knows the token needs no cookie
         ({"Authorization": "Bearer another-token-entirely"}, 401),
     ],
 )

@@ -42,7 +42,7 @@ async def test_a_process_that_is_about_to_stop_is_not_ready(web: Web) -> None:
 
 
 async def test_metrics_are_for_the_operator_and_have_the_name_of_the_application(web: Web) -> None:
-    """They tell how much is going on. Whoever scrapes has the token, or a port of its own.
+    """They tell how much is going on. Anyone who scrapes has the token, or a port of its own.
 
     What is told of the process itself has the names that all programs use.
     """

@@ -44,7 +44,7 @@ async def test_dispatch_can_be_left_to_workers(settings: Settings, change: dict[
 
 
 async def test_the_same_key_with_the_same_body_gives_the_first_result(web: Web) -> None:
-    """Whoever never got the answer asks again; also for an id that the server made, and later."""
+    """A client without an answer asks again; also for an id that the server made, and later."""
     first = await web.make_thing("k1")
     await rename(web, first, "chair")
     again = await web.make_thing('"k1"')  # as the draft spells it

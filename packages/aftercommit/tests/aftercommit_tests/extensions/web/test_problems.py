@@ -118,7 +118,7 @@ class RefusedInTimeError(TimeoutError):
 
 
 def test_a_kind_says_more_than_a_base_class() -> None:
-    """A client would otherwise repeat for ever what can never be accepted."""
+    """A client would otherwise repeat forever what can never be accepted."""
     assert (status_of(RefusedInTimeError), status_of(TimeoutError)) == (409, 503)
 
 

@@ -48,7 +48,7 @@ MISTAKES = {
     ),
     "a mapping without a version": (
         (ORM, "version_id_col=orders.c.version, ", ""),
-        "say map_imperatively(…, version_id_col=table.c.version)",
+        "write map_imperatively(…, version_id_col=table.c.version)",
     ),
 }
 

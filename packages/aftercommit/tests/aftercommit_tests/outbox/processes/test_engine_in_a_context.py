@@ -135,7 +135,7 @@ def test_a_command_outside_the_context_says_what_to_do(
 
     assert outside.returncode == 2
     assert "its function raised LookupError" in outside.stderr
-    assert "give the outbox `context`, such as context=app.app_context" in outside.stderr
+    assert "give the outbox a `context`, such as context=app.app_context" in outside.stderr
     assert elsewhere.returncode == 2
     assert "SHOP_DATABASE_URL names another database than the engine" in elsewhere.stderr
     assert not (application.folder / "elsewhere.db").exists()

@@ -58,7 +58,7 @@ def end_leases(folder: Path) -> None:
 
 
 def test_what_the_readme_shows_of_its_kills_is_what_happens(folder: Path) -> None:
-    """Whoever tries it sees the same."""
+    """Anyone who tries it sees the same."""
     blocks = re.findall(r"```console\n(.*?)```", (PACKAGE / "README.md").read_text(), re.DOTALL)
     for each in re.split(r"^\$ ", "".join(blocks), flags=re.MULTILINE)[1:]:
         line, *shown = each.splitlines()

@@ -1,11 +1,11 @@
-// Makes elements. Text is text: nothing that anybody typed ever becomes markup.
+// Makes elements. Text stays text: nothing that anybody has typed becomes markup.
 
 import { now, outstanding, parse, stateOf } from "./live.js";
 import { say, span, when } from "./words.js";
 
 export const $ = (selector, root = document) => root.querySelector(selector);
 
-/** Return an element: functions among the attributes listen, what is null is left out. */
+/** Return an element: attributes that are functions become listeners, and null is left out. */
 export function h(name, attributes = {}, ...children) {
   const space = SVG.has(name) ? "http://www.w3.org/2000/svg" : "http://www.w3.org/1999/xhtml";
   const element = document.createElementNS(space, name);
@@ -21,19 +21,19 @@ const SVG = new Set(["svg", "path"]);
 /** Return the name of a process; one that has none is named by its host and number. */
 export const who = (process) => process.replace(/(?<=.)@[^@]*$/, "");
 
-/** Change what is in an element; who had the focus there, by its data-key, has it afterwards. */
+/** Replace the content of an element; the focus stays on the same data-key. */
 export function redraw(element, ...children) {
   const focused = element.contains(document.activeElement) && document.activeElement.dataset.key;
   element.replaceChildren(...children);
   if (focused) element.querySelector(`[data-key="${CSS.escape(focused)}"]`)?.focus();
 }
 
-/** Announce it to those who do not see the page. */
+/** Announce a text to users of screen readers. */
 export function announce(text) {
   $("#said").textContent = text;
 }
 
-/** Ask the server; return what it answers, or throw what it says is wrong. */
+/** Call the server; return its response, or throw its problem. */
 export async function ask(path, body = null, { method = body ? "POST" : "GET", headers = {} } = {}) {
   const content = body && { body: JSON.stringify(body), headers: { "Content-Type": "application/json", ...headers } };
   const answer = await fetch(path, { cache: "no-store", method, ...content });
@@ -43,7 +43,7 @@ export async function ask(path, body = null, { method = body ? "POST" : "GET", h
   return answered;
 }
 
-/** Send a form, and tell in it what is wrong. */
+/** Send a form, and show problems in it. */
 export function sending(form, send) {
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
@@ -57,13 +57,13 @@ export function sending(form, send) {
   });
 }
 
-/** Say whom something is about: a name that looks like an address stays beside the address. */
+/** Show whom something is about: a name that looks like an address is shown with the address. */
 export function whom(about) {
   const [, name, address] = about.match(/^(.*) <([^<>@]+@[^<>]+)>$/s) ?? [null, about, ""];
   return [h("bdi", {}, name), address && " ", address && h("bdi", { class: "address" }, address)];
 }
 
-/** Say how long a delivery has been in its state, or will be; what changes with time is told anew by `tick`. */
+/** Show how long a delivery has been in its state, or will be; `tick` updates what changes with time. */
 export function timing(row) {
   const live = (tell) => Object.assign(h("b", { "data-span": true }, tell()), { say: tell });
   const left = () => row.available_at - now();
@@ -80,12 +80,12 @@ export function timing(row) {
   return tell[stateOf(row)]?.();
 }
 
-/** Let time pass in what `timing` has said. */
+/** Update the times that `timing` has shown. */
 export function tick() {
   for (const each of document.querySelectorAll("[data-span]")) each.textContent = each.say();
 }
 
-/** Return the buttons by which a person decides about a delivery. */
+/** Return the buttons with which an operator decides about a delivery. */
 export function choices(event, handler) {
   return ["retry", "discard"].map((action) => h("button", { class: action === "discard" ? "grave" : null, "data-key": `${action} ${event} ${handler}`, click: () => decide(action, [[event, handler]]) }, say(action)));
 }
@@ -100,7 +100,7 @@ export function dialog(title, content, buttons) {
   return new Promise((resolve) => element.addEventListener("close", () => resolve(element.returnValue), { once: true }));
 }
 
-/** Have a person confirm what he decides about some deliveries, and do it. */
+/** Let an operator confirm a decision about some deliveries, then carry it out. */
 export function decide(action, deliveries) {
   const [sure, means] = action === "retry" ? ["sureRetry", "retryMeans"] : ["sureDiscard", "discardMeans"];
   const names = [...new Set(deliveries.map(([, handler]) => handler))].join(", ");
@@ -111,7 +111,7 @@ export function decide(action, deliveries) {
   });
 }
 
-/** Retry or discard a delivery; return how many that were: none, if it is done by now. */
+/** Retry or discard a delivery; return how many there were: none, if it is done by now. */
 async function decided(action, path) {
   try {
     await (action === "retry" ? ask(`${path}/retry`, null, { method: "POST" }) : ask(path, null, { method: "DELETE" }));

@@ -1,4 +1,4 @@
-// What the server reports: traces that have changed, by a request that waits for something new.
+// Receives changed traces from the server, through a request that waits for news.
 
 const SILENCE = 16_000; // ms; the server answers in five seconds, also if nothing is new
 const PAUSE = 100; // ms between two requests
@@ -11,15 +11,15 @@ export const link = { state: "wait", since: null, behind: 0, error: null, older:
 let ahead = 0; // seconds, of the server's clock
 let cursor = ""; // what was seen last
 let isLoading = true; // what is sent at the beginning, in pieces, is not late
-let before = new Set(); // ids of traces that were there before the server began anew
+let before = new Set(); // ids of traces from before the server restarted
 
-/** Return what the server sends: times as seconds, and no history where there is none. */
+/** Return what the server has sent, with times in seconds, and without empty histories. */
 export const parse = (text) => JSON.parse(text, (key, value) => (key.endsWith("_at") && typeof value === "string" ? Date.parse(value) / 1000 : key === "history" && value?.length === 0 ? undefined : value));
 
 /** The time in seconds since 1970, by the clock of the database. */
 export const now = () => Date.now() / 1000 + ahead;
 
-/** Poll: `onNews` is called with the traces that have changed, `onRefusal` if the door is closed. */
+/** Poll: `onNews` is called with the traces that have changed, `onRefusal` if the session is not valid. */
 export async function listen(onNews, onRefusal) {
   let again = 1000;
   for (let looked = Date.now(); ; looked = document.hidden ? looked : Date.now()) {
@@ -66,7 +66,7 @@ function take(news) {
   isLoading &&= !news.last;
 }
 
-/** Forget what another server has sent, and this one has not: it knows another database. */
+/** Forget traces of another server that this one has not sent: it has another database. */
 function forgetOthers() {
   for (const id of before) if (!traces.get(id)?.kept) traces.delete(id);
   before.clear();
@@ -78,25 +78,25 @@ function forget(most) {
   for (const trace of newest.slice(most)) traces.delete(trace.id);
 }
 
-/** The state of a delivery by now: time passes without any news. */
+/** The current state of a delivery, because time passes without news. */
 export function stateOf({ state, owner, available_at: until }, time = now()) {
   if (!["scheduled", "due", "retrying", "running", "lease_expired"].includes(state)) return state;
   if (owner) return until > time ? "running" : "lease_expired";
   return until > time ? state : "due";
 }
 
-/** Whether a claim has ended with a failure, or may have had an effect that was not noted. */
+/** Whether a claim ended with a failure, or may have had an effect that was not stored. */
 export const hasFailed = (node) => Boolean(node.history?.some(({ what }) => ["failed", "lease_expired", "interrupted", "superseded"].includes(what)));
 
 export const deliveries = (trace) => trace.nodes.filter((node) => node.kind === "delivery");
 
-/** The state of a trace: that which most needs to be looked at. */
+/** The state of a trace: the one that needs attention most. */
 export function outcome(trace) {
   const states = new Set(deliveries(trace).map((delivery) => stateOf(delivery)));
   return ["parked", "lease_expired", "due", "retrying", "scheduled", "paused", "blocked", "running"].find((state) => states.has(state)) ?? "done";
 }
 
-/** When the last thing in a trace was done; null while something is not. */
+/** When the last delivery of a trace was done; null while one is not. */
 export function settledAt(trace) {
   const ends = deliveries(trace).map((delivery) => delivery.completed_at ?? delivery.parked_at ?? null);
   return ends.includes(null) ? null : Math.max(trace.at, ...ends);

@@ -1,4 +1,4 @@
-// The map: what handles what. What a handler causes is not in the tables, but in the traces.
+// The map of messages and handlers. What a handler causes is known from traces only.
 
 import { $, ask, dialog, h, pauseOrResume, pausedBy } from "./dom.js";
 import { now, traces } from "./live.js";
@@ -13,13 +13,13 @@ const known = new Map(); // trace → what of it has been seen: id of a node →
 const nodes = new Map(); // key → its button
 const edges = new Map(); // "key key" → its line
 
-/** Ask for the handler map, once; return the names of the handlers. */
+/** Fetch the handler map, once; return the names of the handlers. */
 export async function load() {
   tables ??= await ask("/page/handler-map");
   return [...new Set(Object.values(tables.events).flat())];
 }
 
-/** Learn from traces that have changed what causes what, and let pass what is new in them. */
+/** Learn from changed traces what causes what, and animate what is new in them. */
 export function show(changed) {
   let learned = false;
   const passed = new Set();
@@ -64,7 +64,7 @@ export function mark() {
   for (const [key, element] of nodes) element.classList.toggle("paused", "hs".includes(key[0]) && Boolean(pausedBy(key.slice(2))));
 }
 
-/** Draw nodes in columns, as a message goes through them; what a handler of events causes leads back. */
+/** Draw nodes in columns, in the direction of messages; the effects of event handlers lead back. */
 export function draw() {
   if (!tables) return;
   const ways = allWays();
@@ -86,7 +86,7 @@ function allWays() {
   return ways;
 }
 
-/** Return what stands in each column, ordered by where the ways into it come from. */
+/** Return the nodes of each column, ordered by the origins of their edges. */
 function columns(ways) {
   const ofCommands = new Set(Object.values(tables.commands).flat());
   const place = (key) => (ofCommands.has(key.slice(2)) && key[0] === "h" ? 2 : { s: 0, c: 1, e: 3, h: 4, o: 5 }[key[0]]);

@@ -1,4 +1,4 @@
-// What is outstanding: how much, by handler; and the first of it, to be retried or discarded.
+// Outstanding deliveries: how many, by handler; and the first ones, to be retried or discarded.
 
 import { $, choices, decide, h, pauseOrResume, pausedBy, redraw, timing, who, whom } from "./dom.js";
 import { link, now, outstanding, stateOf } from "./live.js";
@@ -8,11 +8,11 @@ const MOST = 10_000; // of a state, that are counted
 const STATES = ["due", "retrying", "running", "scheduled", "lease_expired", "paused", "blocked", "parked"];
 const chosen = { handler: "", state: "", later: false };
 
-/** What is for later only if it is asked for: there may be much of it, for weeks. */
+/** Scheduled deliveries are shown on demand: there may be many, for weeks. */
 const wanted = (rows) => rows.filter((row) => chosen.later || !(row.later ?? isForLater(row)));
 const isForLater = (row) => stateOf(row) === "scheduled" || (row.state === "paused" && row.available_at > now() && !row.attempts && !row.last_error);
 
-/** Draw it anew. */
+/** Draw it again. */
 export function show() {
   const parked = outstanding.counts.filter(({ state }) => state === "parked").reduce((sum, { count }) => sum + count, 0);
   $("#outstanding-count").replaceChildren(parked ? h("b", { title: `${parked} ${say("parked")}` }, `${parked}`) : "");
@@ -23,10 +23,10 @@ export function show() {
   redraw($("#outstanding"), ...unknown(), ...parts, ...forLater());
 }
 
-/** What no process of this version can run: in time to do something about it. */
+/** Deliveries that no process of this version can run, shown in time to react. */
 const unknown = () => outstanding.unknown.map(({ handler, deliveries, first_due_at: at }) => h("p", { class: "reason", role: "status" }, say("unknownHandler", handler, say("deliveries", deliveries), when(at))));
 
-/** How much is for later, and a button to see it. */
+/** How many deliveries are scheduled, and a button to show them. */
 function forLater() {
   const sum = outstanding.counts.filter(({ later }) => later).reduce((all, { count }) => all + count, 0);
   if (!sum) return [];

@@ -1,4 +1,4 @@
-// Begins the page: what is shown is in the address after "#"; words, views and what the server reports meet here.
+// Starts the page: the address after "#" decides what is shown; texts, views and the server's news meet here.
 
 import * as map from "./map.js";
 import * as outstanding from "./outstanding.js";
@@ -10,7 +10,7 @@ import { NAME, say, span, translate, when } from "./words.js";
 const VIEWS = ["traces", "map", "outstanding"];
 const TICK = 250; // ms
 const PER_FRAME = 50; // traces
-const MUCH = 3; // seconds that somebody may be behind without being told
+const MUCH = 3; // seconds that the page may lag behind without saying so
 
 translate(document);
 traces.begin();

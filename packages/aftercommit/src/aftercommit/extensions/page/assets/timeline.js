@@ -1,4 +1,4 @@
-// A trace as a timeline: what caused what, from the commit until it was settled.
+// A trace as a timeline: what caused what, from the commit to the end of the last delivery.
 //
 // Time is compressed: a wait of a minute is not a thousand times as wide as the work around it.
 
@@ -11,7 +11,7 @@ const ENDS = { failed: "endFailed", lease_expired: "endFailed", released: "endRe
 const DECISIONS = { retry: "wasRetry", discard: "wasDiscard", replay: "wasReplay", pause: "wasPause", resume: "wasResume", erase: "wasErase" };
 const WAIT = 0.8; // seconds; a wait that is written
 
-/** Return the elements of a trace's timeline, and how to let time pass in it. */
+/** Return the elements of a trace's timeline, and a function that updates its times. */
 export function timeline(trace) {
   const nodes = inOrder(trace.nodes);
   const spans = nodes.map((node) => ({ node, bars: barsOf(node, nodes) }));
@@ -46,7 +46,7 @@ function inOrder(nodes) {
   });
 }
 
-/** The bars of a node, each from and to some time; null is now. */
+/** The bars of a node, each with a begin and an end; null is now. */
 function barsOf(node, nodes) {
   if (node.kind !== "delivery") {
     const caused = descendants(node, nodes);
@@ -85,7 +85,7 @@ const bar = (kind, from, to, number = null) => ({ kind, from, to, element: h("i"
 /** From the begin of the first bar to the end of the last, in seconds. */
 const lasted = (bars) => Math.max(...bars.map(({ to }) => to ?? now())) - Math.min(...bars.map(({ from }) => from));
 
-/** Put bars where they belong on an axis of compressed time, and write the long waits on it. */
+/** Place bars on an axis of compressed time, and label the long waits. */
 function place(bars, axis) {
   const time = now();
   const points = [...new Set(bars.flatMap(({ from, to }) => [from, to ?? time]))].sort((a, b) => a - b);
@@ -122,7 +122,7 @@ function item(node, track) {
   return element;
 }
 
-/** How a claim ended, or what a person has decided: when, by whom, why. */
+/** How a claim ended, or what an operator has decided: when, by whom, why. */
 function reason({ what, attempt, token, by, why, recorded_at }, before) {
   const isEnd = attempt !== null;
   const facts = [isEnd ? say(ENDS[what], attempt, when(recorded_at)) : say(DECISIONS[what], when(recorded_at)), isEnd && say("fence", token), by && (isEnd ? who(by) : by)];
@@ -130,7 +130,7 @@ function reason({ what, attempt, token, by, why, recorded_at }, before) {
   return h("p", { class: kind }, h("span", {}, facts.filter(Boolean).join(", ") + (why ? ": " : "")), why && why === before?.why ? say("same") : why);
 }
 
-/** What is said of a node, and what may be done about it. */
+/** The text about a node, and what may be done about it. */
 function status(node) {
   if (node.kind !== "delivery") return [h("span", { class: "quiet" }, say("committed", when(node.completed_at)))];
   const state = stateOf(node);

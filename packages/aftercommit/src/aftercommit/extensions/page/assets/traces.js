@@ -1,4 +1,4 @@
-// The traces, newest first. A row is made anew only when its trace has changed.
+// The traces, newest first. A row is rebuilt only when its trace has changed.
 
 import { $, announce, ask, h, redraw, whom } from "./dom.js";
 import { deliveries, hasFailed, link, outcome, settledAt, stateOf, traces } from "./live.js";
@@ -18,7 +18,7 @@ const rows = new Map(); // id → row: its element, and how to draw it
 const form = $("#filter");
 let wanted = null; // the trace that the address names
 
-/** Begin: the filter filters; what is entered is looked for also among what is not here. */
+/** Start: the filter filters; Enter also searches traces that are not shown. */
 export function begin() {
   const states = ["running", "retrying", "scheduled", "due", "lease_expired", "paused", "blocked", "parked", "failed", "done", "discarded"];
   form.elements.state.append(option("", say("anyState")), ...states.map((state) => option(state, say(state))));
@@ -36,7 +36,7 @@ export function begin() {
 
 const option = (value, label) => h("option", { value }, label);
 
-/** Offer the handlers that there are. */
+/** Offer the existing handlers. */
 export function offer(handlers) {
   const known = new Set([...form.elements.handler.options].map(({ value }) => value));
   form.elements.handler.append(...handlers.filter((name) => !known.has(name)).map((name) => option(name, name)));
@@ -60,7 +60,7 @@ export function show(changed) {
   if (wanted && rows.has(wanted)) reveal();
 }
 
-/** Keep under the eyes what is there, where somebody reads further down and more comes in above. */
+/** Keep the scroll position for somebody who reads further down while new traces arrive above. */
 function keepPlace() {
   let read = null; // the first row that can be seen, and where
   const moved = () => read.row.getBoundingClientRect().top - read.top;
@@ -75,7 +75,7 @@ function keepPlace() {
   }).observe($("#list"));
 }
 
-/** Show one trace, also an old one, open. */
+/** Show one trace, even an old one, opened. */
 export async function point(id) {
   wanted = id;
   if (rows.has(id)) reveal();
@@ -102,10 +102,10 @@ async function find(text) {
   }
 }
 
-/** Return a trace that was found by a text, which finds it again; of a very long one the beginning. */
+/** Return a trace found by a text, which finds it again; if it is very long, the beginning. */
 const kept = (id, nodes, text) => ({ id, at: nodes[0].completed_at, more: nodes.length > LONG, nodes: nodes.slice(0, LONG), kept: text });
 
-/** Let time pass: what has become due, and of old traces. */
+/** Update what depends on time: deliveries that became due, and the age of traces. */
 export function tick() {
   for (const each of rows.values()) each.tick();
 }

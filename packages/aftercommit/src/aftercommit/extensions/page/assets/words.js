@@ -1,4 +1,4 @@
-// The words, in the languages that the page speaks; what is not here is a name, and the same in all.
+// The texts, in the languages of the page; what is not listed is a name, and the same in all.
 
 const ENGLISH = {
   skip: "To the content", views: "Views", traces: "Traces", map: "Map", outstanding: "Outstanding",
@@ -7,8 +7,8 @@ const ENGLISH = {
   search: "Search", searchHint: "id, subject, name, process", handler: "Handler", state: "State", any: "any", anyState: "any",
   intro: "Each row is a trace: one command, and everything that it has caused, in all processes; open it to see when, where and how often each handler ran.",
   legend: "What the signs mean", older: "Only the newest 1,000 are shown. To find an older one, search for what it is about, or for its id, and press Enter.",
-  runningMeans: "a process runs it, under a lease", dueMeans: "dashed: due, retrying, scheduled, paused, blocked, or its lease has expired", parkedMeans: "parked: waits for a person",
-  doneMeans: "done", mendedMeans: "done, after failed attempts", discardedMeans: "discarded by a person: never done",
+  runningMeans: "a process runs it, under a lease", dueMeans: "dashed: due, retrying, scheduled, paused, blocked, or its lease has expired", parkedMeans: "parked: waits for an operator",
+  doneMeans: "done", mendedMeans: "done, after failed attempts", discardedMeans: "discarded by an operator: never done",
   commandMeans: "a command, until all that it caused has ended", eventMeans: "an event", deliveryMeans: "a delivery: one handler’s share in an event",
   workMeans: "an attempt that did it, as long as it took", brokenMeans: "an attempt that failed, when it did; or a lease that expired", pauseMeans: "nobody works on it",
   outstandingHint: "Deliveries that are not done: pending ones, which workers take by themselves, and parked ones, which wait for you.",
@@ -102,10 +102,10 @@ const decimal = new Intl.NumberFormat(language, { minimumFractionDigits: 1, maxi
 const clock = new Intl.DateTimeFormat(language, { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
 const day = new Intl.DateTimeFormat(language, { day: "numeric", month: "short" });
 
-/** What the application is called. */
+/** The name of the application. */
 export const NAME = document.querySelector(".name").textContent.trim();
 
-/** Return words, with values in the places of {0} and {1}; of what is counted by the first value. */
+/** Return a text, with values in place of {0} and {1}; the first value decides about singular and plural. */
 export function say(word, ...values) {
   const found = LANGUAGES[language][word];
   const text = typeof found === "object" ? found[plural.select(values[0])] : found;
@@ -113,7 +113,7 @@ export function say(word, ...values) {
   return named.replace(/\{(\d)\}/g, (_, number) => values[number]);
 }
 
-/** Tell a span of seconds, as short as it is useful. */
+/** Return a span of seconds as a short text. */
 export function span(seconds) {
   const s = Math.max(0, seconds);
   if (s < 0.9995) return say("ms", Math.round(s * 1000));
@@ -123,7 +123,7 @@ export function span(seconds) {
   return say("d", Math.round(s / 86400));
 }
 
-/** Tell when something was, of seconds since 1970: the time, and the day if it is another. */
+/** Return a time, in seconds since 1970, as a text, with the day if it is not today. */
 export function when(seconds) {
   const moment = new Date(seconds * 1000);
   const isToday = moment.toDateString() === new Date().toDateString();

@@ -1,4 +1,4 @@
-"""What the tests have in common: the service, on databases that the engine's kit makes."""
+"""What the tests share: the service, on databases of the engine's test kit."""
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ from shop.service_layer.ports import Email
 
 @dataclass
 class SentEmails:
-    """The port, as tests have it: it keeps what was sent, and fails if it has a failure."""
+    """The port in tests: it keeps what was sent, and raises its `failure`, if there is one."""
 
     subjects: list[str] = field(default_factory=list)
     recipients: dict[IdempotencyKey, str] = field(default_factory=dict)
@@ -31,13 +31,13 @@ class SentEmails:
 
 @pytest.fixture(scope="session")
 def app() -> App[Settings]:
-    """The service, for the fixtures of the engine: databases of their own."""
+    """The service, for the engine's fixtures, which make databases for it."""
     return APP
 
 
 @pytest.fixture
 def mail(tmp_path: Path) -> Path:
-    """A folder for e-mails; it is not there yet."""
+    """A folder for e-mails, which does not exist yet."""
     return tmp_path / "mail"
 
 
@@ -55,6 +55,6 @@ def emails() -> SentEmails:
 
 @pytest.fixture
 async def application(sqlite_url: str, emails: SentEmails) -> AsyncIterator[Application]:
-    """The service on a SQLite file, with e-mails that are only kept."""
+    """The service on a SQLite file; e-mails are only kept."""
     async with bootstrap(APP, Settings(database_url=sqlite_url), emails=emails) as application:
         yield application

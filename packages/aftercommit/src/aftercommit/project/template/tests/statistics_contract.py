@@ -1,10 +1,10 @@
-"""What statistics promise, in memory as in a database."""
+"""What statistics guarantee, in memory and in a database."""
 
 from shop.service_layer.unit_of_work import Statistics
 
 
 async def count_some(statistics: Statistics) -> dict[str, int]:
-    """Count some orders, and return what the numbers have to be then."""
+    """Count some orders, and return the expected numbers."""
     for _ in range(3):
         await statistics.count("placed")
     await statistics.count("cancelled")

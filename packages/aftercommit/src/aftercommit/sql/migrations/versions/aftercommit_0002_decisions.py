@@ -1,4 +1,4 @@
-"""Each claim has its end in the history, and each decision of a person a row."""
+"""The history shows the end of each claim, and each decision of an operator has a row."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,7 +10,7 @@ LEASE_EXPIRED = "it had not finished when its lease ended"
 
 
 def upgrade() -> None:
-    # processes of the version before go on, and write failures without it
+    # processes of the previous version go on, and write failures without it
     op.add_column(
         "aftercommit_failures",
         sa.Column("outcome", sa.String(), server_default="failed", nullable=False),

@@ -1,4 +1,4 @@
-"""Claims find what they can run by an index; a schema belongs to one application only."""
+"""An index finds the deliveries that claims can run; a schema belongs to one application only."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -15,7 +15,7 @@ def upgrade() -> None:
         "aftercommit_deliveries",
         sa.Column("schema_version", sa.Integer(), server_default="1", nullable=False),
     )
-    op.create_index(  # the one on (replay, available_at) goes when no process claims by it any more
+    op.create_index(  # the one on (replay, available_at) is dropped when no process claims by it
         "ix_aftercommit_deliveries_handler",
         "aftercommit_deliveries",
         ["handler", "schema_version", "replay", "available_at"],

@@ -23,7 +23,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("name", name="pk_aftercommit_limits"),
     )
     op.add_column("aftercommit_deliveries", sa.Column("limit_name", sa.String()))
-    op.create_index(  # no row is in it yet
+    op.create_index(  # it has no rows yet
         "ix_aftercommit_deliveries_limit_name",
         "aftercommit_deliveries",
         ["limit_name", "available_at"],

@@ -11,7 +11,7 @@ IN_LANE = "lane IS NOT NULL AND completed_at IS NULL"
 CLAIMABLE = "parked_at IS NULL AND completed_at IS NULL AND NOT blocked"
 SQLITE_CLAIMABLE = "parked_at IS NULL AND completed_at IS NULL AND blocked = 0"
 
-# the time, so that it also grows if all events were pruned; but one more than that before at least
+# the time, so that it grows even if all events were pruned; but at least one more than before
 SQLITE_POSITIONS = """
 CREATE TRIGGER tr_aftercommit_events_position AFTER INSERT ON aftercommit_events
 WHEN NEW.position IS NULL BEGIN

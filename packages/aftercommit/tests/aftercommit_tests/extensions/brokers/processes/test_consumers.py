@@ -116,7 +116,7 @@ def test_dead_letters_that_are_refused_hold_up_no_good_message(
     rabbitmq.send(*[b"{bad"] * 40, LAST)
 
     with working(installation) as process:
-        told = wait_for_line(process.stderr, "a message is left to RabbitMQ to dead-letter")
+        told = wait_for_line(process.stderr, "RabbitMQ itself dead-letters a message")
         wait_until(lambda: installation.lines == ["last"])
 
     assert "invalid payload of a command" in told  # the dead letter does not say it
@@ -219,9 +219,9 @@ def test_sigterm_lets_a_message_in_hand_finish(
 def test_a_silent_bell_does_not_hold_up_commands(
     installation: Installation, rabbitmq: Outside, hanging_bell: Path
 ) -> None:
-    """What they have caused is owed; nobody waits for it, and what is too much is left to workers.
+    """Their effects are outstanding; nobody waits for them, and too many are left to workers.
 
-    So it is for a mail server that says nothing.
+    So it is for a mail server that does not answer.
     """
     installation.settings |= {"broker_urls": rabbitmq.url, "max_dispatches": "3"}
     rabbitmq.send(*GOOD)

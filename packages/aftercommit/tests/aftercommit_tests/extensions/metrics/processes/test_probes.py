@@ -61,5 +61,5 @@ def test_a_port_that_is_taken_is_named(installation: Installation) -> None:
         refused = installation.run("worker", metrics_port=port)
 
     assert refused.returncode == 3
-    assert f"error: metrics cannot be answered on 127.0.0.1:{port}: " in refused.stderr
+    assert f"error: metrics cannot be served on 127.0.0.1:{port}: " in refused.stderr
     assert "Traceback" not in refused.stderr

@@ -1,4 +1,4 @@
-"""Back up while everybody works, restore, and what was owed is done: as docs/operations.md says."""
+"""Back up while everybody works, restore, and outstanding work is done, as operations.md says."""
 
 import re
 import shlex

@@ -16,7 +16,7 @@ MAKE = ("make-thing", "lamp")
 
 @pytest.fixture
 def impatient(installation: Installation) -> Installation:
-    """An installation that tries again soon and often, and whose bell is away."""
+    """An installation that tries again soon and often, and whose bell is down."""
     settings = {"retry_initial_seconds": "0.1", "retry_factor": "1", "max_attempts": "1000"}
     installation.settings = {**settings, "lease_seconds": "900", "bell_file": "away/bell.txt"}
     return installation

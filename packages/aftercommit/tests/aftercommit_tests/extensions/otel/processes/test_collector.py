@@ -168,7 +168,7 @@ def test_from_a_message_of_a_broker_to_one_for_others_it_is_one_trace(
 def test_a_collector_that_is_away_holds_nobody_up(
     installation: Installation, listens: bool
 ) -> None:
-    """Whether it says nothing, or is not there."""
+    """Whether it does not answer, or is not there."""
     with closing(socket.create_server(("127.0.0.1", 0))) as silent:
         port = silent.getsockname()[1]
         if not listens:

@@ -1,4 +1,4 @@
-"""PostgreSQL, or somebody who uses it, is frozen: neither gone nor there. Nobody waits for ever."""
+"""PostgreSQL, or somebody who uses it, is frozen: neither gone nor there. Nobody waits forever."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +21,7 @@ SHORT = {
     "dispatch": "worker",
 }
 LONG = {"handler_timeout_seconds": "1000", "lease_seconds": "2000", "shutdown_grace_seconds": "1"}
-FAILED_FOR_A_LOCK = "aftercommit_deliveries WHERE last_error LIKE '%somebody else holds a lock%'"
+FAILED_FOR_A_LOCK = "aftercommit_deliveries WHERE last_error LIKE '%another session holds a lock%'"
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def proxied(
 def test_a_worker_goes_on_when_its_silent_database_can_be_reached_again(
     things: Installation, proxied: tuple[str, Proxy]
 ) -> None:
-    """Its connections stay silent for ever; it gives them up, and opens others."""
+    """Its connections stay silent forever; it gives them up, and opens others."""
     url, proxy = proxied
     with things.running("worker", database_url=url) as worker:
         things.succeed("make-thing", "before")

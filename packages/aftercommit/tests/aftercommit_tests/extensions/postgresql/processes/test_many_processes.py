@@ -44,7 +44,7 @@ def test_workers_with_wrong_clocks_neither_steal_leases_nor_double_effects(
     """Leases are measured by the database's clock, so an hour more or less does not matter."""
     names = [f"thing {number}" for number in range(6)]
     bell = on_postgres.folder / "bell.txt"
-    os.mkfifo(bell)  # whoever rings waits until somebody listens
+    os.mkfifo(bell)  # anyone who rings waits until somebody listens
     with ExitStack() as workers:
         for seconds in ("3600", "-3600"):
             module = ("aftercommit_tests.extensions.postgresql.processes.skewed", seconds)

@@ -54,7 +54,7 @@ class Callers:
 
 @pytest.mark.timeout(200)
 def test_what_was_acknowledged_is_there_and_what_is_owed_is_done(on_each: Installation) -> None:
-    """Whoever got no answer asks again with the same key, at the next server; some ask twice."""
+    """Anyone who got no answer asks again with the same key, at the next server; some ask twice."""
     callers, dice = Callers(), random.Random(SEED)
     for _ in range(KILLS):
         before = len(callers.answers)

@@ -1,4 +1,4 @@
-"""The real server: what it is asked to do is done once, whoever dies meanwhile."""
+"""The real server: what it is asked to do is done once, no matter who dies meanwhile."""
 
 import signal
 import socket

@@ -73,7 +73,7 @@ def test_what_cannot_be_done_in_time_goes_back_to_workers(on_each: Installation)
 
 
 def test_who_never_ends_is_left_when_the_grace_period_is_over(on_each: Installation) -> None:
-    """Neither half of a body nor an answer that nobody takes may keep a process for ever."""
+    """Neither half of a body nor an answer that nobody takes may keep a process forever."""
     asking = b"GET /docs/assets/swagger-ui-bundle.js HTTP/1.1\r\nHost: localhost\r\n\r\n" * 20
     with (
         serving(on_each, shutdown_grace_seconds="0.5") as server,

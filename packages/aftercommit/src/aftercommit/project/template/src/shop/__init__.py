@@ -1,1 +1,1 @@
-"""Takes orders, and sees to what follows from them."""
+"""Takes orders, and does what follows from them."""

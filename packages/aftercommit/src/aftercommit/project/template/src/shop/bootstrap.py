@@ -1,4 +1,4 @@
-"""The composition root: gives the engine what it needs to know, and handlers what they ask for."""
+"""The composition root: configures the engine, and gives handlers what they ask for."""
 
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
@@ -28,9 +28,9 @@ def bootstrap(
 ) -> AbstractAsyncContextManager[Application]:
     """Open everything the settings ask for, and close it at the end.
 
-    Handlers that ask for `emails` get what the extension brings, unless a test has its own.
+    Handlers that ask for `emails` get the extension's port, unless a test passes its own.
 
-    :raises InvalidValue: if a setting is not acceptable
+    :raises InvalidValue: if a setting is wrong
     :raises Unavailable: if the database cannot be used as it is
     """
     start_mappers()

@@ -1,4 +1,4 @@
-"""The settings of the service, beside those of the engine and its extensions.
+"""The settings of the service, besides those of the engine and its extensions.
 
 Each field is an environment variable: `patience` is SHOP_PATIENCE.
 `.env.example` lists all of them.

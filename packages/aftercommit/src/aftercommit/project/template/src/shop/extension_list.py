@@ -1,4 +1,4 @@
-"""The extensions of the engine that this service has."""
+"""The extensions of the engine that this service uses."""
 
 from aftercommit.extensions.brokers import BrokersExtension
 from aftercommit.extensions.metrics import MetricsExtension

@@ -1,4 +1,4 @@
-"""The queries: a function each, which returns what is committed, and never an aggregate."""
+"""The queries: functions that return committed rows, and never aggregates."""
 
 from dataclasses import dataclass
 from uuid import UUID
@@ -12,7 +12,7 @@ from shop.domain.orders import OrderNotFound
 
 @dataclass(frozen=True)
 class OrderRow:
-    """An order as others see it."""
+    """An order, for display."""
 
     order_id: UUID
     email: str
@@ -30,7 +30,7 @@ async def orders(database: Database) -> list[OrderRow]:
 async def order(database: Database, order_id: UUID) -> OrderRow:
     """Return an order.
 
-    :raises OrderNotFound: if there is none with this id
+    :raises OrderNotFound: if no order has this id
     """
     async with database.read_transaction() as transaction:
         this = _ORDERS.where(orm.orders.c.id == order_id)
@@ -41,7 +41,7 @@ async def order(database: Database, order_id: UUID) -> OrderRow:
 
 
 async def is_cancelled(database: Database, order_id: UUID) -> bool:
-    """Tell whether an order was taken back."""
+    """Tell whether an order was cancelled."""
     return (await order(database, order_id)).is_cancelled
 
 

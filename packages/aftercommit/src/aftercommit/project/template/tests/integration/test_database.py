@@ -44,7 +44,7 @@ async def test_an_order_is_loaded_with_its_lines(application: Application) -> No
 async def test_statistics_in_a_database_count_as_those_in_memory_do(
     application: Application,
 ) -> None:
-    """Unit tests rely on it."""
+    """Unit tests rely on this."""
     async with testing.unit_of_work(application) as uow:
         expected = await count_some(uow.statistics)
 
@@ -52,7 +52,7 @@ async def test_statistics_in_a_database_count_as_those_in_memory_do(
 
 
 async def test_many_orders_at_once_are_all_counted(application: Application) -> None:
-    """None is lost when others write at the same time."""
+    """No count is lost when others write at the same time."""
     async with anyio.create_task_group() as group:
         for _ in range(10):
             group.start_soon(lambda: place(application, lamp=1))
@@ -61,7 +61,7 @@ async def test_many_orders_at_once_are_all_counted(application: Application) -> 
 
 
 async def test_two_who_cancel_an_order_cancel_it_once(application: Application) -> None:
-    """The version of the order tells the second that it is too late, and it looks again."""
+    """The order's version tells the second transaction that it is too late, so it runs again."""
     command = CancelOrder(order_id=await place(application, lamp=1))
 
     async with anyio.create_task_group() as group:
@@ -72,7 +72,7 @@ async def test_two_who_cancel_an_order_cancel_it_once(application: Application) 
 
 
 async def test_a_broken_mail_folder_fails_e_mails_alone(settings: Settings, mail: Path) -> None:
-    """Who looks after the service needs its commands then."""
+    """The operator needs the commands of the service in this situation."""
     await anyio.Path(mail).write_text("no folder")
     async with bootstrap(APP, settings) as application:
         command = PlaceOrder(order_id=uuid4(), email="ivan@example.com", articles={"lamp": 1})
@@ -83,7 +83,7 @@ async def test_a_broken_mail_folder_fails_e_mails_alone(settings: Settings, mail
 
 
 async def test_an_order_is_confirmed_by_an_email(application: Application, mail: Path) -> None:
-    """The folder stands for a mail server, and has what was sent."""
+    """The folder stands in for a mail server, and contains what was sent."""
     await place(application, lamp=2)
 
     folder = anyio.Path(mail)

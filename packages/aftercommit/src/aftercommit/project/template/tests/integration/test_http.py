@@ -1,4 +1,4 @@
-"""The endpoints, asked as others ask them."""
+"""The endpoints, as clients call them."""
 
 from pathlib import Path
 from uuid import uuid4
@@ -17,7 +17,7 @@ Headers = dict[str, str]
 async def test_an_order_is_placed_shown_and_cancelled(
     client: httpx.AsyncClient, operator: Headers
 ) -> None:
-    """By anybody, and by the operator."""
+    """Everybody may place an order; only the operator may see and cancel it."""
     placed = await client.post("/orders", json=ORDER)
     path = placed.headers["location"]
 
@@ -47,7 +47,7 @@ async def test_an_order_is_placed_shown_and_cancelled(
 async def test_what_cannot_be_ordered_is_refused(
     client: httpx.AsyncClient, change: dict[str, object], status: int
 ) -> None:
-    """The answer says what is wrong."""
+    """The response says what is wrong."""
     refused = await client.post("/orders", json=ORDER | change)
 
     assert (refused.status_code, refused.headers["content-type"]) == (
@@ -57,7 +57,7 @@ async def test_what_cannot_be_ordered_is_refused(
 
 
 async def test_an_id_of_another_order_is_a_conflict(client: httpx.AsyncClient) -> None:
-    """Whoever sends it has to know that nothing was stored."""
+    """The sender has to know that nothing was stored."""
     order = ORDER | {"order_id": str(uuid4())}
     statuses = [
         (await client.post("/orders", json=order | change)).status_code
@@ -77,7 +77,7 @@ async def test_a_text_that_harms_is_refused(client: httpx.AsyncClient, text: str
 
 
 async def test_only_the_operator_sees_orders(client: httpx.AsyncClient, operator: Headers) -> None:
-    """They have addresses in them."""
+    """They contain addresses."""
     path = f"/orders/{uuid4()}"
 
     assert (await client.get(path)).status_code == 401

@@ -30,5 +30,5 @@ async def test_an_order_is_cancelled_when_its_payment_has_failed(application: Ap
 
 
 def test_what_we_rely_on_is_what_the_contract_says() -> None:
-    """A change of it is seen in a review; the other team can run its messages against the file."""
+    """Reviews show each change of the file; the other team can check its messages against it."""
     testing.check_contract(CONTRACTS / "payments.json", PAYMENTS, FAILED)

@@ -1,4 +1,4 @@
-"""The use cases, on the bus and a database: send a command, look at all that came of it."""
+"""The use cases, on the bus and a database: send a command, check all of its results."""
 
 from pathlib import Path
 from uuid import uuid4
@@ -27,7 +27,7 @@ def a_command() -> PlaceOrder:
 async def test_an_order_is_stored_counted_and_confirmed(
     application: Application, emails: SentEmails
 ) -> None:
-    """The main job."""
+    """The main use case."""
     report = await application.bus.handle(command := a_command())
 
     assert report.failures == []
@@ -38,7 +38,7 @@ async def test_an_order_is_stored_counted_and_confirmed(
 
 
 async def test_an_order_can_be_cancelled(application: Application) -> None:
-    """It is counted, too."""
+    """The cancellation is counted, too."""
     await application.bus.handle(command := a_command())
 
     await application.bus.handle(CancelOrder(order_id=command.order_id))
@@ -50,7 +50,7 @@ async def test_an_order_can_be_cancelled(application: Application) -> None:
 async def test_feedback_is_asked_for_after_two_weeks(
     application: Application, emails: SentEmails
 ) -> None:
-    """Not before, and not for what was cancelled."""
+    """Not before that, and not about cancelled orders."""
     await application.bus.handle(a_command())
     await application.bus.handle(cancelled := a_command())
     await application.bus.handle(CancelOrder(order_id=cancelled.order_id))
@@ -67,8 +67,8 @@ async def test_feedback_is_asked_for_after_two_weeks(
 async def test_a_confirmation_that_fails_is_sent_later(
     application: Application, emails: SentEmails
 ) -> None:
-    """The order is there all the same."""
-    emails.failure = ConnectionError("the mail server is away")
+    """The order is stored nevertheless."""
+    emails.failure = ConnectionError("the mail server is down")
     report = await application.bus.handle(a_command())
     assert [failure.delivery.handler for failure in report.failures] == ["confirm_order"]
 
@@ -80,13 +80,13 @@ async def test_a_confirmation_that_fails_is_sent_later(
 
 
 async def test_nothing_is_forgotten(application: Application) -> None:
-    """An entry of a message or a handler, a column, a migration, an aggregate that is not added."""
+    """Missing could be an entry, a column, a migration, or a call that adds an aggregate."""
     found = await testing.omissions(application, mapping, handlers, messages)
     assert not found, "\n".join(found)
 
 
 async def test_what_is_for_later_looks_at_the_state_when_it_runs(tmp_path: Path) -> None:
-    """Each `Later` is listed here, with what leads to its event and what makes it needless."""
+    """Each `Later` is listed here, with what leads to its event, and what makes it needless."""
     command = a_command()
 
     async def ordered(application: Application) -> None:
@@ -100,10 +100,10 @@ async def test_what_is_for_later_looks_at_the_state_when_it_runs(tmp_path: Path)
 
 
 def test_every_setting_is_listed() -> None:
-    """Whoever runs the service finds it there."""
+    """Operators look for settings there."""
     testing.check_settings(APP, Path(__file__).parents[2] / ".env.example")
 
 
 def test_no_handler_has_lost_its_name() -> None:
-    """Stored deliveries would be for nobody."""
+    """Otherwise, nobody could run stored deliveries."""
     testing.check_handler_names(APP, GOLDEN / "handler_names.txt")

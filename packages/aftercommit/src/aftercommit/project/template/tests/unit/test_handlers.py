@@ -1,6 +1,6 @@
 """The handlers, called directly: what they change, and what they record.
 
-What follows from a command, on the bus and a database: `tests/integration/test_use_cases.py`.
+`tests/integration/test_use_cases.py` tests what follows from a command, on the bus and a database.
 """
 
 from uuid import UUID, uuid4
@@ -38,7 +38,7 @@ def cancelled(order: orders.Order) -> messages.OrderCancelled:
 
 
 async def test_an_order_is_placed() -> None:
-    """And says so: others act on it."""
+    """It records an event, on which others act."""
     await handlers.place_order(command := a_command(), uow := MemoryUnitOfWork())
 
     [order] = uow.store.seen
@@ -48,7 +48,7 @@ async def test_an_order_is_placed() -> None:
 
 
 async def test_an_order_that_comes_again_changes_nothing() -> None:
-    """Who got no answer may repeat it."""
+    """A sender without an answer may repeat it."""
     order = an_order()
 
     await handlers.place_order(a_command(order.id), uow := MemoryUnitOfWork(order))
@@ -57,7 +57,7 @@ async def test_an_order_that_comes_again_changes_nothing() -> None:
 
 
 async def test_another_order_with_the_same_id_is_refused() -> None:
-    """Its sender would think that it is placed."""
+    """Otherwise, its sender would think that it is placed."""
     order = an_order()
 
     with pytest.raises(orders.OrderIdTaken):
@@ -65,7 +65,7 @@ async def test_another_order_with_the_same_id_is_refused() -> None:
 
 
 async def test_an_order_that_is_too_large_is_refused() -> None:
-    """Nothing is added."""
+    """Nothing is stored."""
     with pytest.raises(orders.TooManyPieces):
         await handlers.place_order(a_command(pieces=101), uow := MemoryUnitOfWork())
 
@@ -73,7 +73,7 @@ async def test_an_order_that_is_too_large_is_refused() -> None:
 
 
 async def test_an_order_is_cancelled() -> None:
-    """Once: a repetition says nothing new."""
+    """Only once: a repetition records no event."""
     order = an_order()
     uow = MemoryUnitOfWork(order)
 
@@ -92,7 +92,7 @@ async def test_only_an_order_can_be_cancelled() -> None:
 
 
 async def test_orders_are_counted() -> None:
-    """Also what became of them."""
+    """Their cancellations are counted, too."""
     order, uow = an_order(), MemoryUnitOfWork()
 
     await handlers.count_order(placed(order), uow)
@@ -102,14 +102,14 @@ async def test_orders_are_counted() -> None:
 
 
 async def test_statistics_in_memory_count_as_those_in_a_database_do() -> None:
-    """Or the test before would prove nothing. `test_database.py` has the other half."""
+    """Otherwise, the test before would prove nothing. `test_database.py` has the other half."""
     statistics = MemoryStatistics()
 
     assert await count_some(statistics) == statistics.numbers
 
 
 async def test_an_order_is_confirmed(emails: SentEmails) -> None:
-    """With the key of this delivery, so that a mail server can recognize a repetition."""
+    """The key is the delivery's, so that a mail server can recognize a repetition."""
     await handlers.confirm_order(placed(an_order()), emails, KEY)
 
     assert (emails.subjects, emails.recipients) == (["Your order"], {KEY: EMAIL})
@@ -119,7 +119,7 @@ async def test_an_order_is_confirmed(emails: SentEmails) -> None:
 async def test_feedback_is_asked_for_what_was_not_cancelled(
     is_cancelled: bool, subjects: list[str], emails: SentEmails
 ) -> None:
-    """The order is looked up when it is time."""
+    """The order is read when the handler runs."""
 
     async def look_up(order_id: UUID) -> bool:
         return is_cancelled

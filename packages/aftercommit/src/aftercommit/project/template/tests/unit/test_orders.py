@@ -14,7 +14,7 @@ def an_order(**articles: int) -> Order:
 
 
 def test_an_order_says_that_it_was_placed() -> None:
-    """Others act on it: statistics, e-mails, other services."""
+    """Statistics, e-mails and other services act on the event."""
     order = an_order(lamp=2, chair=4)
 
     placed = OrderPlaced(order_id=order.id, email="ivan@example.com", pieces=6)
@@ -22,7 +22,7 @@ def test_an_order_says_that_it_was_placed() -> None:
 
 
 def test_an_order_has_a_limit_over_all_its_lines() -> None:
-    """What is larger is not delivered at a time."""
+    """A larger order cannot be delivered at once."""
     order = an_order(lamp=MOST_PIECES)
 
     with pytest.raises(TooManyPieces):
@@ -46,13 +46,13 @@ def test_an_order_has_a_limit_over_all_its_lines() -> None:
     ],
 )
 def test_what_nobody_could_deliver_is_refused(email: str, articles: dict[str, int]) -> None:
-    """Or it would be counted, and be in no list."""
+    """Otherwise, it would be counted without being in any list."""
     with pytest.raises(InvalidInput):
         Order.place(uuid4(), email, articles)
 
 
 def test_an_order_is_cancelled_once() -> None:
-    """Doing it again says nothing new."""
+    """A repetition records no event."""
     order = an_order()
     order.pull_events()
 

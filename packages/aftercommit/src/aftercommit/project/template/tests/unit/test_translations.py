@@ -1,4 +1,4 @@
-"""What other services publish, in their words, becomes a command in ours."""
+"""What other services publish, in their words, becomes a command in our words."""
 
 import json
 from uuid import uuid4
@@ -10,7 +10,7 @@ from shop.entrypoints.broker_messages import payment_failed
 
 
 def test_an_order_whose_payment_has_failed_is_cancelled() -> None:
-    """The message says more than we rely on; while the payment is tried again, nothing happens."""
+    """The message contains more than we rely on; while the payment is retried, nothing happens."""
     order_id = uuid4()
     said = {"payment": "P-17", "order": str(order_id), "reason": "no money"}
 

@@ -1,1 +1,1 @@
-"""How the service reaches its database, and the outside."""
+"""How the service reaches its database, and external systems."""

@@ -5,7 +5,7 @@ from uuid import UUID
 
 
 class Command:
-    """Base of all commands: what somebody wants."""
+    """Base of all commands: what somebody wants to be done."""
 
 
 class Event:
@@ -27,12 +27,12 @@ class InvalidInput(Exception):
 class Aggregate:
     """A cluster of objects that is loaded, changed and stored as one.
 
-    Whatever changes in it, or in a part of it, raises its version, so that others notice.
+    Every change in it, or in a part of it, raises its version, so that others notice.
     """
 
     id: UUID
     version: int
-    recorded_events: tuple[Event, ...] = ()  # a class default: what is loaded from a row has it
+    recorded_events: tuple[Event, ...] = ()  # a class default: objects loaded from rows have it
 
     @property
     def subject(self) -> str:
@@ -44,6 +44,6 @@ class Aggregate:
         self.recorded_events += (event,)
 
     def pull_events(self) -> tuple[Event, ...]:
-        """Hand over the recorded events, once."""
+        """Return the recorded events, and forget them."""
         pulled, self.recorded_events = self.recorded_events, ()
         return pulled

@@ -17,7 +17,7 @@ class PlaceOrder(Command):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CancelOrder(Command):
-    """Take an order back."""
+    """Cancel an order."""
 
     order_id: UUID
 
@@ -33,7 +33,7 @@ class OrderPlaced(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OrderCancelled(Event):
-    """An order was taken back."""
+    """An order was cancelled."""
 
     order_id: UUID
     email: str

@@ -17,7 +17,7 @@ class OrderNotFound(RuleViolation):
 
 
 class TooManyPieces(RuleViolation):
-    """An order is larger than what is delivered at a time."""
+    """An order is larger than one delivery may be."""
 
     def __init__(self) -> None:
         super().__init__(f"an order has at most {MOST_PIECES} pieces")
@@ -31,7 +31,7 @@ class OrderIdTaken(RuleViolation):
 
 
 class Line:
-    """A part of an order: so many pieces of an article. It is reached through the order."""
+    """A part of an order: some pieces of an article. It is reached only through the order."""
 
     def __init__(self, article: str, pieces: int) -> None:
         if pieces < 1:
@@ -41,7 +41,7 @@ class Line:
 
 
 class Order(Aggregate):
-    """What somebody has ordered."""
+    """An order of some articles."""
 
     def __init__(self, order_id: UUID, email: str) -> None:
         self.id = order_id
@@ -63,12 +63,12 @@ class Order(Aggregate):
 
     @property
     def pieces(self) -> int:
-        """How many pieces are in all lines."""
+        """The number of pieces in all lines."""
         return sum(line.pieces for line in self.lines)
 
     @property
     def articles(self) -> dict[str, int]:
-        """How many pieces of each article."""
+        """The number of pieces of each article."""
         return {line.article: line.pieces for line in self.lines}
 
     def add(self, article: str, pieces: int) -> None:
@@ -79,12 +79,12 @@ class Order(Aggregate):
         self.lines.append(line)
 
     def require_same(self, other: "Order") -> None:
-        """Refuse another order with the id of this one, or its sender thinks that it is placed."""
+        """Refuse another order with this id; else its sender would think that it is placed."""
         if (other.email, other.articles) != (self.email, self.articles):
             raise OrderIdTaken(self.id)
 
     def cancel(self) -> None:
-        """Take the order back, and record OrderCancelled; doing it again changes nothing."""
+        """Cancel the order, and record OrderCancelled; doing it again changes nothing."""
         if not self.is_cancelled:
             self.is_cancelled = True
             self.record(OrderCancelled(order_id=self.id, email=self.email))

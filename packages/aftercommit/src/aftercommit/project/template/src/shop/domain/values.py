@@ -1,6 +1,6 @@
 """Values that are valid by construction. Any layer may import this.
 
-Anybody may send any text. What is one short line harms neither a mail program nor a terminal.
+Anybody may send any text. One short line harms neither a mail program nor a terminal.
 """
 
 import re

@@ -1,4 +1,4 @@
-"""The service, as the engine starts it: its parts. They are imported when they are used."""
+"""The service, as the engine starts it: its parts, each imported when it is used."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ COMMANDS = {
         "shop.entrypoints.commands:place_order": (
             "Order some articles: place-order EMAIL lamp=1 chair=4."
         ),
-        "shop.entrypoints.commands:cancel_order": "Take an order back.",
+        "shop.entrypoints.commands:cancel_order": "Cancel an order.",
         "shop.entrypoints.commands:orders": "List all orders.",
     }
 }
 APP: App[Settings] = App(
     "shop",
-    summary="Take orders, and see to what follows from them.",
+    summary="Take orders, and do what follows from them.",
     handlers="shop.service_layer.handlers:HANDLERS",
     codec="shop.bootstrap:CODEC",
     history="shop.adapters.orm:HISTORY",

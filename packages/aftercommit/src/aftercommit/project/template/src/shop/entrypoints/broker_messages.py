@@ -1,6 +1,6 @@
 """The messages of brokers: ours, as other services see them, and theirs, as we understand them.
 
-What another service publishes becomes a command of ours here, by a plain function: its words end in
+A plain function turns what another service publishes into a command of ours. Its words end in
 this file. What we rely on is in `contracts`, which a test compares.
 """
 
@@ -26,7 +26,7 @@ EXAMPLE_VALUES: Mapping[str, Any] = {
     "articles": {"lamp": 2},
     "pieces": 2,
 }
-"""What the fields of messages hold in the examples of the AsyncAPI document."""
+"""The values of fields in the examples of the AsyncAPI document."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class FailedPayment:
 
 
 def payment_failed(message: Inbound) -> CancelOrder | None:
-    """Cancel an order that nobody pays; while the payment is tried again, do nothing."""
+    """Cancel an order that nobody pays; while the payment is retried, do nothing."""
     payment = message.data(FailedPayment)
     if payment.retrying:
         return None

@@ -1,4 +1,4 @@
-"""The commands: they turn words into commands of the domain, and print what there is."""
+"""The commands: they turn arguments into commands of the domain, and print rows."""
 
 from uuid import UUID, uuid4
 
@@ -16,7 +16,7 @@ commands = click.Group()
 @commands.command()
 @click.argument("email")
 @click.argument("articles", nargs=-1, required=True)
-@click.option("--order-id", type=click.UUID, help="Repeating it with this changes nothing.")
+@click.option("--order-id", type=click.UUID, help="The id; repetitions change nothing.")
 @click.pass_obj
 def place_order(
     cli: CommandLine[Settings], email: str, articles: tuple[str, ...], order_id: UUID | None
@@ -39,7 +39,7 @@ def place_order(
 @click.argument("order_id", type=click.UUID)
 @click.pass_obj
 def cancel_order(cli: CommandLine[Settings], order_id: UUID) -> None:
-    """Take an order back."""
+    """Cancel an order."""
     cli.handle(CancelOrder(order_id=order_id))
 
 

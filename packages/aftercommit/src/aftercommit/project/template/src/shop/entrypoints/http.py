@@ -1,4 +1,4 @@
-"""The endpoints. `public` is for anybody, `guarded` for who has the operator's token."""
+"""The endpoints. `public` is for everybody, `guarded` for requests with the operator's token."""
 
 from typing import Annotated
 from uuid import UUID
@@ -20,7 +20,7 @@ Pieces = Annotated[int, Field(ge=1, le=MAX_NUMBER)]
 
 
 class NewOrder(BaseModel):
-    """What somebody wants. Without `order_id`, the server makes one."""
+    """The order to place. Without `order_id`, the server makes an id."""
 
     model_config = ConfigDict(extra="forbid")
     order_id: UUID | None = None
@@ -29,7 +29,7 @@ class NewOrder(BaseModel):
 
 
 class PlacedOrder(BaseModel):
-    """What was made of it."""
+    """The placed order."""
 
     order_id: UUID
 
@@ -46,7 +46,7 @@ class OrderResponse(BaseModel):
 
 @public.post("/orders", status_code=201, responses=errors(TooManyPieces, OrderIdTaken) | OF_BODIES)
 async def place_order(new: NewOrder, execution: Execution, response: Response) -> PlacedOrder:
-    """Order some articles; the confirmation follows. `Location` is where the order can be seen."""
+    """Order some articles; the confirmation follows. `Location` is the address of the order."""
     order_id = new.order_id or execution.new_id()
     command = PlaceOrder(order_id=order_id, email=new.email, articles=new.articles)
     await execution.execute(command)
@@ -62,5 +62,5 @@ async def get_order(order_id: UUID, running: Running) -> OrderResponse:
 
 @guarded.delete("/orders/{order_id}", status_code=204, responses=errors(OrderNotFound))
 async def cancel_order(order_id: UUID, execution: Execution) -> None:
-    """Take an order back."""
+    """Cancel an order."""
     await execution.execute(CancelOrder(order_id=order_id))

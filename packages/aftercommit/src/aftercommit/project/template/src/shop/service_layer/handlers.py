@@ -1,4 +1,4 @@
-"""The handlers, and the table at the end that says what handles what.
+"""The handlers, and at the end the table that maps messages to handlers.
 
 A handler that asks for `uow` changes the database, and takes effect exactly once. One that asks for
 `emails` has an external effect, at least once, with the same `idempotency_key`. None asks for both:
@@ -23,7 +23,7 @@ IsCancelled = Callable[[UUID], Awaitable[bool]]
 
 
 async def place_order(command: messages.PlaceOrder, uow: UnitOfWork) -> None:
-    """Place an order, unless it is there."""
+    """Place an order, unless it exists."""
     order = Order.place(command.order_id, command.email, command.articles)
     if known := await uow.orders.find(order.id):
         known.require_same(order)
@@ -32,7 +32,7 @@ async def place_order(command: messages.PlaceOrder, uow: UnitOfWork) -> None:
 
 
 async def cancel_order(command: messages.CancelOrder, uow: UnitOfWork) -> None:
-    """Take an order back."""
+    """Cancel an order."""
     (await uow.orders.get(command.order_id)).cancel()
 
 
@@ -49,7 +49,7 @@ async def count_cancellation(event: messages.OrderCancelled, uow: UnitOfWork) ->
 async def confirm_order(
     event: messages.OrderPlaced, emails: EmailSender, idempotency_key: IdempotencyKey
 ) -> None:
-    """Tell who ordered that it has arrived."""
+    """Confirm to the customer that the order has arrived."""
     text = f"Thank you for your order of {event.pieces} pieces.\n"
     email = Email(event.email, "Your order", text)
     await emails.send(email, idempotency_key=idempotency_key)
@@ -61,7 +61,7 @@ async def ask_for_feedback(
     is_cancelled: IsCancelled,
     idempotency_key: IdempotencyKey,
 ) -> None:
-    """Ask how it was, after some time, unless the order was cancelled meanwhile."""
+    """Ask the customer for feedback, after some time, unless the order was cancelled."""
     if await is_cancelled(event.order_id):
         return
     email = Email(event.email, "How was it?", "How do you like what you ordered?\n")

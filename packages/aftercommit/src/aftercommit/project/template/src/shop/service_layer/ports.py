@@ -1,4 +1,4 @@
-"""The ports: what handlers need of the outside. A test has its own."""
+"""The ports: what handlers need from external systems. Tests have their own."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -16,7 +16,7 @@ class Email:
 
 
 class EmailSender(Protocol):
-    """Sends e-mails. That is an external effect: no rollback takes it back."""
+    """Sends e-mails. This is an external effect: no rollback undoes it."""
 
     async def send(self, email: Email, *, idempotency_key: IdempotencyKey) -> None:
-        """Return when the e-mail is on its way. With the same key it is the same e-mail."""
+        """Return when the e-mail is sent. With the same key, it is the same e-mail."""

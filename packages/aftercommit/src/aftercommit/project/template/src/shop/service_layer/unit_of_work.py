@@ -17,7 +17,7 @@ class Statistics(Protocol):
     """A read model: how many orders were placed, and how many of them were cancelled."""
 
     async def count(self, name: StatisticName) -> None:
-        """Count one more."""
+        """Add one to a count."""
 
 
 class UnitOfWork:
