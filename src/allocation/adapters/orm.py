@@ -35,8 +35,7 @@ class ValueObjectType(sa.TypeDecorator[Any]):
         return None if value is None else value.value
 
     def process_result_value(self, value: str | None, dialect: sa.Dialect) -> Any:
-        # Checked again when loaded: a stricter rule in the model needs a migration of the rows it
-        # refuses.
+        # Checked again: a stricter rule in the model needs a migration of the rows it refuses.
         return None if value is None else self.type_(value)
 
     def compare_values(self, x: Any, y: Any) -> bool:

@@ -12,8 +12,7 @@ from allocation.domain.events import Event
 class Aggregate(ABC):
     """A cluster of objects that is loaded, changed and stored as one (the book, chapter 7).
 
-    Every change in it, or in a part of it, raises its version, so that concurrent changes are
-    noticed.
+    Every change in it, or in a part of it, raises its version, so that others notice.
     """
 
     version: int

@@ -130,8 +130,7 @@ class CouponBatch(Aggregate):
     def allocate(self, user_id: UserId, *, token: str, today: date) -> Coupon | None:
         """Give the user a coupon, and record CouponAllocated; if none is left, CouponDenied.
 
-        `token` makes the code hard to guess. A second coupon for a user is refused, here or at the
-        commit.
+        `token` makes the code hard to guess. A second coupon is refused, here or at the commit.
         """
         if any(coupon.user_id == user_id for coupon in self.new_parts):
             raise CouponAlreadyAllocated(user_id)

@@ -73,9 +73,7 @@ def import_users(cli: CommandLine[Settings], file: Path, dispatch: str | None) -
 
 
 def _registration(cells: Mapping[str, str]) -> RegisterUser:
-    """Return the command for a row of a list of users.
-
-    The id is new, so nobody could take it before.
+    """Return the command for a row of a list of users; its id is new, and cannot be taken.
 
     :raises InvalidInput: if the name or the address is wrong
     """

@@ -32,8 +32,7 @@ class Users(Repository[User, UserId], ABC):
 class CouponBatches(Repository[CouponBatch, BatchReference], ABC):
     """The coupon batches, with a query of their own.
 
-    A loaded batch is locked until this unit of work ends, because many transactions want the same
-    one.
+    A loaded batch is locked until this unit of work ends, because many want the same one.
     """
 
     def __init__(self, store: AggregateStore) -> None:
@@ -72,8 +71,8 @@ class EmailSender(Protocol):
         """Pass the e-mail to a mail server. A repetition carries the same key.
 
         :raises Unavailable: only if the server is down: then it is retried until the server is back
-        :raises Refused: if the server will never accept the e-mail, for example if the address does
-            not exist
+        :raises Refused: if the server will never accept the e-mail, for example without such an
+            address
         :raises Exception: if anything else went wrong; the delivery is retried, and finally parked
         """
 

@@ -85,10 +85,7 @@ public, guarded = APIRouter(), APIRouter()  # using the second router needs the 
 
 
 class Registration(BaseModel):
-    """The user to register.
-
-    Without `user_id`, the server makes one; with a key, always the same.
-    """
+    """The new user. Without `user_id`, the server makes an id; with a key, always the same."""
 
     model_config = ConfigDict(extra="forbid")
     user_id: Annotated[UUID | None, Field(examples=[ID])] = None

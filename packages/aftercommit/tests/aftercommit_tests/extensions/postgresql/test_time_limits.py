@@ -155,4 +155,4 @@ async def test_a_process_of_ours_that_is_frozen_within_a_statement_is_hung_up_on
                     async with database.read_transaction() as transaction:
                         left = {*(await transaction.execute(these)).scalars()}
         assert left == {of_others.info.backend_pid}
-    assert f"session {min(pids - left)} was frozen" in caplog.text
+    assert f"ended session {min(pids - left)}, which was frozen" in caplog.text
