@@ -8,7 +8,7 @@ from pathlib import Path
 
 from aftercommit.project import TEMPLATE
 
-from allocation.config import DAY, Settings
+from allocation.config import Settings
 from checks.code_size import files
 from checks.tutorial_commands import PATCH, TUTORIAL
 from tools.generated import PAGES, brought_up_to_date
@@ -29,10 +29,8 @@ def test_a_default_is_the_same_wherever_it_stands() -> None:
     """The pages that repeat one are named here."""
     settings = Settings()
     lease, limit = settings.lease_seconds, settings.handler_timeout_seconds
-    reminder, expiry = settings.coupon_reminder_seconds, settings.coupon_expiry_seconds
     said = [
         ("README.md", f"for {lease:.0f} seconds"),
-        ("docs/operations.md", f"after {reminder / DAY:.0f} and {expiry / DAY:.0f} days"),
         ("docs/life-of-a-delivery.md", f"{lease:.0f} seconds, by the"),
         ("docs/guarantees.md", f"10 more ({2 * limit + 10:.0f})"),
         ("docs/operations.md", f"`ALLOCATION_LEASE_SECONDS`, {lease:.0f} s"),

@@ -5,12 +5,11 @@ operation and its error, in the same task. The design follows stamina and OpenTe
 """
 
 import logging
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from inspect import iscoroutinefunction
-from types import TracebackType
 from typing import Any, Concatenate, Literal, ParamSpec, TypeVar
 
 from aftercommit.claims import Claim, CommandWork, Committed, WorkItem
@@ -155,38 +154,31 @@ def _operation(
 ) -> Callable[P, Operation]:
     """Return a function that begins an operation for all observers of this kind of operations."""
     watching, unwatched = _watching(observers, method), nullcontext()
-    if not watching:
-        return lambda *args, **kwargs: unwatched
-    return lambda *args, **kwargs: _Watched([partial(each, *args, **kwargs) for each in watching])
 
-
-class _Watched:
-    """One operation, for all who watch it; a class, since a generator takes twice as long."""
-
-    def __init__(self, begin: Sequence[Callable[[], Operation]]) -> None:
-        self._begin = begin
-        self._begun = list[Operation]()
-
-    def __enter__(self) -> None:
-        for begin in self._begin:
+    @contextmanager
+    def operation(*args: P.args, **kwargs: P.kwargs) -> Iterator[None]:
+        begun = list[Operation]()
+        for begin in watching:
             try:
-                operation = begin()
+                operation = begin(*args, **kwargs)
                 operation.__enter__()
-                self._begun.append(operation)
+                begun.append(operation)
             except BaseException as problem:
                 _log(problem)
+        ended: tuple[Any, Any, Any] = (None, None, None)
+        try:
+            yield
+        except BaseException as error:
+            ended = (type(error), error, error.__traceback__)
+            raise
+        finally:
+            for operation in reversed(begun):
+                try:
+                    operation.__exit__(*ended)
+                except BaseException as problem:
+                    _log(problem)
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        for operation in reversed(self._begun):
-            try:
-                operation.__exit__(kind, error, trace)
-            except BaseException as problem:
-                _log(problem)
+    return operation if watching else lambda *args, **kwargs: unwatched
 
 
 def _log(problem: BaseException) -> None:
