@@ -10,11 +10,11 @@ from benchmarks.measuring import Row, as_shown
 def parts() -> dict[str, Callable[[], Iterator[str]]]:
     """Return the parts by their names: a table for each topic that was measured, and more."""
     tables = {f"measured_{topic}": partial(table, topic) for topic in results.read()}
-    return {"versions": versions, **tables}
+    return {"measured_on": measured_on, "versions": versions, **tables}
 
 
 def table(topic: str) -> Iterator[str]:
-    """Yield what was measured of a topic, when, and how to measure it again."""
+    """Yield the results of a topic, and the command that measures it again."""
     measured = results.read()[topic]
     yield "| what | ours | peer | limit | ours ÷ it |"
     yield "|---|---|---|---|---|"
@@ -23,11 +23,19 @@ def table(topic: str) -> Iterator[str]:
         peer, limit = ("", theirs) if row.is_limit else (theirs, "")
         ours = f"{figure(row.ours)} {row.unit}"
         yield f"| {row.what} | {ours} | {peer} | {limit} | {ratio(row)} |"
-    rounds = "long" if measured.full else "short"
-    where = f"Python {measured.where.python}, {measured.where.cores} cores"
     yield ""
-    yield f"Measured on {measured.date}, in {rounds} rounds, with {where}:"
-    yield f"`python -m benchmarks {'--full ' if measured.full else ''}{topic}`"
+    yield f"To repeat it: `python -m benchmarks {'--full ' if measured.full else ''}{topic}`"
+
+
+def measured_on() -> Iterator[str]:
+    """Yield when and how the topics were measured: a line for all that were measured alike."""
+    alike: dict[str, list[str]] = {}
+    for topic, each in results.read().items():
+        rounds, where = "long" if each.full else "short", each.where
+        how = f"{each.date}, {rounds} rounds, Python {where.python}, {where.cores} cores"
+        alike.setdefault(how, []).append(topic)
+    for how, topics in alike.items():
+        yield f"- {how}: {', '.join(topics)}"
 
 
 def figure(number: float) -> str:
