@@ -17,13 +17,7 @@ from allocation.domain.commands import (
     RedeemCoupon,
     RegisterUser,
 )
-from allocation.domain.coupons import (
-    MAX_QUANTITY,
-    BatchReference,
-    CouponCode,
-    CouponState,
-    Quantity,
-)
+from allocation.domain.coupons import MAX_QUANTITY, BatchReference, CouponCode, Quantity
 from allocation.domain.events import UserId
 from allocation.domain.values import MAX_EMAIL_LENGTH, MAX_NAME_LENGTH, EmailAddress, PersonName
 from allocation.entrypoints.http import user_queries
@@ -99,7 +93,7 @@ class UserResponse(RegisteredUser):
 
     model_config = ConfigDict(from_attributes=True)
     coupon_code: Annotated[str | None, Field(examples=["WELCOME-0123456789ABCDEF"])]
-    coupon_state: CouponState | None = None
+    coupon_state: coupons.CouponState | None = None
     email_undeliverable: Annotated[bool, Field(description="There is no such address.")] = False
 
 
