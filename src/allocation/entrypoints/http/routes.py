@@ -10,28 +10,15 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import PlainTextResponse
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from allocation.domain import coupons, users
 from allocation.domain.commands import (
     AddCouponBatch,
     ChangeEmail,
     RedeemCoupon,
     RegisterUser,
 )
-from allocation.domain.coupons import (
-    MAX_QUANTITY,
-    BatchReference,
-    CouponAlreadyRedeemed,
-    CouponBatchAlreadyAdded,
-    CouponCode,
-    CouponIsExpired,
-    CouponNotFound,
-    CouponState,
-    Quantity,
-)
+from allocation.domain.coupons import MAX_QUANTITY, BatchReference, CouponCode, Quantity
 from allocation.domain.events import UserId
-from allocation.domain.users import (
-    EmailAlreadyRegistered,
-    UserNotFound,
-)
 from allocation.domain.values import MAX_EMAIL_LENGTH, MAX_NAME_LENGTH, EmailAddress, PersonName
 from allocation.entrypoints.http import user_queries
 
@@ -106,7 +93,7 @@ class UserResponse(RegisteredUser):
 
     model_config = ConfigDict(from_attributes=True)
     coupon_code: Annotated[str | None, Field(examples=["WELCOME-0123456789ABCDEF"])]
-    coupon_state: CouponState | None = None
+    coupon_state: coupons.CouponState | None = None
     email_undeliverable: Annotated[bool, Field(description="There is no such address.")] = False
 
 
@@ -135,7 +122,7 @@ class Redemption(BaseModel):
 @public.post(
     "/users",
     status_code=201,
-    responses={201: {"headers": LOCATION}, **errors(EmailAlreadyRegistered), **OF_BODIES},
+    responses={201: {"headers": LOCATION}, **errors(users.EmailAlreadyRegistered), **OF_BODIES},
     tags=["users"],
 )
 async def register_user(
@@ -161,7 +148,7 @@ async def register_form() -> PlainTextResponse:
     return PlainTextResponse(FORM, media_type="text/javascript")
 
 
-@guarded.get("/users/{user_id}", responses=errors(UserNotFound), tags=["users"])
+@guarded.get("/users/{user_id}", responses=errors(users.UserNotFound), tags=["users"])
 async def get_user(user_id: UUID, running: Running) -> UserResponse:
     """Show a user."""
     row = await user_queries.user(running.database, UserId(user_id))
@@ -191,7 +178,7 @@ async def list_users(
 @guarded.put(
     "/users/{user_id}/email",
     status_code=204,
-    responses=errors(UserNotFound, EmailAlreadyRegistered) | OF_BODIES,
+    responses=errors(users.UserNotFound, users.EmailAlreadyRegistered) | OF_BODIES,
     tags=["users"],
 )
 async def change_email(user_id: UUID, new: NewEmail, execution: Execution) -> None:
@@ -203,7 +190,7 @@ async def change_email(user_id: UUID, new: NewEmail, execution: Execution) -> No
 @guarded.post(
     "/coupon-batches",
     status_code=201,
-    responses=errors(CouponBatchAlreadyAdded) | OF_BODIES,
+    responses=errors(coupons.CouponBatchAlreadyAdded) | OF_BODIES,
     tags=["coupons"],
 )
 async def add_coupon_batch(batch: CouponBatchRequest, execution: Execution) -> CouponBatchRequest:
@@ -216,7 +203,8 @@ async def add_coupon_batch(batch: CouponBatchRequest, execution: Execution) -> C
 @guarded.post(
     "/coupon-redemptions",
     status_code=204,
-    responses=errors(CouponNotFound, CouponIsExpired, CouponAlreadyRedeemed) | OF_BODIES,
+    responses=errors(coupons.CouponNotFound, coupons.CouponIsExpired, coupons.CouponAlreadyRedeemed)
+    | OF_BODIES,
     tags=["coupons"],
 )
 async def redeem_coupon(redemption: Redemption, execution: Execution) -> None:
