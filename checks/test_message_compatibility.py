@@ -99,6 +99,7 @@ def test_a_file_is_brought_up_to_date_but_no_promise_is_overwritten(tmp_path: Pa
 
     assert str(refusal).splitlines()[0] == "nothing is written:"
     assert f"{NAME} has another shape" in str(refusal)
+    assert f"\n    git checkout HEAD -- {broken.name}\n" in str(refusal)
     assert stale.is_stale()
     assert broken.read() == changed(STORED.read())
     assert message_compatibility.write_all([stale]) is None

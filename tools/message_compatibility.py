@@ -7,6 +7,7 @@ services, or in tables, could no longer be read. Descriptions may change freely.
 """
 
 import json
+import os
 import re
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -24,6 +25,12 @@ from tools.openapi_compatibility import Json, broken_in_api, described, shape
 from tools.repository import ROOT
 
 STALE = "run: make language"
+UNRELEASED = """\
+If it was never released, nobody relies on it: take back what `make language` has written by
+
+    git checkout HEAD -- {files}
+
+or, if that is committed, by deleting its entry in the file. Then run: make language"""
 ERRORS = ROOT / "docs" / "errors.md"
 
 Shapes = Mapping[str, tuple[int, Json]]
@@ -49,7 +56,7 @@ class GoldenFile:
     @property
     def name(self) -> str:
         """Its name in messages."""
-        return str(self.path.relative_to(ROOT))
+        return os.path.relpath(self.path, ROOT)
 
     def broken(self) -> list[str]:
         """Return a sentence for each way in which the program breaks the file's promises."""
@@ -152,9 +159,13 @@ def errors_gone(page: str) -> list[str]:
 
 def write_all(files: Sequence[GoldenFile] = GOLDEN) -> str | None:
     """Write what is outdated, or nothing: then return which promises would be broken."""
-    sentences = [sentence for file in files for sentence in file.broken()]
-    if sentences := [*sentences, *errors_gone(ERRORS.read_text(encoding="utf-8"))]:
-        return "\n".join(["nothing is written:", *dict.fromkeys(sentences)])
+    broken = {file.name: file.broken() for file in files}
+    broken[os.path.relpath(ERRORS, ROOT)] = errors_gone(ERRORS.read_text(encoding="utf-8"))
+    if names := [name for name, sentences in broken.items() if sentences]:
+        sentences = dict.fromkeys(sentence for name in names for sentence in broken[name])
+        return "\n".join(
+            ["nothing is written:", *sentences, UNRELEASED.format(files=" ".join(names))]
+        )
     for file in files:
         text = json.dumps(file.make(), indent=2, ensure_ascii=False) + "\n"
         if text != file.path.read_text(encoding="utf-8"):

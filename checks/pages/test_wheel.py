@@ -26,8 +26,9 @@ def wheels(shared_folder: Path) -> list[Path]:
 @pytest.mark.parametrize("project", [ROOT, *PACKAGES], ids=lambda project: project.name)
 def test_a_wheel_has_all_that_is_in_the_package(project: Path, wheels: list[Path]) -> None:
     """Migrations, and files that are no Python, are forgotten easily."""
-    tracked = run("git", "ls-files", "src", cwd=project).splitlines()
-    there = {name.removeprefix("src/") for name in tracked if (project / name).exists()}
+    known = ("git", "ls-files", "--cached", "--others", "--exclude-standard", "src")
+    files = run(*known, cwd=project).splitlines()
+    there = {name.removeprefix("src/") for name in files if (project / name).exists()}
 
     inside = [
         {name for name in ZipFile(wheel).namelist() if ".dist-info/" not in name}

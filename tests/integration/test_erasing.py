@@ -78,6 +78,9 @@ OTHERS = {
 ID_ONLY = {"coupons"}
 """The tables that name a user, and say nothing else about the person."""
 NOT_ABOUT_A_PERSON = {"batch_reference", "code"}
+"""The fields of events, whichever have them, in which nobody is."""
+OF_SOMEBODY_ELSE = set[str]()
+"""The fields of events about a user, as `event.field`, with the name or address of another one."""
 ERASE_USER = "src/allocation/entrypoints/erase_user.py"
 LEFT = {"aftercommit_commands": {"source"}}  # Ivan's source: /jo…, which looks like her address
 
@@ -235,20 +238,38 @@ def _is_text(column: sa.Column[Any]) -> bool:
 
 
 def test_every_text_in_an_event_was_looked_at() -> None:
-    """A new field is erased, or is not about a person; that of an import is a list."""
+    """A new field of any event is erased, or is not about a person; that of an import is a list."""
     texts = {
-        name
-        for event in CODEC.events.values()
-        for name, type_ in get_type_hints(event).items()
-        if type_ is str
+        f"{event}.{name}": name
+        for event, type_ in CODEC.events.items()
+        for name, of in get_type_hints(type_).items()
+        if of is str
     }
+    persons = {field for field, name in texts.items() if name not in NOT_ABOUT_A_PERSON}
 
     assert [
-        f"events have the field {name}. Add it to NAMES or ADDRESSES in {ERASE_USER}, or, if nobody"
-        " is in it, to NOT_ABOUT_A_PERSON here"
-        for name in sorted(texts - NOT_ABOUT_A_PERSON - NAMES - ADDRESSES)
+        f"{field} is a text. Add it to NAMES or ADDRESSES in {ERASE_USER} if it is the name or an"
+        " address of the user whom the event is about; to OF_SOMEBODY_ELSE here if it is another"
+        f" person's, and let StoredUser.find find these events for that person; or, if nobody is in"
+        f" it, {texts[field].join('``')} to NOT_ABOUT_A_PERSON"
+        for field in sorted(persons - OF_SOMEBODY_ELSE - NAMES - ADDRESSES)
     ] == []
-    assert texts == NOT_ABOUT_A_PERSON | NAMES | ADDRESSES
+    assert persons == OF_SOMEBODY_ELSE | NAMES | ADDRESSES
+    assert {*texts.values()} >= NOT_ABOUT_A_PERSON
+
+
+async def test_the_address_of_a_friend_is_not_taken_for_hers(app: Application) -> None:
+    """Whose address a field has, depends on the event: others of this name have her own."""
+    event = tables.events.c
+    hers = await rows(app, tables.events.select().where(event.subject == str(ANNA.user_id)))
+    made = {"id": a_user_id(), "type": "referral_made", "position": None}
+    data = '{"email":"olga@example.com"}'
+    await change(app, sa.insert(tables.events).values({**hers[0]._asdict(), **made, "data": data}))
+
+    assert "olga@example.com" not in (await found_of(app)).texts
+    await erased(app)
+
+    assert await rows(app, sa.select(event.data).where(event.id == made["id"])) == [(data,)]
 
 
 async def test_ids_and_times_stay_and_repeating_it_changes_nothing(app: Application) -> None:

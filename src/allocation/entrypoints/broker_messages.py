@@ -30,7 +30,6 @@ EXAMPLE_VALUES: Mapping[str, Any] = {
     "new_email": "ivan@example.org",
     "old_email": "ivan@example.com",
     "quantity": 100,
-    "redemption_id": UUID("0b6f2c0e-5d43-4f6e-9a57-2f1d3c4b5a69"),
     "reference": "WELCOME",
     "user_id": events.UserId(USER),
     "subject": USER,

@@ -1,6 +1,7 @@
 """The lines in which the console prints what happens; see the engine's `ConsoleReporter`.
 
-A command or handler without a line here is printed by its name, so nothing has to be added.
+A command or handler without a line here is printed by its name, so nothing has to be added. A
+handler that changes something here, and causes no event, is printed only if it has a line.
 """
 
 MESSAGES: dict[str, tuple[str, ...]] = {
@@ -29,7 +30,6 @@ MESSAGES: dict[str, tuple[str, ...]] = {
     ),
     "expire_coupon": ("[Coupon Service] coupon {CouponExpired.batch_reference}-… has expired",),
     "give_coupon_back": ("[Coupon Service] a coupon is back in {0.batch_reference}",),
-    "refresh_user_view": (),  # nobody would read it
     "send_welcome_email": ("[Email Service]  welcome e-mail{sent} to {0.email}{kept}",),
     "send_coupon_email": ("[Email Service]  e-mail with coupon {0.batch_reference}-…{sent}{kept}",),
     "send_coupon_reminder": (),  # it may have sent none

@@ -33,9 +33,19 @@ from allocation.domain.users import UserNotFound
 from allocation.domain.values import EmailAddress, PersonName
 
 NOT_DONE = "the user was erased"
-NAMES = frozenset({"name"})
-ADDRESSES = frozenset({"email", "old_email", "new_email"})
-"""The fields, in events of any version, with the name or an address of the user."""
+NAMES = frozenset({"user_registered.name"})
+ADDRESSES = frozenset(
+    {
+        "user_registered.email",
+        "email_changed.old_email",
+        "email_changed.new_email",
+        "email_bounced.email",
+    }
+)
+"""The fields, in any version of an event, with the name or an address of the user it is about.
+
+The address of somebody else, such as a friend, is not among them: it would count as one of hers.
+"""
 REFUSED_ROWS = '"refused":[{'
 """Fields of UsersImported with refused rows: nobody can tell whom their reasons quote."""
 
@@ -117,8 +127,12 @@ class StoredUser:
         self, transaction: Transaction, about: Sequence[StoredEvent]
     ) -> Collection[str]:
         logged = sa.select(registration_log.c.email).where(registration_log.c.user_id == self._id)
-        fields = (field for event in about for field in event.fields.items())
-        texts = {str(text) for name, text in fields if name in ADDRESSES}
+        texts = {
+            str(text)
+            for event in about
+            for name, text in event.fields.items()
+            if event.field(name) in ADDRESSES
+        }
         return texts.union((await transaction.execute(logged)).scalars())
 
     async def overwrite(self, transaction: Transaction) -> None:

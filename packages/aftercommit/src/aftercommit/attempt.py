@@ -71,7 +71,8 @@ class Executor:
         match outcome:
             case Committed():
                 report.events += outcome.events
-                self.instrumentation.finished(Outcome(claim, "succeeded", outcome, handler.name))
+                how = handler.name, handler.is_transactional
+                self.instrumentation.finished(Outcome(claim, "succeeded", outcome, *how))
                 return outcome.claims
             case errors.HandlerPaused():
                 await self.release([claim], report)

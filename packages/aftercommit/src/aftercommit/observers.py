@@ -29,6 +29,7 @@ class Outcome:
     """The result of a work item. After a conflict, the handler runs again in the same attempt.
 
     `handler` is the handler's current name, if a delivery succeeded; `work` may have an old one.
+    `in_transaction` tells that this handler did its work in the transaction that was committed.
 
     >>> from aftercommit import Observer, Outcome
     >>> class Printer(Observer):
@@ -40,6 +41,7 @@ class Outcome:
     status: Status
     committed: Committed = field(default_factory=Committed)
     handler: str = ""
+    in_transaction: bool = False
 
 
 class Observer:

@@ -23,7 +23,8 @@ class ConsoleReporter(Observer):
     `lines` holds texts by the name of a command, or by the current name of a handler. Printed is
     the first text whose fields can be filled with the message, {0}, with the events it caused, by
     their class, and with `words`; an empty list prints nothing. For what is not in `lines`, a
-    general line begins with the name of the `application`.
+    general line begins with the name of the `application`, unless a handler of an event had nothing
+    to do: it ran in a transaction, and caused no event.
 
     >>> import click
     >>> from aftercommit.extensions.console_reporter import ConsoleReporter
@@ -54,7 +55,9 @@ class ConsoleReporter(Observer):
     def _line(self, outcome: Outcome) -> str:
         done, message = outcome.handler or outcome.work.name, outcome.work.message
         if done not in self._lines:
-            is_news = outcome.handler or outcome.committed.events
+            is_news = outcome.committed.events or (outcome.handler and not outcome.in_transaction)
+            if outcome.handler and not is_news:
+                return ""
             return self._generic_line(done, message, is_news=is_news)
         caused = {type(each.event).__name__: each.event for each in outcome.committed.events}
         for text in self._lines[done]:

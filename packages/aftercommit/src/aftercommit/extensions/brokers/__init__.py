@@ -27,9 +27,10 @@ class BrokersExtension(Extension):
     `messages` names a module of the application, which is imported when it is needed. It may define
     `ACCEPTED_FROM_BROKERS`, the commands that others may send; `SUBSCRIPTIONS`, what other services
     publish and which command follows (see `subscriptions.py`); and `EXAMPLE_VALUES`, by the name of
-    the field, for the messages in the AsyncAPI document. There, `subject` is that of every event,
-    `message_name.subject` that of one event type. Without a module, events are published, and
-    nothing is consumed. Handlers may ask for `command_sender`: see `command_sender.py`.
+    the field, for the messages in the AsyncAPI document; a field of type UUID does without. There,
+    `subject` is that of every event, `message_name.subject` that of one event type. Without a
+    module, events are published, and nothing is consumed. Handlers may ask for `command_sender`:
+    see `command_sender.py`.
 
     >>> from aftercommit.extensions.brokers import BrokersExtension
     >>> [*BrokersExtension("shop.entrypoints.broker_messages").parts().options]

@@ -6,8 +6,8 @@ It is made from the classes and tables that read and write the messages, so it i
 from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from inspect import signature
-from typing import Any, TypeVar
-from uuid import UUID
+from typing import Any, TypeVar, get_type_hints
+from uuid import UUID, uuid5
 
 import msgspec
 
@@ -108,9 +108,11 @@ def published_language(app: App[Any]) -> str:
 def example_of(type_: type[M], values: Mapping[str, Any]) -> M:
     """Return a message of this type with these values: see `BrokersExtension`.
 
-    :raises WiringError: if `EXAMPLE_VALUES` has no value for one of its fields
+    :raises WiringError: if `EXAMPLE_VALUES` has no value for one of its fields, other than an id
     """
-    names = signature(type_).parameters
+    names, hints = signature(type_).parameters, get_type_hints(type_).items()
+    ids = {name for name, hint in hints if getattr(hint, "__supertype__", hint) is UUID}
+    values = {name: uuid5(MESSAGE_ID, name) for name in ids} | {**values}
     if missing := names.keys() - values.keys():
         problem = f"`EXAMPLE_VALUES` has no value for fields of {type_.__name__}"
         raise WiringError(problem, *missing)

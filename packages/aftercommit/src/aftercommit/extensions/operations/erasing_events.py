@@ -35,11 +35,16 @@ ERASED = "erased"
 
 
 class StoredEvent(NamedTuple):
-    """The subject and the fields of an event; no fields, if its data cannot be read."""
+    """The subject, fields and type of an event; no fields, if its data cannot be read."""
 
     id: EventId
     subject: str
     fields: Mapping[str, Any]
+    type: str = ""
+
+    def field(self, name: str) -> str:
+        """Name a field of this event only, such as `user_registered.email`."""
+        return f"{self.type}.{name}"
 
 
 def handlers_with_effects(application: Application) -> Collection[str]:
@@ -57,7 +62,7 @@ async def events_with(transaction: Transaction, text: str) -> Sequence[StoredEve
     found = sa.select(row.id, row.subject, row.type, row.data)
     found = found.where(sa.or_(row.subject == text, row.data.contains(text)))
     rows = await transaction.execute(found)
-    return [StoredEvent(each.id, each.subject, _fields(each)) for each in rows]
+    return [StoredEvent(each.id, each.subject, _fields(each), each.type) for each in rows]
 
 
 def _fields(row: sa.Row[Any]) -> Mapping[str, Any]:
@@ -111,6 +116,9 @@ async def redact_events(
 ) -> None:
     """Replace fields of events by these values, and everything that may quote their old values.
 
+    `texts` has a value for each field: for `user_registered.email`, that of the events of one type,
+    or for `email`, that of all events.
+
     Quotes may be in the errors of handlers, except `reason`, and in the fingerprints of commands:
     of those that caused the events, and of all without events, as nobody can tell what these were
     about.
@@ -132,7 +140,8 @@ async def redact_events(
 
 
 async def _redact(transaction: Transaction, event: StoredEvent, texts: Mapping[str, Any]) -> None:
-    data = {name: texts.get(name, value) for name, value in event.fields.items()}
+    fields = event.fields.items()
+    data = {name: texts.get(event.field(name), texts.get(name, value)) for name, value in fields}
     if data != event.fields:  # so that the page reads them again
         await transaction.execute_dml(event_redacted().update(deliveries.c.event_id == event.id))
     this = sa.update(events).where(events.c.id == event.id)

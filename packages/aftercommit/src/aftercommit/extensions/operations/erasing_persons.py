@@ -42,7 +42,10 @@ class Person(Protocol):
 
     @property
     def fields(self) -> Mapping[str, Any]:
-        """The new values of fields in the events about this person, by the name of the field."""
+        """The new values of fields in the events about this person.
+
+        The key is `user_registered.email` for a field of one event, or `email` for that of all.
+        """
 
     async def find(self, transaction: Transaction, *, lock: bool = False) -> Traces:
         """Return what is stored. With `lock`, first lock what handlers lock before deliveries.

@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import replace
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from aftercommit import MessageOrigin
@@ -150,6 +150,12 @@ def test_the_document_describes_all_that_is_published_and_accepted() -> None:
 
 
 def test_a_field_without_an_example_is_named() -> None:
-    """Anyone who adds one finds out what is missing."""
-    with pytest.raises(WiringError, match="no value for fields of RenameThing: name"):
-        example_of(RenameThing, {"thing_id": a_thing_id()})
+    """Anyone who adds one finds out what is missing. An id needs nobody to think of one."""
+    with pytest.raises(WiringError, match="no value for fields of RenameThing: name$"):
+        example_of(RenameThing, {})
+
+    example = example_of(RenameThing, {"name": "lamp"})
+    assert example == example_of(RenameThing, {"name": "lamp"})
+    assert isinstance(example.thing_id, UUID)
+    known = example_of(RenameThing, {"name": "lamp", "thing_id": (thing_id := a_thing_id())})
+    assert known.thing_id == thing_id
