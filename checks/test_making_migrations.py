@@ -113,6 +113,23 @@ def upgrade() -> None:
     )
 
 
+def test_a_default_that_is_empty_is_migrated_once(tmp_path: Path) -> None:
+    """Alembic reads it from SQLite in another spelling; each migration would change it again."""
+    empty = with_columns(HISTORY, "users", Column("note", String, server_default=""))
+    file = migration.make("Users have a note", empty, tmp_path)
+    assert file is not None
+    assert 'server_default=""' in file.read_text()
+    migrated = replace(empty, folders=[*empty.folders, tmp_path])
+
+    assert migration.make("Nothing", migrated) is None
+
+    other = with_columns(HISTORY, "users", Column("note", String, server_default="none"))
+    changed = replace(other, folders=[*other.folders, tmp_path])
+    file = migration.make("Another default", changed)
+    assert file is not None
+    assert 'server_default="none"' in file.read_text()
+
+
 def test_a_migration_that_was_made_of_new_tables_only_adds(tmp_path: Path) -> None:
     """What `make migration` writes is committed as it is, constraints and indexes with it."""
     history = with_columns(HISTORY, "users")

@@ -188,10 +188,15 @@ class Codec(Generic[E_co]):
         return sha256(said).hexdigest()
 
 
+def json_schema(event: type[Any]) -> Data:
+    """Return the JSON schema of an event's data; its class is one of the `$defs`."""
+    return msgspec.json.schema(event, schema_hook=_any_json)
+
+
 def _check_json(event: type[Any]) -> None:
     """Raise WiringError if JSON cannot hold a field of an event."""
     try:
-        msgspec.json.schema(event, schema_hook=_any_json)
+        json_schema(event)
     except NameError as error:
         problem = "an event has a field of a type that is not imported when the program runs"
         raise WiringError(problem, f"{event.__name__} ({error})") from error

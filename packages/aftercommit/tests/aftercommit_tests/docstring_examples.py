@@ -24,6 +24,7 @@ OF_THE_TEST_KIT = [
     for each in (
         "delayed_handlers",
         "golden_lists",
+        "stored_events",
         "killing",
         "memory_aggregates",
         "no_io",

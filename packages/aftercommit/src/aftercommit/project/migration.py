@@ -36,6 +36,9 @@ from aftercommit.sql.migrations.history import ENGINE, History, of_application
 IN_PLACE = (AddColumnOp, CreateIndexOp, DropIndexOp)
 """What SQLite can do to an existing table."""
 
+EMPTY = {"", "''", "('')"}
+"""How Alembic writes a default that is an empty text."""
+
 CHECK = """\
 Review it. It was made from the tables, without regard to
 - rows: new columns may have to be filled in; a renamed column is dropped with its values;
@@ -43,8 +46,13 @@ Review it. It was made from the tables, without regard to
 - PostgreSQL: it was made on SQLite, and both have to understand its types and defaults;
 - CHECK constraints and triggers: SQLite loses them where batch_alter_table rebuilds their table,
   unless the migration makes them again;
+- the condition of an index: a change of it is not seen; give the index another name, too;
 - old processes, which go on for a while: they neither fill nor reset a new column,
   and what a new rule refuses is an unknown error to them."""
+
+NOTHING = """\
+nothing to migrate: the migrations of {name} make what its tables have. If only the condition of
+an index has changed, as in sqlite_where: that is not seen, so give the index another name"""
 
 TEMPLATE = '''"""{sentence}."""
 
@@ -124,11 +132,23 @@ def comparing(connection: Connection, history: History) -> MigrationContext:
     return MigrationContext.configure(
         connection,
         opts={
-            "compare_server_default": True,
+            "compare_server_default": _has_another_default,
             "include_name": is_its_own,
             "version_table": history.version_table,
         },
     )
+
+
+def _has_another_default(
+    context: MigrationContext,
+    inspected_column: object,
+    column: object,
+    inspected: str | None,
+    default: object,
+    rendered: str | None,
+) -> bool | None:
+    """Return False if both are empty texts, which Alembic takes for different on SQLite."""
+    return False if {inspected, rendered} <= EMPTY else None
 
 
 def _text(name: str, upgrade: UpgradeOps, context: MigrationContext, history: History) -> str:
@@ -182,7 +202,7 @@ def main(history: History, name: str) -> str | None:
     if problems := impossible(history):
         return "\n".join(["nothing is written:", *problems])
     if (file := make(name, history)) is None:
-        return f"nothing to migrate: the migrations of {history.name} make what its tables have"
+        return NOTHING.format(name=history.name)
     click.echo(f"written: {os.path.relpath(file)}\n\n{CHECK}")
     return None
 

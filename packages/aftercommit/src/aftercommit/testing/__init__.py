@@ -36,3 +36,4 @@ from aftercommit.testing.running import deliver_due as deliver_due
 from aftercommit.testing.running import let_time_pass as let_time_pass
 from aftercommit.testing.running import replay as replay
 from aftercommit.testing.running import unit_of_work as unit_of_work
+from aftercommit.testing.stored_events import check_stored_events as check_stored_events

@@ -13,6 +13,7 @@ If nobody needs it, keep it as Unsubscribed({name}) until no delivery for it is 
 delete its line in {file}"""
 OPEN = """{name} can be called by anybody now. If only the operator may, give the endpoint to the
 router `guarded`; if anybody may, add the line to {file}"""
+UPDATED = "{file} was brought up to date: look at it, and commit it"
 
 
 def check_handler_names(app: App[Any], file: Path) -> None:
@@ -114,4 +115,4 @@ def _write(file: Path, known: Collection[str], names: Collection[str]) -> None:
     if known != names or not file.exists():
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text("".join(f"{name}\n" for name in sorted(names)))
-        raise AssertionError(f"{file} was brought up to date: look at it, and commit it")
+        raise AssertionError(UPDATED.format(file=file))

@@ -1,6 +1,7 @@
 """The entries of an aggregate in existing files, such as its row in a list."""
 
 import ast
+import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +16,7 @@ from aftercommit.project.aggregate.source_edits import Source, call_of, keyword_
 from aftercommit.project.aggregate.texts import LINES, VIEWS
 
 MAX_ENTRY = 85  # characters: it is indented
+STORED_EVENTS = Path("tests/golden/stored_events.json")
 
 
 def entries(aggregate: Aggregate, layout: Layout) -> Mapping[Path, Source]:
@@ -31,6 +33,7 @@ def entries(aggregate: Aggregate, layout: Layout) -> Mapping[Path, Source]:
         _views(aggregate, layout),
         _list_of_commands(aggregate, layout),
         *_list_of_endpoints(aggregate, layout),
+        *_stored_events(aggregate, layout),
         *test_code.entries(aggregate, layout, names(aggregate, layout)),
     ]
     return {each.path: each for each in changed}
@@ -249,3 +252,23 @@ def _list_of_endpoints(aggregate: Aggregate, layout: Layout) -> list[Source]:
     shape = "it has no WebExtension(…)"
     source = layout.source("extension_list.py")
     return [source.in_list(shape, call_of("WebExtension"), f'"{module}"')]
+
+
+def _stored_events(aggregate: Aggregate, layout: Layout) -> list[Source]:
+    """Return the golden file for `testing.check_stored_events`, with the shapes of the events."""
+    if not (layout.folder / STORED_EVENTS).exists():
+        return []
+    source = layout.at(STORED_EVENTS)
+    schemas = {"int": {"type": "integer"}, "uuid": {"type": "string", "format": "uuid"}}
+    try:
+        shapes = json.loads(source.text)
+    except ValueError as error:
+        raise InvalidValue(str(source.path), f"cannot be read: {error}") from None
+    for verb in aggregate.verbs:
+        fields = aggregate.fields if verb == aggregate.first else ()
+        typed = {each.name: schemas.get(each.kind, {"type": "string"}) for each in fields}
+        typed[aggregate.key] = schemas["uuid"]
+        name = f"{aggregate.snake}_{verb.participle} 1"
+        shapes[name] = {"type": "object", "properties": typed, "required": sorted(typed)}
+    text = json.dumps(shapes, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+    return [Source(source.path, text)]

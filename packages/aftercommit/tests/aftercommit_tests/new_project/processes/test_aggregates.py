@@ -20,7 +20,7 @@ def test_its_types_and_tests_are_right(options: list[str], tmp_path: Path) -> No
     new_aggregate(tmp_path / "kiosk", "GiftCard", ["code"], "buy:bought redeem:redeemed")
 
     pytest = ["pytest", "-q", "-p", "no:cacheprovider", "--basetemp", str(tmp_path / "tmp")]
-    only = ["-k", "referral or gift_card or forgotten or name or listed", "tests"]
+    only = ["-k", "referral or gift_card or forgotten or name or listed or stored", "tests"]
     cache = str(tmp_path.parent / "mypy")  # the engine is read once
     for command in (["mypy", "--cache-dir", cache], [*pytest, *only]):
         ran = run(tmp_path / "kiosk", "-m", *command)

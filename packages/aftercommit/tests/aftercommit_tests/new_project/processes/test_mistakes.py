@@ -46,6 +46,14 @@ MISTAKES = {
         ),
         "the program knows columns that no migration has made; write one for: orders.is_cancelled",
     ),
+    "an event with another field": (
+        (
+            "domain/messages.py",
+            "email: str\n    pieces: int",
+            "email: str\n    pieces: int\n    note: str",
+        ),
+        'upcasters={("order_placed", 1): lambda old: {"FIELD": "VALUE", **old}}',
+    ),
     "a mapping without a version": (
         (ORM, "version_id_col=orders.c.version, ", ""),
         "write map_imperatively(…, version_id_col=table.c.version)",

@@ -107,3 +107,8 @@ def test_every_setting_is_listed() -> None:
 def test_no_handler_has_lost_its_name() -> None:
     """Otherwise, nobody could run stored deliveries."""
     testing.check_handler_names(APP, GOLDEN / "handler_names.txt")
+
+
+def test_stored_events_can_still_be_read() -> None:
+    """Otherwise, all of their deliveries would be parked."""
+    testing.check_stored_events(APP, GOLDEN / "stored_events.json")
