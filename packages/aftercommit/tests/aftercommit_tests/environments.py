@@ -7,7 +7,7 @@ import fcntl
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.metadata import Distribution, distribution, distributions
 from importlib.util import cache_from_source
 from pathlib import Path
@@ -32,12 +32,24 @@ def build_wheels(folder: Path, *projects: Path) -> list[Path]:
     return sorted(folder.glob("*.whl"))
 
 
-def wheels_of(run: Path) -> list[Path]:
-    """Return wheels of all, which the first process that asks builds in the folder of its run."""
-    folder = run / "wheels"
-    with (run / "wheels.lock").open("w") as lock:
+def made_once(folder: Path, make: Callable[[Path], object]) -> Path:
+    """Have a folder made by the first process of a run that needs it; others wait for that.
+
+    What is made stays where it is, because the commands of an environment know their folder.
+    """
+    done = folder.with_name(f"{folder.name}.done")
+    with folder.with_name(f"{folder.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        return sorted(folder.glob("*.whl")) or build_wheels(folder)
+        if not done.exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            make(folder)
+            done.touch()
+    return folder
+
+
+def wheels_of(run: Path) -> list[Path]:
+    """Return the wheels of all packages, which are built once in a run."""
+    return sorted(made_once(run / "wheels", build_wheels).glob("*.whl"))
 
 
 def make_environment(

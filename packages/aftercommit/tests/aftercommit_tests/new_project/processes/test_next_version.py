@@ -5,9 +5,10 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from threading import Event, Thread
 from typing import ClassVar
@@ -21,6 +22,7 @@ from aftercommit_tests.conftest import DATABASES
 from aftercommit_tests.environments import (
     PACKAGES,
     build_wheels,
+    made_once,
     make_environment,
     needed_by,
     run,
@@ -77,13 +79,16 @@ class Project(Installation):
         )
 
 
-@pytest.fixture(scope="module", params=VERSIONS)
-def programs(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> list[Path]:
+@pytest.fixture(params=VERSIONS)
+def programs(request: pytest.FixtureRequest, shared_folder: Path) -> list[Path]:
     """The programs of a project as a release has made it, with that engine and the next one."""
-    folder = tmp_path_factory.mktemp("versions")
     released = sorted((RELEASED / request.param).glob("*.whl"))
+    folder = made_once(shared_folder / request.param, partial(make_programs, released))
+    return [folder / name / "bin" for name in ("old", "new")]
+
+
+def make_programs(released: Sequence[Path], folder: Path) -> None:
+    """Make a project with these wheels, and install it twice; then upgrade the engine of one."""
     for wheel in released:
         ZipFile(wheel).extractall(folder / "released")
     making = os.environ | {"PYTHONPATH": str(folder / "released")}
@@ -95,12 +100,9 @@ def programs(
     versions = folder / "aftercommit" / "src" / "aftercommit" / "sql" / "migrations" / "versions"
     (versions / "aftercommit_9000_weights.py").write_text(LATER)
     next_ones = build_wheels(folder / "next", *packages)
-    before, after = (
+    for name in ("old", "new"):
         make_environment(folder / name, [*released, project], wanted="kiosk")
-        for name in ("old", "new")
-    )
-    upgrade(after, next_ones, "aftercommit")
-    return [before, after]
+    upgrade(folder / "new" / "bin", next_ones, "aftercommit")
 
 
 @pytest.fixture(params=DATABASES)
