@@ -44,7 +44,7 @@ def check_stored_events(app: App[Any], file: Path) -> None:
     >>> length = file.write_text('{"order_placed 1": {"type": "object", "properties": {}}}')
     >>> testing.check_stored_events(APP, file)
     Traceback (most recent call last):
-    AssertionError: order_placed has changed: email is new and has no default, ...
+    AssertionError: order_placed has changed: ... is new and has no default, ...
     """
     known: Json = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
     shapes = _shapes_of(app.codec())

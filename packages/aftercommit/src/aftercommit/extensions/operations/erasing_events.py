@@ -43,7 +43,7 @@ class StoredEvent(NamedTuple):
     type: str = ""
 
     def field(self, name: str) -> str:
-        """Name a field of this event only, such as `user_registered.email`."""
+        """Name a field of this event only, such as `order_placed.phone`."""
         return f"{self.type}.{name}"
 
 
@@ -116,8 +116,8 @@ async def redact_events(
 ) -> None:
     """Replace fields of events by these values, and everything that may quote their old values.
 
-    `texts` has a value for each field: for `user_registered.email`, that of the events of one type,
-    or for `email`, that of all events.
+    `texts` has a value for each field: for `order_placed.phone`, that of the events of one type,
+    or for `phone`, that of all events.
 
     Quotes may be in the errors of handlers, except `reason`, and in the fingerprints of commands:
     of those that caused the events, and of all without events, as nobody can tell what these were

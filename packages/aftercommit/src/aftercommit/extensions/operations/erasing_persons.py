@@ -44,7 +44,7 @@ class Person(Protocol):
     def fields(self) -> Mapping[str, Any]:
         """The new values of fields in the events about this person.
 
-        The key is `user_registered.email` for a field of one event, or `email` for that of all.
+        The key is `order_placed.phone` for a field of one event, or `phone` for that of all.
         """
 
     async def find(self, transaction: Transaction, *, lock: bool = False) -> Traces:
