@@ -28,7 +28,7 @@ class RegisterUser(Command):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImportUsers(Command):
-    """Register all users of a list, or none of them. A user is recognized by the address.
+    """Register all users of a batch, or none of them. A user is recognized by the address.
 
     So repeating an import, with other ids, changes nothing.
     """

@@ -43,7 +43,7 @@ async def register_user(command: commands.RegisterUser, uow: UnitOfWork) -> None
 
 
 async def import_users(command: commands.ImportUsers, uow: UnitOfWork) -> None:
-    """Register all users of a list, or nobody; those who exist with the same name stay as is."""
+    """Register all users of a batch, or nobody; those who exist with the same name stay as is."""
     listed = [(row.user_id, PersonName(row.name), EmailAddress(row.email)) for row in command.users]
     listed.sort(key=lambda row: row[-1].key)  # the same order in all imports, to avoid deadlocks
     users = {**await uow.users.find_by_email([email for *_, email in listed])}

@@ -153,7 +153,7 @@ def _tables(aggregate: Aggregate, layout: Layout) -> Source:
         f" version_id_col={aggregate.plural}.c.version)"
     )
     source = source.after_last(shape, maps, mapped)
-    source = source.after_last("it has no table of a mapped class", is_mapped, table)
+    source = source.after_last("it has no table of a mapped class", is_mapped, f"\n{table}")
     return source.with_imports(
         f"from {layout.package}.domain.{aggregate.plural} import {aggregate.name}"
     )
@@ -225,7 +225,8 @@ def _views(aggregate: Aggregate, layout: Layout) -> Source:
             "import sqlalchemy as sa",
             "from aftercommit import Database",
             f"from {layout.package}.adapters import orm",
-            f"from {layout.package}.domain.{aggregate.plural} import {aggregate.name}NotFound",
+            f"from {layout.package}.domain.{aggregate.plural} import {aggregate.name}NotFound,"
+            f" {aggregate.name}State",
         )
     )
 

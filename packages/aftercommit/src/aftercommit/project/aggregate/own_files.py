@@ -221,12 +221,17 @@ def endpoints(aggregate: Aggregate, layout: Layout) -> str:
     given = "".join(f", {each.name}=new.{each.name}" for each in aggregate.fields)
     typed = "".join(f"    {each.name}: {annotated[each.kind]}\n" for each in aggregate.fields)
     plain = "".join(f"    {each.name}: {each.type}\n" for each in aggregate.fields)
+    of_emails = [each.name for each in aggregate.fields if each.kind == "email"]
+    as_stored = "".join(f"    new.{each} = EmailAddress(new.{each}).value\n" for each in of_emails)
+    values = f"from {layout.package}.domain.values import EmailAddress\n" if of_emails else ""
     constants = [
         name for kind, name in (("text", "MAX_LENGTH"), ("int", "MAX_NUMBER")) if kind in kinds
     ]
     return ENDPOINTS.substitute(
         filled,
         types=types,
+        values=values,
+        as_stored=as_stored,
         new_fields=typed,
         fields=plain,
         passed=given,

@@ -123,7 +123,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from $package import views
 from $commands_module import $commands
 from $package.domain.$plural import $errors, ${name}State
-
+$values
 public, guarded = APIRouter(), APIRouter()
 
 $types
@@ -157,7 +157,7 @@ async def $handler(
 ) -> New$name:
     """$does $article $words."""
     new.$key = new.$key or execution.new_id()
-    await execution.execute($First($key=new.$key$passed))
+$as_stored    await execution.execute($First($key=new.$key$passed))
     location = request.app.url_path_for("get_$snake", $key=new.$key)
     response.headers["Location"] = location
     return new
@@ -175,13 +175,13 @@ class ${name}Row:
     """$Article $words, for display."""
 
     $key: UUID
-    state: str
+    state: ${name}State
 $fields
 
 async def $plural(database: Database) -> list[${name}Row]:
-    """Return all $plural_words."""
+    """Return all $plural_words, by id."""
     async with database.read_transaction() as transaction:
-        found = (await transaction.execute(_$upper)).mappings()
+        found = (await transaction.execute(_$upper.order_by(orm.$plural.c.id))).mappings()
         return [${name}Row(**row) for row in found]
 
 
