@@ -1,5 +1,6 @@
 """The use cases, on the bus and a database: send a command, check all of its results."""
 
+from pathlib import Path
 from uuid import UUID, uuid4
 
 import pytest
@@ -9,12 +10,14 @@ from loyalty import views
 from loyalty.adapters.orm import mapping
 from loyalty.domain import messages
 from loyalty.domain.messages import CreditPoints
+from loyalty.entrypoints.app import APP
 from loyalty.service_layer import handlers
 
 from tests.conftest import OrderedCoupons
 
 pytestmark = pytest.mark.anyio
 
+GOLDEN = Path(__file__).parents[1] / "golden"
 USER = UUID("7d3c1a52-6c0e-4a55-8a1b-0c9a3f8d2e11")
 REFERENCE = "L7d3c1a526c0e4a558a1b0c9a3f8d2e11-100"
 
@@ -67,3 +70,8 @@ async def test_nothing_is_forgotten(application: Application) -> None:
     """Missing could be an entry of a message or a handler, a column, or a migration."""
     found = await testing.omissions(application, mapping, handlers, messages)
     assert not found, "\n".join(found)
+
+
+def test_stored_events_can_still_be_read() -> None:
+    """Otherwise, all of their deliveries would be parked."""
+    testing.check_stored_events(APP, GOLDEN / "stored_events.json")

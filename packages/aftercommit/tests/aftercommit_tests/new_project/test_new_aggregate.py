@@ -1,5 +1,6 @@
 """An aggregate is made with its entries in each list; what cannot be made writes nothing."""
 
+import ast
 import re
 import subprocess
 import sys
@@ -16,7 +17,11 @@ COMMANDS = "make:made withdraw:withdrawn fulfil:fulfilled"
 VARIANTS: Mapping[str, tuple[str, list[str], str]] = {
     "all": ("Referral", FIELDS, COMMANDS),
     "smallest": ("gift_card", ["code"], "buy:bought"),
-    "longest": ("AnOrderOfTwentyChars", ["a_field_of_20_letter"], "make_a_one:was_a_made"),
+    "longest": (
+        "AnOrderOfTwentyChars",
+        ["a_field_of_20_letter"],
+        "make_a_one:was_a_made stop_a_one:was_a_stop",
+    ),
 }
 
 
@@ -59,7 +64,7 @@ def test_what_is_there_loses_no_line(project: Path) -> None:
 
 
 def _words(text: str) -> list[str]:
-    return re.split(r"[\s()\[\],]+", text)
+    return re.split(r"[\s()\[\]{},]+", text)
 
 
 def test_two_aggregates_stand_beside_each_other(project: Path) -> None:
@@ -125,6 +130,7 @@ UNEXPECTED = {
     "entrypoints/app.py": ('"Use"', '"Do"', "it lists no commands under"),
     "extension_list.py": ("    WebExtension(", "    Web(", "it has no WebExtension"),
     "views.py": ("import", "imports", "cannot be read"),
+    "bootstrap.py": ("open_application", "open_all", "it has no call `open_application"),
     "domain/bases.py": ("class RuleViolation", "class Refused", "defines no class RuleViolation"),
     "adapters/migrations/kiosk_0001_initial.py": ("revision =", "rev =", "does not say revision"),
 }
@@ -143,6 +149,46 @@ def test_a_file_that_is_not_as_expected_is_refused(name: str, project: Path) -> 
         new_aggregate(project, *VARIANTS["all"])
 
     assert contents(project) == before
+
+
+@pytest.mark.parametrize("written", ["", "{,", "[]"])
+def test_a_golden_file_that_is_none_is_refused(written: str, project: Path) -> None:
+    """Its shapes would be lost."""
+    file = project / "tests/golden/stored_events.json"
+    file.write_text(written)
+
+    with pytest.raises(InvalidValue, match=r"stored_events\.json cannot be read"):
+        new_aggregate(project, *VARIANTS["all"])
+
+    assert file.read_text() == written
+
+
+def test_handlers_can_ask_whether_one_has_ended(project: Path) -> None:
+    """Without a hand in `views.py` and `bootstrap.py`, also where there is no other query."""
+    file = project / "src/kiosk/bootstrap.py"
+    of_orders = 'queries={"is_cancelled": views.is_cancelled},'
+    assert of_orders in file.read_text()
+    file.write_text(file.read_text().replace(of_orders, ""))
+
+    new_aggregate(project, "Referral", ["note"], "make:made withdraw:withdrawn")
+    new_aggregate(project, "Booking", ["note"], "make:made cancel:cancelled end:ended")
+
+    queries = ast.parse(re.findall(r"queries=(\{.*?\})", file.read_text(), re.S)[0], mode="eval")
+    assert ast.unparse(queries) == str(
+        {
+            each: Name(f"views.{each}")
+            for each in ("is_referral_withdrawn", "is_booking_cancelled", "is_booking_ended")
+        }
+    )
+    views = (project / "src/kiosk/views.py").read_text()
+    assert "async def is_booking_ended(database: Database, booking_id: UUID) -> bool:" in views
+
+
+class Name(str):
+    """A name, as code shows it."""
+
+    __slots__ = ()
+    __repr__ = str.__str__
 
 
 def test_a_second_time_it_is_refused(project: Path) -> None:
@@ -176,3 +222,14 @@ def test_the_command_lists_what_it_has_written(project: Path) -> None:
     assert ran.returncode == 0, ran.stderr
     assert "new      src/kiosk/domain/referrals.py\n" in ran.stdout
     assert "changed  src/kiosk/adapters/orm.py\n" in ran.stdout
+    assert "repeats the name" not in ran.stdout
+
+
+def test_a_verb_that_repeats_the_name_is_pointed_out(project: Path) -> None:
+    """Afterwards, messages are stored under such a name."""
+    command = [sys.executable, "-m", "aftercommit", "new-aggregate", "Booking"]
+    command += ["--commands", "book:booked cancel:cancelled"]
+    ran = subprocess.run(command, cwd=project, capture_output=True, text=True)
+
+    assert ran.returncode == 0, ran.stderr
+    assert "\nBookBooking: a verb repeats the name." in ran.stdout

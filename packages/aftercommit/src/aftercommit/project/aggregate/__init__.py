@@ -44,6 +44,8 @@ class Made:
 
     new: Sequence[Path]
     changed: Sequence[Path]
+    repeating: Sequence[str] = ()
+    """The commands that say the same word twice, such as BookBooking."""
 
 
 def new_aggregate(
@@ -73,7 +75,7 @@ def new_aggregate(
     for path, text in written.items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_text(text, encoding="utf-8")
-    return Made([*new], [*changed])
+    return Made([*new], [*changed], aggregate.repeating)
 
 
 def read(name: str, fields: Sequence[str], commands: str) -> Aggregate:

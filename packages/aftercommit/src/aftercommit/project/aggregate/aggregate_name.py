@@ -87,6 +87,12 @@ class Aggregate:
         """Return the fields whose values are unique."""
         return [each for each in self.fields if each.is_unique]
 
+    @property
+    def repeating(self) -> list[str]:
+        """Return the commands that say the same word twice, such as BookBooking."""
+        twice = (each for each in self.verbs if self.snake.startswith(each.verb))
+        return [self.command(each) for each in twice]
+
     def command(self, verb: Verb) -> str:
         """Return the class name of a command."""
         return verb.camel + self.name
@@ -94,6 +100,10 @@ class Aggregate:
     def event(self, verb: Verb) -> str:
         """Return the class name of the event of a command."""
         return self.name + _camel(verb.participle)
+
+    def query(self, verb: Verb) -> str:
+        """Return the name of the query that tells whether one has ended by a command."""
+        return f"is_{self.snake}_{verb.participle}"
 
     def handler(self, verb: Verb) -> str:
         """Return the name of a command's handler."""

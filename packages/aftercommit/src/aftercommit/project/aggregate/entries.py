@@ -31,6 +31,7 @@ def entries(aggregate: Aggregate, layout: Layout) -> Mapping[Path, Source]:
         _tables(aggregate, layout),
         *_refusals(aggregate, layout),
         _views(aggregate, layout),
+        *_queries(aggregate, layout),
         _list_of_commands(aggregate, layout),
         *_list_of_endpoints(aggregate, layout),
         *_stored_events(aggregate, layout),
@@ -215,7 +216,14 @@ def _indented(text: str, by: int) -> str:
 def _views(aggregate: Aggregate, layout: Layout) -> Source:
     typed = "".join(f"    {each.name}: {each.type}\n" for each in aggregate.fields)
     columns = "".join(f"    orm.{aggregate.plural}.c.{each.name},\n" for each in aggregate.fields)
-    code = VIEWS.substitute(names(aggregate, layout), fields=typed, columns=columns)
+    filled = names(aggregate, layout)
+    queries = "".join(
+        Template(LINES["query"]).substitute(
+            filled, state=each.participle, said=each.participle.replace("_", " ")
+        )
+        for each in aggregate.later
+    )
+    code = VIEWS.substitute(filled, fields=typed, columns=columns, queries=queries)
     return (
         layout.source("views.py")
         .appended(code)
@@ -229,6 +237,23 @@ def _views(aggregate: Aggregate, layout: Layout) -> Source:
             f" {aggregate.name}State",
         )
     )
+
+
+def _queries(aggregate: Aggregate, layout: Layout) -> list[Source]:
+    """Return the composition root, which offers to handlers whether an aggregate has ended."""
+    if not aggregate.later:
+        return []
+    source = layout.source("bootstrap.py")
+    given = keyword_of("open_application", "queries")
+    listed = ", ".join(
+        f'"{aggregate.query(each)}": views.{aggregate.query(each)}' for each in aggregate.later
+    )
+    shape = "it has no call `open_application(…, queries={…})`"
+    if any(given(node) for node in ast.walk(source.tree)):
+        source = source.in_list(shape, given, listed)
+    else:
+        source = source.in_list(shape, call_of("open_application"), f"queries={{{listed}}}")
+    return [source.with_imports(f"from {layout.package} import views")]
 
 
 def _list_of_commands(aggregate: Aggregate, layout: Layout) -> Source:
@@ -262,8 +287,8 @@ def _stored_events(aggregate: Aggregate, layout: Layout) -> list[Source]:
     source = layout.at(STORED_EVENTS)
     schemas = {"int": {"type": "integer"}, "uuid": {"type": "string", "format": "uuid"}}
     try:
-        shapes = json.loads(source.text)
-    except ValueError as error:
+        shapes = {**json.loads(source.text)}
+    except (ValueError, TypeError) as error:
         raise InvalidValue(str(source.path), f"cannot be read: {error}") from None
     for verb in aggregate.verbs:
         fields = aggregate.fields if verb == aggregate.first else ()

@@ -17,6 +17,7 @@ NEEDED = (
     "adapters/orm.py",
     "adapters/unit_of_work.py",
     "views.py",
+    "bootstrap.py",
     "config.py",
     "entrypoints/app.py",
 )

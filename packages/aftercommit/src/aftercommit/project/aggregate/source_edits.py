@@ -61,7 +61,7 @@ class Source:
             case ast.Dict():
                 elements = node.values
             case ast.Call():
-                elements = node.args
+                elements = [*node.args, *(each.value for each in node.keywords)]
             case _:
                 raise self._unexpected(what)
         needs_comma = bool(elements) and not self._has_comma_at_end(elements[-1], node)

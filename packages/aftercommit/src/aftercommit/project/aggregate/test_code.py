@@ -117,6 +117,7 @@ def _if_ends(aggregate: Aggregate, layer: str) -> str:
 
     row = await views.{aggregate.snake}(application.database, row.{key})
     assert row.state == "{last.participle}"
+    assert await views.{aggregate.query(last)}(application.database, row.{key})
 """,
         "e2e": f"""
     output_of("{aggregate.handler(last).replace("_", "-")}", {key})

@@ -197,7 +197,7 @@ async def $snake(database: Database, $key: UUID) -> ${name}Row:
         raise ${name}NotFound($key)
     return ${name}Row(**row)
 
-
+$queries
 _$upper = sa.select(
     orm.$plural.c.id.label("$key"),
     orm.$plural.c.state,
@@ -255,7 +255,7 @@ def _not_negative(what: str, number: int) -> int:
 ''',
     "ending": '''
     def $verb(self) -> None:
-        """Become $state, and record $ended; a repetition changes nothing.
+        """Become $state; a repetition changes nothing.
 
         :raises ${name}IsOver: if it has ended in another way
         """
@@ -268,10 +268,16 @@ def _not_negative(what: str, number: int) -> int:
 ''',
     "only_ending": '''
     def $verb(self) -> None:
-        """Become $state, and record $ended; a repetition changes nothing."""
+        """Become $state; a repetition changes nothing."""
         if self.state != "$state":
             self.state = "$state"
             self.record($ended($key=self.id))
+''',
+    "query": '''
+async def is_${snake}_$state(database: Database, $key: UUID) -> bool:
+    """Tell whether $article $words was $said."""
+    return (await $snake(database, $key)).state == "$state"
+
 ''',
     "over": '''
 
@@ -284,7 +290,10 @@ class ${name}IsOver(RuleViolation):
     "taken": '''
 
 class $error(RuleViolation):
-    """Another $words has this $field. The database sees to it."""
+    """Another $words has this $field.
+
+    The database refuses the second one, also if both come at the same time.
+    """
 
     def __init__(self, $field: object) -> None:
         super().__init__(f"there is $article $words with the $field {$field} already")

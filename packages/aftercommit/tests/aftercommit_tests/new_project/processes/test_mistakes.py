@@ -54,6 +54,10 @@ MISTAKES = {
         ),
         'upcasters={("order_placed", 1): lambda old: {"FIELD": "VALUE", **old}}',
     ),
+    "a column about a person that nobody erases": (
+        (ORM, 'sa.Column("pieces",', 'sa.Column("phone", sa.String),\n    sa.Column("pieces",'),
+        "order_lines.phone may be about a person: add it to PERSONAL in this test",
+    ),
     "a mapping without a version": (
         (ORM, "version_id_col=orders.c.version, ", ""),
         "write map_imperatively(…, version_id_col=table.c.version)",

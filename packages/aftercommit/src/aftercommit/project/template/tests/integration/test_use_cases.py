@@ -1,5 +1,6 @@
 """The use cases, on the bus and a database: send a command, check all of its results."""
 
+import re
 from pathlib import Path
 from uuid import uuid4
 
@@ -18,6 +19,11 @@ from tests.conftest import SentEmails
 pytestmark = pytest.mark.anyio
 
 GOLDEN = Path(__file__).parents[1] / "golden"
+PERSONAL = {"orders.email"}  # whoever erases a person has to overwrite them
+ABOUT_NOBODY: set[str] = set()  # what only looks like them
+LOOKS_PERSONAL = re.compile("mail|phone|address|birth|customer|person|user|first_name|last_name")
+UNDECIDED = """{} may be about a person: add it to PERSONAL in this test, and overwrite it where a
+person is erased, or add it to ABOUT_NOBODY. See “A table with personal data” in docs/guides.md"""
 
 
 def a_command() -> PlaceOrder:
@@ -112,3 +118,12 @@ def test_no_handler_has_lost_its_name() -> None:
 def test_stored_events_can_still_be_read() -> None:
     """Otherwise, all of their deliveries would be parked."""
     testing.check_stored_events(APP, GOLDEN / "stored_events.json")
+
+
+def test_each_column_about_a_person_is_known() -> None:
+    """Someone may ask you to erase what you know of them."""
+    tables = mapping.metadata.sorted_tables
+    columns = [f"{table.name}.{column}" for table in tables for column in table.c.keys()]
+    found = [each for each in columns if LOOKS_PERSONAL.search(each.partition(".")[2])]
+    undecided = [each for each in found if each not in PERSONAL | ABOUT_NOBODY]
+    assert not undecided, UNDECIDED.format(", ".join(undecided))
