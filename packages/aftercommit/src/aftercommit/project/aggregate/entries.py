@@ -224,18 +224,17 @@ def _views(aggregate: Aggregate, layout: Layout) -> Source:
         for each in aggregate.later
     )
     code = VIEWS.substitute(filled, fields=typed, columns=columns, queries=queries)
-    return (
-        layout.source("views.py")
-        .appended(code)
-        .with_imports(
-            "from dataclasses import dataclass",
-            "from uuid import UUID",
-            "import sqlalchemy as sa",
-            "from aftercommit import Database",
-            f"from {layout.package}.adapters import orm",
-            f"from {layout.package}.domain.{aggregate.plural} import {aggregate.name}NotFound,"
-            f" {aggregate.name}State",
-        )
+    source, select = layout.source("views.py"), "import sqlalchemy as sa"
+    if "\nfrom sqlalchemy import " in source.text:  # as the file does it
+        code, select = code.replace("sa.select(", "select("), "from sqlalchemy import select"
+    return source.appended(code).with_imports(
+        "from dataclasses import dataclass",
+        "from uuid import UUID",
+        select,
+        "from aftercommit import Database",
+        f"from {layout.package}.adapters import orm",
+        f"from {layout.package}.domain.{aggregate.plural} import {aggregate.name}NotFound,"
+        f" {aggregate.name}State",
     )
 
 
