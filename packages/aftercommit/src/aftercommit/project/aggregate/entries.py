@@ -10,10 +10,11 @@ from string import Template
 from aftercommit.errors import InvalidValue
 from aftercommit.project.aggregate import test_code
 from aftercommit.project.aggregate.aggregate_name import Aggregate, Verb
+from aftercommit.project.aggregate.lines import LINES
 from aftercommit.project.aggregate.own_files import constraint, endpoints_file, names, taken
 from aftercommit.project.aggregate.project_layout import Layout
 from aftercommit.project.aggregate.source_edits import Source, call_of, keyword_of, value_of
-from aftercommit.project.aggregate.texts import LINES, VIEWS
+from aftercommit.project.aggregate.texts import VIEWS
 
 MAX_ENTRY = 85  # characters: it is indented
 STORED_EVENTS = Path("tests/golden/stored_events.json")

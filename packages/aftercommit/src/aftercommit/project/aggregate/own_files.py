@@ -6,9 +6,10 @@ from string import Template
 
 from aftercommit.project.aggregate import test_code
 from aftercommit.project.aggregate.aggregate_name import Aggregate, Field
+from aftercommit.project.aggregate.lines import LINES
 from aftercommit.project.aggregate.project_layout import Layout
 from aftercommit.project.aggregate.texts import COMMANDS as COMMAND_LINE
-from aftercommit.project.aggregate.texts import DOMAIN, ENDPOINTS, HANDLERS, LINES, MIGRATION
+from aftercommit.project.aggregate.texts import DOMAIN, ENDPOINTS, HANDLERS, MIGRATION
 
 MAX_LENGTH = 200
 
