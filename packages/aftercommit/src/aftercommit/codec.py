@@ -188,15 +188,10 @@ class Codec(Generic[E_co]):
         return sha256(said).hexdigest()
 
 
-def json_schema(event: type[Any]) -> Data:
-    """Return the JSON schema of an event's data; its class is one of the `$defs`."""
-    return msgspec.json.schema(event, schema_hook=_any_json)
-
-
 def _check_json(event: type[Any]) -> None:
     """Raise WiringError if JSON cannot hold a field of an event."""
     try:
-        json_schema(event)
+        msgspec.json.schema(event, schema_hook=any_json)
     except NameError as error:
         problem = "an event has a field of a type that is not imported when the program runs"
         raise WiringError(problem, f"{event.__name__} ({error})") from error
@@ -205,7 +200,7 @@ def _check_json(event: type[Any]) -> None:
         raise WiringError(problem, f"{event.__name__} ({error})") from error
 
 
-def _any_json(custom: type[Any]) -> Data:
+def any_json(custom: type[Any]) -> Data:
     """Return the schema for a type that msgspec does not know, such as object."""
     if any(issubclass(each, custom) for each in (str, int, float, list, dict)):
         return {"type": "object"}

@@ -5,7 +5,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from aftercommit.codec import Codec, json_schema
+import msgspec
+
+from aftercommit.codec import Codec, any_json
 from aftercommit.process.app import App
 from aftercommit.testing.golden_lists import UPDATED
 
@@ -111,7 +113,7 @@ def _changed_fields(prefix: str, old: Json, new: Json) -> Iterator[str]:
 
 
 def _shape_of_event(event: type) -> Json:
-    definitions = json_schema(event)["$defs"]
+    definitions = msgspec.json.schema(event, schema_hook=any_json)["$defs"]
     shape: Json = _shape(definitions.pop(event.__name__))
     return shape | ({"$defs": _each_shape(definitions)} if definitions else {})
 

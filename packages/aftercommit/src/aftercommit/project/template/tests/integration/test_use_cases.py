@@ -19,7 +19,7 @@ from tests.conftest import SentEmails
 pytestmark = pytest.mark.anyio
 
 GOLDEN = Path(__file__).parents[1] / "golden"
-PERSONAL = {"orders.email"}  # whoever erases a person has to overwrite them
+PERSONAL = {"orders.email"}  # what has to be overwritten when somebody is erased
 ABOUT_NOBODY: set[str] = set()  # what only looks like them
 LOOKS_PERSONAL = re.compile("mail|phone|address|birth|customer|person|user|first_name|last_name")
 UNDECIDED = """{} may be about a person: add it to PERSONAL in this test, and overwrite it where a
