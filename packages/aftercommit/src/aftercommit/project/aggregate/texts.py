@@ -92,7 +92,7 @@ $arguments_of@click.option("--${option}", type=click.UUID, help="The id; repetit
 def $handler(cli: CommandLine[Settings]$parameters, $key: UUID | None) -> None:
     """$verb $article $words."""
     command = $First($key=$key or uuid4()$passed)
-    cli.handle(command)
+    cli.handle(command, repeat_with=f"--${option} {command.$key}")
     click.echo(f"$words {command.$key} is $first_state")
 $more
 
