@@ -127,12 +127,8 @@ class StoredUser:
         self, transaction: Transaction, about: Sequence[StoredEvent]
     ) -> Collection[str]:
         logged = sa.select(registration_log.c.email).where(registration_log.c.user_id == self._id)
-        texts = {
-            str(text)
-            for event in about
-            for name, text in event.fields.items()
-            if event.field(name) in ADDRESSES
-        }
+        fields = (field for event in about for field in event.named_fields.items())
+        texts = {str(text) for name, text in fields if name in ADDRESSES}
         return texts.union((await transaction.execute(logged)).scalars())
 
     async def overwrite(self, transaction: Transaction) -> None:

@@ -42,9 +42,10 @@ class StoredEvent(NamedTuple):
     fields: Mapping[str, Any]
     type: str = ""
 
-    def field(self, name: str) -> str:
-        """Name a field of this event only, such as `order_placed.phone`."""
-        return f"{self.type}.{name}"
+    @property
+    def named_fields(self) -> Mapping[str, Any]:
+        """The fields by names that only this type has, such as `order_placed.phone`."""
+        return {f"{self.type}.{name}": value for name, value in self.fields.items()}
 
 
 def handlers_with_effects(application: Application) -> Collection[str]:
@@ -140,8 +141,10 @@ async def redact_events(
 
 
 async def _redact(transaction: Transaction, event: StoredEvent, texts: Mapping[str, Any]) -> None:
-    fields = event.fields.items()
-    data = {name: texts.get(event.field(name), texts.get(name, value)) for name, value in fields}
+    data = {
+        name: texts.get(f"{event.type}.{name}", texts.get(name, value))
+        for name, value in event.fields.items()
+    }
     if data != event.fields:  # so that the page reads them again
         await transaction.execute_dml(event_redacted().update(deliveries.c.event_id == event.id))
     this = sa.update(events).where(events.c.id == event.id)
