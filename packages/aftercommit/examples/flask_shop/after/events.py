@@ -17,7 +17,7 @@ class OrderPlaced:
 
 
 def keep_article(event: OrderPlaced, session: Session) -> None:
-    take_from_stock(session, event.article)  # exactly once: with the delivery
+    take_from_stock(session, event.article)  # takes effect exactly once
 
 
 def confirm(event: OrderPlaced, idempotency_key: IdempotencyKey) -> None:

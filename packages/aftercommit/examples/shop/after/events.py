@@ -17,7 +17,7 @@ class OrderPlaced:
 
 
 async def keep_article(event: OrderPlaced, session: AsyncSession) -> None:
-    await take_from_stock(session, event.article)  # exactly once: with the delivery
+    await take_from_stock(session, event.article)  # takes effect exactly once
 
 
 async def confirm(event: OrderPlaced, idempotency_key: IdempotencyKey) -> None:
