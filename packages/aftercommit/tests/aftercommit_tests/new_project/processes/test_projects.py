@@ -15,7 +15,7 @@ from aftercommit_tests.new_project.processes import run
 from aftercommit_tests.warm import ROOT
 
 
-@pytest.mark.parametrize("options", [[], ["--http"], ["--brokers"]], ids=str)
+@pytest.mark.parametrize("options", [[], ["--brokers"]], ids=str)  # HTTP: test_aggregates.py
 def test_its_types_and_tests_are_right_with_each_option(options: list[str], tmp_path: Path) -> None:
     """What an option leaves out, nothing else needs."""
     new_project(tmp_path / "kiosk", options)
@@ -90,6 +90,7 @@ exec("from aftercommit import PUBLISH, Handlers, Limited, Ordered, Refusals", na
 exec("from aftercommit import Repository, Transaction, on", names)
 exec("from kiosk.domain import messages; from datetime import datetime, timedelta", names)
 exec("from kiosk.adapters import orm; from kiosk.domain.orders import OrderNotFound", names)
+exec("bookings = sa.Table('bookings', sa.MetaData(), sa.Column('article', sa.Text))", names)
 exec(sys.argv[1], names)
 if "events" in sys.argv[1]:
     commands = names["HANDLERS"].commands.items()
@@ -164,7 +165,7 @@ def test_it_runs_again_when_its_code_has_changed(tmp_path: Path) -> None:
                     break
                 touched.write_text(touched.read_text() + "\n")
         finally:
-            os.killpg(process.pid, signal.SIGINT)
+            os.killpg(process.pid, signal.SIGTERM)
             process.communicate(timeout=60)
 
     assert begun == 2
