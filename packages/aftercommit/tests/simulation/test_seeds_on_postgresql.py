@@ -7,7 +7,7 @@ import pytest
 from simulation.postgresql import running_server
 from simulation.test_seeds import simulate
 
-SEEDS = 8  # each in both ways of writing
+SEEDS = 12  # half of them in each way of writing
 TWICE = 2
 
 
