@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from aftercommit.process.app import App
 from aftercommit.project.settings_file import differences
@@ -104,7 +104,7 @@ def _public_routes(app: App[Any]) -> set[str]:
 
 
 def _lines_of(file: Path) -> set[str]:
-    return {*file.read_text().splitlines()} if file.exists() else set()
+    return {*file.read_text(encoding="utf-8").splitlines()} if file.exists() else set()
 
 
 def _write(file: Path, known: Collection[str], names: Collection[str]) -> None:
@@ -113,6 +113,20 @@ def _write(file: Path, known: Collection[str], names: Collection[str]) -> None:
     :raises AssertionError: if something was written
     """
     if known != names or not file.exists():
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text("".join(f"{name}\n" for name in sorted(names)))
-        raise AssertionError(UPDATED.format(file=file))
+        bring_up_to_date(file, "".join(f"{name}\n" for name in sorted(names)))
+
+
+def bring_up_to_date(file: Path, text: str) -> NoReturn:
+    """Write a file that is committed, and fail, so that somebody looks at what has changed.
+
+    :raises AssertionError: always
+
+    >>> import pathlib
+    >>> from aftercommit.testing.golden_lists import bring_up_to_date
+    >>> bring_up_to_date(pathlib.Path("names.txt"), "confirm_order")
+    Traceback (most recent call last):
+    AssertionError: names.txt was brought up to date: look at it, and commit it
+    """
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text, encoding="utf-8")
+    raise AssertionError(UPDATED.format(file=file))

@@ -9,7 +9,7 @@ import msgspec
 
 from aftercommit.codec import Codec, any_json
 from aftercommit.process.app import App
-from aftercommit.testing.golden_lists import UPDATED
+from aftercommit.testing.golden_lists import bring_up_to_date
 
 Json = dict[str, Any]
 
@@ -53,9 +53,7 @@ def check_stored_events(app: App[Any], file: Path) -> None:
     if broken := [*_unreadable(known, shapes, file)]:
         raise AssertionError("\n".join(broken))
     if shapes != known:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(_as_text(shapes), encoding="utf-8")
-        raise AssertionError(UPDATED.format(file=file))
+        bring_up_to_date(file, _as_text(shapes))
 
 
 def _shapes_of(codec: Codec[Any]) -> Json:

@@ -1,6 +1,5 @@
 """A failover to a real standby: processes go where writes are taken, though both may answer."""
 
-import fcntl
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from sqlalchemy import text
 
 from aftercommit_tests.builders import POLICY, on
 from aftercommit_tests.command_line import CommandLine
+from aftercommit_tests.environments import made_once
 from aftercommit_tests.extensions.postgresql.server import (
     EACH_DRIVER,
     ENOUGH_SECONDS,
@@ -37,19 +37,17 @@ READ_ONLY = "default_transaction_read_only"
 @pytest.fixture(scope="session")
 def stopped(shared_folder: Path, free_tcp_port_factory: FreePortFactory) -> Path:
     """The data of a server with the current schema, which all processes of this run make once."""
-    with (shared_folder / "stopped.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        folder = shared_folder / "stopped"
-        if not (made := folder / "data").exists():
-            folder.mkdir()
-            folder.chmod(0o777)  # it has a user of its own
-            server = Server(folder / "new", free_tcp_port_factory())
-            server.make()
-            server.start()
-            testing.migrate(APP, server.url)
-            server.stop("fast")
-            server.folder.rename(made)
-    return made
+
+    def make(folder: Path) -> None:
+        folder.mkdir()
+        folder.chmod(0o777)  # it has a user of its own
+        server = Server(folder / "data", free_tcp_port_factory())
+        server.make()
+        server.start()
+        testing.migrate(APP, server.url)
+        server.stop("fast")
+
+    return made_once(shared_folder / "stopped", make) / "data"
 
 
 @pytest.fixture
