@@ -28,9 +28,9 @@ SELECT {new_id}, '/allocation', 'user_registered', 2, 'a user', {time}, {new_id}
 """
 DELIVERIES = """
 INSERT INTO aftercommit_deliveries (event_id, handler, attempts, token, available_at, parked_at,
-    lane, position, blocked)
+    lane, position, blocked, schema_version)
 SELECT id, '{handler}', 0, 1, CASE WHEN {later} THEN 1e11 ELSE 0 END + position,
-    CASE WHEN {parked} THEN 0 END, {lane}, position, {blocked} FROM aftercommit_events
+    CASE WHEN {parked} THEN 0 END, {lane}, position, {blocked}, 1 FROM aftercommit_events
 """
 UNORDERED = {"later": "1 = 0", "parked": "1 = 0", "lane": "NULL", "blocked": "(1 = 0)"}
 LEFT = "SELECT EXISTS (SELECT FROM aftercommit_deliveries WHERE completed_at IS NULL)"

@@ -39,8 +39,8 @@ FILL = (
     """,
     """
     INSERT INTO aftercommit_deliveries (event_id, handler, attempts, token, owner, completed_at,
-        duration_seconds)
-    SELECT id, 'send_welcome_email', 1, 1, 'host:1', 1e9, 0.01 FROM aftercommit_events
+        duration_seconds, schema_version)
+    SELECT id, 'send_welcome_email', 1, 1, 'host:1', 1e9, 0.01, 1 FROM aftercommit_events
     """,
 )
 Step = Callable[[Application], Awaitable[object]]

@@ -39,11 +39,13 @@ STATEMENTS = {
         VALUES (:id, '/allocation', :type, :version, :subject, CURRENT_TIMESTAMP, :story,
             :cause, :handler, :data, {now})""",
     "add delivery": """
-        INSERT INTO aftercommit_deliveries (event_id, handler, attempts, token, available_at, owner)
-        VALUES (:event, :handler, 1, 1, {now} + 30.0, 'host')""",
+        INSERT INTO aftercommit_deliveries
+            (event_id, handler, attempts, token, available_at, owner, schema_version)
+        VALUES (:event, :handler, 1, 1, {now} + 30.0, 'host', 1)""",
     "schedule delivery": """
-        INSERT INTO aftercommit_deliveries (event_id, handler, attempts, token, available_at)
-        VALUES (:event, :handler, 0, 1, {now} + 2592000.0)""",
+        INSERT INTO aftercommit_deliveries
+            (event_id, handler, attempts, token, available_at, schema_version)
+        VALUES (:event, :handler, 0, 1, {now} + 2592000.0, 1)""",
     "done": """
         UPDATE aftercommit_deliveries
         SET completed_at = {now}, available_at = NULL, duration_seconds = 0.01, last_error = NULL

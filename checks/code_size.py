@@ -34,11 +34,10 @@ PATH = [
 def engine() -> list[Path]:
     """Return the files of the engine: all but what is beside it, and the migrations themselves.
 
-    Beside it are extensions, the outbox for sessions of others, projects, the test kit, and what
-    only lets older applications run.
+    Beside it are extensions, the outbox for sessions of others, projects and the test kit.
     """
     beside = ("extensions", "outbox", "project", "testing", "sql/migrations/versions")
-    aside = {*map(ENGINE.joinpath, (*beside, "process/apps_of_0_2.py", "__main__.py"))}
+    aside = {*map(ENGINE.joinpath, (*beside, "__main__.py"))}
     return [file for file in files(ENGINE) if aside.isdisjoint([file, *file.parents])]
 
 

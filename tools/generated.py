@@ -41,6 +41,7 @@ NO_FAILURES = {
     "SchemaOfAnother",
     "SchemaOutdated",
     "SchemaTooNew",
+    "SchemaTooOld",
     "WiringError",
 }
 """Errors that end an attempt without a failure, or the program before the first one."""

@@ -36,8 +36,9 @@ BROKEN_VIEW = """CREATE TRIGGER broken BEFORE UPDATE ON user_view
                  BEGIN SELECT RAISE(ABORT, 'broken'); END"""
 A_MINUTE_LATER = "UPDATE aftercommit_deliveries SET available_at = available_at - 60"
 OF_A_NEWER_RELEASE = """
-INSERT INTO aftercommit_deliveries (event_id, handler, attempts, token, available_at)
-SELECT id, 'count_user', 0, 0, 0 FROM aftercommit_events
+INSERT INTO aftercommit_deliveries
+    (event_id, handler, attempts, token, available_at, schema_version)
+SELECT id, 'count_user', 0, 0, 0, 1 FROM aftercommit_events
 WHERE type = 'user_registered' AND data LIKE '%ivan@%'
 """
 

@@ -47,7 +47,6 @@ _NAMES = {
 }
 __all__ = tuple(name for names in _NAMES.values() for name in names)
 _HOMES = {name: home for home, names in _NAMES.items() for name in names}
-_HOMES |= dict.fromkeys(["Extensions", "new_outbox"], "process.apps_of_0_2")  # deprecated
 
 
 def __getattr__(name: str) -> Any:

@@ -29,8 +29,6 @@ from .outbox.outbox import Outbox as Outbox
 from .ports import Publisher as Publisher
 from .process.app import App as App
 from .process.application import Application as Application
-from .process.apps_of_0_2 import Extensions as Extensions
-from .process.apps_of_0_2 import new_outbox as new_outbox
 from .process.open_application import open_application as open_application
 from .process.parts import Extension as Extension
 from .process.parts import Parts as Parts

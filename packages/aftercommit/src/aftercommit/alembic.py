@@ -34,12 +34,13 @@ def upgrade_tables(connection: Connection, *, since: str | None = None) -> None:
     tries again; it cannot release what the migration has locked before.
 
     `alembic upgrade --sql` writes the statements, once in a script. A script cannot look at the
-    database, so say with `since` which revision the tables have, such as "aftercommit_0002": it is
+    database, so say with `since` which revision the tables have, such as "aftercommit_1000": it is
     stored in the table `aftercommit_version`. Without `since`, the script creates the tables. Its
     statements wait for locks like all others.
 
     :raises sqlalchemy.exc.DBAPIError: if a table stays locked for half a minute
     :raises SchemaTooNew: if a newer version of this package has made them
+    :raises SchemaTooOld: if a draft has made them, before the first version
 
     >>> import sqlalchemy as sa
     >>> from aftercommit.alembic import upgrade_tables

@@ -10,7 +10,9 @@ import pytest
 from aftercommit import testing
 from sqlalchemy import make_url
 
+from aftercommit_tests import later_schema
 from aftercommit_tests.command_line import CommandLine
+from aftercommit_tests.inside.stored import ENGINE
 from aftercommit_tests.processes import Installation
 from aftercommit_tests.things.app import APP, Settings
 from aftercommit_tests.world import World, open_world
@@ -53,6 +55,14 @@ def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path / 'things.db'}"
     return str(request.getfixturevalue("empty_postgres_url"))
+
+
+@pytest.fixture
+def next_engine() -> Iterator[None]:
+    """The program as its next version, whose engine needs one more revision."""
+    ENGINE.folders.append(later_schema.FOLDER / ENGINE.name)
+    yield
+    ENGINE.folders.pop()
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from packaging.version import Version
 
 from tools.install import OPTIONS, pip
 
@@ -22,6 +23,7 @@ TIMEOUT_SECONDS = 240
 APPLICATION = "allocation"
 PACKAGES = sorted(file.parent for file in ROOT.glob("packages/*/pyproject.toml"))
 OURS = {APPLICATION, *(package.name for package in PACKAGES)}
+RELEASED = Path(__file__).parents[1] / "released"
 
 
 def build_wheels(folder: Path, *projects: Path) -> list[Path]:
@@ -52,6 +54,14 @@ def wheels_of(run: Path) -> list[Path]:
     return sorted(made_once(run / "wheels", build_wheels).glob("*.whl"))
 
 
+def last_release(run: Path) -> list[Path]:
+    """Return the wheels of the last release; until the first one, those of what is here."""
+    if releases := sorted(RELEASED.glob("*.*.*"), key=lambda each: Version(each.name)):
+        return sorted(releases[-1].glob("*.whl"))
+    names = tuple(f"{package.name.replace('-', '_')}-" for package in PACKAGES)
+    return [wheel for wheel in wheels_of(run) if wheel.name.startswith(names)]
+
+
 def make_environment(
     folder: Path, wheels: Sequence[Path], extra: str = "", *, wanted: str = APPLICATION
 ) -> Path:
@@ -71,11 +81,11 @@ def make_environment(
     return folder / "bin"
 
 
-def upgrade(programs: Path, wheels: Sequence[Path], name: str) -> None:
-    """Let pip take the newer version of a package that is among these wheels, and nothing else."""
+def upgrade(programs: Path, wheels: Sequence[Path], *names: str) -> None:
+    """Let pip take the newer versions of packages that are among these wheels, and nothing else."""
     command = (str(programs / "python"), str(pip()), "install", *OPTIONS, "--no-index")
     links = [f"--find-links={place}" for place in {wheel.parent for wheel in wheels}]
-    run(*command, *links, "--upgrade", name)
+    run(*command, *links, "--upgrade", *names)
 
 
 def needed_by(name: str, extra: str, where: list[str]) -> set[tuple[str, str]]:

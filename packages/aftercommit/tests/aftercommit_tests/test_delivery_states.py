@@ -212,11 +212,14 @@ def store(connection: sa.Connection, row: dict[str, Any]) -> None:
     ids = [uuid4(), uuid4()]
     connection.execute(sa.insert(events), [an_event(each) for each in ids])
     lane = {"lane": "announce:1"}
-    first = {"event_id": ids[0], "handler": "before", "position": 1, **delivery_states.new(CLOCK)}
+    first = {"event_id": ids[0], "handler": "before", "position": 1, "schema_version": 1}
+    first |= delivery_states.new(CLOCK)
     second = {"event_id": ids[1], "handler": "announce", "position": 2}
     connection.execute(sa.insert(deliveries).values(first | lane))
     connection.execute(
-        sa.insert(deliveries).values({"attempts": 0, "token": 1} | second | lane | row)
+        sa.insert(deliveries).values(
+            {"attempts": 0, "token": 1, "schema_version": 1} | second | lane | row
+        )
     )
 
 

@@ -16,8 +16,9 @@ pytestmark = [pytest.mark.anyio, pytest.mark.everywhere]
 EXPLAIN = {"sqlite": "EXPLAIN QUERY PLAN", "postgresql": "EXPLAIN"}
 INDEX = "ix_aftercommit_deliveries_handler"
 DUE_FOR_OTHERS = f"""
-INSERT INTO aftercommit_deliveries (event_id, handler, attempts, token, available_at)
-SELECT event_id, 'no_handler_here_' || number, 0, 1, 1 FROM aftercommit_deliveries
+INSERT INTO aftercommit_deliveries
+    (event_id, handler, attempts, token, available_at, schema_version)
+SELECT event_id, 'no_handler_here_' || number, 0, 1, 1, 1 FROM aftercommit_deliveries
 CROSS JOIN ({" UNION ALL ".join(f"SELECT {number} AS number" for number in range(20))}) AS numbers
 WHERE handler = '{NAMES[0]}'"""
 COLUMNS = ["handler", "schema_version", "replay", "available_at"]

@@ -24,11 +24,11 @@ from aftercommit_tests.inside.errors import (
     SchemaOfAnother,
     SchemaOutdated,
     SchemaTooNew,
+    SchemaTooOld,
 )
 from aftercommit_tests.inside.operations import is_outdated
 from aftercommit_tests.inside.stored import (
     ENGINE,
-    LEASE_EXPIRED,
     PREFIX,
     check_schema,
     record_command,
@@ -137,69 +137,6 @@ async def test_every_revision_can_be_upgraded_with_its_rows(
             await record_command(transaction, database.clock, received)
 
 
-async def test_events_that_are_there_get_positions_and_so_do_those_of_old_processes(
-    empty_url: str,
-) -> None:
-    """In the order in which they were stored; what comes later comes after them."""
-    columns = "id, source, type, subject, time, correlation_id, causation_id, data, recorded_at"
-    row = "'{0}', '/things', 'x', 's', '2026-01-01 00:00:00', '{0}', '{0}', '{{}}', 7"
-    ids = [str(uuid4()) if "postgresql" in empty_url else uuid4().hex for _ in range(12)]
-    stored = [f"INSERT INTO aftercommit_events ({columns}) VALUES ({row.format(i)})" for i in ids]
-    async with open_database(empty_url) as database:
-        async with database.write_transaction() as transaction:
-            await transaction.run_sync(partial(ENGINE.upgrade, revision="aftercommit_0001"))
-            await transaction.commit()
-        await execute(database, *stored[:6])
-
-        await upgrade_schema(database)
-        await execute(database, *stored[6:])
-
-        found = await query(database, "SELECT id FROM aftercommit_events ORDER BY position")
-        places = await query(database, "SELECT count(DISTINCT position) FROM aftercommit_events")
-    assert ([str(event_id) for (event_id,) in found], places) == (ids, [(len(ids),)])
-
-
-FAILED = """INSERT INTO aftercommit_failures (event_id, handler, token, attempt, failed_at, error)
-SELECT event_id, handler, {}, 1, 0, '{}' FROM aftercommit_deliveries"""
-
-
-async def test_an_upgrade_from_0001_leaves_its_processes_in_use(database: Database) -> None:
-    """They know no outcome of a claim, and neither store nor prune decisions."""
-    event, now = uuid4().hex, "decided_at, decision, decided_by"
-    async with database.write_transaction() as transaction:
-        await transaction.run_sync(partial(ENGINE.upgrade, revision="aftercommit_0001"))
-        for history in database.histories[1:]:
-            await transaction.run_sync(history.upgrade)
-        await transaction.commit()
-    await execute(
-        database,
-        "INSERT INTO aftercommit_events (id, source, type, subject, time, correlation_id,"
-        f" causation_id, data, recorded_at) VALUES ('{event}', '', '', '',"
-        f" '2026-11-29 00:00:00', '{event}', '{event}', '', 0)",
-        "INSERT INTO aftercommit_deliveries (event_id, handler, attempts, token)"
-        f" VALUES ('{event}', 'announce', 1, 1)",
-        *(FAILED.format(n, why) for n, why in enumerate(("down", LEASE_EXPIRED))),
-    )
-
-    await upgrade_schema(database)
-
-    await execute(database, FAILED.format(2, "down again"))
-    outcomes = "SELECT token, outcome FROM aftercommit_failures ORDER BY token"
-    assert await query(database, outcomes) == [
-        (0, "failed"),
-        (1, "lease_expired"),
-        (2, "failed"),
-    ]
-    await execute(
-        database,
-        f"INSERT INTO aftercommit_decisions (id, event_id, {now})"
-        f" VALUES ('{event}', '{event}', 0, 'retry', 'Maria')",
-        "DELETE FROM aftercommit_deliveries",
-        "DELETE FROM aftercommit_events",
-    )
-    assert await query(database, "SELECT id FROM aftercommit_decisions") == []
-
-
 async def test_a_database_is_migrated_once_by_many_at_once(empty_url: str) -> None:
     """The first use may come from several processes, and an upgrade, too."""
     async with open_database(empty_url) as one, open_database(empty_url) as other:
@@ -252,6 +189,19 @@ async def test_a_schema_from_the_future_is_refused(
     for use in (ensure_schema, upgrade_schema):
         with pytest.raises(SchemaTooNew, match=r"(\w+)_9999.* version of \1;"):
             await use(database)
+
+
+@pytest.mark.parametrize("revision", ["aftercommit_0001", "aftercommit_0003", "aftercommit_000302"])
+async def test_a_schema_of_a_draft_is_refused(database: Database, revision: str) -> None:
+    """Its tables lack what this program needs, and no migration begins with them."""
+    await ensure_schema(database)
+    await execute(database, f"UPDATE aftercommit_version SET version_num = '{revision}'")
+
+    for use in (ensure_schema, upgrade_schema, check_schema):
+        with pytest.raises(SchemaTooOld, match=f"{revision}.*begin with a new database"):
+            await use(database)
+    async with database.read_transaction() as transaction:
+        assert await transaction.run_sync(partial(is_outdated, ENGINE))
 
 
 @pytest.fixture(params=[ENGINE, HISTORY], ids=lambda history: history.name)

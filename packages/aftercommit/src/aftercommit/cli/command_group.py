@@ -90,8 +90,7 @@ class LazyCommand(click.Command):
         :raises InvalidValue: if the library of an extension's extra is missing
         """
         try:
-            load = getattr(self._place, "load", None)  # for lists in the older form
-            command: object = load() if load else resolve(self._place)
+            command: object = resolve(self._place)
         except ModuleNotFoundError as error:
             if self._extra is None:
                 raise

@@ -20,12 +20,10 @@ from os import getpid
 from types import MappingProxyType, SimpleNamespace
 from typing import Any
 from uuid import UUID
-from warnings import warn
 
 import anyio
 from anyio import current_time, get_cancelled_exc_class
 from anyio.lowlevel import current_token
-from sqlalchemy import URL
 from sqlalchemy.ext.asyncio import AsyncSession, async_scoped_session
 from sqlalchemy.orm import Session, scoped_session
 
@@ -38,7 +36,7 @@ from aftercommit.extensions.postgresql import PostgreSQLExtension
 from aftercommit.handler_containment import first_error, in_own_task
 from aftercommit.handler_entries import Entry
 from aftercommit.outbox.caller_session import RECORDED, CallerSessions, expect_async, expect_sync
-from aftercommit.outbox.engine_of_application import KINDS, EngineSource
+from aftercommit.outbox.engine_of_application import EngineSource
 from aftercommit.outbox.handler_session import DueInSession
 from aftercommit.outbox.handler_thread import run_here, soon_in_this_loop
 from aftercommit.outbox.in_application_context import NewContext
@@ -48,8 +46,6 @@ from aftercommit.outbox.worker_thread import WorkerThread, refuse_forked
 from aftercommit.process.parts import NOTHING, Extension
 from aftercommit.process.running_services import Shutdown
 from aftercommit.process.worker import WORKER_SETTINGS, Worker
-
-OLD_PARAMETER = "the parameter database_url of Outbox is deprecated: use engine"
 
 EXTENSIONS: Sequence[Extension] = (PostgreSQLExtension(), OperationsExtension(as_written))
 
@@ -122,10 +118,9 @@ class Outbox:
     def __init__(
         self,
         name: str,
-        engine: EngineSource | None = None,
-        events: Sequence[Entry[object, None]] | None = None,
+        engine: EngineSource,
+        events: Sequence[Entry[object, None]],
         *,
-        database_url: str | URL | None = None,
         context: NewContext = nullcontext,
         ports: Mapping[str, Any] = NOTHING,
         values: Mapping[str, Any] = NOTHING,
@@ -137,18 +132,10 @@ class Outbox:
         sources: Sources = SYSTEM,
         **settings: Any,
     ) -> None:
-        if database_url is not None:
-            if engine is not None:
-                raise WiringError("give an outbox only one of these", "engine", "database_url")
-            warn(OLD_PARAMETER, DeprecationWarning, stacklevel=2)
-            engine = database_url
-        if engine is None:
-            raise WiringError(f"an outbox needs an `engine`: {KINDS}", repr(name))
-        entries: Any = events  # None if the engine was forgotten: then this is no list
         self.app = OutboxApp(
             name,
             engine,
-            entries,
+            events,
             context=context,
             ports=ports,
             values=values,

@@ -29,10 +29,6 @@ if TYPE_CHECKING:
 S = TypeVar("S", bound="EngineSettings")
 E = TypeVar("E", bound=Extension)
 
-UNTIL_0_2 = {"command", "database_backend", "env_lookup", "lifespan", "log_formatter", "observer"}
-UNTIL_0_2 |= {"operator_routes", "public_routes", "publishers", "settings", "worker_services"}
-"""The methods of extensions in version 0.2."""
-
 OWN = ["commands", "options", "publishers", "observers", "services"]  # parts of an application
 OWN += ["operator_routes", "public_routes", "page_scripts"]
 
@@ -65,12 +61,6 @@ class App(Generic[S]):
     >>> shop.load({"max_attempts": 3}).max_attempts
     3
     """
-
-    def __init_subclass__(cls) -> None:
-        if "name" in vars(cls):  # as applications of version 0.2 do
-            from aftercommit.process.apps_of_0_2 import adapt
-
-            adapt(cls, App.__init__)
 
     def __init__(
         self,
@@ -107,7 +97,7 @@ class App(Generic[S]):
         self._settings, self._given, self._open = settings, given, open
         self._reporter, self._warn_operators = reporter, warn_operators
         own: Any = {key: self._as_made[key] for key in OWN}
-        brought = [_parts_of(each) for each in self.extensions]
+        brought = [each.parts() for each in self.extensions]
         self.parts = AllParts([Parts(name=name, **own), *brought])
 
     def with_parts(self, **changed: Any) -> App[S]:
@@ -197,14 +187,3 @@ class App(Generic[S]):
         from aftercommit.observers import Observer
 
         return resolve(self._reporter)(settings) if self._reporter else Observer()
-
-
-def _parts_of(extension: Extension) -> Parts:
-    members = {name for each in type(extension).__mro__ for name in vars(each)}
-    if not (old := members & UNTIL_0_2):
-        return extension.parts()
-    if type(extension).parts is not Extension.parts:
-        raise WiringError("an extension has only the method parts(), and not", *old)
-    from aftercommit.process.apps_of_0_2 import parts_of
-
-    return parts_of(extension)

@@ -72,6 +72,17 @@ class SchemaTooNew(TransientError):
         )
 
 
+class SchemaTooOld(TransientError):
+    """The database has a schema from before the first one that this program can upgrade."""
+
+    def __init__(self, history: str, found: str, first: str) -> None:
+        super().__init__(
+            f"the database schema (revision {found}) was made by a draft of {history}, before its "
+            f"first version ({first}), and cannot be upgraded; let the draft do all that is "
+            "outstanding, and begin with a new database"
+        )
+
+
 class SchemaOfAnother(TransientError):
     """Another application has its commands, events and deliveries in this schema."""
 

@@ -22,7 +22,6 @@ COMMIT. If a COMMIT bypasses SQLAlchemy, a worker gives them their places.
 from collections.abc import Collection, Iterable, Sequence
 from hashlib import blake2b
 from typing import Any, NamedTuple
-from zlib import crc32
 
 import sqlalchemy as sa
 from sqlalchemy.sql.dml import ReturningUpdate
@@ -33,7 +32,6 @@ from aftercommit.sql.delivery_states import UNPLACED, Now, placed, unblocked
 from aftercommit.sql.tables import deliveries, events
 from aftercommit.sql.transaction import Transaction
 
-PARTS = 1024
 SNAPSHOTS = ["repeatable read", "serializable"]  # see what was committed before they began
 
 _earlier, _later, _ended = deliveries.alias(), deliveries.alias(), deliveries.alias()
@@ -53,14 +51,13 @@ class LanePosition(NamedTuple):
 
 
 def lock_keys(lanes: Iterable[str]) -> list[int]:
-    """Return the keys of the locks on some lanes: 64 bits, of which the last ten are the part."""
+    """Return the keys of the locks on some lanes: 64 bits, in order."""
     return sorted({_lock_key(lane) for lane in lanes})
 
 
 def _lock_key(lane: str) -> int:
     name = lane.encode(errors="replace")
-    key = int.from_bytes(blake2b(name, digest_size=8).digest(), signed=True)
-    return key & -PARTS | crc32(name) % PARTS  # 0.2 locks by the part
+    return int.from_bytes(blake2b(name, digest_size=8).digest(), signed=True)
 
 
 def _placement() -> ReturningUpdate[str, bool]:

@@ -38,6 +38,7 @@ async def ensure_schema(
 
     :raises SchemaOutdated: if it has to be upgraded first
     :raises SchemaTooNew: if it was made by a newer version of this program
+    :raises SchemaTooOld: if it was made by a draft, before the first version
     :raises SchemaOfAnother: if it contains another application's tables
     :raises DatabaseUnavailable: if its tables belong to another program
     :raises WiringError: if the program knows columns that no migration has made, if the unit of
@@ -88,6 +89,7 @@ async def upgrade_schema(database: Database) -> None:
 
     :raises Unavailable: if the database cannot store every name of a user
     :raises SchemaTooNew: if it was made by a newer version of this program
+    :raises SchemaTooOld: if it was made by a draft, before the first version
     :raises SchemaOfAnother: if it contains another application's tables
     :raises DatabaseUnavailable: if its tables belong to another program
     """

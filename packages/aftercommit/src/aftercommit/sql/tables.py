@@ -124,8 +124,7 @@ deliveries = sa.Table(  # what its columns mean for the life of a delivery: `del
     sa.Column("lane", sa.String),  # HANDLER:KEY, if the handler is ordered: see `lanes.py`
     sa.Column("position", sa.BigInteger),  # in its lane: that of the event
     sa.Column("blocked", sa.Boolean, nullable=False, server_default=sa.false()),
-    # the event's, or 1 if a process of version 0.2 has stored it; claims look at it
-    sa.Column("schema_version", sa.Integer, nullable=False, server_default="1"),
+    sa.Column("schema_version", sa.Integer, nullable=False),  # the event's; claims look at it
     sa.Column("limit_name", sa.String),  # by which it was last claimed, if any
 )
 PARKED, FINISHED = deliveries.c.parked_at.is_not(None), deliveries.c.completed_at.is_not(None)
@@ -142,7 +141,7 @@ sa.Index(  # for claims: deliveries of other handlers, or for newer processes, c
     sqlite_where=CLAIMABLE,
     info={"postgresql_where": CLAIMABLE},
 )
-sa.Index(  # for lists, and for claims of version 0.2; later versions do not need it
+sa.Index(  # for lists, and for how late the first one is
     "ix_aftercommit_deliveries_available_at",
     deliveries.c.replay,
     deliveries.c.available_at,

@@ -23,4 +23,5 @@ from aftercommit.sql.exceptions import PartWithoutAggregate as PartWithoutAggreg
 from aftercommit.sql.exceptions import SchemaOfAnother as SchemaOfAnother
 from aftercommit.sql.exceptions import SchemaOutdated as SchemaOutdated
 from aftercommit.sql.exceptions import SchemaTooNew as SchemaTooNew
+from aftercommit.sql.exceptions import SchemaTooOld as SchemaTooOld
 from aftercommit.sql.exceptions import StatementRefused as StatementRefused

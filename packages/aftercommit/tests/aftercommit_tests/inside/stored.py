@@ -1,5 +1,6 @@
 """What is stored: the tables of docs/tables.md, their history, and their states."""
 
+from aftercommit.extensions.postgresql.lane_locks import PARTS as PARTS
 from aftercommit.sql import inbox as inbox
 from aftercommit.sql import known_pauses as known_pauses
 from aftercommit.sql import tables as tables
@@ -17,7 +18,6 @@ from aftercommit.sql.deferred_unblocking import unblock_heads as unblock_heads
 from aftercommit.sql.delivery_states import done as done
 from aftercommit.sql.delivery_states import is_scheduled as is_scheduled
 from aftercommit.sql.inbox import record_command as record_command
-from aftercommit.sql.lanes import PARTS as PARTS
 from aftercommit.sql.lanes import lock_keys as lock_keys
 from aftercommit.sql.lanes import lock_lanes as lock_lanes
 from aftercommit.sql.migrations import upgrade as upgrade

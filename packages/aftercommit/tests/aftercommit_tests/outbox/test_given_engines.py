@@ -1,7 +1,6 @@
 """An outbox that was given an engine: handlers have what requests have, on connections of ours."""
 
 import json
-import warnings
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
@@ -598,17 +597,3 @@ async def test_a_variable_for_another_database_is_refused(
         outbox.app.load({})
     assert "hunter2" not in str(refused.value)
     await engine.dispose()
-
-
-def test_the_old_name_of_the_parameter_is_taken_for_one_version() -> None:
-    """With a warning; both names are refused, and so is none."""
-    rows = [on(Ordering, take_note)]
-    with pytest.warns(DeprecationWarning, match="use engine"):
-        Outbox("shop", database_url="sqlite:///shop.db", events=rows)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        Outbox("shop", "sqlite:///shop.db", rows)
-    with pytest.raises(WiringError, match="only one of these: database_url, engine"):
-        Outbox("shop", "sqlite:///shop.db", rows, database_url="sqlite:///shop.db")
-    with pytest.raises(WiringError, match="an outbox needs an `engine`"):
-        Outbox("shop", events=rows)

@@ -17,8 +17,9 @@ FULL = 60_000  # of 65,536 bytes, less a line
 REASON = "[Errno 28] No space left on device"
 MANY = """
 WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 1000)
-INSERT INTO aftercommit_deliveries (event_id, handler, attempts, token, available_at)
-SELECT event_id, 'handler' || n, 0, 0, 0 FROM aftercommit_deliveries, numbers
+INSERT INTO aftercommit_deliveries
+    (event_id, handler, attempts, token, available_at, schema_version)
+SELECT event_id, 'handler' || n, 0, 0, 0, 1 FROM aftercommit_deliveries, numbers
 WHERE handler = 'announce'
 """
 

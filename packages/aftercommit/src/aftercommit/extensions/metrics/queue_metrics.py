@@ -21,7 +21,7 @@ from aftercommit.sql.claim_statement import (
 )
 from aftercommit.sql.database import Database
 from aftercommit.sql.delivery_states import PAUSED, delivery_state
-from aftercommit.sql.exceptions import SchemaTooNew
+from aftercommit.sql.exceptions import SchemaTooNew, SchemaTooOld
 from aftercommit.sql.limit_uses import LimitUses
 from aftercommit.sql.migrations.history import History
 from aftercommit.sql.tables import BLOCKED, CLAIMABLE, PARKED, deliveries, events, handler_pauses
@@ -225,5 +225,7 @@ def is_outdated(history: History, connection: sa.Connection) -> bool:
     """Return whether the tables are older than this program needs; newer ones are fine."""
     try:
         return (history.stored_revision(connection) or "") < history.newest
+    except SchemaTooOld:
+        return True
     except SchemaTooNew:
         return False

@@ -12,25 +12,21 @@ in one order, parts before lanes, so that no two transactions wait for each othe
 from sqlalchemy import text
 
 MANY = 256  # lanes; for more, it locks their parts
-# the last ten bits of a key are its part; see `lock_keys`
+PARTS = 1024  # the last ten bits of a key are its part
 _TABLE = "CAST(CAST(to_regclass('aftercommit_deliveries') AS oid) AS bigint)"
 _LANE, _PART = f"key # ({_TABLE} << 32)", f"({_TABLE} << 10) | part"
-# the lock of 0.2, whose processes take it exclusively, while some may run next to this version
-_OLD = "hashtext('aftercommit lanes'), CAST(part AS int)"
 
 _WAIT = f"""
 WITH wanted AS MATERIALIZED (
-    SELECT key, key & 1023 AS part, cardinality(CAST(:keys AS bigint[])) > {MANY} AS are_many
+    SELECT key, key & {PARTS - 1} AS part,
+        cardinality(CAST(:keys AS bigint[])) > {MANY} AS are_many
     FROM unnest(CAST(:keys AS bigint[])) AS key ORDER BY key
 ),
 parts AS MATERIALIZED (SELECT DISTINCT part, are_many FROM wanted ORDER BY part)
-SELECT CAST(NULL AS bigint) AS key, pg_advisory_xact_lock_shared({_OLD}) IS NOT NULL AS is_locked
-FROM parts
-UNION ALL
-SELECT NULL, CASE
+SELECT CAST(NULL AS bigint) AS key, CASE
     WHEN are_many THEN pg_advisory_xact_lock({_PART}) IS NOT NULL
     ELSE pg_advisory_xact_lock_shared({_PART}) IS NOT NULL
-END FROM parts
+END AS is_locked FROM parts
 UNION ALL
 SELECT key, pg_advisory_xact_lock({_LANE}) IS NOT NULL FROM wanted WHERE NOT are_many
 """
@@ -38,8 +34,7 @@ LOCK = text(_WAIT)
 TRY = text(
     f"""{_WAIT}
 UNION ALL
-SELECT key, pg_try_advisory_xact_lock_shared({_OLD}) AND pg_try_advisory_xact_lock_shared({_PART})
-    AND pg_try_advisory_xact_lock({_LANE})
-FROM (SELECT key, key & 1023 AS part FROM unnest(CAST(:tried AS bigint[])) AS key) AS tried
+SELECT key, pg_try_advisory_xact_lock_shared({_PART}) AND pg_try_advisory_xact_lock({_LANE})
+FROM (SELECT key, key & {PARTS - 1} AS part FROM unnest(CAST(:tried AS bigint[])) AS key) AS tried
 """
 )

@@ -15,7 +15,7 @@ from sqlalchemy import Connection, MetaData, column, inspect, select, table
 
 from aftercommit.errors import InvalidValue
 from aftercommit.sql import tables
-from aftercommit.sql.exceptions import DatabaseUnavailable, SchemaTooNew
+from aftercommit.sql.exceptions import DatabaseUnavailable, SchemaTooNew, SchemaTooOld
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -64,6 +64,7 @@ class History:
         It may be later than the newest one here, if its name allows this program to work.
 
         :raises SchemaTooNew: if it was made by a newer version of this program
+        :raises SchemaTooOld: if it was made before the first of these migrations
         :raises DatabaseUnavailable: if tables with these names belong to something else
         """
         inspector = inspect(connection)
@@ -74,6 +75,8 @@ class History:
             if revision in self.revisions() or revision[:size] == self.newest[:size]:
                 return revision
             if re.fullmatch(rf"{self.name}_\d+", revision):
+                if revision < (first := min(self.revisions(), default="")):
+                    raise SchemaTooOld(self.name, revision, first)
                 raise SchemaTooNew(self.name, revision)
         elif self.metadata.tables.keys().isdisjoint(inspector.get_table_names()):
             return None

@@ -32,6 +32,7 @@ def upgrade_histories(connection: Connection, histories: Sequence[History]) -> N
 
     :raises sqlalchemy.exc.DBAPIError: if a table stays locked for half a minute
     :raises SchemaTooNew: if one was made by a newer version of this program
+    :raises SchemaTooOld: if one was made by a draft, before the first version
     :raises DatabaseUnavailable: if tables with these names belong to something else
     """
     from alembic import command  # noqa: F401 - or others would wait while it is imported

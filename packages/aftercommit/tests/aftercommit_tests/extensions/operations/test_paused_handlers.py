@@ -269,6 +269,7 @@ async def test_claims_do_not_read_what_is_paused(world: World) -> None:
     """All that is held, at the head of the index, would be read by each claim of each worker."""
     event = CODEC.to_row(an_envelope()) | {"recorded_at": 0.0}
     due = {"handler": NAME, "attempts": 0, "token": 1, "available_at": 0.0, "replay": False}
+    due["schema_version"] = 1
     ids = [uuid4() for _ in range(10_000)]
     async with world.database.write_transaction(no_timeout=True) as transaction:
         await transaction.execute(sa.insert(tables.events), [event | {"id": each} for each in ids])

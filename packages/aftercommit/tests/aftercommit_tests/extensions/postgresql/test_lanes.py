@@ -1,14 +1,10 @@
 """Locks on lanes: who waits for whom, who does not, and how many there can be."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from itertools import count
 from uuid import uuid4
-from zlib import crc32
 
 import anyio
-import psycopg
 import pytest
 import sqlalchemy as sa
 from aftercommit import Database, Transaction, Unavailable, new_delivery_store
@@ -189,38 +185,9 @@ async def test_however_many_lanes_a_transaction_locks_the_server_has_room_for_ot
                 await lock_lanes(transaction, world.other_database, lanes)
 
 
-async def test_processes_of_the_version_before_are_excluded(
-    world: World, postgres_url: str
-) -> None:
-    """During a release both store and complete; and this version among itself does not wait."""
-    lane = "note:a"
-    with old_process(postgres_url, lane) as is_alone:
-        assert is_alone
-        assert not await can_be_locked(world, lane)
-        with pytest.raises(Unavailable, match="lock"):
-            async with world.database.write_transaction() as transaction:
-                await transaction.execute(text("SET LOCAL lock_timeout = '1ms'"))
-                await lock_lanes(transaction, world.database, [lane])
-    for locked in ([lane], [f"note:{number}" for number in range(5000)]):
-        async with world.database.write_transaction() as holder:
-            await lock_lanes(holder, world.database, locked)
-            with old_process(postgres_url, lane) as is_alone:
-                assert not is_alone
-
-
 def part_of(lane: str) -> int:
     [key] = lock_keys([lane])
     return key % PARTS
-
-
-@contextmanager
-def old_process(url: str, lane: str) -> Iterator[bool]:
-    """Lock a lane as version 0.2 does, if nobody has locked it."""
-    lock = "SELECT pg_try_advisory_xact_lock(hashtext('aftercommit lanes'), %s)"
-    with psycopg.connect(url) as connection:
-        row = connection.execute(lock, [crc32(lane.encode()) % 1024]).fetchone()
-        yield row == (True,)
-        connection.rollback()
 
 
 async def can_be_locked(world: World, lane: str) -> bool:

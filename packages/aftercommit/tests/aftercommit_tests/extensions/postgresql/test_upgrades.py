@@ -6,7 +6,7 @@ from pathlib import Path
 
 import anyio
 import pytest
-from aftercommit import Database, History, Transaction, ensure_schema
+from aftercommit import History, Transaction, ensure_schema
 from aftercommit.alembic import upgrade_tables
 from anyio.lowlevel import checkpoint
 from sqlalchemy import Column, Connection, MetaData, Table, Text, create_engine, make_url, text
@@ -97,15 +97,7 @@ async def test_a_lock_that_nobody_has_foreseen_is_waited_for_with_nothing_in_han
         await ensure_schema(database)
 
 
-async def outdate(database: Database) -> None:
-    """Make the tables again, as the first version has made them."""
-    async with database.write_transaction() as transaction:
-        for statement in ("DROP SCHEMA public CASCADE", "CREATE SCHEMA public"):
-            await transaction.execute(text(statement))
-        await transaction.run_sync(partial(ENGINE.upgrade, revision="aftercommit_0001"))
-        await transaction.commit()
-
-
+@pytest.mark.usefixtures("url", "next_engine")  # in this order: the tables are of this version
 async def test_a_migration_of_the_application_that_upgrades_our_tables_waits_in_the_same_way(
     url: str,
 ) -> None:
@@ -125,7 +117,6 @@ async def test_a_migration_of_the_application_that_upgrades_our_tables_waits_in_
         engine.dispose()
 
     async with open_database(url, history=None) as database:
-        await outdate(database)
         async with database.write_transaction() as holder, anyio.create_task_group() as group:
             await holder.execute(text("LOCK TABLE aftercommit_deliveries IN ROW EXCLUSIVE MODE"))
             group.start_soon(anyio.to_thread.run_sync, migrate_with_their_engine)

@@ -1,7 +1,11 @@
-"""A project made with any released version takes the next one: other wheels, and `db upgrade`."""
+"""A project made with the last release takes the next version: other wheels, and `db upgrade`.
+
+The next version is what is here, with one migration, one column and one renamed handler more.
+"""
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -22,18 +26,16 @@ from aftercommit_tests.conftest import DATABASES
 from aftercommit_tests.environments import (
     PACKAGES,
     build_wheels,
+    last_release,
     made_once,
     make_environment,
-    needed_by,
     run,
     upgrade,
 )
 from aftercommit_tests.inside.stored import ENGINE
 from aftercommit_tests.processes import Installation, a_free_port, asked, owed, stop, wait_until
 
-RELEASED = Path(__file__).parents[3] / "released"
-VERSIONS = sorted(folder.name for folder in RELEASED.iterdir() if folder.is_dir())
-LATER = f'''"""Deliveries have weights: a revision that only tests have."""
+MIGRATION = f'''"""Deliveries have weights: a revision that only tests have."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -45,6 +47,9 @@ down_revision = "{ENGINE.newest}"
 def upgrade() -> None:
     op.add_column("aftercommit_deliveries", sa.Column("weight", sa.Integer, server_default="1"))
 '''
+NEXT = "9.0.0"
+COLUMN = 'deliveries.append_column(sa.Column("weight", sa.Integer, server_default="1"))'
+RENAMED = "    renamed={'count_order': 'count_placed_order'},\n"
 ORDER = json.dumps({"email": "anna@example.com", "articles": {"chair": 4}}).encode()
 
 
@@ -61,7 +66,8 @@ class Project(Installation):
         return len([*self.folder.glob("kiosk-mail/new/*")])
 
     def environment(self, **settings: str) -> dict[str, str]:
-        return super().environment(**settings) | {"PYTHONPATH": ""}
+        mail = {"mail_url": f"maildir:{self.folder}/kiosk-mail"}
+        return super().environment(**mail | settings) | {"PYTHONPATH": ""}
 
     def start(
         self,
@@ -79,30 +85,43 @@ class Project(Installation):
         )
 
 
-@pytest.fixture(params=VERSIONS)
-def programs(request: pytest.FixtureRequest, shared_folder: Path) -> list[Path]:
-    """The programs of a project as a release has made it, with that engine and the next one."""
-    released = sorted((RELEASED / request.param).glob("*.whl"))
-    folder = made_once(shared_folder / request.param, partial(make_programs, released))
+@pytest.fixture
+def programs(shared_folder: Path) -> list[Path]:
+    """The programs of a project as the last release has made it, and those of its next version."""
+    made = partial(make_programs, last_release(shared_folder))
+    folder = made_once(shared_folder / "next_version", made)
     return [folder / name / "bin" for name in ("old", "new")]
 
 
 def make_programs(released: Sequence[Path], folder: Path) -> None:
-    """Make a project with these wheels, and install it twice; then upgrade the engine of one."""
+    """Make a project with these wheels, and install it twice; then upgrade one of the two."""
     for wheel in released:
         ZipFile(wheel).extractall(folder / "released")
     making = os.environ | {"PYTHONPATH": str(folder / "released")}
     new = (sys.executable, "-m", "aftercommit", "new", str(folder / "kiosk"), "--http")
     run(*new, environment=making)
     [project] = build_wheels(folder / "dist", folder / "kiosk")
-    no_tests = shutil.ignore_patterns("tests")
-    packages = [shutil.copytree(each, folder / each.name, ignore=no_tests) for each in PACKAGES]
-    versions = folder / "aftercommit" / "src" / "aftercommit" / "sql" / "migrations" / "versions"
-    (versions / "aftercommit_9000_weights.py").write_text(LATER)
-    next_ones = build_wheels(folder / "next", *packages)
+    next_ones = build_wheels(folder / "next", *next_version(folder))
     for name in ("old", "new"):
         make_environment(folder / name, [*released, project], wanted="kiosk")
-    upgrade(folder / "new" / "bin", next_ones, "aftercommit")
+    upgrade(folder / "new" / "bin", next_ones, "aftercommit", "kiosk")
+
+
+def next_version(folder: Path) -> list[Path]:
+    """Copy the packages, with one migration and one column more; and rename a handler of kiosk."""
+    no_tests = shutil.ignore_patterns("tests")
+    packages = [shutil.copytree(each, folder / each.name, ignore=no_tests) for each in PACKAGES]
+    database = folder / "aftercommit" / "src" / "aftercommit" / "sql"
+    (database / "migrations" / "versions" / "aftercommit_9000_weights.py").write_text(MIGRATION)
+    with (database / "tables.py").open("a") as tables:
+        tables.write(f"{COLUMN}\n")
+    handlers = folder / "kiosk" / "src" / "kiosk" / "service_layer" / "handlers.py"
+    text = handlers.read_text().replace("count_order", "count_placed_order")
+    handlers.write_text(f"{text.removesuffix(')' + chr(10))}{RENAMED})\n")
+    for each in (folder / "aftercommit", folder / "kiosk"):
+        file = each / "pyproject.toml"
+        file.write_text(re.sub(r'(?m)^version = ".*"$', f'version = "{NEXT}"', file.read_text()))
+    return [*packages, folder / "kiosk"]
 
 
 @pytest.fixture(params=DATABASES)
@@ -120,9 +139,8 @@ def test_it_takes_the_next_version_with_all_that_is_outstanding(versions: list[P
     failing = old.folder / "failing"
     failing.mkdir()
     (failing / "tmp").symlink_to("/proc")  # where no file can be made, by nobody
-    old.succeed(
-        "place-order", "ivan@example.com", "lamp", mail_folder=str(failing), max_attempts="1"
-    )
+    no_mail = {"mail_url": f"maildir:{failing}", "max_attempts": "1"}
+    old.succeed("place-order", "ivan@example.com", "lamp", **no_mail)
     old.succeed("place-order", "olga@example.com", "lamp", dispatch="worker")
     assert "2 due" in old.succeed("check")
     assert 'run "kiosk db upgrade"' in new.run("worker").stderr
@@ -218,25 +236,17 @@ def due(project: Project) -> list[tuple[str, int]]:
     return [each for each in owed(project) if not each[0].startswith("ask_")]
 
 
-def test_a_new_installation_of_it_has_the_drivers_that_it_had(programs: list[Path]) -> None:
-    """It names no extra for them: its default is SQLite, and its tests ask PostgreSQL."""
-    _, new = programs
-    [packages] = new.parent.glob("lib/python*/site-packages")
-
-    needed = {name for name, _ in needed_by("kiosk", "", [str(packages)])}
-
-    assert {"aiosqlite", "asyncpg", "psycopg"} <= needed
-    assert "sqlalchemy-anyio" not in needed
-
-
 def test_an_old_worker_does_what_new_processes_leave(versions: list[Project]) -> None:
-    """Until it is replaced."""
-    old, _ = versions
+    """Until it is replaced; but for the handler that only the new version knows by this name."""
+    old, new = versions
     old.succeed("db", "upgrade")
     with old.running("worker") as worker:
         for each in versions:
             each.succeed("db", "upgrade")
             each.succeed("place-order", "ivan@example.com", "lamp", dispatch="worker")
-            wait_until(lambda: not owed(old))
+        wait_until(lambda: owed(old) == [("count_placed_order", 0)])
         assert stop(worker) == 0
-    assert (old.emails, owed(old)) == (2, [])
+    new.succeed("worker", "--until-idle")
+
+    assert (old.emails, owed(new)) == (2, [])
+    assert "2 placed" in new.succeed("orders")
