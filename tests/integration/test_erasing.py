@@ -24,7 +24,7 @@ from allocation.adapters.orm import ValueObjectType
 from allocation.bootstrap import bootstrap
 from allocation.config import Settings
 from allocation.domain.commands import RecordBounce
-from allocation.domain.events import RefusedRow, UserId, UsersImported
+from allocation.domain.events import UserId
 from allocation.domain.users import UserNotFound
 from allocation.entrypoints.app import APP
 from allocation.entrypoints.erase_user import (
@@ -382,21 +382,6 @@ async def test_kept_emails_are_found_without_their_events(
     assert await remove_kept(each_settings, person) == hers > 1
     assert await files_with(each_settings, *SECRETS) == 0
     assert await files_with(each_settings, "ivan@example.com")
-
-
-async def test_an_import_of_an_earlier_version_quotes_nobody_any_more(app: Application) -> None:
-    """It lists the rows that were refused, and nobody can tell whom their reasons are about."""
-    reason = f"e-mail address '{OLD} {NEW}' is not of the form name@example.com"
-    refused = (RefusedRow(line=7, reason=reason),)
-    event = UsersImported(import_id=(of := a_user_id()), registered=2, refused=refused)
-    async with testing.unit_of_work(app) as uow:
-        uow.record(event, subject=of)
-
-    await erased(app)
-
-    data = sa.select(tables.events.c.data).where(tables.events.c.subject == str(of))
-    [(text,)] = await rows(app, data)
-    assert CODEC.read("users_imported", 1, text, UsersImported) == replace(event, refused=())
 
 
 async def test_a_wrong_id_is_refused(app: Application) -> None:

@@ -27,23 +27,6 @@ class UserRegistered(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RefusedRow:
-    """A row of a list of users that was refused, and why."""
-
-    line: int
-    reason: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UsersImported(Event):
-    """Some users of a list were registered. It is no longer recorded, but stored ones are read."""
-
-    import_id: UUID
-    registered: int
-    refused: tuple[RefusedRow, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class EmailChanged(Event):
     """A user now has another e-mail address."""
 

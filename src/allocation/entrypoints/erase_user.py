@@ -17,7 +17,6 @@ from aftercommit.extensions.operations.erasing_events import (
     ERASED,
     StoredEvent,
     events_with,
-    redact_events,
 )
 from aftercommit.extensions.operations.erasing_persons import Traces, erase, look_for
 from aftercommit.extensions.smtp.maildir import remove_emails
@@ -46,8 +45,6 @@ ADDRESSES = frozenset(
 
 The address of somebody else, such as a friend, is not among them: it would count as one of hers.
 """
-REFUSED_ROWS = '"refused":[{'
-"""Fields of UsersImported with refused rows: nobody can tell whom their reasons quote."""
 
 
 @click.command()
@@ -132,7 +129,7 @@ class StoredUser:
         return texts.union((await transaction.execute(logged)).scalars())
 
     async def overwrite(self, transaction: Transaction) -> None:
-        """Overwrite name and address in all tables, and everything that earlier imports quote."""
+        """Overwrite name and address in all tables."""
         key = f"{ERASED} {self._id}"  # no address has this key, so nobody could register it
         named = {"name": self._name, "email": self._email, "email_undeliverable": True}
         shown = {"name": ERASED, "email": str(self._email), "email_undeliverable": True}
@@ -143,5 +140,3 @@ class StoredUser:
         await transaction.execute_dml(user.values(email_key=key, version=version, **named))
         await transaction.execute_dml(view.values(**shown))
         await transaction.execute_dml(log.values(email=str(self._email)))
-        imports = await events_with(transaction, REFUSED_ROWS)
-        await redact_events(transaction, imports, {"refused": []}, reason=NOT_DONE)

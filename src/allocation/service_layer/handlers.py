@@ -196,7 +196,6 @@ HANDLERS: Handlers[commands.Command, events.Event] = Handlers(
             refresh_user_view,
             Ordered(PUBLISH),
         ),
-        on(events.UsersImported),
         on(events.EmailChanged, send_change_notice, refresh_user_view, Ordered(PUBLISH)),
         on(events.EmailBounced, refresh_user_view, Ordered(PUBLISH)),
         # a coupon's code is money: not public

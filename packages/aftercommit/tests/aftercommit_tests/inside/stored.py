@@ -1,6 +1,5 @@
 """What is stored: the tables of docs/tables.md, their history, and their states."""
 
-from aftercommit.extensions.postgresql.lane_locks import PARTS as PARTS
 from aftercommit.sql import inbox as inbox
 from aftercommit.sql import known_pauses as known_pauses
 from aftercommit.sql import tables as tables

@@ -7,7 +7,6 @@ from typing import Any
 from anyio import to_thread
 
 from aftercommit.handler_binding import BoundHandler
-from aftercommit.ports import InboundSource
 from aftercommit.process.application import Application
 
 
@@ -43,10 +42,6 @@ def _described(handler: BoundHandler) -> dict[str, Any]:
         "uow": handler.is_transactional,
         "outside": sorted(handler.ports),
     }
-
-
-def _translating(inbound: InboundSource) -> dict[str, Any]:
-    return {**_told(inbound.translate), "origin": inbound.origin}
 
 
 def _told(function: Any) -> dict[str, Any]:

@@ -16,13 +16,15 @@ from sqlalchemy import text
 from aftercommit_tests.builders import PLAIN, a_thing_id
 from aftercommit_tests.extensions.postgresql.server import ENOUGH_SECONDS
 from aftercommit_tests.inside.claims import MessageContext
-from aftercommit_tests.inside.stored import PARTS, deliveries, lock_keys, lock_lanes, unblock_heads
+from aftercommit_tests.inside.stored import deliveries, lock_keys, lock_lanes, unblock_heads
 from aftercommit_tests.test_order_contract import NAMES, NOTE, RING, claimed, make
 from aftercommit_tests.things.app import open_things_database as open_database
 from aftercommit_tests.things.domain import ThingMade
 from aftercommit_tests.world import World
 
 pytestmark = [pytest.mark.anyio, pytest.mark.on("asyncio-asyncpg", "trio-anyio")]
+
+PARTS = 1024  # into which lanes are divided: a session with many locks only these
 
 LOCKS = (
     "SELECT count(*) FROM pg_locks JOIN pg_database AS this ON this.oid = database"

@@ -15,7 +15,7 @@ import psycopg
 import pytest
 from aftercommit import Ordered
 from aftercommit.errors import DeliverySuperseded
-from aftercommit.extensions.operations.erasing_events import StoredEvent, redact_events
+from aftercommit.extensions.operations.erasing_events import StoredEvent
 
 from aftercommit_tests.builders import MARIA, PLAIN, a_failure
 from aftercommit_tests.extensions.postgresql.server import ENOUGH_SECONDS, change_from_outside
@@ -24,6 +24,7 @@ from aftercommit_tests.inside.errors import DeliveryLocked, DeliveryNotFound
 from aftercommit_tests.inside.operations import (
     delivery_admin,
     end_deliveries,
+    erasing_events,
     handler_pauses,
     replay_of,
 )
@@ -71,7 +72,7 @@ async def erase(world: World, claims: list[Claim]) -> None:
     texts = {"discard": ["announce"], "reason": "erased", "decision": MARIA}
     async with world.database.write_transaction() as transaction:
         await end_deliveries(transaction, world.database, some, **texts)  # type: ignore[arg-type]
-        await redact_events(transaction, some, {"name": "erased"}, reason="erased")
+        await erasing_events.redact_events(transaction, some, {"name": "erased"}, reason="erased")
         await transaction.commit()
 
 
