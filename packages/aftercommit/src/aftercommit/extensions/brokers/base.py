@@ -23,6 +23,7 @@ from aftercommit.extensions.brokers.exceptions import (
     BrokerUnavailable,
     ConfirmTimeoutError,
     MessageRefusedError,
+    QueueFull,
     TargetMissing,
 )
 from aftercommit.extensions.circuit_breaker import CircuitBreaker
@@ -30,6 +31,9 @@ from aftercommit.handler_containment import cancellation_requested
 
 DELIVERY_LIMIT = 20  # RabbitMQ's own limit since version 4; restarts of a consumer count, too
 MAX_DEAD_LETTER_BYTES = 10_000  # kept of a dead command that the broker does not accept as a whole
+
+MAX_TARGET_BYTES = 255  # of a name: AMQP's limit; Kafka's is 249
+IN_SHORT = 150  # characters
 
 CONNECT_TIMEOUT = 5
 CONFIRM_TIMEOUT = 5
@@ -52,6 +56,7 @@ class ReceivedMessage:
     properties: Mapping[str, Any] = field(default_factory=dict)  # kept in a dead letter, too
     key: str | None = None  # the routing key of RabbitMQ, or the key of Kafka
     place: str | None = None  # Kafka's: unique to this message
+    undecodable: str | None = None  # why nothing is known of it but this
     ack: Callable[[], Awaitable[None]] = checkpoint
     reject: Callable[[], Awaitable[None]] | None = None
 
@@ -96,8 +101,9 @@ class SharedConnection:
 
     It is hard to know what a library does with messages in flight while it reconnects (decision 9).
     So a connection on which a message fails is closed, and the messages in flight on it fail as if
-    the broker were down. A message that the broker rejects for now, or a cancelled task, does not
-    close it. While the broker is known to be down, all tasks fail immediately.
+    the broker were down. A message that the broker rejects for now, a target that is missing or
+    wrong, or a cancelled task, does not close it. While the broker is known to be down, all tasks
+    fail immediately. What concerns one message or one target is not taken for an outage.
     """
 
     def __init__(self, broker: "Broker") -> None:
@@ -111,6 +117,7 @@ class SharedConnection:
         """Deliver a message, and return when the broker has confirmed it.
 
         :raises MessageRefusedError: if the broker refuses this message
+        :raises QueueFull: if the broker rejects it for now
         :raises ConfirmTimeoutError: if the broker does not confirm it within a few seconds
         :raises BrokerUnavailable: if the broker is down, or was a moment ago
         """
@@ -146,7 +153,8 @@ class SharedConnection:
             with fail_after(CONFIRM_TIMEOUT):
                 await reject_spurious_cancellation(deliver, connection)
         except Exception as error:
-            if not isinstance(error, (*self._broker.rejections, TargetMissing)):
+            of_one_message = (*self._broker.rejections, TargetMissing, MessageRefusedError)
+            if not isinstance(error, of_one_message):
                 self._connection = None if self._connection is connection else self._connection
                 await close_best_effort(connection.close)
             raise self._broker.meaning_of(error) from error
@@ -157,7 +165,7 @@ class Broker(ABC):
 
     kind: ClassVar[str]
     refusals: ClassVar[Errors]  # the library's errors that mean MessageRefusedError
-    rejections: ClassVar[Errors]  # the ones that mean ConfirmTimeoutError
+    rejections: ClassVar[Errors]  # the ones that mean QueueFull
 
     def __init__(self, channels: Channels) -> None:
         self.channels = channels
@@ -168,7 +176,7 @@ class Broker(ABC):
     async def publish(self, envelope: Envelope) -> None:
         """Return when the broker has confirmed the event.
 
-        :raises BrokerUnavailable: if the broker is down
+        :raises Unavailable: if the broker is down, or a queue for the event is full
         :raises OSError: if the broker refuses the event, or does not confirm it in a few seconds
         """
         await self._events.send(lambda connection: connection.publish(envelope))
@@ -176,9 +184,10 @@ class Broker(ABC):
     async def send_command(self, command: OutgoingCommand) -> None:
         """Return when the broker has confirmed a command for another service.
 
-        :raises Unavailable: if the broker is down, or has no queue or topic for it
+        :raises Unavailable: if the broker is down, or has no queue or topic for it, or a full one
         :raises OSError: if the broker refuses it, or does not confirm it in a few seconds
         """
+        require_target(self.kind, command.to)
         await self._commands.send(lambda connection: connection.send_command(command))
 
     async def connect(self) -> None:
@@ -208,11 +217,11 @@ class Broker(ABC):
                 try:
                     await send(dead)
                 except MessageRefusedError as refusal:
-                    reason[header("cut")] = f"{len(dead.body)} bytes; {_one_line(refusal)}"
+                    reason[header("cut")] = f"{len(dead.body)} bytes; {one_line(refusal)}"
                     body = dead.body[:MAX_DEAD_LETTER_BYTES]
                     cut = replace(dead, body=body, headers=reason, properties={})
                     await send(cut)
-            except OSError as failure:
+            except (OSError, QueueFull) as failure:
                 raise BrokerUnavailable(self.kind, describe(failure)) from failure
 
     async def close(self) -> None:
@@ -223,11 +232,13 @@ class Broker(ABC):
 
     def meaning_of(self, error: Exception) -> Exception:
         """Return the error that tells why a message could not be sent."""
-        if isinstance(error, Unavailable):
+        if isinstance(error, (Unavailable, MessageRefusedError)):
             return error
         if isinstance(error, self.refusals):
             return MessageRefusedError(self.kind, describe(error))
-        if isinstance(error, (TimeoutError, *self.rejections)):
+        if isinstance(error, self.rejections):
+            return QueueFull(self.kind, describe(error))
+        if isinstance(error, TimeoutError):
             return ConfirmTimeoutError(self.kind, describe(error))
         return BrokerUnavailable(self.kind, describe(error))
 
@@ -287,7 +298,21 @@ async def _send_nothing(connection: BrokerConnection) -> None:
 
 def reason_of(error: Exception) -> tuple[str, str]:
     """Return why a message is refused: a stable name, and a sentence in one line."""
-    return slug_of(error) if has_kind(error) else "bug", _one_line(error)
+    return slug_of(error) if has_kind(error) else "bug", one_line(error)
+
+
+def require_target(kind: str, name: str) -> None:
+    """Refuse a name that no queue and no topic can have, before a library breaks a connection.
+
+    :raises MessageRefusedError: if it is empty, longer than AMQP's and Kafka's names, or illegible
+    """
+    if not (0 < len(name.encode(errors="replace")) <= MAX_TARGET_BYTES and name.isprintable()):
+        raise MessageRefusedError(kind, f"no queue or topic can have the name {in_short(name)!r}")
+
+
+def in_short(text: str) -> str:
+    """Return at most some two lines of a text that others have sent, for logs and errors."""
+    return text if len(text) <= IN_SHORT else f"{text[:IN_SHORT]}… ({len(text):,} characters)"
 
 
 def text_of(header: object) -> str:
@@ -295,5 +320,6 @@ def text_of(header: object) -> str:
     return header.decode(errors="replace") if isinstance(header, bytes) else str(header)
 
 
-def _one_line(error: Exception) -> str:
+def one_line(error: Exception) -> str:
+    """Return what went wrong in one line, which is no longer than a screen."""
     return " ".join(str(error).split())[:1000]

@@ -1,8 +1,8 @@
 """The consumer: executes the commands that arrive from the brokers, until shutdown.
 
 A message is acknowledged after the commit of its command. If the acknowledgement is lost, the
-message arrives again, and is recognized by its id and source. The command's events are dispatched
-afterwards, and no message waits for that: their deliveries are stored in any case.
+message arrives again, and is recognized by its id and source. In between, the command's events are
+dispatched, for which no message waits, and its sender is answered.
 
 Our commands arrive at one inlet, and the messages of each subscription at its own inlet. None waits
 for another.
@@ -35,6 +35,7 @@ from aftercommit.extensions.brokers.base import (
     Broker,
     ReceivedMessage,
     describe,
+    one_line,
     reject_spurious_cancellation,
 )
 from aftercommit.extensions.brokers.channel_names import Channels, Inlet
@@ -42,6 +43,7 @@ from aftercommit.extensions.brokers.cloud_events import Accepted, from_cloud_eve
 from aftercommit.extensions.brokers.exceptions import (
     BrokerUnavailable,
     MessageIdReused,
+    NotDecoded,
     SourceMissing,
 )
 from aftercommit.extensions.brokers.paused_subscriptions import PausedSubscriptions
@@ -127,6 +129,15 @@ def _read_command(
     message: ReceivedMessage, codec: Codec[object], accepted: Accepted
 ) -> tuple[object, MessageOrigin]:
     return from_cloud_event(message.body, codec, accepted)
+
+
+@dataclass(frozen=True, slots=True)
+class _Taken:
+    """What a message has come to: what it committed, or why it is a dead letter."""
+
+    committed: Committed
+    acknowledge: Callable[[], Awaitable[None]]
+    refusal: Exception | None = None
 
 
 @dataclass(eq=False)
@@ -220,82 +231,76 @@ class Consumer:
     async def _handle(
         self, broker: Broker, intake: Intake, message: ReceivedMessage, over: Event
     ) -> None:
-        """Execute the command and acknowledge its message, however long that takes.
+        """Take four steps, none of which repeats or changes an earlier one, however long it takes.
 
-        If the message has to wait and its session is `over`, it is left: it will arrive again. All
-        errors but a bug in the program are retried without end; a bug would block what follows.
+        The message has an effect that is committed, or becomes a dead letter; its deliveries are
+        dispatched; its sender is answered, within some seconds; it is acknowledged. A process that
+        dies in between gets the message again, and recognizes it.
+        """
+        taken = await self._take_effect(broker, intake, message, over)
+        if taken is None:  # it is left, and will arrive again
+            return
+        if taken.committed.claims:
+            self._dispatches.start_soon(in_own_task, self.dispatch.dispatch, taken.committed)
+        asked = self.answers.asked(message) if intake.source is None else None
+        if asked is not None and not await self.answers.send(broker, asked, taken.refusal):
+            self._count(intake, "unanswered")
+        await _acknowledge(taken.acknowledge)
+
+    async def _take_effect(
+        self, broker: Broker, intake: Intake, message: ReceivedMessage, over: Event
+    ) -> "_Taken | None":
+        """Execute the command, or make the message a dead letter; None if it is left.
+
+        If the message has to wait and its session is `over`, it is left. All errors but a bug in
+        the program are retried without end; a bug would block what follows.
         """
         mistakes: list[Exception] = []
         for failures in count():
-            fatal = mistakes[-1] if len(mistakes) >= self.max_attempts else None
             try:
-                committed = await self._execute(broker, intake, message, fatal)
-                if committed.claims:
-                    self._dispatches.start_soon(in_own_task, self.dispatch.dispatch, committed)
-                return
-            except Exception as error:
-                if kind_of(error) != "defect":
-                    logger.warning("a message has to wait: %s", error)
-                else:
-                    logger.exception("a message has to wait")
-                    mistakes.append(error)
+                if len(mistakes) < self.max_attempts:
+                    return _Taken(await self._execute_once(intake, message), message.ack)
+                return await self._dead_letter(broker, intake, message, mistakes[-1])
+            except Exception as raised:
+                error = raised
+            try:
+                if is_permanent(error):
+                    return await self._dead_letter(broker, intake, message, error)
+            except BrokerUnavailable as unavailable:
+                error = unavailable
+            if kind_of(error) != "defect":
+                logger.warning("a message has to wait: %s", one_line(error))
+            else:
+                logger.error("a message has to wait", exc_info=error)
+                mistakes.append(error)
             await self._pause(failures, over)
             if over.is_set():
-                return
-
-    async def _execute(
-        self, broker: Broker, intake: Intake, message: ReceivedMessage, fatal: Exception | None
-    ) -> Committed:
-        """Execute the command and acknowledge its message; return what it committed.
-
-        A message that is refused for good, or whose error is `fatal`, is dead-lettered and
-        acknowledged. If the broker accepts no dead letter, it moves the message itself, if it can.
-
-        :raises Exception: if it may work later; then the message is unchanged
-        """
-        committed, acknowledge = Committed(), message.ack
-        asked = self.answers.asked(message) if intake.source is None else None
-        is_answered = True
-        try:
-            if fatal:
-                raise fatal
-            committed = await self._execute_once(intake, message)
-            if asked is not None:
-                is_answered = await self.answers.accepted(broker, asked)
-        except Exception as error:
-            if error is not fatal and not is_permanent(error):
-                raise
-            acknowledge = await self._dead_letter(broker, intake, message, error)
-            if asked is not None:
-                is_answered = await self.answers.refused(broker, asked, error)
-        if not is_answered:
-            self._count(intake, "unanswered")
-        await _acknowledge(acknowledge)
-        return committed
+                return None
+        raise AssertionError  # a count has no end
 
     async def _dead_letter(
         self, broker: Broker, intake: Intake, message: ReceivedMessage, error: Exception
-    ) -> Callable[[], Awaitable[None]]:
-        """Dead-letter a message, and return the call that tells the broker.
+    ) -> "_Taken":
+        """Make a message a dead letter. If the broker accepts none, it moves the message itself.
 
         :raises BrokerUnavailable: if the broker accepts none, and cannot move the message itself
         """
-        acknowledge = message.ack
+        acknowledge, reason, to = message.ack, one_line(error), intake.inlet.dead_letters
         try:
-            await broker.dead_letter(message, error, intake.inlet.dead_letters)
-            logger.warning(
-                "a message was dead-lettered to %s: %s", intake.inlet.dead_letters, error
-            )
+            await broker.dead_letter(message, error, to)
+            logger.warning("a message was dead-lettered to %s: %s", to, reason)
         except BrokerUnavailable as refusal:
             if message.reject is None:
                 raise
             left = "%s itself dead-letters a message (%s): %s"
-            logger.warning(left, broker.kind, refusal, error)
+            logger.warning(left, broker.kind, refusal, reason)
             acknowledge = message.reject
         self._count(intake, "dead")
-        return acknowledge
+        return _Taken(Committed(), acknowledge, error)
 
     async def _execute_once(self, intake: Intake, message: ReceivedMessage) -> Committed:
+        if message.undecodable:  # nobody can say whether it concerns us
+            raise NotDecoded(message.undecodable)
         if (read := intake.read(message)) is None:
             self._count(intake, "ignored")
             return Committed()

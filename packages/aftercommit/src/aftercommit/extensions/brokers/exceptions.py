@@ -1,7 +1,7 @@
 """The errors of the extension, including those that a publisher raises; see `ports.Publisher`.
 
-`MessageRefusedError` and `ConfirmTimeoutError` count as attempts. `BrokerUnavailable` does not: the
-event is retried until the broker is back.
+`MessageRefusedError` and `ConfirmTimeoutError` count as attempts. `BrokerUnavailable` and
+`QueueFull` do not: the event is retried until the broker is back, or the queue has room.
 """
 
 from aftercommit.errors import InvalidMessage, TransientError, Unavailable
@@ -15,7 +15,7 @@ class UnknownCommandType(InvalidMessage):
 
 
 class MessageTooLarge(InvalidMessage):
-    """A message from a broker is longer than any command may be; it was not decoded."""
+    """A message that means a command is longer than any command may be."""
 
     def __init__(self, size: int, limit: int) -> None:
         super().__init__(f"the message has {size:,} bytes; a command may have {limit:,}")
@@ -28,10 +28,17 @@ class MessageIdReused(InvalidMessage):
         super().__init__(f"message {message_id!r} from {source!r} had another content before")
 
 
+class NotDecoded(InvalidMessage):
+    """A message could not be decoded: its body is unknown, and only its place is known."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"the message cannot be decoded: {reason}")
+
+
 class UntranslatableMessage(InvalidMessage):
     """The function that translates a subscription's messages has raised an error."""
 
-    def __init__(self, subscription: str, error: Exception) -> None:
+    def __init__(self, subscription: str, error: BaseException) -> None:
         reason = f"{type(error).__name__}: {error}"
         super().__init__(f"the subscription {subscription} cannot translate a message: {reason}")
 
@@ -63,6 +70,27 @@ class TargetMissing(Unavailable):
 
     def __init__(self, broker: str, reason: str) -> None:
         super().__init__(f"{broker}: {reason}")
+
+
+class QueueFull(Unavailable):
+    """A broker has rejected a message for now, because a queue has no room for it.
+
+    RabbitMQ does so for a queue with `x-overflow` "reject-publish". It does not say which queue,
+    and all other queues that are bound for this message may have it already.
+    """
+
+    def __init__(self, broker: str, reason: str) -> None:
+        super().__init__(f"{broker} rejects a message for now, as a full queue does: {reason}")
+
+
+class OrderNotKept(TransientError):
+    """The queue of a subscription `in_order` exists, and lets several consumers take messages."""
+
+    def __init__(self, queue: str, reason: str) -> None:
+        super().__init__(
+            f"the queue {queue} keeps no order ({reason}); docs/extensions.md says how to make it"
+            " anew; until then, nothing is consumed from it"
+        )
 
 
 class UndecodableMessage(TransientError):

@@ -1,6 +1,7 @@
 """Kafka, or a server with its protocol: one topic each for events, commands and dead commands."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from functools import partial
@@ -8,7 +9,12 @@ from random import choice
 from typing import Any
 
 import anyio
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, errors  # type: ignore[import-untyped]
+from aiokafka import (  # type: ignore[import-untyped]
+    AIOKafkaConsumer,
+    AIOKafkaProducer,
+    TopicPartition,
+    errors,
+)
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic  # type: ignore[import-untyped]
 from aiokafka.conn import collect_hosts, create_conn  # type: ignore[import-untyped]
 
@@ -17,14 +23,26 @@ from aftercommit.extensions.brokers import base
 from aftercommit.extensions.brokers.base import OutgoingCommand, ReceivedMessage, describe
 from aftercommit.extensions.brokers.channel_names import Channels, Inlet
 from aftercommit.extensions.brokers.cloud_events import CONTENT_TYPE, to_cloud_event
-from aftercommit.extensions.brokers.exceptions import MissingTopic, SourceMissing, TargetMissing
+from aftercommit.extensions.brokers.exceptions import (
+    MessageRefusedError,
+    MissingTopic,
+    SourceMissing,
+    TargetMissing,
+)
 from aftercommit.extensions.brokers.kafka_decompression import limit_decompression
 from aftercommit.extensions.brokers.kafka_url import KafkaCluster
+
+logger = logging.getLogger(__name__)
 
 UNDECODABLE = (UnicodeDecodeError, errors.CorruptRecordException, errors.UnsupportedCodecError)
 TOPIC_SECONDS = 2.0  # for the servers to name the partitions of a topic
 PROBE_SECONDS = 1.0  # for a partition to answer: it may have nothing new
 MAX_MESSAGE_BYTES = 20_000_000  # a received message has to fit into the dead letters
+HAS_MEMBERS = errors.UnknownMemberIdError, errors.IllegalGenerationError
+ANOTHER_TOPIC = (
+    "the topic %s was made anew: the offset of the group in partition %s is %s, and it ends at"
+    " %s; all of its messages are taken, from the first one on"
+)
 ACCOUNT_REFUSED = "it refuses the user or the password in the URL"
 """How SCRAM ends with an error (RFC 5802, "e=…"); the library turns it into a KeyError."""
 
@@ -57,7 +75,13 @@ class KafkaConnection(AIOKafkaProducer):  # type: ignore[misc]
         try:
             with anyio.fail_after(TOPIC_SECONDS):
                 await self.partitions_for(command.to)
-        except (TimeoutError, errors.UnknownTopicOrPartitionError) as error:
+        except errors.InvalidTopicError as error:
+            raise MessageRefusedError("Kafka", describe(error)) from error
+        except (
+            TimeoutError,
+            errors.UnknownTopicOrPartitionError,
+            errors.TopicAuthorizationFailedError,
+        ) as error:
             problem = f"there is no topic {command.to}, or no server knows where it is"
             raise TargetMissing("Kafka", problem) from error
         headers = _headers(command.traceparent, command.correlation_id)
@@ -96,13 +120,14 @@ class Kafka(base.Broker):
     ) -> AsyncIterator[AsyncIterator[ReceivedMessage]]:
         limit_decompression()
         await self._ensure_topics(inlet)
+        await self._ensure_position(inlet)
         report(None)
         consumer = AIOKafkaConsumer(
             inlet.topic,
             bootstrap_servers=self._cluster.servers,
             **self._cluster.login,
             group_id=inlet.group,
-            auto_offset_reset=inlet.start,
+            auto_offset_reset="earliest",  # of partitions that are new, or were made anew
             enable_auto_commit=False,
             max_partition_fetch_bytes=MAX_MESSAGE_BYTES,
         )
@@ -111,6 +136,37 @@ class Kafka(base.Broker):
             yield _one_by_one(consumer)
         finally:
             await base.close_best_effort(consumer.stop)
+
+    async def _ensure_position(self, inlet: Inlet) -> None:
+        """Store where a new group begins, before it joins; and tell of a topic that is a new one.
+
+        A group without a stored position would begin at `start` again whenever it joins, so that
+        what comes in a pause before its first message would be passed over. All partitions are
+        stored at once: a partition that is added later begins at its first message.
+        """
+        at = AIOKafkaConsumer(
+            bootstrap_servers=self._cluster.servers,
+            **self._cluster.login,
+            group_id=inlet.group,
+            enable_auto_commit=False,
+        )
+        try:
+            await _start(at.start, self._cluster)
+            places = [TopicPartition(inlet.topic, n) for n in await _partitions(at, inlet.topic)]
+            at.assign(places)
+            ends = await at.end_offsets(places)
+            stored = {place: await at.committed(place) for place in places}
+            is_new = {*stored.values()} == {None}
+            begin = dict(ends) if is_new and inlet.start == "latest" else {}
+            for place, offset in stored.items():
+                if offset is not None and offset > ends[place]:
+                    logger.warning(ANOTHER_TOPIC, inlet.topic, place.partition, offset, ends[place])
+                    begin[place] = 0
+            if begin:
+                with suppress(*HAS_MEMBERS):  # another process has been faster
+                    await at.commit(begin)
+        finally:
+            await base.close_best_effort(at.stop)
 
     async def _ensure_topics(self, inlet: Inlet) -> None:
         """Create the topic for dead letters if it is missing, with as many replicas as the other.
@@ -156,6 +212,15 @@ class Kafka(base.Broker):
             request_timeout_ms=base.CONFIRM_TIMEOUT * 1000,
             max_request_size=MAX_MESSAGE_BYTES,
         )
+
+
+async def _partitions(client: AIOKafkaConsumer, topic: str | None) -> Collection[int]:
+    """Return the numbers of a topic's partitions, after asking the servers for them."""
+    with anyio.move_on_after(TOPIC_SECONDS):
+        while not (found := client.partitions_for_topic(topic)):
+            await client.topics()
+        return sorted(found)
+    return ()
 
 
 def _headers(
@@ -231,7 +296,7 @@ async def _ask(consumer: AIOKafkaConsumer, partition: Any) -> Sequence[ReceivedM
         offset = await consumer.position(partition)
         consumer.seek(partition, offset + 1)
         place = f"partition {partition.partition}, offset {offset}: {describe(error)}"
-        return [ReceivedMessage(body=b"", headers={"undecodable": place})]
+        return [ReceivedMessage(body=b"", headers={"undecodable": place}, undecodable=place)]
     return []
 
 
@@ -241,7 +306,8 @@ def _to_received(record: Any) -> ReceivedMessage:
         headers=dict(record.headers),
         properties={"key": record.key},
         key=None if record.key is None else record.key.decode(errors="replace"),
-        place=f"{record.topic}-{record.partition}-{record.offset}",
+        # the time tells it from the message in this place of a topic that was made anew
+        place=f"{record.topic}-{record.partition}-{record.offset}-{record.timestamp}",
     )
 
 

@@ -33,6 +33,8 @@ from aftercommit.extensions.brokers.channel_names import Channels, Inlet
 from aftercommit.extensions.brokers.cloud_events import CONTENT_TYPE, to_cloud_event
 from aftercommit.extensions.brokers.exceptions import (
     BrokerUnavailable,
+    MessageRefusedError,
+    OrderNotKept,
     TargetMissing,
     UndecodableMessage,
 )
@@ -65,9 +67,10 @@ DEAD_LETTER_QUEUE: Arguments = {
     "x-delivery-limit": -1,  # dead letters that are looked at and requeued have no limit
 }
 
+ONE_CONSUMER = "x-single-active-consumer"
 OTHER_QUEUE = (
-    "the queue %s is not of the kind that this program makes, with a delivery limit: a"
-    " message that cannot be decoded would arrive without end"
+    "the queue %s is not of the kind that this program makes, with a delivery limit (%s): without"
+    " that limit, a message that cannot be decoded would arrive without end"
 )
 OTHER_DEAD_LETTERS = (
     "the queue %s is used as it is, but it is not the quorum queue that this program makes (%s):"
@@ -150,6 +153,8 @@ class RabbitMQConnection(aio_pika.Connection):
                 )
             except amqp.PublishError as error:
                 raise TargetMissing("RabbitMQ", f"there is no queue {command.to}") from error
+            except amqp.ChannelPreconditionFailed as error:  # the channel is this command's own
+                raise MessageRefusedError("RabbitMQ", describe(error)) from error
 
     async def _declare_exchange(self, name: str) -> AbstractChannel:
         """Create an exchange, and return a channel; an existing exchange is used as it is.
@@ -248,11 +253,12 @@ class RabbitMQ(base.Broker):
             await connection.start()
             if difference := await connection.declare(inlet.dead_letters, DEAD_LETTER_QUEUE):
                 logger.warning(OTHER_DEAD_LETTERS, inlet.dead_letters, difference)
-            connection.moves_dead_letters = not await connection.declare(
-                queue, dict(arguments_of(inlet))
-            )
-            if not connection.moves_dead_letters:
-                logger.warning(OTHER_QUEUE, queue)
+            difference = await connection.declare(queue, dict(arguments_of(inlet)))
+            if inlet.in_order and ONE_CONSUMER in (difference or ""):
+                raise OrderNotKept(queue, str(difference))
+            connection.moves_dead_letters = difference is None
+            if difference:
+                logger.warning(OTHER_QUEUE, queue, difference)
             at_a_time = 1 if queue in self._serial_mode or inlet.in_order else prefetch
             if inlet.exchange is not None:
                 is_bound = await _bind(connection, inlet, report)
@@ -309,7 +315,7 @@ def _as_one(refusals: Mapping[str, Exception]) -> Exception:
 def arguments_of(inlet: Inlet) -> Mapping[str, str | int]:
     """Return the arguments with which the queue of an inlet is declared."""
     of_kind = QUEUE_OF_COMMANDS if inlet.exchange is None else QUORUM_QUEUE
-    in_order: dict[str, int] = {"x-single-active-consumer": True} if inlet.in_order else {}
+    in_order: dict[str, int] = {ONE_CONSUMER: True} if inlet.in_order else {}
     return {**of_kind, **in_order, "x-dead-letter-routing-key": inlet.dead_letters}
 
 

@@ -20,7 +20,7 @@ import msgspec
 
 from aftercommit.codec import decode
 from aftercommit.envelopes import MessageOrigin
-from aftercommit.errors import InvalidPayload, WiringError, has_kind
+from aftercommit.errors import InvalidPayload, WiringError, is_away, is_permanent
 from aftercommit.extensions.brokers.base import ReceivedMessage, text_of
 from aftercommit.extensions.brokers.channel_names import Inlet, Start
 from aftercommit.extensions.brokers.cloud_events import (
@@ -31,6 +31,7 @@ from aftercommit.extensions.brokers.cloud_events import (
 )
 from aftercommit.extensions.brokers.exceptions import MessageTooLarge, UntranslatableMessage
 from aftercommit.handler_binding import types_of
+from aftercommit.handler_containment import contain
 
 M = TypeVar("M")
 
@@ -113,8 +114,8 @@ class Subscription:
 
     `translate` is synchronous and without I/O. It returns the command, or None for a message that
     does not concern us, which is then acknowledged and counted. If it raises any error, the message
-    becomes a dead letter with that reason; only after the engine's `Unavailable`, the message
-    waits.
+    becomes a dead letter with that reason; only after an error of the kind "unavailable", such as
+    the engine's `Unavailable`, the message waits.
 
     The messages come from Kafka's `topic`, from RabbitMQ's `exchange` by these `routing_keys`, or
     from either, whichever broker is configured. A new Kafka group begins at the `start` of the
@@ -123,8 +124,9 @@ class Subscription:
     one if `in_order`, and otherwise in no order.
 
     A repeated message is recognized by its id: the id that `message_id` returns, if it is given;
-    else the message's own; else, on Kafka, its place in the topic. A message without any id becomes
-    a dead letter, and so does one whose id came with another body before.
+    else the message's own, together with its source if it is a CloudEvent; else, on Kafka, its
+    place in the topic and its time. A message without any id becomes a dead letter, and so does one
+    whose id came with another body before.
 
     `relies_on` is the class as which the translation reads the data. It appears in the AsyncAPI
     document, and in the contract with the other team: see `aftercommit.testing.check_contract`.
@@ -155,7 +157,7 @@ class Subscription:
     topic: str | None = None
     start: Start = "earliest"
     in_order: bool = False
-    message_id: Callable[[Inbound], str | None] | None = None
+    message_id: Callable[[Inbound], str | int | UUID | None] | None = None
     relies_on: type[Any] | None = None
     renamed: str | None = None
 
@@ -209,6 +211,21 @@ class Subscription:
             raise WiringError(problem, _name_of(self.translate))
         return said
 
+    def _refusal(self, raised: BaseException) -> Exception:
+        """Return why a message is a dead letter, or the error for which it waits: `Unavailable`.
+
+        Whatever else a translation raises makes a dead letter, also what would end the process or
+        cancel a task. Cancellations of ours, and Ctrl-C in our own code, are raised as they are.
+        """
+        try:
+            contain(raised, f"the subscription {self.name}")
+            error = raised
+        except Exception as contained:
+            error = contained
+        if isinstance(error, Exception) and (is_away(error) or is_permanent(error)):
+            return error
+        return UntranslatableMessage(self.name, error)
+
     def inlet(self, application: str) -> Inlet:
         """Return the inlet for its messages."""
         queue = f"{application}.{self.source}"
@@ -231,8 +248,6 @@ class Subscription:
 
         :raises InvalidMessage: if it cannot be read, or has no id
         """
-        if len(received.body) > MAX_MESSAGE_BYTES:
-            raise MessageTooLarge(len(received.body), MAX_MESSAGE_BYTES)
         came = _as_it_came(received)
         said = _attributes(came)
         message = replace(
@@ -245,12 +260,14 @@ class Subscription:
         try:
             if (command := self.translate(message)) is None:
                 return None
-            derived = self.message_id(message) if self.message_id else message.id or received.place
-        except Exception as error:
-            if has_kind(error):
+            derived = self.message_id(message) if self.message_id else _id_of(message, received)
+        except BaseException as raised:
+            if (refusal := self._refusal(raised)) is raised:
                 raise
-            raise UntranslatableMessage(self.name, error) from error
-        if not (message_id := str(derived or "")):
+            raise refusal from raised
+        if len(received.body) > MAX_MESSAGE_BYTES:  # of what concerns us; the broker limits others
+            raise MessageTooLarge(len(received.body), MAX_MESSAGE_BYTES)
+        if derived is None or not (message_id := str(derived)):
             raise InvalidPayload("a message", NO_ID)
         require_legible("id", message_id)
         return command, MessageOrigin(
@@ -262,9 +279,20 @@ class Subscription:
         )
 
 
+def _id_of(message: Inbound, received: ReceivedMessage) -> str | None:
+    """Return what tells a message from all others of its subscription, if there is something.
+
+    The id of a CloudEvent is unique together with its source only.
+    """
+    if message.id and message.source:
+        return f"{message.source} {message.id}"
+    return message.id or received.place
+
+
 def _as_it_came(received: ReceivedMessage) -> Inbound:
     """Return a message without the attributes that only a CloudEvent has."""
-    headers = {name: text_of(value) for name, value in received.headers.items()}
+    present = ((name, value) for name, value in received.headers.items() if value is not None)
+    headers = {name: text_of(value) for name, value in present}
     return Inbound(
         body=received.body,
         headers=headers,

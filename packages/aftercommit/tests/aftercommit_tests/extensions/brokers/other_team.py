@@ -101,6 +101,13 @@ class TeamOnKafka:
         for made in admin.create_topics([NewTopic(TOPIC, 3)]).values():
             made.result()
 
+    def make_anew(self) -> None:
+        """Replace the topic by one of the same name."""
+        admin = AdminClient({"bootstrap.servers": self.servers})
+        for gone in admin.delete_topics([TOPIC]).values():
+            gone.result()
+        self.open_source()
+
     def publish(
         self, *bodies: bytes, key: str = KEY, headers: Mapping[str, str] | None = None, **more: Any
     ) -> None:

@@ -325,14 +325,20 @@ class KafkaOutside(Outside):
             producer.produce(COMMANDS, body, headers=dict(headers or {}), partition=0)
         assert producer.flush(LIMIT_SECONDS) == 0
 
-    def send_undecodable(self) -> None:
+    def send_undecodable(self, *, topic: str = COMMANDS) -> None:
         """Send a command with a header whose name is no UTF-8."""
         subprocess.run(
-            [sys.executable, "-c", UNDECODABLE, self.servers, COMMANDS],
+            [sys.executable, "-c", UNDECODABLE, self.servers, topic],
             env={**os.environ, "AIOKAFKA_NO_EXTENSIONS": "1"},
             check=True,
             timeout=LIMIT_SECONDS,
         )
+
+    def set_offset(self, group: str, topic: str, offset: int) -> None:
+        """Store where a group without members goes on in the first partition of a topic."""
+        consumer = Consumer({**self._settings, "group.id": group, "enable.auto.commit": False})
+        consumer.commit(offsets=[TopicPartition(topic, 0, offset)], asynchronous=False)
+        consumer.close()
 
     def _consumer(self) -> Consumer:
         return Consumer(

@@ -17,7 +17,7 @@ from aftercommit_tests.builders import PLAIN, Keys, a_command, table
 from aftercommit_tests.extensions.brokers.outside import FULL, Outside, RabbitOutside, Seen
 from aftercommit_tests.inside.brokers import connect_publishers
 from aftercommit_tests.inside.claims import Report
-from aftercommit_tests.inside.errors import BrokerUnavailable, ConfirmTimeoutError
+from aftercommit_tests.inside.errors import BrokerUnavailable, ConfirmTimeoutError, QueueFull
 from aftercommit_tests.inside.process import circuit_breaker
 from aftercommit_tests.inside.settings import BrokerSettings
 from aftercommit_tests.processes import LIMIT_SECONDS, wait_until
@@ -217,7 +217,7 @@ async def test_what_rabbitmq_refuses_while_much_is_in_flight_is_published_again(
         await deliver_until_none_fails(application)
 
     failures = [failure for report in reports for failure in report.failures]
-    assert all(isinstance(each.error, AWAY) for each in failures)
+    assert all(isinstance(each.error, (*AWAY, QueueFull)) for each in failures)
     refused = {str(each.delivery.envelope.id) for each in failures}
     assert refused
     await to_thread.run_sync(rabbitmq.events, lambda seen: ids_of(seen) >= refused)

@@ -24,6 +24,8 @@ from aftercommit_tests.inside.errors import (
     BrokerUnavailable,
     ConfirmTimeoutError,
     MessageRefusedError,
+    QueueFull,
+    TargetMissing,
 )
 from aftercommit_tests.inside.process import circuit_breaker
 
@@ -117,7 +119,7 @@ def failing(error: BaseException) -> Callable[[BrokerConnection], Awaitable[None
         (RefusedError(), MessageRefusedError, [1, 0]),
         (TimeoutError(), ConfirmTimeoutError, [1, 0]),
         (OSError(), BrokerUnavailable, [1, 0]),
-        (NackError(), ConfirmTimeoutError, [0]),  # it has answered: the connection is good
+        (NackError(), QueueFull, [0]),  # it has answered: the connection is good
     ],
 )
 async def test_after_a_failure_others_begin_on_a_new_connection(
@@ -142,6 +144,18 @@ async def test_after_a_failure_others_begin_on_a_new_connection(
                 await checkpoint()
 
     assert server.closed == closed
+
+
+async def test_what_is_wrong_with_one_message_or_target_holds_up_no_other(
+    publisher: SharedConnection, server: FakeServer
+) -> None:
+    """Or one team's full queue would stop what is sent to all teams."""
+    for error in (NackError(), TargetMissing("Fake", "no"), MessageRefusedError("Fake", "no")):
+        with pytest.raises(Exception, match=r"Fake"):
+            await publisher.send(failing(error))
+        await publisher.send(deliver)
+
+    assert server.closed == [0]
 
 
 async def test_a_publish_that_is_cancelled_hurts_nobody(

@@ -19,11 +19,13 @@ from aftercommit_tests.conftest import NewWorld
 from aftercommit_tests.extensions.brokers.list_broker import consuming, read_command
 from aftercommit_tests.extensions.brokers.other_team import (
     DEAD,
+    QUEUE,
     OtherTeam,
+    TeamOnKafka,
     TeamOnRabbitMQ,
     team_at,
 )
-from aftercommit_tests.extensions.brokers.outside import Outside, RabbitOutside
+from aftercommit_tests.extensions.brokers.outside import KafkaOutside, Outside, RabbitOutside
 from aftercommit_tests.inside.brokers import (
     Broker,
     Channels,
@@ -33,7 +35,7 @@ from aftercommit_tests.inside.brokers import (
     new_brokers,
 )
 from aftercommit_tests.inside.brokers import rabbitmq as broker_of_rabbitmq
-from aftercommit_tests.inside.errors import DatabaseUnavailable
+from aftercommit_tests.inside.errors import DatabaseUnavailable, OrderNotKept
 from aftercommit_tests.things.broker_messages import SUBSCRIPTIONS, Item
 from aftercommit_tests.things.domain import MakeThing, ThingId
 from aftercommit_tests.world import World
@@ -339,3 +341,92 @@ async def test_a_new_group_begins_where_its_row_says(kafka: Outside, new_world: 
         await until(comes_late)
 
     assert "late old" not in await world.things()
+
+
+async def test_a_new_group_that_begins_at_the_end_misses_nothing_from_then_on(
+    kafka: Outside, new_world: NewWorld, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Neither in a pause nor in a deployment, also if there was no message before it."""
+    caplog.set_level("INFO")
+    team, world = team_at(kafka), await new_world()
+    (broker,) = new_brokers([kafka.url], THINGS).values()
+    await to_thread.run_sync(team.open_source)
+    await to_thread.run_sync(partial(team.publish, an_item("old"), headers={"ce_id": "i1"}))
+    late = replace(CATALOGUE, start="latest")
+
+    async def is_consuming() -> bool:
+        return "consuming from Kafka (from.catalogue)" in caplog.text
+
+    async with consuming(broker, world, intake_of(late)):
+        await until(is_consuming)
+    for number in range(3):
+        item = partial(team.publish, an_item(f"{number}"), headers={"ce_id": f"n{number}"})
+        await to_thread.run_sync(item)
+    async with consuming(broker, world, intake_of(late)):
+        await until_things(world, "0", "1", "2")
+
+
+async def test_a_topic_that_is_made_anew_has_new_messages_in_the_old_places(
+    kafka: KafkaOutside, new_world: NewWorld
+) -> None:
+    """The other team replaces it while nobody consumes; ours are known by their places."""
+    team, world = TeamOnKafka(kafka.servers), await new_world()
+    (broker,) = new_brokers([kafka.url], THINGS).values()
+    await to_thread.run_sync(team.open_source)
+    sku, none = uuid4(), partial(team.publish, headers={})
+    await to_thread.run_sync(none, an_item("lamp", sku), an_item("vase"))
+    async with consuming(broker, world, intake_of(CATALOGUE)):
+        await until_things(world, "lamp", "vase")
+    await to_thread.run_sync(team.make_anew)
+    await to_thread.run_sync(none, an_item("torch"))
+    async with consuming(broker, world, intake_of(CATALOGUE)):
+        await until_things(world, "lamp", "torch", "vase")
+
+
+async def test_an_offset_behind_the_end_of_the_topic_is_told_and_passes_over_nothing(
+    kafka: KafkaOutside, new_world: NewWorld, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where the offsets of the group outlive the topic, they belong to another one."""
+    team, world = TeamOnKafka(kafka.servers), await new_world()
+    (broker,) = new_brokers([kafka.url], THINGS).values()
+    await to_thread.run_sync(team.open_source)
+    await to_thread.run_sync(partial(kafka.set_offset, QUEUE, "catalogue", 7))
+    await to_thread.run_sync(partial(team.publish, an_item("lamp"), headers={}))
+
+    async with consuming(broker, world, intake_of(replace(CATALOGUE, start="latest"))):
+        await until_things(world, "lamp")
+
+    assert "the topic catalogue was made anew" in caplog.text
+
+
+async def test_what_cannot_be_decoded_is_a_dead_letter_and_never_translated(
+    kafka: KafkaOutside, new_world: NewWorld
+) -> None:
+    """Nobody knows whether it concerned us: a translation would pass it over."""
+    seen = SeenMessages()
+    world = await new_world(observers=[seen])
+    (broker,) = new_brokers([kafka.url], THINGS).values()
+    await to_thread.run_sync(team_at(kafka).open_source)
+    await to_thread.run_sync(partial(kafka.send_undecodable, topic="catalogue"))
+    nobody = replace(CATALOGUE, translate=lambda _: None)
+
+    async with consuming(broker, world, intake_of(nobody)):
+        (dead,) = await to_thread.run_sync(kafka.dead, 1, DEAD)
+
+    assert (dead.body, dead.headers["things-error"]) == (b"", "not-decoded")
+    assert "'utf-8' codec can't decode" in dead.headers["things-reason"]
+    assert seen.messages == [("from.catalogue", "dead")]
+
+
+async def test_an_order_that_the_queue_does_not_keep_is_refused(
+    rabbit_broker: Broker, rabbit_team: TeamOnRabbitMQ, new_world: NewWorld
+) -> None:
+    """A release that asks for it would else go on as before, with several consumers at once."""
+    plain = broker_of_rabbitmq.arguments_of(CATALOGUE.inlet("things"))
+    await to_thread.run_sync(rabbit_team.open_source)
+    await to_thread.run_sync(partial(rabbit_team.make_our_queue, **plain))
+    in_order = replace(CATALOGUE, in_order=True)
+
+    with pytest.raises(OrderNotKept, match="x-single-active-consumer"):
+        async with rabbit_broker.consume(in_order.inlet("things"), 1, print):
+            pass

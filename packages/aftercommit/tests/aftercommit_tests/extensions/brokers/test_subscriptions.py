@@ -1,5 +1,6 @@
 """What other services publish becomes a command: how a message is read, and what it is known by."""
 
+import asyncio
 import json
 import sys
 from dataclasses import dataclass, replace
@@ -12,13 +13,17 @@ import jsonschema
 import msgspec
 import pytest
 from aftercommit import MessageOrigin, testing
-from aftercommit.errors import InvalidPayload, MessageAlreadyHandled, WiringError
+from aftercommit.errors import InvalidPayload, InvalidValue, MessageAlreadyHandled, WiringError
 from aftercommit.extensions.brokers import BrokersExtension
 from aftercommit.extensions.brokers.asyncapi import published_language
 
 from aftercommit_tests.conftest import NewWorld
 from aftercommit_tests.inside.brokers import Inbound, ReceivedMessage, Subscription
-from aftercommit_tests.inside.errors import MessageTooLarge, UntranslatableMessage
+from aftercommit_tests.inside.errors import (
+    DatabaseUnavailable,
+    MessageTooLarge,
+    UntranslatableMessage,
+)
 from aftercommit_tests.things.app import APP
 from aftercommit_tests.things.broker_messages import LAMP, SUBSCRIPTIONS, Item, item_listed
 from aftercommit_tests.things.domain import MakeThing, ThingId
@@ -106,7 +111,7 @@ def test_a_cloud_event_in_each_mode_says_the_same(message: ReceivedMessage) -> N
     command, origin = replace(CATALOGUE, translate=translate).read(message) or (None, None)
 
     assert command == MAKE_LAMP
-    assert origin == MessageOrigin(source="from.catalogue", id="c1")
+    assert origin == MessageOrigin(source="from.catalogue", id="/catalogue c1")
     assert (origin.traceparent, origin.correlation_id) == (SPAN, TRACE)
     (inbound,) = seen
     found = inbound.id, inbound.source, inbound.type, inbound.subject
@@ -156,10 +161,33 @@ def test_another_translation_does_not_make_another_message_of_it() -> None:
     assert origin_of(CATALOGUE, other).fingerprint != origin_of(CATALOGUE, received()).fingerprint
 
 
-def test_a_message_that_is_too_long_is_not_even_translated() -> None:
-    """It costs nothing but its way through the network."""
+def test_a_message_is_too_long_only_if_it_concerns_us() -> None:
+    """What others publish for others is none of our business, however long it is."""
+    long = msgspec.json.encode({"sku": LAMP, "title": "lamp", "text": "x" * 65_537})
+
     with pytest.raises(MessageTooLarge):
-        CATALOGUE.read(received(b" " * 65_537))
+        CATALOGUE.read(received(long))
+    assert CATALOGUE.read(received(long.replace(b'"text"', b'"kind"'))) is None
+
+
+def test_events_of_two_sources_may_have_one_id() -> None:
+    """CloudEvents promises that source and id are unique together, and producers may count."""
+    ids = {
+        origin_of(
+            CATALOGUE,
+            received(msgspec.json.encode(STRUCTURED | {"source": each}), content_type=CLOUD_EVENT),
+        ).id
+        for each in ("/catalogue", "/warehouse")
+    }
+
+    assert len(ids) == 2
+
+
+def test_a_header_without_a_value_is_none() -> None:
+    """AMQP and Kafka have such headers; as a text, all of them would be one id."""
+    message = received(headers={"ce_id": None, "ce_source": "/catalogue"}, message_id="m7")
+
+    assert origin_of(CATALOGUE, message).id == "/catalogue m7"
 
 
 def test_a_renamed_subscription_goes_on_where_it_was() -> None:
@@ -230,8 +258,39 @@ def test_a_translation_that_fails_makes_a_dead_letter() -> None:
         replace(CATALOGUE, translate=strange).read(received())
     with pytest.raises(UntranslatableMessage, match="ZeroDivisionError"):
         replace(CATALOGUE, message_id=lambda message: str(1 / 0)).read(received())
-    numbered = replace(CATALOGUE, message_id=lambda message: cast("str", 17))
-    assert origin_of(numbered, received()).id == "17"
+    assert origin_of(replace(CATALOGUE, message_id=lambda _: 17), received()).id == "17"
+    assert origin_of(replace(CATALOGUE, message_id=lambda _: 0), received()).id == "0"
+
+
+class TakenError(Exception):
+    """An error of a domain that has a kind; here, nothing heals it."""
+
+    error_kind = "conflict"
+
+
+ENDINGS: list[tuple[BaseException, type[Exception], str]] = [
+    (DatabaseUnavailable("soon"), DatabaseUnavailable, "soon"),
+    (InvalidValue("sku", "is unknown"), InvalidValue, "sku is unknown"),
+    (TakenError("twice"), UntranslatableMessage, "TakenError: twice"),
+    (SystemExit(3), UntranslatableMessage, "raised SystemExit"),
+    (KeyboardInterrupt(), UntranslatableMessage, "raised KeyboardInterrupt"),
+    (asyncio.CancelledError(), UntranslatableMessage, "raised CancelledError"),
+    (GeneratorExit(), UntranslatableMessage, "GeneratorExit"),
+    (BaseExceptionGroup("two", [SystemExit(3)]), UntranslatableMessage, "raised SystemExit"),
+]
+
+
+@pytest.mark.parametrize(("raised", "told", "reason"), ENDINGS, ids=lambda each: repr(each)[:40])
+async def test_what_a_translation_raises_is_a_dead_letter_unless_it_is_unavailable(
+    raised: BaseException, told: type[Exception], reason: str
+) -> None:
+    """One message must not end the process, with all other subscriptions in it, again and again."""
+
+    def strange(message: Inbound) -> MakeThing | None:
+        raise raised
+
+    with pytest.raises(told, match=reason):
+        replace(CATALOGUE, translate=strange).read(received())
 
 
 async def test_a_recorded_message_runs_without_a_broker(new_world: NewWorld) -> None:
