@@ -26,6 +26,8 @@ from aftercommit.sql.tables import CLAIMABLE, PARKED, deliveries
 
 # retries, and the order of what is shown, go by the database's clock
 MOST_SKEW_SECONDS = 5.0
+SOME_ATTEMPTS = 3  # that found a resource unavailable: no restart takes so long
+LONGEST_REASON = 200  # characters
 
 
 @click.command()
@@ -60,6 +62,15 @@ def _outstanding(clock: sa.ColumnElement[float]) -> sa.Select[int, float, int]:
         sa.func.max(late).filter(due).label("late"),
         sa.func.count().filter(PARKED).label("parked"),
     ).select_from(deliveries)
+
+
+def _unavailable() -> sa.Select[Any]:
+    """Count, by handler, what is tried again and again because a resource is unavailable."""
+    row = deliveries.c
+    tried = sa.and_(CLAIMABLE, row.unavailable_attempts >= SOME_ATTEMPTS)
+    why = sa.func.max(row.last_error).label("why")
+    found = sa.select(row.handler, sa.func.count().label("deliveries"), why).where(tried)
+    return found.group_by(row.handler).order_by(row.handler)
 
 
 async def _require_file(database_url: str) -> None:
@@ -136,8 +147,12 @@ async def _found_outstanding(
         found = (await transaction.execute(_outstanding(database.clock))).mappings().one()
         unread = (await transaction.execute(unknown_events(database.codec))).all()
         unknown = (await transaction.execute(unknown_handlers(known))).all()
+        unavailable = (await transaction.execute(_unavailable())).all()
     late = f", the oldest for {found['late']:.0f} s" if found["due"] else ""
     yield "deliveries", f"{found['due']} due{late}; {found['parked']} parked"
+    for row in unavailable:
+        why = " ".join(str(row.why).split())[:LONGEST_REASON]
+        yield "unavailable", f"{row.handler}: {row.deliveries} tried again and again: {why}"
     for row in unread:
         pending = f"{row.type}, version {row.schema_version}: {row.deliveries} deliveries pending"
         yield "unknown", f"{pending}; renamed? Keep its old name with aliases={{…: {row.type!r}}}"

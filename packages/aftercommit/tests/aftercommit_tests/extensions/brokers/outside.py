@@ -122,13 +122,13 @@ class RabbitOutside(Outside):
 
         self._run(bind)
 
-    def bind_full_queue(self) -> None:
+    def bind_full_queue(self, key: str = "#") -> None:
         """Bind a queue that takes no message: RabbitMQ refuses each event by a nack."""
         own: dict[str, Any] = {"x-max-length": 0, "x-overflow": "reject-publish"}
 
         async def bind(channel: AbstractRobustChannel) -> None:
             queue = await channel.declare_queue(FULL, arguments=own)
-            await queue.bind(await channel.get_exchange(EVENTS), "#")
+            await queue.bind(await channel.get_exchange(EVENTS), key)
 
         self._run(bind)
 

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -13,7 +14,7 @@ from anyio import create_task_group, fail_after, sleep, to_thread
 from cloudevents.core.base import BaseCloudEvent
 from cloudevents.core.bindings.kafka import KafkaMessage, from_kafka_event
 
-from aftercommit_tests.builders import PLAIN, Keys, a_command, table
+from aftercommit_tests.builders import PLAIN, Keys, a_claim, a_command, table
 from aftercommit_tests.extensions.brokers.outside import FULL, Outside, RabbitOutside, Seen
 from aftercommit_tests.inside.brokers import connect_publishers
 from aftercommit_tests.inside.claims import Report
@@ -30,6 +31,7 @@ pytestmark = pytest.mark.anyio
 
 AWAY = BrokerUnavailable, ConfirmTimeoutError  # as what it shows first, is up to the library
 THINGS = 40
+FEW, REPEATED_IN_AN_HOUR = 4, 7  # retries, with the default settings
 # many commands wait for one file; on a busy machine, they are not to be given up meanwhile
 PATIENT: dict[str, Any] = {"handler_timeout_seconds": 600.0, "lease_seconds": 900.0}
 EACH_PROXIED = pytest.mark.parametrize("proxied", ["rabbitmq", "kafka"], indirect=True)
@@ -223,6 +225,45 @@ async def test_what_rabbitmq_refuses_while_much_is_in_flight_is_published_again(
     await to_thread.run_sync(rabbitmq.events, lambda seen: ids_of(seen) >= refused)
 
 
+async def test_a_full_queue_of_one_team_stops_no_other_event(
+    sqlite_url: str, rabbitmq: RabbitOutside
+) -> None:
+    """It is the matter of its event, which is tried again, later and later, and never parked.
+
+    All other queues that are bound to that event get it once more each time.
+    """
+    async with opened(sqlite_url, rabbitmq.url) as application:
+        await application.bus.handle(made := a_command())
+        await to_thread.run_sync(rabbitmq.bind_full_queue, "thing_made")
+        refused = await application.bus.handle(a_command())
+        renamed = await application.bus.handle(RenameThing(thing_id=made.thing_id, name="vase"))
+        again = []
+        for _ in range(REPEATED_IN_AN_HOUR):
+            await testing.let_time_pass(application, hours=2)
+            again += (await testing.deliver_due(application)).failures
+        await to_thread.run_sync(rabbitmq.delete_queue, FULL)
+        await deliver_until_none_fails(application)
+
+    failures = [*refused.failures, *again]
+    assert [type(each.error) for each in failures] == [QueueFull] * (1 + REPEATED_IN_AN_HOUR)
+    assert renamed.failures == []
+    of_refused = str(failures[0].delivery.envelope.id)
+    all_of_it = 2 + REPEATED_IN_AN_HOUR
+    await to_thread.run_sync(
+        rabbitmq.events, lambda seen: [*map(id_of, seen)].count(of_refused) == all_of_it
+    )
+
+
+def test_the_repetitions_of_an_event_are_soon_more_than_a_minute_apart() -> None:
+    """Teams that have it already get it at most so often, whatever the jitter is."""
+    policy, full = Settings(database_url="sqlite://"), QueueFull("it", "no")
+    claims = [replace(a_claim(), unavailable_attempts=number) for number in range(9)]
+    shortest = [policy.retry_delay(claim, full, random=lambda: 0.0) or 0.0 for claim in claims]
+
+    assert min(shortest[FEW:]) > 60
+    assert sum(shortest[: REPEATED_IN_AN_HOUR + 1]) > 3600
+
+
 async def test_each_broker_gets_the_event_whatever_the_others_do(
     sqlite_url: str, rabbitmq: Outside, kafka: Outside, free_tcp_port: int
 ) -> None:
@@ -246,6 +287,11 @@ async def deliver_until_none_fails(application: Application) -> None:
             await testing.let_time_pass(application, hours=2)
 
 
+def id_of(message: Seen) -> str:
+    """Return the id of a message."""
+    return str(json.loads(message.body)["id"])
+
+
 def ids_of(seen: Sequence[Seen]) -> set[str]:
     """Return the ids of the messages: what is there twice has the same one."""
-    return {json.loads(message.body)["id"] for message in seen}
+    return {*map(id_of, seen)}

@@ -197,6 +197,22 @@ def test_check_names_the_handlers_of_stored_deliveries_that_nobody_knows(
     assert "unknown" not in command_line.shows("check", **with_broker)
 
 
+def test_check_says_what_waits_for_a_resource_that_is_unavailable(
+    command_line: CommandLine,
+) -> None:
+    """It is never parked, so nothing else of the check would show it."""
+    command_line.shows("make-thing", "lamp")
+    command_line.change(
+        "UPDATE aftercommit_deliveries SET completed_at = NULL, unavailable_attempts = 3,"
+        " last_error = ? WHERE handler = 'announce'",
+        "the broker rejects\na message",
+    )
+
+    found = command_line.shows("check")
+
+    assert "unavailable  announce: 1 tried again and again: the broker rejects a message" in found
+
+
 def test_check_names_the_events_of_stored_deliveries_that_nobody_can_read(
     command_line: CommandLine,
 ) -> None:
