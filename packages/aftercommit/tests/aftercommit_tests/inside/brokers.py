@@ -19,13 +19,14 @@ from aftercommit.extensions.brokers.cloud_events import MAX_BYTES as MAX_BYTES
 from aftercommit.extensions.brokers.cloud_events import MAX_MESSAGE_BYTES as MAX_MESSAGE_BYTES
 from aftercommit.extensions.brokers.cloud_events import to_cloud_event as to_cloud_event
 from aftercommit.extensions.brokers.command_consumer import Consumer as Consumer
-from aftercommit.extensions.brokers.command_consumer import Intake as Intake
 from aftercommit.extensions.brokers.command_sender import CommandSender as CommandSender
 from aftercommit.extensions.brokers.connect_at_start import connect_publishers as connect_publishers
 from aftercommit.extensions.brokers.kafka_decompression import DECODERS as DECODERS
 from aftercommit.extensions.brokers.kafka_decompression import IN_BLOCKS as IN_BLOCKS
 from aftercommit.extensions.brokers.kafka_decompression import MAX_BATCH_BYTES as MAX_BATCH_BYTES
 from aftercommit.extensions.brokers.kafka_url import KafkaCluster as KafkaCluster
+from aftercommit.extensions.brokers.message_handler import Intake as Intake
+from aftercommit.extensions.brokers.message_handler import MessageHandler as MessageHandler
 from aftercommit.extensions.brokers.paused_subscriptions import (
     PausedSubscriptions as PausedSubscriptions,
 )

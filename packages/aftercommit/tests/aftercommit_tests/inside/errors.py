@@ -5,7 +5,6 @@ from aftercommit.extensions.brokers.exceptions import ConfirmTimeoutError as Con
 from aftercommit.extensions.brokers.exceptions import MessageRefusedError as MessageRefusedError
 from aftercommit.extensions.brokers.exceptions import MessageTooLarge as MessageTooLarge
 from aftercommit.extensions.brokers.exceptions import MissingTopic as MissingTopic
-from aftercommit.extensions.brokers.exceptions import OrderNotKept as OrderNotKept
 from aftercommit.extensions.brokers.exceptions import QueueFull as QueueFull
 from aftercommit.extensions.brokers.exceptions import TargetMissing as TargetMissing
 from aftercommit.extensions.brokers.exceptions import UntranslatableMessage as UntranslatableMessage

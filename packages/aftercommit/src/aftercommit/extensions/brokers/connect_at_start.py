@@ -9,12 +9,12 @@ import logging
 from anyio import create_task_group, sleep
 
 from aftercommit.extensions.brokers.base import Broker
-from aftercommit.extensions.brokers.command_consumer import (
+from aftercommit.extensions.brokers.command_consumer import cancel_on_shutdown
+from aftercommit.extensions.brokers.exceptions import BrokerUnavailable
+from aftercommit.extensions.brokers.message_handler import (
     FIRST_PAUSE_SECONDS,
     LONGEST_PAUSE_SECONDS,
-    cancel_on_shutdown,
 )
-from aftercommit.extensions.brokers.exceptions import BrokerUnavailable
 from aftercommit.process.application import Application
 from aftercommit.process.running_services import Shutdown
 

@@ -67,10 +67,9 @@ DEAD_LETTER_QUEUE: Arguments = {
     "x-delivery-limit": -1,  # dead letters that are looked at and requeued have no limit
 }
 
-ONE_CONSUMER = "x-single-active-consumer"
 OTHER_QUEUE = (
-    "the queue %s is not of the kind that this program makes, with a delivery limit (%s): without"
-    " that limit, a message that cannot be decoded would arrive without end"
+    "the queue %s is not of the kind that this program makes (%s): without a delivery limit,"
+    " a message that cannot be decoded would arrive without end"
 )
 OTHER_DEAD_LETTERS = (
     "the queue %s is used as it is, but it is not the quorum queue that this program makes (%s):"
@@ -253,10 +252,10 @@ class RabbitMQ(base.Broker):
             await connection.start()
             if difference := await connection.declare(inlet.dead_letters, DEAD_LETTER_QUEUE):
                 logger.warning(OTHER_DEAD_LETTERS, inlet.dead_letters, difference)
-            difference = await connection.declare(queue, dict(arguments_of(inlet)))
-            if inlet.in_order and ONE_CONSUMER in (difference or ""):
-                raise OrderNotKept(queue, str(difference))
-            connection.moves_dead_letters = difference is None
+            difference = await connection.declare(queue, dict(arguments_of(inlet))) or ""
+            if inlet.in_order and "single-active" in difference:
+                raise OrderNotKept(queue, difference)
+            connection.moves_dead_letters = not difference
             if difference:
                 logger.warning(OTHER_QUEUE, queue, difference)
             at_a_time = 1 if queue in self._serial_mode or inlet.in_order else prefetch
@@ -315,7 +314,7 @@ def _as_one(refusals: Mapping[str, Exception]) -> Exception:
 def arguments_of(inlet: Inlet) -> Mapping[str, str | int]:
     """Return the arguments with which the queue of an inlet is declared."""
     of_kind = QUEUE_OF_COMMANDS if inlet.exchange is None else QUORUM_QUEUE
-    in_order: dict[str, int] = {ONE_CONSUMER: True} if inlet.in_order else {}
+    in_order: dict[str, int] = {"x-single-active-consumer": True} if inlet.in_order else {}
     return {**of_kind, **in_order, "x-dead-letter-routing-key": inlet.dead_letters}
 
 

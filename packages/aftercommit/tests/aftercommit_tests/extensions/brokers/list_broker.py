@@ -22,6 +22,7 @@ from aftercommit_tests.inside.brokers import (
     Consumer,
     Inlet,
     Intake,
+    MessageHandler,
     PausedSubscriptions,
     ReceivedMessage,
     Report,
@@ -145,18 +146,22 @@ async def consuming(
     Without any intakes, it takes commands.
     """
     stop = Shutdown()
-    consumer = Consumer(
+    handler = MessageHandler(
         world.bus,
-        intakes or [Intake(inlet=broker.channels.inlet, read=read_command)],
         partial(inbox.accepted_command, world.database),
         BoundedDispatch(world.bus, 20),
+        Answers("things", answer_to, partial(inbox.events_of_command, world.database)),
+        max_attempts=3,
+        first_pause=0.0,
+    )
+    consumer = Consumer(
+        handler,
+        intakes or [Intake(inlet=broker.channels.inlet, read=read_command)],
         stop,
         {} if readiness_problems is None else readiness_problems,
         {} if degradations is None else degradations,
         PausedSubscriptions(world.database),
-        Answers("things", answer_to, partial(inbox.events_of_command, world.database)),
         prefetch=5,
-        max_attempts=3,
         first_pause=0.0,
     )
     with anyio.fail_after(LIMIT_SECONDS):

@@ -11,6 +11,7 @@ import anyio
 import msgspec
 import pytest
 from aftercommit import Observer
+from aftercommit.errors import TransientError
 from anyio import fail_after, to_thread
 from pika.exceptions import NackError  # type: ignore[import-untyped]
 
@@ -35,7 +36,7 @@ from aftercommit_tests.inside.brokers import (
     new_brokers,
 )
 from aftercommit_tests.inside.brokers import rabbitmq as broker_of_rabbitmq
-from aftercommit_tests.inside.errors import DatabaseUnavailable, OrderNotKept
+from aftercommit_tests.inside.errors import DatabaseUnavailable
 from aftercommit_tests.things.broker_messages import SUBSCRIPTIONS, Item
 from aftercommit_tests.things.domain import MakeThing, ThingId
 from aftercommit_tests.world import World
@@ -427,6 +428,6 @@ async def test_an_order_that_the_queue_does_not_keep_is_refused(
     await to_thread.run_sync(partial(rabbit_team.make_our_queue, **plain))
     in_order = replace(CATALOGUE, in_order=True)
 
-    with pytest.raises(OrderNotKept, match="x-single-active-consumer"):
+    with pytest.raises(TransientError, match="x-single-active-consumer"):
         async with rabbit_broker.consume(in_order.inlet("things"), 1, print):
             pass
