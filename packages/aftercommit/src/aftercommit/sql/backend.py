@@ -6,7 +6,16 @@ So cancellation takes effect between calls. Only driver calls are shielded, not 
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Set
+from collections.abc import (
+    Awaitable,
+    Callable,
+    Coroutine,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+    Set,
+)
 from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext
 from typing import Any, ClassVar, TypeVar, TypeVarTuple
 
@@ -41,6 +50,8 @@ class DatabaseBackend(ABC):
     single_writer: ClassVar[bool] = False  # so that others had better wait in line
     no_statement_timeout: ClassVar[Executable] = text("SELECT 1")  # in this transaction
     position: ClassVar[Mapping[str, Any]] = {}  # of a new event, if the table has no default
+    # of events, beyond all that were given out before a restore: a lock, and what needs it
+    advance_positions: ClassVar[Sequence[Executable]] = ()
     # where others write at the same time: by `keys`; also those of `tried` that are free
     lock_lanes: ClassVar[Executable | None] = None
     try_lanes: ClassVar[Executable | None] = None

@@ -67,6 +67,11 @@ async def ensure_schema(
         async with database.write_transaction() as transaction:
             await transaction.run_sync(partial(_own, database))
             await transaction.commit()
+    if advance := database.backend.advance_positions:
+        async with database.write_transaction() as transaction:
+            for statement in advance:
+                await transaction.execute(statement)
+            await transaction.commit()
 
 
 async def check_schema(database: Database) -> list[str]:

@@ -94,6 +94,29 @@ class StatementTimeout(TransientError):  # noqa: N818 - the name is the fact
         super().__init__(f"the database is not available: {reason}")
 
 
+_POSITIONS = "aftercommit_events_position"
+ADVANCE_POSITIONS = [
+    text(f"SELECT pg_advisory_xact_lock(hashtext('{_POSITIONS}'), 0)"),
+    text(
+        f"""
+        SELECT setval('{_POSITIONS}', now.position)
+        FROM {_POSITIONS}, (
+            SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS bigint) AS position
+        ) AS now
+        WHERE now.position > last_value + 1000000
+            AND has_sequence_privilege('{_POSITIONS}', 'UPDATE')
+            AND current_setting('transaction_read_only') = 'off'
+        """
+    ),
+]
+"""Positions begin at the time in microseconds with each start of a process.
+
+A sequence that was restored with a backup would give out again what it had given out since then,
+and receivers would take new events for old ones. By the time, it is always beyond that, since fewer
+than a million events are stored in a second.
+"""
+
+
 class PostgreSQL(DatabaseBackend):
     """A server, which may not answer, or refuse, or restart at any time."""
 
@@ -107,6 +130,7 @@ class PostgreSQL(DatabaseBackend):
         " set_config('lock_timeout', '30s', true),"
         " set_config('idle_in_transaction_session_timeout', '60s', true)"
     )
+    advance_positions = ADVANCE_POSITIONS
     lock_lanes, try_lanes = lane_locks.LOCK, lane_locks.TRY
     wait_shortly = text("SET LOCAL lock_timeout = '500ms'")
     allow_idle = text("SET LOCAL idle_in_transaction_session_timeout = '1h'")

@@ -140,7 +140,13 @@ async def test_what_nobody_can_do_is_seen_behind_what_is_held(ringing: World) ->
         .values(available_at=tables.deliveries.c.available_at - 9000)
     )
     [(event,), *_] = await ringing.rows(tables.events.c.id)
-    strange = {"event_id": event, "handler": "nobody", "attempts": 0, "token": 1}
+    strange = {
+        "event_id": event,
+        "handler": "nobody",
+        "attempts": 0,
+        "token": 1,
+        "schema_version": 1,
+    }
     await ringing.execute(
         tables.deliveries.insert().values(available_at=ringing.database.clock - 500, **strange)
     )

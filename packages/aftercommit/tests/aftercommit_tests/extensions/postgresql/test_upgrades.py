@@ -189,3 +189,24 @@ async def test_a_database_that_cannot_store_every_name_is_found_before_its_first
                 await upgrade_schema(database)
     finally:
         change_from_outside(postgres_url, f"DROP DATABASE {latin} WITH (FORCE)")
+
+
+async def test_positions_after_a_restore_are_beyond_all_that_were_given_out(url: str) -> None:
+    """Receivers that keep the newest sequence would pass over what is new, and believe it old."""
+    last = text("SELECT last_value FROM aftercommit_events_position")
+    async with open_database(url) as database:
+        await ensure_schema(database)
+        async with database.write_transaction() as transaction:
+            before = (await transaction.execute(last)).scalar_one()
+            restored = "SELECT setval('aftercommit_events_position', last_value - 60000000)"
+            await transaction.execute(text(f"{restored} FROM aftercommit_events_position"))
+            await transaction.commit()
+
+        await ensure_schema(database)
+
+        async with database.write_transaction() as transaction:
+            following = text("SELECT nextval('aftercommit_events_position')")
+            assert (await transaction.execute(following)).scalar_one() > before > 10**15
+            await transaction.execute(text("SET TRANSACTION READ ONLY"))
+            for statement in database.backend.advance_positions:  # as on a standby: nothing fails
+                await transaction.execute(statement)
