@@ -6,6 +6,7 @@ may be ahead of it. Windows are half-open: no 60 seconds by the database's clock
 two ends, have more claims than `per_minute`.
 """
 
+import sys
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -99,12 +100,15 @@ class LimitUse:
         return "; ".join(words)
 
 
-def claimed_together(handlers: Collection[str], limits: Limits) -> Sequence[Sequence[str]]:
-    """Group handlers so that each claim is for one group.
+def claimed_together(
+    handlers: Collection[str], limits: Limits, *, most: int = sys.maxsize
+) -> Sequence[Sequence[str]]:
+    """Group handlers so that each claim is for one group, of `most` handlers at most.
 
     The handlers without a limit are one group, and those that share a limit are one each.
     """
     groups: defaultdict[str, list[str]] = defaultdict(list)
     for handler in handlers:
         groups[limits[handler].name if handler in limits else ""].append(handler)
-    return [groups[name] for name in sorted(groups)]  # the one without a limit comes first
+    together = [groups[name] for name in sorted(groups)]  # the one without a limit comes first
+    return [each[at : at + most] for each in together for at in range(0, len(each), most)]

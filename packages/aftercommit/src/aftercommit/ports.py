@@ -42,6 +42,8 @@ class DeliveryStore(Protocol):
     """
 
     limits: Limits
+    most_handlers: int
+    """For so many, a claim takes no longer than a few milliseconds: a worker claims for some."""
     """By handler name: deliveries that may not begin now are not claimed."""
 
     async def complete(self, claim: Claim, *, follow: bool = True) -> Sequence[Claim]:

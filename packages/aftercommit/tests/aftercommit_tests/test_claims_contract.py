@@ -46,6 +46,22 @@ async def test_what_a_dead_owner_left_behind_is_claimed_when_its_lease_ends(worl
     assert {claim.attempt for claim in await other.claim(10, NAMES)} == {3}
 
 
+async def test_a_process_may_have_any_number_of_handlers(world: World) -> None:
+    """SQLite takes 500 parts of a statement: one handler more would stop all the others."""
+    await world.make_thing()
+    await world.end_leases()
+    store, names = world.delivery_store(), [*(f"handler_{n}" for n in range(500)), *NAMES]
+    late = await store.seconds_until_due(names)
+    claims = list[Claim]()
+
+    while some := await store.claim(10, names):
+        claims += some
+
+    assert late is not None
+    assert late <= 0
+    assert sorted(claim.handler for claim in claims) == NAMES
+
+
 async def test_workers_that_claim_at_once_share_the_work(world: World) -> None:
     """Each delivery goes to exactly one of them."""
     for _ in range(5):

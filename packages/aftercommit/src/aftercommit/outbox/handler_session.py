@@ -22,7 +22,7 @@ from aftercommit.errors import WiringError
 from aftercommit.handler_binding import BoundHandler
 from aftercommit.outbox.lanes_at_commit import has_recorded, take_places
 from aftercommit.outbox.translated_schemas import translate_for_handler, untranslated
-from aftercommit.sql.claim_statement import first_of_each, handler_params
+from aftercommit.sql.claim_statement import first_of_each, handler_params, union_of
 from aftercommit.sql.database_url import shown
 from aftercommit.sql.delivery_states import claimed, done
 from aftercommit.sql.delivery_store import SqlAlchemyDeliveryStore
@@ -145,7 +145,7 @@ class DueInSession:
         self._clock, row = clock, deliveries.c
         key = row.event_id, row.handler, row.lane, row.position, row.available_at
         firsts = first_of_each(codec, len(handlers), False, *key, which=row.available_at <= clock)
-        self._first = sa.union_all(*firsts).order_by("available_at").limit(1)
+        self._first = union_of(firsts).order_by("available_at").limit(1)
 
     def take(self) -> Claim | None:
         """Return the next due delivery; None if there is none."""

@@ -69,7 +69,7 @@ class Worker:
         self._concurrency = concurrency
         self._running: Counter[str] = Counter()
         limits = self._store.limits
-        groups = claimed_together(self._handlers, limits)
+        groups = claimed_together(self._handlers, limits, most=self._store.most_handlers)
         self._groups = deque(ClaimedTogether(some, some[0] in limits) for some in groups)
         self._limited = {
             name: each for each in self._groups if each.is_limited for name in each.handlers
@@ -184,7 +184,7 @@ class Worker:
             return 0
         if some.is_limited and not some.backlog_likely:
             some.races_lost += 1
-            wait = RACE_SECONDS * 2.0**some.races_lost * (1 + self._bus.random()) / 2
+            wait = RACE_SECONDS * 2.0 ** min(some.races_lost, 10) * (1 + self._bus.random()) / 2
             return min(wait, POLL_SECONDS)
         # a due delivery may be locked, or of a busy handler; or no slot is free
         return POLL_SECONDS

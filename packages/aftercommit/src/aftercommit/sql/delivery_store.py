@@ -24,9 +24,12 @@ from aftercommit.limits import NO_LIMITS, Limit, Limits, claimed_together
 from aftercommit.sql import claim_ends, delivery_states
 from aftercommit.sql.claim_ends import OF_THIS_CLAIM, Batches, ClaimKey, describe
 from aftercommit.sql.claim_statement import (
+    MOST_PARTS,
     claim_statement,
     first_of_each,
     handler_params,
+    latest_version,
+    union_of,
 )
 from aftercommit.sql.database import Database
 from aftercommit.sql.delivery_states import is_scheduled
@@ -80,6 +83,7 @@ class SqlAlchemyDeliveryStore:
     ) -> None:
         self.database, self.limits, self.limit_uses = database, limits, LimitUses(database)
         self._policy = policy
+        self.most_handlers = max(1, MOST_PARTS // latest_version(database.codec))
         now, lease = database.clock, policy.lease_seconds
         done, released = delivery_states.done(now, lease), delivery_states.released(lease)
         self._complete_this = done.update(OF_THIS_CLAIM)
@@ -189,10 +193,13 @@ class SqlAlchemyDeliveryStore:
 
     async def claim(self, limit: int, handlers: Collection[str]) -> Sequence[Claim]:
         claims: Sequence[Claim] = ()
-        for some in claimed_together(handlers, self.limits):
+        for some in self._together(handlers):
             if claims := await self._claim(limit, some, self.limits.get(some[0])):
                 break
         return claims
+
+    def _together(self, handlers: Collection[str]) -> Sequence[Sequence[str]]:
+        return claimed_together(handlers, self.limits, most=self.most_handlers)
 
     async def _claim(
         self, most: int, handlers: Sequence[str], limit: Limit | None
@@ -257,7 +264,7 @@ class SqlAlchemyDeliveryStore:
     ) -> float | None:
         due = list[float]()
         async with self.database.read_transaction() as transaction:
-            for some in claimed_together(handlers, self.limits):
+            for some in self._together(handlers):
                 asked = {**handler_params(some), "scheduled": scheduled}
                 found = await transaction.execute(self._seconds_until_due(len(some)), asked)
                 firsts = found.scalars().all()
@@ -272,7 +279,7 @@ class SqlAlchemyDeliveryStore:
         codec, now = self.database.codec, self.database.clock
         pause, which = deliveries.c.available_at - now, sa.or_(SCHEDULED, ~is_scheduled(now))
         live, replayed = (first_of_each(codec, count, r, pause, which=which) for r in (False, True))
-        return sa.union_all(*live, *replayed)
+        return union_of([*live, *replayed])
 
 
 def log_taken_over(rows: Iterable[Mapping[Any, Any]]) -> None:

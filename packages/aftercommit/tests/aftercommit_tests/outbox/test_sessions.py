@@ -43,6 +43,8 @@ from aftercommit_tests.things.bell import RecordingBell
 
 pytestmark = [pytest.mark.anyio, pytest.mark.on("asyncio-postgres", "trio-sqlite")]
 
+MANY = 140  # handlers: with four versions of an event, more than a statement has parts
+
 
 @pytest.fixture
 async def shop(database_url: str, anyio_backend: str) -> AsyncIterator[Shop]:
@@ -552,3 +554,35 @@ def test_what_can_work_is_accepted_and_an_unknown_setting_is_not() -> None:
     Outbox("shop", "sqlite:///x.db", rows, ports={"bell": object()}, max_attempts=3)
     with pytest.raises(WiringError, match="no settings of these names: max_attemps"):
         Outbox("shop", "sqlite:///x.db", rows, ports={"bell": object()}, max_attemps=3)
+
+
+async def test_hundreds_of_handlers_with_events_of_several_versions_are_delivered(
+    database_url: str, anyio_backend: str
+) -> None:
+    """In an outbox as in a test's session, and the metrics see them, too."""
+    done = list[int]()
+
+    def handler(number: int) -> Any:
+        async def handle(event: OrderPlaced) -> None:
+            done.append(number)
+
+        handle.__name__ = handle.__qualname__ = f"handler_{number}"
+        return handle
+
+    async def all_are_done() -> bool:
+        return len(done) == MANY
+
+    old: Any = {("order_placed", version): dict for version in range(1, 4)}
+    handlers = map(handler, range(MANY))
+    async with open_shop(database_url, anyio_backend, *handlers, upcasters=old) as shop:
+        async with AsyncSession(shop.engine) as session:
+            await shop.outbox.record(session, OrderPlaced(order_id=7), about=7)
+            assert await shop.outbox.deliver(session) == MANY
+            await session.rollback()
+        done.clear()
+        async with shop.outbox.running(), AsyncSession(shop.engine) as session:
+            await shop.outbox.record(session, OrderPlaced(order_id=8), about=8)
+            await session.commit()
+            await until(all_are_done)
+
+    assert sorted(done) == [*range(MANY)]

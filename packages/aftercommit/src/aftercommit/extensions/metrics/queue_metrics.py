@@ -18,6 +18,7 @@ from aftercommit.sql.claim_statement import (
     first_of_each,
     handler_params,
     is_readable,
+    union_of,
 )
 from aftercommit.sql.database import Database
 from aftercommit.sql.delivery_states import PAUSED, delivery_state
@@ -162,7 +163,7 @@ def _due(database: Database, count: int) -> sa.Select[Any]:
     """Return a query for the delivery of these handlers that has been due longest."""
     due_at = deliveries.c.available_at
     firsts = first_of_each(database.codec, count, False, due_at, which=due_at <= database.clock)
-    return sa.select(sa.func.min(sa.union_all(*firsts).subquery().c.available_at))
+    return sa.select(sa.func.min(union_of(firsts).subquery().c.available_at))
 
 
 async def _late_within_limits(transaction: Transaction, database: Database, uses: Uses) -> float:
