@@ -182,10 +182,18 @@ class Codec(Generic[E_co]):
         except (msgspec.MsgspecError, KeyError) as error:
             raise InvalidPayload(name, f"version {version}: {error}") from error
 
-    def fingerprint(self, command: object) -> str:
-        """Return a text that differs for commands that mean different things, however spelled."""
-        said = msgspec.json.encode([self.name_of(type(command)), msgspec.to_builtins(command)])
-        return sha256(said).hexdigest()
+
+def fingerprint(what: str, data: bytes) -> str:
+    """Return a text that differs for messages that say different things, however they spell it.
+
+    It is made of what was received, and not of what this program reads in it: a process that knows
+    more fields recognizes a repetition, too. The number in front is that of this form.
+    """
+    try:
+        said = msgspec.json.decode(data)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        said = data.hex()  # no JSON, such as a file
+    return f"1:{sha256(msgspec.json.encode([what, said], order='sorted')).hexdigest()}"
 
 
 def _check_json(event: type[Any]) -> None:

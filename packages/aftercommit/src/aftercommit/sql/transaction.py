@@ -16,7 +16,7 @@ from aftercommit.errors import ConcurrentUpdate
 from aftercommit.sql.backend import DatabaseBackend
 from aftercommit.sql.exceptions import CommitOutcomeUnknown, ConnectionLost
 from aftercommit.sql.handler_guard import HandlerGuard, in_transaction
-from aftercommit.sql.versions_of_parts import AggregateSession
+from aftercommit.sql.versions_of_parts import SEEN, AggregateSession
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -59,7 +59,7 @@ class Transaction:
         self.connection = connection  # also for a session of others, whose calls are not shielded
         self.guard: HandlerGuard | None = None  # of the handler that uses the connection
         self.new_id = new_id  # for rows that the engine or an application adds
-        self.seen: list[object] = []  # was added or loaded; the session forgets unchanged objects
+        self.seen: list[object] = []  # was added or loaded, in whatever way: see `SEEN`
         self.recorded: list[tuple[object, str]] = []  # events without an aggregate, with subjects
         self.has_written = False
         self.refusals: Callable[[Sequence[object]], Refusals] = lambda seen: {}
@@ -76,13 +76,13 @@ class Transaction:
                 sync_session_class=AggregateSession,
                 expire_on_commit=False,
                 autoflush=False,
+                info={SEEN: self.seen},
             )
         return self._session
 
     def add(self, entity: object) -> None:
         """Add a new entity, to be stored with the commit."""
         self._objects().add(entity)
-        self.seen.append(entity)
 
     def record(self, event: object, *, subject: object) -> None:
         """Store an event without an aggregate, with the commit; `subject` is what it is about."""
@@ -98,9 +98,7 @@ class Transaction:
 
     async def get(self, entity: type[T], key: object) -> T | None:
         """Return the entity with this primary key, or None."""
-        found = await self._call(self._objects().get, entity, key)
-        self.seen += [] if found is None else [found]
-        return found
+        return await self._call(self._objects().get, entity, key)
 
     async def load(self, statement: sa.Select[T], values: Any = None) -> T | None:
         """Return the only entity that a query finds, or None."""
@@ -110,7 +108,6 @@ class Transaction:
         """Return all entities that a query finds."""
         result = await self._call(self._objects().execute, statement, values)
         entities: Sequence[T] = result.scalars().all()
-        self.seen += entities
         return entities
 
     async def execute(self, statement: Executable, rows: Any = None) -> sa.Result[Any]:

@@ -100,14 +100,16 @@ class SqlAlchemyUnitOfWorkScope:
         transaction, delivery_store = self._transaction, self._delivery_store
         work, completes = self._work, self._completes
         with self._guard.alone(at_rest=True):
-            context = work.context
-            events, deliveries = envelopes.of_events(_recorded(transaction), context)
-            if events and context.depth > MAX_DEPTH:
-                before = [completes.envelope.context.handler] if completes else []
-                raise CausationTooDeep(context.depth, [*before, work.name])
+            context, recorded = work.context, [*_recorded(transaction)]
             await transaction.flush()
             if before_commit := getattr(self.uow, "before_commit", None):
                 await before_commit()
+                recorded += _recorded(transaction)
+                await transaction.flush()
+            events, deliveries = envelopes.of_events(recorded, context)
+            if events and context.depth > MAX_DEPTH:
+                before = [completes.envelope.context.handler] if completes else []
+                raise CausationTooDeep(context.depth, [*before, work.name])
             lanes = [each.lane for each in deliveries if each.lane]
             own = [completes.lane] if completes and completes.lane else []
             is_free = True
@@ -128,6 +130,7 @@ class SqlAlchemyUnitOfWorkScope:
 def _recorded(transaction: Transaction) -> Iterator[tuple[object, str]]:
     """Return all recorded events, also of added or loaded aggregates, with their subjects."""
     found = [(0, event, subject) for event, subject in transaction.recorded]
+    transaction.recorded.clear()
     for entity in transaction.seen:  # it grows meanwhile, by aggregates reached through others
         if is_aggregate(entity):
             for part in getattr(entity, "new_parts", ()):

@@ -74,6 +74,14 @@ def ensure_usable(new_uow: Callable[[Any], object], transaction: object) -> None
     _ensure_versions(mappers.values())
 
 
+SEEN = "aftercommit_seen"
+"""Where a session keeps all objects that were added or loaded: also by cascades and relationships.
+
+The session itself refers to them weakly, so it would forget one that was changed and flushed, and
+with it the events that it has recorded.
+"""
+
+
 class AggregateSession(Session):
     """A session that writes aggregates as wholes."""
 
@@ -106,3 +114,11 @@ def _whole(aggregate: Aggregate) -> Iterator[object]:
 
 def _is_aggregate(state: InstanceState[Any]) -> bool:
     return is_aggregate(state.obj())
+
+
+def _keep(session: Session, entity: object) -> None:
+    session.info.setdefault(SEEN, []).append(entity)
+
+
+sa.event.listen(AggregateSession, "transient_to_pending", _keep)
+sa.event.listen(AggregateSession, "loaded_as_persistent", _keep)

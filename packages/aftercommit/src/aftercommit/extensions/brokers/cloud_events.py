@@ -15,7 +15,7 @@ from uuid import UUID
 import msgspec
 from msgspec import Meta
 
-from aftercommit.codec import Codec, decode
+from aftercommit.codec import Codec, decode, fingerprint
 from aftercommit.envelopes import Envelope, MessageContext, MessageOrigin
 from aftercommit.errors import InvalidPayload
 from aftercommit.extensions.brokers.exceptions import MessageTooLarge, UnknownCommandType
@@ -118,7 +118,8 @@ def to_command(
         causationid=context.causation_id if context else None,
         traceparent=traceparent,
         schemaversion=schema_version,
-        data=msgspec.Raw(msgspec.json.encode(data)),
+        # a set has another order in each process, and a repetition has to say the same
+        data=msgspec.Raw(msgspec.json.encode(data, order="deterministic")),
     )
     body = msgspec.json.encode(message)
     if len(body) > MAX_MESSAGE_BYTES:
@@ -149,7 +150,7 @@ def from_cloud_event(
     return command, MessageOrigin(
         source=message.source,
         id=message.id,
-        fingerprint=codec.fingerprint(command),
+        fingerprint=fingerprint(f"{message.type} {message.schemaversion}", data),
         traceparent=well_formed_traceparent(message.traceparent),
         correlation_id=message.correlationid,
     )

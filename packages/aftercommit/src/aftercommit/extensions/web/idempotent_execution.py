@@ -6,11 +6,11 @@ requests at the same time, the second waits for the first and gets its result.
 
 import logging
 import re
-from dataclasses import replace
 from uuid import UUID, uuid4, uuid5
 
 from fastapi import Request
 
+from aftercommit.codec import fingerprint
 from aftercommit.envelopes import MessageOrigin
 from aftercommit.errors import InvalidValue, MessageAlreadyHandled
 from aftercommit.extensions.idempotency_key_parameter import PATTERN
@@ -38,10 +38,11 @@ async def receive(request: Request) -> None:
     if keys and not found:
         rule = "has to be one key of 1 to 255 visible ASCII characters, with or without quotes"
         raise InvalidValue("Idempotency-Key", rule)
-    context = request_context(request)
+    context, query = request_context(request), request.url.query
     request.state.received = MessageOrigin(
         source=f"http:{caller(request)} {request.method} {request.url.path}",
         id=found and (found[1] or found[2]),
+        fingerprint=fingerprint(query, await request.body()) if found else None,
         correlation_id=context.correlation_id,
         traceparent=context.traceparent,
     )
@@ -66,18 +67,14 @@ class IdempotentExecution:
 
         The response to a repetition names the trace of the first request.
 
-        :raises IdempotencyKeyReused: if its key was used for another command
+        :raises IdempotencyKeyReused: if its key was used for a request with another content
         :raises Exception: as `bus.execute`
         """
-        origin = self._origin
-        if origin.id is not None:
-            codec = self._application.database.codec
-            origin = replace(origin, fingerprint=codec.fingerprint(command))
         try:
-            self._context.committed = await self._application.bus.execute(command, origin)
+            self._context.committed = await self._application.bus.execute(command, self._origin)
         except MessageAlreadyHandled as repeated:
             logger.info("%s", repeated)
-            await self._recognize(origin, repeated)
+            await self._recognize(self._origin, repeated)
 
     async def _recognize(self, origin: MessageOrigin, error: MessageAlreadyHandled) -> None:
         database = self._application.database

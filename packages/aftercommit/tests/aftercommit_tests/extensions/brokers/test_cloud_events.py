@@ -1,6 +1,8 @@
 """What others may send, and what they are sent: CloudEvents. And the document that says so."""
 
 import json
+import os
+import sys
 from dataclasses import replace
 from uuid import UUID, uuid4
 
@@ -17,6 +19,7 @@ from aftercommit_tests.builders import (
     an_envelope,
     from_cloud_event,
 )
+from aftercommit_tests.environments import run
 from aftercommit_tests.inside.brokers import MAX_MESSAGE_BYTES, example_of, to_cloud_event
 from aftercommit_tests.inside.errors import MessageTooLarge
 from aftercommit_tests.things.app import APP
@@ -110,6 +113,38 @@ def test_what_is_longer_than_any_command_is_not_decoded() -> None:
     from_cloud_event(message.ljust(MAX_MESSAGE_BYTES))
     with pytest.raises(MessageTooLarge, match="65,537 bytes; a command may have 65,536"):
         from_cloud_event(message.ljust(MAX_MESSAGE_BYTES + 1))
+
+
+def test_a_repetition_is_known_by_what_it_says_whatever_the_program_reads_in_it() -> None:
+    """A release that adds a field with a default would refuse what an earlier one has executed."""
+    message = json.loads(a_message_with())
+    turned = {**message, "data": dict(reversed(message["data"].items()))}
+    unknown = {**message, "data": {**message["data"], "colour": "red"}}
+
+    sums = [fingerprint_of(each) for each in (message, turned, unknown, unknown)]
+
+    assert sums[0] == sums[1] != sums[2] == sums[3]
+    assert sums[0].startswith("1:"), "the number of its form"
+
+
+def fingerprint_of(message: object) -> str:
+    """Return by what a repetition of a message is known."""
+    return str(from_cloud_event(json.dumps(message).encode())[1].fingerprint)
+
+
+SAID = """
+from aftercommit.extensions.brokers.cloud_events import to_command
+said = {"tags": {f"tag {n}" for n in range(9)}}
+print(to_command(id="1", source="/shop", type="tag", schema_version=1, data=said, context=None,
+    traceparent=None).decode())
+"""
+
+
+def test_a_command_says_the_same_in_each_process() -> None:
+    """A set has another order in each; a repetition would be refused as another command."""
+    seeds = [os.environ | {"PYTHONHASHSEED": str(seed)} for seed in (1, 2)]
+
+    assert len({run(sys.executable, "-c", SAID, environment=each) for each in seeds}) == 1
 
 
 def test_what_is_not_known_of_an_event_is_left_out() -> None:
