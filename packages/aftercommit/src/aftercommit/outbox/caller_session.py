@@ -158,16 +158,22 @@ def expect_sync(session: object, name: str) -> Session:
     return given
 
 
+MOST_BYTES = 1_000  # of an id: PostgreSQL's index takes 2704 for two of them
+
+
 def text_of(what: str, value: object) -> str:
     """Return an id as the text that is stored.
 
-    :raises InvalidValue: if it is empty, if it is no id, or if databases cannot store it
+    :raises InvalidValue: if it is empty, if it is no id, if databases cannot store it, or if it is
+        longer than a thousand bytes
     """
     text = str(value)
     if isinstance(value, NO_IDS) or not text:
         raise InvalidValue(what, f"is {value!r}, but has to be an id, or the text of one")
     if "\0" in text or text.encode(errors="replace") != text.encode(errors="surrogatepass"):
         raise InvalidValue(what, f"is {value!r}, which databases cannot store")
+    if (size := len(text.encode())) > MOST_BYTES:
+        raise InvalidValue(what, f"has {size:,} bytes, and may have {MOST_BYTES}")
     return text
 
 
@@ -214,7 +220,8 @@ def _has_written(connection: sa.Connection) -> bool:
 
 def remember_message(session: Session, app: OutboxApp, context: MessageContext | None) -> None:
     """Remember the context of a message that was noted in a session; None if it is not new."""
-    noted = session.info.setdefault(NOTED, [])
+    noted, transaction = session.info.setdefault(NOTED, []), session.get_transaction()
+    noted[:] = [each for each in noted if transaction in each[1]]  # others are committed
     noted.append((app, _transactions(session), context))
     if not event.contains(session, "after_soft_rollback", _forget_messages):
         event.listen(session, "after_soft_rollback", _forget_messages)

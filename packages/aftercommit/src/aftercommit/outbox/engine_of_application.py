@@ -118,7 +118,7 @@ def given_engine(
             problem = f"has {past[0]}, which can execute statements that a handler must not execute"
             raise InvalidValue(WHAT, f"{problem}; give the outbox an engine without it")
         driver = f", over {theirs}, as the application does"
-        return url, GivenEngine(
+        return url.set(drivername=theirs), GivenEngine(
             create=partial(with_own_pool, engine), connects=True, driver=driver, beside=beside
         )
     dialect = dialects.get(engine.dialect.driver) or next(iter(dialects.values()))

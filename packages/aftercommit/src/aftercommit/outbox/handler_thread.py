@@ -30,7 +30,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import anyio
-from anyio import CancelScope
 from anyio.lowlevel import current_token
 from greenlet import getcurrent, greenlet  # type: ignore[import-untyped]
 from sqlalchemy import Connection, event
@@ -58,12 +57,16 @@ AWAITS_SESSION = (
     "`def`, or deliver with `await outbox.deliver(…)` in an AsyncSession"
 )
 
+INVALIDATED = "leave it out of handlers: the delivery uses the same connection"
+
 NO_FUNCTION = (
     "handlers have to be functions with a name, made with `def` or `async def`, not generators, "
     "and not a `def` that a decorator has put around an `async def`. These are not"
 )
 
 logger = logging.getLogger(__name__)
+
+ROLLBACK_SECONDS = 5.0
 
 _abandoned = set[Thread]()  # in this process; those of a forked parent are not alive
 
@@ -208,7 +211,7 @@ class HandlerThread:
         _abandoned.add(self._thread)
         logger.warning(
             "%s goes on in its thread, although its attempt has ended. It changes nothing in the "
-            "database from now on; its external effects may overlap with those of the next attempt "
+            "delivery's session from now on; its other effects may overlap with the next attempt's "
             "(threads that go on: %d; from %d on, no handler made with `def` is begun)",
             self._name,
             len(_hanging()),
@@ -272,8 +275,13 @@ def _discard(awaitable: Any) -> None:
 
 def _hanging() -> list[str]:
     """Return the handlers of the threads that go on after their attempts."""
-    _abandoned.intersection_update([*filter(Thread.is_alive, _abandoned)])
-    return [thread.name.removeprefix("aftercommit ") for thread in _abandoned]
+    alive = list[str]()
+    for thread in list(_abandoned):  # a copy: another thread with an event loop may change it
+        if thread.is_alive():
+            alive.append(thread.name.removeprefix("aftercommit "))
+        else:
+            _abandoned.discard(thread)
+    return alive
 
 
 async def _settled(awaitable: Awaitable[Any]) -> tuple[Any, Exception | None]:
@@ -292,7 +300,21 @@ def _of_delivery(connection: Any) -> Connection | None:
         return None
     if not event.contains(connection.engine, "handle_error", _leave_it_to_the_loop):
         event.listen(connection.engine, "handle_error", _leave_it_to_the_loop)
+    invalidate = partial(_invalidate, connection.invalidate)
+    connection.invalidate = invalidate  # type: ignore[method-assign]
     return connection
+
+
+def _invalidate(
+    invalidate: Callable[[BaseException | None], None], exception: BaseException | None = None
+) -> None:
+    """Refuse it in a handler: in its thread, the driver's connection could not be closed.
+
+    :raises WiringError: in a handler
+    """
+    if isinstance(getcurrent(), _HandlerGreenlet):
+        raise WiringError(INVALIDATED, "connection.invalidate()")
+    invalidate(exception)
 
 
 def _guard_of(connection: Connection) -> HandlerGuard | None:
@@ -310,7 +332,8 @@ async def _roll_back(connection: Connection) -> None:
         guard.is_reusable = False
     if connection.dialect.name == "sqlite":
         driver: Any = connection.connection.dbapi_connection
-        with CancelScope(shield=True), suppress(Exception):
+        # not longer: it would wait behind a statement that hangs, and keep its slot
+        with anyio.move_on_after(ROLLBACK_SECONDS, shield=True), suppress(Exception):
             await greenlet_spawn(driver.rollback)
 
 

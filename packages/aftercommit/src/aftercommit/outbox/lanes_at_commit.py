@@ -30,6 +30,8 @@ def place_at_commit(
     waiting.update(lanes)
     if not event.contains(connection, "commit", take_places):
         event.listen(connection, "commit", take_places)
+        event.listen(connection, "prepare_twophase", _take_places_before)
+        event.listen(connection, "commit_twophase", _take_places_before)
 
 
 def has_recorded(connection: sa.Connection) -> bool:
@@ -48,6 +50,11 @@ def take_places(connection: sa.Connection) -> None:
         placed: Any = connection.execute(PLACEMENT, {"lanes": [*lanes]}).all()
     connection.info[_STALE] = any(row.is_stale for row in placed)
     del connection.info[_LANES]
+
+
+def _take_places_before(connection: sa.Connection, *_: object) -> None:
+    """Do the same in a session with two phases, before the first of them."""
+    take_places(connection)
 
 
 def has_stale_places(connection: sa.Connection) -> bool:

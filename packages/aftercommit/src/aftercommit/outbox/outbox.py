@@ -206,8 +206,13 @@ class Outbox:
     def once_sync(
         self, session: Session | scoped_session[Any], source: str, message_id: str | UUID
     ) -> bool:
-        """Do the same as `once` in a session of synchronous code."""
-        return self._sessions.once(expect_sync(session, "once"), source, message_id)
+        """Do the same as `once` in a session of synchronous code.
+
+        :raises WiringError: also in a child that was forked from a process with a worker, on SQLite
+        """
+        given = expect_sync(session, "once")
+        refuse_forked(self._threads, given)
+        return self._sessions.once(given, source, message_id)
 
     async def deliver(self, session: AsyncSession | async_scoped_session[Any]) -> int:
         """Run the handlers of due deliveries in this session until none is due; return how many.
@@ -334,4 +339,5 @@ class Outbox:
                 if process == getpid():
                     wake(is_stale)
             except RuntimeError:  # its event loop was closed without leaving `running()`
-                self._wakers.remove(waking)
+                with suppress(ValueError):  # another thread has found this, too
+                    self._wakers.remove(waking)

@@ -1,6 +1,7 @@
 """The worker of a process without an event loop: it runs one in a thread. See `running_sync`."""
 
 import logging
+import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager, suppress
@@ -36,7 +37,8 @@ class WorkerThread:
     ) -> None:
         self._running, self._event_loop = running, event_loop
         self._starting, self._thread = Lock(), Thread()
-        self._stop_soon: Callable[[], object] = int
+        self._stop, self._is_over = threading.Event(), False
+        self._wake_soon: Callable[[], object] = _wake_nobody
         self._process = getpid()
 
     @property
@@ -48,7 +50,10 @@ class WorkerThread:
         """Start it; the future has a result when it works, or the error if it did not start."""
         started = Future[None]()
         self._process = getpid()
-        self._thread = Thread(target=self._work, args=[started], name="aftercommit worker")
+        self._stop, self._wake_soon = threading.Event(), _wake_nobody
+        self._thread = Thread(
+            target=self._work, args=[started, self._stop], name="aftercommit worker"
+        )
         self._thread.start()
         return started
 
@@ -56,30 +61,34 @@ class WorkerThread:
         """Start it again if its thread has ended: in a forked child, there is none."""
         if not self._thread.is_alive() and self._starting.acquire(blocking=False):
             try:
-                if not self._thread.is_alive():
+                if not (self._thread.is_alive() or self._is_over):
                     logger.info(
                         "the worker of the outbox is gone in this process; starting another one"
                     )
                     self.start()
+                    if self._is_over:  # its context was left meanwhile
+                        self._stop.set()
             finally:
                 self._starting.release()
 
     def stop(self) -> None:
         """Let running work finish in the grace period, and wait for that; do nothing in a child."""
+        self._is_over = True
         if self._thread.is_alive():
+            self._stop.set()  # first: a thread that has no event loop yet looks at it
             with suppress(RuntimeError):  # it has ended meanwhile
-                self._stop_soon()
+                self._wake_soon()
             self._thread.join()
 
-    def _work(self, started: Future[None]) -> None:
+    def _work(self, started: Future[None], stop: threading.Event) -> None:
         async def main() -> None:
-            soon, stop = soon_in_this_loop(), anyio.Event()
-            self._stop_soon = lambda: soon(stop.set)
+            soon, woken = soon_in_this_loop(), anyio.Event()
+            self._wake_soon = lambda: soon(woken.set)
             async with self._running():
                 started.set_result(None)
                 while main_thread().is_alive() and not stop.is_set():
                     with move_on_after(POLL_SECONDS):
-                        await stop.wait()
+                        await woken.wait()
 
         try:
             anyio.run(main, backend=self._event_loop)
@@ -91,6 +100,10 @@ class WorkerThread:
             else:
                 logger.error("the worker of the outbox did not start: %s", error)
                 started.set_exception(error)
+
+
+def _wake_nobody() -> None:
+    """Do nothing: a thread that begins has no loop yet, and a child not that of its parent."""
 
 
 def refuse_forked(threads: Iterable[WorkerThread], session: Session) -> None:

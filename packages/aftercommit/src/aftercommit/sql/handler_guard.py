@@ -22,6 +22,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from aftercommit.errors import WiringError
 
 OPTION = "aftercommit_handler_guard"  # of the connection
+MARK = "_aftercommit_is_guarded"  # of the dialect
 INSTEAD = "the work of a handler is committed when it has returned"
 ENDED = "a handler has ended its transaction, through its connection or by an error"
 SAVEPOINTS = "use begin_nested() for statements that may fail"
@@ -34,10 +35,17 @@ LEAVES_NOTHING = re.compile(  # in the session of the server, or in the connecti
     r"|SAVEPOINT|RELEASE|ROLLBACK\s+(?:\w+\s+)?TO)\b",
     re.IGNORECASE | re.DOTALL,
 )
-ENDS = re.compile(
-    rf"{BLANKS}(COMMIT|END|ABORT|ROLLBACK|BEGIN|START\s+TRANSACTION|PREPARE\s+TRANSACTION)\b",
-    re.IGNORECASE | re.DOTALL,
+LEAVES = re.compile(  # although it is a SELECT: a setting, or a lock, of the session
+    r"\bset_config\s*\((?![^()]*,\s*true\s*\))|\bpg_(?:try_)?advisory_lock(?:_shared)?\s*\(",
+    re.IGNORECASE,
 )
+_ENDS = (
+    r"(COMMIT|END|ABORT|ROLLBACK(?!\s+(?:\w+\s+)?TO\b)|BEGIN|START\s+TRANSACTION"
+    r"|PREPARE\s+TRANSACTION)\b"
+)
+ENDS = re.compile(f"{BLANKS}{_ENDS}", re.IGNORECASE | re.DOTALL)
+LATER_ENDS = re.compile(f";{BLANKS}{_ENDS}", re.IGNORECASE | re.DOTALL)
+QUOTED = re.compile(r"'(?:[^']|'')*'|\"[^\"]*\"|(\$\w*\$).*?\1", re.DOTALL)
 
 _alone: ContextVar["HandlerGuard | None"] = ContextVar("alone", default=None)
 
@@ -101,9 +109,10 @@ class HandlerGuard:
         *_, context = args
         self.ensure_open()
         self.ensure_transaction(context.root_connection)
-        if not self._has_ended and not LEAVES_NOTHING.match(statement):
-            if ending := ENDS.match(statement):
-                raise WiringError(f"leave it out of handlers: {INSTEAD}", ending[1].upper())
+        if not self._has_ended:
+            _refuse_ending(statement)
+        leaves_nothing = LEAVES_NOTHING.match(statement) and not LEAVES.search(statement)
+        if not self._has_ended and not leaves_nothing:
             self.is_reusable = False
         elif not self._has_ended and context.execution_options.get("stream_results"):
             self.is_reusable = False  # a task that is left behind may go on to fetch
@@ -113,6 +122,18 @@ class HandlerGuard:
         finally:
             self.under_way -= 1
         self._was_in_transaction = self._was_in_transaction or in_transaction(self._driver)
+
+
+def _refuse_ending(statement: str) -> None:
+    """Refuse a statement that would end the transaction, also behind another one: `SELECT 1; END`.
+
+    :raises WiringError: if it would
+    """
+    ending = ENDS.match(statement)
+    if not ending and ";" in statement:  # psycopg executes several statements at once
+        ending = LATER_ENDS.search(QUOTED.sub("''", statement))
+    if ending:
+        raise WiringError(f"leave it out of handlers: {INSTEAD}", ending[1].upper())
 
 
 def in_transaction(driver: Any) -> bool:
@@ -130,10 +151,11 @@ def in_transaction(driver: Any) -> bool:
 
 def install_guards(engine: AsyncEngine) -> None:
     """Make calls of an engine's connections pass their guards, where they have one."""
-    for name, execute in _GUARDED.items():
-        # its dialect may be that of the application's engine, which is not closed with ours
-        if not event.contains(engine.sync_engine, name, execute):
+    dialect: Any = engine.dialect  # it may be that of the application's engine, which outlives ours
+    if not getattr(dialect, MARK, False):
+        for name, execute in _GUARDED.items():
             event.listen(engine.sync_engine, name, execute)
+        setattr(dialect, MARK, True)
     event.listen(engine.sync_engine, "commit", _before_commit)
     event.listen(engine.sync_engine, "rollback", _before_rollback)
 
