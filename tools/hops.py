@@ -41,9 +41,9 @@ class Limit(NamedTuple):
 
 
 LIMITS = {
-    "a command, from the bus to its COMMIT": Limit(61, 22),
+    "a command, from the bus to its COMMIT": Limit(63, 22),
     "an attempt with an effect": Limit(41, 15),
-    "an attempt with session": Limit(61, 20),
+    "an attempt with session": Limit(62, 20),
     "outbox.record": Limit(17, 7),
 }
 COMMAND, EFFECT, SESSION, RECORD = LIMITS

@@ -433,8 +433,8 @@ MUTATIONS = (
     Mutation(
         "a handler can end its transaction in SQL",
         "sql/handler_guard.py",
-        "if ending := ENDS.match(statement):",
-        "if ending := None:",
+        "ending = ENDS.match(statement)",
+        "ending = None",
     ),
     Mutation(
         "nobody asks whether the transaction is still that of the handler",
@@ -730,8 +730,8 @@ MUTATIONS = (
     Mutation(
         "a claim by a limit leaves no mark",
         "sql/delivery_states.py",
-        "        previous_owner=row.owner,\n        **limit,",
-        "        previous_owner=row.owner,",
+        "        limit_name=limit_name,",
+        "        limit_name=None,",
     ),
     Mutation(
         "a minute has one claim too many: its window has both of its ends",
@@ -917,8 +917,8 @@ MUTATIONS = (
     Mutation(
         "a worker forgets a last write about what somebody has locked",
         "process/worker.py",
-        "except DeliveryLocked:\n                continue\n",
-        "except DeliveryLocked:\n                pass\n",
+        'is not stored yet: %s", error)\n                continue\n',
+        'is not stored yet: %s", error)\n',
         database="postgresql",
     ),
     Mutation(

@@ -13,7 +13,7 @@ from anyio.abc import TaskGroup
 from anyio.lowlevel import checkpoint
 
 from aftercommit.claims import Claim, LastWrite, Report
-from aftercommit.errors import ConcurrentUpdate, TransientError
+from aftercommit.errors import ConcurrentUpdate, TransientError, is_away
 from aftercommit.handler_containment import cancellation_requested, contain, in_own_task
 from aftercommit.limits import claimed_together
 from aftercommit.process.application import Application
@@ -106,8 +106,8 @@ class Worker:
             while self._unwritten:  # as long as allowed: only here the effect is known to be done
                 with suppress(TransientError, ConcurrentUpdate):
                     await self._make_last_writes()
-                    continue
-                await sleep(POLL_SECONDS)
+                if self._unwritten:
+                    await sleep(POLL_SECONDS)
         except BaseException as error:
             contain(error, "the worker", of_engine=True)
             raise
@@ -237,15 +237,19 @@ class Worker:
     async def _make_last_writes(self) -> None:
         """Make last writes that failed within their leases; a claim would count these as lost.
 
-        Locked deliveries are left for the next time: no claim can take them, either.
+        One that cannot be made now, such as that of a locked delivery, is left for the next time,
+        and stops no other one.
+
+        :raises Unavailable: if the database is unavailable, so that no claim can be made, either
         """
         for claims, late in [*self._unwritten.items()]:
             try:
                 await late.write()
-            except DeliveryLocked:
+            except (TransientError, ConcurrentUpdate) as error:
+                if is_away(error) and not isinstance(error, DeliveryLocked):
+                    raise
+                logger.info("the end of a claim is not stored yet: %s", error)
                 continue
-            except (TransientError, ConcurrentUpdate):
-                raise
             except Exception as error:  # for example: another process has taken the delivery over
                 logger.info("%s", error)
             self._unwritten.pop(claims, None)

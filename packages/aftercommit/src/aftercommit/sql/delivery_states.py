@@ -143,11 +143,13 @@ def new_and_claimed(process: str) -> dict[str, Any]:
 # Claimed: it may begin
 
 
-def claimed(now: Now, process: str, lease_seconds: float, **limit: Any) -> Transition:
+def claimed(
+    now: Now, process: str, lease_seconds: float, *, limit_name: object = None
+) -> Transition:
     """Due, or lease expired → running: a process takes the delivery for the time of a lease.
 
     From here on, the token keeps an earlier owner from writing anything about the delivery.
-    `limit_name` is set if it is claimed by a limit.
+    `limit_name` is that of the limit by which it is claimed: a handler may have lost its limit.
     """
     row = deliveries.c
     return Transition(
@@ -157,7 +159,7 @@ def claimed(now: Now, process: str, lease_seconds: float, **limit: Any) -> Trans
         available_at=now + lease_seconds,
         owner=process,
         previous_owner=row.owner,
-        **limit,
+        limit_name=limit_name,
     )
 
 

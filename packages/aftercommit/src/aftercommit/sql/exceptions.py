@@ -104,6 +104,16 @@ class DeliveriesOutstanding(Refused):
         )
 
 
+class StatementFailed(TransientError):
+    """The database refuses a statement for a reason of its own, such as a trigger's.
+
+    Another attempt may succeed, and each one counts.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"the database refuses a statement now: {reason}")
+
+
 class StatementRefused(Defect):
     """The database can never accept a statement, or the data in it."""
 

@@ -156,8 +156,11 @@ async def redact_mentions(transaction: Transaction, texts: Collection[str]) -> N
 
     In a decision, these are its reason and who decided, even if the handler is still paused.
 
-    The new ids cannot be guessed, so that no message that was sent has one of them.
+    The new ids cannot be guessed, so that no message that was sent has one of them. An empty text
+    is in everything, and is passed over.
     """
+    if not (texts := [*filter(None, texts)]):
+        return
     quoted = re.compile("|".join(map(_quoted, texts)), re.IGNORECASE)
     in_ids = commands.c.source, commands.c.message_id
     of_decisions = decisions.c.reason, decisions.c.decided_by, handler_pauses.c.paused_by

@@ -63,6 +63,7 @@ claimed AS (
         available_at = :now + :lease,
         owner = CASE WHEN due.problem IS NULL THEN :process END,
         previous_owner = delivery.owner,
+        limit_name = NULL,  -- its handler has none now; another statement claims within limits
         parked_at = CASE WHEN due.problem IS NOT NULL THEN :now END,
         last_error = coalesce(due.problem, delivery.last_error)
     FROM due

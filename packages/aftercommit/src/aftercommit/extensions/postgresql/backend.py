@@ -26,7 +26,12 @@ from aftercommit.extensions.postgresql.single_statements import CONNECTIONS, Sin
 from aftercommit.extensions.postgresql.timeouts import FINAL_SECONDS, Timeouts
 from aftercommit.sql.backend import DatabaseBackend, error_text
 from aftercommit.sql.database_url import PLACES
-from aftercommit.sql.exceptions import ConnectionLost, DatabaseUnavailable, StatementRefused
+from aftercommit.sql.exceptions import (
+    ConnectionLost,
+    DatabaseUnavailable,
+    StatementFailed,
+    StatementRefused,
+)
 from aftercommit.sql.given_engine import NOT_GIVEN, GivenEngine
 
 # SQLSTATE, or its class: https://www.postgresql.org/docs/current/errcodes-appendix.html
@@ -34,9 +39,15 @@ RACES = {"40001", "40P01"}  # a failed serialization, a deadlock
 INTEGRITY = "23"
 UNSUITABLE = {"23502", "23514"}  # NULL where it is not allowed, and a CHECK
 PERMANENT = {"22", "42", "54"}  # data exception, syntax error, program limit exceeded
+OUTAGES = {
+    *("08", "28", "3D", "53", "58"),  # connection, login, no such database, resources, system
+    *("57P01", "57P02", "57P03", "57P04", "57P05"),  # shutdown, crash, start, no database, idle
+    *("25006", "55P03"),  # read-only, and a lock that is not free in time
+}
+"""All that heals without us: attempts are not counted. Whatever no line here names, counts."""
 SHARED = {"26000", "42P05"}  # another session's prepared statement is missing, or already exists
 READ_ONLY = "25006"
-TOO_LONG = {"57014", "25P03"}  # of a statement; of a transaction without a statement
+TOO_LONG = {"57014", "25P03", "25P04"}  # a statement; a pause, or all of a transaction
 HINTS = {
     READ_ONLY: " (this server is a standby, or default_transaction_read_only is on)",
     "25P03": " (this process stood still: it was frozen, or got no processor time)",
@@ -280,10 +291,12 @@ def _meaning(state: str, reason: str) -> Exception:
             return ConcurrentUpdate("this transaction and another one waited for each other")
         case "25P02":
             return Defect(SWALLOWED)
-        case "57014" | "25P03":
+        case "57014" | "25P03" | "25P04":
             return StatementTimeout(reason)
         case "42501":
             return PermissionDenied(reason)
     if state in SHARED:
         return SharedSessions()
-    return (StatementRefused if state[:2] in PERMANENT else DatabaseUnavailable)(reason)
+    if state[:2] in PERMANENT:
+        return StatementRefused(reason)
+    return (DatabaseUnavailable if {state, state[:2]} & OUTAGES else StatementFailed)(reason)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 import pytest
-from aftercommit import Application, Limited, Refused, testing
+from aftercommit import Application, Limited, Refused, new_delivery_store, testing
 from anyio import Event
 
 from aftercommit_tests.builders import MARIA, PLAIN
@@ -101,6 +101,16 @@ async def test_an_operator_changes_the_numbers(ringing: World) -> None:
     ]
     with pytest.raises(Refused, match="'siren' is not a limit.*; there is bell"):
         await limit_admin.set_limit(database, of, "siren", MARIA, {"at_once": 1})
+
+
+async def test_a_handler_that_has_lost_its_limit_takes_no_place_of_it(ringing: World) -> None:
+    """Others that share the limit could not begin for as long as it runs."""
+    await ringing.end_leases()
+
+    without = new_delivery_store(ringing.database, ringing.policy)
+
+    assert len(await without.claim(10, [NAME])) == 5
+    assert "0 of 1 running" in str((await the_limit(ringing)).use)
 
 
 async def test_what_is_held_is_neither_late_nor_unclaimable(ringing: World) -> None:

@@ -2,6 +2,7 @@
 
 import pytest
 from aftercommit import InvalidValue
+from aftercommit.errors import kind_of
 from sqlalchemy import text
 
 from aftercommit_tests.extensions.postgresql.server import value
@@ -32,6 +33,32 @@ async def test_what_postgres_does_not_accept_is_a_mistake_of_ours(
         with pytest.raises(StatementRefused):
             async with database.write_transaction() as transaction:
                 await transaction.execute(text(statement), values)
+
+
+RAISE = "DO $$ BEGIN RAISE EXCEPTION 'no' USING ERRCODE = '{}'; END $$"
+MEANINGS = {
+    # it heals without us, and no attempt is counted
+    **dict.fromkeys(("08006", "53300", "57P01", "57P03", "58030", "55P03", "25006"), "unavailable"),
+    **dict.fromkeys(("40001", "40P01"), "conflict"),
+    # it may go otherwise next time, and counts
+    **dict.fromkeys(
+        ("P0001", "44000", "55000", "2D000", "0A000", "57014", "25P03", "25P04"), "transient"
+    ),
+    **dict.fromkeys(("22003", "42601", "54000"), "defect"),  # it never goes, and is parked
+}
+
+
+@pytest.mark.parametrize(("state", "kind"), MEANINGS.items())
+async def test_what_the_server_refuses_counts_as_an_attempt_unless_it_is_an_outage(
+    url: str, state: str, kind: str
+) -> None:
+    """What a trigger refuses would otherwise be tried for ever, and never be parked."""
+    async with open_database(url) as database:
+        with pytest.raises(Exception, match="no|transaction|changed") as raised:
+            async with database.write_transaction() as transaction:
+                await transaction.execute(text(RAISE.format(state)))
+
+    assert kind_of(raised.value) == kind
 
 
 async def test_a_missing_right_is_told_and_not_tried_again(url: str) -> None:
