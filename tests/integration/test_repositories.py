@@ -9,7 +9,7 @@ from aftercommit import Application, testing
 from allocation import views
 from allocation.adapters import orm
 from allocation.domain.aggregate import Aggregate
-from allocation.domain.coupons import CouponAlreadyAllocated, CouponCode
+from allocation.domain.coupons import BatchReference, CouponAlreadyAllocated, CouponCode
 from allocation.domain.events import CouponDenied
 from allocation.domain.users import EmailAlreadyRegistered, User, UserNotFound
 from allocation.domain.values import EmailAddress
@@ -45,6 +45,20 @@ async def refresh(app: Application, user: User) -> None:
 
 async def stored_emails(app: Application) -> list[str]:
     return sorted(str(row.email) for row in await rows(app, orm.users.select()))
+
+
+async def test_two_aggregates_keyed_by_value_objects_change_together(each_app: Application) -> None:
+    """Rows are written in the order of their keys, so the keys have to have one."""
+    of = {each: a_user(email=f"{each}@example.com") for each in ("B", "A")}
+    batches = (a_coupon_batch(reference=each, quantity=1) for each in of)
+    await store(each_app, *of.values(), *batches)
+
+    async with a_uow(each_app) as uow:
+        for reference, user in of.items():
+            batch = await uow.coupon_batches.get(BatchReference(reference))
+            batch.allocate(user.id, token="1", today=TODAY)
+
+    assert await coupons_left(each_app) == {"A": 0, "B": 0}
 
 
 @pytest.mark.parametrize(

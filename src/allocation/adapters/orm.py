@@ -6,6 +6,7 @@ tables of the engine are in `aftercommit/sql/tables.py`.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
 from uuid import UUID
 
@@ -26,6 +27,7 @@ class ValueObjectType(sa.TypeDecorator[Any]):
 
     impl = sa.String
     cache_ok = True
+    sort_key_function = attrgetter("value")  # rows of one table are written in the order of keys
 
     def __init__(self, type_: Callable[[str], Any]) -> None:
         super().__init__()

@@ -22,7 +22,8 @@ CLAIMED_AT_ONCE = 20
 async def unit_of_work(application: Application) -> AsyncIterator[Any]:
     """Open a unit of work as for a command's handler; commit it at the end if nothing raises.
 
-    For tests of repositories. Events are stored with their deliveries, whose handlers do not run.
+    For tests of repositories. Events are stored with their deliveries, which are due then:
+    `deliver_due` runs their handlers.
 
     :raises Exception: with the commit, as from the handler of a command
 
@@ -39,7 +40,9 @@ async def unit_of_work(application: Application) -> AsyncIterator[Any]:
     work = CommandWork(id=uuid4(), type="test", message=None)
     async with application.bus.new_uow(work) as scope:
         yield scope.uow
-        await scope.commit(application.bus.envelopes)
+        committed = await scope.commit(application.bus.envelopes)
+    if committed.claims:  # or nobody could claim them before the end of their leases
+        await application.bus.delivery_store.release(committed.claims)
 
 
 async def deliver_due(application: Application) -> Report:

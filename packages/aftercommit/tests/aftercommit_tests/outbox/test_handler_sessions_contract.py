@@ -115,6 +115,7 @@ LEAVE_OUT = "leave it out of handlers"
 BELOW: dict[str, tuple[str, Callable[[AsyncSession], Awaitable[object]]]] = {
     "ROLLBACK": (LEAVE_OUT, lambda session: says(session, "ROLLBACK")),
     "COMMIT": (LEAVE_OUT, lambda session: says(session, "-- at last\n /* : */ commit")),
+    "COMMIT behind another": (LEAVE_OUT, lambda session: says(session, "SELECT ';' ; commit")),
     "a call of the driver": (ENDED, asks_the_driver),
     "a conflict that ends it": (ENDED, swallows),
     "invalidate": (LEAVE_OUT, lambda session: session.invalidate()),
@@ -204,8 +205,11 @@ async def test_a_handler_has_the_sessions_of_the_application_whatever_their_opti
         assert await shop.reserved() == [1]
 
 
+@pytest.mark.parametrize(
+    "setting", ["SET work_mem = '1MB'", "SELECT set_config('work_mem', '1MB', false)"]
+)
 async def test_what_a_handler_sets_in_its_connection_ends_with_it(
-    postgres_url: str, anyio_backend: str
+    postgres_url: str, anyio_backend: str, setting: str
 ) -> None:
     """The next handler has another connection: it would find no tables in this one."""
     order_ids = list[int]()
@@ -214,7 +218,7 @@ async def test_what_a_handler_sets_in_its_connection_ends_with_it(
         await reserve_again(session, event.order_id)
         order_ids.append(event.order_id)
         if event.order_id < 10:
-            await says(session, "SET work_mem = '1MB'")
+            await says(session, setting)
         else:
             assert await session.scalar(text("SHOW work_mem")) != "1MB"
 

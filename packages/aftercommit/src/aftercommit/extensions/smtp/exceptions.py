@@ -27,6 +27,16 @@ class EmailRefused(Refused):
         super().__init__(f"the mail server refuses this e-mail: {reply}")
 
 
+class UnsafeHeader(Refused):
+    """A text in the head of an e-mail would say something else there than it says.
+
+    Somebody may have made it so, to write other headers, or the text of the e-mail.
+    """
+
+    def __init__(self, header: str) -> None:
+        super().__init__(f"the {header} of the e-mail is not one line that is sent as it is")
+
+
 class MailServerUnavailable(Unavailable):
     """The mail server cannot be reached, or closes the connection."""
 

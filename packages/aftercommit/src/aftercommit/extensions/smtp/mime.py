@@ -1,10 +1,17 @@
 """The message of an e-mail, in the form in which it is sent or kept."""
 
+import re
 from email.message import EmailMessage
 from email.utils import localtime
 from typing import Protocol
+from unicodedata import category
 
 from aftercommit.claims import IdempotencyKey
+from aftercommit.extensions.smtp.exceptions import UnsafeHeader
+
+DECODED = "=?"  # RFC 2047: what follows is decoded, into any characters
+NOT_IN_A_LINE = {"Cc", "Cs", "Zl", "Zp"}  # Unicode's controls, surrogates, separators
+ADDRESS = re.compile(r'[^\s@<>()\[\],;:"\\]+@[^\s@<>()\[\],;:"\\]+')
 
 
 class Email(Protocol):
@@ -23,7 +30,15 @@ class Email(Protocol):
 def compose(
     email: Email, *, sender: str, idempotency_key: IdempotencyKey, application: str
 ) -> EmailMessage:
-    """Return the message. Its Message-ID is made from the key: mail systems drop repetitions."""
+    """Return the message. Its Message-ID is made from the key: mail systems drop repetitions.
+
+    :raises UnsafeHeader: if the recipient is not one address, or if a header would be decoded
+    """
+    if not ADDRESS.fullmatch(email.recipient):
+        raise UnsafeHeader("recipient")
+    for header, text in {"recipient": email.recipient, "subject": email.subject}.items():
+        if DECODED in text or any(category(each) in NOT_IN_A_LINE for each in text):
+            raise UnsafeHeader(header)
     message = EmailMessage()
     message["From"] = sender
     message["To"] = email.recipient

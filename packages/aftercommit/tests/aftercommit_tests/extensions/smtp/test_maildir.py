@@ -2,13 +2,15 @@
 
 import logging
 import mailbox
+from dataclasses import replace
 from email import message_from_bytes, policy
 from email.message import EmailMessage
+from functools import partial
 from pathlib import Path
 
 import anyio
 import pytest
-from aftercommit import IdempotencyKey
+from aftercommit import IdempotencyKey, Refused
 
 from aftercommit_tests.extensions.smtp.sending import APPLICATION, SENDER, Email
 from aftercommit_tests.inside.smtp import MaildirEmailSender
@@ -112,3 +114,29 @@ def test_a_folder_that_cannot_be_made_is_an_error(folder: Path, backend: str) ->
         send(folder / "mail", KEY, backend=backend)
 
     assert caught.group_contains(FileNotFoundError)
+
+
+HOSTILE = [
+    {"recipient": "a@=?utf-8?q?evil.com=0D=0AReply-To=3A_thief=40evil.com=0D=0A=0D=0AHello?=.com"},
+    {"recipient": "=?utf-8?q?victim=40example.com=2C?=@evil.com"},
+    {"recipient": "ivan@example.com, eve@example.com"},
+    {"recipient": "ivan@example.com\r\nBcc: eve@example.com"},
+    {"recipient": "ivan\0@example.com"},
+    {"subject": "=?utf-8?q?Hello=0D=0ABcc=3A_eve=40example.com?="},
+    {"subject": "Hello\r\nBcc: eve@example.com"},
+]
+
+
+@pytest.mark.parametrize("written", HOSTILE)
+def test_nobody_writes_the_head_of_an_e_mail(folder: Path, written: dict[str, str]) -> None:
+    """Whoever can choose an address or a subject would write headers, and the text, too.
+
+    It is refused for good: another attempt would send the same.
+    """
+    sender = MaildirEmailSender(folder, sender=SENDER, application=APPLICATION)
+    email = replace(EMAIL, **written)
+
+    with pytest.raises(Refused, match="is not one line that is sent as it is"):
+        anyio.run(partial(sender.send, email, idempotency_key=KEY))
+
+    assert not folder.exists()

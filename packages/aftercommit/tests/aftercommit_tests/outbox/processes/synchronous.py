@@ -133,6 +133,20 @@ def forks() -> None:
         assert has_done_all()
 
 
+def forks_and_leaves_at_once() -> None:
+    """Have children that are forked while the worker runs, place an order and leave."""
+    with outbox.running_sync():
+        place(1)
+        wait_until_done()
+        engine.dispose()
+        for number in range(2, 8):
+            if (child := os.fork()) == 0:
+                place(number)
+                break
+            _, status = os.waitpid(child, 0)
+            assert status == 0, status
+
+
 def forks_on_sqlite() -> None:
     """Have a child that is forked while the worker runs, and wants to place an order."""
     with outbox.running_sync():

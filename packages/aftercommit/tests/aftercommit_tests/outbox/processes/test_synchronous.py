@@ -124,3 +124,11 @@ def test_a_child_that_is_forked_has_a_worker_of_its_own(start: Start, database_u
     assert code == 0, out + err
     assert out.count("the end") == 2
     assert set(rows(database_url, Order.reserved)) == {(1,)}
+
+
+@pytest.mark.on("postgres")
+def test_a_child_that_leaves_right_after_its_first_commit_ends(start: Start) -> None:
+    """Its worker's thread has begun, and has no event loop yet that could be asked to stop."""
+    code, out, err = ended(start(MODULE, "forks_and_leaves_at_once"))
+
+    assert code == 0, out + err

@@ -43,3 +43,5 @@ def _require_one_line(what: str, text: str, limit: int) -> None:
         raise InvalidInput(f"{what} has 1 to {limit} characters, and this has {len(text)}")
     if any(category(each) in INVISIBLE for each in text):
         raise InvalidInput(f"{what} has no line break, control character or invalid UTF-8 in it")
+    if "=?" in text:  # RFC 2047: in the head of an e-mail, this is decoded into anything at all
+        raise InvalidInput(f"{what} has no =? in it")

@@ -16,7 +16,7 @@ public = APIRouter()
 guarded = APIRouter()
 
 MAX_NUMBER = 10**6  # JSON has numbers of any length
-Pieces = Annotated[int, Field(ge=1, le=MAX_NUMBER)]
+Pieces = Annotated[int, Field(ge=1, le=MAX_NUMBER, strict=True)]  # no true, and no "2"
 
 
 class NewOrder(BaseModel):
