@@ -115,7 +115,6 @@ LEAVE_OUT = "leave it out of handlers"
 BELOW: dict[str, tuple[str, Callable[[AsyncSession], Awaitable[object]]]] = {
     "ROLLBACK": (LEAVE_OUT, lambda session: says(session, "ROLLBACK")),
     "COMMIT": (LEAVE_OUT, lambda session: says(session, "-- at last\n /* : */ commit")),
-    "COMMIT behind another": (LEAVE_OUT, lambda session: says(session, "SELECT ';' ; commit")),
     "a call of the driver": (ENDED, asks_the_driver),
     "a conflict that ends it": (ENDED, swallows),
     "invalidate": (LEAVE_OUT, lambda session: session.invalidate()),
@@ -148,6 +147,21 @@ async def test_a_transaction_that_ends_below_sqlalchemy_is_no_success(
             await shop.place(session, 2)
             with pytest.raises(WiringError):
                 await shop.outbox.deliver(session)
+
+
+async def test_a_commit_behind_another_statement_is_refused(
+    database_url: str, anyio_backend: str
+) -> None:
+    """One driver executes both: the work before would be stored once for each attempt."""
+
+    async def ends(event: OrderPlaced, session: AsyncSession) -> None:
+        await says(session, "SELECT ';' ; commit")
+
+    async with running_shop(database_url, anyio_backend, ends) as shop:
+        await shop.order(1)
+        await until(shop.last_error)
+
+        assert LEAVE_OUT in await shop.last_error()
 
 
 async def test_a_savepoint_of_a_handler_may_be_rolled_back(
