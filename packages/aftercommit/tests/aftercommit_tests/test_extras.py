@@ -133,9 +133,8 @@ def test_the_core_needs_no_driver_and_an_extra_only_its_own() -> None:
         ]
         return {each.name for each in those} & drivers
 
-    assert brought_by("") == brought_by("web") == set()
+    assert brought_by("") == brought_by("web") == brought_by("operations") == set()
     assert brought_by("sqlite") == {"aiosqlite"}
     assert brought_by("postgresql") == {"asyncpg"}
     assert brought_by("psycopg") == {"psycopg"}
     assert brought_by("trio") == {"psycopg", "sqlalchemy-anyio", "trio"}
-    assert brought_by("operations") == {"aiosqlite", "psycopg"}, "until 0.4"

@@ -120,7 +120,8 @@ class Kafka(base.Broker):
     ) -> AsyncIterator[AsyncIterator[ReceivedMessage]]:
         limit_decompression()
         await self._ensure_topics(inlet)
-        await self._ensure_position(inlet)
+        if inlet.topic != self.channels.commands:  # which is ours, and begins at the beginning
+            await self._ensure_position(inlet)
         report(None)
         consumer = AIOKafkaConsumer(
             inlet.topic,
