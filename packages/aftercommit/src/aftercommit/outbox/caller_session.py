@@ -33,11 +33,17 @@ NO_IDS = bytes, bytearray, list, tuple, set, frozenset, dict
 class CallerSessions:
     """The sessions of an application: everything recorded in them goes through here.
 
-    After each commit of something recorded, `after_commit` is called.
+    Before each use of a session, `before_use` is called, which may refuse it. After each commit of
+    something recorded, `after_commit` is called.
     """
 
-    def __init__(self, app: OutboxApp, after_commit: Callable[[Session], None]) -> None:
-        self._app, self._after_commit = app, after_commit
+    def __init__(
+        self,
+        app: OutboxApp,
+        before_use: Callable[[Session], None],
+        after_commit: Callable[[Session], None],
+    ) -> None:
+        self._app, self._before_use, self._after_commit = app, before_use, after_commit
         self._known = dict[tuple[sa.URL, bool], CallerDatabase]()
 
     def record(self, session: Session, events: Sequence[object], about: object) -> None:
@@ -110,6 +116,7 @@ class CallerSessions:
             the worker uses another database
         :raises DatabaseUnavailable: if the tables are missing
         """
+        self._before_use(session)
         try:  # a session with several connections chooses by the statement; this is no query
             connection = session.connection(bind_arguments={"clause": WRITE})
         except UnboundExecutionError as error:

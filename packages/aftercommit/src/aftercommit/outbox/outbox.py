@@ -147,9 +147,10 @@ class Outbox:
             sources=sources,
             settings=settings,
         )
-        self._wakers: list[tuple[int, Callable[[bool], object]]] = []  # with their process
-        self._threads: list[WorkerThread] = []
-        self._sessions = CallerSessions(self.app, self._wake)
+        # threads change these, and they may find the same to be removed
+        self._wakers = set[tuple[int, Callable[[bool], object]]]()  # with their process
+        self._threads = set[WorkerThread]()
+        self._sessions = CallerSessions(self.app, self._refuse_forked, self._wake)
 
     async def record(
         self, session: AsyncSession | async_scoped_session[Any], *events: object, about: object
@@ -167,7 +168,8 @@ class Outbox:
         type `float | None` they become None.
 
         :raises WiringError: if the table has no entry for such an event, if the session has another
-            database or none, or if it cannot be rolled back (AUTOCOMMIT)
+            database or none, if it cannot be rolled back (AUTOCOMMIT), or if it is on SQLite and
+            this process was forked from one with a worker
         :raises InvalidPayload: if an event is too long, if JSON cannot hold a value, if a value has
             not the annotated type, or if the key of an ordered handler is None
         :raises InvalidValue: if it is about None, an empty text, or something that is no id
@@ -178,13 +180,8 @@ class Outbox:
     def record_sync(
         self, session: Session | scoped_session[Any], *events: object, about: object
     ) -> None:
-        """Do the same as `record` in a session of synchronous code.
-
-        :raises WiringError: also in a child that was forked from a process with a worker, on SQLite
-        """
-        given = expect_sync(session, "record")
-        refuse_forked(self._threads, given)
-        self._sessions.record(given, events, about)
+        """Do the same as `record` in a session of synchronous code."""
+        self._sessions.record(expect_sync(session, "record"), events, about)
 
     async def once(
         self,
@@ -199,6 +196,7 @@ class Outbox:
         Events recorded in the same transaction belong to it: `aftercommit trace` finds them.
 
         :raises InvalidValue: if the source or the id is missing or empty
+        :raises WiringError: as `record` does for a session
         """
         given = expect_async(session, "once")
         return await given.run_sync(self._sessions.once, source, message_id)
@@ -206,13 +204,8 @@ class Outbox:
     def once_sync(
         self, session: Session | scoped_session[Any], source: str, message_id: str | UUID
     ) -> bool:
-        """Do the same as `once` in a session of synchronous code.
-
-        :raises WiringError: also in a child that was forked from a process with a worker, on SQLite
-        """
-        given = expect_sync(session, "once")
-        refuse_forked(self._threads, given)
-        return self._sessions.once(given, source, message_id)
+        """Do the same as `once` in a session of synchronous code."""
+        return self._sessions.once(expect_sync(session, "once"), source, message_id)
 
     async def deliver(self, session: AsyncSession | async_scoped_session[Any]) -> int:
         """Run the handlers of due deliveries in this session until none is due; return how many.
@@ -279,7 +272,7 @@ class Outbox:
             try:
                 async with anyio.create_task_group() as group:
                     group.start_soon(in_own_task, worker.run)
-                    self._wakers.append(waking)
+                    self._wakers.add(waking)
                     try:
                         yield
                     except get_cancelled_exc_class():
@@ -287,8 +280,7 @@ class Outbox:
                     except BaseException as raised:  # raised as it is, not in a group
                         error = raised
                     finally:
-                        with suppress(ValueError):  # a commit has found the event loop closed
-                            self._wakers.remove(waking)
+                        self._wakers.discard(waking)
                         shutdown.set()
                         group.cancel_scope.deadline = current_time() + grace
             except BaseExceptionGroup as errors:
@@ -302,9 +294,9 @@ class Outbox:
 
         A child forked meanwhile, as by `gunicorn --preload`, has no worker at first. It gets one
         with its first commit of recorded events, and ends it when it leaves this context. On
-        SQLite, whose connections do not survive a fork, the child's `record_sync` is refused. If
-        the main thread ends without leaving, the worker stops, too. If an error ends the worker's
-        event loop, which is logged, the next commit starts another one.
+        SQLite, whose connections do not survive a fork, the child's sessions are refused. If the
+        main thread ends without leaving, the worker stops, too. If an error ends the worker's event
+        loop, which is logged, the next commit starts another one.
 
         :raises WiringError: if this thread runs an event loop, which would be blocked
         """
@@ -313,13 +305,16 @@ class Outbox:
             raise WiringError("running_sync is for code without an event loop; here", "running()")
         settings = self.app.load(WORKER_SETTINGS)
         thread = WorkerThread(self.running, event_loop=settings.event_loop)
-        thread.start().result()
-        self._threads.append(thread)
         try:
+            thread.start().result()
+            self._threads.add(thread)
             yield
         finally:
-            self._threads.remove(thread)
+            self._threads.discard(thread)
             thread.stop()
+
+    def _refuse_forked(self, session: Session) -> None:
+        refuse_forked([process for process, _ in [*self._wakers]], session)
 
     def _wake(self, session: Session) -> None:
         """Wake the workers of this process.
@@ -339,5 +334,4 @@ class Outbox:
                 if process == getpid():
                     wake(is_stale)
             except RuntimeError:  # its event loop was closed without leaving `running()`
-                with suppress(ValueError):  # another thread has found this, too
-                    self._wakers.remove(waking)
+                self._wakers.discard(waking)

@@ -1,12 +1,11 @@
 """The worker of a process without an event loop: it runs one in a thread. See `running_sync`."""
 
 import logging
-import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager, suppress
 from os import getpid
-from threading import Lock, Thread, main_thread
+from threading import RLock, Thread, main_thread
 
 import anyio
 from anyio import move_on_after
@@ -36,57 +35,54 @@ class WorkerThread:
         self, running: Callable[[], AbstractAsyncContextManager[None]], *, event_loop: str
     ) -> None:
         self._running, self._event_loop = running, event_loop
-        self._starting, self._thread = Lock(), Thread()
-        self._stop, self._is_over = threading.Event(), False
+        self._thread, self._is_over = Thread(), False
         self._wake_soon: Callable[[], object] = _wake_nobody
-        self._process = getpid()
+        self._locks = dict[int, "RLock"]()
 
     @property
-    def is_of_parent(self) -> bool:
-        """Whether it was started before this process was forked, and not since."""
-        return self._process != getpid()
+    def _lock(self) -> "RLock":
+        """The lock of this process: nobody would release one that was held at a fork."""
+        return self._locks.setdefault(getpid(), RLock())
 
     def start(self) -> Future[None]:
         """Start it; the future has a result when it works, or the error if it did not start."""
         started = Future[None]()
-        self._process = getpid()
-        self._stop, self._wake_soon = threading.Event(), _wake_nobody
-        self._thread = Thread(
-            target=self._work, args=[started, self._stop], name="aftercommit worker"
-        )
+        self._wake_soon = _wake_nobody  # and not a loop that has ended, or that of a parent process
+        self._thread = Thread(target=self._work, args=[started], name="aftercommit worker")
         self._thread.start()
         return started
 
     def start_if_ended(self) -> None:
         """Start it again if its thread has ended: in a forked child, there is none."""
-        if not self._thread.is_alive() and self._starting.acquire(blocking=False):
+        if not self._thread.is_alive() and self._lock.acquire(blocking=False):
             try:
-                if not (self._thread.is_alive() or self._is_over):
+                if not (self._is_over or self._thread.is_alive()):
                     logger.info(
                         "the worker of the outbox is gone in this process; starting another one"
                     )
                     self.start()
-                    if self._is_over:  # its context was left meanwhile
-                        self._stop.set()
             finally:
-                self._starting.release()
+                self._lock.release()
 
     def stop(self) -> None:
-        """Let running work finish in the grace period, and wait for that; do nothing in a child."""
-        self._is_over = True
+        """Let running work finish in the grace period, and wait for that; do nothing in a child.
+
+        From now on, no commit starts it again.
+        """
+        with self._lock:  # a commit may be starting it
+            self._is_over = True
         if self._thread.is_alive():
-            self._stop.set()  # first: a thread that has no event loop yet looks at it
             with suppress(RuntimeError):  # it has ended meanwhile
                 self._wake_soon()
             self._thread.join()
 
-    def _work(self, started: Future[None], stop: threading.Event) -> None:
+    def _work(self, started: Future[None]) -> None:
         async def main() -> None:
             soon, woken = soon_in_this_loop(), anyio.Event()
-            self._wake_soon = lambda: soon(woken.set)
+            self._wake_soon = lambda: soon(woken.set)  # before it looks whether it is over
             async with self._running():
                 started.set_result(None)
-                while main_thread().is_alive() and not stop.is_set():
+                while main_thread().is_alive() and not self._is_over:
                     with move_on_after(POLL_SECONDS):
                         await woken.wait()
 
@@ -103,15 +99,15 @@ class WorkerThread:
 
 
 def _wake_nobody() -> None:
-    """Do nothing: a thread that begins has no loop yet, and a child not that of its parent."""
+    """Do nothing: the thread looks whether it is over when it has an event loop."""
 
 
-def refuse_forked(threads: Iterable[WorkerThread], session: Session) -> None:
-    """Refuse a session on SQLite in a child that was forked while there was a worker.
+def refuse_forked(processes: Iterable[int], session: Session) -> None:
+    """Refuse a session on SQLite in a child of one of the `processes` that had a worker.
 
     :raises WiringError: in such a child, whose connections would break the locks of its parent's
     """
-    if any(each.is_of_parent for each in threads):
+    if any(each != getpid() for each in processes):
         with suppress(UnboundExecutionError):
             if session.get_bind(clause=WRITE).dialect.name == "sqlite":
                 raise WiringError(FORKED, "SQLite")

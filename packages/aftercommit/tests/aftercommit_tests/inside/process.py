@@ -6,6 +6,7 @@ from aftercommit.cli.command_group import LazyCommand as LazyCommand
 from aftercommit.extensions import circuit_breaker as circuit_breaker
 from aftercommit.extensions.circuit_breaker import CircuitBreaker as CircuitBreaker
 from aftercommit.outbox import handler_thread as handler_thread
+from aftercommit.outbox.worker_thread import WorkerThread as WorkerThread
 from aftercommit.process import worker as worker
 from aftercommit.process.logging_setup import TextFormatter as TextFormatter
 from aftercommit.process.logging_setup import set_up_logging as set_up_logging

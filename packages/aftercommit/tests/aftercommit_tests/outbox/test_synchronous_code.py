@@ -1,10 +1,11 @@
 """Applications without an event loop: they deliver in a session, or have a thread with one."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
-from threading import Event
+from threading import Barrier, Event, Thread
 from time import monotonic, sleep
 from typing import Any
 
@@ -252,6 +253,35 @@ def test_a_worker_whose_event_loop_has_ended_gets_a_successor(
         until_done(sessions)
 
     assert reserved(sessions) == [1]
+
+
+def test_commits_that_find_the_event_loop_closed_have_succeeded(
+    database_url: str, sessions: Sessions
+) -> None:
+    """Two at the same moment, too: an error after a COMMIT would make its caller repeat it."""
+    outbox, both = an_outbox(database_url, confirm), Barrier(2, timeout=LIMIT_SECONDS)
+    errors = list[Exception]()
+
+    def wake(stale_lanes: bool) -> None:
+        both.wait()
+        raise RuntimeError("Event loop is closed")
+
+    def place(number: int) -> None:
+        try:
+            with sessions.begin() as session:
+                order(outbox, session, number)
+        except Exception as error:
+            errors.append(error)
+
+    outbox._wakers.add((os.getpid(), wake))
+    threads = [Thread(target=place, args=[number]) for number in (1, 2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert errors == []
+    assert reserved(sessions) == [0, 0]
 
 
 @pytest.mark.parametrize("given", ["an engine", "sqlite://", "sqlite:///:memory:"])

@@ -3,23 +3,29 @@
 python -m aftercommit_tests.outbox.processes.synchronous WHAT, as one of the functions is called
 """
 
+import asyncio
 import atexit
 import os
 import signal
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from typing import Any
 
+import anyio
 import sqlalchemy as sa
 from aftercommit import Outbox, on
 from aftercommit.errors import WiringError
 from aftercommit.sqlite import prepare
+from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import Session
 
 from aftercommit_tests.inside.stored import tables
 from aftercommit_tests.outbox.orders import Base, Order, OrderPlaced
 
 URL = os.environ["SHOP_DATABASE_URL"]
+ASYNC_URL = URL.replace("sqlite:", "sqlite+aiosqlite:")
 SLEEPS_SECONDS = 3600.0
 LIMIT_SECONDS = 180.0
 
@@ -133,36 +139,69 @@ def forks() -> None:
         assert has_done_all()
 
 
-def forks_and_leaves_at_once() -> None:
-    """Have children that are forked while the worker runs, place an order and leave."""
+def forks_and_leaves() -> None:
+    """Have a child that is forked while the worker runs, commits, and leaves at once."""
     with outbox.running_sync():
         place(1)
         wait_until_done()
-        engine.dispose()
-        for number in range(2, 8):
-            if (child := os.fork()) == 0:
-                place(number)
-                break
-            _, status = os.waitpid(child, 0)
-            assert status == 0, status
+        engine.dispose()  # or both would use its connections
+        if (child := os.fork()) == 0:
+            place(2)
+    if child:
+        _, status = os.waitpid(child, 0)
+        assert status == 0, status
 
 
 def forks_on_sqlite() -> None:
-    """Have a child that is forked while the worker runs, and wants to place an order."""
+    """Have a child that is forked while the worker runs, and wants to use the outbox."""
     with outbox.running_sync():
-        place(1)
-        wait_until_done()
-        engine.dispose()
-        if (child := os.fork()) == 0:
-            try:
-                place(2)
-            except WiringError as error:
-                sys.stdout.write(str(error))
-                sys.stdout.flush()
-                os._exit(0)
-            os._exit(1)
-        _, status = os.waitpid(child, 0)
-        assert status == 0, status
+        _forks_on_sqlite()
+
+
+def forks_on_sqlite_beside_a_loop() -> None:
+    """Do the same beside `running()`."""
+
+    async def main() -> None:
+        async with outbox.running():
+            _forks_on_sqlite()
+
+    anyio.run(main)
+
+
+def _forks_on_sqlite() -> None:
+    engine.dispose()
+    if (child := os.fork()) == 0:
+        are_refused = False
+        try:
+            uses = [outbox.record, outbox.record_sync, outbox.once, outbox.once_sync]
+            with ThreadPoolExecutor(1) as executor:  # the parent's event loop runs in this one
+                are_refused = all(executor.map(_is_refused, uses))
+        finally:
+            os._exit(0 if are_refused else 1)
+    _, status = os.waitpid(child, 0)
+    assert status == 0, status
+
+
+def _is_refused(use: Any) -> bool:
+    """Call a method of the outbox, and tell whether it refuses the session."""
+    arguments = ("shop.example", "1") if "once" in use.__name__ else (OrderPlaced(2),)
+    options = {} if "once" in use.__name__ else {"about": 2}
+
+    async def use_it() -> None:
+        async with AsyncSession(create_async_engine(ASYNC_URL)) as session:
+            await use(session, *arguments, **options)
+
+    try:
+        if "sync" in use.__name__:
+            with Session(engine) as session:
+                use(session, *arguments, **options)
+        else:
+            asyncio.run(use_it())
+    except WiringError as error:
+        sys.stdout.write(f"{error}\n")
+        sys.stdout.flush()
+        return True
+    return False
 
 
 if __name__ == "__main__":

@@ -108,12 +108,13 @@ def test_a_handler_that_sleeps_does_not_hold_up_the_end(
 
 
 @pytest.mark.on("sqlite")
-def test_a_child_that_is_forked_beside_sqlite_is_told_what_to_do(start: Start) -> None:
+@pytest.mark.parametrize("how", ["forks_on_sqlite", "forks_on_sqlite_beside_a_loop"])
+def test_a_child_that_is_forked_beside_sqlite_is_told_what_to_do(start: Start, how: str) -> None:
     """SQLite's locks are those of a process: the child would take its parent's for its own."""
-    code, out, err = ended(start(MODULE, "forks_on_sqlite"))
+    code, out, err = ended(start(MODULE, how))
 
     assert code == 0, out + err
-    assert out.count("Call `running_sync` after the fork") == 1
+    assert out.count("Call `running_sync` after the fork") == 4
 
 
 @pytest.mark.on("postgres")
@@ -127,8 +128,9 @@ def test_a_child_that_is_forked_has_a_worker_of_its_own(start: Start, database_u
 
 
 @pytest.mark.on("postgres")
-def test_a_child_that_leaves_right_after_its_first_commit_ends(start: Start) -> None:
-    """Its worker's thread has begun, and has no event loop yet that could be asked to stop."""
-    code, out, err = ended(start(MODULE, "forks_and_leaves_at_once"))
+def test_a_child_that_leaves_just_after_its_first_commit_ends(start: Start) -> None:
+    """Its worker has hardly begun."""
+    code, out, err = ended(start(MODULE, "forks_and_leaves"))
 
     assert code == 0, out + err
+    assert out.count("the end") == 2
