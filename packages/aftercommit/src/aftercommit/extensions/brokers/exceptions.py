@@ -1,7 +1,7 @@
 """The errors of the extension, including those that a publisher raises; see `ports.Publisher`.
 
 `MessageRefusedError` and `ConfirmTimeoutError` count as attempts. `BrokerUnavailable` and
-`QueueFull` do not: the event is retried until the broker is back, or the queue has room.
+`QueueFull` do not: the event is retried until the broker is back, or the queue is not full.
 """
 
 from aftercommit.errors import InvalidMessage, TransientError, Unavailable
@@ -73,7 +73,7 @@ class TargetMissing(Unavailable):
 
 
 class QueueFull(Unavailable):
-    """A broker has rejected a message for now, because a queue has no room for it.
+    """A broker has rejected a message for now, because a queue is full.
 
     RabbitMQ does so for a queue with `x-overflow` "reject-publish". It does not say which queue,
     and all other queues that are bound for this message may have it already.
@@ -88,8 +88,8 @@ class OrderNotKept(TransientError):
 
     def __init__(self, queue: str, reason: str) -> None:
         super().__init__(
-            f"the queue {queue} keeps no order ({reason}); docs/extensions.md says how to make it"
-            " anew; until then, nothing is consumed from it"
+            f"the queue {queue} keeps no order ({reason}); docs/extensions.md says how to replace"
+            " it; until then, nothing is consumed from it"
         )
 
 

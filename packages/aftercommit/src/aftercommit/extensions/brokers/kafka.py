@@ -40,7 +40,7 @@ PROBE_SECONDS = 1.0  # for a partition to answer: it may have nothing new
 MAX_MESSAGE_BYTES = 20_000_000  # a received message has to fit into the dead letters
 HAS_MEMBERS = errors.UnknownMemberIdError, errors.IllegalGenerationError
 ANOTHER_TOPIC = (
-    "the topic %s was made anew: the offset of the group in partition %s is %s, and it ends at"
+    "the topic %s was replaced: the offset of the group in partition %s is %s, and it ends at"
     " %s; all of its messages are taken, from the first one on"
 )
 ACCOUNT_REFUSED = "it refuses the user or the password in the URL"
@@ -128,7 +128,7 @@ class Kafka(base.Broker):
             bootstrap_servers=self._cluster.servers,
             **self._cluster.login,
             group_id=inlet.group,
-            auto_offset_reset="earliest",  # of partitions that are new, or were made anew
+            auto_offset_reset="earliest",  # of partitions that are new, or were replaced
             enable_auto_commit=False,
             max_partition_fetch_bytes=MAX_MESSAGE_BYTES,
         )
@@ -307,7 +307,7 @@ def _to_received(record: Any) -> ReceivedMessage:
         headers=dict(record.headers),
         properties={"key": record.key},
         key=None if record.key is None else record.key.decode(errors="replace"),
-        # the time tells it from the message in this place of a topic that was made anew
+        # the time tells it from the message in this place of a topic that this one has replaced
         place=f"{record.topic}-{record.partition}-{record.offset}-{record.timestamp}",
     )
 

@@ -44,7 +44,7 @@ OUTAGES = {
     *("57P01", "57P02", "57P03", "57P04", "57P05"),  # shutdown, crash, start, no database, idle
     *("25006", "55P03"),  # read-only, and a lock that is not free in time
 }
-"""All that heals without us: attempts are not counted. Whatever no line here names, counts."""
+"""What passes without a change of the program is not counted as an attempt; all else is."""
 SHARED = {"26000", "42P05"}  # another session's prepared statement is missing, or already exists
 READ_ONLY = "25006"
 TOO_LONG = {"57014", "25P03", "25P04"}  # a statement; a pause, or all of a transaction

@@ -397,7 +397,7 @@ async def test_an_offset_behind_the_end_of_the_topic_is_told_and_passes_over_not
     async with consuming(broker, world, intake_of(replace(CATALOGUE, start="latest"))):
         await until_things(world, "lamp")
 
-    assert "the topic catalogue was made anew" in caplog.text
+    assert "the topic catalogue was replaced" in caplog.text
 
 
 async def test_what_cannot_be_decoded_is_a_dead_letter_and_never_translated(
