@@ -277,12 +277,16 @@ class TimeLimit:
 
     A handler that waits for others has not begun, and does not fail if that takes too long. Nor
     does one that the end of its lease stops before it has had its full time.
+
+    A thread cannot be stopped. Without a transaction, its attempt ends with it, or shortly before
+    the lease: until then, nothing takes its place in its lane, or within a limit of calls.
     """
 
     def __init__(
         self, work: Claim | CommandWork, handler: BoundHandler, policy: DeliveryPolicy
     ) -> None:
         self._work, self._seconds, self._is_anew = work, policy.handler_timeout_seconds, False
+        self._goes_on = handler.is_in_thread and not handler.is_transactional
         self._name = work.handler if isinstance(work, Claim) else handler.name
         match work:
             case Claim():  # it ends before its lease, in time to store what becomes of the claim
@@ -324,6 +328,8 @@ class TimeLimit:
                 raise self._too_late()
             self._is_short = self._end_by < now + self._seconds
             self._scope.deadline = min(now + self._seconds, self._end_by)
+            if self._goes_on:
+                self._scope.deadline = self._end_by
 
     def extend_to(self, end: float) -> None:
         """Give what follows a handler until `end`, if the handler has returned in time."""

@@ -101,6 +101,7 @@ class BoundHandler:
         unknown = asks_for - self.given.keys() - self.made.keys()
         raise_if_any(f"{self.name} {NOBODY.format(', '.join(sorted(may_ask)))}", unknown)
         self.is_transactional = not asks_for.isdisjoint(IN_TRANSACTION)
+        self.is_in_thread = hasattr(handler, "synchronous")  # so it cannot be stopped
         self.is_available = None not in self.ports.values()
         self._returns = _returned_types(handler)
         self.answers = self._returns - {NoneType}

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Sequence
+from os import getpid
 from typing import Any
 from uuid import UUID
 
@@ -20,8 +21,11 @@ from aftercommit.outbox.lanes_at_commit import place_at_commit
 from aftercommit.outbox.outbox_app import OutboxApp
 from aftercommit.outbox.session_database import CallerDatabase, check_engine, known_database
 from aftercommit.outbox.translated_schemas import untranslated
+from aftercommit.outbox.worker_thread import refuse_forked
 from aftercommit.sql.database_url import shown
 from aftercommit.sql.unit_of_work_scope import MAX_DEPTH
+
+Waker = tuple[int, Callable[[bool], object]]
 
 logger = logging.getLogger(__name__)
 
@@ -33,17 +37,14 @@ NO_IDS = bytes, bytearray, list, tuple, set, frozenset, dict
 class CallerSessions:
     """The sessions of an application: everything recorded in them goes through here.
 
-    Before each use of a session, `before_use` is called, which may refuse it. After each commit of
-    something recorded, `after_commit` is called.
+    After each commit of something recorded, `after_commit` is called. `wakers` are those of the
+    workers of this process, each with the id of the process: a forked child finds its parent's.
     """
 
     def __init__(
-        self,
-        app: OutboxApp,
-        before_use: Callable[[Session], None],
-        after_commit: Callable[[Session], None],
+        self, app: OutboxApp, wakers: set[Waker], after_commit: Callable[[Session], None]
     ) -> None:
-        self._app, self._before_use, self._after_commit = app, before_use, after_commit
+        self._app, self._wakers, self._after_commit = app, wakers, after_commit
         self._known = dict[tuple[sa.URL, bool], CallerDatabase]()
 
     def record(self, session: Session, events: Sequence[object], about: object) -> None:
@@ -116,7 +117,8 @@ class CallerSessions:
             the worker uses another database
         :raises DatabaseUnavailable: if the tables are missing
         """
-        self._before_use(session)
+        if self._wakers and {process for process, _ in [*self._wakers]} != {getpid()}:
+            refuse_forked(session)
         try:  # a session with several connections chooses by the statement; this is no query
             connection = session.connection(bind_arguments={"clause": WRITE})
         except UnboundExecutionError as error:

@@ -35,14 +35,20 @@ from aftercommit.extensions.operations.subject_lookup import as_written
 from aftercommit.extensions.postgresql import PostgreSQLExtension
 from aftercommit.handler_containment import first_error, in_own_task
 from aftercommit.handler_entries import Entry
-from aftercommit.outbox.caller_session import RECORDED, CallerSessions, expect_async, expect_sync
+from aftercommit.outbox.caller_session import (
+    RECORDED,
+    CallerSessions,
+    Waker,
+    expect_async,
+    expect_sync,
+)
 from aftercommit.outbox.engine_of_application import EngineSource
 from aftercommit.outbox.handler_session import DueInSession
 from aftercommit.outbox.handler_thread import run_here, soon_in_this_loop
 from aftercommit.outbox.in_application_context import NewContext
 from aftercommit.outbox.lanes_at_commit import has_stale_places
 from aftercommit.outbox.outbox_app import OutboxApp
-from aftercommit.outbox.worker_thread import WorkerThread, refuse_forked
+from aftercommit.outbox.worker_thread import WorkerThread
 from aftercommit.process.parts import NOTHING, Extension
 from aftercommit.process.running_services import Shutdown
 from aftercommit.process.worker import WORKER_SETTINGS, Worker
@@ -148,9 +154,9 @@ class Outbox:
             settings=settings,
         )
         # threads change these, and they may find the same to be removed
-        self._wakers = set[tuple[int, Callable[[bool], object]]]()  # with their process
+        self._wakers = set[Waker]()
         self._threads = set[WorkerThread]()
-        self._sessions = CallerSessions(self.app, self._refuse_forked, self._wake)
+        self._sessions = CallerSessions(self.app, self._wakers, self._wake)
 
     async def record(
         self, session: AsyncSession | async_scoped_session[Any], *events: object, about: object
@@ -312,9 +318,6 @@ class Outbox:
         finally:
             self._threads.discard(thread)
             thread.stop()
-
-    def _refuse_forked(self, session: Session) -> None:
-        refuse_forked([process for process, _ in [*self._wakers]], session)
 
     def _wake(self, session: Session) -> None:
         """Wake the workers of this process.

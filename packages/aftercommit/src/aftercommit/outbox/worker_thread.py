@@ -1,7 +1,7 @@
 """The worker of a process without an event loop: it runs one in a thread. See `running_sync`."""
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager, suppress
 from os import getpid
@@ -102,12 +102,11 @@ def _wake_nobody() -> None:
     """Do nothing: the thread looks whether it is over when it has an event loop."""
 
 
-def refuse_forked(processes: Iterable[int], session: Session) -> None:
-    """Refuse a session on SQLite in a child of one of the `processes` that had a worker.
+def refuse_forked(session: Session) -> None:
+    """Refuse a session on SQLite in a child that was forked while there was a worker.
 
-    :raises WiringError: in such a child, whose connections would break the locks of its parent's
+    :raises WiringError: on SQLite: the child's connections would break the locks of its parent's
     """
-    if any(each != getpid() for each in processes):
-        with suppress(UnboundExecutionError):
-            if session.get_bind(clause=WRITE).dialect.name == "sqlite":
-                raise WiringError(FORKED, "SQLite")
+    with suppress(UnboundExecutionError):
+        if session.get_bind(clause=WRITE).dialect.name == "sqlite":
+            raise WiringError(FORKED, "SQLite")

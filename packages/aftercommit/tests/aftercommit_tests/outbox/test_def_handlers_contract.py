@@ -12,8 +12,9 @@ from threading import Event, Thread
 from time import monotonic
 from typing import Any
 
+import anyio
 import pytest
-from aftercommit import IdempotencyKey, Ordered
+from aftercommit import IdempotencyKey, Limited, Ordered
 from aftercommit.errors import WiringError
 from sqlalchemy import text, update
 from sqlalchemy.exc import ResourceClosedError
@@ -37,6 +38,7 @@ pytestmark = [pytest.mark.anyio, pytest.mark.everywhere]
 
 QUICK: dict[str, Any] = {"retry_initial_seconds": 0.01, "retry_max_seconds": 0.01}
 SHORT: dict[str, Any] = {"handler_timeout_seconds": 0.5}
+SHORT_LEASE: dict[str, Any] = SHORT | {"lease_seconds": 2.0}
 SLOW = {
     "sqlite": "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n WHERE x < 3000000) "
     "SELECT count(*) FROM n",
@@ -199,7 +201,7 @@ async def test_a_statement_that_takes_too_long_is_ended_with_its_transaction(
 async def test_an_effect_that_takes_too_long_is_repeated_with_its_key(
     database_url: str, anyio_backend: str, released: Event
 ) -> None:
-    """Both may be under way at the same time: the receiver recognizes the second by its key."""
+    """Beyond its lease, both may be under way: the receiver recognizes the second by its key."""
     keys = list[str]()
 
     def sends(event: OrderPlaced, idempotency_key: IdempotencyKey) -> None:
@@ -207,12 +209,55 @@ async def test_an_effect_that_takes_too_long_is_repeated_with_its_key(
         if len(keys) == 1:
             released.wait(LIMIT_SECONDS)
 
-    async with running_shop(database_url, anyio_backend, sends, **SHORT) as shop:
+    async with running_shop(database_url, anyio_backend, sends, **SHORT_LEASE) as shop:
         await shop.order(1)
         await until(shop.is_done)
 
     assert len(keys) == 2
     assert len({*keys}) == 1
+
+
+def one_at_once(handler: Any) -> Any:
+    return Limited(handler, at_once=1)
+
+
+@pytest.mark.parametrize("kind", [Ordered, one_at_once])
+async def test_a_thread_over_its_time_is_not_overtaken(
+    database_url: str, anyio_backend: str, released: Event, kind: Callable[[Any], Any]
+) -> None:
+    """It cannot be stopped. Its attempt goes on with it, and is done if it returns after all."""
+    begun, told = Event(), list[int]()
+
+    def tell(event: OrderPlaced) -> None:
+        begun.set()
+        if event.order_id == 1:
+            released.wait(LIMIT_SECONDS)
+        told.append(event.order_id)
+
+    async def hangs_once(event: OrderPlaced, idempotency_key: IdempotencyKey) -> None:
+        if event.order_id == 2 and not released.is_set():
+            await anyio.sleep_forever()
+
+    async def has_begun() -> bool:
+        return begun.is_set()
+
+    async def is_over() -> bool:
+        return "hangs_once took longer than 0.5 s" in await shop.last_error()
+
+    async with running_shop(database_url, anyio_backend, kind(tell), hangs_once, **SHORT) as shop:
+        for number in (1, 2):
+            async with shop.session() as session, session.begin():
+                await shop.outbox.record(session, OrderPlaced(number), about="the till")
+            await until(has_begun)
+        await until(is_over)  # and so is the time of the thread, which had begun before
+        assert told == []
+        released.set()
+        await until(shop.is_done)
+
+        row = tables.deliveries.c
+        attempts = map(tuple, await shop.rows(row.handler, row.attempts))
+        assert Counter(attempts)["tell", 1] == 2
+    assert told == [1, 2]
 
 
 @pytest.mark.parametrize("with_session", [True, False])
@@ -262,7 +307,7 @@ async def test_threads_that_go_on_are_bounded(
     async def is_refused() -> bool:
         return "2 threads of handlers go on after their time, of hangs" in await shop.last_error()
 
-    limits: dict[str, Any] = SHORT | {"max_attempts": 3, "worker_concurrency": 1}
+    limits = SHORT_LEASE | {"max_attempts": 3, "worker_concurrency": 1}
     async with running_shop(database_url, anyio_backend, hangs, **limits) as shop:
         await shop.order(1)
         await until(is_refused)
