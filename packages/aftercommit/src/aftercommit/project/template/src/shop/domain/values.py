@@ -41,7 +41,8 @@ class Article:
 def _require_one_line(what: str, text: str, limit: int) -> None:
     if not 0 < len(text) <= limit:
         raise InvalidInput(f"{what} has 1 to {limit} characters, and this has {len(text)}")
-    if any(category(each) in INVISIBLE for each in text):
-        raise InvalidInput(f"{what} has no line break, control character or invalid UTF-8 in it")
-    if "=?" in text:  # RFC 2047: in the head of an e-mail, this is decoded into anything at all
-        raise InvalidInput(f"{what} has no =? in it")
+    # RFC 2047: in the head of an e-mail, =? is decoded into anything at all
+    if "=?" in text or any(category(each) in INVISIBLE for each in text):
+        raise InvalidInput(
+            f"{what} has no line break, control character, =? or invalid UTF-8 in it"
+        )
