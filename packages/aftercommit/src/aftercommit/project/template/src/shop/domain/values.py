@@ -43,6 +43,4 @@ def _require_one_line(what: str, text: str, limit: int) -> None:
         raise InvalidInput(f"{what} has 1 to {limit} characters, and this has {len(text)}")
     # RFC 2047: in the head of an e-mail, =? is decoded into anything at all
     if "=?" in text or any(category(each) in INVISIBLE for each in text):
-        raise InvalidInput(
-            f"{what} has no line break, control character, =? or invalid UTF-8 in it"
-        )
+        raise InvalidInput(f"{what} has a line break, a control character, =? or invalid UTF-8")
