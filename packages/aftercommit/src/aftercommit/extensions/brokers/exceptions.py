@@ -84,12 +84,12 @@ class QueueFull(Unavailable):
 
 
 class OrderNotKept(TransientError):
-    """The queue of a subscription `in_order` exists, and lets several consumers take messages."""
+    """The queue of a subscription `in_order` exists, and is not the one that we make."""
 
     def __init__(self, queue: str, reason: str) -> None:
         super().__init__(
-            f"the queue {queue} keeps no order ({reason}); docs/extensions.md says how to replace"
-            " it; until then, nothing is consumed from it"
+            f"the queue {queue} may keep no order ({reason}); docs/extensions.md says how to"
+            " replace it; until then, nothing is consumed from it"
         )
 
 

@@ -253,7 +253,7 @@ class RabbitMQ(base.Broker):
             if difference := await connection.declare(inlet.dead_letters, DEAD_LETTER_QUEUE):
                 logger.warning(OTHER_DEAD_LETTERS, inlet.dead_letters, difference)
             difference = await connection.declare(queue, dict(arguments_of(inlet))) or ""
-            if inlet.in_order and "single-active" in difference:
+            if inlet.in_order and difference:  # it names the first one only
                 raise OrderNotKept(queue, difference)
             connection.moves_dead_letters = not difference
             if difference:

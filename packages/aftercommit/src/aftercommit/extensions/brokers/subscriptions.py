@@ -261,13 +261,14 @@ class Subscription:
             if (command := self.translate(message)) is None:
                 return None
             derived = self.message_id(message) if self.message_id else _id_of(message, received)
+            message_id = "" if derived is None else str(derived)
         except BaseException as raised:
             if (refusal := self._refusal(raised)) is raised:
                 raise
             raise refusal from raised
         if len(received.body) > MAX_MESSAGE_BYTES:  # of what concerns us; the broker limits others
             raise MessageTooLarge(len(received.body), MAX_MESSAGE_BYTES)
-        if derived is None or not (message_id := str(derived)):
+        if not message_id:
             raise InvalidPayload("a message", NO_ID)
         require_legible("id", message_id)
         return command, MessageOrigin(

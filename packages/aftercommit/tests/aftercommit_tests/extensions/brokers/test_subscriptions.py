@@ -293,6 +293,17 @@ async def test_what_a_translation_raises_is_a_dead_letter_unless_it_is_unavailab
         replace(CATALOGUE, translate=strange).read(received())
 
 
+async def test_an_id_whose_text_raises_is_a_dead_letter_like_any_error_of_a_translation() -> None:
+    """The text of an id is code of the application, too."""
+
+    class StrangeId(int):
+        def __str__(self) -> str:
+            raise SystemExit(3)
+
+    with pytest.raises(UntranslatableMessage, match="raised SystemExit"):
+        replace(CATALOGUE, message_id=lambda _: StrangeId(7)).read(received())
+
+
 async def test_a_recorded_message_runs_without_a_broker(new_world: NewWorld) -> None:
     """Through translation, command and handlers, as one that has come in."""
     world = await new_world()
