@@ -559,7 +559,7 @@ def test_what_can_work_is_accepted_and_an_unknown_setting_is_not() -> None:
 async def test_hundreds_of_handlers_with_events_of_several_versions_are_delivered(
     database_url: str, anyio_backend: str
 ) -> None:
-    """In an outbox as in a test's session, and the metrics see them, too."""
+    """In an outbox as in the session of a test: one more would have stopped all of them."""
     done = list[int]()
 
     def handler(number: int) -> Any:
