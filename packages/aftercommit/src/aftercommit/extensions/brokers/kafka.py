@@ -105,7 +105,7 @@ class Kafka(base.Broker):
         errors.RecordListTooLargeError,
         errors.InvalidMessageError,
     )
-    rejections = (errors.KafkaTimeoutError,)
+    rejections = ()  # it has no queues that could be full: a time-out is an outage
 
     def __init__(self, cluster: KafkaCluster, channels: Channels) -> None:
         super().__init__(channels)
