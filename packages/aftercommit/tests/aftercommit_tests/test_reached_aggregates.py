@@ -195,3 +195,23 @@ async def test_an_aggregate_that_is_flushed_and_forgotten_keeps_its_events(empty
         gc.collect()
 
         assert of_customer in map(id, transaction.seen)
+
+
+async def test_an_aggregate_that_comes_from_another_transaction_keeps_its_events(
+    empty_url: str,
+) -> None:
+    """It is not new to the database, and was not loaded in this transaction."""
+    async with opened(empty_url) as application:
+        database, order_id = application.database, uuid4()
+        async with database.write_transaction() as transaction:
+            await transaction.run_sync(metadata.create_all)
+            await transaction.commit()
+        await application.bus.handle(Place(order_id=order_id))
+        async with database.read_transaction() as transaction:
+            order = await transaction.get(Order, order_id)
+        del transaction
+        gc.collect()  # its session, too, to which the aggregate would belong
+        async with database.write_transaction() as transaction:
+            transaction.add(order)
+
+            assert order in transaction.seen

@@ -122,3 +122,4 @@ def _keep(session: Session, entity: object) -> None:
 
 sa.event.listen(AggregateSession, "transient_to_pending", _keep)
 sa.event.listen(AggregateSession, "loaded_as_persistent", _keep)
+sa.event.listen(AggregateSession, "detached_to_persistent", _keep)
