@@ -23,7 +23,7 @@ _NAMES = {
     "handler_binding": ["Dependencies", "bind"],
     "handler_entries": ["PUBLISH", "Later", "Limited", "Ordered", "Unsubscribed", "on"],
     "handler_table": ["Handlers"],
-    "observers": ["CompositeObserver", "Observer", "Outcome"],
+    "observers": ["Observer", "Outcome"],
     "outbox.outbox": ["Outbox"],
     "ports": ["Publisher"],
     "process.app": ["App"],

@@ -22,7 +22,6 @@ from .handler_entries import Ordered as Ordered
 from .handler_entries import Unsubscribed as Unsubscribed
 from .handler_entries import on as on
 from .handler_table import Handlers as Handlers
-from .observers import CompositeObserver as CompositeObserver
 from .observers import Observer as Observer
 from .observers import Outcome as Outcome
 from .outbox.outbox import Outbox as Outbox

@@ -94,7 +94,8 @@ class CompositeObserver:
     reverse order.
 
     >>> import anyio
-    >>> from aftercommit import CompositeObserver, Observer
+    >>> from aftercommit import Observer
+    >>> from aftercommit.observers import CompositeObserver
     >>> class Printer(Observer):
     ...     def port_call(self, port, method):
     ...         print("calls", port, method)

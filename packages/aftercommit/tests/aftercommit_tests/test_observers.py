@@ -11,7 +11,7 @@ from typing import Any, Self
 
 import anyio
 import pytest
-from aftercommit import CompositeObserver, Observer, Outcome
+from aftercommit import Observer, Outcome
 from aftercommit.errors import ConcurrentUpdate, HandlerTimeout, LeaseExpired
 from anyio.lowlevel import checkpoint
 
@@ -25,6 +25,7 @@ from aftercommit_tests.builders import (
 )
 from aftercommit_tests.conftest import NewWorld
 from aftercommit_tests.inside.claims import Claim, CommandWork, Handler
+from aftercommit_tests.inside.process import CompositeObserver
 from aftercommit_tests.misbehaving import hangs, on_made, raising, works
 from aftercommit_tests.things.domain import Event, MakeThing, RenameThing, ThingNotFound
 from aftercommit_tests.things.handlers import HANDLERS, announce

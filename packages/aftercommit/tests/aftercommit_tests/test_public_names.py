@@ -31,7 +31,6 @@ PUBLIC = {
     "Handlers",
     "History",
     "IdempotencyKey",
-    "CompositeObserver",
     "InvalidValue",
     "Later",
     "Limited",

@@ -14,7 +14,6 @@ from uuid import UUID
 
 from aftercommit import (
     Application,
-    CompositeObserver,
     Database,
     Dependencies,
     EnvelopeFactory,
@@ -64,6 +63,7 @@ from aftercommit_tests.inside.claims import (
     WorkItem,
 )
 from aftercommit_tests.inside.operations import handler_pauses
+from aftercommit_tests.inside.process import CompositeObserver
 from aftercommit_tests.inside.stored import tables
 from aftercommit_tests.things import storage
 from aftercommit_tests.things.app import open_things_database

@@ -5,6 +5,7 @@ from aftercommit.cli.command_group import OF_ALL as OF_ALL
 from aftercommit.cli.command_group import LazyCommand as LazyCommand
 from aftercommit.extensions import circuit_breaker as circuit_breaker
 from aftercommit.extensions.circuit_breaker import CircuitBreaker as CircuitBreaker
+from aftercommit.observers import CompositeObserver as CompositeObserver
 from aftercommit.outbox import handler_thread as handler_thread
 from aftercommit.outbox.worker_thread import WorkerThread as WorkerThread
 from aftercommit.process import worker as worker
