@@ -19,7 +19,7 @@ _NAMES = {
     "codec": ["Codec"],
     "envelope_factory": ["EnvelopeFactory"],
     "envelopes": ["Envelope", "MessageOrigin", "message_types"],
-    "errors": ["InvalidValue", "Refused", "Unavailable"],
+    "errors": ["InvalidValue", "Refused", "TransientError", "Unavailable"],
     "handler_binding": ["Dependencies", "bind"],
     "handler_entries": ["PUBLISH", "Later", "Limited", "Ordered", "Unsubscribed", "on"],
     "handler_table": ["Handlers"],

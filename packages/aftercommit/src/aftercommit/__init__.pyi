@@ -12,6 +12,7 @@ from .envelopes import MessageOrigin as MessageOrigin
 from .envelopes import message_types as message_types
 from .errors import InvalidValue as InvalidValue
 from .errors import Refused as Refused
+from .errors import TransientError as TransientError
 from .errors import Unavailable as Unavailable
 from .handler_binding import Dependencies as Dependencies
 from .handler_binding import bind as bind

@@ -64,7 +64,17 @@ class Conflict(Error):
 
 
 class TransientError(Error):
-    """It could not be done now, or not in time. A failure with this error counts as an attempt."""
+    """It could not be done now, or not in time. A failure with this error counts as an attempt.
+
+    It is tried again and, after the last attempt, parked: for what fails for a reason that may
+    pass, and that is no outage and no bug.
+
+    >>> from aftercommit import TransientError
+    >>> class RateNotYetKnown(TransientError):  # of a currency; the bank publishes it at noon
+    ...     pass
+    >>> RateNotYetKnown.error_kind
+    'transient'
+    """
 
     error_kind: ClassVar[Kind] = "transient"
 

@@ -1,7 +1,8 @@
 """Aggregates with parts: whatever changes in one, its version tells of it, on every database."""
 
 from collections.abc import Callable
-from typing import Any
+from operator import attrgetter
+from typing import Any, NamedTuple
 
 import anyio
 import pytest
@@ -123,5 +124,47 @@ def test_an_aggregate_that_is_mapped_without_its_version_is_refused_at_start(
     mapping.map_imperatively(Flock, table, **options)
 
     with pytest.raises(WiringError, match="(?s)mapped without a version.*They are: Flock$"):
+        ensure_versions(mapping)
+    mapping.dispose()
+
+
+class Number(NamedTuple):
+    """A key that is a value object; the base of most has no order."""
+
+    value: int
+
+
+class NumberType(sa.TypeDecorator[Number]):
+    """Stores it as an integer."""
+
+    impl, cache_ok = sa.Integer, True
+
+    def process_result_value(self, value: Any, dialect: object) -> Number:
+        """Make the object again."""
+        return Number(value)
+
+
+class OrderedNumberType(NumberType):
+    """Says in which order its objects are."""
+
+    cache_ok, sort_key_function = True, attrgetter("value")
+
+
+@pytest.mark.parametrize("kind", [NumberType, OrderedNumberType])
+def test_an_aggregate_whose_keys_have_no_order_is_refused_at_start(kind: type[NumberType]) -> None:
+    """Two of them could not be changed in one unit of work: SQLAlchemy sorts their rows."""
+
+    class Flock(Aggregate):
+        """One without parts."""
+
+    mapping = registry()
+    key, version = sa.Column("id", kind, primary_key=True), sa.Column("version", sa.Integer)
+    table = sa.Table("flock", mapping.metadata, key, version)
+    mapping.map_imperatively(Flock, table, version_id_col=table.c.version)
+
+    if kind is NumberType:
+        with pytest.raises(WiringError, match="(?s)sort_key_function.*missing for: Flock$"):
+            ensure_versions(mapping)
+    else:
         ensure_versions(mapping)
     mapping.dispose()

@@ -34,6 +34,22 @@ async def test_a_delivery_that_failed_waits_for_its_pause_or_for_a_person(
     assert [claim.handler for claim in claims] == (["announce"] if retry_in else [])
 
 
+@pytest.mark.parametrize("retry_in", [100.0, None])
+async def test_a_failure_that_is_stored_once_more_is_the_same(
+    world: World, retry_in: float | None
+) -> None:
+    """The answer to its COMMIT was lost, so it is written again: nobody has lost a lease."""
+    first, store = (await world.make_thing())["announce"], world.delivery_store()
+    failure = a_failure(first, Unavailable("mailbox full"), retry_in=retry_in)
+
+    await store.record_failure(failure)
+    await store.record_failure(failure)
+
+    row = (await world.deliveries())[first.envelope.id, "announce"]
+    assert (row.attempts, row.unavailable_attempts) == (0, 1)
+    assert [row.outcome for row in await world.ends()] == ["failed"]
+
+
 async def test_what_is_given_back_is_available_at_once_and_was_no_attempt(world: World) -> None:
     """A worker that stops neither makes others wait nor uses attempts up, however much it has.
 

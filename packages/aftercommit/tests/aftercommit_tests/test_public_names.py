@@ -50,6 +50,7 @@ PUBLIC = {
     "Seconds",
     "Sources",
     "Transaction",
+    "TransientError",
     "Unavailable",
     "Unsubscribed",
     "UtcDateTime",

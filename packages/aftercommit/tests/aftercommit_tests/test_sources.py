@@ -192,13 +192,15 @@ async def test_an_erasure_takes_new_ids_from_them(settings: Settings) -> None:
         APP, settings, UnitOfWork, effect_ports={"bell": RecordingBell()}, sources=given.sources()
     )
     row = {"id": UUID(int=0), "type": "t", "source": "s", "message_id": "ann@example.com"}
+    another = {"id": UUID(int=1), "type": "t", "source": "s", "message_id": "an empty text is here"}
     async with opening as application, application.database.write_transaction() as transaction:
         new = sa.insert(commands).values(correlation_id=UUID(int=0), accepted_at=0.0)
-        await transaction.execute(new, row)
-        await redact_mentions(transaction, ["ann@example.com"])
-        renamed = (await transaction.execute(sa.select(commands.c.message_id))).scalar_one()
+        await transaction.execute(new, [row, another])
+        await redact_mentions(transaction, ["ann@example.com", ""])
+        ids = sa.select(commands.c.message_id).order_by(commands.c.id)
+        renamed = (await transaction.execute(ids)).scalars().all()
 
-    assert renamed == f"erased-{given.ids[-1]}"
+    assert renamed == [f"erased-{given.ids[-1]}", another["message_id"]]
 
 
 async def test_so_does_an_outbox(tmp_path: Path, anyio_backend: str) -> None:

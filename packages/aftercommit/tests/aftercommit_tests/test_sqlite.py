@@ -8,6 +8,7 @@ from unittest.mock import Mock
 import anyio
 import pytest
 from aftercommit import Database, InvalidValue
+from aftercommit.errors import Error, kind_of
 from anyio import to_thread
 from sqlalchemy import text
 
@@ -116,6 +117,40 @@ async def test_a_file_that_may_not_be_made_or_changed_is_a_resource_error(file: 
     async with open_database(url.format("ro")) as database:
         with pytest.raises(DatabaseUnavailable, match="readonly"):
             await write(database, "INSERT INTO t VALUES (1)")
+
+
+MEANINGS = {
+    "the file is read-only": ("PRAGMA query_only = 1", "DELETE FROM t", "unavailable"),
+    "it is full": (
+        "PRAGMA max_page_count = 1",
+        "INSERT INTO t VALUES (4, zeroblob(1000000))",
+        "unavailable",
+    ),
+    "a trigger refuses": (
+        "CREATE TRIGGER no BEFORE DELETE ON t BEGIN SELECT RAISE(ABORT, 'no'); END",
+        "DELETE FROM t",
+        "transient",
+    ),
+    "the statement is wrong": ("SELECT 1", "SELEKT 1", "defect"),
+    "a value has another type": ("SELECT 1", "INSERT INTO t VALUES ('a', 1)", "defect"),
+    "a value is too long": ("SELECT 1", "INSERT INTO t VALUES (2, zeroblob(2000000000))", "defect"),
+}
+
+
+@pytest.mark.parametrize(("before", "statement", "kind"), MEANINGS.values(), ids=MEANINGS)
+async def test_what_it_refuses_counts_as_an_attempt_unless_it_is_an_outage(
+    url: str, before: str, statement: str, kind: str
+) -> None:
+    """What a trigger refuses would otherwise be tried for ever, and never be parked."""
+    async with open_database(url) as database:
+        await write(database, "CREATE TABLE t (id INTEGER PRIMARY KEY, x NOT NULL)")
+        await write(database, "INSERT INTO t VALUES (1, 1)")
+        with pytest.raises(Error) as raised:
+            async with database.write_transaction() as transaction:
+                await transaction.execute(text(before))
+                await transaction.execute(text(statement))
+
+    assert kind_of(raised.value) == kind
 
 
 @pytest.mark.parametrize("is_link", [False, True])

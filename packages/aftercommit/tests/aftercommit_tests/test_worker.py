@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import anyio
 import pytest
-from aftercommit import IdempotencyKey, Ordered
+from aftercommit import IdempotencyKey, Limited, Ordered
 from aftercommit.errors import TransientError
 from aftercommit.process.running_services import Shutdown
 from aftercommit.process.worker import Worker
@@ -16,6 +16,8 @@ from aftercommit_tests.builders import POLICY
 from aftercommit_tests.conftest import NewWorld
 from aftercommit_tests.driver_calls import Call
 from aftercommit_tests.inside.claims import Claim, Failure
+from aftercommit_tests.inside.errors import DeliveryLocked
+from aftercommit_tests.inside.process import worker
 from aftercommit_tests.inside.stored import deliveries
 from aftercommit_tests.misbehaving import LIMIT_SECONDS, hangs, on_made
 from aftercommit_tests.things.domain import Event, RenameThing, ThingMade, ThingRenamed
@@ -239,3 +241,110 @@ async def test_what_could_not_be_stored_is_stored_when_the_worker_stops(
 
     assert len(sent) == 1
     assert await world.deliveries() == {}
+
+
+async def test_a_worker_that_stops_waits_between_its_last_tries(
+    new_world: NewWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A row that somebody has locked was tried 95,000 times a second."""
+    shutdown, tries, pauses = Shutdown(), list[Claim](), list[float]()
+
+    async def locked(delivery: Claim, *, follow: bool = True) -> Sequence[Claim]:
+        if not shutdown.is_set():
+            raise TransientError
+        tries.append(delivery)
+        if len(tries) < 5:
+            raise DeliveryLocked
+        return await complete(delivery, follow=follow)
+
+    async def stopped(failure: Failure) -> None:
+        shutdown.set()
+        raise TransientError
+
+    async def pause(seconds: float) -> None:
+        pauses.append(seconds)
+
+    world = await new_world(event_handlers=on_made(sends), policy=FOR_WORKERS)
+    await world.made()
+    complete = world.bus.delivery_store.complete
+    monkeypatch.setattr(world.bus.delivery_store, "complete", locked)
+    monkeypatch.setattr(world.bus.delivery_store, "record_failure", stopped)
+    monkeypatch.setattr(worker, "sleep", pause)
+
+    with anyio.fail_after(LIMIT_SECONDS):
+        await Worker(world.application, shutdown, concurrency=2).run()
+
+    assert await world.deliveries() == {}
+    assert len(pauses) in (3, 4)  # it may be tried before the loop sees that it has to stop
+
+
+async def test_a_last_write_that_fails_each_time_stops_no_other_delivery(
+    new_world: NewWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A trigger on one row, say, that takes too long: until its lease ends, nothing was claimed."""
+    shutdown, first = Shutdown(), list[Claim]()
+
+    async def fails(delivery: Claim, *, follow: bool = True) -> Sequence[Claim]:
+        first.append(delivery)
+        if delivery.envelope.id == first[0].envelope.id:
+            raise TransientError
+        return await complete(delivery, follow=follow)
+
+    async def not_stored(failure: Failure) -> None:
+        raise TransientError
+
+    world = await new_world(event_handlers=on_made(sends), policy=FOR_WORKERS)
+    await world.made()
+    store = world.bus.delivery_store
+    complete = store.complete
+    monkeypatch.setattr(store, "complete", fails)
+    monkeypatch.setattr(store, "record_failure", not_stored)
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(Worker(world.application, shutdown, concurrency=2).run)
+        with anyio.fail_after(LIMIT_SECONDS):
+            while not first:  # noqa: ASYNC110 - it has not begun
+                await anyio.sleep(0.01)
+            await world.made(5)
+            while len(await world.deliveries()) > 1:  # noqa: ASYNC110 - it tells nobody
+                await anyio.sleep(0.01)
+        group.cancel_scope.cancel()
+
+    assert [*await world.deliveries()] == [(first[0].envelope.id, "sends")]
+
+
+async def test_a_race_that_is_lost_for_long_costs_no_more_than_a_wait(
+    new_world: NewWorld, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A power without a bound is no float after 1,024 losses, and stopped all claims."""
+    lost = 0
+
+    async def due_now(handlers: Collection[str], *, scheduled: bool = True) -> float | None:
+        return 0.0
+
+    async def loses(limit: int, handlers: Collection[str]) -> Sequence[Claim]:
+        nonlocal lost
+        lost += 1
+        return () if lost < 1500 else await claim(limit, handlers)
+
+    limited: Limited[ThingMade, object] = Limited(sends, at_once=1)
+    world = await new_world(event_handlers=on_made(limited), policy=FOR_WORKERS)
+    await world.made()
+    store = world.bus.delivery_store
+    claim = store.claim
+    monkeypatch.setattr(store, "seconds_until_due", due_now)
+    monkeypatch.setattr(store, "claim", loses)
+    monkeypatch.setattr(worker, "RACE_SECONDS", 0.0)
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(a_worker(world).run)
+        with anyio.fail_after(LIMIT_SECONDS):
+            while await world.deliveries():  # noqa: ASYNC110 - it tells nobody
+                await anyio.sleep(0.01)
+        group.cancel_scope.cancel()
+
+    assert "tries again" not in caplog.text
+
+
+async def sends(event: ThingMade, idempotency_key: IdempotencyKey) -> None:
+    """Have an effect outside."""

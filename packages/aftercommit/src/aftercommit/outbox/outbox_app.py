@@ -74,12 +74,12 @@ class OutboxApp(App[EngineSettings]):
         for named, given in {"ports": ports, "values": values, "renamed": renamed}.items():
             _expect(named, given, Mapping, "a dict, by names")
         self._engine, self._context = engine, context
+        self._found: object = None
         known = None if callable(engine) else self.engine()
         default = known if isinstance(known, str) else SecretText("the engine of the outbox")
         is_apart = isinstance(known, str) or (known and known.dialect.is_async)
         if context is not nullcontext or not is_apart:
-            find = partial(find_engine, engine)  # within the context
-            events = [in_context(entry, context, find) for entry in events]
+            events = [in_context(entry, context, self._engine_in_context) for entry in events]
         self.sources, own = sources, {"application": name, "__slots__": ()}
         kind: type[EngineSettings] = type("Settings", (EngineSettings,), own)
         self.session, self.ports, self.values = _async_maker(session), ports, values
@@ -114,12 +114,16 @@ class OutboxApp(App[EngineSettings]):
                 asynchronous = [key for key in each.ports if _has_to_be_awaited(ports[key])]
                 raise_if_any(f"{each.name} {CANNOT_AWAIT}", asynchronous)
 
+    def _engine_in_context(self) -> object:
+        """Return what `engine` has found; it is called within the context."""
+        return self._found or find_engine(self._engine)
+
     def engine(self) -> Engine | SecretText:
         """Return the application's current engine, or the given URL.
 
         :raises InvalidValue: if it is given as a function that fails
         """
-        found = find_engine(self._engine, self._context)
+        self._found = found = find_engine(self._engine, self._context)
         if isinstance(found, Engine):
             return found
         url = parse_url(found)

@@ -21,7 +21,7 @@ from typing import Any, ClassVar, TypeVar, TypeVarTuple
 
 from anyio import CancelScope, current_time
 from anyio.lowlevel import checkpoint_if_cancelled
-from sqlalchemy import URL, Connection, Table, exc, text
+from sqlalchemy import URL, ColumnElement, Connection, Table, exc, text
 from sqlalchemy.exc import NoSuchModuleError
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.orm.exc import StaleDataError
@@ -56,6 +56,8 @@ class DatabaseBackend(ABC):
     lock_lanes: ClassVar[Executable | None] = None
     try_lanes: ClassVar[Executable | None] = None
     wait_shortly: ClassVar[Executable] = text("SELECT 1")  # for locks, in this transaction
+    # columns of a SELECT: the server ends a transaction that does nothing more for so short a time
+    end_if_idle: ClassVar[Sequence[ColumnElement[Any]]] = ()
     delivery_store: Callable[..., Any] | None = None  # makes its own store from the general one
     writes_at_once: bool = True  # what a commit stores, if the driver can; tests try both ways
     allow_idle: ClassVar[Executable] = text("SELECT 1")  # operators may read what it returns

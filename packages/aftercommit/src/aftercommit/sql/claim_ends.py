@@ -162,6 +162,21 @@ class Batches:
         return [ClaimKey(row["event_id"], row["handler"], row["token"]) for row in ended]
 
 
+async def ensure_failure_stored(
+    transaction: Transaction, database: Database, claim: Claim, end: Transition
+) -> None:
+    """Raise why a failed end of a claim matched no row, unless it is stored: its answer was lost.
+
+    :raises DeliveryLocked: if the row is locked
+    :raises DeliverySuperseded: if the claim is no longer the caller's
+    """
+    key, row = ClaimKey.of(claim), failures.c
+    this = row.event_id == key.event_id, row.handler == key.handler, row.token == key.token
+    stored = sa.select(row.token).where(*this, row.outcome == "failed")
+    if not (await transaction.execute(stored)).first():
+        raise await why_missed(transaction, database, claim, end)
+
+
 async def why_missed(
     transaction: Transaction, database: Database, claim: Claim, end: Transition
 ) -> Exception:

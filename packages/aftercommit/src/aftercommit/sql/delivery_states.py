@@ -54,6 +54,7 @@ IS_BEHIND = sa.exists().where(  # an earlier delivery of its lane is not done
 )
 
 
+CLAIMED = sa.and_(PENDING, deliveries.c.owner.is_not(None))
 UNPLACED = sa.and_(IN_LANE, deliveries.c.position.is_(None))  # it gets its place with the COMMIT
 
 # States: conditions of a row
@@ -156,7 +157,7 @@ def claimed(
         sa.and_(CLAIMABLE, row.available_at <= now),
         attempts=row.attempts + 1,
         token=NEXT_TOKEN,
-        available_at=now + lease_seconds,
+        available_at=1/0,
         owner=process,
         previous_owner=row.owner,
         limit_name=limit_name,
@@ -203,13 +204,13 @@ def retrying(now: Now, error: str, seconds: float, *, is_away: bool = False) -> 
     An attempt that has failed because a resource is unavailable, `is_away`, does not count.
     """
     more = _unavailable() if is_away else {}
-    return Transition(PENDING, owner=None, available_at=now + seconds, last_error=error, **more)
+    return Transition(CLAIMED, owner=None, available_at=now + seconds, last_error=error, **more)
 
 
 def parked(now: Now, error: str, *, is_away: bool = False) -> Transition:
     """Running → parked: the attempt has failed, and only an operator may start another one."""
     more = _unavailable() if is_away else {}
-    return Transition(PENDING, owner=None, parked_at=now, last_error=error, **more)
+    return Transition(CLAIMED, owner=None, parked_at=now, last_error=error, **more)
 
 
 def _unavailable() -> dict[str, Any]:
@@ -219,7 +220,7 @@ def _unavailable() -> dict[str, Any]:
 
 def unreadable(now: Now, error: str) -> Transition:
     """Running → parked: its event cannot be read, so no attempt has begun."""
-    return Transition(PENDING, attempts=UNCOUNTED, owner=None, parked_at=now, last_error=error)
+    return Transition(CLAIMED, attempts=UNCOUNTED, owner=None, parked_at=now, last_error=error)
 
 
 def released(lease_seconds: float) -> Transition:
@@ -267,7 +268,7 @@ def discarded(now: Now, **last_error: str) -> Transition:
 def revoked(now: Now) -> Transition:
     """Running → due: the claim is taken from its process, which still knows erased data."""
     return Transition(
-        sa.and_(PENDING, deliveries.c.owner.is_not(None)),
+        CLAIMED,
         attempts=UNCOUNTED,
         token=NEXT_TOKEN,
         available_at=now + pause_of(deliveries.c.handler),

@@ -182,7 +182,8 @@ class SqlAlchemyDeliveryStore:
         failed = change_in_order(self.database, end, OF_THIS_CLAIM, skip_locked=True)
         async with self.database.write_transaction(Writer.LAST) as transaction:
             if await transaction.execute_dml(failed, key.params) != 1:
-                raise await claim_ends.why_missed(transaction, self.database, claim, end)
+                await claim_ends.ensure_failure_stored(transaction, self.database, claim, end)
+                return
             what = {"attempt": claim.attempt, "owner": self.database.process, "error": error}
             await claim_ends.record(transaction, now, "failed", [{**key._asdict(), **what}])
             await transaction.commit()

@@ -15,7 +15,6 @@ from aftercommit.sql.tables import RUNNING, deliveries, limits
 from aftercommit.sql.transaction import Transaction
 
 NAME = sa.bindparam("of_limit", type_=sa.String)
-LOCK = sa.select(limits.c.name).where(limits.c.name == NAME).with_for_update(skip_locked=True)
 CREATE = sa.text(
     "INSERT INTO aftercommit_limits (name) VALUES (:of_limit) ON CONFLICT DO NOTHING RETURNING name"
 )
@@ -34,7 +33,9 @@ class LimitUses:
     """Reads the use of limits, and adds to it."""
 
     def __init__(self, database: Database) -> None:
-        now = database.clock
+        now, name = database.clock, limits.c.name
+        locked = sa.select(name, *database.backend.end_if_idle).where(name == NAME)
+        self._lock = locked.with_for_update(skip_locked=True)
         running = RUNNING, deliveries.c.limit_name == NAME, deliveries.c.available_at > now
         count = sa.select(sa.func.count()).select_from(deliveries).where(*running)
         first = sa.select(sa.func.min(deliveries.c.available_at)).where(*running)
@@ -71,9 +72,11 @@ class LimitUses:
     async def lock(self, transaction: Transaction, limit: Limit) -> LimitUse | None:
         """Return the use of a limit, and let nobody else claim by it until this transaction ends.
 
-        Return None if somebody else is claiming by it now. SQLite has one writer, which is this.
+        Return None if somebody else is claiming by it now. SQLite has one writer, which is this. A
+        process that is frozen meanwhile keeps a limit for `end_if_idle`, where the server can end
+        its transaction; on SQLite, it keeps everything.
         """
-        found = (await transaction.execute(LOCK, {"of_limit": limit.name})).first()
+        found = (await transaction.execute(self._lock, {"of_limit": limit.name})).first()
         if not found and not await self.create(transaction, limit.name):
             return None
         return await self.read(transaction, limit)

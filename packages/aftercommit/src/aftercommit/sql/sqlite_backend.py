@@ -19,7 +19,12 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from aftercommit.sql.backend import DatabaseBackend, error_text, importing
 from aftercommit.sql.database_url import wrong_url
-from aftercommit.sql.exceptions import DatabaseLocked, DatabaseUnavailable, StatementRefused
+from aftercommit.sql.exceptions import (
+    DatabaseLocked,
+    DatabaseUnavailable,
+    StatementFailed,
+    StatementRefused,
+)
 from aftercommit.sql.given_engine import NOT_GIVEN, GivenEngine
 
 BUSY_SECONDS = "10"  # for other processes; `?timeout=` in the URL overrides it
@@ -29,7 +34,14 @@ FOREIGN_KEYS = "foreign keys"  # of a connection: their value in its next transa
 OPTIONS = {"mode", "timeout", "uri"}
 IN_MEMORY = "workers do not support a database in memory; a test can `deliver` without a worker"
 UNSUITABLE = {"SQLITE_CONSTRAINT_CHECK", "SQLITE_CONSTRAINT_NOTNULL"}
-PERMANENT = {"SQLITE_ERROR", "SQLITE_TOOBIG", "SQLITE_MISMATCH", "SQLITE_RANGE"}  # SQL, or data
+PERMANENT = {"ERROR", "TOOBIG", "MISMATCH", "RANGE"}  # SQL, or data
+OUTAGES = {
+    *("BUSY", "LOCKED", "PROTOCOL"),  # another process, or connection
+    *("CANTOPEN", "IOERR", "FULL", "READONLY", "PERM", "CORRUPT", "NOTADB"),  # the file, or disk
+    *("NOMEM", "NOLFS"),  # the machine
+}
+"""Result codes, https://www.sqlite.org/rescode.html: these are not counted as an attempt."""
+TRIGGER = "SQLITE_CONSTRAINT_TRIGGER"  # RAISE(ABORT, …), which is no violated constraint
 
 
 class SQLite(DatabaseBackend):
@@ -92,10 +104,13 @@ class SQLite(DatabaseBackend):
         return None
 
     def translate(self, error: Exception) -> Exception:
-        code = getattr(getattr(error, "orig", None), "sqlite_errorname", None)
-        if code in PERMANENT:
+        name = getattr(getattr(error, "orig", None), "sqlite_errorname", "")
+        code, is_integrity = name.split("_")[1:2], isinstance(error, IntegrityError)
+        if name == TRIGGER or (code and not is_integrity and not {*code} <= OUTAGES | PERMANENT):
+            return StatementFailed(error_text(error))
+        if PERMANENT.intersection(code):
             return StatementRefused(error_text(error))
-        if code == "SQLITE_BUSY":
+        if name == "SQLITE_BUSY":
             return DatabaseLocked(error_text(error))
         return super().translate(error)
 

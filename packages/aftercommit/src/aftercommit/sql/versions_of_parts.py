@@ -29,10 +29,16 @@ UNMAPPED = """repositories have aggregates that are mapped onto no table. Write
 before the application is opened, for"""
 
 
-def ensure_versions(mapping: registry) -> None:
-    """Refuse aggregates whose changes could not be detected.
+UNSORTED = """rows of one unit of work are written in the order of their keys. Give the type of the
+key a `sort_key_function`, such as staticmethod(lambda key: key.value), which returns what sorts.
+It is missing for"""
 
-    :raises WiringError: if one is mapped without its version
+
+def ensure_versions(mapping: registry) -> None:
+    """Refuse aggregates whose changes could not be detected, or could not be written together.
+
+    :raises WiringError: if one is mapped without its version, or if its key is of a type that makes
+        objects of its own, and does not say in which order these are
 
     >>> import sqlalchemy as sa
     >>> from sqlalchemy.orm import registry
@@ -52,6 +58,15 @@ def _ensure_versions(aggregates: Iterable[Mapper[Any]]) -> None:
     versions = {each: each.columns.get("version") for each in aggregates}
     wrong = [each for each, v in versions.items() if v is None or v is not each.version_id_col]
     raise_if_any(UNVERSIONED, [each.class_.__name__ for each in wrong])
+    unsorted = [each for each in versions if any(map(_is_unsorted, each.primary_key))]
+    raise_if_any(UNSORTED, [each.class_.__name__ for each in unsorted])
+
+
+def _is_unsorted(key: sa.ColumnElement[Any]) -> bool:
+    """Tell whether the objects of a key need an order: two of them cannot be compared."""
+    made = type(key.type).process_result_value if isinstance(key.type, sa.TypeDecorator) else None
+    makes_objects = made not in (None, sa.TypeDecorator.process_result_value)
+    return makes_objects and key.type.sort_key_function is None
 
 
 def ensure_usable(new_uow: Callable[[Any], object], transaction: object) -> None:

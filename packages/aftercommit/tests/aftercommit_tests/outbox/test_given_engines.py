@@ -258,6 +258,32 @@ async def test_a_function_may_return_a_url(tmp_path: Any) -> None:
     assert await shown(url) == [(1,)]
 
 
+async def test_a_function_is_not_called_for_each_delivery(tmp_path: Any) -> None:
+    """One that makes an engine would make hundreds, and the guard would look at the wrong one."""
+    url = f"sqlite:///{tmp_path}/shop.db"
+    await to_thread.run_sync(make_tables, url)
+    engine, calls = await made(url, is_async=True), list[str]()
+    prepare(engine)
+
+    def find() -> Any:
+        calls.append("called")
+        return engine
+
+    async def note(event: Ordering, session: AsyncSession) -> None:
+        session.add(Note(number=event.number, values={}))
+
+    outbox, counts = Outbox("shop", find, [on(Ordering, note)]), list[int]()
+    async with closing(engine):
+        await delivered(engine, outbox, 0)  # and the first call of `record` asks for it, too
+        for numbers in ([1], [*range(2, 12)]):
+            calls.clear()
+            await delivered(engine, outbox, *numbers)
+            counts.append(len(calls))
+
+    assert len(await shown(url)) == 12
+    assert counts[0] == counts[1]
+
+
 def listening_to_begin(engine: Any, said: list[str]) -> None:
     """Listen as SQLAlchemy's page on SQLite says, and to statements."""
 

@@ -244,6 +244,26 @@ async def test_what_a_handler_sets_in_its_connection_ends_with_it(
     assert sorted(order_ids) == [*range(1, 5), *range(10, 20)]
 
 
+async def test_a_lock_that_a_handler_takes_for_its_session_ends_with_it(
+    postgres_url: str, anyio_backend: str
+) -> None:
+    """Its connection is closed; in the pool, it would keep the lock from everybody."""
+
+    async def locks(event: OrderPlaced, session: AsyncSession) -> None:
+        await says(session, "SELECT pg_advisory_lock(7)")
+
+    async with running_shop(postgres_url, anyio_backend, locks) as shop:
+        await shop.order(1)
+        await until(shop.is_done)
+        locked = text("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = 7")
+
+        async def is_free() -> bool:
+            async with shop.engine.connect() as connection:
+                return bool(await connection.scalar(locked) == 0)
+
+        await until(is_free)
+
+
 @pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt(), GeneratorExit()], ids=repr)
 async def test_whatever_ends_the_body_leaves_as_it_is(
     database_url: str, anyio_backend: str, error: BaseException

@@ -3,15 +3,20 @@
 On PostgreSQL, since SQLite has one writer.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import anyio
 import pytest
 import sqlalchemy as sa
 from aftercommit import Ordered
+from anyio import to_thread
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Session
 
+from aftercommit_tests.extensions.postgresql.standby import Server
 from aftercommit_tests.inside.process import worker
 from aftercommit_tests.inside.stored import tables
 from aftercommit_tests.misbehaving import LIMIT_SECONDS
@@ -38,6 +43,14 @@ async def shop(postgres_url: str, anyio_backend: str) -> AsyncIterator[Shop]:
         async with shop.outbox.running():
             pass  # it makes the tables
         yield shop
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A folder that a server can use, which does not run as root."""
+    with TemporaryDirectory() as name:
+        Path(name).chmod(0o777)
+        yield Path(name)
 
 
 async def scalar(shop: Shop, sql: str) -> Any:
@@ -128,6 +141,32 @@ async def test_what_is_committed_below_the_session_is_found(shop: Shop, ending: 
         await until(shop.is_done)
 
     assert await shop.reserved() == [2]
+
+
+async def test_a_session_with_two_phases_takes_its_places_before_the_first(
+    folder: Path, free_tcp_port: int, anyio_backend: str
+) -> None:
+    """SQLAlchemy says nothing of a COMMIT then, and PREPARE TRANSACTION keeps the locks."""
+    server = Server(folder / "server", free_tcp_port)
+    await to_thread.run_sync(server.make)
+    await to_thread.run_sync(server.start)
+    try:
+        async with open_shop(server.url, anyio_backend, Ordered(reserve_in_order)) as shop:
+            async with shop.outbox.running():
+                pass  # it makes the tables
+            await to_thread.run_sync(in_two_phases, server.url, shop)
+
+            assert await lanes(shop) == [(1, False), (1, True)]
+    finally:
+        await to_thread.run_sync(server.stop)
+
+
+def in_two_phases(url: str, shop: Shop) -> None:
+    engine = sa.create_engine(sa.make_url(url).set(drivername="postgresql+psycopg"))
+    with Session(engine, twophase=True) as session, session.begin():
+        for _ in range(2):
+            shop.outbox.record_sync(session, OrderPlaced(1), about=1)
+    engine.dispose()
 
 
 @pytest.mark.parametrize("level", ["REPEATABLE READ", "SERIALIZABLE"])

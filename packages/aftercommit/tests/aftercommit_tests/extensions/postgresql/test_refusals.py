@@ -3,9 +3,15 @@
 import pytest
 from aftercommit import InvalidValue
 from aftercommit.errors import kind_of
+from anyio import to_thread
 from sqlalchemy import text
 
-from aftercommit_tests.extensions.postgresql.server import value
+from aftercommit_tests.extensions.postgresql.server import (
+    EACH_DRIVER,
+    change,
+    change_from_outside,
+    value,
+)
 from aftercommit_tests.inside.errors import DatabaseUnavailable, PermissionDenied, StatementRefused
 from aftercommit_tests.inside.stored import parse_url
 from aftercommit_tests.proxy import Proxy
@@ -44,6 +50,7 @@ MEANINGS = {
     **dict.fromkeys(
         ("P0001", "44000", "55000", "2D000", "0A000", "57014", "25P03", "25P04"), "transient"
     ),
+    **dict.fromkeys(("28000", "3D000"), "transient"),  # an outage only while it connects
     **dict.fromkeys(("22003", "42601", "54000"), "defect"),  # it never goes, and is parked
 }
 
@@ -59,6 +66,30 @@ async def test_what_the_server_refuses_counts_as_an_attempt_unless_it_is_an_outa
                 await transaction.execute(text(RAISE.format(state)))
 
     assert kind_of(raised.value) == kind
+
+
+@EACH_DRIVER
+@pytest.mark.everywhere
+async def test_a_statement_that_was_prepared_before_a_migration_is_a_lost_race(
+    postgres_url: str, url: str
+) -> None:
+    """The next attempt prepares it again, so nothing is wrong, and none is counted."""
+    many = range(20)  # psycopg prepares what has come several times
+    async with open_database(url) as database:
+        await change(database, "CREATE TABLE cups AS SELECT 1 AS a")
+        for _ in many:
+            await change(database, "SELECT * FROM cups")
+        await to_thread.run_sync(
+            change_from_outside, postgres_url, "ALTER TABLE cups ADD b INTEGER"
+        )
+        kinds = list[str]()
+        for _ in many:
+            try:
+                await change(database, "SELECT * FROM cups")
+            except Exception as error:
+                kinds.append(kind_of(error))
+
+    assert kinds == ["conflict"]
 
 
 async def test_a_missing_right_is_told_and_not_tried_again(url: str) -> None:
