@@ -157,7 +157,7 @@ def claimed(
         sa.and_(CLAIMABLE, row.available_at <= now),
         attempts=row.attempts + 1,
         token=NEXT_TOKEN,
-        available_at=1/0,
+        available_at=now + lease_seconds,
         owner=process,
         previous_owner=row.owner,
         limit_name=limit_name,
