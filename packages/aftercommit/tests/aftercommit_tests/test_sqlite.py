@@ -1,20 +1,25 @@
 """SQLite, set up as the design asks: durable, private, and never "database is locked"."""
 
+import re
 import sqlite3
 from contextlib import closing, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from unittest.mock import Mock
 
 import anyio
 import pytest
-from aftercommit import Database, InvalidValue
+from aftercommit import Database, InvalidValue, ensure_schema, new_delivery_store
 from aftercommit.errors import Error, kind_of
 from anyio import to_thread
-from sqlalchemy import text
+from sqlalchemy import delete, text
 
+from aftercommit_tests.asked import asked_of
+from aftercommit_tests.builders import NAMES, POLICY, some_deliveries
 from aftercommit_tests.conftest import NewWorld
+from aftercommit_tests.inside.claims import NewDelivery, limits
 from aftercommit_tests.inside.errors import DatabaseUnavailable
-from aftercommit_tests.inside.stored import set_up, unit_of_work_scope
+from aftercommit_tests.inside.stored import set_up, tables, unit_of_work_scope
 from aftercommit_tests.things.app import open_things_database as open_database
 
 pytestmark = [pytest.mark.anyio, pytest.mark.everywhere]
@@ -227,3 +232,60 @@ async def test_the_driver_can_be_named_but_not_that_of_another_event_loop(
             async with open_database(f"sqlite+{driver}:///{file}") as database:
                 assert database.engine.dialect.driver == driver
                 assert await pragma(database, "foreign_keys") == 1
+
+
+LAST = "ordered"
+
+
+async def store_unclaimed(database: Database, of_events: int) -> None:
+    """Store deliveries that nobody has claimed."""
+    store = new_delivery_store(database, replace(POLICY, dispatch="worker"))
+    async with database.write_transaction() as transaction:
+        envelopes, new = some_deliveries(*NAMES, of_events=of_events)
+        ordered = [NewDelivery(each, LAST, 0.0, LAST) for each in envelopes]
+        await store.store(transaction, envelopes, [*new, *ordered])
+        await transaction.commit()
+
+
+@pytest.mark.parametrize("analyzed", ["never", "with three events", "with many", "of one handler"])
+async def test_statistics_of_sqlite_do_not_decide_what_a_claim_reads(
+    url: str, analyzed: str
+) -> None:
+    """An operator may run ANALYZE at any time. With three events, a scan is what costs least."""
+    limit = limits.Limit("bell", at_once=5, per_minute=6000)
+    async with open_database(url) as database:
+        await ensure_schema(database)
+        await store_unclaimed(database, 3)
+        if analyzed == "with three events":
+            await write(database, "ANALYZE")
+        await store_unclaimed(database, 2000)
+        if analyzed == "of one handler":
+            others = delete(tables.deliveries).where(tables.deliveries.c.handler != NAMES[0])
+            async with database.write_transaction() as transaction:
+                await transaction.execute_dml(others)
+                await transaction.commit()
+        if analyzed in ("with many", "of one handler"):
+            await write(database, "ANALYZE")
+    async with open_database(url) as database:  # which reads the statistics
+        store = new_delivery_store(database, POLICY, {NAMES[0]: limit})
+        with asked_of(database) as asked:
+            for scheduled in (True, False):
+                await store.seconds_until_due(NAMES, scheduled=scheduled)
+            for name in (*NAMES, LAST):
+                await store.complete(
+                    (await store.claim(2, [name]) or await store.claim(2, NAMES))[0]
+                )
+        async with database.engine.connect() as connection:
+            plans = dict[str, list[str]]()
+            for each in asked:
+                if each.sql.startswith(("SELECT", "WITH", "UPDATE")):
+                    explained = f"EXPLAIN QUERY PLAN {each.sql}", each.values
+                    rows = await connection.exec_driver_sql(*explained)
+                    plans[each.sql] = [step for *_, step in rows]
+
+    assert len(plans) > 5
+    scans = [(step, sql) for sql, plan in plans.items() for step in plan if SCANS.search(step)]
+    assert scans == []
+
+
+SCANS = re.compile(r"SCAN aftercommit_(deliveries|events)|B-TREE|AUTOMATIC")

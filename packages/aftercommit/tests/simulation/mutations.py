@@ -27,7 +27,7 @@ MUTATIONS = (
         also=[
             Change(
                 "sql/claim_ends.py",
-                'transaction.execute(self._statement, {"claims": claims})',
+                "transaction.execute(self._statement, asked)",
                 'transaction.execute(self._statement, {"keys": [each[:2] for each in claims]})',
             ),
             Change(
@@ -486,8 +486,8 @@ MUTATIONS = (
     Mutation(
         "claims do not look at pauses",
         "sql/claim_statement.py",
-        "row.handler == unpaused, ",
-        "row.handler == name, ",
+        "rare(row.handler == unpaused), ",
+        "rare(row.handler == name), ",
     ),
     Mutation(
         "a commit does not look at pauses when it claims",
@@ -702,9 +702,9 @@ MUTATIONS = (
     Mutation(
         "what runs is counted before the limit is locked",
         "sql/limit_uses.py",
-        "        found = (await transaction.execute(LOCK,",
+        "        found = (await transaction.execute(self._lock,",
         "        use = await self.read(transaction, limit)\n"
-        "        found = (await transaction.execute(LOCK,",
+        "        found = (await transaction.execute(self._lock,",
         also=[
             Change(
                 "sql/limit_uses.py",

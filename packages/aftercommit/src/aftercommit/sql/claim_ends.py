@@ -21,6 +21,7 @@ from aftercommit.sql.database import Database
 from aftercommit.sql.delivery_states import Transition
 from aftercommit.sql.exceptions import DeliveryLocked
 from aftercommit.sql.lock_order import change_in_order
+from aftercommit.sql.rare import rare
 from aftercommit.sql.tables import deliveries, failures
 from aftercommit.sql.transaction import Transaction
 from aftercommit.sql.writer_queue import Writer
@@ -50,7 +51,10 @@ class ClaimKey(NamedTuple):
 
 CLAIM_COLUMNS = [deliveries.c[name] for name in ClaimKey._fields]
 _CLAIMS: sa.BindParameter[Any] = sa.bindparam("claims", expanding=True)
-OF_THESE_CLAIMS = sa.tuple_(*CLAIM_COLUMNS).in_(_CLAIMS)
+_IDS: sa.BindParameter[Any] = sa.bindparam("ids", expanding=True)  # of their events
+OF_THESE_CLAIMS = sa.and_(
+    rare(deliveries.c.event_id.in_(_IDS)), sa.tuple_(*CLAIM_COLUMNS).in_(_CLAIMS)
+)
 # a list with one element costs SQLAlchemy more than a comparison
 OF_THIS_CLAIM = sa.and_(
     *(column == sa.bindparam(f"this_{column.name}") for column in CLAIM_COLUMNS)
@@ -152,7 +156,8 @@ class Batches:
 
     async def _end_in_transaction(self, claims: Sequence[ClaimKey]) -> Collection[ClaimKey]:
         async with self._database.write_transaction(Writer.LAST) as transaction:
-            found = await transaction.execute(self._statement, {"claims": claims})
+            asked = {"claims": claims, "ids": [each.event_id for each in claims]}
+            found = await transaction.execute(self._statement, asked)
             ended = found.mappings().all()
             if outcome := self._outcome:
                 what = {"owner": self._database.process, "error": REASONS[outcome]}
@@ -195,7 +200,8 @@ async def _still_valid(
     These can still end this way. If a row was unlocked since then, another try finds it.
     """
     still_valid = sa.select(*CLAIM_COLUMNS).where(OF_THESE_CLAIMS, end.when)
-    found = await transaction.execute(still_valid, {"claims": missed})
+    asked = {"claims": missed, "ids": [each.event_id for each in missed]}
+    found = await transaction.execute(still_valid, asked)
     return [ClaimKey._make(row) for row in found]
 
 

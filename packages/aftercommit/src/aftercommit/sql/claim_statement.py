@@ -18,6 +18,7 @@ from aftercommit.sql.claim_ends import describe
 from aftercommit.sql.database import Database
 from aftercommit.sql.delivery_states import PAUSED, PAUSED_HANDLERS
 from aftercommit.sql.limit_uses import NAME
+from aftercommit.sql.rare import rare
 from aftercommit.sql.tables import CLAIMABLE, deliveries, events
 
 LAST_ATTEMPT_UNFINISHED = "the last attempt did not finish"
@@ -25,6 +26,7 @@ TOO_LONG = describe(InvalidPayload("an event", f"is longer than {MAX_EVENT_LENGT
 # by others, at the moment of a claim; as text, like the limit
 MOST_LOCKED: sa.ColumnElement[int] = sa.literal_column("100", sa.Integer)
 MOST_PARTS = 125  # of a claim; one with 2,000 takes a second
+OF_EVENT = rare(events.c.id == deliveries.c.event_id)
 HANDLERS: sa.BindParameter[str] = sa.bindparam("handlers", expanding=True)
 
 Which = sa.ColumnElement[bool]
@@ -59,7 +61,7 @@ def claim_statement(
     limit = sa.bindparam("limit", type_=sa.Integer, literal_execute=True)
     if database.backend.single_writer:
         parts = _of_each(codec, count, replay, *key, row.available_at, problem)
-        all_due = union_of([each.join(events).where(*wanted) for each in parts])
+        all_due = union_of([each.join(events, OF_EVENT).where(*wanted) for each in parts])
         due = all_due.order_by("available_at").limit(limit).cte("due")
     else:  # rows of a UNION cannot be locked there, and may have changed before they are
         some, by_time = limit + MOST_LOCKED, row.available_at
@@ -94,7 +96,7 @@ def _of_each(
         name = sa.bindparam(f"handler_{number}", type_=sa.String)
         # nothing equals what a paused one has; as a condition, SQLite would check each row
         unpaused = sa.select(name).where(name.not_in(PAUSED_HANDLERS)).scalar_subquery()
-        this = row.handler == unpaused, row.schema_version == version, row.replay == replay
+        this = rare(row.handler == unpaused), row.schema_version == version, row.replay == replay
         selects.append(sa.select(*columns).where(CLAIMABLE, *this))
     return selects
 
@@ -135,7 +137,11 @@ def first_of_each(
     """Select the longest due delivery of each of this many handlers; for a union."""
     wanted = is_readable(codec), which
     firsts = [
-        each.join(events).where(*wanted).order_by(deliveries.c.available_at).limit(1).subquery()
+        each.join(events, OF_EVENT)
+        .where(*wanted)
+        .order_by(deliveries.c.available_at)
+        .limit(1)
+        .subquery()
         for each in _of_each(codec, count, replay, *columns)
     ]
     return [sa.select(first) for first in firsts] or [sa.select(*columns).where(sa.false())]

@@ -25,6 +25,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from aftercommit.sql.rare import rare
 from aftercommit.sql.tables import (
     CLAIMABLE,
     FINISHED,
@@ -89,10 +90,11 @@ def is_scheduled(clock: sa.ColumnElement[float]) -> sa.ColumnElement[bool]:
 def _is_written_ahead(clock: sa.ColumnElement[float]) -> sa.ColumnElement[bool]:
     """Return a condition for deliveries of future events, which are few and have an index."""
     event = events.alias()
-    ahead = sa.select(event.c.id).where(event.c.recorded_at > clock - SAME_TIME_SECONDS)
+    is_new, newest = event.c.recorded_at > clock - SAME_TIME_SECONDS, event.c.recorded_at.desc()
+    ahead = sa.select(event.c.id).where(is_new).order_by(newest).limit(10**6)  # by an index
     recorded = sa.select(event.c.recorded_at).where(event.c.id == deliveries.c.event_id)
     since = DUE_AT - recorded.correlate(deliveries).scalar_subquery()
-    return sa.and_(deliveries.c.event_id.in_(ahead), since < SAME_TIME_SECONDS)
+    return sa.and_(rare(deliveries.c.event_id.in_(ahead)), since < SAME_TIME_SECONDS)
 
 
 def pause_of(handler: sa.ColumnElement[str]) -> sa.Case[float]:

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from aftercommit.limits import Limit, Limits, LimitUse, claimed_together
 from aftercommit.sql.database import Database
+from aftercommit.sql.rare import rare
 from aftercommit.sql.tables import RUNNING, deliveries, limits
 from aftercommit.sql.transaction import Transaction
 
@@ -36,7 +37,7 @@ class LimitUses:
         now, name = database.clock, limits.c.name
         locked = sa.select(name, *database.backend.end_if_idle).where(name == NAME)
         self._lock = locked.with_for_update(skip_locked=True)
-        running = RUNNING, deliveries.c.limit_name == NAME, deliveries.c.available_at > now
+        running = RUNNING, rare(deliveries.c.limit_name == NAME), deliveries.c.available_at > now
         count = sa.select(sa.func.count()).select_from(deliveries).where(*running)
         first = sa.select(sa.func.min(deliveries.c.available_at)).where(*running)
         one, stored = sa.select(sa.literal(1).label("one")).subquery(), limits.c

@@ -111,8 +111,9 @@ class OrderedDeliveries:
         """Claim the due ones of these deliveries, which are the first of their lanes."""
         leased_at, rows = current_time(), list[sa.RowMapping]()
         for start in range(0, len(wanted), BATCH_SIZE):
-            some = {"claims": wanted[start : start + BATCH_SIZE]}
-            rows += (await transaction.execute(self._claim, some)).mappings()
+            some = wanted[start : start + BATCH_SIZE]
+            asked = {"claims": some, "ids": [each.event_id for each in some]}
+            rows += (await transaction.execute(self._claim, asked)).mappings()
         return [claim_of_row(row, envelopes[row["event_id"]], leased_at) for row in rows]
 
 

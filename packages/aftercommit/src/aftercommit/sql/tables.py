@@ -9,6 +9,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from aftercommit.sql.rare import rare
+
 NAMING_CONVENTION = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
     "uq": "uq_%(table_name)s_%(column_0_N_name)s",
@@ -19,7 +21,7 @@ NAMING_CONVENTION = {
 """Names for constraints and indexes, by which migrations and `Refusals` find them.
 
 >>> import sqlalchemy as sa
->>> from aftercommit import NAMING_CONVENTION
+from aftercommit import NAMING_CONVENTION
 >>> number = sa.Column("number", sa.Integer, unique=True)
 >>> orders = sa.Table("orders", sa.MetaData(naming_convention=NAMING_CONVENTION), number)
 >>> sorted(str(each.name) for each in orders.constraints)
@@ -102,7 +104,7 @@ events = sa.Table(
 # as text: a value that the driver cannot read would fail every claim
 _RAW = [sa.cast(column, sa.Text).label(column.name) for column in events.c if column.name != "id"]
 _IDS: sa.BindParameter[Any] = sa.bindparam("ids", expanding=True)
-RAW_EVENTS = sa.select(events.c.id, *_RAW).where(events.c.id.in_(_IDS))
+RAW_EVENTS = sa.select(events.c.id, *_RAW).where(rare(events.c.id.in_(_IDS)))
 
 deliveries = sa.Table(  # what its columns mean for the life of a delivery: `delivery_states.py`
     "aftercommit_deliveries",
