@@ -1,4 +1,4 @@
-"""Nobody writes the head of an e-mail: each way in refuses an address that a mailer would decode."""
+"""Nobody writes the head of an e-mail: each way in refuses what a mailer would decode."""
 
 import csv
 import json
