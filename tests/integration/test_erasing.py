@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_type_hints
+from urllib.parse import quote
 
 import anyio
 import pytest
@@ -434,11 +435,20 @@ async def test_an_erasure_says_whom_it_has_found(app: Application) -> None:
     assert {*traces.event_ids} > {*before.event_ids}
 
 
-@pytest.mark.parametrize("spelling", ["ÜMIT@пример.рф", "ümit@ПРИМЕР.РФ", "u\u0308mit@пример.рф"])
+@pytest.mark.parametrize(
+    "spelling",
+    [
+        "ÜMIT@пример.рф",
+        "ümit@ПРИМЕР.РФ",
+        "u\u0308mit@пример.рф",
+        quote("Ümit@пример.рф"),
+        "to%3D%C3%BCmit%40пример.рф",
+    ],
+)
 async def test_an_address_in_an_id_is_found_however_it_is_spelled(
     app: Application, spelling: str
 ) -> None:
-    """A database may know only the case of ASCII, and no combining characters."""
+    """A database may know only the case of ASCII, no combining characters, and no URLs."""
     user = a_registration(email="ümit@пример.рф")
     await app.bus.handle(user, MessageOrigin(source="/shop", id=f"of {spelling}"))
 

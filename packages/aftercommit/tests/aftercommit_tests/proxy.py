@@ -9,6 +9,7 @@ from typing import Literal
 from sqlalchemy import make_url
 
 BUFFER_BYTES = 65536
+BACKLOG = 100
 
 Target = tuple[str, int] | str  # host and port, or the path of a socket
 
@@ -26,24 +27,39 @@ class Proxy:
         self.cuts_after: bytes | None = None  # what the server is told, and nobody hears its answer
         self.accepted = 0  # connections
         self._sockets: list[socket.socket] = []
-        self._listener: socket.socket | None = None
+        self._listener: socket.socket | None = None  # kept while it is cut
+        self._is_open = False
         self._changing = threading.Lock()  # what has just been accepted is cut with the others
 
     def open(self) -> None:
         """Let the server be there (again)."""
         self._mode = "forward"
+        if self._is_open:
+            return
         if self._listener is None:
-            self._listener = socket.create_server(self._address, backlog=100)
-            threading.Thread(target=self._accept, args=[self._listener], daemon=True).start()
+            self._listener = socket.create_server(self._address, backlog=BACKLOG)
+        else:
+            self._listener.listen(BACKLOG)
+        self._is_open = True
+        threading.Thread(target=self._accept, args=[self._listener], daemon=True).start()
 
     def cut(self) -> None:
-        """Break every connection, and refuse new ones."""
+        """Break every connection, and refuse new ones.
+
+        The port stays ours meanwhile. Otherwise a connection of anybody on this machine might get
+        it as its own end, even one that looks for the server: then it could not be opened again.
+        """
         with self._changing:
-            listener, self._listener = self._listener, None
-        if listener:
-            listener.shutdown(socket.SHUT_RDWR)
-            listener.close()
+            was_open, self._is_open = self._is_open, False
+        if was_open and self._listener:
+            self._listener.shutdown(socket.SHUT_RDWR)  # it listens no longer, and is still bound
         self._break_all()
+
+    def close(self) -> None:
+        """Be cut, and leave the port to others."""
+        self.cut()
+        if self._listener:
+            self._listener.close()
 
     def hang(self) -> None:
         """Break every connection, and answer nothing on new ones."""
@@ -76,7 +92,7 @@ class Proxy:
             except OSError:
                 return
             with self._changing:
-                if listener is not self._listener:
+                if not self._is_open:
                     client.close()
                     return
                 self.accepted += 1
@@ -136,7 +152,7 @@ def proxy_to(target: Target, *, port: int) -> Iterator[Proxy]:
     try:
         yield proxy
     finally:
-        proxy.cut()
+        proxy.close()
 
 
 @contextmanager

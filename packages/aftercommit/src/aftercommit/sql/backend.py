@@ -117,9 +117,9 @@ class DatabaseBackend(ABC):
         :raises Unavailable: if a pooler was seen to share sessions, or if there cannot be as many
         """
 
-    def unused_defaults(self, connection: Connection) -> str | None:
-        """Return which default of the database applies to others, but not to handlers."""
-        return None
+    def shortcomings(self, connection: Connection) -> Mapping[str, str]:
+        """Return what is not as an operator may believe: a sentence each, by its subject."""
+        return {}
 
     def notify_workers(self) -> None:  # noqa: B027 - not all can
         """Notify listening processes, soon, that deliveries have been committed."""

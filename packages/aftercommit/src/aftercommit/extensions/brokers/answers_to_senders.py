@@ -16,7 +16,7 @@ import msgspec
 from anyio import current_time, move_on_after, sleep
 
 from aftercommit.envelopes import EventId
-from aftercommit.errors import is_transient
+from aftercommit.errors import is_transient, kind_of
 from aftercommit.extensions.brokers.base import (
     MAX_TARGET_BYTES,
     Broker,
@@ -24,8 +24,8 @@ from aftercommit.extensions.brokers.base import (
     ReceivedMessage,
     describe,
     in_short,
+    one_line,
     reason_of,
-    require_target,
     text_of,
 )
 from aftercommit.extensions.brokers.cloud_events import MAX_BYTES, MAX_MESSAGE_BYTES, to_command
@@ -36,6 +36,7 @@ PAUSE_SECONDS = 0.5
 MISSING_SECONDS = 60.0  # for so long, answers to where one could not be sent are tried only once
 MAX_MISSING = 1_000  # of these targets are remembered
 MAX_EVENTS = 1_000  # are listed in an answer: about 40 kB
+PUBLIC = "invalid", "refused"  # kinds of errors whose texts are written for the sender
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +62,10 @@ class CommandAccepted(msgspec.Struct):
 
 
 class CommandRefused(msgspec.Struct):
-    """The command was refused for good: `error` is a stable name, `reason` a sentence."""
+    """The command was refused for good: `error` is a stable name, `reason` a sentence.
+
+    After a bug, the sentence only says where to look.
+    """
 
     command: str | None
     command_source: str | None
@@ -98,11 +102,6 @@ class Answers:
             shown = in_short(to)
             logger.warning("a message wants an answer to %r, which answer_to does not allow", shown)
             return None
-        try:
-            require_target("the broker", to)
-        except MessageRefusedError as error:
-            logger.warning("a message wants an answer that cannot be sent: %s", error)
-            return None
         correlation_id = str(said.get("correlation_id") or body.id or "")
         fits = 0 < len(correlation_id.encode(errors="replace")) <= MAX_TARGET_BYTES  # AMQP's limit
         return Asked(to, body.source, body.id, correlation_id if fits else None)
@@ -114,16 +113,20 @@ class Answers:
         read from the database, so a repetition gets the same answer. This takes some seconds at
         most, and raises nothing: the command was executed, or is a dead letter, in any case.
         """
-        problem = "nothing answers"
+        problem, answer_id = "nothing answers", str(uuid4())
+        if refusal is not None and kind_of(refusal) not in PUBLIC:
+            logger.error("answer %s tells of a bug: %s", answer_id, one_line(refusal))
         once = self._missing.get(asked.to, 0.0) > current_time()
         with move_on_after(ANSWER_SECONDS):
             while True:
                 try:
-                    await broker.send_command(await self._answer(asked, refusal))
+                    await broker.send_command(await self._answer(answer_id, asked, refusal))
                 except Exception as error:
                     problem = in_short(describe(error))
                     may_heal = is_transient(error) or isinstance(error, OSError)
-                    if once or isinstance(error, MessageRefusedError) or not may_heal:
+                    if isinstance(error, MessageRefusedError):  # nothing can have that name
+                        return self._lost(asked, problem)
+                    if once or not may_heal:
                         break
                     await sleep(PAUSE_SECONDS)
                 else:
@@ -132,10 +135,15 @@ class Answers:
         while len(self._missing) >= MAX_MISSING:
             self._missing.pop(next(iter(self._missing)))
         self._missing[asked.to] = current_time() + MISSING_SECONDS
-        logger.warning("an answer to %s could not be sent: %s", asked.to, problem)
+        return self._lost(asked, problem)
+
+    def _lost(self, asked: Asked, problem: str) -> bool:
+        logger.warning("an answer to %s could not be sent: %s", in_short(asked.to), problem)
         return False
 
-    async def _answer(self, asked: Asked, refusal: Exception | None) -> OutgoingCommand:
+    async def _answer(
+        self, answer_id: str, asked: Asked, refusal: Exception | None
+    ) -> OutgoingCommand:
         said: CommandAccepted | CommandRefused
         about = _if_short(asked.message_id), _if_short(asked.source)
         if refusal is None:
@@ -143,8 +151,12 @@ class Answers:
             more = max(0, len(events) - MAX_EVENTS)
             said = CommandAccepted(*about, events[:MAX_EVENTS], more)
         else:
-            said = CommandRefused(*about, *reason_of(refusal))
-        answer_id = str(uuid4())
+            error, reason = reason_of(refusal)
+            if kind_of(refusal) not in PUBLIC:  # its text may quote what is stored
+                reason = (
+                    f"the log of /{self.application} has the reason, under the id of this answer"
+                )
+            said = CommandRefused(*about, error, reason)
         body = to_command(
             id=answer_id,
             source=f"/{self.application}",

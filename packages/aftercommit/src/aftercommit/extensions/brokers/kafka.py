@@ -43,6 +43,10 @@ ANOTHER_TOPIC = (
     "the topic %s was replaced: the offset of the group in partition %s is %s, and it ends at"
     " %s; all of its messages are taken, from the first one on"
 )
+DELETED = (
+    "%s messages of the topic %s were deleted before this program has taken them: partition %s,"
+    " from offset %s on; nothing was consumed for longer than the topic's retention"
+)
 ACCOUNT_REFUSED = "it refuses the user or the password in the URL"
 """How SCRAM ends with an error (RFC 5802, "e=…"); the library turns it into a KeyError."""
 
@@ -120,8 +124,7 @@ class Kafka(base.Broker):
     ) -> AsyncIterator[AsyncIterator[ReceivedMessage]]:
         limit_decompression()
         await self._ensure_topics(inlet)
-        if inlet.topic != self.channels.commands:  # which is ours, and begins at the beginning
-            await self._ensure_position(inlet)
+        await self._ensure_position(inlet)
         report(None)
         consumer = AIOKafkaConsumer(
             inlet.topic,
@@ -139,7 +142,7 @@ class Kafka(base.Broker):
             await base.close_best_effort(consumer.stop)
 
     async def _ensure_position(self, inlet: Inlet) -> None:
-        """Store where a new group begins, before it joins; and tell of a topic that is a new one.
+        """Store where a group begins, before it joins; and tell of what it has not had, or again.
 
         A group without a stored position would begin at `start` again whenever it joins, so that
         what comes in a pause before its first message would be passed over. All partitions are
@@ -153,16 +156,22 @@ class Kafka(base.Broker):
         )
         try:
             await _start(at.start, self._cluster)
-            places = [TopicPartition(inlet.topic, n) for n in await _partitions(at, inlet.topic)]
+            if not (numbers := await _partitions(at, inlet.topic)):
+                return  # our own topic, which the broker creates when its messages are asked for
+            places = [TopicPartition(inlet.topic, n) for n in numbers]
             at.assign(places)
-            ends = await at.end_offsets(places)
+            begins, ends = await at.beginning_offsets(places), await at.end_offsets(places)
             stored = {place: await at.committed(place) for place in places}
             is_new = {*stored.values()} == {None}
             begin = dict(ends) if is_new and inlet.start == "latest" else {}
             for place, offset in stored.items():
                 if offset is not None and offset > ends[place]:
                     logger.warning(ANOTHER_TOPIC, inlet.topic, place.partition, offset, ends[place])
-                    begin[place] = 0
+                    begin[place] = begins[place]
+                elif offset is not None and offset < begins[place]:
+                    gone = begins[place] - offset
+                    logger.error(DELETED, gone, inlet.topic, place.partition, offset)
+                    begin[place] = begins[place]
             if begin:
                 with suppress(*HAS_MEMBERS):  # another process has been faster
                     await at.commit(begin)

@@ -109,8 +109,9 @@ async def _found(cli: Cli, settings: EngineSettings) -> AsyncIterator[tuple[str,
             clock = (await transaction.execute(sa.select(database.clock))).scalar_one()
             ahead = clock - (before + time.time()) / 2
             capacity = await transaction.run_sync(database.backend.capacity)
-            if unused := await transaction.run_sync(database.backend.unused_defaults):
-                yield "isolation", unused
+            shortcomings = await transaction.run_sync(database.backend.shortcomings)
+        for shortcoming in shortcomings.items():
+            yield shortcoming
         revisions = await check_schema(database)
         yield "schema", f"up to date: {', '.join(revisions)}"
         await _check_writes(database)

@@ -8,6 +8,7 @@ import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 from unicodedata import normalize
+from urllib.parse import unquote
 
 import msgspec
 import sqlalchemy as sa
@@ -154,7 +155,8 @@ async def _redact(transaction: Transaction, event: StoredEvent, texts: Mapping[s
 async def redact_mentions(transaction: Transaction, texts: Collection[str]) -> None:
     """Replace quotes of a text, as a word: in sources and ids of messages, and in decisions.
 
-    In a decision, these are its reason and who decided, even if the handler is still paused.
+    A quote may have another case or normal form, or be percent-encoded as in a URL, once. In a
+    decision, these are its reason and who decided, even if the handler is still paused.
 
     The new ids cannot be guessed, so that no message that was sent has one of them. An empty text
     is in everything, and is passed over.
@@ -165,13 +167,12 @@ async def redact_mentions(transaction: Transaction, texts: Collection[str]) -> N
     in_ids = commands.c.source, commands.c.message_id
     of_decisions = decisions.c.reason, decisions.c.decided_by, handler_pauses.c.paused_by
     for column in (*in_ids, *of_decisions):
-        may_be, [key] = (
-            sa.or_(*(_may_have(column, text) for text in texts)),
-            column.table.primary_key,
-        )
+        encoded = column.contains("%", autoescape=True)
+        may_be = sa.or_(encoded, *(_may_have(column, text) for text in texts))
+        [key] = column.table.primary_key
         wanted: sa.Select[Any] = sa.select(key, column.label("text")).where(may_be)
         found = (await transaction.execute(wanted)).all()
-        for row_id in [row[0] for row in found if quoted.search(normalize("NFC", row.text))]:
+        for row_id in [row[0] for row in found if _mentions(row.text, quoted)]:
             this = sa.update(column.table).where(key == row_id)
             new = f"{ERASED}-{transaction.new_id()}" if column in in_ids else ERASED
             await transaction.execute_dml(this.values({column: new}))
@@ -182,6 +183,10 @@ def _may_have(column: sa.Column[Any], text: str) -> sa.ColumnElement[bool]:
         return column.icontains(text, autoescape=True)
     sign = next((c for c in text if c.isascii() and not c.isalnum()), "")
     return column.contains(sign, autoescape=True)  # SQLite ignores case for ASCII only
+
+
+def _mentions(text: str, quoted: re.Pattern[str]) -> bool:
+    return any(quoted.search(normalize("NFC", each)) for each in (text, unquote(text)))
 
 
 def _quoted(text: str) -> str:

@@ -1,6 +1,6 @@
 """PostgreSQL, for the database adapter: see `sql/backend.py`."""
 
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from math import inf
@@ -113,10 +113,10 @@ ADVANCE_POSITIONS = [
     text(
         f"""
         SELECT setval('{_POSITIONS}', now.position)
-        FROM {_POSITIONS}, (
+        FROM (
             SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS bigint) AS position
         ) AS now
-        WHERE now.position > last_value + 1000000
+        WHERE now.position > coalesce(pg_sequence_last_value('{_POSITIONS}'), 0) + 1000000
             AND has_sequence_privilege('{_POSITIONS}', 'UPDATE')
             AND current_setting('transaction_read_only') = 'off'
         """
@@ -128,6 +128,16 @@ A sequence that was restored with a backup would give out again what it had give
 and receivers would take new events for old ones. By the time, it is always beyond that, since fewer
 than a million events are stored in a second.
 """
+MAY_NOT_ADVANCE = text(
+    f"""
+    SELECT current_user FROM pg_class
+    WHERE oid = to_regclass('{_POSITIONS}') AND NOT has_sequence_privilege(oid, 'UPDATE')
+    """
+)
+FIXED_POSITIONS = (
+    "after the restore of a backup, new events would get a `sequence` that others have seen before,"
+    f" since the user may not move it: GRANT UPDATE ON SEQUENCE {_POSITIONS} TO {{}}"
+)
 
 
 class PostgreSQL(DatabaseBackend):
@@ -233,11 +243,17 @@ class PostgreSQL(DatabaseBackend):
                 "raise max_connections of the server, or default_pool_size of its pooler",
             )
 
-    def unused_defaults(self, connection: Connection) -> str | None:
+    def shortcomings(self, connection: Connection) -> Mapping[str, str]:
         name = "default_transaction_isolation"
         default = text("SELECT reset_val FROM pg_settings WHERE name = :name")
         level = connection.execute(default, {"name": name}).scalar_one()
-        return None if level == connections.SESSION[name] else UNUSED_ISOLATION.format(level)
+        user = connection.execute(MAY_NOT_ADVANCE).scalar_one_or_none()
+        found = {}
+        if level != connections.SESSION[name]:
+            found["isolation"] = UNUSED_ISOLATION.format(level)
+        if user is not None:
+            found["sequence"] = FIXED_POSITIONS.format(user)
+        return found
 
     def notify_workers(self) -> None:
         self._notifier.notify()

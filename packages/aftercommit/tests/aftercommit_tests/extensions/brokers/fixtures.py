@@ -124,7 +124,7 @@ def tansu(
     with subprocess.Popen(command, stdin=quiet, stdout=quiet, stderr=quiet) as process:
         try:
             wait_until(lambda: listens(port))
-            outside = KafkaOutside(url, account=account or {})
+            outside = KafkaOutside(url, account=account or {}, pid=process.pid)
             if topics:
                 outside.begin(topics)
             yield outside

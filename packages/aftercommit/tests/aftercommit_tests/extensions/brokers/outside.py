@@ -3,6 +3,7 @@
 import asyncio
 import fcntl
 import os
+import signal
 import struct
 import subprocess
 import sys
@@ -275,10 +276,11 @@ asyncio.run(main(*sys.argv[1:]))
 
 @dataclass
 class KafkaOutside(Outside):
-    """Kafka; `account` is what the plain clients have to know besides."""
+    """Kafka; `account` is what the plain clients have to know besides, `pid` a server of ours."""
 
     kind = "kafka"
     account: Mapping[str, str] = field(default_factory=dict)
+    pid: int | None = None
     _next: dict[tuple[str, int], int] = field(default_factory=dict)
 
     @property
@@ -302,6 +304,16 @@ class KafkaOutside(Outside):
                 _, end = consumer.get_watermark_offsets(TopicPartition(name, n))
                 self._next[name, n] = end
         consumer.close()
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Let the server do nothing, as on a host that has no memory left; connections stay."""
+        assert self.pid, "the server is not ours"
+        os.kill(self.pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(self.pid, signal.SIGCONT)
 
     def topics(self) -> set[str]:
         """Return the names of the topics."""

@@ -12,7 +12,7 @@ from anyio import to_thread
 
 from aftercommit_tests.builders import a_message
 from aftercommit_tests.conftest import NewWorld
-from aftercommit_tests.extensions.brokers.list_broker import consuming
+from aftercommit_tests.extensions.brokers.list_broker import Failing, consuming
 from aftercommit_tests.extensions.brokers.outside import KafkaOutside, Outside, RabbitOutside, Seen
 from aftercommit_tests.extensions.brokers.test_subscribed_messages import SeenMessages, until
 from aftercommit_tests.inside.brokers import (
@@ -87,6 +87,28 @@ async def test_a_sender_learns_what_became_of_each_of_its_commands(
     assert of_second["data"]["reason"]
 
 
+async def test_an_answer_after_a_bug_has_an_id_and_our_log_its_text(
+    broker: Broker,
+    outside: Outside,
+    replies: Callable[[int], list[dict[str, Any]]],
+    new_world: NewWorld,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The text may quote what is stored about others: it is not for another team."""
+    handler = Failing([ValueError("Maria lives in Rose Street")] * 3)
+    async with consuming(broker, await new_world(**handler.handlers()), answer_to=ALLOWED):
+        ask = partial(outside.send, headers={"reply-to": REPLIES})
+        await to_thread.run_sync(ask, a_message(message_id="m1"))
+        (told,) = await to_thread.run_sync(replies, 1)
+
+    assert (told["type"], told["data"]["error"]) == ("command_refused", "bug")
+    assert (
+        told["data"]["reason"] == "the log of /things has the reason, under the id of this answer"
+    )
+    (logged,) = [each for each in caplog.messages if told["id"] in each]
+    assert "Maria lives in Rose Street" in logged
+
+
 async def test_a_cloud_event_can_say_itself_where_to_answer(
     broker: Broker,
     outside: Outside,
@@ -136,6 +158,7 @@ async def test_an_answer_that_cannot_be_sent_holds_up_nobody(
     outside: Outside,
     replies: Callable[[int], list[dict[str, Any]]],
     new_world: NewWorld,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     """One such message would otherwise come again without end, and fill the dead letters."""
     seen = SeenMessages()
@@ -145,7 +168,7 @@ async def test_an_answer_that_cannot_be_sent_holds_up_nobody(
         json.dumps({"id": "\x00" * 9_000, "source": "\x00" * 900, "replyto": REPLIES}).encode(),
         json.dumps({"id": "big", "replyto": REPLIES, "text": "x" * 70_000}).encode(),
     ]
-    to_nobody = partial(outside.send, headers={"reply-to": "shop." + "x" * 300})
+    to_nobody = partial(outside.send, headers={"reply-to": "shop." + "x" * 30_000})
     async with consuming(broker, world, answer_to=ALLOWED):
         await to_thread.run_sync(outside.send, *bad)
         await to_thread.run_sync(to_nobody, a_message(message_id="m0"))
@@ -157,7 +180,12 @@ async def test_an_answer_that_cannot_be_sent_holds_up_nobody(
     kinds = Counter((each["type"], each["data"]["command"]) for each in told)
     assert kinds == {("command_refused", None): 2, ("command_accepted", "m1"): 1}
     assert len(dead) == len(bad)
-    assert Counter(seen.messages)["commands", "executed"] == 2
+    assert Counter(seen.messages) == {
+        ("commands", "executed"): 2,
+        ("commands", "dead"): len(bad),
+        ("commands", "unanswered"): 1,
+    }
+    assert max(map(len, caplog.messages)) < 2_000
 
 
 async def test_a_long_answer_is_cut_and_says_how_much_is_missing(

@@ -6,17 +6,24 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from functools import partial
 from typing import Any
+from uuid import uuid4
 
 import pytest
-from aftercommit import PUBLISH, Application, Ordered, testing
+from aftercommit import PUBLISH, Application, Envelope, Ordered, testing
 from aftercommit.process.running_services import Shutdown
 from anyio import create_task_group, fail_after, sleep, to_thread
 from cloudevents.core.base import BaseCloudEvent
 from cloudevents.core.bindings.kafka import KafkaMessage, from_kafka_event
 
-from aftercommit_tests.builders import PLAIN, Keys, a_claim, a_command, table
-from aftercommit_tests.extensions.brokers.outside import FULL, Outside, RabbitOutside, Seen
-from aftercommit_tests.inside.brokers import connect_publishers
+from aftercommit_tests.builders import PLAIN, Keys, a_claim, a_command, an_envelope, table
+from aftercommit_tests.extensions.brokers.outside import (
+    FULL,
+    KafkaOutside,
+    Outside,
+    RabbitOutside,
+    Seen,
+)
+from aftercommit_tests.inside.brokers import Channels, connect_publishers, new_brokers
 from aftercommit_tests.inside.claims import Report
 from aftercommit_tests.inside.errors import BrokerUnavailable, ConfirmTimeoutError, QueueFull
 from aftercommit_tests.inside.process import circuit_breaker
@@ -25,7 +32,7 @@ from aftercommit_tests.processes import LIMIT_SECONDS, wait_until
 from aftercommit_tests.proxy import Proxy
 from aftercommit_tests.things.app import Settings, bootstrap
 from aftercommit_tests.things.bell import RecordingBell
-from aftercommit_tests.things.domain import RenameThing, ThingMade, ThingRenamed
+from aftercommit_tests.things.domain import RenameThing, ThingId, ThingMade, ThingRenamed
 
 pytestmark = pytest.mark.anyio
 
@@ -190,6 +197,43 @@ async def test_a_broker_that_does_not_answer_is_given_up_in_seconds(
     assert isinstance(silent.error, AWAY)
     assert isinstance(left_alone.error, BrokerUnavailable)
     assert proxy.accepted == before > 0
+
+
+async def test_a_frozen_kafka_is_an_outage_also_for_what_no_longer_fits_into_a_batch(
+    kafka: KafkaOutside,
+) -> None:
+    """The library keeps later events waiting without sending them; none is taken for refused."""
+    (broker,) = new_brokers([kafka.url], Channels("things")).values()
+    large = [an_envelope(a_large_thing()) for _ in range(THINGS)]
+    errors, sent = list[Exception](), list[str]()
+
+    async def publish(envelope: Envelope) -> None:
+        try:
+            await broker.publish(envelope)
+            sent.append(str(envelope.id))
+        except Exception as error:
+            errors.append(error)
+
+    await publish(an_envelope())  # by then, there is a connection
+    with kafka.frozen(), fail_after(LIMIT_SECONDS):
+        async with create_task_group() as group:
+            for each in large:
+                group.start_soon(publish, each)
+
+    assert len(errors) == len(large)
+    assert all(isinstance(each, AWAY) for each in errors)
+
+    with fail_after(LIMIT_SECONDS):
+        while len(sent) == 1:  # it is left alone for as long as it took to notice
+            await publish(large[0])
+            await sleep(0.1)
+    await to_thread.run_sync(kafka.events, lambda seen: ids_of(seen) >= {*sent})
+    await broker.close()
+
+
+def a_large_thing() -> ThingMade:
+    """Return an event of which few fit into a batch of the library, which has 16 kB."""
+    return ThingMade(thing_id=ThingId(uuid4()), name="x" * 5_000)
 
 
 @pytest.mark.parametrize("refusal", ["nack", "closed channel"])

@@ -1,7 +1,7 @@
 """Messages of another team, on real brokers: each has one effect, and none holds up others."""
 
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -12,6 +12,7 @@ import msgspec
 import pytest
 from aftercommit import Observer
 from aftercommit.errors import TransientError
+from aiokafka import AIOKafkaConsumer  # type: ignore[import-untyped]
 from anyio import fail_after, to_thread
 from pika.exceptions import NackError  # type: ignore[import-untyped]
 
@@ -325,10 +326,11 @@ async def test_messages_that_have_an_order_come_one_by_one_and_to_one_of_all_con
     assert [each for each in names if each] == ["item 0"] * 2 + [f"item {n}" for n in range(10)]
 
 
-async def test_a_new_group_begins_where_its_row_says(kafka: Outside, new_world: NewWorld) -> None:
+async def test_a_new_group_begins_where_its_row_says(
+    kafka_broker: Broker, kafka: Outside, new_world: NewWorld
+) -> None:
     """A topic keeps the past: with "earliest" a late subscriber gets it, with "latest" not."""
     team, world = team_at(kafka), await new_world()
-    (broker,) = new_brokers([kafka.url], THINGS).values()
     await to_thread.run_sync(team.open_source)
     await to_thread.run_sync(partial(team.publish, an_item("old"), headers={"ce_id": "i1"}))
 
@@ -336,7 +338,7 @@ async def test_a_new_group_begins_where_its_row_says(kafka: Outside, new_world: 
         return MakeThing(thing_id=ThingId(uuid4()), name=f"late {message.data(Item).title}")
 
     late = replace(CATALOGUE, name="late", translate=second, start="latest")
-    async with consuming(broker, world, intake_of(CATALOGUE), intake_of(late)):
+    async with consuming(kafka_broker, world, intake_of(CATALOGUE), intake_of(late)):
         await until_things(world, "old")
         number = 0
 
@@ -353,12 +355,11 @@ async def test_a_new_group_begins_where_its_row_says(kafka: Outside, new_world: 
 
 
 async def test_a_new_group_that_begins_at_the_end_misses_nothing_from_then_on(
-    kafka: Outside, new_world: NewWorld, caplog: pytest.LogCaptureFixture
+    kafka_broker: Broker, kafka: Outside, new_world: NewWorld, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Neither in a pause nor in a deployment, also if there was no message before it."""
     caplog.set_level("INFO")
     team, world = team_at(kafka), await new_world()
-    (broker,) = new_brokers([kafka.url], THINGS).values()
     await to_thread.run_sync(team.open_source)
     await to_thread.run_sync(partial(team.publish, an_item("old"), headers={"ce_id": "i1"}))
     late = replace(CATALOGUE, start="latest")
@@ -366,46 +367,81 @@ async def test_a_new_group_that_begins_at_the_end_misses_nothing_from_then_on(
     async def is_consuming() -> bool:
         return "consuming from Kafka (from.catalogue)" in caplog.text
 
-    async with consuming(broker, world, intake_of(late)):
+    async with consuming(kafka_broker, world, intake_of(late)):
         await until(is_consuming)
     for number in range(3):
         item = partial(team.publish, an_item(f"{number}"), headers={"ce_id": f"n{number}"})
         await to_thread.run_sync(item)
-    async with consuming(broker, world, intake_of(late)):
+    async with consuming(kafka_broker, world, intake_of(late)):
         await until_things(world, "0", "1", "2")
 
 
 async def test_a_topic_that_is_made_anew_has_new_messages_in_the_old_places(
-    kafka: KafkaOutside, new_world: NewWorld
+    kafka_broker: Broker, kafka: KafkaOutside, new_world: NewWorld
 ) -> None:
     """The other team replaces it while nobody consumes; ours are known by their places."""
     team, world = TeamOnKafka(kafka.servers), await new_world()
-    (broker,) = new_brokers([kafka.url], THINGS).values()
     await to_thread.run_sync(team.open_source)
     sku, none = uuid4(), partial(team.publish, headers={})
     await to_thread.run_sync(none, an_item("lamp", sku), an_item("vase"))
-    async with consuming(broker, world, intake_of(CATALOGUE)):
+    async with consuming(kafka_broker, world, intake_of(CATALOGUE)):
         await until_things(world, "lamp", "vase")
     await to_thread.run_sync(team.make_anew)
     await to_thread.run_sync(none, an_item("torch"))
-    async with consuming(broker, world, intake_of(CATALOGUE)):
+    async with consuming(kafka_broker, world, intake_of(CATALOGUE)):
         await until_things(world, "lamp", "torch", "vase")
 
 
 async def test_an_offset_behind_the_end_of_the_topic_is_told_and_passes_over_nothing(
-    kafka: KafkaOutside, new_world: NewWorld, caplog: pytest.LogCaptureFixture
+    kafka_broker: Broker, kafka: KafkaOutside, new_world: NewWorld, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Where the offsets of the group outlive the topic, they belong to another one."""
     team, world = TeamOnKafka(kafka.servers), await new_world()
-    (broker,) = new_brokers([kafka.url], THINGS).values()
     await to_thread.run_sync(team.open_source)
     await to_thread.run_sync(partial(kafka.set_offset, QUEUE, "catalogue", 7))
     await to_thread.run_sync(partial(team.publish, an_item("lamp"), headers={}))
 
-    async with consuming(broker, world, intake_of(replace(CATALOGUE, start="latest"))):
+    async with consuming(kafka_broker, world, intake_of(replace(CATALOGUE, start="latest"))):
         await until_things(world, "lamp")
 
     assert "the topic catalogue was replaced" in caplog.text
+
+
+@pytest.mark.parametrize("topic", ["catalogue", "things.commands"])
+async def test_what_a_topic_has_deleted_before_its_group_came_to_it_is_told_once(
+    topic: str,
+    kafka_broker: Broker,
+    kafka: KafkaOutside,
+    new_world: NewWorld,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Consumers were down for longer than its retention: nobody else would find out.
+
+    The server of the tests deletes nothing, so it only says that it has.
+    """
+    names = ["gone", "gone too", "kept"]
+    await to_thread.run_sync(team_at(kafka).open_source)
+    if of_ours := topic == kafka_broker.channels.commands:
+        bodies = [a_message(message_id=each, name=each) for each in names]
+        await to_thread.run_sync(kafka.send, *bodies)
+    else:
+        await to_thread.run_sync(team_at(kafka).publish, *map(an_item, names))
+    intake = Intake(inlet=THINGS.inlet, read=read_command) if of_ours else intake_of(CATALOGUE)
+    await to_thread.run_sync(partial(kafka.set_offset, intake.inlet.group, topic, 1))
+
+    async def first_of(_: object, places: Sequence[Any]) -> Mapping[Any, int]:
+        return {each: 2 if each.partition == 0 else 0 for each in places}
+
+    monkeypatch.setattr(AIOKafkaConsumer, "beginning_offsets", first_of)
+    world = await new_world()
+    for _ in range(2):
+        async with consuming(kafka_broker, world, intake):
+            await until_things(world, "kept")
+
+    (told,) = [each for each in caplog.messages if "were deleted" in each]
+    assert f"1 messages of the topic {topic} were deleted before" in told
+    assert "partition 0, from offset 1 on" in told
 
 
 async def test_what_cannot_be_decoded_is_a_dead_letter_and_never_translated(

@@ -1,7 +1,8 @@
 """What an operator has set for a database, where a promise of the engine depends on it."""
 
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from uuid import uuid4
 
 import pytest
 from aftercommit import ensure_schema
@@ -96,6 +97,48 @@ def test_check_says_that_handlers_lose_an_isolation(
     shown = command_line.shows("check", database_url=postgres_url)
 
     assert f"isolation    the default isolation of the database, {level}, is not used" in shown
+
+
+@pytest.fixture
+def url_of_a_user(postgres_url: str, command_line: CommandLine) -> Iterator[str]:
+    """The URL of a user who may do what handlers do, and owns nothing."""
+    command_line.shows("db", "upgrade", database_url=postgres_url)
+    user = f"user_{uuid4().hex}"
+    for statement in (
+        f"CREATE ROLE {user} LOGIN PASSWORD '{user}'",
+        f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {user}",
+        f"GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO {user}",
+    ):
+        change_from_outside(postgres_url, statement)
+    of_user = make_url(postgres_url).set(username=user, password=user)
+    yield of_user.render_as_string(hide_password=False)
+    change_from_outside(postgres_url, f"DROP OWNED BY {user}")
+    change_from_outside(postgres_url, f"DROP ROLE {user}")
+
+
+MOVE_IT = "new events would get a `sequence` that others have seen before"
+
+
+async def test_a_start_says_that_the_sequence_cannot_be_moved_after_a_restore(
+    url_of_a_user: str, place: tuple[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Handlers go on; but nobody would see that receivers pass over events until it is too late."""
+    url = make_url(url_of_a_user).set(drivername=f"postgresql+{place[1]}")
+    async with open_database(url.render_as_string(hide_password=False)) as database:
+        await ensure_schema(database)
+
+    [told] = [each.message for each in caplog.records if each.levelno == logging.WARNING]
+    assert MOVE_IT in told
+    assert "GRANT UPDATE ON SEQUENCE aftercommit_events_position TO user_" in told
+
+
+def test_check_says_that_the_sequence_cannot_be_moved(
+    url_of_a_user: str, command_line: CommandLine
+) -> None:
+    """As an operator finds out before a restore."""
+    shown = command_line.shows("check", database_url=url_of_a_user)
+
+    assert f"sequence     after the restore of a backup, {MOVE_IT}" in shown
 
 
 async def test_a_start_says_nothing_about_what_is_kept(

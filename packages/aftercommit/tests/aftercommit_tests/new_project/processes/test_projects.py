@@ -1,5 +1,6 @@
 """A project is green as it comes: with and without options, here and on a fresh machine."""
 
+import json
 import os
 import re
 import signal
@@ -44,6 +45,62 @@ def test_it_sends_real_mail_as_soon_as_a_mail_server_is_named(
     [received] = mailbox.emails
     assert (received["From"], received["Subject"]) == ("kiosk@example.com", "Your order")
     assert str(received["Message-ID"]).strip().endswith(".confirm_order@kiosk>")
+
+
+HOSTILE = [
+    "a@=?utf-8?q?evil.com=0D=0ABcc=3A_eve=40evil.com?=.com",
+    "=?utf-8?q?ivan=2C?=@example.com",
+    "ivan@example.com\r\nBcc: eve@evil.com",
+    "ivan@example.com,eve@evil.com",
+    "ivan@exa,mple.com",
+    "Ivan <ivan@example.com>",
+]
+BORDERS = """
+import json, sys
+import anyio
+from aftercommit.extensions.brokers.cloud_events import from_cloud_event
+from aftercommit.extensions.web.testing import http_client
+from click.testing import CliRunner
+from kiosk import views
+from kiosk.bootstrap import CODEC
+from kiosk.domain.bases import InvalidInput
+from kiosk.entrypoints.app import APP, cli
+from kiosk.entrypoints.broker_messages import ACCEPTED_FROM_BROKERS
+
+settings = APP.load({})
+accepted = {CODEC.name_of(each): each for each in ACCEPTED_FROM_BROKERS}
+
+async def enter(hostile):
+    told = []
+    async with APP.open(settings) as application:
+        order = {"email": hostile, "articles": {"lamp": 1}}
+        async with http_client(APP, settings, application) as client:
+            told.append((await client.post("/orders", json=order)).status_code)
+        data = {**order, "order_id": "7d3c1a52-6c0e-4a55-8a1b-0c9a3f8d2e11"}
+        said = {"specversion": "1.0", "id": "m1", "source": "/team", "type": "place_order"}
+        body = json.dumps({**said, "data": data}).encode()
+        try:
+            await application.bus.execute(*from_cloud_event(body, CODEC, accepted))
+            told.append("accepted")
+        except InvalidInput:
+            told.append("refused")
+        return [*told, len(await views.orders(application.database))]
+
+CliRunner().invoke(cli, ["db", "upgrade"])
+for hostile in json.loads(sys.argv[1]):
+    ended = CliRunner().invoke(cli, ["place-order", hostile, "lamp"]).exit_code
+    print(ended, *anyio.run(enter, hostile))
+"""
+
+
+def test_nobody_writes_the_head_of_its_e_mails_whichever_way_they_come(tmp_path: Path) -> None:
+    """Its command line, HTTP and brokers have one rule, which is the domain's."""
+    new_project(tmp_path / "kiosk", [*OPTIONS])
+
+    ran = run(tmp_path / "kiosk", "-c", BORDERS, json.dumps(HOSTILE))
+
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.splitlines() == ["2 422 refused 0"] * len(HOSTILE)
 
 
 README_IS_RIGHT = """
