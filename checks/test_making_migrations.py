@@ -4,6 +4,7 @@ Processes of the version before work on, while and after it runs: expand, then c
 """
 
 import ast
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from sqlalchemy import (
     Table,
     create_engine,
     false,
+    inspect,
     true,
 )
 
@@ -108,6 +110,21 @@ def upgrade() -> None:
     )
 '''
     )
+
+
+def test_the_first_migration_makes_all_tables(tmp_path: Path) -> None:
+    """Anyone who has deleted the example, and its migration, has an empty folder, or none."""
+    folder = tmp_path / "versions"
+    first = replace(HISTORY, folders=[folder])
+    file = migration.make("The first tables", first)
+    assert file is not None
+    assert file.name == "allocation_0001_the_first_tables.py"
+    assert "down_revision = None" in file.read_text()
+
+    assert migration.make("Nothing", first) is None
+    with closing(create_engine(f"sqlite:///{tmp_path}/new.db").connect()) as connection:
+        first.upgrade(connection)
+        assert HISTORY.metadata.tables.keys() <= {*inspect(connection).get_table_names()}
 
 
 def test_a_default_that_is_empty_is_migrated_once(tmp_path: Path) -> None:

@@ -60,7 +60,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "{revision}"
-down_revision = "{before}"
+down_revision = {before}
 
 
 def upgrade() -> None:
@@ -71,14 +71,17 @@ def upgrade() -> None:
 def make(name: str, history: History, folder: Path | None = None) -> Path | None:
     """Write the next migration into a folder, and return it; None if there is nothing to migrate.
 
-    Its number follows that of the newest migration; the rest of its name comes from `name`.
+    Its number follows that of the newest migration, if there is one; the rest of its name comes
+    from `name`.
     """
     with _migrated(history) as context:
         upgrade = _missing(context, history)
         if upgrade.is_empty():
             return None
         text = _text(name, upgrade, context, history)
-    file = (folder or history.folders[-1]) / f"{_next_revision(history)}_{_slug(name)}.py"
+    folder = folder or history.folders[-1]
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / f"{_next_revision(history)}_{_slug(name)}.py"
     file.write_text(_formatted(text), encoding="utf-8")
     return file
 
@@ -162,7 +165,7 @@ def _text(name: str, upgrade: UpgradeOps, context: MigrationContext, history: Hi
     return TEMPLATE.format(
         sentence=name.rstrip("."),
         revision=_next_revision(history),
-        before=history.newest,
+        before=f'"{history.newest}"' if history.newest else None,
         code="\n".join(lines).strip(),
     )
 
@@ -187,8 +190,8 @@ def _portable(kind: str, item: object, context: object) -> str | Literal[False]:
 
 
 def _next_revision(history: History) -> str:
-    prefix, _, number = history.newest.rpartition("_")
-    return f"{prefix}_{int(number[:4]) + 1:04}"
+    number = history.newest.removeprefix(f"{history.name}_")[:4] or "0"
+    return f"{history.name}_{int(number) + 1:04}"
 
 
 def _slug(name: str) -> str:

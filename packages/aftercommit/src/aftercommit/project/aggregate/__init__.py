@@ -106,6 +106,7 @@ def read(name: str, fields: Sequence[str], commands: str) -> Aggregate:
 
 def _verb(text: str) -> Verb:
     verb, _, participle = text.partition(":")
+    _refuse_keywords(f"the command {text!r}", verb, participle)
     is_short = max(len(verb), len(participle)) <= MAX_VERB
     if not all(map(_is_free, (verb, participle))) or verb == participle or not is_short:
         rule = f'has to be like "make:made", with at most {MAX_VERB} characters each'
@@ -117,6 +118,7 @@ def _field(text: str) -> Field:
     name, *said = text.split(":")
     is_unique = "unique" in said
     kinds = [each for each in said if each != "unique"]
+    _refuse_keywords(f"the field {text!r}", name)
     if not _is_free(name) or name in TAKEN or len(kinds) > 1 or not {*kinds} <= {*KINDS}:
         rule = (
             f"is not NAME, NAME:KIND or NAME:KIND:unique, with one of the kinds {', '.join(KINDS)}"
@@ -131,9 +133,16 @@ def _kind_of(name: str) -> str:
     return "email" if name.split("_")[-1] == "email" else "text"
 
 
+def _refuse_keywords(what: str, *names: str) -> None:
+    for name in names:
+        if keyword.iskeyword(name) or keyword.issoftkeyword(name):
+            raise InvalidValue(
+                what, f"has {name}, a word of Python: use another, such as {name}_it"
+            )
+
+
 def _is_free(name: str) -> bool:
-    is_known = keyword.iskeyword(name) or keyword.issoftkeyword(name)
-    return bool(SNAKE.fullmatch(name)) and not is_known and len(name) <= MAX_NAME
+    return bool(SNAKE.fullmatch(name)) and len(name) <= MAX_NAME
 
 
 def _formatted(layout: Layout, source: Source, *rules: str) -> str:

@@ -49,7 +49,7 @@ class History:
 
     def _files(self) -> dict[str, Path]:
         """Return the file of each revision."""
-        files = (file for folder in self.folders for file in folder.iterdir())
+        files = (file for folder in self.folders for file in folder.glob("*"))
         names = ((re.match(rf"{self.name}_\d+", file.name), file) for file in files)
         return {name[0]: file for name, file in names if name}
 
@@ -92,7 +92,7 @@ class History:
         """Upgrade the tables to a revision, unless theirs is later; for errors see above."""
         from alembic import command
 
-        if (self.stored_revision(connection) or "") > self.newest:
+        if not self.newest or (self.stored_revision(connection) or "") > self.newest:
             return
         settings = self.config()
         settings.attributes |= {"connection": connection, "version_table": self.version_table}
