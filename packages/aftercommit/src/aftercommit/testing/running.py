@@ -13,6 +13,7 @@ from aftercommit.claims import CommandWork, Report
 from aftercommit.process.application import Application
 from aftercommit.sql import tables
 from aftercommit.sql.delivery_states import Transition, aged, replayed
+from aftercommit.sql.schedule_rows import Schedules
 from aftercommit.sql.transaction import Transaction
 
 CLAIMED_AT_ONCE = 20
@@ -48,7 +49,8 @@ async def unit_of_work(application: Application) -> AsyncIterator[Any]:
 async def deliver_due(application: Application) -> Report:
     """Run due deliveries, like a worker, and what they cause, until none is due; return a report.
 
-    What fails is due again after its pause: `let_time_pass`.
+    What fails is due again after its pause: `let_time_pass`. Like a worker, it first stores the
+    events of schedules whose time has come. A schedule begins with the first call.
 
     >>> import anyio, uuid
     >>> from aftercommit import testing
@@ -63,6 +65,7 @@ async def deliver_due(application: Application) -> Report:
     []
     """
     delivery_store, handlers = application.bus.delivery_store, list(application.bus.registry.events)
+    await Schedules(application.database, application.every, application.bus.envelopes).store_due()
     report = Report()
     while claims := await delivery_store.claim(CLAIMED_AT_ONCE, handlers):
         result = await application.bus.run(claims)
@@ -77,9 +80,10 @@ async def let_time_pass(application: Application, *columns: sa.Column[Any], **ti
 
     The `now` of handlers is later from then on. The engine's rows follow the database's clock,
     which is not changed, so the rows are made older: leases expire, delays end, scheduled
-    deliveries fall due, limits let more begin. Pass your own `columns` that your SQL compares with
-    that clock: their values are made older, too, whether they are times, dates, or seconds. Leave
-    out a column that is compared with `now`, because its time has already come nearer.
+    deliveries fall due, limits let more begin, times of schedules come. Pass your own `columns`
+    that your SQL compares with that clock: their values are made older, too, whether they are
+    times, dates, or seconds. Leave out a column that is compared with `now`, because its time has
+    already come nearer.
 
     >>> import anyio, uuid
     >>> from aftercommit import testing
@@ -103,6 +107,8 @@ async def let_time_pass(application: Application, *columns: sa.Column[Any], **ti
         await transaction.execute(aged(seconds).update())
         times = {name: tables.limits.c[name] - seconds for name in ("tat", "claimed_at")}
         await transaction.execute(sa.update(tables.limits).values(times))
+        last_at = tables.schedules.c.last_at
+        await transaction.execute(sa.update(tables.schedules).values(last_at=last_at - seconds))
         for column in columns:
             await _let_be_older(transaction, column, passed)
         await transaction.commit()
