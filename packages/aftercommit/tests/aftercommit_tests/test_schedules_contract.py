@@ -65,7 +65,7 @@ async def test_a_new_schedule_begins_now(world: World) -> None:
     assert (seconds, has_stored) == (60.0, False)
     [state] = await states(world)
     assert state.next_at == datetime.fromtimestamp(START, UTC).replace(hour=14, minute=0, second=0)
-    assert (state.last_at, state.event_id, state.missed) == (None, None, 0)
+    assert (state.last_at, state.correlation_id, state.missed) == (None, None, 0)
     await world.move_clock(13 * 60 + 19)
     assert (await world.schedules().store_due()) == (1.0, False)
 

@@ -8,7 +8,7 @@ import logging
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -42,7 +42,7 @@ MOVE = (
     .values(
         last_at=sa.bindparam("new_last_at", type_=sa.Double),
         missed=sa.bindparam("new_missed", type_=sa.Integer),
-        event_id=sa.bindparam("new_event_id", type_=sa.Uuid),
+        correlation_id=sa.bindparam("new_correlation_id", type_=sa.Uuid),
     )
 )
 
@@ -53,9 +53,10 @@ logger = logging.getLogger(__name__)
 class ScheduleState:
     """A schedule, and what the database knows of it.
 
-    `next_at` is None if no worker has seen it yet; `last_at` and `event_id`, if none of its times
-    has become an event. `missed` times came directly before the last one, and became none.
-    `late_seconds` is for how long a time has come that no worker has stored.
+    `next_at` is None if no worker has seen it yet. `last_at`, and the `correlation_id` of the trace
+    that began then, are None if none of its times has become an event. `missed` times came directly
+    before the last one, and became none. `late_seconds` is for how long a time has come that no
+    worker has stored.
     """
 
     name: str
@@ -64,7 +65,7 @@ class ScheduleState:
     next_at: datetime | None
     last_at: datetime | None
     missed: int
-    event_id: UUID | None
+    correlation_id: UUID | None
     late_seconds: float
 
 
@@ -73,23 +74,22 @@ async def read_schedules(
 ) -> list[ScheduleState]:
     """Return the state of these schedules, in their order."""
     rows, now = await _stored(transaction, database)
-    found = list[ScheduleState]()
-    for each in every:
-        row = rows.get(each.key)
-        next_at = each.next_after(row.last_at) if row else None
-        found.append(
-            ScheduleState(
-                name=each.name,
-                cron=each.cron,
-                tz=each.tz,
-                next_at=next_at,
-                last_at=datetime.fromtimestamp(row.last_at, UTC) if row and row.event_id else None,
-                missed=row.missed if row else 0,
-                event_id=row.event_id if row else None,
-                late_seconds=max(0.0, now - next_at.timestamp()) if next_at else 0.0,
-            )
-        )
-    return found
+    return [_state(each, rows.get(each.key), now) for each in every]
+
+
+def _state(each: Every[Any], row: sa.Row[Any] | None, now: float) -> ScheduleState:
+    next_at = each.next_after(row.last_at) if row else None
+    has_come = row is not None and row.correlation_id is not None
+    return ScheduleState(
+        name=each.name,
+        cron=each.cron,
+        tz=each.tz,
+        next_at=next_at,
+        last_at=datetime.fromtimestamp(row.last_at, each.zone) if row and has_come else None,
+        missed=row.missed if row else 0,
+        correlation_id=row.correlation_id if row else None,
+        late_seconds=max(0.0, now - next_at.timestamp()) if next_at else 0.0,
+    )
 
 
 async def removed_schedules(
@@ -164,7 +164,7 @@ class Schedules:
             "before": last,
             "new_last_at": due.at.timestamp(),
             "new_missed": due.missed,
-            "new_event_id": envelope.id,
+            "new_correlation_id": envelope.context.correlation_id,
         }
         rows = [self._database.codec.to_row(envelope)]
         async with self._database.write_transaction() as transaction:

@@ -190,7 +190,7 @@ schedules = sa.Table(  # the last time of each; its rule is in the program
     sa.Column("name", sa.String, primary_key=True),  # its first one, if it was renamed
     sa.Column("last_at", sa.Double, nullable=False),  # or when it began, if none has come yet
     sa.Column("missed", sa.Integer, nullable=False, server_default="0"),  # directly before that
-    sa.Column("event_id", sa.Uuid),  # that of the last time, even if it was pruned
+    sa.Column("correlation_id", sa.Uuid),  # of the last event, even if that was pruned
 )
 
 failures = sa.Table(  # the claims whose handler has not succeeded, each with its end

@@ -32,8 +32,8 @@ async def list_schedules(application: Application, as_json: bool) -> None:
 
 def _line(row: ScheduleState) -> str:
     what = f"{row.name:24}  {row.cron}  {row.tz}"
-    event = f"  event {row.event_id}" if row.event_id else ""
-    return f"{what}  {schedule_admin.in_words(row)}{event}"
+    trace = f"  trace {row.correlation_id}" if row.correlation_id else ""
+    return f"{what}  {schedule_admin.in_words(row)}{trace}"
 
 
 @schedules.command("forget")

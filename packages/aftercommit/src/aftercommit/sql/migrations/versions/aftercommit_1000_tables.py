@@ -230,6 +230,6 @@ def _create_schedules() -> None:
         sa.Column("name", sa.String(), nullable=False),
         sa.Column("last_at", sa.Double(), nullable=False),
         sa.Column("missed", sa.Integer(), server_default="0", nullable=False),
-        sa.Column("event_id", sa.Uuid()),
+        sa.Column("correlation_id", sa.Uuid()),
         sa.PrimaryKeyConstraint("name", name="pk_aftercommit_schedules"),
     )
