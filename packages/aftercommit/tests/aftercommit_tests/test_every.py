@@ -11,7 +11,7 @@ from aftercommit import Every, Handlers, InvalidValue, on
 from aftercommit.errors import WiringError
 
 from aftercommit_tests.builders import an_envelope_factory
-from aftercommit_tests.inside.stored import check_schedules
+from aftercommit_tests.inside.stored import schedule_rows
 from aftercommit_tests.things.domain import ThingMade, ThingPolished
 
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -144,7 +144,7 @@ def test_an_event_that_cannot_be_made_is_found_at_start(mistake: str) -> None:
     make, told = MISWIRED[mistake]
 
     with pytest.raises(WiringError, match=told):
-        check_schedules([an_every(make=make)], an_envelope_factory())
+        schedule_rows.check_schedules([an_every(make=make)], an_envelope_factory())
 
 
 def test_two_schedules_cannot_share_a_row() -> None:
@@ -153,7 +153,7 @@ def test_two_schedules_cannot_share_a_row() -> None:
     other = an_every(name="other", renamed="nightly")
 
     with pytest.raises(WiringError, match="two schedules have one name: nightly"):
-        check_schedules([one, other], an_envelope_factory())
+        schedule_rows.check_schedules([one, other], an_envelope_factory())
 
 
 def test_a_table_takes_schedules_only() -> None:

@@ -65,7 +65,7 @@ from aftercommit_tests.inside.claims import (
     WorkItem,
 )
 from aftercommit_tests.inside.operations import handler_pauses
-from aftercommit_tests.inside.stored import Schedules, tables
+from aftercommit_tests.inside.stored import schedule_rows, tables
 from aftercommit_tests.things import storage
 from aftercommit_tests.things.app import open_things_database
 from aftercommit_tests.things.bell import RecordingBell
@@ -181,9 +181,9 @@ class World:
         """Return the outbox of one more process."""
         return new_delivery_store(next(self._in_turn), self.policy, self.limits)
 
-    def schedules(self) -> Schedules:
+    def schedules(self) -> schedule_rows.Schedules:
         """Return the schedules as some process keeps them."""
-        return Schedules(next(self._in_turn), self.every, self.envelopes)
+        return schedule_rows.Schedules(next(self._in_turn), self.every, self.envelopes)
 
     async def move_clock(self, seconds: float) -> None:
         """Move the clock that the deliveries are measured with."""

@@ -24,11 +24,6 @@ from aftercommit.sql.migrations import upgrade as upgrade
 from aftercommit.sql.migrations.history import ENGINE as ENGINE
 from aftercommit.sql.migrations.history import PREFIX as PREFIX
 from aftercommit.sql.migrations.upgrade import upgrade_histories as upgrade_histories
-from aftercommit.sql.schedule_rows import Schedules as Schedules
-from aftercommit.sql.schedule_rows import ScheduleState as ScheduleState
-from aftercommit.sql.schedule_rows import check_schedules as check_schedules
-from aftercommit.sql.schedule_rows import read_schedules as read_schedules
-from aftercommit.sql.schedule_rows import removed_schedules as removed_schedules
 from aftercommit.sql.schema import check_schema as check_schema
 from aftercommit.sql.schema import upgrade_schema as upgrade_schema
 from aftercommit.sql.sqlite_backend import set_up as set_up
