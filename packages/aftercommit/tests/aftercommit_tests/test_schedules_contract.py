@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 import pytest
-from aftercommit import Every, Limited, Ordered, testing
+from aftercommit import Every, InvalidValue, Limited, Ordered, testing
 from anyio import Event, create_task_group
 
 from aftercommit_tests.builders import PLAIN, a_thing_id
@@ -217,3 +217,18 @@ async def test_a_worker_stores_what_is_due_and_delivers_it(world: World) -> None
 
     assert await world.lines() == ["12 14:00"]
     assert world.bell.rung != []
+
+
+async def test_a_test_lets_a_time_come(world: World) -> None:
+    """Its latest one, without waiting for it; and once more, if it is asked again."""
+    keeping(world, hourly("each hour", renamed="hourly"))
+
+    await testing.deliver_due(world.application)
+    assert await stored(world) == []  # no schedule comes by itself
+    for _ in range(2):
+        await testing.time_comes(world.application, "each hour")
+    await testing.deliver_due(world.application)
+
+    assert await world.lines() == ["12 13:00", "12 13:00"]
+    with pytest.raises(InvalidValue, match="'nightly' does not exist; there is each hour"):
+        await testing.time_comes(world.application, "nightly")

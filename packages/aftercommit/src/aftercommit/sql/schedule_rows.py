@@ -31,7 +31,7 @@ AGAIN_SECONDS = 5.0  # after an error
 
 BEGIN = sa.text(
     "INSERT INTO aftercommit_schedules (name, last_at) VALUES (:of_schedule, :begun_at)"
-    " ON CONFLICT DO NOTHING"
+    " ON CONFLICT DO NOTHING RETURNING name"
 )
 MOVE = (
     sa.update(schedules)
@@ -152,9 +152,11 @@ class Schedules:
 
     async def _begin(self, each: Every[Any], now: float) -> None:
         async with self._database.write_transaction() as transaction:
-            await transaction.execute(BEGIN, {"of_schedule": each.key, "begun_at": now})
+            new = await transaction.execute(BEGIN, {"of_schedule": each.key, "begun_at": now})
+            is_new = new.first() is not None
             await transaction.commit()
-        logger.info("the schedule %s begins: next at %s", each.name, each.next_after(now))
+        if is_new:
+            logger.info("the schedule %s begins: next at %s", each.name, each.next_after(now))
 
     async def _store(self, each: Every[Any], last: float, due: Due) -> bool:
         """Store the event of a time, unless another process has; tell whether it was this one."""
