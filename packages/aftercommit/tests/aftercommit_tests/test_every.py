@@ -128,12 +128,20 @@ def test_without_its_library_the_error_names_the_extra(monkeypatch: pytest.Monke
         an_every()
 
 
+def mistake_the_type(at: datetime) -> ThingMade:
+    return ThingMade(thing_id=at, name="at night")  # type: ignore[arg-type]
+
+
 def fail(at: datetime) -> ThingMade:
     raise LookupError("no such night")
 
 
 MISWIRED: dict[str, tuple[Callable[[datetime], Any], str]] = {
     "fails": (fail, "the function of the schedule nightly raised LookupError: no such night, at"),
+    "another type": (
+        mistake_the_type,
+        "the schedule nightly makes an event that could not be read again: invalid payload of",
+    ),
     "no entry": (str, r"makes an event that has no entry: add on\(str, …\) to the table"),
 }
 

@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from aftercommit.claims import NewDelivery
 from aftercommit.envelope_factory import EnvelopeFactory
 from aftercommit.envelopes import Envelope, MessageContext
-from aftercommit.errors import TransientError, WiringError, raise_if_any
+from aftercommit.errors import InvalidPayload, TransientError, WiringError, raise_if_any
 from aftercommit.schedules import MOST_COUNTED, Due, Every
 from aftercommit.sql.database import Database
 from aftercommit.sql.lanes import lock_lanes
@@ -191,7 +191,7 @@ def event_of(
     """Return the event of a time, with which a trace begins, and its deliveries.
 
     :raises WiringError: if it cannot be made, or if the table has no entry for it
-    :raises InvalidPayload: if it cannot be stored
+    :raises InvalidPayload: if the key of an ordered handler is None
     """
     event, first = each.event_at(at), envelopes.new_id()
     if type(event) not in envelopes.subscriptions:
@@ -206,11 +206,16 @@ def event_of(
 def check_schedules(every: Sequence[Every[Any]], envelopes: EnvelopeFactory) -> None:
     """Make the next event of each schedule, so that a mistake is found at start.
 
-    :raises WiringError: if one cannot be made and stored, or if two schedules have one name
+    :raises WiringError: if one cannot be made, stored and read, or if two schedules have one name
     """
     names = Counter(name for each in every for name in {each.name, each.key})
     raise_if_any("two schedules have one name", [name for name in names if names[name] > 1])
     now = envelopes.now().timestamp()
     for each in every:
         if at := each.next_after(now):
-            envelopes.codec.to_row(event_of(each, at, envelopes)[0])
+            envelope, _ = event_of(each, at, envelopes)
+            try:
+                envelopes.codec.from_row(envelopes.codec.to_row(envelope))
+            except InvalidPayload as error:
+                problem = f"the schedule {each.name} makes an event that could not be read again"
+                raise WiringError(problem, str(error)) from error
