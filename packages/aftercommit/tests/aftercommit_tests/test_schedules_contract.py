@@ -112,7 +112,10 @@ async def test_after_an_outage_the_latest_time_is_stored_and_the_others_are_told
     assert await stored(world) == ["12 23:00"]
     [state] = await states(world)
     assert (state.missed, state.last_at) == (9, datetime(1970, 1, 12, 23, tzinfo=UTC))
-    assert "hourly has missed 9 times, while no worker was up, before that of 1970" in caplog.text
+    assert (
+        "the schedule hourly: times missed before that of 1970-01-12 23:00:00+00:00: 9"
+        in caplog.text
+    )
     await world.move_clock(HOUR)
     await look(world)
     assert [each.missed for each in await states(world)] == [0]

@@ -179,8 +179,8 @@ class Schedules:
             await transaction.commit()
         if due.missed:
             count = f"{due.missed}{' or more' * (due.missed == MOST_COUNTED)}"
-            text = "the schedule %s has missed %s times, while no worker was up, before that of %s"
-            logger.warning(text, each.name, count, due.at)
+            text = "no worker was up for the schedule %s: times missed before that of %s: %s"
+            logger.warning(text, each.name, due.at, count)
         logger.info("the schedule %s: %s has come, event %s", each.name, due.at, envelope.id)
         return True
 

@@ -27,12 +27,13 @@ export function show() {
 const unknown = () => outstanding.unknown.map(({ handler, deliveries, first_due_at: at }) => h("p", { class: "reason", role: "status" }, say("unknownHandler", handler, say("deliveries", deliveries), when(at))));
 
 /** The schedules: when each comes next, when it came last, and the trace of that event. */
-const schedules = () => (outstanding.schedules.length ? [h("h2", {}, say("schedules")), h("ol", { class: "outstanding" }, outstanding.schedules.map(schedule))] : []);
+const schedules = () => (outstanding.schedules.length ? [h("h2", { class: "tools" }, say("schedules")), h("ol", { class: "outstanding" }, outstanding.schedules.map(schedule))] : []);
 
 function schedule({ name, cron, tz, next_at: next, last_at: last, missed, correlation_id: id, is_late: isLate }) {
   const facts = next ? [say(isLate ? "lateSince" : "nextAt", when(next)), last ? say("lastAt", when(last)) : say("noneYet"), missed > 0 && say("missedBefore", missed)] : [say("notBegun")];
   const link = id && h("a", { href: `#trace=${id}`, "data-key": `schedule ${name}` }, say("trace"));
-  return h("li", {}, h("p", { class: "code" }, name), h("p", { class: "quiet" }, `${cron} ${tz}`), "",
+  return h("li", {},
+    h("p", {}, h("span", { class: "code" }, name), " ", h("span", { class: "quiet" }, `${cron} ${tz}`)),
     h("p", { class: isLate || !next ? "reason" : "outcome" }, facts.filter(Boolean).join(" · "), link && " · ", link));
 }
 
