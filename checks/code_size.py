@@ -11,8 +11,8 @@ from tools.repository import ROOT
 
 ENGINE = ROOT / "packages" / "aftercommit" / "src" / "aftercommit"
 
-ENGINE_LINES = 9388  # without extensions: what is read in an evening; 369 are examples
-PATH_LINES = 1415  # the way of a delivery through it: what is read in an hour; 45 are examples
+ENGINE_LINES = 9808  # without extensions: what is read in an evening; 384 are examples
+PATH_LINES = 1431  # the way of a delivery through it: what is read in an hour; 45 are examples
 FILE_LINES = 350  # the life of a delivery, and what is done with it, are one file each
 README_LINES = 200
 

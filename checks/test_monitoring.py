@@ -17,12 +17,14 @@ from typing import Any
 import promql_parser
 import pytest
 import yaml
+from aftercommit import Every
 from aftercommit.extensions.metrics.process_health import Probes
 from aftercommit.extensions.metrics.settings import MetricsSettings
 from aftercommit.extensions.operations.decisions import Decision
 from aftercommit.extensions.operations.handler_pauses import pause
 from aftercommit.limits import Limit
 from aftercommit.process.running_services import Shutdown
+from aftercommit.sql.schedule_rows import Schedules
 from anyio import to_thread
 from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
@@ -73,6 +75,12 @@ async def told(app_settings: Settings, *, with_work: bool) -> dict[str, Metric]:
             # as in an application of which a handler is `Limited`
             limited = {"send_welcome_email": Limit("mail", at_once=5)}
             application.bus.delivery_store.limits = limited
+            # and one with a schedule
+            make = a_registration  # its event is not looked at
+            every = [Every("nightly", "0 3 * * *", lambda at: make())]
+            application = replace(application, every=every)
+            envelopes = application.bus.envelopes
+            await Schedules(application.database, every, envelopes).store_due()
         found = Probes(application, Shutdown(), 300.0)
         await found.look(with_stats=True)
         text = (await to_thread.run_sync(found.metrics)).decode()

@@ -73,6 +73,7 @@ OTHERS = {
     "aftercommit_decisions": {"decision", "handler"},
     "aftercommit_handler_pauses": {"handler"},
     "aftercommit_limits": {"name"},
+    "aftercommit_schedules": {"name"},
     "aftercommit_application": {"name"},
 }
 """All other columns with text."""

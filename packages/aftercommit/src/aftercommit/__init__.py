@@ -32,6 +32,7 @@ _NAMES = {
     "process.open_application": ["open_application"],
     "cli.command_group": ["command_line"],
     "process.parts": ["Extension", "Parts"],
+    "schedules": ["Every"],
     "settings": ["EngineSettings", "Seconds"],
     "clock_and_ids": ["Sources"],
     "sql.versions_of_parts": ["ensure_versions"],

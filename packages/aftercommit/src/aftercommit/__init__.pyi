@@ -34,6 +34,7 @@ from .process.parts import Extension as Extension
 from .process.parts import Parts as Parts
 from .repository import AggregateStore as AggregateStore
 from .repository import Repository as Repository
+from .schedules import Every as Every
 from .settings import EngineSettings as EngineSettings
 from .settings import Seconds as Seconds
 from .sql.database import Database as Database

@@ -28,6 +28,7 @@ from aftercommit.handler_entries import (
 )
 from aftercommit.limits import Limit, Limits
 from aftercommit.ports import Publisher
+from aftercommit.schedules import Every
 
 OF_A_COMMAND = (
     "the handler of a command cannot be Limited, because it runs without a claim: record an event,"
@@ -47,7 +48,7 @@ class Handlers(Generic[C_co, E_co]):
 
     `projections` are handlers of events that only write a read model from the stored state, so that
     they can safely run again. `renamed` maps old names of handlers to the current ones, for
-    deliveries that were stored before.
+    deliveries that were stored before. `every` has the schedules: each makes an event of its times.
 
     :raises WiringError: if one is no entry, if a message has two, if a command has not exactly one
         handler, or if `PUBLISH` is delayed, unsubscribed or limited
@@ -69,6 +70,7 @@ class Handlers(Generic[C_co, E_co]):
         events: Sequence[Entry[E_co, C_co]],
         projections: Collection[Handler[Any, Any]] = (),
         renamed: Mapping[str, str] = MappingProxyType({}),
+        every: Sequence[Every[E_co]] = (),
     ) -> None:
         entries: Sequence[Any] = (*commands, *events)
         strange = [repr(entry) for entry in entries if not isinstance(entry, Entry)]
@@ -80,8 +82,8 @@ class Handlers(Generic[C_co, E_co]):
         raise_if_any("a message has one entry; these have two", twice)
         many = [entry.message.__name__ for entry in commands if len(entry.handlers) != 1]
         raise_if_any("a command has exactly one handler; these do not", many)
-        every: Sequence[Any] = [each for entry in events for each in entry.handlers]
-        published = [each for each in every if handler_of(each) is PUBLISH]
+        listed: Sequence[Any] = [each for entry in events for each in entry.handlers]
+        published = [each for each in listed if handler_of(each) is PUBLISH]
         wrong = [repr(each) for each in published if isinstance(each, Later | Unsubscribed)]
         raise_if_any("PUBLISH can be Ordered, but neither Later nor Unsubscribed", wrong)
         wrong = [repr(each) for each in published if isinstance(each, Limited)]
@@ -94,7 +96,10 @@ class Handlers(Generic[C_co, E_co]):
         }
         self.events: dict[type[Any], Sequence[Any]] = {e.message: e.handlers for e in events}
         self.keys = {event.message: event.key for event in events if event.key}
-        self.projections, self.renamed = projections, renamed
+        scheduled: Sequence[Any] = every
+        wrong = [repr(each) for each in scheduled if not isinstance(each, Every)]
+        raise_if_any("`every` is a list of Every(name, cron, make); these are not", wrong)
+        self.projections, self.renamed, self.every = projections, renamed, every
 
     @property
     def public_events(self) -> list[type[E_co]]:

@@ -27,6 +27,7 @@ PUBLIC = {
     "EngineSettings",
     "Envelope",
     "EnvelopeFactory",
+    "Every",
     "Extension",
     "Handlers",
     "History",

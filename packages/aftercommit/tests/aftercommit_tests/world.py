@@ -17,6 +17,7 @@ from aftercommit import (
     Database,
     Dependencies,
     EnvelopeFactory,
+    Every,
     MessageBus,
     MessageOrigin,
     Observer,
@@ -64,7 +65,7 @@ from aftercommit_tests.inside.claims import (
 )
 from aftercommit_tests.inside.operations import handler_pauses
 from aftercommit_tests.inside.process import CompositeObserver
-from aftercommit_tests.inside.stored import tables
+from aftercommit_tests.inside.stored import schedule_rows, tables
 from aftercommit_tests.things import storage
 from aftercommit_tests.things.app import open_things_database
 from aftercommit_tests.things.bell import RecordingBell
@@ -135,6 +136,7 @@ class World:
     command_handlers: CommandHandlers = field(default_factory=lambda: HANDLERS.commands)
     renamed: Mapping[str, str] = field(default_factory=dict)
     keys: Keys = field(default_factory=dict)
+    every: Sequence[Every[Any]] = ()
     observers: Sequence[Observer] = ()
     slots: int = 50
     bell: RecordingBell = field(default_factory=RecordingBell)
@@ -164,7 +166,7 @@ class World:
             instrumentation=instrumentation,
         )
         names = {name: name for name in handlers.by_name()} | dict(self.renamed)
-        self.application = Application(self.bus, self.database, {}, names)
+        self.application = Application(self.bus, self.database, {}, names, every=self.every)
 
     def new_uow(self, work: WorkItem) -> Unit:
         """Return a unit of work of some process."""
@@ -178,6 +180,10 @@ class World:
     def delivery_store(self) -> SqlAlchemyDeliveryStore:
         """Return the outbox of one more process."""
         return new_delivery_store(next(self._in_turn), self.policy, self.limits)
+
+    def schedules(self) -> schedule_rows.Schedules:
+        """Return the schedules as some process keeps them."""
+        return schedule_rows.Schedules(next(self._in_turn), self.every, self.envelopes)
 
     async def move_clock(self, seconds: float) -> None:
         """Move the clock that the deliveries are measured with."""

@@ -17,6 +17,7 @@ from typing import Any
 from aftercommit import Extension
 from aftercommit.sqlite import prepare
 from aftercommit_tests.inside.process import worker
+from aftercommit_tests.inside.stored import schedule_rows
 from anyio._backends import _asyncio
 from sqlalchemy import Pool, event
 from sqlalchemy.engine import Dialect, Engine
@@ -231,9 +232,9 @@ def install() -> None:
 
     AnyIO keeps scopes in sets, in the order of their hashes. Engines share what SQLAlchemy has
     compiled, half of what a simulated process costs. A worker that has nothing to do looks less
-    often: that was the other half.
+    often: that was the other half. It looks more often for schedules, since the clock is moved.
     """
-    worker.POLL_SECONDS = POLL_SECONDS
+    worker.POLL_SECONDS = schedule_rows.LOOK_SECONDS = POLL_SECONDS
     event.listen(Pool, "connect", _prepare)
     initialize: Any = _asyncio.CancelScope.__init__
 

@@ -22,6 +22,7 @@ from typing import Literal, NamedTuple
 
 import aftercommit
 
+from simulation.nights import run_nights
 from simulation.postgresql import running_server
 from simulation.schedules import schedules_on
 from simulation.seeds import repeatable, run_seed
@@ -32,6 +33,7 @@ TESTS = Path(__file__).parents[1]
 IN_MEMORY = Path("/dev/shm")
 FOUND = "found"
 LONGEST = 900.0  # seconds for all seeds of a mutation
+NIGHTS, NIGHT_SEEDS = 60, 2
 PROBLEM = re.compile(r"^(seed \d+|\w+): (.*)")
 
 
@@ -125,7 +127,7 @@ def run(mutation: Mutation, *, seeds: int, server: str) -> Result:
 
 
 def find() -> int:
-    """Run schedules, and then seeds, until one fails; print that."""
+    """Run schedules, some nights, and then seeds, until one fails; print that."""
     _, seeds, server = sys.argv
     for plan, script in schedules_on(server):
         try:
@@ -134,6 +136,10 @@ def find() -> int:
             problem = "it does not come so far"
         if problem:
             print(f"{script.__name__}: {problem}", flush=True)
+            return 1
+    for seed in range(1, NIGHT_SEEDS + 1):
+        if problem := run_nights(seed, NIGHTS, postgresql=server).problem:
+            print(f"nights: {problem}", flush=True)
             return 1
     for seed in range(1, int(seeds) + 1):
         if problem := run_seed(seed, postgresql=server).problem:

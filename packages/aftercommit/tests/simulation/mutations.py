@@ -692,6 +692,45 @@ MUTATIONS = (
         "lane = (how.lane or name) if isinstance(how, Ordered) else None\n                yield",
         "lane = name if isinstance(how, Ordered) else None\n                yield",
     ),
+    # schedules
+    Mutation(
+        "a schedule is moved whatever its last time is",
+        "sql/schedule_rows.py",
+        'schedules.c.last_at == sa.bindparam("before", type_=sa.Double)',
+        'sa.bindparam("before", type_=sa.Double) < 1e12',
+    ),
+    Mutation(
+        "an event is stored though another process has moved the schedule",
+        "sql/schedule_rows.py",
+        "execute_dml(MOVE, moved) != 1",
+        "execute_dml(MOVE, moved) > 1",
+    ),
+    Mutation(
+        "a schedule is moved in a transaction before that of its event",
+        "sql/schedule_rows.py",
+        "                return False\n            lanes =",
+        "                return False\n            await transaction.commit()\n"
+        "        async with self._database.write_transaction() as transaction:\n"
+        "            lanes =",
+    ),
+    Mutation(
+        "the first time that was missed is stored, and the others after it",
+        "schedules.py",
+        "return Due(found[-1], len(found) - 1)",
+        "return Due(found[0], 0)",
+    ),
+    Mutation(
+        "missed times are not counted",
+        "schedules.py",
+        "return Due(found[-1], len(found) - 1)",
+        "return Due(found[-1], 0)",
+    ),
+    Mutation(
+        "a time is stored before it has come",
+        "schedules.py",
+        "at.timestamp() <= now, self.times_after(after))",
+        "at.timestamp() <= now + 6e4, self.times_after(after))",
+    ),
     # limits
     Mutation(
         "a commit claims what has a limit",

@@ -51,6 +51,7 @@ class Plan:
     at_once: int = 2  # of the handlers that ask the card company
     per_minute: int = 0  # of them; 0: as many as there are
     handlers: frozenset[str] | None = None  # None: all
+    nights: int = 0  # of a world with nothing but a schedule
     # what happens when
     orders: tuple[float, ...] = ()
     requests: tuple[tuple[float, Request], ...] = ()

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import sqlalchemy as sa
 from aftercommit.testing import migrate
@@ -23,7 +23,7 @@ from simulation.driver import SQLiteServer
 from simulation.faults import Faults
 from simulation.plan import Plan
 from simulation.postgresql import PostgreSQLServer, database
-from simulation.simulation import Simulation, logged
+from simulation.simulation import SimulatedServer, Simulation, logged
 from simulation.world import Violation, World
 
 IN_MEMORY = Path("/dev/shm")  # where there is one: no file outlives its world
@@ -31,7 +31,8 @@ COLLECTED_TOGETHER = 5  # worlds: garbage of crashed processes runs its `finally
 
 Finished = tuple[float, Sequence["Verdict"]]
 """The processor's time of a batch in seconds, and what has become of its worlds."""
-Script = Callable[[Simulation], None]
+Script = Callable[[Any], None]
+Kind = Callable[[Plan, World, Faults, SimulatedServer], Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,7 @@ class Verdict:
 
 
 @contextmanager
-def world_of(plan: Plan, postgresql: str = "") -> Iterator[Simulation]:
+def world_of(plan: Plan, postgresql: str = "", kind: Kind = Simulation) -> Iterator[Any]:
     """Open a world in which nothing has happened yet: on SQLite, unless it is given a server."""
     driver.install()
     gc.disable()
@@ -68,7 +69,7 @@ def world_of(plan: Plan, postgresql: str = "") -> Iterator[Simulation]:
         world = World(plan.seed, plan.latency)
         with _server(world, postgresql, in_several=plan.seed % 2 == 1) as server:
             faults = Faults(world, plan, server)
-            simulation = Simulation(plan, world, faults, server)
+            simulation = kind(plan, world, faults, server)
             with server.running(faults, simulation.ledger.look), logged(world):
                 yield simulation
                 for process in [*world.processes]:
@@ -91,9 +92,15 @@ def _server(
         yield SQLiteServer(world, file)
 
 
-def run(plan: Plan, script: Script = Simulation.run, *, postgresql: str = "") -> Verdict:
-    """Run a world, and return what has become of it."""
-    with world_of(plan, postgresql) as simulation:
+def run(
+    plan: Plan,
+    script: Script = Simulation.run,
+    *,
+    postgresql: str = "",
+    kind: Kind = Simulation,
+) -> Verdict:
+    """Run a world of a kind, and return what has become of it."""
+    with world_of(plan, postgresql, kind) as simulation:
         world = simulation.world
         with suppress(Violation):  # the world remembers it
             script(simulation)

@@ -52,6 +52,7 @@ from aftercommit.outbox.worker_thread import WorkerThread
 from aftercommit.process.parts import NOTHING, Extension
 from aftercommit.process.running_services import Shutdown
 from aftercommit.process.worker import WORKER_SETTINGS, Worker
+from aftercommit.schedules import Every
 
 EXTENSIONS: Sequence[Extension] = (PostgreSQLExtension(), OperationsExtension(as_written))
 
@@ -88,7 +89,8 @@ class Outbox:
     that the engine commits together with the delivery, so it takes effect exactly once. A handler
     without it has its external effect at least once, with the same `idempotency_key`. Objects with
     external effects are `ports`; a handler asks for `session` or for ports. Objects without any
-    effect are `values`. A test passes its own `sources`.
+    effect are `values`. `every` has the schedules: each makes an event of its times. A test passes
+    its own `sources`.
 
     A handler made with `async def` gets an `AsyncSession`. A handler made with `def` runs in a
     thread and gets a `Session`, whose statements the event loop executes; a table may have both.
@@ -134,6 +136,7 @@ class Outbox:
         upcasters: Upcasters = MappingProxyType({}),
         aliases: Mapping[type[Any], str] = MappingProxyType({}),
         renamed: Mapping[str, str] = MappingProxyType({}),
+        every: Sequence[Every[object]] = (),
         extensions: Sequence[Extension] = EXTENSIONS,
         sources: Sources = SYSTEM,
         **settings: Any,
@@ -149,6 +152,7 @@ class Outbox:
             upcasters=upcasters,
             aliases=aliases,
             renamed=renamed,
+            every=every,
             extensions=extensions,
             sources=sources,
             settings=settings,

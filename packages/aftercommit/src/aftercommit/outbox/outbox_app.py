@@ -34,6 +34,7 @@ from aftercommit.process.app import App
 from aftercommit.process.application import Application
 from aftercommit.process.open_application import open_application
 from aftercommit.process.parts import Extension
+from aftercommit.schedules import Every
 from aftercommit.secret_text import SecretText
 from aftercommit.settings import EngineSettings
 from aftercommit.sql.database import Database, find_backend
@@ -65,12 +66,14 @@ class OutboxApp(App[EngineSettings]):
         upcasters: Upcasters,
         aliases: Mapping[type[Any], str],
         renamed: Mapping[str, str],
+        every: Sequence[Every[object]],
         extensions: Sequence[Extension],
         sources: Sources,
         settings: Mapping[str, Any],
     ) -> None:
         _expect("name", name, str, "text")
         _expect("events", events, Sequence, "a list of entries, even if there is only one")
+        _expect("every", every, Sequence, "a list of schedules, even if there is only one")
         for named, given in {"ports": ports, "values": values, "renamed": renamed}.items():
             _expect(named, given, Mapping, "a dict, by names")
         self._engine, self._context = engine, context
@@ -83,7 +86,9 @@ class OutboxApp(App[EngineSettings]):
         self.sources, own = sources, {"application": name, "__slots__": ()}
         kind: type[EngineSettings] = type("Settings", (EngineSettings,), own)
         self.session, self.ports, self.values = _async_maker(session), ports, values
-        table = Handlers[Any, Any](commands=[], events=with_threads(events), renamed=renamed)
+        table = Handlers[Any, Any](
+            commands=[], events=with_threads(events), renamed=renamed, every=every
+        )
         types = [entry.message for entry in events]
         codec = Codec[Any](source=f"/{name}", events=types, upcasters=upcasters, aliases=aliases)
         super().__init__(

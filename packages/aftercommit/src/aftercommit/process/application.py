@@ -2,10 +2,12 @@
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from aftercommit.bus import MessageBus
 from aftercommit.errors import raise_if_any
 from aftercommit.ports import InboundSource, Publisher
+from aftercommit.schedules import Every
 from aftercommit.sql.database import Database
 
 
@@ -36,6 +38,8 @@ class Application:
     projections: Collection[str] = ()
     subscriptions: Callable[[], Sequence[InboundSource]] = tuple
     """Returns the messages of other services that become commands here."""
+    every: Sequence[Every[Any]] = ()
+    """Its schedules, whose events are stored by workers."""
     readiness_problems: dict[object, str] = field(default_factory=dict)
     """Reasons besides the database why the process is not ready; services write them."""
     degradations: dict[object, str] = field(default_factory=dict)

@@ -23,6 +23,7 @@ from aftercommit.process.parts import NOTHING
 from aftercommit.settings import EngineSettings
 from aftercommit.sql.database import Database
 from aftercommit.sql.delivery_store import new_delivery_store
+from aftercommit.sql.schedule_rows import check_schedules
 from aftercommit.sql.schema import ensure_schema
 from aftercommit.sql.unit_of_work_scope import open_unit_of_work
 
@@ -97,6 +98,13 @@ async def open_application(
             constants=for_handlers(lambda: database.sources, {*ports, *queries}) | {**constants},
         )
         registry = bind(table, dependencies, transaction=transaction)
+        envelopes = EnvelopeFactory(
+            codec=app.codec(),
+            subscriptions=table.subscriptions(settings),
+            new_id=sources.new_id,
+            now=sources.now,
+        )
+        check_schedules(table.every, envelopes)
         made = new_uow if transaction == "uow" else None
         await ensure_schema(database, new_uow=made, beside_others=beside_others)
         delivery_store = new_delivery_store(database, settings, table.limits(settings))
@@ -108,19 +116,14 @@ async def open_application(
             slots=Semaphore(
                 max(settings.max_handlers, settings.worker_concurrency), fast_acquire=True
             ),
-            envelopes=EnvelopeFactory(
-                codec=app.codec(),
-                subscriptions=table.subscriptions(settings),
-                new_id=sources.new_id,
-                now=sources.now,
-            ),
+            envelopes=envelopes,
             random=sources.random,
             instrumentation=instrumentation,
         )
         projections = [projection.__name__ for projection in table.projections]
         names = {name: name for name in table.by_name()} | dict(table.renamed)
         subscriptions = app.parts.subscriptions
-        yield Application(bus, database, publishers, names, projections, subscriptions)
+        yield Application(bus, database, publishers, names, projections, subscriptions, table.every)
 
 
 async def _open_parts(

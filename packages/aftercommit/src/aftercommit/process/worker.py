@@ -21,6 +21,7 @@ from aftercommit.process.running_services import Service, Shutdown, Wakeup
 from aftercommit.settings import EngineSettings
 from aftercommit.sql.deferred_unblocking import mend_lanes, unblock_heads
 from aftercommit.sql.exceptions import DeliveryLocked
+from aftercommit.sql.schedule_rows import AGAIN_SECONDS, Schedules
 
 BATCH_WINDOW = 0.01
 POLL_SECONDS = 1.0  # how long deliveries of others may go unseen; also before a reconnect
@@ -64,7 +65,8 @@ class Worker:
             text = "deliveries to %s wait for a process that has their ports: here they are None"
             logger.info(text, ", ".join(sorted(unable)))
         self._shutdown = shutdown
-        self._wakeup, self._unblocking = Wakeup(), Wakeup()
+        self._schedules = Schedules(self._database, application.every, self._bus.envelopes)
+        self._wakeup, self._unblocking, self._next_time = Wakeup(), Wakeup(), Wakeup()
         self.wake, self.unblock_lanes = self._wakeup.wake, self._unblocking.wake
         self._concurrency = concurrency
         self._running: Counter[str] = Counter()
@@ -93,6 +95,7 @@ class Worker:
             async with create_task_group() as group:
                 group.start_soon(self._wake_at_shutdown)
                 group.start_soon(self._unblock_lanes)
+                group.start_soon(self._keep_schedules)
                 while not self._shutdown.is_set():
                     try:
                         async with self._database.listen(self._wake_to_claim):
@@ -125,6 +128,7 @@ class Worker:
         await self._shutdown.wait()
         self._wakeup.wake()
         self._unblocking.wake()
+        self._next_time.wake()
 
     async def _unblock_lanes(self) -> None:
         look = mend_lanes  # later, only through an index
@@ -136,9 +140,21 @@ class Worker:
                 logger.warning("cannot find out which lanes wait for nothing: %s", error)
             await self._unblocking.sleep(UNBLOCK_SECONDS)
 
+    async def _keep_schedules(self) -> None:
+        while not self._shutdown.is_set():
+            try:
+                seconds, has_stored = await self._schedules.store_due()
+                if has_stored:
+                    self._wakeup.wake()
+            except Exception as error:
+                logger.warning("cannot find out which schedules are due: %s", error)
+                seconds = AGAIN_SECONDS
+            await self._next_time.sleep(seconds)
+
     async def _run_loop(self, group: TaskGroup, *, until_idle: bool) -> None:
         if until_idle:
             await mend_lanes(self._database)
+            await self._schedules.store_due()
         while not self._shutdown.is_set():
             # before the look: running handlers may cause deliveries, and free lanes go on
             is_idle = not (self._running.total() or self._database.passed_lanes)

@@ -1,4 +1,4 @@
-"""The engine's tables: commands, events, deliveries, their history, pauses and limits.
+"""The engine's tables: commands, events, deliveries, their history, pauses, limits, schedules.
 
 Migrations are the only source of the schema; a test checks that they and these tables agree. The
 application has its own. Times that are compared are seconds since 1970, by the database's clock.
@@ -184,6 +184,15 @@ limits = sa.Table(  # what all processes share of a limit; its numbers are in th
     sa.Column("tat", sa.Double, nullable=False, server_default="0"),  # see `limits.py`
     sa.Column("claims", sa.BigInteger, nullable=False, server_default="0"),  # so far
     sa.Column("claimed_at", sa.Double),  # the last claim's
+)
+
+schedules = sa.Table(  # the last time of each; its rule is in the program
+    "aftercommit_schedules",
+    metadata,
+    sa.Column("name", sa.String, primary_key=True),  # its first one, if it was renamed
+    sa.Column("last_at", sa.Double, nullable=False),  # or when it began, if none has come yet
+    sa.Column("missed", sa.Integer, nullable=False, server_default="0"),  # directly before that
+    sa.Column("correlation_id", sa.Uuid),  # of the last event, even if that was pruned
 )
 
 failures = sa.Table(  # the claims whose handler has not succeeded, each with its end

@@ -35,5 +35,6 @@ from aftercommit.testing.omissions import omissions as omissions
 from aftercommit.testing.running import deliver_due as deliver_due
 from aftercommit.testing.running import let_time_pass as let_time_pass
 from aftercommit.testing.running import replay as replay
+from aftercommit.testing.running import time_comes as time_comes
 from aftercommit.testing.running import unit_of_work as unit_of_work
 from aftercommit.testing.stored_events import check_stored_events as check_stored_events

@@ -10,12 +10,15 @@ from uuid import uuid4
 import sqlalchemy as sa
 
 from aftercommit.claims import CommandWork, Report
+from aftercommit.errors import InvalidValue
 from aftercommit.process.application import Application
 from aftercommit.sql import tables
 from aftercommit.sql.delivery_states import Transition, aged, replayed
+from aftercommit.sql.schedule_rows import Schedules
 from aftercommit.sql.transaction import Transaction
 
 CLAIMED_AT_ONCE = 20
+NINE_YEARS = 9 * 366 * 86400.0  # there is a 29th of February in them
 
 
 @asynccontextmanager
@@ -48,7 +51,8 @@ async def unit_of_work(application: Application) -> AsyncIterator[Any]:
 async def deliver_due(application: Application) -> Report:
     """Run due deliveries, like a worker, and what they cause, until none is due; return a report.
 
-    What fails is due again after its pause: `let_time_pass`.
+    What fails is due again after its pause: `let_time_pass`. Schedules do not
+    come by themselves: `time_comes`.
 
     >>> import anyio, uuid
     >>> from aftercommit import testing
@@ -70,6 +74,43 @@ async def deliver_due(application: Application) -> Report:
         report.failures += result.failures
         report.unwritten |= result.unwritten
     return report
+
+
+async def time_comes(application: Application, schedule: str) -> None:
+    """Store the event of a schedule, by its name, as a worker does: that of its latest time.
+
+    `deliver_due` runs its handlers. With another call, the same time comes once more.
+
+    :raises InvalidValue: if there is no such schedule, or it had no time in the last nine years
+
+    >>> import anyio, dataclasses
+    >>> from aftercommit import Every, Outbox, on, testing
+    >>> @dataclasses.dataclass(frozen=True)
+    ... class NightHasCome:
+    ...     day: str
+    >>> async def summarize(event: NightHasCome) -> None:
+    ...     print("a summary")
+    >>> nightly = Every("nightly", "0 3 * * *", lambda at: NightHasCome(f"{at:%F}"))
+    >>> outbox = Outbox("shop", "sqlite:///a.db", [on(NightHasCome, summarize)], every=[nightly])
+    >>> async def main():
+    ...     async with outbox.app.open(outbox.app.load({})) as application:
+    ...         await testing.time_comes(application, "nightly")
+    ...         await testing.deliver_due(application)
+    >>> anyio.run(main)
+    a summary
+    """
+    database, named = application.database, {each.name: each for each in application.every}
+    if (each := named.get(schedule)) is None:
+        raise InvalidValue("schedule", f"{schedule!r} does not exist; there is {', '.join(named)}")
+    async with database.write_transaction() as transaction:
+        now = (await transaction.execute(sa.select(database.clock))).scalar_one()
+        if (due := each.due(now - NINE_YEARS, now)) is None:
+            raise InvalidValue("schedule", f"{schedule!r} had no time in the last nine years")
+        row = {"name": each.key, "last_at": due.at.timestamp() - 1}
+        await transaction.execute_dml(sa.delete(tables.schedules).filter_by(name=each.key))
+        await transaction.execute(sa.insert(tables.schedules), [row])
+        await transaction.commit()
+    await Schedules(database, [each], application.bus.envelopes).store_due()
 
 
 async def let_time_pass(application: Application, *columns: sa.Column[Any], **time: float) -> None:

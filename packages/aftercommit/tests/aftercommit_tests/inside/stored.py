@@ -2,6 +2,7 @@
 
 from aftercommit.sql import inbox as inbox
 from aftercommit.sql import known_pauses as known_pauses
+from aftercommit.sql import schedule_rows as schedule_rows
 from aftercommit.sql import tables as tables
 from aftercommit.sql import unit_of_work_scope as unit_of_work_scope
 from aftercommit.sql import writer_queue as writer_queue

@@ -70,7 +70,8 @@ class Probes(Collector):
             error = await readiness_error(database, handlers, self._max_lag, limits)
             self._database_error = error
             if with_stats:
-                self._outstanding = await queue_metrics(database, handlers, limits)
+                every = self._application.every
+                self._outstanding = await queue_metrics(database, handlers, limits, every)
         except Exception:  # probes need not know more
             self._database_error, self._outstanding = "the database cannot be used", ()
         self._answered = self._clock()

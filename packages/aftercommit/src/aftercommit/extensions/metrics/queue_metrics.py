@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 
 from aftercommit.limits import NO_LIMITS, Limits, LimitUse
+from aftercommit.schedules import Every
 from aftercommit.sql.claim_statement import (
     claimable_here,
     first_of_each,
@@ -25,6 +26,7 @@ from aftercommit.sql.delivery_states import PAUSED, delivery_state
 from aftercommit.sql.exceptions import SchemaTooNew, SchemaTooOld
 from aftercommit.sql.limit_uses import LimitUses
 from aftercommit.sql.migrations.history import History
+from aftercommit.sql.schedule_rows import read_schedules
 from aftercommit.sql.tables import BLOCKED, CLAIMABLE, PARKED, deliveries, events, handler_pauses
 from aftercommit.sql.transaction import Transaction
 from aftercommit.terminal.escaping import escape_controls
@@ -34,6 +36,8 @@ PAUSED_AT = "When a handler that is still paused was paused, in seconds since 19
 BEHIND_PARKED = "Lanes of an ordered handler in which deliveries wait behind a parked one."
 UNKNOWN = "Stored deliveries of a handler that this process does not know, delayed ones included."
 HELD = "Due deliveries that a limit holds back; these are not late."
+LATE = "Seconds for which a time of a schedule has come that no worker has stored; 0 if none has."
+MISSED = "Times of a schedule that came before its last one while no worker was up, up to 1000."
 AGES = {
     "oldest_due_seconds": "Age of the oldest due delivery that this process could run.",
     "oldest_unclaimable_seconds": "Age of the oldest due delivery, if this process cannot run it.",
@@ -59,9 +63,12 @@ _HELD_UP = (
 
 
 async def queue_metrics(
-    database: Database, handlers: Collection[str], limits: Limits = NO_LIMITS
+    database: Database,
+    handlers: Collection[str],
+    limits: Limits = NO_LIMITS,
+    every: Sequence[Every[Any]] = (),
 ) -> list[Metric]:
-    """Return the metrics of outstanding work; `handlers` and `limits` are those of this process.
+    """Return the metrics of outstanding work; the rest is what this process has.
 
     Each of these handlers has a figure for each state, so that none and unknown differ.
 
@@ -73,6 +80,7 @@ async def queue_metrics(
         held_up = (await transaction.execute(_HELD_UP)).all()
         pauses = (await transaction.execute(sa.select(handler_pauses))).all()
         uses = await LimitUses(database).read_all(transaction, limits)
+        states = await read_schedules(transaction, database, every) if every else []
         ages = await _ages(transaction, database, handlers, uses, *_lateness(database, limits))
     outstanding = dict.fromkeys(product(handlers, STATES), 0)
     outstanding |= {(row.handler, row.state): row.deliveries for row in counts}
@@ -87,12 +95,16 @@ async def queue_metrics(
         )
         for use, its in uses
     }
+    late = {(each.name,): each.late_seconds for each in states if each.next_at}
+    missed = {(each.name,): each.missed for each in states if each.next_at}
     paused = {(row.handler, row.paused_by[:MAX_LABEL]): row.paused_at for row in pauses}
     text = f"Outstanding deliveries, by state: {', '.join(STATES)}."
     named = partial(gauge, database.application)
     return [
         named("deliveries", text, outstanding, "handler", "state"),
         named("held_deliveries", HELD, held, "limit"),
+        named("schedule_late_seconds", LATE, late, "schedule"),
+        named("schedule_missed_times", MISSED, missed, "schedule"),
         named("lanes_behind_parked", BEHIND_PARKED, stuck, "handler"),
         named("unknown_handler_deliveries", UNKNOWN, unknown, "handler"),
         named("handler_paused_timestamp_seconds", PAUSED_AT, paused, "handler", "paused_by"),

@@ -43,6 +43,9 @@ COMMANDS = {
         "aftercommit.extensions.operations.cli_limits:limits": (
             "List the limits of handlers, and change their numbers."
         ),
+        "aftercommit.extensions.operations.cli_schedules:schedules": (
+            "List schedules, and forget those that were removed."
+        ),
     },
     "Maintain": {
         "aftercommit.extensions.operations.cli_check:check": (

@@ -1,7 +1,7 @@
 """Checks whether an application can work with its settings, on the command line."""
 
 import time
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -15,12 +15,15 @@ from aftercommit.cli.command_context import Cli
 from aftercommit.cli.command_group import LazyCommand
 from aftercommit.errors import InvalidValue, Unavailable
 from aftercommit.extensions.operations.limit_admin import handler_limits
+from aftercommit.extensions.operations.schedule_admin import LATE_SECONDS, in_words
 from aftercommit.extensions.operations.unknown_names import unknown_events, unknown_handlers
 from aftercommit.process.running_services import run
+from aftercommit.schedules import Every
 from aftercommit.settings import EngineSettings
 from aftercommit.sql.database import Database
 from aftercommit.sql.database_url import parse_url
 from aftercommit.sql.exceptions import DatabaseLocked, DatabaseUnavailable
+from aftercommit.sql.schedule_rows import read_schedules, removed_schedules
 from aftercommit.sql.schema import check_schema
 from aftercommit.sql.tables import CLAIMABLE, PARKED, deliveries
 
@@ -135,10 +138,27 @@ async def _found(cli: Cli, settings: EngineSettings) -> AsyncIterator[tuple[str,
             limits = await handler_limits(transaction, database, of)
         for limit in limits:
             yield "limit", f"{limit.name}: {limit.use}; {limit.held} held"
+        async for found in _found_schedules(database, application.every):
+            yield found
         await database.check_sessions(all_connections=True)
         pool: Any = database.engine.pool
         most = f"at most {pool.size()} for a process{database.given.beside}"
         yield "connections", f"{most}{capacity}"
+
+
+async def _found_schedules(
+    database: Database, every: Sequence[Every[Any]]
+) -> AsyncIterator[tuple[str, str]]:
+    async with database.read_transaction() as transaction:
+        states = await read_schedules(transaction, database, every)
+        removed = await removed_schedules(transaction, every)
+    for state in states:
+        runs = "; does a worker run? serve alone is none" * (state.late_seconds > LATE_SECONDS)
+        yield "schedule", f"{state.name}: {in_words(state)}{runs}"
+    for row in removed:
+        last = datetime.fromtimestamp(row.last_at, UTC)
+        renamed = f"renamed? Keep it with Every(…, renamed={row.name!r})"
+        yield "unknown", f"schedule {row.name}, last {last:%FT%TZ}; {renamed}, or forget it"
 
 
 async def _found_outstanding(

@@ -38,6 +38,14 @@ class LimitNotFound(Refused):
         super().__init__(f"{name!r} is not a limit of a handler; there is {names}")
 
 
+class ScheduleNotRemoved(Refused):
+    """Only the last time of a schedule that the program no longer has can be forgotten."""
+
+    def __init__(self, name: str, removed: Collection[str]) -> None:
+        names = ", ".join(sorted(removed)) or "no such schedule"
+        super().__init__(f"{name!r} is not stored, or is not removed; there is {names}")
+
+
 class HasExternalEffects(Refused):
     """A handler would have external effects for past events; an option has to allow that."""
 

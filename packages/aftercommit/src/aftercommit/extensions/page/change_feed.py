@@ -60,6 +60,7 @@ class ChangeFeed:
         self._name = secrets.token_hex(4)
         self._database, self._handlers = application.database, application.handlers
         self._stop, self._limits = stop, application.bus.delivery_store.limits
+        self._every = application.every
         self._late = application.bus.policy.handler_timeout_seconds + MARGIN_SECONDS
         self._times: dict[UUID, float] = {}  # when the last command of each trace was accepted
         self._fingerprints: dict[UUID, Fingerprint | None] = {}  # when each was read
@@ -159,7 +160,7 @@ class ChangeFeed:
                     self._clock_offset = trace.read_at.timestamp() - current_time()
             if ids or self._polls % POLLS_UNTIL_BACKLOG == 0:
                 left = await queries.backlog(
-                    transaction, self._database, self._handlers, self._limits
+                    transaction, self._database, self._handlers, self._limits, self._every
                 )
                 self._set("outstanding", left)
         self._polls = (self._polls + 1) % POLLS_UNTIL_ALL

@@ -6,7 +6,8 @@ statement.
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict
 from functools import cache
 from typing import Any
 from uuid import UUID
@@ -17,11 +18,14 @@ from aftercommit.extensions.operations.causation_tree import Node
 from aftercommit.extensions.operations.delivery_admin import Which, listed_deliveries
 from aftercommit.extensions.operations.handler_pauses import paused_handlers
 from aftercommit.extensions.operations.limit_admin import held_by
+from aftercommit.extensions.operations.schedule_admin import LATE_SECONDS
 from aftercommit.extensions.operations.trace_queries import MAX_ROWS, Traces, read_traces
 from aftercommit.extensions.operations.unknown_names import unknown_handlers
 from aftercommit.limits import Limits
+from aftercommit.schedules import Every
 from aftercommit.sql.database import Database
 from aftercommit.sql.delivery_states import delivery_state, is_scheduled
+from aftercommit.sql.schedule_rows import read_schedules
 from aftercommit.sql.tables import BLOCKED, CLAIMABLE, PARKED, commands, deliveries, events
 from aftercommit.sql.transaction import Transaction
 
@@ -85,12 +89,16 @@ async def traces(
 
 
 async def backlog(
-    transaction: Transaction, database: Database, known: Collection[str], limits: Limits
+    transaction: Transaction,
+    database: Database,
+    known: Collection[str],
+    limits: Limits,
+    every: Sequence[Every[Any]],
 ) -> dict[str, Any]:
     """Return how much is outstanding by handler and state, up to MAX_COUNTED, and the first of it.
 
-    Also return the paused handlers, and those not `known` to this program. Delayed deliveries
-    before their first attempt, `later`, are separate: there may be many of them, for weeks.
+    Also return the paused handlers, those not `known` to this program, and the schedules. Delayed
+    deliveries before their first attempt, `later`, are separate: there may be many, for weeks.
     """
     later = is_scheduled(database.clock)
     state = delivery_state(database.clock).label("state"), later.label("later")
@@ -114,7 +122,16 @@ async def backlog(
     return {
         **{"counts": counts, "first": first, "pauses": await paused_handlers(transaction)},
         "unknown": [row._asdict() for row in strange],
+        "schedules": await _schedules(transaction, database, every),
     }
+
+
+async def _schedules(
+    transaction: Transaction, database: Database, every: Sequence[Every[Any]]
+) -> list[dict[str, Any]]:
+    """Return what changes only when a time has come, or begins to be late."""
+    found = [*map(asdict, await read_schedules(transaction, database, every))] if every else []
+    return [{"is_late": each.pop("late_seconds") > LATE_SECONDS} | each for each in found]
 
 
 @cache

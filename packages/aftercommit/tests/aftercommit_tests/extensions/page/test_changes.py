@@ -1,25 +1,28 @@
 """What viewers are sent: all that happens, in any process, and never more than is kept."""
 
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
 import anyio
 import pytest
 import sqlalchemy as sa
-from aftercommit import Application
+from aftercommit import Application, Every, testing
 from aftercommit.extensions.page import change_feed, queries
 from aftercommit.extensions.page.change_feed import ChangeFeed
 
-from aftercommit_tests.builders import MARIA, a_command
+from aftercommit_tests.builders import MARIA, a_command, a_thing_id
 from aftercommit_tests.extensions.page.conftest import LIMIT_SECONDS, Viewer
 from aftercommit_tests.extensions.web.running import OPERATOR, Web
 from aftercommit_tests.inside.claims import EventId
 from aftercommit_tests.inside.operations import delivery_admin
 from aftercommit_tests.inside.stored import tables
+from aftercommit_tests.things.domain import ThingPolished
 
 pytestmark = pytest.mark.anyio
 
+THING = a_thing_id()
 DUE = ["announce", "look_at", "polish", "write_down"]
 
 
@@ -33,6 +36,23 @@ def feed_of(web: Web) -> ChangeFeed:
     """Return the feed, which is there as soon as somebody has asked."""
     feed: ChangeFeed = web.app.state.change_feed
     return feed
+
+
+async def test_schedules_are_sent_when_they_change(web: Web) -> None:
+    """The next time and the last one; nothing is sent again only because time passes."""
+    every = [Every("hourly", "0 * * * *", lambda at: ThingPolished(thing_id=THING, name=str(at)))]
+    web.app.state.application = application = replace(web.application, every=every)
+    viewer = Viewer(web)
+    await viewer.until(lambda _: viewer.outstanding.get("schedules"))
+    [before] = viewer.outstanding["schedules"]
+
+    await testing.time_comes(application, "hourly")
+    await viewer.until(lambda _: viewer.outstanding["schedules"][0]["correlation_id"])
+
+    [after] = viewer.outstanding["schedules"]
+    assert (before["name"], before["next_at"], before["is_late"]) == ("hourly", None, False)
+    assert after["next_at"] > after["last_at"]
+    assert (after["missed"], after["is_late"]) == (0, False)
 
 
 async def test_what_is_outstanding_is_sent_with_what_it_is_about(web: Web) -> None:

@@ -11,6 +11,7 @@ from aftercommit_tests.test_completing_contract import *  # noqa: F403
 from aftercommit_tests.test_delayed_and_paused_contract import *  # noqa: F403
 from aftercommit_tests.test_failed_attempts_contract import *  # noqa: F403
 from aftercommit_tests.test_index_of_claims_contract import *  # noqa: F403
+from aftercommit_tests.test_schedules_contract import *  # noqa: F403
 from aftercommit_tests.test_transactions import (  # noqa: F401
     test_a_command_is_stored_or_raised_wherever_it_is_cancelled,
     test_a_commit_that_fails_leaves_no_transaction_behind,

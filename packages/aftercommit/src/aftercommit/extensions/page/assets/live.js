@@ -5,7 +5,7 @@ const PAUSE = 100; // ms between two requests
 const HIDDEN = 60_000; // ms; nobody looks
 
 export const traces = new Map(); // id → trace; as many as the server keeps, and those looked for
-export const outstanding = { counts: [], first: [], pauses: [], unknown: [] };
+export const outstanding = { counts: [], first: [], pauses: [], unknown: [], schedules: [] };
 export const link = { state: "wait", since: null, behind: 0, error: null, older: false };
 
 let ahead = 0; // seconds, of the server's clock

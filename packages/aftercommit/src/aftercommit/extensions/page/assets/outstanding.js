@@ -17,14 +17,25 @@ export function show() {
   const parked = outstanding.counts.filter(({ state }) => state === "parked").reduce((sum, { count }) => sum + count, 0);
   $("#outstanding-count").replaceChildren(parked ? h("b", { title: `${parked} ${say("parked")}` }, `${parked}`) : "");
   if ($("#view-outstanding").hidden) return;
-  if (!outstanding.counts.length && !outstanding.pauses.length) return redraw($("#outstanding"), link.state === "wait" ? "" : h("p", { class: "quiet" }, say("nothingOutstanding")));
+  if (!outstanding.counts.length && !outstanding.pauses.length && !outstanding.schedules.length) return redraw($("#outstanding"), link.state === "wait" ? "" : h("p", { class: "quiet" }, say("nothingOutstanding")));
   const counts = wanted(outstanding.counts);
   const parts = counts.length || outstanding.pauses.length ? [table(counts), ...list()] : [h("p", { class: "quiet" }, say("nothingOutstanding"))];
-  redraw($("#outstanding"), ...unknown(), ...parts, ...forLater());
+  redraw($("#outstanding"), ...unknown(), ...parts, ...forLater(), ...schedules());
 }
 
 /** Deliveries that no process of this version can run, shown in time to react. */
 const unknown = () => outstanding.unknown.map(({ handler, deliveries, first_due_at: at }) => h("p", { class: "reason", role: "status" }, say("unknownHandler", handler, say("deliveries", deliveries), when(at))));
+
+/** The schedules: when each comes next, when it came last, and the trace of that event. */
+const schedules = () => (outstanding.schedules.length ? [h("h2", { class: "tools" }, say("schedules")), h("ol", { class: "outstanding" }, outstanding.schedules.map(schedule))] : []);
+
+function schedule({ name, cron, tz, next_at: next, last_at: last, missed, correlation_id: id, is_late: isLate }) {
+  const facts = next ? [say(isLate ? "lateSince" : "nextAt", when(next)), last ? say("lastAt", when(last)) : say("noneYet"), missed > 0 && say("missedBefore", missed)] : [say("notBegun")];
+  const link = id && h("a", { href: `#trace=${id}`, "data-key": `schedule ${name}` }, say("trace"));
+  return h("li", {},
+    h("p", {}, h("span", { class: "code" }, name), " ", h("span", { class: "quiet" }, `${cron} ${tz}`)),
+    h("p", { class: isLate || !next ? "reason" : "outcome" }, facts.filter(Boolean).join(" · "), link && " · ", link));
+}
 
 /** How many deliveries are scheduled, and a button to show them. */
 function forLater() {

@@ -1,4 +1,4 @@
-"""The tables of the engine: commands, events, deliveries with their history, pauses and limits."""
+"""The engine's tables: commands, events, deliveries, their history, pauses, limits, schedules."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -43,6 +43,7 @@ def upgrade() -> None:
     _create_decisions()
     _create_handler_pauses()
     _create_limits()
+    _create_schedules()
 
 
 def _create_application() -> None:
@@ -220,4 +221,15 @@ def _create_limits() -> None:
         sa.Column("claims", sa.BigInteger(), server_default="0", nullable=False),
         sa.Column("claimed_at", sa.Double()),
         sa.PrimaryKeyConstraint("name", name="pk_aftercommit_limits"),
+    )
+
+
+def _create_schedules() -> None:
+    op.create_table(
+        "aftercommit_schedules",
+        sa.Column("name", sa.String(), nullable=False),
+        sa.Column("last_at", sa.Double(), nullable=False),
+        sa.Column("missed", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("correlation_id", sa.Uuid()),
+        sa.PrimaryKeyConstraint("name", name="pk_aftercommit_schedules"),
     )

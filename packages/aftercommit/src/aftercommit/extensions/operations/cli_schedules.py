@@ -1,0 +1,46 @@
+"""The commands about schedules."""
+
+import click
+
+from aftercommit.extensions.operations import schedule_admin
+from aftercommit.extensions.operations.cli_parts import as_json, decided, with_application
+from aftercommit.extensions.operations.decisions import Decision
+from aftercommit.process.application import Application
+from aftercommit.sql.schedule_rows import ScheduleState, read_schedules
+from aftercommit.terminal.escaping import escape_controls
+from aftercommit.terminal.nonblocking_output import drain
+from aftercommit.terminal.printing import json_line
+
+
+@click.group()
+def schedules() -> None:
+    """List schedules, and forget those that were removed."""
+
+
+@schedules.command("list")
+@as_json
+@with_application
+async def list_schedules(application: Application, as_json: bool) -> None:
+    """List schedules: the next time of each, the last one, and what was missed before it."""
+    database = application.database
+    async with database.read_transaction() as transaction:
+        rows = await read_schedules(transaction, database, application.every)
+    for row in rows:
+        click.echo(json_line(row) if as_json else escape_controls(_line(row)))
+    await drain()
+
+
+def _line(row: ScheduleState) -> str:
+    what = f"{row.name:24}  {row.cron}  {row.tz}"
+    trace = f"  trace {row.correlation_id}" if row.correlation_id else ""
+    return f"{what}  {schedule_admin.in_words(row)}{trace}"
+
+
+@schedules.command("forget")
+@click.argument("name")
+@decided
+@with_application
+async def forget_schedule(application: Application, name: str, decision: Decision) -> None:
+    """Forget the last time of the schedule NAME, which the program no longer has."""
+    await schedule_admin.forget(application, name, decision)
+    click.echo(f"{name} is forgotten")
