@@ -92,7 +92,7 @@ class History:
         """Upgrade the tables to a revision, unless theirs is later; for errors see above."""
         from alembic import command
 
-        if not self.newest or (self.stored_revision(connection) or "") > self.newest:
+        if (self.stored_revision(connection) or "") > self.newest:
             return
         settings = self.config()
         settings.attributes |= {"connection": connection, "version_table": self.version_table}
