@@ -26,13 +26,16 @@ unexport PYTHONDONTWRITEBYTECODE  # containers set it; each of hundreds of proce
 unexport PYTHONUNBUFFERED  # containers set it, too, and users do not: what a full disk does differs
 
 .DEFAULT_GOAL := help
-.PHONY: help demo playground two-services install test test-full floors quick core-tests pyramid pyramid-in-full mutations again reports long coverage lint unit application simulate compliance format language migration new new-aggregate bench bench-full docs requirements release clean
+.PHONY: help demo kill playground two-services install test test-full floors quick core-tests pyramid pyramid-in-full mutations again reports long coverage lint unit application simulate compliance format language migration new new-aggregate bench bench-full docs requirements release clean
 
 help:  ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*##/\1\t/p' $(MAKEFILE_LIST) | expand -t 16
 
 demo: $(DEMO)  ## Register two users in a temporary database, and show what happened
 	@$(BIN)/allocation demo
+
+kill: $(DEMO)  ## Kill a process right after its COMMIT: a worker does the rest; ten seconds
+	@$(BIN)/python -m playground.kill
 
 playground: $(PLAYGROUND)  ## Break it yourself, in a browser; Ctrl-C leaves nothing behind
 	@$(BIN)/python -m playground

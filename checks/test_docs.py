@@ -11,6 +11,7 @@ from aftercommit.project import TEMPLATE
 from allocation.config import Settings
 from checks.code_size import files
 from checks.tutorial_commands import PATCH, TUTORIAL
+from tools import terminal_picture
 from tools.generated import PAGES, brought_up_to_date
 from tools.reference_pages import PROOFS, as_anchor, promises
 from tools.repository import ROOT
@@ -23,6 +24,7 @@ def test_what_is_made_from_the_code_is_up_to_date() -> None:
     """What the code says of itself is always right."""
     old = [page.name for page in PAGES if page.read_text() != brought_up_to_date(page)]
     assert old == [], "run: make language"
+    assert terminal_picture.PICTURE.read_text() == terminal_picture.picture(), "run: make language"
 
 
 def test_a_default_is_the_same_wherever_it_stands() -> None:

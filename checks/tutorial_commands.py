@@ -12,6 +12,9 @@ PATCH = DOCS / "use_case" / "deactivate_user.patch"
 BY_HAND = re.findall(r"^\+\+\+ b/(.+)$", PATCH.read_text(), re.MULTILINE)
 """The files that the worked use case changes."""
 
+VARIABLES = dict(re.findall(r"^export (\w+)=(\S+)$", TUTORIAL.read_text(), re.MULTILINE))
+"""What the page tells to set, before anything else."""
+
 
 def tutorial() -> list[Command]:
     """Return the steps of the tutorial."""

@@ -20,7 +20,7 @@ from aftercommit.extensions.web.problems import status_of
 
 import allocation
 from allocation.domain.error_kinds import InvalidInput, RuleViolation
-from tools import metrics_page, reference_pages
+from tools import metrics_page, reference_pages, terminal_picture
 from tools.repository import ROOT
 
 PAGES = [
@@ -143,3 +143,4 @@ def write_run(name: str, lines: Iterable[str], page: Path) -> None:
 
 if __name__ == "__main__":
     write()
+    terminal_picture.PICTURE.write_text(terminal_picture.picture())

@@ -12,7 +12,7 @@ import pytest
 
 from checks.console_blocks import shows
 from checks.project_copy import copy_project
-from checks.tutorial_commands import BY_HAND, PATCH, TUTORIAL, tutorial
+from checks.tutorial_commands import BY_HAND, PATCH, TUTORIAL, VARIABLES, tutorial
 from tools.repository import ROOT
 
 MYPY_CACHE = ".mypy_cache"
@@ -85,12 +85,13 @@ def copy(tmp_path: Path) -> Copy:
 
 @pytest.mark.timeout(1000)
 def test_the_tutorial_can_be_followed(copy: Copy) -> None:
-    """In a copy of the project, its commands print what is shown."""
+    """In the folder in which README's commands have run, its own print what is shown."""
+    copy.python("-m", "allocation", "register-user", "Иван", "ivan@example.com")
     installed = " ".join(f"-o {sys.prefix}/installed-{part}" for part in ("demo", "test"))
     for step in tutorial():
         line = step.line.replace("make ", f"make -s {installed} VENV={sys.prefix} ", 1)
         typed = f'allocation() {{ python -m allocation "$@"; }}; {line}'
-        result = copy.start("bash", "-c", typed)
+        result = copy.start("bash", "-c", typed, **VARIABLES)
         fails = re.search(r"error|failed", "\n".join(step.shown), re.IGNORECASE)
         assert shows(result.stdout, step.shown), f"$ {line}\n{result.stdout}"
         assert (result.returncode != 0) == bool(fails), f"$ {line}"
