@@ -37,7 +37,9 @@ demo: $(DEMO)  ## Register two users in a temporary database, and show what happ
 kill: $(DEMO)  ## Kill a process right after its COMMIT: a worker does the rest; ten seconds
 	@$(BIN)/python -m playground.kill
 
-playground: $(PLAYGROUND)  ## Break it yourself, in a browser; Ctrl-C leaves nothing behind
+playground:  ## Break it yourself, in a browser; Ctrl-C leaves nothing behind
+	@$(PYTHON) -m playground.free_port
+	@$(MAKE) --no-print-directory $(PLAYGROUND)
 	@$(BIN)/python -m playground
 
 two-services: $(TEST)  ## Run this service and a second one, kill both: AMQP_URL=amqp://… is your RabbitMQ

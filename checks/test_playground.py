@@ -1,6 +1,9 @@
 """The playground, as far as it needs no browser: its promises, its words, and its mail server."""
 
 import re
+import socket
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -111,6 +114,19 @@ def test_the_panel_has_words_for_all_that_it_may_have_to_say() -> None:
 def test_no_text_becomes_markup_and_nobody_else_is_asked(name: str) -> None:
     """The subject of an e-mail is what somebody has called himself."""
     assert not re.search(r"HTML|document\.write|\beval\b|Function\(|\w+://", SCRIPTS[name])
+
+
+def test_a_port_that_is_taken_is_told_with_what_to_set() -> None:
+    """Before anything is installed: the command needs nothing, and `make playground` begins so."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        variables = {"ALLOCATION_HTTP_PORT": str(taken.getsockname()[1])}
+        command = [sys.executable, "-S", "-m", "playground.free_port"]
+        ran = subprocess.run(command, cwd=ROOT, env=variables, capture_output=True, text=True)
+
+    assert ran.returncode == 1
+    assert "make playground ALLOCATION_HTTP_PORT=" in ran.stderr
+    recipe = (ROOT / "Makefile").read_text().partition("\nplayground:")[2].splitlines()[1]
+    assert "playground.free_port" in recipe
 
 
 @pytest.mark.on("asyncio")

@@ -39,6 +39,24 @@ def test_no_rule_of_accessibility_is_violated_on_any_screen(
                 assert [(each["id"], each["nodes"][0]["html"]) for each in violations] == [], look
 
 
+def test_one_button_starts_what_everybody_should_see(play: Playing, browser: Browser) -> None:
+    """On a telephone, too, where the steps, and the tree that they change, stay in view."""
+    look = {"width": 390, "height": 844}
+    with page_of(browser, play.url, token=play.token, **look) as page:  # type: ignore[arg-type]
+        start = page.get_by_role("button", name="Kill a process right after its commit: watch")
+        expect(start).to_be_in_viewport(ratio=1)
+        start.click()
+        expect(page.locator(".tree .node").first).to_be_in_viewport(ratio=1)
+        expect(page.locator("#strip .now")).to_be_in_viewport(ratio=1)
+
+        strip = page.get_by_role("region", name="Killed after the commit")
+        expect(strip.locator(".verdict")).to_have_text("promise kept")
+        expect(strip.locator(".found .so")).not_to_have_count(0)
+        expect(page.locator(".tree .node").first).to_be_in_viewport(ratio=1)
+        strip.get_by_role("button", name="Close").click()
+        expect(strip).to_be_hidden()
+
+
 def test_a_keyboard_is_enough(page: Page, play: Playing) -> None:
     """To break and repair something, and to begin an experiment; the focus stays where it was."""
     worker = play.pids()["worker-2"]

@@ -9,7 +9,9 @@ const ACTIONS = { running: ["kill", "freeze"], frozen: ["kill", "thaw"], gone: [
 const MAIL = ["up", "refuses", "hangs", "slow"];
 const MARKS = { running: "●", frozen: "❄", gone: "✕" };
 
+const FIRST = "killed"; // the experiment that everybody should see
 const drawn = new Map(); // part → what it shows, so that nothing unchanged is drawn again
+let watched = null; // the same, until the next one
 let began = null; // the experiment that this viewer has begun, until its trace is there
 
 const order = (path, body = {}) => ask(`/playground/${path}`, body).then(show, (error) => announce(error.message));
@@ -55,6 +57,28 @@ function follow(name) {
   if (beyond > 0) $("#panel").scrollBy({ top: beyond + 40 });
 }
 
+/** The first thing to do: everything else is below. */
+function hero() {
+  const press = () => {
+    $(`#experiment-${FIRST}`).open = true;
+    begin(FIRST);
+  };
+  return h("section", { id: "panel-hero" }, button("hero", "hero", press, { class: "main", disabled: true }), h("p", { class: "quiet" }, say("heroHint")));
+}
+
+/** Where the panel is above the traces: the steps of what this viewer has begun stay in view, below the tree. */
+function strip({ name, steps, state, passed, facts }) {
+  const all = [...steps, "restore"];
+  const isOver = state === "kept" || state === "broken";
+  const now = all.indexOf(passed.at(-1));
+  const line = (each, index) => h("li", { class: !isOver && index === now ? "now" : passed.includes(each) ? "done" : "next" }, tell(name, each));
+  return [
+    h("p", {}, h("strong", {}, tell(name, "title")), " ", isOver ? h("span", { class: "verdict", "data-state": state }, say(state)) : h("span", { class: "quiet" }, say("step", { number: Math.max(now, 0) + 1, all: all.length }))),
+    isOver ? h("ul", { class: "found" }, facts.map((each) => fact(name, each))) : h("ol", { class: "steps" }, all.map(line)),
+    isOver ? button("close strip", "close", () => ($("#strip").hidden = true)) : null,
+  ].filter(Boolean);
+}
+
 /** The frame of an experiment, which stays; its course is drawn into it. */
 function frame({ name, promise, proof }) {
   return h("details", { name: "experiment", id: `experiment-${name}` },
@@ -70,7 +94,7 @@ function course({ name, steps, state, passed, facts, trace, isBusy }) {
   const now = state === "running" ? passed.at(-1) : null;
   const mark = (step) => (step === now ? "now" : passed.includes(step) ? "done" : "next");
   const shown = state === "idle" ? null : h("ol", { class: "steps" }, all.map((each) => h("li", { class: mark(each), "aria-current": each === now ? "step" : null }, tell(name, each))));
-  const found = facts.map((fact) => h("li", { class: fact.is_so ? "so" : "not" }, h("span", { class: "sign" }, fact.is_so ? "✓" : "✗"), tell(name, fact.name, fact.values)));
+  const found = facts.map((each) => fact(name, each));
   const isOver = state === "kept" || state === "broken";
   const verdict = found.length ? h("ul", { class: "found" }, found) : null;
   return [
@@ -79,8 +103,12 @@ function course({ name, steps, state, passed, facts, trace, isBusy }) {
   ].filter(Boolean);
 }
 
+const fact = (name, { name: what, is_so, values }) => h("li", { class: is_so ? "so" : "not" }, h("span", { class: "sign" }, is_so ? "✓" : "✗"), tell(name, what, values));
+
 function begin(name) {
-  began = name;
+  began = watched = name;
+  $("#strip").hidden = false;
+  $("#strip").setAttribute("aria-label", tell(name, "title"));
   location.hash = "traces";
   order(`experiments/${name}`);
 }
@@ -92,6 +120,7 @@ function experiment(one, isBusy) {
     began = null;
     location.hash = `trace=${trace}`;
   }
+  if (name === watched) part("#strip", one, strip);
   if (part(`#experiment-${name} .course`, { ...one, isBusy }, course)) follow(name);
   const text = verdict ? say(verdict) : "";
   const shown = $(`#experiment-${name} .verdict`);
@@ -104,32 +133,36 @@ function experiment(one, isBusy) {
 function build({ experiments }) {
   const titled = (id, word, ...content) => h("section", { "aria-labelledby": `panel-${id}-title` }, h("h3", { id: `panel-${id}-title` }, say(word), " ", id === "inbox" ? h("span", { class: "count", id: "panel-count" }) : ""), ...content);
   $("#panel").append(
-    h("h2", {}, say("panel")),
+    titled("experiments", "experiments", experiments.map(frame)),
     titled("processes", "processes", h("ul", { id: "panel-processes" })),
     titled("mail", "mail", h("div", { id: "panel-mail" })),
     h("section", { class: "many" }, button("many", "many", () => order("registrations", { count: 100 })), h("p", { class: "quiet", id: "panel-registering" })),
-    titled("experiments", "experiments", experiments.map(frame)),
     titled("inbox", "inbox", h("div", { id: "panel-inbox" })),
   );
-  $("#panel").setAttribute("aria-label", say("panel"));
-  $("#panel").hidden = false;
 }
 
 async function show() {
   const state = await ask("/playground/state");
-  if ($("#panel").hidden) build(state);
+  $("#panel").hidden = false;
+  if (!$("#panel-processes")) build(state);
   const isBusy = state.experiments.some((each) => each.state === "running");
   part("#panel-processes", state.processes, (all) => all.map(process));
   part("#panel-mail", { state: state.mail.state, stalled: state.mail.stalled }, mail);
   part("#panel-registering", state.registering, (counts) => say("registering", counts));
   part("#panel-inbox", { count: state.mail.count, latest: state.mail.latest }, inbox);
   for (const each of state.experiments) experiment(each, isBusy);
+  $("#panel-hero button").disabled = isBusy;
 }
 
 async function watch() {
-  if (!document.hidden || $("#panel").hidden) await show().catch(() => {}); // the page says that it is cut off
+  const isWanted = !document.hidden || !$("#panel-processes");
+  if (isWanted) await show().catch(({ status }) => (status === 401 && !location.hash.includes("code=") ? ($("#panel").hidden = true) : null)); // the page says that it is cut off
   setTimeout(watch, POLL);
 }
 
 document.head.append(h("link", { rel: "stylesheet", href: "/playground/panel.css" }));
+document.body.append(h("section", { id: "strip", hidden: true }));
+$("#panel").append(h("h2", {}, say("panel")), hero());
+$("#panel").setAttribute("aria-label", say("panel"));
+$("#panel").hidden = false; // at once; what is in it comes with the first response
 watch();

@@ -10,6 +10,7 @@ const GRAIN = 0.004; // seconds; what is shorter is about as wide
 const ENDS = { failed: "endFailed", lease_expired: "endFailed", released: "endReleased", interrupted: "endInterrupted", superseded: "endRevoked" };
 const DECISIONS = { retry: "wasRetry", discard: "wasDiscard", replay: "wasReplay", pause: "wasPause", resume: "wasResume", erase: "wasErase" };
 const WAIT = 0.8; // seconds; a wait that is written
+const LABEL = 62; // pixels, in which that fits
 
 /** Return the elements of a trace's timeline, and a function that updates its times. */
 export function timeline(trace) {
@@ -30,7 +31,7 @@ export function timeline(trace) {
   ].filter(Boolean);
 
   function tick() {
-    place(spans.flatMap(({ bars }) => bars), axis);
+    place(spans.flatMap(({ bars }) => bars), axis, tracks[0].clientWidth);
     all.textContent = say("inAll", span(lasted(spans.filter(({ node }) => stateOf(node) !== "scheduled").flatMap(({ bars }) => bars))));
   }
   tick();
@@ -86,7 +87,7 @@ const bar = (kind, from, to, number = null) => ({ kind, from, to, element: h("i"
 const lasted = (bars) => Math.max(...bars.map(({ to }) => to ?? now())) - Math.min(...bars.map(({ from }) => from));
 
 /** Place bars on an axis of compressed time, and label the long waits. */
-function place(bars, axis) {
+function place(bars, axis, width) {
   const time = now();
   const points = [...new Set(bars.flatMap(({ from, to }) => [from, to ?? time]))].sort((a, b) => a - b);
   const places = new Map([[points[0], 0]]);
@@ -102,8 +103,8 @@ function place(bars, axis) {
     element.style.setProperty("--from", percent(places.get(from)));
     element.style.setProperty("--length", percent(places.get(to ?? time) - places.get(from)));
   }
-  const waits = gaps.filter(({ seconds, from, to }) => seconds > WAIT && (to - from) / sum > 0.08).map(({ seconds, from, to }) => {
-    const label = h("span", { class: "wait" }, span(seconds));
+  const waits = gaps.filter(({ seconds, from, to }) => seconds > WAIT && ((to - from) / sum) * width > LABEL).map(({ seconds, from, to }) => {
+    const label = h("span", { class: "wait" }, say("waited", span(seconds)));
     label.style.setProperty("--from", percent(from));
     label.style.setProperty("--length", percent(to - from));
     return label;

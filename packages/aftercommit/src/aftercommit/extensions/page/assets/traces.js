@@ -191,6 +191,6 @@ function summary(trace) {
 function ended(trace, all) {
   const end = settledAt(trace);
   const count = (state) => all.filter((each) => stateOf(each) === state).length;
-  const open = ["running", "retrying", "scheduled", "due", "lease_expired", "paused", "blocked", "parked", "discarded"].filter(count).map((state) => `${count(state)} ${say(state)}`);
+  const open = ["running", "retrying", "scheduled", "due", "lease_expired", "paused", "blocked", "parked", "discarded"].filter(count).map((state) => say("ofState", count(state), say(state)));
   return open.length ? open.join(", ") : all.length ? say("doneIn", span(end - trace.at)) : say("done");
 }
