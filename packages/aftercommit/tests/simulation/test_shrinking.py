@@ -6,7 +6,7 @@ from simulation import shop
 from simulation.plan import Plan
 from simulation.shrinking import SIMPLER, shrunk
 
-BEGINS = {"seed", "seconds"}
+BEGINS = {"seed", "seconds", "nights"}
 """What stays as it was drawn: another seed, or another end, would be another world."""
 SHORTER = {"orders", "requests", "outages", "handlers", "without"}
 

@@ -21,7 +21,7 @@ NAMING_CONVENTION = {
 """Names for constraints and indexes, by which migrations and `Refusals` find them.
 
 >>> import sqlalchemy as sa
-from aftercommit import NAMING_CONVENTION
+>>> from aftercommit import NAMING_CONVENTION
 >>> number = sa.Column("number", sa.Integer, unique=True)
 >>> orders = sa.Table("orders", sa.MetaData(naming_convention=NAMING_CONVENTION), number)
 >>> sorted(str(each.name) for each in orders.constraints)
