@@ -19,6 +19,7 @@ from aftercommit_tests.conftest import NewWorld
 from aftercommit_tests.inside.claims import Claim
 from aftercommit_tests.misbehaving import LIMIT_SECONDS, on_made
 from aftercommit_tests.things.domain import Event
+from aftercommit_tests.things.handlers import write_down
 from aftercommit_tests.world import StoredDelivery, World
 
 pytestmark = pytest.mark.anyio
@@ -120,6 +121,31 @@ async def test_whoever_has_started_a_task_may_cancel_it(new_world: NewWorld) -> 
         group.start_soon(world.bus.run, committed.claims)
 
     assert await world.untouched() == ["is_cancelled"]
+
+
+class GivesUp(Observer):
+    """A caller that gives up when an attempt begins, and before its handler does."""
+
+    scope: anyio.CancelScope
+
+    @contextmanager
+    def attempt(self, delivery: Claim, seconds: float) -> Iterator[None]:
+        self.scope.cancel()
+        yield
+
+
+@pytest.mark.everywhere
+async def test_what_is_cancelled_before_its_handler_begins_is_given_back(
+    new_world: NewWorld,
+) -> None:
+    """Nobody waits for the end of its lease, and no attempt counts: it waited for a transaction."""
+    caller = GivesUp()
+    world = await new_world(event_handlers=on_made(write_down), observers=[caller])
+    with anyio.fail_after(LIMIT_SECONDS), anyio.CancelScope() as caller.scope:
+        await world.bus.handle(a_command())
+
+    assert caller.scope.cancelled_caught
+    assert await world.untouched() == ["write_down"]
 
 
 async def test_a_failure_is_stored_also_when_it_is_the_answer_to_a_cancellation(

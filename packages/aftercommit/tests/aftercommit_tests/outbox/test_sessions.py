@@ -83,8 +83,11 @@ async def test_what_is_rolled_back_says_nothing(shop: Shop) -> None:
     assert shop.bell.texts == ["order 4"]
 
 
-async def test_a_savepoint_that_is_released_is_no_commit(shop: Shop) -> None:
-    """SQLAlchemy calls the same listeners for it."""
+async def test_what_is_recorded_in_a_savepoint_is_delivered_with_the_commit(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLAlchemy calls the same listeners for the savepoint: the commit wakes the worker."""
+    monkeypatch.setattr(worker, "POLL_SECONDS", 1000.0)
     async with shop.session() as session, session.begin():
         async with session.begin_nested():
             await shop.place(session, 1)

@@ -100,8 +100,6 @@ async def test_what_is_written_over_another_connection_is_refused(
         if is_first:
             await writes(session)
         await shop.outbox.record(session, OrderPlaced(1), about=1)
-        async with session.begin_nested():  # whose end is no commit
-            await session.execute(sa.select(tables.events.c.id))
         if not is_first:
             await writes(session)
         with pytest.raises(WiringError, match=TWO_WRITE):
@@ -109,6 +107,18 @@ async def test_what_is_written_over_another_connection_is_refused(
 
     assert await events(shop) == stored
     assert [number for (number,) in await shop.rows(Order.id)] == [7]
+
+
+async def test_a_savepoint_that_is_released_is_no_commit(shop: Shop, other: AsyncEngine) -> None:
+    """SQLAlchemy calls the same listeners for it: what was recorded is still to be committed."""
+    async with AsyncSession(shop.engine, binds={Order: other}) as session:
+        async with session.begin_nested():
+            await shop.outbox.record(session, OrderPlaced(1), about=1)
+        await adds(session)
+        with pytest.raises(WiringError, match=TWO_WRITE):
+            await session.commit()
+
+    assert await events(shop) == 0
 
 
 async def test_one_connection_costs_no_statement(shop: Shop) -> None:

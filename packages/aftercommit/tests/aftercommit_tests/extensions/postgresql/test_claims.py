@@ -1,7 +1,11 @@
 """What claims and completes on PostgreSQL, beside the promises that all outboxes share."""
 
+from contextlib import closing
+
 import anyio
+import psycopg
 import pytest
+import sqlalchemy as sa
 from aftercommit import ConnectionLost, new_delivery_store
 from anyio.lowlevel import checkpoint
 from sqlalchemy import make_url
@@ -14,7 +18,7 @@ from aftercommit_tests.extensions.postgresql.server import (
     end_connections,
     value,
 )
-from aftercommit_tests.inside.claims import SqlAlchemyDeliveryStore
+from aftercommit_tests.inside.claims import Claim, SqlAlchemyDeliveryStore
 from aftercommit_tests.inside.errors import DatabaseUnavailable
 from aftercommit_tests.inside.postgresql import AsyncpgDeliveryStore, single_statements
 from aftercommit_tests.inside.stored import tables
@@ -31,6 +35,14 @@ UNREADABLE = {
     "a time before Christ": "'0044-03-15 BC'",
     "a time that never comes": "'infinity'",
 }
+
+GATED_CLOCK = """
+CREATE FUNCTION gated_clock() RETURNS float8 LANGUAGE plpgsql AS $$ BEGIN
+    PERFORM pg_advisory_xact_lock_shared(1);
+    RETURN (SELECT seconds FROM test_clock);
+END $$"""
+"""A statement that reads this clock stops there, with its snapshot, while somebody has the lock."""
+WAITS = "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND objid = 1"
 
 
 @pytest.mark.parametrize("time", UNREADABLE.values(), ids=UNREADABLE)
@@ -57,6 +69,33 @@ async def test_times_are_read_as_they_were_written_whatever_the_server_is_set_to
         assert {claim.envelope.time for claim in claims} == {first[0].envelope.time}
         [row] = await world.rows(*tables.events.c)
         assert CODEC.from_row(row._asdict()).time == first[0].envelope.time
+
+
+async def test_a_claim_leaves_out_what_others_have_claimed_since_it_began(
+    world: World, postgres_url: str
+) -> None:
+    """It finds rows in its snapshot; they may have changed before it has locked them."""
+    await world.make_thing()
+    await world.end_leases()
+    first = new_delivery_store(world.other_database, POLICY)
+    change_from_outside(postgres_url, GATED_CLOCK)
+    world.database.clock = sa.literal_column("gated_clock()", sa.Double)
+    late, claims = new_delivery_store(world.database, POLICY), list[Claim]()
+
+    async def claim() -> None:
+        claims.extend(await late.claim(10, NAMES))
+
+    with anyio.fail_after(ENOUGH_SECONDS), closing(psycopg.connect(postgres_url)) as gate, gate:
+        gate.execute("SELECT pg_advisory_xact_lock(1)")
+        async with anyio.create_task_group() as group:
+            group.start_soon(claim)
+            while not gate.execute(WAITS).fetchone():
+                await checkpoint()
+            taken = await first.claim(10, NAMES)
+            gate.rollback()
+
+    assert sorted(each.handler for each in taken) == NAMES
+    assert claims == []
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])

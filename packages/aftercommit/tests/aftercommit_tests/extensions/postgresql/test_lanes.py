@@ -16,7 +16,12 @@ from sqlalchemy import text
 from aftercommit_tests.builders import PLAIN, a_thing_id
 from aftercommit_tests.extensions.postgresql.server import ENOUGH_SECONDS
 from aftercommit_tests.inside.claims import MessageContext
-from aftercommit_tests.inside.stored import deliveries, lock_keys, lock_lanes, unblock_heads
+from aftercommit_tests.inside.stored import (
+    deliveries,
+    lock_keys,
+    lock_lanes,
+    unblock_heads,
+)
 from aftercommit_tests.test_order_contract import NAMES, NOTE, RING, claimed, make
 from aftercommit_tests.things.app import open_things_database as open_database
 from aftercommit_tests.things.domain import ThingMade
@@ -133,6 +138,35 @@ async def test_a_process_that_ends_lets_a_lane_go_on_that_it_has_passed_by(
             await holder.commit()
 
     assert [name for name, _ in await claimed(world, "ring")] == ["a2"]
+
+
+async def test_a_lane_that_is_passed_by_while_it_is_unblocked_is_unblocked_again(
+    world: World,
+) -> None:
+    """The next one can be done by then, while somebody has locked the lane once more."""
+    await make(world, "a1")
+    await world.end_leases()
+    [(_, first)] = await claimed(world, "ring")
+    lane, unblocked = first.lane or "", 0
+
+    def pass_by(_: object, __: object, sql: str, *more: object) -> None:
+        nonlocal unblocked
+        if "UPDATE aftercommit_events" in sql:  # first of all, its places are given
+            unblocked += 1
+            if unblocked == 1:
+                world.database.passed_lanes[lane] += 1
+
+    sa.event.listen(world.database.engine.sync_engine, "before_cursor_execute", pass_by)
+    async with world.other_database.write_transaction() as holder:
+        await lock_lanes(holder, world.other_database, [lane])
+        await world.bus.run([first])
+        assert [*world.database.passed_lanes] == [lane]
+        await holder.commit()
+    with anyio.fail_after(ENOUGH_SECONDS):
+        while world.database.passed_lanes:
+            await checkpoint()
+
+    assert unblocked == 2
 
 
 async def test_a_worker_does_not_wait_for_lanes_that_others_have_locked(world: World) -> None:
