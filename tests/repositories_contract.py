@@ -216,8 +216,8 @@ class RepositoriesContract:
 
         await allocate(stored, user, "1")
         async with stored.unit_of_work() as uow:
-            await uow.user_view.refresh(user.id)  # sees also what is changed after it
             (await uow.users.get(user.id)).change_email(EmailAddress("new@example.com"))
+            await uow.user_view.refresh(user.id)
 
         assert before == {user.id: ("Иван", "old@example.com", False, None, None)}
         assert await stored.users() == {

@@ -61,8 +61,8 @@ class MemoryUserProjection:
     def __init__(self, store: MemoryStore) -> None:
         self._store, self._stale = store, set[UserId]()
 
-    async def refresh(self, user_id: UserId) -> None:
-        self._stale.add(user_id)
+    async def refresh(self, *user_ids: UserId) -> None:
+        self._stale.update(user_ids)
 
     def rows(self) -> dict[UserId, ListedUser]:
         """Return the rows of the users that were refreshed."""

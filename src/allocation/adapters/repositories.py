@@ -1,6 +1,6 @@
 """The queries of repositories, the registration log and the read model, on a transaction."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from functools import cache
 
 import sqlalchemy as sa
@@ -98,33 +98,13 @@ class SqlAlchemyUserProjection:
 
     def __init__(self, transaction: Transaction) -> None:
         self._transaction = transaction
-        self._stale: list[UserId] = []
 
-    async def refresh(self, user_id: UserId) -> None:
-        self._stale.append(user_id)
-
-    async def write(self) -> None:
-        """Write the rows after everything else: as many statements for many users as for one."""
-        for statement in (_LOCK_USERS, _UPDATE_ROWS, _INSERT_ROWS) if self._stale else ():
-            await self._transaction.execute(statement, {"user_ids": self._stale})
-
-
-_IDS: sa.BindParameter[Sequence[UserId]] = sa.bindparam("user_ids", expanding=True)
-_MADE = orm.user_rows.where(orm.users.c.id.in_(_IDS))
-_ROW = _MADE.subquery("made")
-
-# the locks make refreshes of one user wait for each other, so that the last one sees everything;
-# their order prevents deadlocks between refreshes of several users
-_LOCK_USERS = (
-    sa.select(orm.users.c.id).where(orm.users.c.id.in_(_IDS)).order_by(orm.users.c.id)
-).with_for_update()
-# rows are not deleted and inserted again, in order to keep what a newer version has added to them
-_UPDATE_ROWS = (
-    sa.update(orm.user_view)
-    .where(orm.user_view.c.user_id == _ROW.c.user_id)
-    .values({column.name: column for column in _ROW.c if column.name != "user_id"})
-)
-_INSERT_ROWS = sa.insert(orm.user_view).from_select(
-    [column.name for column in _ROW.c],
-    _MADE.where(orm.users.c.id.not_in(sa.select(orm.user_view.c.user_id))),
-)
+    async def refresh(self, *user_ids: UserId) -> None:
+        await self._transaction.flush()
+        of_these = orm.users.c.id.in_(user_ids)
+        # Refreshes of one user wait for each other, in the order of ids. Without the lock, one that
+        # began before a coupon was committed could wait for the row, and then hide the coupon for
+        # good. It is FOR NO KEY UPDATE: FOR UPDATE would also wait for those who add a coupon.
+        lock = sa.select(orm.users.c.id).where(of_these).order_by(orm.users.c.id)
+        await self._transaction.execute(lock.with_for_update(key_share=True))
+        await self._transaction.upsert(orm.user_view, orm.user_rows.where(of_these))

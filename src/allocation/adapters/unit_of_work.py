@@ -14,18 +14,13 @@ class SqlAlchemyUnitOfWork(UnitOfWork):
     """The repositories, and what the engine calls at the commit."""
 
     def __init__(self, transaction: Transaction) -> None:
-        self._user_view = repositories.SqlAlchemyUserProjection(transaction)
         super().__init__(
             transaction,
             users=repositories.SqlAlchemyUsers(transaction),
             coupon_batches=repositories.SqlAlchemyCouponBatches(transaction),
             registration_log=repositories.SqlAlchemyRegistrationLog(transaction),
-            user_view=self._user_view,
+            user_view=repositories.SqlAlchemyUserProjection(transaction),
         )
-
-    async def before_commit(self) -> None:
-        """Write the read model."""
-        await self._user_view.write()
 
     def refusals(self, seen: Sequence[object]) -> Refusals:
         """Return the rules that only the database can check, by the name of the constraint.

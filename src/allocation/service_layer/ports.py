@@ -57,10 +57,10 @@ class RegistrationLog(Protocol):
 class UserProjection(Protocol):
     """The read model: one row for each user, with the coupon."""
 
-    async def refresh(self, user_id: UserId) -> None:
-        """Rewrite this user's row from the aggregates, so that the order of events does not matter.
+    async def refresh(self, *user_ids: UserId) -> None:
+        """Rewrite the rows of users from the aggregates, with what this unit of work has changed.
 
-        It is written with the commit, and includes this unit of work's other changes.
+        So the order of events does not matter.
         """
 
 

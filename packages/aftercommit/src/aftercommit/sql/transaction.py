@@ -126,6 +126,27 @@ class Transaction:
         """Execute an update or delete, and return how many rows matched."""
         return cast("sa.CursorResult[Any]", await self.execute(statement, rows)).rowcount
 
+    async def upsert(self, table: sa.Table, made: sa.Select[Any], values: Any = None) -> None:
+        """Insert the rows that a query makes; where a row has such a primary key, update it.
+
+        Only the columns that the query names are written, so that a column which only a newer
+        version of the application knows keeps its value. For errors, see `execute`.
+
+        >>> import sqlalchemy as sa
+        >>> from aftercommit import Transaction
+        >>> from shop.adapters import orm
+        >>> async def count_lines(transaction: Transaction) -> None:
+        ...     name, count = sa.literal("lines").label("name"), sa.func.count().label("count")
+        ...     lines = sa.select(name, count).select_from(orm.order_lines)
+        ...     await transaction.upsert(orm.statistics, lines)
+        """
+        names = [column.name for column in made.selected_columns]
+        keys = [column.name for column in table.primary_key]
+        rows = made.where(sa.true())  # SQLite takes ON CONFLICT for a join if there is no WHERE
+        insert = self._backend.insert(table).from_select(names, rows)
+        changed = {name: insert.excluded[name] for name in names if name not in keys}
+        await self.execute(insert.on_conflict_do_update(index_elements=keys, set_=changed), values)
+
     async def stream(self, statement: Executable) -> AsyncIterator[sa.Row[Any]]:
         """Execute a query, and yield its rows as they are fetched, in constant memory."""
         await self.execute(self._backend.allow_idle)
