@@ -16,7 +16,7 @@ from allocation.config import Settings
 from allocation.domain.users import User
 from allocation.entrypoints.app import APP
 from allocation.service_layer.unit_of_work import UnitOfWork
-from tests.builders import TODAY, a_coupon_batch, a_user
+from tests.builders import a_coupon_batch, a_user
 from tests.looking import users
 from tests.repositories_contract import available
 
@@ -51,9 +51,7 @@ async def somebody_waits(app: Application) -> None:
 
 
 async def give_coupon(uow: UnitOfWork, user: User) -> None:
-    coupon = (await available(uow)).allocate(user.id, token="1", today=TODAY)
-    assert coupon
-    uow.coupons.add(coupon)
+    uow.coupons.add((await available(uow)).allocate(user.id, token="1"))
 
 
 @pytest.fixture

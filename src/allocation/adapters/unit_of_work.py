@@ -17,7 +17,6 @@ class SqlAlchemyUnitOfWork(UnitOfWork):
         super().__init__(
             transaction,
             users=repositories.SqlAlchemyUsers(transaction),
-            coupon_batches=repositories.SqlAlchemyCouponBatches(transaction),
             registration_log=repositories.SqlAlchemyRegistrationLog(transaction),
             user_view=repositories.SqlAlchemyUserProjection(transaction),
         )
@@ -32,7 +31,7 @@ class SqlAlchemyUnitOfWork(UnitOfWork):
         match [entity for entity in seen if isinstance(entity, User)]:
             case [user]:
                 meanings["uq_users_email_key"] = EmailAlreadyRegistered(user.email)
-        match [entity for entity in seen if isinstance(entity, Coupon)]:
-            case [coupon]:
-                meanings["uq_coupons_user_id"] = CouponAlreadyAllocated(coupon.user_id)
+        match [*{entity.user_id for entity in seen if isinstance(entity, Coupon)}]:
+            case [user_id]:
+                meanings["uq_coupons_user_id"] = CouponAlreadyAllocated(user_id)
         return meanings

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext, suppress
+from functools import partial
 from typing import Any, TypeVar, TypeVarTuple, cast
 from uuid import UUID
 
@@ -13,6 +14,7 @@ from sqlalchemy.orm import Mapper
 from sqlalchemy.sql import Executable
 
 from aftercommit.errors import ConcurrentUpdate
+from aftercommit.repository import Query
 from aftercommit.sql.backend import DatabaseBackend
 from aftercommit.sql.exceptions import CommitOutcomeUnknown, ConnectionLost
 from aftercommit.sql.handler_guard import HandlerGuard, in_transaction
@@ -96,15 +98,37 @@ class Transaction:
         """Call a function when this is committed, or when the outcome is unknown."""
         self._afterwards[function] = None
 
-    async def get(self, entity: type[T], key: object) -> T | None:
+    async def get(self, entity: type[T], key: object, *, locked: bool = False) -> T | None:
         """Return the entity with this primary key, or None."""
-        return await self._call(self._objects().get, entity, key)
+        if not locked:
+            return await self._call(self._objects().get, entity, key)
+        await self.flush()  # or what was changed would be read as it was
+        get = partial(self._objects().get, populate_existing=True, with_for_update=True)
+        return await self._call(get, entity, key)
+
+    async def matching(self, entity: type[T], query: Query[T]) -> Sequence[T]:
+        """Return the entities that a query finds: see `Repository.matching`."""
+        await self.flush()
+        columns: Any = entity
+        found = sa.select(entity).where(cast("Any", query.where(columns))).limit(query.limit)
+        if query.order_by:
+            keys: Any = query.order_by(columns)
+            found = found.order_by(*(keys if isinstance(keys, tuple) else [keys]))
+        if not query.locked:
+            return await self.load_all(found)
+        under_lock = found.with_for_update().execution_options(populate_existing=True)
+        while not (entities := await self.load_all(under_lock)):
+            # PostgreSQL has waited for the lock, and left out what no longer matches; what matches
+            # since then is found only by another statement
+            if not (await self.execute(sa.select(found.exists()))).scalar_one():
+                break
+        return entities
 
     async def load(self, statement: sa.Select[T], values: Any = None) -> T | None:
         """Return the only entity that a query finds, or None."""
         return next(iter(await self.load_all(statement, values)), None)
 
-    async def load_all(self, statement: sa.Select[T], values: Any) -> Sequence[T]:
+    async def load_all(self, statement: sa.Select[T], values: Any = None) -> Sequence[T]:
         """Return all entities that a query finds."""
         result = await self._call(self._objects().execute, statement, values)
         entities: Sequence[T] = result.scalars().all()

@@ -53,7 +53,7 @@ def _create_coupons() -> None:
         sa.Column("reference", sa.String(), nullable=False),
         sa.Column("quantity", sa.BigInteger(), nullable=False),
         sa.Column("remaining", sa.BigInteger(), nullable=False),
-        sa.Column("exhaustion_notified_on", sa.Date()),
+        sa.Column("was_exhausted", sa.Boolean(), server_default=sa.false(), nullable=False),
         sa.Column("version", sa.Integer(), nullable=False),
         sa.PrimaryKeyConstraint("reference", name="pk_coupon_batches"),
         sa.CheckConstraint(
