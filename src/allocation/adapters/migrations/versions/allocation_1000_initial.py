@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-revision = "allocation_0001"
+revision = "allocation_1000"
 down_revision = None
 
 
