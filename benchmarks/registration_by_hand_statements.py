@@ -61,24 +61,20 @@ STATEMENTS = {
     "add coupon": """
         INSERT INTO coupons (code, batch_reference, user_id, state, version)
         VALUES (:code, :reference, :id, 'allocated', 1)""",
-    "lock user": "SELECT id FROM users WHERE id = :id {lock}",
-    "update view": """
-        UPDATE user_view SET coupon_code = made.code, coupon_state = made.state,
-            name = made.name, email = made.email
-        FROM (SELECT users.id, coupons.code, coupons.state, users.name, users.email FROM users
-            LEFT JOIN coupons ON coupons.user_id = users.id WHERE users.id = :id) AS made
-        WHERE user_view.user_id = made.id""",
-    "make view": """
+    "lock user": "SELECT id FROM users WHERE id = :id {lock_user}",
+    "write view": """
         INSERT INTO user_view (user_id, coupon_code, coupon_state, name, email)
         SELECT users.id, coupons.code, coupons.state, users.name, users.email
-        FROM users LEFT JOIN coupons ON coupons.user_id = users.id
-        WHERE users.id = :id AND users.id NOT IN (SELECT user_id FROM user_view)""",
+        FROM users LEFT JOIN coupons ON coupons.user_id = users.id WHERE users.id = :id
+        ON CONFLICT (user_id) DO UPDATE SET coupon_code = excluded.coupon_code,
+            coupon_state = excluded.coupon_state, name = excluded.name, email = excluded.email""",
 }
 WORDS = {
-    "sqlite": {"now": "((julianday('now') - 2440587.5) * 86400.0)", "lock": ""},
+    "sqlite": {"now": "((julianday('now') - 2440587.5) * 86400.0)", "lock": "", "lock_user": ""},
     "postgresql": {
         "now": "extract(epoch FROM statement_timestamp())::double precision",
         "lock": "FOR UPDATE",
+        "lock_user": "FOR NO KEY UPDATE",
     },
 }
 
@@ -185,8 +181,7 @@ class Registration:
     async def _refresh(self, event: object, user: object) -> None:
         async with self.transaction() as execute:
             await execute("lock user", {"id": user})
-            await execute("update view", {"id": user})
-            await execute("make view", {"id": user})
+            await execute("write view", {"id": user})
             await execute("done", {"event": event, "handler": "refresh_user_view"})
 
 

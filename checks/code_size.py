@@ -11,7 +11,7 @@ from tools.repository import ROOT
 
 ENGINE = ROOT / "packages" / "aftercommit" / "src" / "aftercommit"
 
-ENGINE_LINES = 9810  # without extensions: what is read in an evening; 384 are examples
+ENGINE_LINES = 9944  # without extensions: what is read in an evening; 398 are examples
 PATH_LINES = 1431  # the way of a delivery through it: what is read in an hour; 45 are examples
 FILE_LINES = 350  # the life of a delivery, and what is done with it, are one file each
 README_LINES = 215  # 15 are what `make kill` prints, as text below its picture

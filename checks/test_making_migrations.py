@@ -32,7 +32,7 @@ from sqlalchemy import (
 from allocation.adapters.migrations import HISTORY
 from checks.next_version import LATER
 
-FIRST = {"aftercommit_1000", "allocation_0001"}  # what is later must leave them in use
+FIRST = {"aftercommit_1000", "allocation_1000"}  # what is later must leave them in use
 ONLY_ADD = {"add_column", "bulk_insert", "create_index", "create_table", "execute", "get_bind"}
 HISTORIES = pytest.mark.parametrize("history", [ENGINE, HISTORY], ids=lambda each: each.name)
 

@@ -54,7 +54,7 @@ HANDLERS = {
     "send_welcome_email": 2,
     "log_registration": 2,
     "allocate_welcome_coupon": 6,
-    "refresh_user_view": 4,
+    "refresh_user_view": 3,
     "send_coupon_email": 3,
     "send_change_notice": 2,
 }

@@ -74,7 +74,7 @@ def test_a_user_registers_and_redeems_a_coupon(program: Program, postgres_copy: 
     listed = json.loads(program.run("users", "--json").stdout)
 
     assert (listed["email"], listed["coupon_state"]) == ("ivan@example.com", "redeemed")
-    assert subjects_in(mail) == ["Welcome", "Your welcome coupon"]
+    assert subjects_in(mail) == ["Out of welcome coupons", "Welcome", "Your welcome coupon"]
 
 
 def test_every_answer_is_documented(program: Program) -> None:
@@ -124,7 +124,7 @@ def test_nothing_is_lost_and_nothing_is_doubled_by_a_kill(killed: Program) -> No
     assert killed.rows("SELECT coupon_state FROM user_view") == [("allocated",)]
     assert killed.rows("SELECT remaining FROM coupon_batches") == [(0,)]
     mail = killed.folder / "allocation-mail"
-    assert subjects_in(mail) == ["Welcome", "Your welcome coupon"]
+    assert subjects_in(mail) == ["Out of welcome coupons", "Welcome", "Your welcome coupon"]
 
 
 @pytest.mark.parametrize("hostile", HOSTILE)

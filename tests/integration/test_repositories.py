@@ -14,7 +14,7 @@ from allocation.domain.events import CouponDenied
 from allocation.domain.users import EmailAlreadyRegistered, User, UserNotFound
 from allocation.domain.values import EmailAddress
 from allocation.service_layer.unit_of_work import UnitOfWork
-from tests.builders import TODAY, a_coupon_batch, a_registration, a_user, a_user_id
+from tests.builders import a_coupon_batch, a_registration, a_user, a_user_id
 from tests.looking import coupons_left, rows
 from tests.repositories_contract import available
 
@@ -33,9 +33,8 @@ async def store(app: Application, *aggregates: Aggregate) -> None:
 
 async def allocate(app: Application, user: User, token: str = "1") -> CouponCode:
     async with a_uow(app) as uow:
-        batch = await available(uow)
-        batch.allocate(user.id, token=token, today=TODAY)
-        return CouponCode(f"{batch.reference}-{token}")
+        uow.coupons.add(coupon := (await available(uow)).allocate(user.id, token=token))
+        return coupon.code
 
 
 async def refresh(app: Application, user: User) -> None:
@@ -56,7 +55,7 @@ async def test_two_aggregates_keyed_by_value_objects_change_together(each_app: A
     async with a_uow(each_app) as uow:
         for reference, user in of.items():
             batch = await uow.coupon_batches.get(BatchReference(reference))
-            batch.allocate(user.id, token="1", today=TODAY)
+            uow.coupons.add(batch.allocate(user.id, token="1"))
 
     assert await coupons_left(each_app) == {"A": 0, "B": 0}
 
@@ -98,25 +97,27 @@ async def test_a_changed_address_is_unique_too_and_another_spelling_is_stored(
 
 
 async def test_no_user_can_have_two_coupons(each_app: Application) -> None:
-    """Whatever the handlers do, and whichever batch it is from: no retry may help."""
-    await store(each_app, user := a_user(), a_coupon_batch(quantity=1, reference="A"))
-    await store(each_app, a_coupon_batch(quantity=10))
-    await allocate(each_app, user, "1")
+    """Of two units of work, or of one, and whichever batch it is from: no retry may help."""
+    await store(each_app, ivan := a_user(), a_coupon_batch(quantity=1, reference="A"))
+    await store(each_app, maria := a_user(email="maria@example.com"), a_coupon_batch(quantity=10))
+    await allocate(each_app, ivan, "1")
 
-    with pytest.raises(CouponAlreadyAllocated, match=str(user.id)):
-        await allocate(each_app, user, "2")
+    with pytest.raises(CouponAlreadyAllocated, match=str(ivan.id)):
+        await allocate(each_app, ivan, "2")
+    with pytest.raises(CouponAlreadyAllocated, match=str(maria.id)):
+        async with a_uow(each_app) as uow:
+            for token in ("1", "2"):
+                uow.coupons.add((await available(uow)).allocate(maria.id, token=token))
 
     assert await coupons_left(each_app) == {"A": 0, "WELCOME": 10}
 
 
-async def test_without_any_batch_none_is_available_and_the_event_says_so(
-    each_app: Application,
-) -> None:
-    """Other services read what a denied coupon is about: a batch, or NONE."""
-    report = await each_app.bus.handle(a_registration())
+async def test_a_denied_coupon_is_about_the_user(each_app: Application) -> None:
+    """Other services read that, and there may be no batch."""
+    report = await each_app.bus.handle(registration := a_registration())
 
     denied = {each.subject for each in report.events if isinstance(each.event, CouponDenied)}
-    assert denied == {"NONE"}
+    assert denied == {str(registration.user_id)}
 
 
 async def test_queries_find_whom_to_write_to(each_app: Application) -> None:

@@ -4,7 +4,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from aftercommit import Database, Transaction, ensure_schema
+from aftercommit import Database, ensure_schema
 from aftercommit.project.migration import comparing
 from aftercommit.sql.migrations.history import ENGINE
 from aftercommit.sql.schema import upgrade_schema
@@ -14,7 +14,6 @@ from sqlalchemy import Connection, text
 from allocation.adapters import orm
 from allocation.adapters.migrations import HISTORY
 from allocation.adapters.repositories import SqlAlchemyUserProjection
-from allocation.domain.events import UserId
 from allocation.entrypoints.app import APP
 from tests.builders import a_user
 
@@ -83,13 +82,7 @@ async def test_a_refresh_resets_nothing_that_only_a_newer_version_knows(empty_ur
         async with database.write_transaction() as transaction:
             transaction.add(user)
             await transaction.flush()
-            await refresh(transaction, user.id)
+            await SqlAlchemyUserProjection(transaction).refresh(user.id)
             await transaction.execute(text("UPDATE user_view SET colour = 'red', name = '?'"))
-            await refresh(transaction, user.id)
+            await SqlAlchemyUserProjection(transaction).refresh(user.id)
             assert tuple((await transaction.execute(text(row))).one()) == ("Иван", "red")
-
-
-async def refresh(transaction: Transaction, user_id: UserId) -> None:
-    view = SqlAlchemyUserProjection(transaction)
-    await view.refresh(user_id)
-    await view.write()

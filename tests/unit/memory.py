@@ -4,7 +4,6 @@ Its repositories keep the promises of those on a database: both pass `Repositori
 """
 
 from collections.abc import Collection, Mapping
-from datetime import date
 
 from aftercommit.testing import MemoryStore
 
@@ -12,7 +11,7 @@ from allocation.domain.coupons import Coupon, CouponBatch
 from allocation.domain.events import UserId
 from allocation.domain.users import User
 from allocation.domain.values import EmailAddress
-from allocation.service_layer.ports import CouponBatches, Users
+from allocation.service_layer.ports import Users
 from allocation.service_layer.unit_of_work import UnitOfWork
 from tests.repositories_contract import ListedUser
 
@@ -25,24 +24,6 @@ class MemoryUsers(Users):
     async def find_by_email(self, emails: Collection[EmailAddress]) -> Mapping[EmailAddress, User]:
         found = self._store.load_all(User, lambda user: user.email in emails)
         return {user.email: user for user in found}
-
-
-class MemoryCouponBatches(CouponBatches):
-    """The coupon batches."""
-
-    _store: MemoryStore
-
-    async def next_available(self) -> CouponBatch | None:
-        all_batches = self._store.load_all(CouponBatch, lambda batch: True)
-        if available := [batch for batch in all_batches if batch.remaining]:
-            return min(available, key=lambda batch: str(batch.reference))
-        return max(all_batches, key=_last_reported, default=None)
-
-
-def _last_reported(batch: CouponBatch) -> tuple[bool, date]:
-    """Order exhausted batches: one that was never reported is the last."""
-    day = batch.exhaustion_notified_on
-    return day is None, day or date.min
 
 
 class MemoryRegistrationLog:
@@ -61,8 +42,8 @@ class MemoryUserProjection:
     def __init__(self, store: MemoryStore) -> None:
         self._store, self._stale = store, set[UserId]()
 
-    async def refresh(self, user_id: UserId) -> None:
-        self._stale.add(user_id)
+    async def refresh(self, *user_ids: UserId) -> None:
+        self._stale.update(user_ids)
 
     def rows(self) -> dict[UserId, ListedUser]:
         """Return the rows of the users that were refreshed."""
@@ -86,7 +67,6 @@ class MemoryUnitOfWork(UnitOfWork):
         super().__init__(
             self.store,
             users=MemoryUsers(self.store),
-            coupon_batches=MemoryCouponBatches(self.store),
             registration_log=self.log,
             user_view=self.list,
         )

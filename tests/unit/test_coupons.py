@@ -7,61 +7,68 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from allocation.domain.coupons import (
-    CouponAlreadyAllocated,
     CouponAlreadyRedeemed,
+    CouponBatchIsEmpty,
     CouponBatchIsFull,
     CouponIsExpired,
     CouponNotFound,
 )
-from allocation.domain.events import CouponAllocated, CouponDenied, CouponExpired, CouponRedeemed
-from tests.builders import TODAY, a_coupon, a_coupon_batch, a_redemption, a_user_id
-
-
-def test_no_user_is_given_two_coupons() -> None:
-    """Each was promised one; the second would be somebody else's."""
-    batch, user_id = a_coupon_batch(quantity=3), a_user_id()
-    batch.allocate(user_id, token="x7", today=TODAY)
-
-    with pytest.raises(CouponAlreadyAllocated, match=str(user_id)):
-        batch.allocate(user_id, token="x8", today=TODAY)
-
-    assert (batch.remaining, len(batch.new_parts)) == (2, 1)
+from allocation.domain.events import (
+    CouponAllocated,
+    CouponBatchExhausted,
+    CouponExpired,
+    CouponRedeemed,
+)
+from tests.builders import a_coupon, a_coupon_batch, a_redemption, a_user_id
 
 
 @given(quantity=st.integers(1, 20), requests=st.integers(0, 40))
 @example(quantity=1, requests=2)
 @example(quantity=20, requests=20)
 @settings(max_examples=40, deadline=None, database=None)
-def test_never_more_coupons_than_the_quantity_are_given_and_nobody_is_forgotten(
-    quantity: int, requests: int
-) -> None:
-    """First come, first served; each user gets a coupon, or an event says that there was none."""
+def test_never_more_coupons_than_the_quantity_are_given(quantity: int, requests: int) -> None:
+    """First come, first served; when the last one goes, marketing is told."""
     batch, users = a_coupon_batch(quantity=quantity), [a_user_id() for _ in range(requests)]
 
-    coupons = [batch.allocate(user_id, token=str(user_id), today=TODAY) for user_id in users]
+    coupons = [batch.allocate(user_id, token=str(user_id)) for user_id in users[:quantity]]
+    for late in users[quantity:]:
+        with pytest.raises(CouponBatchIsEmpty, match="WELCOME"):
+            batch.allocate(late, token="x")
 
-    allocated = [coupon for coupon in coupons if coupon is not None]
-    assert [coupon.user_id for coupon in allocated] == users[:quantity]
-    assert len({coupon.code for coupon in allocated}) == len(allocated)
-    assert batch.new_parts == tuple(allocated)
-    assert batch.remaining == quantity - len(allocated)
+    assert [coupon.user_id for coupon in coupons] == users[:quantity]
+    assert len({coupon.code for coupon in coupons}) == len(coupons)
+    assert batch.remaining == quantity - len(coupons)
     events = batch.pull_events()
+    exhausted = [e for e in events if isinstance(e, CouponBatchExhausted)]
+    assert exhausted == [CouponBatchExhausted(batch_reference="WELCOME")] * (requests >= quantity)
     assert [e.user_id for e in events if isinstance(e, CouponAllocated)] == users[:quantity]
-    assert [e.user_id for e in events if isinstance(e, CouponDenied)] == users[quantity:]
-    assert len(events) == requests + (requests > quantity)  # CouponBatchExhausted
+
+
+def test_a_place_that_is_taken_again_is_no_news() -> None:
+    """Marketing knows that the batch is used up, and can do nothing about each coupon."""
+    batch = a_coupon_batch(quantity=1)
+    batch.allocate(a_user_id(), token="x7")
+    batch.pull_events()
+
+    batch.give_back()
+    batch.allocate(user_id := a_user_id(), token="x8")
+
+    code = "WELCOME-x8"
+    allocated = CouponAllocated(user_id=user_id, batch_reference="WELCOME", code=code)
+    assert batch.pull_events() == (allocated,)
 
 
 def test_what_is_given_back_can_be_allocated_again_and_no_more() -> None:
     """A full batch takes nothing back: there would be one coupon more than marketing ordered."""
     batch = a_coupon_batch(quantity=1, reference="SPRING")
-    batch.allocate(a_user_id(), token="x7", today=TODAY)
+    batch.allocate(a_user_id(), token="x7")
 
     batch.give_back()
     with pytest.raises(CouponBatchIsFull, match="SPRING"):
         batch.give_back()
 
     assert batch.remaining == 1
-    assert batch.allocate(a_user_id(), token="x8", today=TODAY) is not None
+    assert batch.allocate(a_user_id(), token="x8").code.value == "SPRING-x8"
 
 
 def test_a_coupon_is_redeemed_once() -> None:

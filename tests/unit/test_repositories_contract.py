@@ -5,7 +5,6 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from allocation.domain.coupons import CouponBatch
 from allocation.domain.events import UserId
 from allocation.service_layer.unit_of_work import UnitOfWork
 from tests.repositories_contract import ListedUser, RepositoriesContract
@@ -27,9 +26,6 @@ class InMemory:
         self._lines += uow.log.lines
         for each in uow.store.seen:
             self._aggregates[each] = None
-            if isinstance(each, CouponBatch):
-                self._aggregates |= dict.fromkeys(each.new_parts)
-                each.new_parts = ()  # as if it was loaded again
 
     async def users(self) -> dict[UserId, ListedUser]:
         return {**self._users}

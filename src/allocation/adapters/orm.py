@@ -62,7 +62,7 @@ coupon_batches = sa.Table(
     sa.Column("reference", ValueObjectType(BatchReference), primary_key=True),
     sa.Column("quantity", sa.BigInteger, nullable=False),
     sa.Column("remaining", sa.BigInteger, nullable=False),
-    sa.Column("exhaustion_notified_on", sa.Date),
+    sa.Column("was_exhausted", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.Column("version", sa.Integer, nullable=False),
     sa.CheckConstraint("remaining BETWEEN 0 AND quantity", name="remaining"),
 )

@@ -14,18 +14,12 @@ class SqlAlchemyUnitOfWork(UnitOfWork):
     """The repositories, and what the engine calls at the commit."""
 
     def __init__(self, transaction: Transaction) -> None:
-        self._user_view = repositories.SqlAlchemyUserProjection(transaction)
         super().__init__(
             transaction,
             users=repositories.SqlAlchemyUsers(transaction),
-            coupon_batches=repositories.SqlAlchemyCouponBatches(transaction),
             registration_log=repositories.SqlAlchemyRegistrationLog(transaction),
-            user_view=self._user_view,
+            user_view=repositories.SqlAlchemyUserProjection(transaction),
         )
-
-    async def before_commit(self) -> None:
-        """Write the read model."""
-        await self._user_view.write()
 
     def refusals(self, seen: Sequence[object]) -> Refusals:
         """Return the rules that only the database can check, by the name of the constraint.
@@ -37,7 +31,7 @@ class SqlAlchemyUnitOfWork(UnitOfWork):
         match [entity for entity in seen if isinstance(entity, User)]:
             case [user]:
                 meanings["uq_users_email_key"] = EmailAlreadyRegistered(user.email)
-        match [entity for entity in seen if isinstance(entity, Coupon)]:
-            case [coupon]:
-                meanings["uq_coupons_user_id"] = CouponAlreadyAllocated(coupon.user_id)
+        match [*{entity.user_id for entity in seen if isinstance(entity, Coupon)}]:
+            case [user_id]:
+                meanings["uq_coupons_user_id"] = CouponAlreadyAllocated(user_id)
         return meanings

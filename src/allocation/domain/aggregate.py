@@ -4,7 +4,6 @@ Nothing here reads a clock, draws a random number or does I/O; such values are a
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
 
 from allocation.domain.events import Event
 
@@ -17,7 +16,6 @@ class Aggregate(ABC):
 
     version: int
     recorded_events: tuple[Event, ...] = ()  # a class default: an object loaded from a row has it
-    new_parts: Iterable[object] = ()  # created through it, stored with it; may be aggregates
 
     @property
     @abstractmethod

@@ -2,7 +2,6 @@
 
 import re
 from dataclasses import dataclass, field
-from datetime import date
 from typing import Literal
 from uuid import UUID
 
@@ -21,7 +20,7 @@ _REFERENCE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
 _CODE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,79}")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, order=True)
 class BatchReference:
     """The name of a coupon batch, with which each of its codes begins."""
 
@@ -104,13 +103,11 @@ class Coupon(Aggregate):
 class CouponBatch(Aggregate):
     """A limited quantity of coupons: never one too many is allocated."""
 
-    new_parts: tuple[Coupon, ...] = ()  # since it was loaded: keeps allocating fast
-
     def __init__(self, reference: BatchReference, quantity: int) -> None:
         self.reference = reference
         self.quantity = quantity
         self.remaining = quantity
-        self.exhaustion_notified_on: date | None = None
+        self.was_exhausted = False
         self.version = 0
 
     @classmethod
@@ -127,24 +124,23 @@ class CouponBatch(Aggregate):
         if quantity.value != self.quantity:
             raise CouponBatchAlreadyAdded(self.reference, self.quantity)
 
-    def allocate(self, user_id: UserId, *, token: str, today: date) -> Coupon | None:
-        """Give the user a coupon, and record CouponAllocated; if none is left, CouponDenied.
+    def allocate(self, user_id: UserId, *, token: str) -> Coupon:
+        """Make the user's coupon, and record CouponAllocated; `token` makes its code hard to guess.
 
-        `token` makes the code hard to guess. A second coupon is refused, here or at the commit.
+        When the last coupon goes for the first time, record CouponBatchExhausted. If a place that
+        was given back is taken again, nothing more is recorded: nobody can do anything about it.
+
+        :raises CouponBatchIsEmpty: if none is left
         """
-        if any(coupon.user_id == user_id for coupon in self.new_parts):
-            raise CouponAlreadyAllocated(user_id)
         if self.remaining == 0:
-            self._refuse(user_id, today)
-            return None
+            raise CouponBatchIsEmpty(self.reference)
         self.remaining -= 1
-        coupon = Coupon(
-            user_id, CouponCode(f"{self.reference}-{token[:TOKEN_LENGTH]}"), self.reference
-        )
-        self.new_parts += (coupon,)
-        batch, code = str(self.reference), coupon.code.value
+        batch, code = str(self.reference), f"{self.reference}-{token[:TOKEN_LENGTH]}"
         self.record(events.CouponAllocated(user_id=user_id, batch_reference=batch, code=code))
-        return coupon
+        if self.remaining == 0 and not self.was_exhausted:
+            self.was_exhausted = True
+            self.record(events.CouponBatchExhausted(batch_reference=batch))
+        return Coupon(user_id, CouponCode(code), self.reference)
 
     def give_back(self) -> None:
         """Free the place of an expired coupon, so that another user can get one.
@@ -154,14 +150,6 @@ class CouponBatch(Aggregate):
         if self.remaining == self.quantity:
             raise CouponBatchIsFull(self.reference)
         self.remaining += 1
-
-    def _refuse(self, user_id: UserId, today: date) -> None:
-        """Record CouponDenied and, once a day, CouponBatchExhausted."""
-        self.record(events.CouponDenied(user_id=user_id))
-        last = self.exhaustion_notified_on
-        if last is None or last < today:
-            self.exhaustion_notified_on = today
-            self.record(events.CouponBatchExhausted(batch_reference=str(self.reference)))
 
 
 class CouponBatchNotFound(RuleViolation):
@@ -176,6 +164,13 @@ class CouponBatchAlreadyAdded(RuleViolation):
 
     def __init__(self, reference: object, quantity: int) -> None:
         super().__init__(f"coupon batch {reference} was already added with quantity {quantity}")
+
+
+class CouponBatchIsEmpty(RuleViolation):
+    """A coupon was asked of a batch in which none is left."""
+
+    def __init__(self, reference: object) -> None:
+        super().__init__(f"no coupon is left in coupon batch {reference}")
 
 
 class CouponBatchIsFull(RuleViolation):

@@ -71,13 +71,13 @@ class CouponExpired(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CouponDenied(Event):
-    """A user should have got a coupon, but none was left. The subject is the batch, or NONE."""
+    """A user should have got a coupon, but none was left."""
 
     user_id: UserId
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CouponBatchExhausted(Event):
-    """Users get no coupons as this batch is used up: recorded once a batch, then once a day."""
+    """The last coupon of a batch was allocated, for the first time."""
 
     batch_reference: str

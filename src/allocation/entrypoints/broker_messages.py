@@ -33,7 +33,6 @@ EXAMPLE_VALUES: Mapping[str, Any] = {
     "reference": "WELCOME",
     "user_id": events.UserId(USER),
     "subject": USER,
-    "coupon_denied.subject": "WELCOME",  # recorded by the batch
 }
 """The values of messages in the examples of the AsyncAPI document: see `BrokersExtension`."""
 

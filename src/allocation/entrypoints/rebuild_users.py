@@ -49,8 +49,5 @@ async def _delete_orphans(transaction: Transaction, ids: Sequence[UserId]) -> in
 
 
 async def _refresh(transaction: Transaction, ids: Sequence[UserId]) -> int:
-    view = SqlAlchemyUserProjection(transaction)
-    for user_id in ids:
-        await view.refresh(user_id)
-    await view.write()
+    await SqlAlchemyUserProjection(transaction).refresh(*ids)
     return len(ids)

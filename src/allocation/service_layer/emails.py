@@ -43,6 +43,6 @@ def change_notice(event: events.EmailChanged) -> Email:
 
 
 def coupon_batch_exhausted(event: events.CouponBatchExhausted, *, recipient: str) -> Email:
-    """Report to marketing that users get no coupons."""
-    text = f"Batch {event.batch_reference} is used up, and there is no other. Please add one.\n"
+    """Report to marketing that a batch has no more coupons."""
+    text = f"The last coupon of batch {event.batch_reference} is gone. Is there another batch?\n"
     return Email(recipient=recipient, subject="Out of welcome coupons", text=text)

@@ -12,7 +12,6 @@ handler is refused at start. Let the one with `uow` record an event, and handle 
 """
 
 from collections.abc import Callable
-from datetime import datetime
 
 from aftercommit import PUBLISH, Handlers, IdempotencyKey, Later, Ordered, on
 
@@ -28,8 +27,6 @@ from allocation.service_layer.ports import (
     UserMailer,
 )
 from allocation.service_layer.unit_of_work import UnitOfWork
-
-NO_BATCH = "NONE"  # what a denied coupon is about if there never was a batch
 
 
 async def register_user(command: commands.RegisterUser, uow: UnitOfWork) -> None:
@@ -97,17 +94,14 @@ async def log_registration(event: events.UserRegistered, uow: UnitOfWork) -> Non
 
 
 async def allocate_welcome_coupon(
-    event: events.UserRegistered,
-    uow: UnitOfWork,
-    new_token: Callable[[], str],
-    now: Callable[[], datetime],
+    event: events.UserRegistered, uow: UnitOfWork, new_token: Callable[[], str]
 ) -> None:
     """Give the new user a coupon, if one is left."""
     batch = await uow.coupon_batches.next_available()
     if batch is None:
-        uow.record(events.CouponDenied(user_id=event.user_id), subject=NO_BATCH)
+        uow.record(events.CouponDenied(user_id=event.user_id), subject=event.user_id)
     else:
-        batch.allocate(event.user_id, token=new_token(), today=now().date())
+        uow.coupons.add(batch.allocate(event.user_id, token=new_token()))
 
 
 async def refresh_user_view(
@@ -208,7 +202,7 @@ HANDLERS: Handlers[commands.Command, events.Event] = Handlers(
         ),
         on(events.CouponRedeemed, refresh_user_view, Ordered(PUBLISH)),
         on(events.CouponExpired, give_coupon_back, refresh_user_view),
-        on(events.CouponDenied, Ordered(PUBLISH), key=lambda event: event.user_id),
+        on(events.CouponDenied, Ordered(PUBLISH)),
         on(events.CouponBatchExhausted, notify_marketing),
     ],
     projections=[refresh_user_view],

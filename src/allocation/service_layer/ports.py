@@ -29,22 +29,17 @@ class Users(Repository[User, UserId], ABC):
         """Return the users who have some of these addresses, in whatever spelling."""
 
 
-class CouponBatches(Repository[CouponBatch, BatchReference], ABC):
-    """The coupon batches, with a query of their own.
-
-    A loaded batch is locked until this unit of work ends, because many want the same one.
-    """
+class CouponBatches(Repository[CouponBatch, BatchReference]):
+    """The coupon batches: locked when they are loaded, because many want the same one."""
 
     def __init__(self, store: AggregateStore) -> None:
-        super().__init__(store, CouponBatch, CouponBatchNotFound)
+        super().__init__(store, CouponBatch, CouponBatchNotFound, locked=True)
 
-    @abstractmethod
     async def next_available(self) -> CouponBatch | None:
-        """Return the first batch, by reference, that has coupons left; otherwise an exhausted one.
-
-        Among exhausted batches, it returns one that has not been reported, or else the one reported
-        last; None if there never was a batch.
-        """
+        """Return the first batch, by reference, that has coupons left; None if there is none."""
+        return await self.first(
+            lambda batch: batch.remaining > 0, order_by=lambda batch: batch.reference
+        )
 
 
 class RegistrationLog(Protocol):
@@ -57,10 +52,10 @@ class RegistrationLog(Protocol):
 class UserProjection(Protocol):
     """The read model: one row for each user, with the coupon."""
 
-    async def refresh(self, user_id: UserId) -> None:
-        """Rewrite this user's row from the aggregates, so that the order of events does not matter.
+    async def refresh(self, *user_ids: UserId) -> None:
+        """Rewrite the rows of users from the aggregates, with what this unit of work has changed.
 
-        It is written with the commit, and includes this unit of work's other changes.
+        So the order of events does not matter.
         """
 
 

@@ -18,13 +18,12 @@ class UnitOfWork:
         store: AggregateStore,
         *,
         users: ports.Users,
-        coupon_batches: ports.CouponBatches,
         registration_log: ports.RegistrationLog,
         user_view: ports.UserProjection,
     ) -> None:
         self._store = store
         self.users = users
-        self.coupon_batches = coupon_batches
+        self.coupon_batches = ports.CouponBatches(store)
         self.coupons = Repository(store, Coupon, CouponNotFound)
         self.registration_log = registration_log
         self.user_view = user_view

@@ -4,11 +4,18 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import pytest
-from aftercommit import AggregateStore
+from aftercommit import AggregateStore, Repository
 from aftercommit.testing import MemoryStore
 
 from aftercommit_tests.builders import a_thing, a_thing_id
-from aftercommit_tests.things.domain import Thing, ThingBroken, ThingMade, ThingPolished
+from aftercommit_tests.things.domain import (
+    Thing,
+    ThingBroken,
+    ThingId,
+    ThingMade,
+    ThingNotFound,
+    ThingPolished,
+)
 from aftercommit_tests.world import World
 
 pytestmark = pytest.mark.everywhere
@@ -37,6 +44,17 @@ def in_database(world: World) -> NewStore:
             yield uow.transaction
 
     return new_store
+
+
+BRANCHES: dict[str, Callable[[Thing], object]] = {
+    "and": lambda thing: thing.name == "lamp" and thing.version == 1,
+    "or": lambda thing: thing.name == "lamp" or thing.name == "chair",
+    "not": lambda thing: not thing.version,
+    "in": lambda thing: thing.name in ("lamp", "chair"),
+    "is": lambda thing: thing is thing,
+    "if": lambda thing: thing.name if thing.version else "",
+    "two comparisons in a row": lambda thing: 1 < thing.version < 3,
+}
 
 
 @pytest.mark.anyio
@@ -81,6 +99,67 @@ class StoreContract:
 
             assert store.seen == [found, chair]
 
+    @pytest.mark.parametrize("locked", [False, True])
+    async def test_a_query_finds_what_it_says_in_its_order(
+        self, new_store: NewStore, locked: bool
+    ) -> None:
+        """One declaration is the SQL of a database, and the loop of a unit test."""
+        async with new_store() as store:
+            for name in ("lamp", "chair", "Box", "box", "anvil"):
+                store.add(a_thing(name))
+
+        async with new_store() as store:
+            things = Repository[Thing, ThingId](store, Thing, ThingNotFound, locked=locked)
+            found = await things.matching(
+                lambda thing: (
+                    ((thing.name > "anvil") & (thing.name < "lamp")) | (thing.name == "Box")
+                ),
+                order_by=lambda thing: (thing.version, thing.name),
+                limit=2,
+            )
+            last = await things.first(lambda thing: thing.name >= "c", order_by=lambda it: it.name)
+            nothing = await things.first(lambda it: it.name == "bed", order_by=lambda it: it.name)
+
+        assert [thing.name for thing in found] == ["Box", "box"]
+        assert last
+        assert (last.name, nothing) == ("chair", None)
+
+    @pytest.mark.parametrize("locked", [False, True])
+    async def test_a_query_sees_what_this_unit_of_work_has_changed(
+        self, new_store: NewStore, locked: bool
+    ) -> None:
+        """And what it has added, though nothing is committed yet."""
+        lamp = a_thing("lamp")
+        async with new_store() as store:
+            store.add(lamp)
+
+        async with new_store() as store:
+            things = Repository[Thing, ThingId](store, Thing, ThingNotFound, locked=locked)
+            (await things.get(lamp.id)).rename("bulb")
+            things.add(chair := a_thing("chair"))
+            found = await things.matching(
+                lambda thing: thing.name > "a", order_by=lambda it: it.name
+            )
+            again = await things.get(lamp.id)
+
+        assert [(thing.id, thing.name) for thing in found] == [
+            (lamp.id, "bulb"),
+            (chair.id, "chair"),
+        ]
+        assert again is found[0]
+
+    @pytest.mark.parametrize("query", BRANCHES.values(), ids=BRANCHES)
+    async def test_a_query_that_python_would_decide_is_refused(
+        self, new_store: NewStore, query: Callable[[Thing], object]
+    ) -> None:
+        """In SQL, a part of it would be lost, and it would find too much."""
+        async with new_store() as store:
+            things = Repository[Thing, ThingId](store, Thing, ThingNotFound)
+            with pytest.raises(TypeError, match=r"test_memory_store_contract.py.*\(…\) & \(…\)"):
+                await things.matching(query)
+            with pytest.raises(TypeError):
+                await things.matching(lambda thing: thing.name != "", order_by=query)
+
 
 class TestInMemory(StoreContract):
     """Without a database."""
@@ -99,13 +178,14 @@ class TestInDatabase(StoreContract):
 
 
 def test_the_events_are_those_that_a_commit_would_store() -> None:
-    """Of none, of what was seen, and of what was made through it; what is stored was committed."""
+    """Of none, and of what was seen; what is stored was committed."""
     lamp, chair = a_thing("lamp"), a_thing("chair")
-    lamp.new_parts = [chair, object()]
     store = MemoryStore({Thing: "id"}, lamp)
 
     [found] = store.load_all(Thing, lambda thing: thing.name == "lamp")
     found.polish()
+    for new in (chair, object()):
+        store.add(new)
     store.record(broken := ThingBroken(thing_id=a_thing_id()), subject="nobody")
 
     assert store.pull_events() == [

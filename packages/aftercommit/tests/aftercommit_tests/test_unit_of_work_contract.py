@@ -20,7 +20,6 @@ from anyio.lowlevel import checkpoint
 from aftercommit_tests.builders import NAMES, a_command_work, a_thing
 from aftercommit_tests.inside.claims import INTERNAL, Committed
 from aftercommit_tests.things.domain import (
-    Aggregate,
     NameTaken,
     Thing,
     ThingMade,
@@ -64,23 +63,6 @@ async def test_an_event_is_stored_also_if_nothing_else_has_changed(world: World)
 
     assert len(unit.committed.events) == 1
     assert {event.id for event in unit.committed.events} <= await world.event_ids()
-
-
-async def test_the_event_of_an_aggregate_behind_another_one_is_stored(world: World) -> None:
-    """It was made through the other one, and is stored with it. What is none is passed over."""
-
-    class Pair(Aggregate):
-        """It makes a thing, as others make lines of an order."""
-
-        new_parts = (a_thing(),)
-
-    pair = Pair()
-    pair.id = uuid4()
-    async with (unit := world.a_uow()) as uow:
-        uow.transaction.seen += [object(), pair]
-
-    assert [type(event.event) for event in unit.committed.events] == [ThingMade]
-    assert await world.things() == ["lamp"]
 
 
 async def test_an_event_that_no_aggregate_has_is_stored_too(world: World) -> None:

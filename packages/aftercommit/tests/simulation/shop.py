@@ -111,7 +111,6 @@ class CardRefused(Refused):
 class Order:
     """The aggregate."""
 
-    new_parts: Sequence[object] = ()
     recorded: Sequence[object]
 
     def __init__(self, order_id: UUID, customer: str) -> None:

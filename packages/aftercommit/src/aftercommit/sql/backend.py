@@ -81,6 +81,10 @@ class DatabaseBackend(ABC):
         :raises ValueError: if an option in the URL has a wrong value
         """
 
+    @abstractmethod
+    def insert(self, table: Table) -> Any:
+        """Return the dialect's INSERT, which knows ON CONFLICT."""
+
     def lifespan(self, engine: AsyncEngine) -> AbstractAsyncContextManager[None]:
         """Keep open what is needed while the database is used."""
         return nullcontext()

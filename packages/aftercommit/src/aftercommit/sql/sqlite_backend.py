@@ -13,6 +13,7 @@ from urllib.parse import unquote, urlsplit
 import anyio
 from anyio import CancelScope
 from sqlalchemy import URL, Connection, Table, UniqueConstraint, event, literal_column
+from sqlalchemy.dialects.sqlite import Insert, insert
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -88,6 +89,9 @@ class SQLite(DatabaseBackend):
         event.listen(engine.sync_engine, "connect", set_up)
         event.listen(engine.sync_engine, "begin", begin)
         return engine
+
+    def insert(self, table: Table) -> Insert:
+        return insert(table)
 
     def violated(self, error: IntegrityError, tables: Iterable[Table]) -> str | None:
         """Return the constraint's name: SQLite names columns, or an index of expressions."""

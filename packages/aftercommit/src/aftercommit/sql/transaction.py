@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext, suppress
+from functools import partial
 from typing import Any, TypeVar, TypeVarTuple, cast
 from uuid import UUID
 
@@ -13,6 +14,7 @@ from sqlalchemy.orm import Mapper
 from sqlalchemy.sql import Executable
 
 from aftercommit.errors import ConcurrentUpdate
+from aftercommit.repository import Query
 from aftercommit.sql.backend import DatabaseBackend
 from aftercommit.sql.exceptions import CommitOutcomeUnknown, ConnectionLost
 from aftercommit.sql.handler_guard import HandlerGuard, in_transaction
@@ -96,15 +98,37 @@ class Transaction:
         """Call a function when this is committed, or when the outcome is unknown."""
         self._afterwards[function] = None
 
-    async def get(self, entity: type[T], key: object) -> T | None:
+    async def get(self, entity: type[T], key: object, *, locked: bool = False) -> T | None:
         """Return the entity with this primary key, or None."""
-        return await self._call(self._objects().get, entity, key)
+        if not locked:
+            return await self._call(self._objects().get, entity, key)
+        await self.flush()  # or what was changed would be read as it was
+        get = partial(self._objects().get, populate_existing=True, with_for_update=True)
+        return await self._call(get, entity, key)
+
+    async def matching(self, entity: type[T], query: Query[T]) -> Sequence[T]:
+        """Return the entities that a query finds: see `Repository.matching`."""
+        await self.flush()
+        columns: Any = entity
+        found = sa.select(entity).where(cast("Any", query.where(columns))).limit(query.limit)
+        if query.order_by:
+            keys: Any = query.order_by(columns)
+            found = found.order_by(*(keys if isinstance(keys, tuple) else [keys]))
+        if not query.locked:
+            return await self.load_all(found)
+        under_lock = found.with_for_update().execution_options(populate_existing=True)
+        while not (entities := await self.load_all(under_lock)):
+            # PostgreSQL has waited for the lock, and left out what no longer matches; what matches
+            # since then is found only by another statement
+            if not (await self.execute(sa.select(found.exists()))).scalar_one():
+                break
+        return entities
 
     async def load(self, statement: sa.Select[T], values: Any = None) -> T | None:
         """Return the only entity that a query finds, or None."""
         return next(iter(await self.load_all(statement, values)), None)
 
-    async def load_all(self, statement: sa.Select[T], values: Any) -> Sequence[T]:
+    async def load_all(self, statement: sa.Select[T], values: Any = None) -> Sequence[T]:
         """Return all entities that a query finds."""
         result = await self._call(self._objects().execute, statement, values)
         entities: Sequence[T] = result.scalars().all()
@@ -125,6 +149,27 @@ class Transaction:
     async def execute_dml(self, statement: sa.Update | sa.Delete, rows: Any = None) -> int:
         """Execute an update or delete, and return how many rows matched."""
         return cast("sa.CursorResult[Any]", await self.execute(statement, rows)).rowcount
+
+    async def upsert(self, table: sa.Table, made: sa.Select[Any], values: Any = None) -> None:
+        """Insert the rows that a query makes; where a row has such a primary key, update it.
+
+        Only the columns that the query names are written, so that a column which only a newer
+        version of the application knows keeps its value. For errors, see `execute`.
+
+        >>> import sqlalchemy as sa
+        >>> from aftercommit import Transaction
+        >>> from shop.adapters import orm
+        >>> async def count_lines(transaction: Transaction) -> None:
+        ...     name, count = sa.literal("lines").label("name"), sa.func.count().label("count")
+        ...     lines = sa.select(name, count).select_from(orm.order_lines)
+        ...     await transaction.upsert(orm.statistics, lines)
+        """
+        names = [column.name for column in made.selected_columns]
+        keys = [column.name for column in table.primary_key]
+        rows = made.where(sa.true())  # SQLite takes ON CONFLICT for a join if there is no WHERE
+        insert = self._backend.insert(table).from_select(names, rows)
+        changed = {name: insert.excluded[name] for name in names if name not in keys}
+        await self.execute(insert.on_conflict_do_update(index_elements=keys, set_=changed), values)
 
     async def stream(self, statement: Executable) -> AsyncIterator[sa.Row[Any]]:
         """Execute a query, and yield its rows as they are fetched, in constant memory."""

@@ -133,8 +133,6 @@ def _recorded(transaction: Transaction) -> Iterator[tuple[object, str]]:
     transaction.recorded.clear()
     for entity in transaction.seen:  # it grows meanwhile, by aggregates reached through others
         if is_aggregate(entity):
-            for part in getattr(entity, "new_parts", ()):
-                transaction.add(part)
             numbers = getattr(entity, "recorded_numbers", ()) or repeat(0)
             found += zip(numbers, entity.pull_events(), repeat(entity.subject), strict=False)
     return ((event, subject) for _, event, subject in sorted(found, key=itemgetter(0)))

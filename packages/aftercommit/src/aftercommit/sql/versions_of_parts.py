@@ -3,7 +3,7 @@
 SQLAlchemy looks only at the aggregate's own row. Two transactions that each count the parts and
 then add one would both be committed on PostgreSQL, with one part too many.
 
-The parts of an aggregate are the objects in the relationships of its mapping, and its `new_parts`.
+The parts of an aggregate are the objects in the relationships of its mapping.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -121,7 +121,6 @@ class AggregateSession(Session):
 def _whole(aggregate: Aggregate) -> Iterator[object]:
     """Yield an aggregate and its parts, recursively, including removed ones."""
     yield aggregate
-    yield from getattr(aggregate, "new_parts", ())
     state: InstanceState[Any] = sa.inspect(aggregate)
     for part, *_ in state.mapper.cascade_iterator("save-update", state, _is_aggregate):
         yield part

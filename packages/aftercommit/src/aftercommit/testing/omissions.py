@@ -20,7 +20,7 @@ from aftercommit.handler_table import Handlers
 from aftercommit.process.application import Application
 from aftercommit.sql.migrations.history import History, of_application
 
-NOT_STORED = {"recorded_events", "new_parts"}
+NOT_STORED = {"recorded_events"}
 
 
 async def omissions(

@@ -1,6 +1,5 @@
 """The domain: things, lines that handlers write, clubs with members."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import count
 from typing import ClassVar, NewType
@@ -120,7 +119,6 @@ class Aggregate:
     version: int
     recorded_events: tuple[Event, ...] = ()
     recorded_numbers: tuple[int, ...] = ()
-    new_parts: Iterable[object] = ()
     id: UUID
 
     @property

@@ -9,6 +9,7 @@ from weakref import WeakSet
 
 from anyio import CancelScope, current_time
 from sqlalchemy import URL, Connection, Table, literal_column, text
+from sqlalchemy.dialects.postgresql import Insert, insert
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -270,6 +271,9 @@ class PostgreSQL(DatabaseBackend):
         scope = CancelScope(shield=True, deadline=now + seconds)
         self._calls.add(scope)
         return scope
+
+    def insert(self, table: Table) -> Insert:
+        return insert(table)
 
     def violated(self, error: IntegrityError, tables: Iterable[Table]) -> str | None:
         cause: Any = error.orig

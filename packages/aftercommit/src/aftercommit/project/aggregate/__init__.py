@@ -32,7 +32,6 @@ TAKEN = {
     "record",
     "pull_events",
     "recorded_events",
-    "new_parts",
 }
 MAX_NAME, MAX_VERB = 20, 10  # characters: lines have to fit
 KINDS = ("text", "email", "int", "uuid")

@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-revision = "allocation_0001"
+revision = "allocation_1000"
 down_revision = None
 
 
@@ -53,7 +53,7 @@ def _create_coupons() -> None:
         sa.Column("reference", sa.String(), nullable=False),
         sa.Column("quantity", sa.BigInteger(), nullable=False),
         sa.Column("remaining", sa.BigInteger(), nullable=False),
-        sa.Column("exhaustion_notified_on", sa.Date()),
+        sa.Column("was_exhausted", sa.Boolean(), server_default=sa.false(), nullable=False),
         sa.Column("version", sa.Integer(), nullable=False),
         sa.PrimaryKeyConstraint("reference", name="pk_coupon_batches"),
         sa.CheckConstraint(
