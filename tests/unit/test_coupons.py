@@ -8,10 +8,12 @@ from hypothesis import strategies as st
 
 from allocation.domain.coupons import (
     CouponAlreadyRedeemed,
+    CouponBatchAlreadyAdded,
     CouponBatchIsEmpty,
     CouponBatchIsFull,
     CouponIsExpired,
     CouponNotFound,
+    Quantity,
 )
 from allocation.domain.events import (
     CouponAllocated,
@@ -69,6 +71,25 @@ def test_what_is_given_back_can_be_allocated_again_and_no_more() -> None:
 
     assert batch.remaining == 1
     assert batch.allocate(a_user_id(), token="x8").code.value == "SPRING-x8"
+
+
+def test_a_batch_that_is_added_again_has_to_be_the_same() -> None:
+    """Marketing may repeat an order that got no answer; another quantity is a mistake."""
+    batch = a_coupon_batch(quantity=10, reference="SPRING")
+
+    batch.ensure_same_quantity(Quantity(10))
+    with pytest.raises(CouponBatchAlreadyAdded, match="SPRING"):
+        batch.ensure_same_quantity(Quantity(11))
+
+    assert batch.remaining == 10
+
+
+def test_what_happens_to_a_coupon_is_about_its_user() -> None:
+    """Whoever reads a subject, such as another service, does not learn the code."""
+    user_id = a_user_id()
+    coupon = a_coupon_batch(reference="SPRING").allocate(user_id, token="x7")
+
+    assert coupon.subject == str(user_id)
 
 
 def test_a_coupon_is_redeemed_once() -> None:
