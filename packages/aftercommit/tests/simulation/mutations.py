@@ -782,13 +782,6 @@ MUTATIONS = (
         "        limit_name=sa.func.coalesce(limit_name, row.limit_name),",
     ),
     Mutation(
-        "PostgreSQL: a handler that has lost its limit still takes one of its places",
-        "extensions/postgresql/asyncpg_delivery_store.sql",
-        "        limit_name = NULL,  -- its handler has none now",
-        "        limit_name = delivery.limit_name,  --",
-        database="postgresql",
-    ),
-    Mutation(
         "an operator's number of a limit does not count",
         "sql/limit_uses.py",
         "row.at_once or limit.at_once, row.per_minute or limit.per_minute",
