@@ -23,6 +23,11 @@ WHERE event_id IS NOT NULL"""
 SAID = "SELECT id, subject, data FROM aftercommit_events"
 PERSONAL = re.compile(r"customer \d")  # what an erasure takes out of the data of events
 
+QUOTED = """SELECT event_id, last_error FROM aftercommit_deliveries WHERE last_error IS NOT NULL
+UNION ALL SELECT event_id, error FROM aftercommit_failures"""
+SUMS = """SELECT event.id FROM aftercommit_events AS event JOIN aftercommit_commands AS command
+ON command.id = event.causation_id WHERE command.fingerprint IS NOT NULL"""
+
 Query = Callable[[str], Sequence[Any]]
 Rows = Mapping[str, Row]
 
@@ -65,6 +70,8 @@ class Decided:
             self._check_erased(rows, erased)
         if self._erased and (erased or new_events):
             self._check_said()
+        if self._erased:
+            self._check_quoted()
 
     def _read(self) -> Mapping[str, Collection[tuple[UUID, str | None]]]:
         """Return what was not stored before, by what was decided: about which handler or event."""
@@ -108,6 +115,20 @@ class Decided:
             this = UUID(str(event_id))
             if subject in self._erased and this not in self._uncovered and PERSONAL.search(data):
                 self._fail(f"an event about order {UUID(subject).int} says what is erased")
+
+    def _check_quoted(self) -> None:
+        """Check that no error of a handler quotes what is erased, and that no sum is made of it."""
+        for event_id, error in self._query(QUOTED):
+            if self._is_erased(event_id) and PERSONAL.search(error):
+                self._fail(f"what is erased is in the error of a handler: {error}")
+        if any(self._is_erased(event_id) for (event_id,) in self._query(SUMS)):
+            self._fail("what is erased is in the fingerprint of a command")
+
+    def _is_erased(self, event_id: object) -> bool:
+        """Tell whether an event is about what is erased, and was there when it was."""
+        this = UUID(str(event_id))
+        _, subject = self._ledger.events.get(this, ("", ""))
+        return subject in self._erased and this not in self._uncovered
 
     def _name(self, row: Row) -> str:
         return self._ledger.name(row.key)

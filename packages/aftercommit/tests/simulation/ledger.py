@@ -27,8 +27,10 @@ WAYS = 20  # to the database and back, in that time
 LANE_IS_PASSED = 20.0  # seconds until its first is unblocked, by who has passed the lane by
 LANE_IS_LEFT = 90.0  # the same if that process has died: a worker looks once a minute
 
+NOTE = 2**64  # the number of an order is lower: notes are numbered by what is above
+
 DELIVERIES = """SELECT event_id, handler, attempts, token, available_at, owner, parked_at,
-completed_at, discarded_at, lane, position, blocked, replay, last_error
+completed_at, discarded_at, lane, position, blocked, replay, last_error, limit_name
 FROM aftercommit_deliveries ORDER BY position, event_id, handler"""
 EVENTS = "SELECT id, type, subject, recorded_at FROM aftercommit_events"
 ENDS = "SELECT event_id, handler, token, outcome, error FROM aftercommit_failures"
@@ -69,10 +71,12 @@ class Ledger:
         handler_timeout: float,
         lease: float,
         follows: Mapping[str, tuple[str, int]],
+        notes: int,
         stored: Callable[["Ledger", Callable[[str], Sequence[Any]]], Stored],
         limits: Callable[["Ledger"], Limits],
     ) -> None:
         self.handler_timeout, self.lease = handler_timeout, lease
+        self._notes = notes  # of an order: events of its commit
         self._follows = follows  # what an effect is stored with: a type of events, and how many
         self.world, self.faults, self._reader = world, faults, reader
         self._transactional, self.max_attempts = transactional, max_attempts
@@ -200,7 +204,7 @@ class Ledger:
             if (before := self.rows.get(key)) != row:
                 self._check_change(before, row)
                 self._watched_claims.changes(by, before, row)
-                self._limits.changes(before, row)
+                self._limits.changes(by, before, row)
         self._limits.check(rows.values())
         self._stored.check(self.rows, rows)
         self.rows = rows
@@ -228,7 +232,8 @@ class Ledger:
     def _event_name(self, type_: str, subject: str) -> str:
         """Return what an event is called in stories: the first one about order 3, "placed 3"."""
         same = list(self.events.values()).count((type_, subject))
-        name = f"{type_.removeprefix('order_')} {UUID(subject).int}"
+        order, note = number_of(subject)
+        name = f"{type_.removeprefix('order_')} {order}" + f".{note}" * bool(note)
         return name if same == 1 else f"{name}, no. {same}"
 
     def _read_effects(self) -> None:
@@ -336,6 +341,14 @@ class Ledger:
         """Check that events are stored with a delivery for each of their handlers."""
         if not new:
             return
+        placed, noted = set[int](), Counter[int]()
+        for each in new:
+            type_, subject = self.events[each]
+            order, _ = number_of(subject)
+            placed |= {order} if type_ == "order_placed" else set()
+            noted[order] += type_ == "order_noted"
+        if noted != (due := Counter(dict.fromkeys(placed, self._notes))):
+            self.world.fail(f"notes are stored of orders {dict(noted)}, and not {dict(due)}")
         handlers: dict[UUID, set[str]] = {each: set() for each in new}
         for row in self.rows.values():
             if row.event_id in new:
@@ -401,6 +414,12 @@ class Ledger:
             if row.parked_at is not None:
                 fail(f"{self.name(row.key)} is parked in the end")
         self._watched_claims.check_history()
+
+
+def number_of(subject: str) -> tuple[int, int]:
+    """Return the number of the order that an event is about, and that of its note, or 0."""
+    note, order = divmod(UUID(subject).int, NOTE)
+    return order, note
 
 
 def _state(row: Row) -> str:

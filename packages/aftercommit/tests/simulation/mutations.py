@@ -399,6 +399,24 @@ MUTATIONS = (
         "            store = partial(delivery_store.store, transaction, events[:1], its)",
     ),
     Mutation(
+        "an aggregate that was added, written and forgotten loses its events",
+        "sql/versions_of_parts.py",
+        'sa.event.listen(AggregateSession, "transient_to_pending", _keep)\n',
+        "",
+    ),
+    Mutation(
+        "an aggregate that was loaded and forgotten loses its events",
+        "sql/versions_of_parts.py",
+        'sa.event.listen(AggregateSession, "loaded_as_persistent", _keep)\n',
+        "",
+    ),
+    Mutation(
+        "an aggregate of another transaction that is forgotten loses its events",
+        "sql/versions_of_parts.py",
+        'sa.event.listen(AggregateSession, "detached_to_persistent", _keep)\n',
+        "",
+    ),
+    Mutation(
         "an error of the database that a handler swallows is forgotten",
         "sql/transaction.py",
         "self._failure = self._failure or error",
@@ -619,6 +637,24 @@ MUTATIONS = (
         ],
     ),
     Mutation(
+        "an erasure leaves what errors quote",
+        "extensions/operations/erasing_events.py",
+        "    await transaction.execute_dml(redacted(ERASED, kept=reason).update(_of(some)))\n",
+        "",
+    ),
+    Mutation(
+        "an erasure leaves what the history of failures quotes",
+        "extensions/operations/erasing_events.py",
+        "    await transaction.execute_dml(failed.values(error=ERASED))\n",
+        "",
+    ),
+    Mutation(
+        "an erasure leaves the fingerprints of commands",
+        "extensions/operations/erasing_events.py",
+        "these.where(sa.or_(commands.c.id.in_(causes), ~caused))",
+        "these.where(~caused)",
+    ),
+    Mutation(
         "an ordered replay does not ask for a pause",
         "extensions/operations/ordered_replay.py",
         "    if found.first() is None:",
@@ -779,6 +815,25 @@ MUTATIONS = (
         "(self.limit.per_minute or 0) + 2 - self.burst",
     ),
     Mutation(
+        "a handler that has lost its limit still takes one of its places",
+        "sql/delivery_states.py",
+        "        limit_name=limit_name,",
+        "        limit_name=sa.func.coalesce(limit_name, row.limit_name),",
+    ),
+    Mutation(
+        "an operator's number of a limit does not count",
+        "sql/limit_uses.py",
+        "row.at_once or limit.at_once, row.per_minute or limit.per_minute",
+        "limit.at_once, limit.per_minute",
+    ),
+    Mutation(
+        "what is both limited and delayed is due at once",
+        "sql/new_events.py",
+        '"owner": None, "seconds": delay})',
+        '"owner": None, "seconds": 0.0 if first_attempts and handler in first_attempts.not_to'
+        " else delay})",
+    ),
+    Mutation(
         "what has a limit is claimed as the next one of its lane",
         "sql/ordered_completion.py",
         "if found and is_inline and found[0].handler not in self._not_here:",
@@ -804,6 +859,36 @@ MUTATIONS = (
         "outbox/caller_session.py",
         "is_new = connection.execute(database.note, row).first() is not None",
         "is_new = bool(connection.execute(database.note, row))",
+    ),
+    Mutation(
+        "a session stores the first of its events only",
+        "outbox/caller_session.py",
+        "        session.info[RECORDED] = connection\n",
+        "        if session.info.get(RECORDED) is connection:\n            return\n"
+        "        session.info[RECORDED] = connection\n",
+        also=[
+            Change(
+                "outbox/caller_session.py",
+                "        if rows:\n            with untranslated",
+                "        if rows and session.info.get(RECORDED) is not connection:\n"
+                "            with untranslated",
+            )
+        ],
+    ),
+    Mutation(
+        "a session that is used again keeps all the messages that it has noted",
+        "outbox/caller_session.py",
+        "    noted[:] = [each for each in noted if transaction in each[1]]  "
+        "# others are committed\n    noted.append(",
+        "    noted.append(",
+        also=[
+            Change(
+                "outbox/caller_session.py",
+                "    noted[:] = [each for each in noted if transaction in each[1]]"
+                "  # others are committed\n    return next(",
+                "    return next(",
+            )
+        ],
     ),
     Mutation(
         "what is recorded in a savepoint stays when that is rolled back",

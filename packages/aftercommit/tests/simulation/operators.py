@@ -11,12 +11,13 @@ from aftercommit_tests.inside.operations import (
     delivery_admin,
     erasing_events,
     handler_pauses,
+    limit_admin,
     replay_of,
     retention,
 )
 
 from simulation import shop
-from simulation.ledger import Ledger
+from simulation.ledger import Ledger, number_of
 from simulation.plan import Request
 from simulation.rows import Row
 from simulation.world import Process, World
@@ -61,6 +62,8 @@ class Operator:
                 await retention.prune(database, older_than=seconds, decision=DECISION, pause=0.1)
             case "replay":
                 await self._replay(process, application)
+            case "limit":
+                await self._set_limit(process, application)
             case "erase" if self._order:
                 await self.erase(process, application, self._order)
 
@@ -95,10 +98,20 @@ class Operator:
         if is_careful:
             await handler_pauses.resume(application.database, [name], DECISION)
 
+    async def _set_limit(self, process: Process, application: Application) -> None:
+        random, limits = self._world.random, application.bus.delivery_store.limits
+        numbers = {
+            "at_once": random.choice([None, 1, 3]),
+            "per_minute": random.choice([None, 12, 60]),
+        }
+        if limits:
+            self._world.story.tell(process, f"decides about the limit: {numbers}")
+            await limit_admin.set_limit(application.database, limits, "cards", DECISION, numbers)
+
     async def erase(self, process: Process, application: Application, event_id: UUID) -> None:
         _, subject = self._ledger.events[event_id]
         self._ledger.erased.add(subject)  # perhaps: nobody may hear of the COMMIT
-        self._world.story.tell(process, f"decides to erase order {int(UUID(subject))}")
+        self._world.story.tell(process, f"decides to erase order {number_of(subject)[0]}")
         database = application.database
         async with database.write_transaction() as transaction:
             found = await erasing_events.events_with(transaction, subject)

@@ -10,7 +10,9 @@ from random import Random
 from typing import Literal
 
 Outage = Literal["is down", "is full", "is read-only", "is locked", "jumps"]
-Request = Literal["retry", "discard", "pause", "resume", "prune", "replay", "erase", "stop"]
+Request = Literal[
+    "retry", "discard", "pause", "resume", "prune", "replay", "erase", "limit", "stop"
+]
 
 OUTAGES: tuple[Outage, ...] = ("is down", "is full", "is read-only", "is locked")
 REQUESTS: tuple[Request, ...] = (
@@ -23,6 +25,7 @@ REQUESTS: tuple[Request, ...] = (
     "prune",
     "replay",
     "erase",
+    "limit",
 )
 
 BURST = 0.5  # seconds in which many orders come
@@ -48,6 +51,8 @@ class Plan:
     has_savepoints: bool = False
     versions: int = 1  # of the table of handlers, in processes side by side
     customers: int = 2  # who order: each has a lane
+    notes: int = 0  # of an order: events of its commit, each in a lane of its own
+    skew: float = 0.0  # seconds, at most, by which the clock of a process is wrong
     at_once: int = 2  # of the handlers that ask the card company
     per_minute: int = 0  # of them; 0: as many as there are
     handlers: frozenset[str] | None = None  # None: all
@@ -131,4 +136,6 @@ class Plan:
             impatience=some([0, 0.3]),
             at_once=some([1, 2, 2, 5]),
             per_minute=some([0, 0, 12, 100]),
+            notes=some([0, 0, 3, 9]),
+            skew=some([0.0, 3600.0]),
         )

@@ -25,6 +25,7 @@ class Row:
     blocked: bool
     replay: bool
     last_error: str | None
+    limit_name: str | None
 
     @property
     def key(self) -> str:

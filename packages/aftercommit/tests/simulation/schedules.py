@@ -228,6 +228,21 @@ def an_operator_erases_what_is_claimed(simulation: Simulation) -> None:
     simulation.drain(1)
 
 
+def an_operator_erases_what_has_failed(simulation: Simulation) -> None:
+    """Its error quotes the customer, in the delivery and in its history; it is not discarded."""
+    operator, web = started(simulation, "operator"), started(simulation, "web")
+    simulation.behaviour.planned.extend(["", "", "bug"])  # the command, then its only handler
+    simulation.ask(web, 1)
+    simulation.world.run(5, lambda: any(row.last_error for row in simulation.ledger.outstanding))
+    [event_id] = simulation.ledger.events
+    assert "customer" in str(simulation.ledger.outstanding[0].last_error)
+    eraser = Operator(simulation.world, simulation.ledger, "erase", ["write_invoice"])
+    operator.start(eraser.erase(operator, operator.application, event_id))
+    simulation.world.run(LEASE)
+    started(simulation, "worker")
+    simulation.drain(1)
+
+
 def an_operator_comes_too_late(simulation: Simulation) -> None:
     """What is done stays so, what is discarded, too; what is young, or not done, is not pruned."""
     operator, web = started(simulation, "operator"), started(simulation, "web", version=1)
@@ -578,6 +593,7 @@ SCHEDULES: Sequence[tuple[Plan, Callable[[Simulation], None]]] = [
     (Plan(seed=0, handlers=frozenset(["greet"]), versions=2), an_operator_comes_too_late),
     (ONE_EFFECT, a_handler_is_paused_whose_process_has_crashed),
     (NEW_HANDLER, a_replay_forgets_the_pause),
+    (ONE_CHANGE, an_operator_erases_what_has_failed),
     (ONE_CHANGE, a_handler_leaves_a_task_behind),
     (ONE_CHANGE, a_handler_fails_beside_a_statement),
     (ONE_CHANGE, a_handler_returns_beside_a_statement),

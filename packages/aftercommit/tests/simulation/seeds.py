@@ -127,10 +127,15 @@ def run_seed(seed: int, *, postgresql: str = "") -> Verdict:
     return verdict
 
 
-def run_batch(seeds: Sequence[int], postgresql: str = "") -> Finished:
-    """Run some seeds in this process."""
+def run_batch(seeds: Sequence[int], postgresql: str = "", *, stop: bool = False) -> Finished:
+    """Run some seeds in this process, perhaps only until one fails."""
     be_quiet()
-    verdicts = [run_seed(seed, postgresql=postgresql) for seed in seeds]
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal: who has begun this ends it
+    verdicts = list[Verdict]()
+    for seed in seeds:
+        verdicts.append(run_seed(seed, postgresql=postgresql))
+        if stop and verdicts[-1].problem:
+            break
     shown = [each if each.problem else each.without_story for each in verdicts]
     return time.process_time(), shown
 

@@ -6,7 +6,7 @@ fail, or leave a task behind. Each exists twice: with `uow`, and with a `session
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -37,9 +37,9 @@ from aftercommit import (
 )
 from aftercommit.errors import ConcurrentUpdate
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import registry
+from sqlalchemy.orm import object_session, registry
 
-from simulation.ledger import Ledger
+from simulation.ledger import NOTE, Ledger, number_of
 from simulation.world import this_process
 
 DELAY = 15.0  # seconds of a handler that is for later
@@ -101,7 +101,21 @@ class OrderWithdrawn:
     customer: str
 
 
-OrderEvent = OrderPlaced | OrderPacked | OrderWithdrawn
+@dataclass(frozen=True)
+class OrderNoted:
+    """Something was noted about an order, with its commit."""
+
+    order_id: UUID
+    number: int
+
+
+OrderEvent = OrderPlaced | OrderPacked | OrderWithdrawn | OrderNoted
+
+
+def notes_of(order_id: UUID, number: int) -> Iterator[tuple[OrderNoted, UUID]]:
+    """Yield so many notes of an order, and what each is about."""
+    for note in range(1, number + 1):
+        yield OrderNoted(order_id, note), UUID(int=note * NOTE + order_id.int)
 
 
 class CardRefused(Refused):
@@ -140,7 +154,11 @@ class UnitOfWork:
 
     def __init__(self, transaction: Transaction) -> None:
         self.orders = Repository[Order, UUID](transaction, Order, KeyError)
-        self.execute = transaction.execute
+        self.execute, self.flush, self.record = (
+            transaction.execute,
+            transaction.flush,
+            transaction.record,
+        )
 
     async def before_commit(self) -> None:
         """Project nothing."""
@@ -161,9 +179,11 @@ class Behaviour:
         unavailable: float,
         slowness: float,
         ending: Sequence[str],
+        notes: int,
     ) -> None:
         self.ledger, self._misbehaving, self._ending = ledger, misbehaving, ending
         self.outside_world = OutsideWorld(ledger, unavailable, slowness)
+        self.notes = notes  # of each order
         self.planned = deque[str]()  # how handlers misbehave next; an empty text: not at all
         self.ends = deque[str]()  # by what the next handlers end their transactions
         self.mistakes = 0  # of how many of the next writes a handler swallows the error
@@ -298,6 +318,8 @@ def watched(handler: Any) -> Any:
             if transaction:
                 await behaviour.end_transaction(transaction)
         except BaseException as error:
+            if isinstance(error, RuntimeError) and hasattr(event, "customer"):
+                error.args = (f"{error} about {event.customer}",)  # as errors quote what they have
             behaviour.ledger.raises(idempotency_key, error)
             behaviour.ledger.ends(idempotency_key, has_returned=False)
             raise
@@ -316,6 +338,10 @@ async def place_order(command: PlaceOrder, uow: UnitOfWork) -> None:
     behaviour: Behaviour = this_process().behaviour
     await behaviour.misbehave()
     uow.orders.add(Order(command.order_id, command.customer))
+    for note, about in notes_of(command.order_id, behaviour.notes):
+        uow.record(note, subject=about)
+    if command.order_id.int % 2:  # what is written, the session knows only as long as others do
+        await uow.flush()
     await behaviour.misbehave()
 
 
@@ -388,9 +414,17 @@ async def ask_bank(
 async def pack(
     event: OrderPlaced, uow: UnitOfWork, idempotency_key: IdempotencyKey, envelope: Envelope
 ) -> None:
-    """Change the aggregate, which records the next event."""
+    """Change the aggregate, which records the next event; it may come from another transaction."""
     await _write_effect(uow, idempotency_key)
-    (await uow.orders.get(event.order_id)).pack(event.customer)
+    if event.order_id.int % 3:
+        (await uow.orders.get(event.order_id)).pack(event.customer)
+        return
+    async with this_process().application.database.read_transaction() as other:
+        order = await other.get(Order, event.order_id)
+        if session := object_session(order):
+            session.expunge(order)
+    uow.orders.add(order)
+    order.pack(event.customer)
 
 
 async def _pack_in_session(
@@ -411,7 +445,9 @@ _pack_in_session.__name__ = "pack"
 
 def name_of(entry: Any) -> str:
     """Return the name of a handler, whatever is said of it."""
-    return str(getattr(entry, "handler", entry).__name__)
+    while hasattr(entry, "handler"):
+        entry = entry.handler
+    return str(entry.__name__)
 
 
 class Table:
@@ -442,6 +478,9 @@ class Table:
             "tell_customer": Ordered(outside("tell_customer")),
             "remind": Later(new("remind"), after=timedelta(seconds=DELAY)),
             "charge": Limited(outside("charge"), **numbers, name="cards"),
+            "dun": Limited(
+                Later(new("dun"), after=timedelta(seconds=DELAY)), **numbers, name="cards"
+            ),
             "collect": Limited(new("collect"), **numbers, name="cards"),
         }
         if not has_sessions:
@@ -450,7 +489,9 @@ class Table:
             "praise": Ordered(outside("praise")),
             "count_up": Ordered(new("count_up")),
         }
+        self.noted: list[Any] = [Ordered(new("jot"))] if only is None or "jot" in only else []
         if version == 2:
+            placed["charge"] = outside("charge")  # it has a limit no more
             placed["proclaim"] = outside("proclaim")
             placed["thank"] = Ordered(outside("thank"))
         self.placed = [each for name, each in placed.items() if only is None or name in only]
@@ -462,7 +503,7 @@ class Table:
     @property
     def names(self) -> Mapping[str, frozenset[str]]:
         """The names of the handlers of each event, by its type."""
-        of = {"order_placed": self.placed, "order_packed": self.packed}
+        of = {"order_placed": self.placed, "order_packed": self.packed, "order_noted": self.noted}
         return {type_: frozenset(name_of(each) for each in listed) for type_, listed in of.items()}
 
     @property
@@ -470,7 +511,8 @@ class Table:
         """The rows of the events."""
         withdrawn = on(OrderWithdrawn, outside("regret"), key=_customer)
         placed = on(OrderPlaced, *self.placed, key=_customer)
-        return [placed, on(OrderPacked, *self.packed, key=_customer), withdrawn]
+        noted = on(OrderNoted, *self.noted, key=lambda event: f"note {event.number}")
+        return [placed, on(OrderPacked, *self.packed, key=_customer), withdrawn, noted]
 
     @property
     def handlers(self) -> Any:
@@ -491,8 +533,11 @@ LANES = {name: name for name in ("reserve", "tell_customer", "count_up", "thank"
 
 def lane_of(customers: int, handler: str, subject: str) -> str | None:
     """Return the lane of a delivery about an order."""
+    order, note = number_of(subject)
+    if handler == "jot":
+        return f"jot:note {note}"
     lane = LANES.get(handler)
-    return lane and f"{lane}:customer {UUID(subject).int % customers}"
+    return lane and f"{lane}:customer {order % customers}"
 
 
 OTHER_NAMES = {"greet": "welcome", "reserve": "set_aside"}
@@ -502,20 +547,25 @@ OTHER_NAMES |= {new: old for old, new in OTHER_NAMES.items()}
 HANDLERS = frozenset(
     [
         *("write_invoice", "announce", "greet", "pack", "reserve", "tell_customer", "remind"),
-        *("ask_bank", "praise", "count_up", "proclaim", "thank", "charge", "collect"),
+        *("ask_bank", "praise", "count_up", "proclaim", "thank", "charge", "collect", "dun", "jot"),
     ]
 )
 """What a plan may choose from."""
-LIMITED = frozenset(["charge", "collect"])
-"""Those that share the one limit."""
+LIMITED = frozenset(["charge", "collect", "dun"]), frozenset(["collect", "dun"])
+"""Those that share the one limit, in each version."""
 NEW = frozenset(["proclaim", "thank"])
 """Those of the second version, which have not handled what was before them."""
 TRANSACTIONAL = frozenset(
-    ["write_invoice", "pack", "reserve", "set_aside", "remind", "ask_bank", "count_up", "collect"]
+    [
+        *("write_invoice", "pack", "reserve", "set_aside", "remind", "ask_bank", "count_up"),
+        *("collect", "dun", "jot"),
+    ]
 )
 """Those whose effect is in the database, exactly once."""
 
-CODEC: Codec[Any] = Codec(source="/shop", events=[OrderPlaced, OrderPacked, OrderWithdrawn])
+CODEC: Codec[Any] = Codec(
+    source="/shop", events=[OrderPlaced, OrderPacked, OrderWithdrawn, OrderNoted]
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -37,6 +37,8 @@ SIMPLER: Sequence[dict[str, Any]] = (
     {"max_handlers": 50},
     {"max_attempts": 4},
     {"customers": 1},
+    {"notes": 0},
+    {"skew": 0.0},
     {"workers": 1},
     {"webs": 1},
 )

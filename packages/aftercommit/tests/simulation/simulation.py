@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from random import Random
@@ -67,6 +68,7 @@ class ShopProcess(Process):
     engine: AsyncEngine
     application: Application
     version: int
+    sessions: list[AsyncSession]
     shutdown: anyio.Event
     scope: anyio.CancelScope
 
@@ -100,14 +102,17 @@ class Simulation:
             max_attempts=plan.max_attempts,
             handler_timeout=HANDLER_TIMEOUT,
             lease=LEASE,
+            notes=plan.notes,
             follows={"pack": ("order_packed", 1 if plan.has_sessions else shop.PARCELS)},
             stored=partial(
                 Stored,
                 lane_of=partial(shop.lane_of, plan.customers),
                 names=shop.OTHER_NAMES,
-                delays={"remind": shop.DELAY},
+                delays={"remind": shop.DELAY, "dun": shop.DELAY},
             ),
-            limits=lambda ledger: Limits(ledger, shop.LIMITED, plan.at_once, plan.per_minute),
+            limits=lambda ledger: Limits(
+                ledger, server.query, shop.LIMITED, plan.at_once, plan.per_minute
+            ),
         )
         self.behaviour = shop.Behaviour(
             self.ledger,
@@ -115,6 +120,7 @@ class Simulation:
             unavailable=plan.unavailable,
             slowness=plan.slowness,
             ending=server.ends,
+            notes=plan.notes,
         )
         ids = Random(f"ids {plan.seed}")
         self._sources = Sources(
@@ -141,6 +147,7 @@ class Simulation:
         self._begun += 1
         process = ShopProcess(self.world, role, f"{role}{self._begun}")
         process.behaviour, process.version = self.behaviour, version or self.plan.versions
+        process.sessions = []
         process.start(
             self._live(process, body or (self._work if role == "worker" else self._serve))
         )
@@ -184,8 +191,14 @@ class Simulation:
             effect_ports=self._ports(process),
             observers=[Watching(self.ledger)],
             beside_others=True,
-            sources=self._sources,
+            sources=self._sources_of(process),
         )
+
+    def _sources_of(self, process: ShopProcess) -> Sources:
+        """Return the clock of a process, which may be wrong, and what else is from outside."""
+        world, wrong = self.world, self.world.random.uniform(-self.plan.skew, self.plan.skew)
+        now = lambda: datetime.fromtimestamp(BEGIN + world.now + wrong, UTC)  # noqa: E731
+        return replace(self._sources, now=now)
 
     def _ports(self, process: ShopProcess) -> dict[str, shop.OutsideWorld | None]:
         is_known = process.role != "web" or not self.world.chance(self.plan.portless)
@@ -200,7 +213,7 @@ class Simulation:
             ports=self._ports(process),
             renamed=table.renamed,
             extensions=self.server.extensions,
-            sources=self._sources,
+            sources=self._sources_of(process),
             **self._settings(process),
         )
 
@@ -280,7 +293,8 @@ class Simulation:
     async def _ask(self, process: ShopProcess, number: int, command: shop.PlaceOrder) -> None:
         tell = self.world.story.tell
         tell(process, f"is asked to place order {number} of {command.customer}")
-        origin = MessageOrigin(source=CLIENT, id=str(number))
+        fingerprint = f"{number} {command.customer}"
+        origin = MessageOrigin(source=CLIENT, id=str(number), fingerprint=fingerprint)
         claims: Any = ()
         try:
             with anyio.CancelScope(deadline=anyio.current_time() + LEASE) as request:
@@ -311,7 +325,8 @@ class Simulation:
     ) -> None:
         """Do in a session what the handler of the command does elsewhere."""
         order_id, outbox = command.order_id, process.outbox
-        async with AsyncSession(process.engine) as session, session.begin():
+        session = process.sessions.pop() if process.sessions else AsyncSession(process.engine)
+        async with session, session.begin():
             if not await outbox.once(session, origin.source, str(origin.id)):
                 return
             if self.plan.has_savepoints:
@@ -324,6 +339,12 @@ class Simulation:
             placed = shop.OrderPlaced(order_id, command.customer)
             async with session.begin_nested() if self.plan.has_savepoints else nullcontext():
                 await outbox.record(session, placed, about=order_id)
+                for note, about in shop.notes_of(order_id, self.plan.notes):
+                    await outbox.record(session, note, about=about)
+        kept = [each for each in session.info.values() if isinstance(each, list) and len(each) > 1]
+        if kept:  # such as a scoped session, which is used again and again
+            self.world.fail(f"a session keeps what it had to know once: {kept}")
+        process.sessions.append(session)
 
     # operators
 

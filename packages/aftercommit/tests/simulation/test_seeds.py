@@ -30,6 +30,21 @@ def test_promises_hold_whatever_breaks() -> None:
     assert simulate(2, 3, "--digests").splitlines()[:2] == stories.splitlines()[1:3]
 
 
+def test_it_stops_when_it_is_asked_and_sums_up_what_has_run() -> None:
+    """A night of seeds that somebody ends has found something nevertheless."""
+    command = [sys.executable, "-m", "simulation", "1", "100000", "--digests"]
+    environment = {**os.environ, "PYTHONPATH": str(TESTS)}
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as running:
+        assert running.stdout
+        assert running.stdout.readline()  # of the first seeds
+        running.terminate()
+        told = running.stdout.read()
+
+    assert running.returncode == 1
+    assert "stopped before the end" in told
+    assert " seeds, 0 failed" in told
+
+
 def test_what_was_found_once_does_not_return() -> None:
     """Schedules that are written down, since seeds do not survive a change."""
     assert ": holds" in simulate(module="simulation.schedules")
