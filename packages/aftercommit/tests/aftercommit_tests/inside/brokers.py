@@ -1,6 +1,7 @@
 """What comes from brokers and goes there: what the process of a consumer is made of."""
 
 from aftercommit.extensions.brokers import answers_to_senders as answers_to_senders
+from aftercommit.extensions.brokers import base as base
 from aftercommit.extensions.brokers import cloud_events as cloud_events
 from aftercommit.extensions.brokers import rabbitmq as rabbitmq
 from aftercommit.extensions.brokers.answers_to_senders import Answers as Answers

@@ -34,6 +34,7 @@ from aftercommit_tests.inside.brokers import (
     Inbound,
     Intake,
     Subscription,
+    base,
     new_brokers,
 )
 from aftercommit_tests.inside.brokers import rabbitmq as broker_of_rabbitmq
@@ -47,6 +48,15 @@ pytestmark = pytest.mark.anyio
 LIMIT_SECONDS = 90
 THINGS = Channels("things")
 (CATALOGUE,) = SUBSCRIPTIONS
+
+
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let connections be closed on a busy machine, too: what is cut off stays open in this process.
+
+    A process that ends may leave it to the kernel, and so gives up soon.
+    """
+    monkeypatch.setattr(base, "CLOSE_TIMEOUT", LIMIT_SECONDS)
 
 
 def an_item(title: str, sku: UUID | None = None, **more: Any) -> bytes:
