@@ -56,6 +56,8 @@ async def ensure_schema(
     async with database.read_transaction() as transaction:
         if new_uow:
             ensure_usable(new_uow, transaction)
+        for sentence in (await transaction.run_sync(database.backend.shortcomings)).values():
+            logger.warning("%s", sentence)
         found = await transaction.run_sync(partial(_check, database, beside_others))
         owner = await transaction.run_sync(partial(owner_of, database.application))
     if not found:
@@ -65,10 +67,6 @@ async def ensure_schema(
         async with database.write_transaction() as transaction:
             await transaction.run_sync(partial(_own, database))
             await transaction.commit()
-    async with database.read_transaction() as transaction:
-        shortcomings = await transaction.run_sync(database.backend.shortcomings)
-    for sentence in shortcomings.values():
-        logger.warning("%s", sentence)
     if advance := database.backend.advance_positions:
         async with database.write_transaction() as transaction:
             for statement in advance:

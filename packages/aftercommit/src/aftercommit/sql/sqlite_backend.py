@@ -109,13 +109,14 @@ class SQLite(DatabaseBackend):
 
     def translate(self, error: Exception) -> Exception:
         name = getattr(getattr(error, "orig", None), "sqlite_errorname", "")
-        code, is_integrity = name.split("_")[1:2], isinstance(error, IntegrityError)
-        if name == TRIGGER or (code and not is_integrity and not {*code} <= OUTAGES | PERMANENT):
-            return StatementFailed(error_text(error))
-        if PERMANENT.intersection(code):
+        code = name.removeprefix("SQLITE_").partition("_")[0]  # a result code, if it was extended
+        if code in PERMANENT:
             return StatementRefused(error_text(error))
         if name == "SQLITE_BUSY":
             return DatabaseLocked(error_text(error))
+        counts = code and code not in OUTAGES and not isinstance(error, IntegrityError)
+        if counts or name == TRIGGER:
+            return StatementFailed(error_text(error))
         return super().translate(error)
 
     def begin_upgrade(self, connection: Connection) -> None:
