@@ -14,8 +14,8 @@ from sqlalchemy.sql.functions import FunctionElement
 class rare(FunctionElement[bool]):  # noqa: N801 - it is used like a function of SQL
     """The condition it is given, for which a planner should use an index."""
 
-    type = sa.Integer()  # type: ignore[assignment]  # or SQLAlchemy would write `= 1` on SQLite, for which there is no index
-    inherit_cache = True
+    # no Boolean: on SQLite, SQLAlchemy would write `= 1` behind it, for which there is no index
+    type, inherit_cache = sa.Integer(), True  # type: ignore[assignment]
 
 
 @compiles(rare)

@@ -51,8 +51,8 @@ async def unit_of_work(application: Application) -> AsyncIterator[Any]:
 async def deliver_due(application: Application) -> Report:
     """Run due deliveries, like a worker, and what they cause, until none is due; return a report.
 
-    What fails is due again after its pause: `let_time_pass`. Schedules do not
-    come by themselves: `time_comes`.
+    What fails is due again after its pause: `let_time_pass`. Schedules do not come by themselves:
+    `time_comes`.
 
     >>> import anyio, uuid
     >>> from aftercommit import testing
