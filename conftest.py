@@ -48,11 +48,11 @@ def detector() -> BlockBuster:
         function.can_block_in("sqlalchemy/util/langhelpers.py", {"load"})
         # Alembic reads its scripts: once, at start, before any message is handled
         function.can_block_in(
-            "sql/migrations/history.py", {"upgrade", "_files", "names_in_pending"}
+            "database/migrations/history.py", {"upgrade", "_files", "names_in_pending"}
         )
-        function.can_block_in("sql/migrations/upgrade.py", {"upgrade_histories"})
-        function.can_block_in("aftercommit/sql/database.py", {"backend_for", "find_backend"})
-        function.can_block_in("aftercommit/sql/sqlite_backend.py", {"new_engine"})
+        function.can_block_in("database/migrations/upgrade.py", {"upgrade_histories"})
+        function.can_block_in("aftercommit/database/database.py", {"backend_for", "find_backend"})
+        function.can_block_in("aftercommit/database/sqlite_backend.py", {"new_engine"})
         otel = "aftercommit/extensions/otel/spans.py"
         function.can_block_in(otel, {"_tracing"})  # at the end
         brokers = "aftercommit/extensions/brokers/broker_factory.py"

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 from aftercommit import History, UtcDateTime
+from aftercommit.deliveries.history import ENGINE
 from aftercommit.project import migration
-from aftercommit.sql.migrations.history import ENGINE
 from alembic.autogenerate import compare_metadata
 from sqlalchemy import (
     Boolean,

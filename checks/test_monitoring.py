@@ -18,13 +18,13 @@ import promql_parser
 import pytest
 import yaml
 from aftercommit import Every
+from aftercommit.deliveries.schedule_rows import Schedules
 from aftercommit.extensions.metrics.process_health import Probes
 from aftercommit.extensions.metrics.settings import MetricsSettings
 from aftercommit.extensions.operations.decisions import Decision
 from aftercommit.extensions.operations.handler_pauses import pause
 from aftercommit.limits import Limit
 from aftercommit.process.running_services import Shutdown
-from aftercommit.sql.schedule_rows import Schedules
 from anyio import to_thread
 from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families

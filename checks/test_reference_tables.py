@@ -9,8 +9,8 @@ from typing import Any, get_type_hints
 import pytest
 import sqlalchemy as sa
 from aftercommit import EngineSettings
-from aftercommit.sql.delivery_states import delivery_state
-from aftercommit.sql.tables import metadata
+from aftercommit.deliveries.history import ENGINE as ENGINE_HISTORY
+from aftercommit.deliveries.states import delivery_state
 from aftercommit_tests.transitions import BY_OWNERS, TRANSITIONS, State, Step
 from msgspec import Meta
 
@@ -45,7 +45,7 @@ def test_every_column_of_the_engine_has_a_row_with_its_type() -> None:
 
     assert shown == {
         name: [[f"`{column.name}`", type_of(column)] for column in table.columns]
-        for name, table in sorted(metadata.tables.items())
+        for name, table in sorted(ENGINE_HISTORY.metadata.tables.items())
     }
 
 

@@ -7,9 +7,9 @@ from typing import TypeVar
 
 import anyio
 from aftercommit import Application
+from aftercommit.database.exceptions import DatabaseLocked
 from aftercommit.extensions.operations.causation_tree import Node
 from aftercommit.extensions.operations.trace_queries import read_traces
-from aftercommit.sql.exceptions import DatabaseLocked
 from anyio import CancelScope, fail_after
 
 from allocation.config import Settings

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 from aftercommit import Database
-from aftercommit.sql.tables import PENDING, deliveries, events
+from aftercommit.deliveries.tables import PENDING, deliveries, events
 
 from allocation.adapters.orm import coupon_batches, coupons
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from zipfile import ZipFile
 
 import pytest
-from aftercommit.sql.migrations.history import ENGINE
+from aftercommit.deliveries.history import ENGINE
 from aftercommit_tests.environments import PACKAGES, ROOT, make_environment, run, wheels_of
 
 from allocation.adapters.migrations import HISTORY

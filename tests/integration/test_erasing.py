@@ -14,11 +14,11 @@ import pytest
 import sqlalchemy as sa
 from aftercommit import Application, Envelope, MessageOrigin, testing
 from aftercommit.claims import Claim, Failure
+from aftercommit.deliveries import tables
 from aftercommit.extensions.operations import handler_pauses
 from aftercommit.extensions.operations.decisions import Decision
 from aftercommit.extensions.operations.erasing_persons import Traces, erase, look_for
 from aftercommit.extensions.smtp.settings import mail_folder
-from aftercommit.sql import tables
 
 from allocation.adapters import orm
 from allocation.adapters.orm import ValueObjectType
@@ -212,7 +212,7 @@ def test_every_column_with_text_was_looked_at() -> None:
     """Also a new one: anyone who adds it knows what may be in it."""
     texts = {
         (table.name, column.name)
-        for table in (*orm.metadata.sorted_tables, *tables.metadata.sorted_tables)
+        for table in (*orm.metadata.sorted_tables, *tables.events.metadata.sorted_tables)
         for column in table.columns
         if _is_text(column)
     }

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 from aftercommit import Database, ensure_schema
+from aftercommit.database.schema import upgrade_schema
+from aftercommit.deliveries.history import ENGINE
 from aftercommit.project.migration import comparing
-from aftercommit.sql.migrations.history import ENGINE
-from aftercommit.sql.schema import upgrade_schema
 from alembic.autogenerate import compare_metadata
 from sqlalchemy import Connection, text
 

@@ -1,7 +1,7 @@
 """The tables, and how the domain is mapped onto them. The domain does not know this module.
 
 Migrations are the only source of the schema; a test checks that they and these tables agree. The
-tables of the engine are in `aftercommit/sql/tables.py`.
+tables of the engine are in `aftercommit/deliveries/tables.py`.
 """
 
 from collections.abc import Callable

@@ -1,8 +1,8 @@
 """Message bus, unit of work, and durable delivery of events after the commit.
 
 The engine knows no application: an application passes in its parts. Begin with `bus.py` and
-`attempt.py`; `sql` stores everything in a database, `process` runs it, and each of the optional
-`extensions` has an extra of the same name.
+`attempt.py`; `deliveries` stores everything in a `database`, `process` runs it, and each of the
+optional `extensions` has an extra of the same name.
 
 Examples in docstrings run as they stand. There, `shop` is the project of `aftercommit new shop`.
 
@@ -35,15 +35,15 @@ _NAMES = {
     "schedules": ["Every"],
     "settings": ["EngineSettings", "Seconds"],
     "clock_and_ids": ["Sources"],
-    "sql.versions_of_parts": ["ensure_versions"],
-    "sql.database": ["Database"],
-    "sql.exceptions": ["CommitOutcomeUnknown", "ConnectionLost"],
-    "sql.migrations.history": ["History"],
-    "sql.delivery_store": ["new_delivery_store"],
-    "sql.schema": ["ensure_schema"],
-    "sql.tables": ["NAMING_CONVENTION", "UtcDateTime"],
-    "sql.transaction": ["Refusals", "Transaction"],
-    "sql.unit_of_work_scope": ["open_unit_of_work"],
+    "database.aggregate_versions": ["ensure_versions"],
+    "database.database": ["Database"],
+    "database.exceptions": ["CommitOutcomeUnknown", "ConnectionLost"],
+    "database.migrations.history": ["History"],
+    "deliveries.store": ["new_delivery_store"],
+    "database.schema": ["ensure_schema"],
+    "database.metadata": ["NAMING_CONVENTION", "UtcDateTime"],
+    "database.transaction": ["Refusals", "Transaction"],
+    "deliveries.unit_of_work_scope": ["open_unit_of_work"],
     "repository": ["AggregateStore", "Repository"],
 }
 __all__ = tuple(name for names in _NAMES.values() for name in names)

@@ -16,10 +16,9 @@ from alembic import context, op
 from sqlalchemy import Connection
 from sqlalchemy.engine.mock import MockConnection
 
-from aftercommit.sql.migrations.drop_tables import drop_tables, print_drop
-from aftercommit.sql.migrations.history import ENGINE
-from aftercommit.sql.migrations.history import of_application as not_ours
-from aftercommit.sql.migrations.upgrade import upgrade_histories
+from aftercommit.database.migrations.upgrade import upgrade_histories
+from aftercommit.deliveries.history import ENGINE, drop_tables, print_drop
+from aftercommit.deliveries.history import of_application as not_ours
 
 __all__ = ["downgrade_tables", "not_ours", "upgrade_tables"]
 

@@ -1,7 +1,7 @@
 """What a process works on, and the results: claims on deliveries, and commands. Pure: no I/O.
 
 A delivery is one handler's share in one event: pending until the handler has done its work, then
-kept as history. Claims are made, and ended, in `sql/delivery_store.py`.
+kept as history. Claims are made, and ended, in `deliveries/store.py`.
 
 Every claim has a fencing token: the row's token grows with each claim, and when a claim is given
 back or taken away. Every write of a claim must find it unchanged, so a late owner cannot overwrite

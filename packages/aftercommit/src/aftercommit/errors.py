@@ -6,7 +6,7 @@ error without this attribute is treated as a bug.
 """
 
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from typing import ClassVar, Literal, get_args
 
 Kind = Literal["invalid", "refused", "conflict", "transient", "unavailable", "defect"]
@@ -154,6 +154,24 @@ class DeliverySuperseded(Conflict):
         super().__init__(
             f"the claim on event {event_id} for {handler} has ended: its lease was over, and"
             " another process has taken over, or an operator has retried or discarded it"
+        )
+
+
+class DeliveryLocked(Unavailable):
+    """Another session has locked a delivery: the end of its claim is not stored yet."""
+
+    def __init__(self) -> None:
+        super().__init__("another session holds a lock on the delivery")
+
+
+class DeliveriesOutstanding(Refused):
+    """The engine's tables cannot be dropped, because some deliveries still have to run."""
+
+    def __init__(self, found: Mapping[str, int]) -> None:
+        numbers = ", ".join(f"{count} of {handler}" for handler, count in found.items())
+        super().__init__(
+            f"deliveries are outstanding, {numbers}: let a worker run them, or discard them with "
+            '"aftercommit deliveries discard", before you drop the tables'
         )
 
 

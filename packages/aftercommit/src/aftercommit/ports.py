@@ -1,7 +1,7 @@
 """What the engine needs from its storage and brokers: transactions, deliveries, publishers.
 
-The first two have one implementation each, in `sql`. Their protocols are what an attempt needs, so
-that the decisions about attempts can be read, and imported, without SQLAlchemy.
+The first two have one implementation each, in `deliveries`. Their protocols are what an attempt
+needs, so that the decisions about attempts can be read, and imported, without SQLAlchemy.
 
 Every asynchronous method raises Unavailable when its resource is down, and can be cancelled.
 """

@@ -7,7 +7,7 @@ prepare(engine)
 from sqlalchemy import Engine, event
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from aftercommit.sql.sqlite_backend import begin, set_up
+from aftercommit.database.sqlite_backend import begin, set_up
 
 
 def prepare(engine: AsyncEngine | Engine) -> None:

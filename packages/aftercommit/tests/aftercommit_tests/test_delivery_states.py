@@ -1,4 +1,4 @@
-"""What `delivery_states.py` does to a row is what the table of transitions, and the page, say."""
+"""What `states.py` does to a row is what the table of transitions, and the page, say."""
 
 import re
 from collections.abc import Iterator
@@ -11,8 +11,9 @@ from uuid import UUID, uuid4
 import aftercommit
 import pytest
 import sqlalchemy as sa
-from aftercommit.sql import delivery_states
-from aftercommit.sql.delivery_states import PAUSE, Transition, claimed, delivery_state
+from aftercommit.deliveries import states
+from aftercommit.deliveries.pauses import PAUSE
+from aftercommit.deliveries.states import Transition, claimed, delivery_state
 
 from aftercommit_tests.inside.stored import deliveries, events, handler_pauses, metadata
 from aftercommit_tests.transitions import BY_OWNERS, KEEP_THE_STATE, TRANSITIONS, State, Step
@@ -53,7 +54,7 @@ def test_the_module_has_the_functions_that_the_table_names() -> None:
     returned = (Transition, dict[str, Any])
     functions = {
         name: function
-        for name, function in vars(delivery_states).items()
+        for name, function in vars(states).items()
         if isfunction(function) and not name.startswith("_")
     }
     found = {
@@ -86,8 +87,8 @@ def test_what_is_paused_becomes_what_it_was(state: str, connection: sa.Connectio
     before = State[state]
     store(connection, ROWS[before])
 
-    paused = state_after(connection, delivery_states.held(), Step.PAUSE)
-    resumed = state_after(connection, delivery_states.resumed(), Step.RESUME)
+    paused = state_after(connection, states.held(), Step.PAUSE)
+    resumed = state_after(connection, states.resumed(), Step.RESUME)
 
     assert (paused, resumed) == (State.PAUSED, before)
     resume = Step.RESUME_BEFORE if before is State.SCHEDULED else Step.RESUME
@@ -111,9 +112,9 @@ def test_a_new_delivery_is_in_the_state_of_the_table(step: Step, connection: sa.
     """It is claimed at once, or left to workers."""
     columns = {"blocked": True} if step is Step.COMMIT_BEHIND else {}
     due = CLOCK + 10 if step is Step.COMMIT_FOR_LATER else CLOCK
-    values = delivery_states.new(due, **columns)
+    values = states.new(due, **columns)
     if step is Step.COMMIT:
-        values = delivery_states.new(CLOCK + LEASE) | delivery_states.new_and_claimed("a@host:1")
+        values = states.new(CLOCK + LEASE) | states.new_and_claimed("a@host:1")
 
     store(connection, values)
 
@@ -124,7 +125,7 @@ def test_what_is_redacted_stays_in_its_state(connection: sa.Connection) -> None:
     """To erase somebody starts nothing again."""
     for state, row in ROWS.items():
         store(connection, row | {"last_error": "ivan@example.com is no address"})
-        redact = [delivery_states.redacted("erased", kept="no"), delivery_states.event_redacted()]
+        redact = [states.redacted("erased", kept="no"), states.event_redacted()]
 
         hit = [connection.execute(each.update(THIS)).rowcount for each in redact]
 
@@ -142,8 +143,8 @@ def test_the_statements_of_asyncpg_set_what_all_others_set() -> None:
     parts = dict(part.split("\n", 1) for part in text.read_text().split("-- name: ")[1:])
     claim = claimed(CLOCK, "worker@host:1", LEASE)
     transitions = {
-        "claim": delivery_states.claimed_or_parked(claim, CLOCK, sa.literal("no")),
-        "complete": delivery_states.done(CLOCK, LEASE),
+        "claim": states.claimed_or_parked(claim, CLOCK, sa.literal("no")),
+        "complete": states.done(CLOCK, LEASE),
     }
 
     for name, each in transitions.items():
@@ -162,11 +163,11 @@ def test_no_other_module_says_what_is_set() -> None:
     }
 
     assert {name for name, text in files.items() if change.search(text)} == {
-        "sql/delivery_states.py",
+        "deliveries/states.py",
         "extensions/operations/cli_check.py",  # asks whether it could write
     }
     stored = [text for text in files.values() if new.search(text)]
-    assert [text for text in stored if "delivery_states import" not in text] == []
+    assert [text for text in stored if not re.search(r"\bstates\b", text)] == []
 
 
 def is_tried(state: State, step: Step) -> bool:
@@ -194,7 +195,7 @@ def transition(step: Step) -> Transition:
         "position": sa.literal(3),
         "is_blocked": sa.false(),
     }
-    function = getattr(delivery_states, step.function)
+    function = getattr(states, step.function)
     asked = [
         known[name]
         for name, each in signature(function).parameters.items()
@@ -213,7 +214,7 @@ def store(connection: sa.Connection, row: dict[str, Any]) -> None:
     connection.execute(sa.insert(events), [an_event(each) for each in ids])
     lane = {"lane": "announce:1"}
     first = {"event_id": ids[0], "handler": "before", "position": 1, "schema_version": 1}
-    first |= delivery_states.new(CLOCK)
+    first |= states.new(CLOCK)
     second = {"event_id": ids[1], "handler": "announce", "position": 2}
     connection.execute(sa.insert(deliveries).values(first | lane))
     connection.execute(

@@ -65,8 +65,10 @@ async def opened(
     start_mappers()
     listed = [*beside, announce, write_down, polish]
     handlers = {**PLAIN, ThingMade: listed, ThingPolished: [praise]}
-    options = {"connections": connections, "handler_timeout": server_waits}
-    async with open_things_database(database_url, **options) as database:
+    opened = open_things_database(
+        database_url, connections=connections, handler_timeout=server_waits
+    )
+    async with opened as database:
         policy = replace(PATIENT, **limits)
         yield World(database, database, policy=policy, event_handlers=handlers)
 

@@ -178,7 +178,7 @@ def a_broker(url: str) -> None:
 SOURCE = Path(aftercommit.__file__).parent
 PRINTS = {"str", "repr", "format", "print", "echo", "debug", "info", "warning", "error"}
 RENDER = {  # for a driver, or a URL that cannot be shown
-    *("sql/database_url.py", "extensions/postgresql/connections.py", "outbox/outbox_app.py"),
+    *("database/database_url.py", "extensions/postgresql/connections.py", "outbox/outbox_app.py"),
     *("outbox/engine_of_application.py", "extensions/operations/cli_check.py"),
     *("extensions/brokers/rabbitmq.py", "testing/databases.py"),
 }

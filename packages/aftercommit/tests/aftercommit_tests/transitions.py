@@ -1,4 +1,4 @@
-"""The life of a delivery, as a table: the diagram is made of it, `delivery_states.py` does it."""
+"""The life of a delivery, as a table: the diagram is made of it, `states.py` does it."""
 
 from enum import Enum
 
@@ -20,7 +20,7 @@ class State(Enum):
 
 
 class Step(Enum):
-    """What can happen to a delivery, and which function of `delivery_states.py` says how."""
+    """What can happen to a delivery, and which function of `states.py` says how."""
 
     COMMIT = "the event is committed: attempt 1", "new_and_claimed"
     COMMIT_FOR_WORKERS = "the event is committed, dispatch is left to workers", "new"

@@ -13,25 +13,25 @@ MUTATIONS = (
     # tokens: who has lost a claim can write nothing about it
     Mutation(
         "a transaction completes a delivery whatever its token is, and so does a failure",
-        "sql/claim_ends.py",
+        "deliveries/ends.py",
         'sa.bindparam(f"this_{column.name}") for column in CLAIM_COLUMNS)',
         'sa.bindparam(f"this_{column.name}") for column in CLAIM_COLUMNS[:2])',
     ),
     Mutation(
         "a batch completes or releases deliveries whatever their tokens are",
-        "sql/claim_ends.py",
+        "deliveries/ends.py",
         "change_in_order(database, end, OF_THESE_CLAIMS, skip_locked=True)",
         "change_in_order(database, end, "
         "sa.tuple_(*CLAIM_COLUMNS[:2]).in_(sa.bindparam('keys', expanding=True)), "
         "skip_locked=True)",
         also=[
             Change(
-                "sql/claim_ends.py",
+                "deliveries/ends.py",
                 "transaction.execute(self._statement, asked)",
                 'transaction.execute(self._statement, {"keys": [each[:2] for each in claims]})',
             ),
             Change(
-                "sql/claim_ends.py",
+                "deliveries/ends.py",
                 'return [ClaimKey(row["event_id"], row["handler"], row["token"]) for row in ended]',
                 'hit = [(row["event_id"], row["handler"]) for row in ended]\n'
                 "        return [each for each in claims if each[:2] in hit]",
@@ -40,27 +40,27 @@ MUTATIONS = (
     ),
     Mutation(
         "a claim leaves the token as it is",
-        "sql/delivery_states.py",
+        "deliveries/states.py",
         "token=NEXT_TOKEN,\n        available_at=now + lease_seconds",
         "token=row.token,\n        available_at=now + lease_seconds",
     ),
     Mutation(
         "a claim on the next one of a lane leaves the token as it is",
-        "sql/ordered_completion.py",
+        "deliveries/ordered_completion.py",
         "claim = claimed(now, database.process, policy.lease_seconds)\n",
         "claim = claimed(now, database.process, policy.lease_seconds)\n"
         "        claim.values['token'] = row.token\n",
     ),
     Mutation(
         "a release leaves the token as it is",
-        "sql/delivery_states.py",
+        "deliveries/states.py",
         "token=NEXT_TOKEN,\n        available_at=row.available_at - lease",
         "token=row.token,\n        available_at=row.available_at - lease",
-        also=[Change("sql/claim_ends.py", "row.token - 1", "row.token + 0")],
+        also=[Change("deliveries/ends.py", "row.token - 1", "row.token + 0")],
     ),
     Mutation(
         "an operator's retry leaves the token as it is",
-        "sql/delivery_states.py",
+        "deliveries/states.py",
         "token=NEXT_TOKEN,\n        available_at=now + pause_of(deliveries.c.handler),\n"
         "        owner=None,\n        parked_at=None,",
         "available_at=now + pause_of(deliveries.c.handler),\n"
@@ -68,50 +68,50 @@ MUTATIONS = (
     ),
     Mutation(
         "an operator's discard leaves the token as it is",
-        "sql/delivery_states.py",
+        "deliveries/states.py",
         "token=NEXT_TOKEN,\n        available_at=None,",
         "available_at=None,",
     ),
     Mutation(
         "a transaction commits though it has lost its delivery",
-        "sql/delivery_store.py",
+        "deliveries/store.py",
         "self._complete_this, ClaimKey.of(claim).params) != 1",
         "self._complete_this, ClaimKey.of(claim).params) > 1",
     ),
     Mutation(
         "a failure of a claim that is lost is in the history all the same",
-        "sql/delivery_store.py",
+        "deliveries/store.py",
         "execute_dml(failed, key.params) != 1",
         "execute_dml(failed, key.params) > 1",
     ),
     # leases and attempts
     Mutation(
         "a claim does not wait for the end of a lease",
-        "sql/delivery_states.py",
+        "deliveries/states.py",
         "sa.and_(CLAIMABLE, row.available_at <= now)",
         "sa.and_(CLAIMABLE, row.available_at <= now + lease_seconds)",
     ),
     Mutation(
         "a lease is longer than its process knows",
-        "sql/delivery_states.py",
+        "deliveries/states.py",
         "available_at=now + lease_seconds,",
         "available_at=now + 2 * lease_seconds,",
     ),
     Mutation(
         "a claim does not count as an attempt",
-        "sql/delivery_states.py",
+        "deliveries/states.py",
         "row.attempts + sa.case((is_fine, 1), else_=0)",
         "row.attempts",
     ),
     Mutation(
         "a claim tries again what had its last attempt",
-        "sql/claim_statement.py",
+        "deliveries/claim_statement.py",
         "row.attempts >= policy.max_attempts",
         "row.attempts > policy.max_attempts",
     ),
     Mutation(
         "a release counts as an attempt",
-        "sql/delivery_states.py",
+        "deliveries/states.py",
         "        attempts=UNCOUNTED,\n"
         "        token=NEXT_TOKEN,\n"
         "        available_at=row.available_at - lease",
@@ -119,25 +119,25 @@ MUTATIONS = (
     ),
     Mutation(
         "what is released is due only when its lease ends",
-        "sql/delivery_states.py",
+        "deliveries/states.py",
         "row.available_at - lease_seconds + pause_of",
         "row.available_at + pause_of",
     ),
     Mutation(
         "an outage counts as an attempt",
-        "sql/delivery_states.py",
+        "deliveries/states.py",
         '{"attempts": UNCOUNTED, "unavailable_attempts": more}',
         '{"unavailable_attempts": more}',
     ),
     Mutation(
         "each failure is taken for an outage",
-        "sql/delivery_store.py",
+        "deliveries/store.py",
         "describe(failure.error), is_away(failure.error)",
         "describe(failure.error), True",
     ),
     Mutation(
         "what fails is due at once",
-        "sql/delivery_states.py",
+        "deliveries/states.py",
         "available_at=now + seconds",
         "available_at=now + 0 * seconds",
     ),
@@ -206,20 +206,20 @@ MUTATIONS = (
     ),
     Mutation(
         "a failure is not in the history",
-        "sql/delivery_store.py",
-        'await claim_ends.record(transaction, now, "failed", [{**key._asdict(), **what}])',
+        "deliveries/store.py",
+        'await ends.record(transaction, now, "failed", [{**key._asdict(), **what}])',
         "pass",
     ),
     Mutation(
         "a release is not in the history",
-        "sql/claim_ends.py",
+        "deliveries/ends.py",
         "await record(transaction, self._database.clock, outcome, entries)",
         "pass",
     ),
     Mutation(
         "a lease that has expired is not in the history",
-        "sql/delivery_store.py",
-        'await claim_ends.record(transaction, self.database.clock, "lease_expired", lost)',
+        "deliveries/store.py",
+        'await ends.record(transaction, self.database.clock, "lease_expired", lost)',
         "pass",
     ),
     Mutation(
@@ -266,24 +266,24 @@ MUTATIONS = (
     ),
     Mutation(
         "a completion that is made again finds that another process has it",
-        "sql/delivery_states.py",
+        "deliveries/states.py",
         "~PARKED if again else PENDING",
         "PENDING",
     ),
     Mutation(
         "a batch tells all that their claims were hit",
-        "sql/claim_ends.py",
+        "deliveries/ends.py",
         'dict.fromkeys(batch, "superseded")',
         'dict.fromkeys(batch, "hit")',
     ),
     Mutation(
         "a batch forgets those that came while another one was under way",
-        "sql/claim_ends.py",
+        "deliveries/ends.py",
         "while mine := [each for each in claims if known[each] is None]:",
         "if mine := [each for each in claims if known[each] is None]:",
         also=[
             Change(
-                "sql/claim_ends.py",
+                "deliveries/ends.py",
                 "                    continue\n",
                 "                    return True\n",
             )
@@ -334,14 +334,14 @@ MUTATIONS = (
     ),
     Mutation(
         "a process forgets what it has claimed with its commit",
-        "sql/unit_of_work_scope.py",
+        "deliveries/unit_of_work_scope.py",
         "return Committed(tuple(events), tuple(claims))",
         "return Committed(tuple(events))",
     ),
     # one transaction: all of it, or nothing
     Mutation(
         "a commit that has failed counts as made",
-        "sql/unit_of_work_scope.py",
+        "deliveries/unit_of_work_scope.py",
         "                await transaction.commit()\n",
         "                try:\n"
         "                    await transaction.commit()\n"
@@ -350,12 +350,12 @@ MUTATIONS = (
     ),
     Mutation(
         "a delivery is completed after its transaction, in one of its own",
-        "sql/unit_of_work_scope.py",
+        "deliveries/unit_of_work_scope.py",
         "claims = await store(completes=completes, is_free=is_free, command=command)",
         "claims = [*await store(command=command)]",
         also=[
             Change(
-                "sql/unit_of_work_scope.py",
+                "deliveries/unit_of_work_scope.py",
                 "                await transaction.commit()\n",
                 "                await transaction.commit()\n"
                 "            if completes:\n"
@@ -367,18 +367,18 @@ MUTATIONS = (
     ),
     Mutation(
         "a command that comes again is executed again",
-        "sql/unit_of_work_scope.py",
+        "deliveries/unit_of_work_scope.py",
         "if isinstance(work, CommandWork) and work.origin.id is not None:",
         "if False:",
     ),
     Mutation(
         "a command that comes again is taken for a conflict",
-        "sql/inbox.py",
+        "deliveries/inbox.py",
         "raise MessageAlreadyHandled(work.origin.source, work.origin.id) from error",
         "raise ConcurrentUpdate from error",
         also=[
             Change(
-                "sql/inbox.py",
+                "deliveries/inbox.py",
                 "import MessageAlreadyHandled",
                 "import ConcurrentUpdate, MessageAlreadyHandled",
             )
@@ -386,39 +386,39 @@ MUTATIONS = (
     ),
     Mutation(
         "events are stored without deliveries",
-        "sql/new_events.py",
+        "deliveries/new_events.py",
         "        if rows:\n            connection.execute(self._insert_deliveries, rows)",
         "        if rows and not first_attempts:\n"
         "            connection.execute(self._insert_deliveries, rows)",
     ),
     Mutation(
         "a unit of work stores one of its events, and not the others",
-        "sql/unit_of_work_scope.py",
+        "deliveries/unit_of_work_scope.py",
         "store = partial(delivery_store.store, transaction, events, deliveries)",
         "its = [each for each in deliveries if each.envelope in events[:1]]\n"
         "            store = partial(delivery_store.store, transaction, events[:1], its)",
     ),
     Mutation(
         "an aggregate that was added, written and forgotten loses its events",
-        "sql/versions_of_parts.py",
+        "database/aggregate_versions.py",
         'sa.event.listen(AggregateSession, "transient_to_pending", _keep)\n',
         "",
     ),
     Mutation(
         "an aggregate that was loaded and forgotten loses its events",
-        "sql/versions_of_parts.py",
+        "database/aggregate_versions.py",
         'sa.event.listen(AggregateSession, "loaded_as_persistent", _keep)\n',
         "",
     ),
     Mutation(
         "an aggregate of another transaction that is forgotten loses its events",
-        "sql/versions_of_parts.py",
+        "database/aggregate_versions.py",
         'sa.event.listen(AggregateSession, "detached_to_persistent", _keep)\n',
         "",
     ),
     Mutation(
         "an error of the database that a handler swallows is forgotten",
-        "sql/transaction.py",
+        "database/transaction.py",
         "self._failure = self._failure or error",
         "self._failure = None",
     ),
@@ -430,19 +430,19 @@ MUTATIONS = (
     ),
     Mutation(
         "a handler's transaction stays open to tasks that it leaves behind",
-        "sql/handler_guard.py",
+        "database/connection_guard.py",
         "return not self._has_ended or _alone.get() is self",
         "return True",
     ),
     Mutation(
         "a transaction is committed beside a statement of a task that was left behind",
-        "sql/handler_guard.py",
+        "database/connection_guard.py",
         "        if at_rest and self.under_way:\n",
         "        if False:\n",
     ),
     Mutation(
         "a connection goes back to the pool with a statement of a task that was left behind",
-        "sql/transaction.py",
+        "database/transaction.py",
         "guard and (guard.under_way or not guard.is_reusable)",
         "guard and not guard.is_reusable",
         expected="one thread makes all calls of a connection, in their order: the ROLLBACK comes "
@@ -450,19 +450,19 @@ MUTATIONS = (
     ),
     Mutation(
         "a handler can end its transaction in SQL",
-        "sql/handler_guard.py",
+        "database/connection_guard.py",
         "ending = ENDS.match(statement)",
         "ending = None",
     ),
     Mutation(
         "nobody asks whether the transaction is still that of the handler",
-        "sql/handler_guard.py",
+        "database/connection_guard.py",
         "if not is_same or (self._was_in_transaction and not in_transaction(self._driver)):",
         "if not is_same:",
     ),
     Mutation(
         "a connection whose commit has failed goes back to the pool in its transaction",
-        "sql/transaction.py",
+        "database/transaction.py",
         "if is_unsafe or _is_stuck(connection):",
         "if is_unsafe:",
     ),
@@ -503,31 +503,31 @@ MUTATIONS = (
     # pauses
     Mutation(
         "claims do not look at pauses",
-        "sql/claim_statement.py",
+        "deliveries/claim_statement.py",
         "rare(row.handler == unpaused), ",
         "rare(row.handler == name), ",
     ),
     Mutation(
         "a commit does not look at pauses when it claims",
-        "sql/delivery_store.py",
+        "deliveries/store.py",
         "not_to = {*await self._pauses.read(transaction), *self.limits}",
         "not_to = {*self.limits}",
     ),
     Mutation(
         "nobody looks at pauses before an attempt",
-        "sql/delivery_store.py",
+        "deliveries/store.py",
         "if current_time() - claim.leased_at > PAUSES_SECONDS:",
         "if False:",
     ),
     Mutation(
         "pauses are read once and for all",
-        "sql/known_pauses.py",
+        "deliveries/pauses.py",
         "current_time() + PAUSES_SECONDS\n        return self._paused",
         "inf\n        return self._paused",
     ),
     Mutation(
         "what is released while its handler is paused is due",
-        "sql/delivery_states.py",
+        "deliveries/states.py",
         "row.available_at - lease_seconds + pause_of(row.handler)",
         "row.available_at - lease_seconds",
         expected="claims look at pauses, too: the time of what is paused only spares them the rows",
@@ -577,7 +577,7 @@ MUTATIONS = (
     ),
     Mutation(
         "a retry leaves the attempts as they are",
-        "sql/delivery_states.py",
+        "deliveries/states.py",
         "~FINISHED,\n        attempts=0,",
         "~FINISHED,",
     ),
@@ -613,7 +613,7 @@ MUTATIONS = (
     ),
     Mutation(
         "what a replay does again keeps its token",
-        "sql/delivery_states.py",
+        "deliveries/states.py",
         "        token=NEXT_TOKEN,\n        available_at=now + pause_of(handler),",
         "        available_at=now + pause_of(handler),",
     ),
@@ -630,7 +630,7 @@ MUTATIONS = (
         "self._is_past(row.completed_at, now)",
         also=[
             Change(
-                "sql/delivery_states.py",
+                "deliveries/states.py",
                 "sa.and_(FINISHED, deliveries.c.discarded_at.is_(None))",
                 "FINISHED",
             )
@@ -675,49 +675,49 @@ MUTATIONS = (
     # lanes
     Mutation(
         "a new delivery does not wait for those before it",
-        "sql/new_events.py",
+        "deliveries/new_events.py",
         "blocked = sa.or_(is_behind, last.scalar_subquery().is_not(None))",
         "blocked = is_behind",
     ),
     Mutation(
         "two deliveries of one commit do not wait for each other",
-        "sql/new_events.py",
+        "deliveries/new_events.py",
         '"is_behind": lane in lanes',
         '"is_behind": False',
     ),
     Mutation(
         "a handler with a transaction does not let its lane go on",
-        "sql/delivery_store.py",
+        "deliveries/store.py",
         "return await self._ordered().go_on(transaction, claim, is_free=is_free)",
         "return ()",
     ),
     Mutation(
         "a handler without a transaction does not let its lane go on",
-        "sql/ordered_completion.py",
+        "deliveries/ordered_completion.py",
         "if completed.is_new:",
         "if False:",
     ),
     Mutation(
         "a completion that is made again unblocks the next one again",
-        "sql/ordered_completion.py",
+        "deliveries/ordered_completion.py",
         "if completed.is_new:",
         "if True:",
     ),
     Mutation(
         "what ends while a replay has put others before it unblocks the next one",
-        "sql/lanes.py",
+        "deliveries/lanes.py",
         "update(*of_lane, ~was_blocked)",
         "update(*of_lane)",
     ),
     Mutation(
         "a lane goes on with what was parked or delayed before its time",
-        "sql/delivery_states.py",
+        "deliveries/states.py",
         "sa.case((row.available_at < now, now), else_=row.available_at)",
         "now",
     ),
     Mutation(
         "a process goes on in a lane before its next one is due",
-        "sql/ordered_completion.py",
+        "deliveries/ordered_completion.py",
         "claim = claimed(now, database.process, policy.lease_seconds)\n",
         "claim = claimed(now, database.process, policy.lease_seconds)\n"
         "        claim.when = sa.and_(row.parked_at.is_(None), ~row.blocked)\n",
@@ -731,19 +731,19 @@ MUTATIONS = (
     # schedules
     Mutation(
         "a schedule is moved whatever its last time is",
-        "sql/schedule_rows.py",
+        "deliveries/schedule_rows.py",
         'schedules.c.last_at == sa.bindparam("before", type_=sa.Double)',
         'sa.bindparam("before", type_=sa.Double) < 1e12',
     ),
     Mutation(
         "an event is stored though another process has moved the schedule",
-        "sql/schedule_rows.py",
+        "deliveries/schedule_rows.py",
         "execute_dml(MOVE, moved) != 1",
         "execute_dml(MOVE, moved) > 1",
     ),
     Mutation(
         "a schedule is moved in a transaction before that of its event",
-        "sql/schedule_rows.py",
+        "deliveries/schedule_rows.py",
         "                return False\n            lanes =",
         "                return False\n            await transaction.commit()\n"
         "        async with self._database.write_transaction() as transaction:\n"
@@ -770,19 +770,19 @@ MUTATIONS = (
     # limits
     Mutation(
         "a commit claims what has a limit",
-        "sql/delivery_store.py",
+        "deliveries/store.py",
         "not_to = {*await self._pauses.read(transaction), *self.limits}",
         "not_to = {*await self._pauses.read(transaction)}",
     ),
     Mutation(
         "what runs is counted before the limit is locked",
-        "sql/limit_uses.py",
+        "deliveries/limit_uses.py",
         "        found = (await transaction.execute(self._lock,",
         "        use = await self.read(transaction, limit)\n"
         "        found = (await transaction.execute(self._lock,",
         also=[
             Change(
-                "sql/limit_uses.py",
+                "deliveries/limit_uses.py",
                 "            return None\n        return await self.read(transaction, limit)",
                 "            return None\n        return use",
             )
@@ -791,20 +791,20 @@ MUTATIONS = (
     ),
     Mutation(
         "nobody locks a limit",
-        "sql/limit_uses.py",
+        "deliveries/limit_uses.py",
         "if not found and not await self.create(transaction, limit.name):\n            return None",
         "if not found:\n            await self.create(transaction, limit.name)",
         database="postgresql",
     ),
     Mutation(
         "a claim by a limit is not counted",
-        "sql/delivery_store.py",
+        "deliveries/store.py",
         "if use and claimed:",
         "if use and not claimed:",
     ),
     Mutation(
         "a claim by a limit leaves no mark",
-        "sql/delivery_states.py",
+        "deliveries/states.py",
         "        limit_name=limit_name,",
         "        limit_name=None,",
     ),
@@ -816,26 +816,26 @@ MUTATIONS = (
     ),
     Mutation(
         "a handler that has lost its limit still takes one of its places",
-        "sql/delivery_states.py",
+        "deliveries/states.py",
         "        limit_name=limit_name,",
         "        limit_name=sa.func.coalesce(limit_name, row.limit_name),",
     ),
     Mutation(
         "an operator's number of a limit does not count",
-        "sql/limit_uses.py",
+        "deliveries/limit_uses.py",
         "row.at_once or limit.at_once, row.per_minute or limit.per_minute",
         "limit.at_once, limit.per_minute",
     ),
     Mutation(
         "what is both limited and delayed is due at once",
-        "sql/new_events.py",
+        "deliveries/new_events.py",
         '"owner": None, "seconds": delay})',
         '"owner": None, "seconds": 0.0 if first_attempts and handler in first_attempts.not_to'
         " else delay})",
     ),
     Mutation(
         "what has a limit is claimed as the next one of its lane",
-        "sql/ordered_completion.py",
+        "deliveries/ordered_completion.py",
         "if found and is_inline and found[0].handler not in self._not_here:",
         "if found and is_inline:",
         expected="a worker claims by limits, and follows no lane; a test of the store finds it",
@@ -843,7 +843,7 @@ MUTATIONS = (
     # sessions of the application
     Mutation(
         "a session records events without deliveries",
-        "sql/new_events.py",
+        "deliveries/new_events.py",
         "        if rows:\n            connection.execute(self._insert_deliveries, rows)",
         "        if rows and first_attempts:\n"
         "            connection.execute(self._insert_deliveries, rows)",
@@ -902,7 +902,7 @@ MUTATIONS = (
     ),
     Mutation(
         "what is recorded in a handler is due before its time",
-        "sql/new_events.py",
+        "deliveries/new_events.py",
         'later = self._due + sa.bindparam("seconds", type_=sa.Double)',
         'later = self._due + int(not in_sessions) * sa.bindparam("seconds", type_=sa.Double)',
     ),
@@ -915,7 +915,7 @@ MUTATIONS = (
     # lanes that nobody repairs
     Mutation(
         "a worker mends no lane in which two could begin",
-        "sql/deferred_unblocking.py",
+        "deliveries/deferred_unblocking.py",
         'await transaction.execute_dml(not_first.update(IN_THESE_LANES), {"lanes": some})',
         "pass",
         expected="two can begin after a change in SQL, or if a process of 0.2 has completed again "
@@ -923,7 +923,7 @@ MUTATIONS = (
     ),
     Mutation(
         "a worker unblocks no lane that stands still",
-        "sql/deferred_unblocking.py",
+        "deliveries/deferred_unblocking.py",
         "    for lane in await _try_to_unblock(database, stuck):",
         "    for lane in stuck[:0]:",
         expected="where there is one writer, no lane is passed by: whoever ends a delivery lets "
@@ -939,28 +939,28 @@ MUTATIONS = (
     # PostgreSQL: what locks keep in order
     Mutation(
         "events are stored in lanes that are not locked",
-        "sql/unit_of_work_scope.py",
+        "deliveries/unit_of_work_scope.py",
         "locked = await lock_lanes(transaction, delivery_store.database, lanes, if_free=own)",
         "locked = await lock_lanes(transaction, delivery_store.database, [], if_free=own)",
         database="postgresql",
     ),
     Mutation(
         "who completes takes its lane for free",
-        "sql/ordered_completion.py",
+        "deliveries/ordered_completion.py",
         "        if not is_free:\n",
         "        if False:\n",
         database="postgresql",
     ),
     Mutation(
         "who completes waits for its lane",
-        "sql/ordered_completion.py",
+        "deliveries/ordered_completion.py",
         "await lock_lanes(transaction, self._database, (), if_free=lane)",
         "await lock_lanes(transaction, self._database, lane, if_free=lane)",
         database="postgresql",
     ),
     Mutation(
         "a lane that was not free when a delivery was completed stands still",
-        "sql/ordered_completion.py",
+        "deliveries/ordered_completion.py",
         'transaction.afterwards(partial(unblock_soon, self._database, ended.lane or ""))',
         "pass",
         database="postgresql",
@@ -995,7 +995,7 @@ MUTATIONS = (
     ),
     Mutation(
         "a session that sees an old snapshot takes its places by that",
-        "sql/lanes.py",
+        "deliveries/lanes.py",
         "blocked = sa.or_(is_stale, new.c.number > 1, is_behind)",
         "blocked = sa.or_(new.c.number > 1, is_behind)",
         database="postgresql",
@@ -1016,7 +1016,7 @@ MUTATIONS = (
     ),
     Mutation(
         "who resumes a handler does not wait for what is stored as paused",
-        "sql/delivery_states.py",
+        "deliveries/pauses.py",
         "sa.exists(this.with_for_update(read=True, key_share=True))",
         "sa.exists(this)",
         database="postgresql",
@@ -1030,11 +1030,11 @@ MUTATIONS = (
     ),
     Mutation(
         "what somebody has locked is taken for lost",
-        "sql/claim_ends.py",
+        "deliveries/ends.py",
         'fates |= dict.fromkeys(locked, "locked")',
         "pass",
         also=[
-            Change("sql/claim_ends.py", "if has_locks and await _still_valid(", "if False and (")
+            Change("deliveries/ends.py", "if has_locks and await _still_valid(", "if False and (")
         ],
         database="postgresql",
     ),

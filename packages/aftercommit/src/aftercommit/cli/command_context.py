@@ -97,7 +97,7 @@ class CommandLine(Generic[S]):
         After an error that leaves open what was stored, a note says how the command is repeated
         without doing it twice: `repeat_with` an option, such as "--user-id …".
         """
-        from aftercommit.sql.exceptions import CommitOutcomeUnknown, ConnectionLost
+        from aftercommit.database.exceptions import CommitOutcomeUnknown, ConnectionLost
         from aftercommit.terminal.printing import CLI, pending
 
         settings = self.load_settings()

@@ -3,9 +3,9 @@
 import click
 
 from aftercommit.cli.command_context import Cli
+from aftercommit.database.schema import check_schema, upgrade_schema, upgrade_script
 from aftercommit.process.running_services import run
 from aftercommit.process.worker import WORKER_SETTINGS, worker_service
-from aftercommit.sql.schema import check_schema, upgrade_schema, upgrade_script
 
 
 @click.command()

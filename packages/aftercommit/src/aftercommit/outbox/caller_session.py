@@ -14,6 +14,8 @@ from sqlalchemy.orm import Session, SessionTransaction, scoped_session
 
 from aftercommit.claims import NewDelivery
 from aftercommit.codec import Data
+from aftercommit.database.database_url import shown
+from aftercommit.deliveries.unit_of_work_scope import MAX_DEPTH
 from aftercommit.envelopes import MessageContext, current_context
 from aftercommit.errors import CausationTooDeep, InvalidValue, WiringError
 from aftercommit.outbox.handler_session import WRITE, refuse_commit
@@ -22,8 +24,6 @@ from aftercommit.outbox.outbox_app import OutboxApp
 from aftercommit.outbox.session_database import CallerDatabase, check_engine, known_database
 from aftercommit.outbox.translated_schemas import untranslated
 from aftercommit.outbox.worker_thread import refuse_forked
-from aftercommit.sql.database_url import shown
-from aftercommit.sql.unit_of_work_scope import MAX_DEPTH
 
 Waker = tuple[int, Callable[[bool], object]]
 

@@ -19,6 +19,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 from sqlalchemy.pool.events import PoolEvents
 
+from aftercommit.database.backend import DatabaseBackend, GivenEngine
+from aftercommit.database.database import usable_drivers
+from aftercommit.database.database_url import DEFAULT_PORT, PLACES, parse_url, shown
 from aftercommit.errors import InvalidValue, WiringError
 from aftercommit.outbox.own_pool import (
     copy_listeners,
@@ -27,10 +30,6 @@ from aftercommit.outbox.own_pool import (
     own_options,
     with_own_pool,
 )
-from aftercommit.sql.backend import DatabaseBackend
-from aftercommit.sql.database import usable_drivers
-from aftercommit.sql.database_url import DEFAULT_PORT, PLACES, parse_url, shown
-from aftercommit.sql.given_engine import GivenEngine
 
 EngineOrUrl = AsyncEngine | Engine | URL | str
 EngineSource = EngineOrUrl | Callable[[], EngineOrUrl]

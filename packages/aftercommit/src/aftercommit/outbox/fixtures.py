@@ -104,7 +104,7 @@ async def rolled_back_async(engine: AsyncEngine) -> AsyncIterator[AsyncConnectio
 def _begin(connection: Connection) -> None:
     """Begin a transaction in the database, and create the tables if they are missing."""
     from aftercommit.alembic import upgrade_tables
-    from aftercommit.sql.handler_guard import in_transaction
+    from aftercommit.database.connection_guard import in_transaction
 
     if connection.dialect.name == "sqlite":
         connection.exec_driver_sql("SELECT 1")  # this sends a deferred BEGIN

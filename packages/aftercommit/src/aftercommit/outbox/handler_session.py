@@ -17,26 +17,26 @@ from sqlalchemy.orm import Session
 
 from aftercommit.claims import Claim, WorkItem
 from aftercommit.codec import Codec
-from aftercommit.envelopes import current_context
-from aftercommit.errors import WiringError
-from aftercommit.handler_binding import BoundHandler
-from aftercommit.outbox.lanes_at_commit import has_recorded, take_places
-from aftercommit.outbox.translated_schemas import translate_for_handler, untranslated
-from aftercommit.sql.claim_statement import first_of_each, handler_params, union_of
-from aftercommit.sql.database_url import shown
-from aftercommit.sql.delivery_states import claimed, done
-from aftercommit.sql.delivery_store import SqlAlchemyDeliveryStore
-from aftercommit.sql.handler_guard import (
+from aftercommit.database.connection_guard import (
     ENDED,
     INSTEAD,
     SAVEPOINTS,
     HandlerGuard,
     in_transaction,
 )
-from aftercommit.sql.lanes import LanePosition, unblocking
-from aftercommit.sql.tables import RAW_EVENTS, deliveries, events
-from aftercommit.sql.transaction import Refusals, Transaction
-from aftercommit.sql.unit_of_work_scope import SqlAlchemyUnitOfWorkScope, open_unit_of_work
+from aftercommit.database.database_url import shown
+from aftercommit.database.transaction import Refusals, Transaction
+from aftercommit.deliveries.claim_statement import first_of_each, handler_params, union_of
+from aftercommit.deliveries.lanes import LanePosition, unblocking
+from aftercommit.deliveries.states import claimed, done
+from aftercommit.deliveries.store import SqlAlchemyDeliveryStore
+from aftercommit.deliveries.tables import RAW_EVENTS, deliveries, events
+from aftercommit.deliveries.unit_of_work_scope import SqlAlchemyUnitOfWorkScope, open_unit_of_work
+from aftercommit.envelopes import current_context
+from aftercommit.errors import WiringError
+from aftercommit.handler_binding import BoundHandler
+from aftercommit.outbox.lanes_at_commit import has_recorded, take_places
+from aftercommit.outbox.translated_schemas import translate_for_handler, untranslated
 
 LEASE_SECONDS = 30.0  # of a claim in a test
 WRITE = sa.update(events)  # which routing sessions look at: they read over another connection

@@ -39,13 +39,13 @@ from sqlalchemy.orm import Session
 from sqlalchemy.util.concurrency import greenlet_spawn
 
 from aftercommit.claims import Claim
+from aftercommit.database.backend import error_text
+from aftercommit.database.connection_guard import OPTION, HandlerGuard
+from aftercommit.database.exceptions import ConnectionLost
 from aftercommit.envelopes import current_context
 from aftercommit.errors import Unavailable, UnexpectedAnswer, WiringError
 from aftercommit.handler_binding import BoundHandler
 from aftercommit.handler_entries import PUBLISH, Entry, handler_of, with_handler
-from aftercommit.sql.backend import error_text
-from aftercommit.sql.exceptions import ConnectionLost
-from aftercommit.sql.handler_guard import OPTION, HandlerGuard
 
 MAX_ABANDONED = 20  # threads of a process that go on after their attempts; then none is begun
 TOO_LATE = (

@@ -14,8 +14,8 @@ import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.sql import Executable
 
+from aftercommit.deliveries.lanes import PLACEMENT, lock_keys
 from aftercommit.outbox.translated_schemas import untranslated
-from aftercommit.sql.lanes import PLACEMENT, lock_keys
 
 _LANES, _STALE = "aftercommit_lanes", "aftercommit_stale_lanes"
 

@@ -14,6 +14,8 @@ from sqlalchemy.orm import Session, scoped_session
 
 from aftercommit.clock_and_ids import Sources, for_handlers
 from aftercommit.codec import Codec, Upcasters
+from aftercommit.database.database import Database, find_backend
+from aftercommit.database.database_url import parse_url
 from aftercommit.envelope_factory import EnvelopeFactory
 from aftercommit.errors import WiringError, raise_if_any
 from aftercommit.handler_binding import BoundHandler, Dependencies, bind, types_of
@@ -37,8 +39,6 @@ from aftercommit.process.parts import Extension
 from aftercommit.schedules import Every
 from aftercommit.secret_text import SecretText
 from aftercommit.settings import EngineSettings
-from aftercommit.sql.database import Database, find_backend
-from aftercommit.sql.database_url import parse_url
 
 OF_ANOTHER_KIND = (
     "handlers ask for a session of another class than they are given. Those made with `async def` "

@@ -10,15 +10,15 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.sql import Executable
 from sqlalchemy.sql.dml import ReturningInsert
 
+from aftercommit.database.database import find_backend
+from aftercommit.database.database_url import parse_url, shown
+from aftercommit.database.exceptions import DatabaseUnavailable
+from aftercommit.database.schema import owner_of
+from aftercommit.deliveries.new_events import NewEvents
+from aftercommit.deliveries.tables import commands, events
 from aftercommit.errors import WiringError
 from aftercommit.outbox.engine_of_application import place_of
 from aftercommit.outbox.outbox_app import OutboxApp
-from aftercommit.sql.database import find_backend
-from aftercommit.sql.database_url import parse_url, shown
-from aftercommit.sql.exceptions import DatabaseUnavailable
-from aftercommit.sql.new_events import NewEvents
-from aftercommit.sql.schema import owner_of
-from aftercommit.sql.tables import commands, events
 
 logger = logging.getLogger(__name__)
 

@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from fastapi import APIRouter
 
     from aftercommit.codec import Codec
+    from aftercommit.database.database import Database
+    from aftercommit.database.migrations.history import History
     from aftercommit.handler_table import Handlers
     from aftercommit.observers import Observer
     from aftercommit.ports import Publisher
     from aftercommit.process.application import Application
     from aftercommit.process.running_services import Service
     from aftercommit.settings import EngineSettings
-    from aftercommit.sql.database import Database
-    from aftercommit.sql.migrations.history import History
 
 S = TypeVar("S", bound="EngineSettings")
 E = TypeVar("E", bound=Extension)
@@ -128,14 +128,15 @@ class App(Generic[S]):
 
     def open_database(self, settings: S, **given: Any) -> AbstractAsyncContextManager[Database]:
         """Open only the database."""
-        from aftercommit.sql.database import Database
+        from aftercommit.database.database import Database
+        from aftercommit.deliveries.history import ENGINE
 
         return Database(
             settings.database_url,
             codec=self.codec(),
             application=self.name,
             program=self.program,
-            history=self.history(),
+            histories=[ENGINE, *filter(None, [self.history()])],
             backends=self.parts.database_backends(),
             connections=settings.pool_size,
             handler_timeout=settings.handler_timeout_seconds,

@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from aftercommit.bus import MessageBus
+from aftercommit.database.database import Database
 from aftercommit.errors import raise_if_any
 from aftercommit.ports import InboundSource, Publisher
 from aftercommit.schedules import Every
-from aftercommit.sql.database import Database
 
 
 @dataclass(frozen=True, slots=True)

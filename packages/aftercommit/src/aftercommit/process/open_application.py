@@ -12,6 +12,11 @@ from anyio import Semaphore
 
 from aftercommit.bus import MessageBus
 from aftercommit.clock_and_ids import SYSTEM, Sources, for_handlers
+from aftercommit.database.database import Database
+from aftercommit.database.schema import ensure_schema
+from aftercommit.deliveries.schedule_rows import check_schedules
+from aftercommit.deliveries.store import new_delivery_store
+from aftercommit.deliveries.unit_of_work_scope import open_unit_of_work
 from aftercommit.envelope_factory import EnvelopeFactory
 from aftercommit.handler_binding import Dependencies, bind
 from aftercommit.handler_table import Handlers
@@ -21,11 +26,6 @@ from aftercommit.process.app import App
 from aftercommit.process.application import Application
 from aftercommit.process.parts import NOTHING
 from aftercommit.settings import EngineSettings
-from aftercommit.sql.database import Database
-from aftercommit.sql.delivery_store import new_delivery_store
-from aftercommit.sql.schedule_rows import check_schedules
-from aftercommit.sql.schema import ensure_schema
-from aftercommit.sql.unit_of_work_scope import open_unit_of_work
 
 EffectPorts = Callable[[Database, Mapping[str, Callable[[], Any]]], Mapping[str, Any]]
 """Returns an application's effect ports, given its database and a maker of extensions' ports."""

@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
     from fastapi import APIRouter
 
+    from aftercommit.database.backend import DatabaseBackend
+    from aftercommit.database.database import Backends
     from aftercommit.observers import Observer
     from aftercommit.ports import InboundSource, Publisher
     from aftercommit.process.application import Application
     from aftercommit.process.logging_setup import Formatters
     from aftercommit.process.running_services import Service, Shutdown
     from aftercommit.settings import EngineSettings, EnvLookup
-    from aftercommit.sql.backend import DatabaseBackend
-    from aftercommit.sql.database import Backends
 
 T = TypeVar("T")
 

@@ -13,15 +13,14 @@ from anyio.abc import TaskGroup
 from anyio.lowlevel import checkpoint
 
 from aftercommit.claims import Claim, LastWrite, Report
-from aftercommit.errors import ConcurrentUpdate, TransientError, is_away
+from aftercommit.deliveries.deferred_unblocking import mend_lanes, unblock_heads
+from aftercommit.deliveries.schedule_rows import AGAIN_SECONDS, Schedules
+from aftercommit.errors import ConcurrentUpdate, DeliveryLocked, TransientError, is_away
 from aftercommit.handler_containment import cancellation_requested, contain, in_own_task
 from aftercommit.limits import claimed_together
 from aftercommit.process.application import Application
 from aftercommit.process.running_services import Service, Shutdown, Wakeup
 from aftercommit.settings import EngineSettings
-from aftercommit.sql.deferred_unblocking import mend_lanes, unblock_heads
-from aftercommit.sql.exceptions import DeliveryLocked
-from aftercommit.sql.schedule_rows import AGAIN_SECONDS, Schedules
 
 BATCH_WINDOW = 0.01
 POLL_SECONDS = 1.0  # how long deliveries of others may go unseen; also before a reconnect

@@ -30,8 +30,9 @@ from alembic.operations.ops import (
 from sqlalchemy import Connection, DefaultClause, TypeDecorator, create_engine
 from sqlalchemy.sql.elements import False_, True_
 
+from aftercommit.database.migrations.history import History
+from aftercommit.deliveries.history import ENGINE, of_application
 from aftercommit.process.parts import resolve
-from aftercommit.sql.migrations.history import ENGINE, History, of_application
 
 IN_PLACE = (AddColumnOp, CreateIndexOp, DropIndexOp)
 """What SQLite can do to an existing table."""

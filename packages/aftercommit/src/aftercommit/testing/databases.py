@@ -13,8 +13,8 @@ from uuid import uuid4
 import anyio
 import sqlalchemy as sa
 
+from aftercommit.database.schema import ensure_schema
 from aftercommit.process.app import App
-from aftercommit.sql.schema import ensure_schema
 
 
 def sqlite_url(app: App[Any], folder: Path, name: str = "test.db") -> str:

@@ -16,9 +16,10 @@ from anyio import to_thread
 from sqlalchemy import Connection
 from sqlalchemy.orm import registry
 
+from aftercommit.database.migrations.history import History
+from aftercommit.deliveries.history import of_application
 from aftercommit.handler_table import Handlers
 from aftercommit.process.application import Application
-from aftercommit.sql.migrations.history import History, of_application
 
 NOT_STORED = {"recorded_events"}
 

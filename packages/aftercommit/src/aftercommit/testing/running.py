@@ -10,12 +10,12 @@ from uuid import uuid4
 import sqlalchemy as sa
 
 from aftercommit.claims import CommandWork, Report
+from aftercommit.database.transaction import Transaction
+from aftercommit.deliveries import tables
+from aftercommit.deliveries.schedule_rows import Schedules
+from aftercommit.deliveries.states import Transition, aged, replayed
 from aftercommit.errors import InvalidValue
 from aftercommit.process.application import Application
-from aftercommit.sql import tables
-from aftercommit.sql.delivery_states import Transition, aged, replayed
-from aftercommit.sql.schedule_rows import Schedules
-from aftercommit.sql.transaction import Transaction
 
 CLAIMED_AT_ONCE = 20
 NINE_YEARS = 9 * 366 * 86400.0  # there is a 29th of February in them

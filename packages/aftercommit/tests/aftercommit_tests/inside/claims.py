@@ -9,6 +9,11 @@ from aftercommit.claims import Failure as Failure
 from aftercommit.claims import NewDelivery as NewDelivery
 from aftercommit.claims import Report as Report
 from aftercommit.claims import WorkItem as WorkItem
+from aftercommit.deliveries.store import SqlAlchemyDeliveryStore as SqlAlchemyDeliveryStore
+from aftercommit.deliveries.unit_of_work_scope import MAX_DEPTH as MAX_DEPTH
+from aftercommit.deliveries.unit_of_work_scope import (
+    SqlAlchemyUnitOfWorkScope as SqlAlchemyUnitOfWorkScope,
+)
 from aftercommit.delivery_policy import DeliveryPolicy as DeliveryPolicy
 from aftercommit.envelopes import INTERNAL as INTERNAL
 from aftercommit.envelopes import EventId as EventId
@@ -20,8 +25,3 @@ from aftercommit.handler_binding import PER_ATTEMPT as PER_ATTEMPT
 from aftercommit.handler_binding import BoundHandler as BoundHandler
 from aftercommit.handler_entries import Entry as Entry
 from aftercommit.handler_entries import Handler as Handler
-from aftercommit.sql.delivery_store import SqlAlchemyDeliveryStore as SqlAlchemyDeliveryStore
-from aftercommit.sql.unit_of_work_scope import MAX_DEPTH as MAX_DEPTH
-from aftercommit.sql.unit_of_work_scope import (
-    SqlAlchemyUnitOfWorkScope as SqlAlchemyUnitOfWorkScope,
-)

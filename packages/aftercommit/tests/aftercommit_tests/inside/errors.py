@@ -1,5 +1,14 @@
 """The errors of docs/errors.md that have no public name: applications catch their kinds."""
 
+from aftercommit.database.exceptions import DatabaseUnavailable as DatabaseUnavailable
+from aftercommit.database.exceptions import PartWithoutAggregate as PartWithoutAggregate
+from aftercommit.database.exceptions import SchemaOfAnother as SchemaOfAnother
+from aftercommit.database.exceptions import SchemaOutdated as SchemaOutdated
+from aftercommit.database.exceptions import SchemaTooNew as SchemaTooNew
+from aftercommit.database.exceptions import SchemaTooOld as SchemaTooOld
+from aftercommit.database.exceptions import StatementRefused as StatementRefused
+from aftercommit.errors import DeliveriesOutstanding as DeliveriesOutstanding
+from aftercommit.errors import DeliveryLocked as DeliveryLocked
 from aftercommit.extensions.brokers.exceptions import BrokerUnavailable as BrokerUnavailable
 from aftercommit.extensions.brokers.exceptions import ConfirmTimeoutError as ConfirmTimeoutError
 from aftercommit.extensions.brokers.exceptions import MessageRefusedError as MessageRefusedError
@@ -17,12 +26,3 @@ from aftercommit.extensions.postgresql.backend import StatementTimeout as Statem
 from aftercommit.extensions.postgresql.backend import UnsuitableDatabase as UnsuitableDatabase
 from aftercommit.extensions.smtp.exceptions import EmailRefused as EmailRefused
 from aftercommit.extensions.smtp.exceptions import MailServerUnavailable as MailServerUnavailable
-from aftercommit.sql.exceptions import DatabaseUnavailable as DatabaseUnavailable
-from aftercommit.sql.exceptions import DeliveriesOutstanding as DeliveriesOutstanding
-from aftercommit.sql.exceptions import DeliveryLocked as DeliveryLocked
-from aftercommit.sql.exceptions import PartWithoutAggregate as PartWithoutAggregate
-from aftercommit.sql.exceptions import SchemaOfAnother as SchemaOfAnother
-from aftercommit.sql.exceptions import SchemaOutdated as SchemaOutdated
-from aftercommit.sql.exceptions import SchemaTooNew as SchemaTooNew
-from aftercommit.sql.exceptions import SchemaTooOld as SchemaTooOld
-from aftercommit.sql.exceptions import StatementRefused as StatementRefused

@@ -15,9 +15,9 @@ from typing import Any
 
 import anyio
 import click
+from aftercommit.deliveries.history import ENGINE
 from aftercommit.extensions.metrics.process_health import Probes
 from aftercommit.project import OPTIONS
-from aftercommit.sql.tables import metadata
 from prometheus_client.metrics import MetricWrapperBase
 
 PAUSE = "INSERT INTO aftercommit_handler_pauses VALUES ('a_handler', 0, 'Maria')"
@@ -29,7 +29,9 @@ def offered(name: str) -> dict[str, list[str]]:
     return {
         "commands": [*_commands(program.cli), *(f"aftercommit new {each}" for each in OPTIONS)],
         "metrics": anyio.run(_metrics, program.APP, f"{name}.db"),
-        "columns": [str(column) for table in metadata.tables.values() for column in table.columns],
+        "columns": [
+            str(column) for table in ENGINE.metadata.tables.values() for column in table.columns
+        ],
     }
 
 

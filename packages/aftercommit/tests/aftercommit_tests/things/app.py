@@ -16,6 +16,7 @@ from aftercommit import (
     Database,
     EngineSettings,
     Handlers,
+    History,
     Observer,
     Sources,
     command_line,
@@ -29,6 +30,7 @@ from aftercommit.extensions.page import PageExtension
 from aftercommit.extensions.postgresql import PostgreSQLExtension
 from aftercommit.extensions.web import WebExtension
 
+from aftercommit_tests.inside.stored import ENGINE
 from aftercommit_tests.things.bell import Bell, FileBell
 from aftercommit_tests.things.domain import (
     InvalidName,
@@ -73,9 +75,12 @@ class Settings(EngineSettings):
     bell_file: str = "bell.txt"
 
 
-def open_things_database(url: str, **options: Any) -> AbstractAsyncContextManager[Database]:
+def open_things_database(
+    url: str, *, history: History | None = HISTORY, **options: Any
+) -> AbstractAsyncContextManager[Database]:
     """Open a database of things, perhaps in another way."""
-    options = {"application": Settings.application, "codec": CODEC, "history": HISTORY, **options}
+    options = {"application": Settings.application, "codec": CODEC, **options}
+    options |= {"histories": [ENGINE, history] if history else [ENGINE]}
     return Database(url, backends=APP.parts.database_backends(), **options).opened()
 
 

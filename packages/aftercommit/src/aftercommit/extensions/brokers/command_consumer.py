@@ -17,6 +17,7 @@ from anyio import Event, create_task_group
 from anyio.abc import TaskGroup
 
 from aftercommit.codec import Codec
+from aftercommit.deliveries import inbox
 from aftercommit.envelopes import MessageOrigin
 from aftercommit.errors import (
     is_transient,
@@ -47,7 +48,6 @@ from aftercommit.handler_containment import first_error, in_own_task
 from aftercommit.process.application import Application
 from aftercommit.process.running_services import Service, Shutdown
 from aftercommit.settings import EngineSettings
-from aftercommit.sql import inbox
 
 logger = logging.getLogger(__name__)
 

@@ -15,6 +15,7 @@ from anyio.abc import TaskGroup
 
 from aftercommit.bus import MessageBus
 from aftercommit.claims import Committed
+from aftercommit.deliveries.inbox import AcceptedCommand
 from aftercommit.envelopes import MessageOrigin
 from aftercommit.errors import MessageAlreadyHandled, is_permanent, kind_of
 from aftercommit.extensions.bounded_dispatch import BoundedDispatch
@@ -34,7 +35,6 @@ from aftercommit.extensions.brokers.exceptions import (
 )
 from aftercommit.handler_containment import in_own_task
 from aftercommit.observers import MessageOutcome
-from aftercommit.sql.inbox import AcceptedCommand
 
 FIRST_PAUSE_SECONDS = 0.5
 LONGEST_PAUSE_SECONDS = 30.0

@@ -5,10 +5,10 @@ from collections.abc import Collection
 
 from anyio import Event, move_on_after
 
+from aftercommit.database.database import Database
+from aftercommit.deliveries.pauses import PAUSED_HANDLERS
 from aftercommit.errors import TransientError
 from aftercommit.process.running_services import Shutdown
-from aftercommit.sql.database import Database
-from aftercommit.sql.delivery_states import PAUSED_HANDLERS
 
 POLL_SECONDS = 1.0
 

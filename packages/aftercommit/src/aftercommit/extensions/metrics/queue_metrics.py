@@ -12,23 +12,31 @@ from typing import Any
 import sqlalchemy as sa
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 
-from aftercommit.limits import NO_LIMITS, Limits, LimitUse
-from aftercommit.schedules import Every
-from aftercommit.sql.claim_statement import (
+from aftercommit.database.database import Database
+from aftercommit.database.exceptions import SchemaTooNew, SchemaTooOld
+from aftercommit.database.migrations.history import History
+from aftercommit.database.transaction import Transaction
+from aftercommit.deliveries.claim_statement import (
     claimable_here,
     first_of_each,
     handler_params,
     is_readable,
     union_of,
 )
-from aftercommit.sql.database import Database
-from aftercommit.sql.delivery_states import PAUSED, delivery_state
-from aftercommit.sql.exceptions import SchemaTooNew, SchemaTooOld
-from aftercommit.sql.limit_uses import LimitUses
-from aftercommit.sql.migrations.history import History
-from aftercommit.sql.schedule_rows import read_schedules
-from aftercommit.sql.tables import BLOCKED, CLAIMABLE, PARKED, deliveries, events, handler_pauses
-from aftercommit.sql.transaction import Transaction
+from aftercommit.deliveries.limit_uses import LimitUses
+from aftercommit.deliveries.pauses import PAUSED
+from aftercommit.deliveries.schedule_rows import read_schedules
+from aftercommit.deliveries.states import delivery_state
+from aftercommit.deliveries.tables import (
+    BLOCKED,
+    CLAIMABLE,
+    PARKED,
+    deliveries,
+    events,
+    handler_pauses,
+)
+from aftercommit.limits import NO_LIMITS, Limits, LimitUse
+from aftercommit.schedules import Every
 from aftercommit.terminal.escaping import escape_controls
 
 STATES = ("scheduled", "due", "retrying", "running", "lease_expired", "paused", "blocked", "parked")

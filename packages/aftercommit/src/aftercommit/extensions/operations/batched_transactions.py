@@ -12,8 +12,8 @@ import anyio
 import sqlalchemy as sa
 from anyio import current_time
 
-from aftercommit.sql.database import Database
-from aftercommit.sql.transaction import Transaction
+from aftercommit.database.database import Database
+from aftercommit.database.transaction import Transaction
 
 Begin = Callable[[], AbstractAsyncContextManager[Transaction]]
 Work = Callable[[Transaction, Sequence[Any]], Awaitable[int]]

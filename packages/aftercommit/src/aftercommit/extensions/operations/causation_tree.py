@@ -10,8 +10,8 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from aftercommit.codec import Codec
+from aftercommit.deliveries.ends import ClaimEnd
 from aftercommit.extensions.operations.decisions import What
-from aftercommit.sql.claim_ends import ClaimEnd
 
 Kind = Literal["command", "event", "delivery"]
 State = Literal[

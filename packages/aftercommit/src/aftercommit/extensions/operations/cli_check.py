@@ -13,6 +13,12 @@ import sqlalchemy as sa
 
 from aftercommit.cli.command_context import Cli
 from aftercommit.cli.command_group import LazyCommand
+from aftercommit.database.database import Database
+from aftercommit.database.database_url import parse_url
+from aftercommit.database.exceptions import DatabaseLocked, DatabaseUnavailable
+from aftercommit.database.schema import check_schema
+from aftercommit.deliveries.schedule_rows import read_schedules, removed_schedules
+from aftercommit.deliveries.tables import CLAIMABLE, PARKED, deliveries
 from aftercommit.errors import InvalidValue, Unavailable
 from aftercommit.extensions.operations.limit_admin import handler_limits
 from aftercommit.extensions.operations.schedule_admin import LATE_SECONDS, in_words
@@ -20,12 +26,6 @@ from aftercommit.extensions.operations.unknown_names import unknown_events, unkn
 from aftercommit.process.running_services import run
 from aftercommit.schedules import Every
 from aftercommit.settings import EngineSettings
-from aftercommit.sql.database import Database
-from aftercommit.sql.database_url import parse_url
-from aftercommit.sql.exceptions import DatabaseLocked, DatabaseUnavailable
-from aftercommit.sql.schedule_rows import read_schedules, removed_schedules
-from aftercommit.sql.schema import check_schema
-from aftercommit.sql.tables import CLAIMABLE, PARKED, deliveries
 
 # retries, and the order of what is shown, go by the database's clock
 MOST_SKEW_SECONDS = 5.0

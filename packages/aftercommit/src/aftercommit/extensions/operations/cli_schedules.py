@@ -2,11 +2,11 @@
 
 import click
 
+from aftercommit.deliveries.schedule_rows import ScheduleState, read_schedules
 from aftercommit.extensions.operations import schedule_admin
 from aftercommit.extensions.operations.cli_parts import as_json, decided, with_application
 from aftercommit.extensions.operations.decisions import Decision
 from aftercommit.process.application import Application
-from aftercommit.sql.schedule_rows import ScheduleState, read_schedules
 from aftercommit.terminal.escaping import escape_controls
 from aftercommit.terminal.nonblocking_output import drain
 from aftercommit.terminal.printing import json_line

@@ -12,16 +12,17 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
+from aftercommit.database.database import Database
+from aftercommit.database.transaction import Transaction
+from aftercommit.deliveries.ends import CLAIM_COLUMNS, REASONS
+from aftercommit.deliveries.lanes import LanePosition, lock_lanes
+from aftercommit.deliveries.lock_order import in_order
+from aftercommit.deliveries.pauses import PAUSED_HANDLERS
+from aftercommit.deliveries.states import revoked
+from aftercommit.deliveries.tables import IN_LANE, decisions, deliveries, failures, handler_pauses
 from aftercommit.envelopes import EventId
 from aftercommit.errors import InvalidValue
 from aftercommit.extensions.operations.times import in_utc
-from aftercommit.sql.claim_ends import CLAIM_COLUMNS, REASONS
-from aftercommit.sql.database import Database
-from aftercommit.sql.delivery_states import PAUSED_HANDLERS, revoked
-from aftercommit.sql.lanes import LanePosition, lock_lanes
-from aftercommit.sql.lock_order import in_order
-from aftercommit.sql.tables import IN_LANE, decisions, deliveries, failures, handler_pauses
-from aftercommit.sql.transaction import Transaction
 
 LONGEST = {"by": 200, "reason": 500}
 """In characters: lists show both, and who has paused a handler is a label in metrics."""

@@ -14,6 +14,27 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from aftercommit.codec import Codec
+from aftercommit.database.database import Database
+from aftercommit.database.transaction import Transaction
+from aftercommit.deliveries.lanes import after_end
+from aftercommit.deliveries.lock_order import KEY, change_in_order
+from aftercommit.deliveries.pauses import PAUSE
+from aftercommit.deliveries.states import (
+    Transition,
+    delivery_state,
+    discarded,
+    is_scheduled,
+    retried,
+)
+from aftercommit.deliveries.tables import (
+    BLOCKED,
+    CLAIMABLE,
+    FINISHED,
+    IN_LANE,
+    PARKED,
+    deliveries,
+    events,
+)
 from aftercommit.envelopes import EventId
 from aftercommit.extensions.operations.causation_tree import HistoryEntry, State, summary
 from aftercommit.extensions.operations.decisions import (
@@ -25,27 +46,6 @@ from aftercommit.extensions.operations.decisions import (
 from aftercommit.extensions.operations.delivery_history import read_history
 from aftercommit.extensions.operations.exceptions import DeliveryNotFound, HandlerNotFound
 from aftercommit.extensions.operations.times import in_utc
-from aftercommit.sql.database import Database
-from aftercommit.sql.delivery_states import (
-    PAUSE,
-    Transition,
-    delivery_state,
-    discarded,
-    is_scheduled,
-    retried,
-)
-from aftercommit.sql.lanes import after_end
-from aftercommit.sql.lock_order import KEY, change_in_order
-from aftercommit.sql.tables import (
-    BLOCKED,
-    CLAIMABLE,
-    FINISHED,
-    IN_LANE,
-    PARKED,
-    deliveries,
-    events,
-)
-from aftercommit.sql.transaction import Transaction
 
 delivery_key = sa.tuple_(*KEY)
 Which = Literal["outstanding", "pending", "scheduled", "blocked", "parked", "done", "all"]

@@ -7,10 +7,10 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
+from aftercommit.database.transaction import Transaction
+from aftercommit.deliveries.tables import decisions, deliveries, events, failures
 from aftercommit.extensions.operations.causation_tree import HistoryEntry
 from aftercommit.extensions.operations.times import Epoch
-from aftercommit.sql.tables import decisions, deliveries, events, failures
-from aftercommit.sql.transaction import Transaction
 
 Histories = Mapping[tuple[UUID, str | None], Sequence[HistoryEntry]]
 """Entries by event and handler, oldest first. Without a handler: those of the event itself."""

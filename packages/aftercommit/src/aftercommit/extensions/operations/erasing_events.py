@@ -14,14 +14,11 @@ import msgspec
 import sqlalchemy as sa
 
 from aftercommit.codec import decode
-from aftercommit.envelopes import EventId
-from aftercommit.errors import InvalidPayload
-from aftercommit.extensions.operations.decisions import Decision, revoke_claims
-from aftercommit.process.application import Application
-from aftercommit.sql.database import Database
-from aftercommit.sql.delivery_states import discarded, event_redacted, redacted, revoked
-from aftercommit.sql.lanes import after_end
-from aftercommit.sql.tables import (
+from aftercommit.database.database import Database
+from aftercommit.database.transaction import Transaction
+from aftercommit.deliveries.lanes import after_end
+from aftercommit.deliveries.states import discarded, event_redacted, redacted, revoked
+from aftercommit.deliveries.tables import (
     FINISHED,
     commands,
     decisions,
@@ -30,7 +27,10 @@ from aftercommit.sql.tables import (
     failures,
     handler_pauses,
 )
-from aftercommit.sql.transaction import Transaction
+from aftercommit.envelopes import EventId
+from aftercommit.errors import InvalidPayload
+from aftercommit.extensions.operations.decisions import Decision, revoke_claims
+from aftercommit.process.application import Application
 
 ERASED = "erased"
 

@@ -7,6 +7,8 @@ breaks. It can be repeated without harm.
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
+from aftercommit.database.database import Database
+from aftercommit.database.transaction import Transaction
 from aftercommit.extensions.operations.decisions import Decision
 from aftercommit.extensions.operations.erasing_events import (
     StoredEvent,
@@ -17,8 +19,6 @@ from aftercommit.extensions.operations.erasing_events import (
     redact_mentions,
 )
 from aftercommit.process.application import Application
-from aftercommit.sql.database import Database
-from aftercommit.sql.transaction import Transaction
 
 
 class Traces(NamedTuple):

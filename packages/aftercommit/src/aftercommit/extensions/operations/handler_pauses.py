@@ -13,16 +13,17 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
+from aftercommit.database.database import Database
+from aftercommit.database.transaction import Transaction
+from aftercommit.deliveries.lock_order import KEY
+from aftercommit.deliveries.pauses import PAUSED_HANDLERS
+from aftercommit.deliveries.states import Transition, held, resumed
+from aftercommit.deliveries.tables import BLOCKED, CLAIMABLE, deliveries, handler_pauses
 from aftercommit.extensions.operations.decisions import Decision
 from aftercommit.extensions.operations.delivery_admin import all_names, delivery_key
 from aftercommit.extensions.operations.exceptions import HandlerNotFound
 from aftercommit.extensions.operations.times import in_utc
 from aftercommit.process.application import Application
-from aftercommit.sql.database import Database
-from aftercommit.sql.delivery_states import PAUSED_HANDLERS, Transition, held, resumed
-from aftercommit.sql.lock_order import KEY
-from aftercommit.sql.tables import BLOCKED, CLAIMABLE, deliveries, handler_pauses
-from aftercommit.sql.transaction import Transaction
 
 RELEASED_TOGETHER = 10_000
 PARTS = CLAIMABLE, BLOCKED  # each kind of pending delivery has an index

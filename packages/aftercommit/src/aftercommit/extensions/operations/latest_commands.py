@@ -9,10 +9,10 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
+from aftercommit.database.database import Database
+from aftercommit.deliveries.tables import CLAIMABLE, PARKED, commands, deliveries, events
 from aftercommit.extensions.operations.causation_tree import Node
 from aftercommit.extensions.operations.trace_queries import read_traces
-from aftercommit.sql.database import Database
-from aftercommit.sql.tables import CLAIMABLE, PARKED, commands, deliveries, events
 
 MAX_ROWS = 1000
 COUNTED = ("done", "discarded", "pending", "parked", "scheduled")

@@ -6,14 +6,14 @@ from datetime import UTC, datetime
 
 import sqlalchemy as sa
 
+from aftercommit.database.database import Database
+from aftercommit.database.transaction import Transaction
+from aftercommit.deliveries.limit_uses import LimitUses
+from aftercommit.deliveries.pauses import PAUSED
+from aftercommit.deliveries.tables import CLAIMABLE, deliveries, limits
 from aftercommit.extensions.operations.decisions import Decision
 from aftercommit.extensions.operations.exceptions import LimitNotFound
 from aftercommit.limits import Limit, Limits
-from aftercommit.sql.database import Database
-from aftercommit.sql.delivery_states import PAUSED
-from aftercommit.sql.limit_uses import LimitUses
-from aftercommit.sql.tables import CLAIMABLE, deliveries, limits
-from aftercommit.sql.transaction import Transaction
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

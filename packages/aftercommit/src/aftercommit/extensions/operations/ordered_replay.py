@@ -12,23 +12,22 @@ from typing import Any
 import sqlalchemy as sa
 
 from aftercommit.codec import Codec
-from aftercommit.envelopes import HandlerSubscription
-from aftercommit.errors import InvalidMessage
-from aftercommit.extensions.operations.exceptions import OrderedHandler
-from aftercommit.sql.claim_ends import describe
-from aftercommit.sql.database import Database
-from aftercommit.sql.delivery_states import (
+from aftercommit.database.database import Database
+from aftercommit.database.transaction import Transaction
+from aftercommit.deliveries.ends import describe
+from aftercommit.deliveries.lanes import IN_THESE_LANES, lock_lanes
+from aftercommit.deliveries.lock_order import in_order
+from aftercommit.deliveries.pauses import PAUSE, PAUSED_HANDLERS
+from aftercommit.deliveries.states import (
     IS_BEHIND,
-    PAUSE,
-    PAUSED_HANDLERS,
     blocked,
     new,
     unblocked,
 )
-from aftercommit.sql.lanes import IN_THESE_LANES, lock_lanes
-from aftercommit.sql.lock_order import in_order
-from aftercommit.sql.tables import FINISHED, RAW_EVENTS, deliveries, handler_pauses
-from aftercommit.sql.transaction import Transaction
+from aftercommit.deliveries.tables import FINISHED, RAW_EVENTS, deliveries, handler_pauses
+from aftercommit.envelopes import HandlerSubscription
+from aftercommit.errors import InvalidMessage
+from aftercommit.extensions.operations.exceptions import OrderedHandler
 
 NO_PLACE = "its key cannot be read, so a retry comes after all later events"
 PAUSE_FIRST = (

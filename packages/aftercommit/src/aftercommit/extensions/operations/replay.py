@@ -11,16 +11,17 @@ from typing import Any
 import sqlalchemy as sa
 
 from aftercommit.bus import MessageBus
+from aftercommit.database.database import Database
+from aftercommit.database.transaction import Transaction
+from aftercommit.deliveries.pauses import pause_of
+from aftercommit.deliveries.states import Now, new, replayed
+from aftercommit.deliveries.tables import IN_LANE, deliveries, events
 from aftercommit.envelopes import EventId, HandlerSubscription
 from aftercommit.errors import InvalidValue
 from aftercommit.extensions.operations.batched_transactions import Advance, for_each_batch
 from aftercommit.extensions.operations.decisions import Decision
 from aftercommit.extensions.operations.exceptions import OrderedHandler
 from aftercommit.extensions.operations.ordered_replay import enqueue, ensure_paused
-from aftercommit.sql.database import Database
-from aftercommit.sql.delivery_states import Now, new, pause_of, replayed
-from aftercommit.sql.tables import IN_LANE, deliveries, events
-from aftercommit.sql.transaction import Transaction
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

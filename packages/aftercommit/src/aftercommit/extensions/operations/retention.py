@@ -7,12 +7,12 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
+from aftercommit.database.database import Database
+from aftercommit.database.transaction import Transaction
+from aftercommit.deliveries.tables import FINISHED, commands, decisions, deliveries, events
 from aftercommit.envelopes import EventId
 from aftercommit.extensions.operations.batched_transactions import Advance, for_each_batch
 from aftercommit.extensions.operations.decisions import Decision
-from aftercommit.sql.database import Database
-from aftercommit.sql.tables import FINISHED, commands, decisions, deliveries, events
-from aftercommit.sql.transaction import Transaction
 
 
 async def prune(

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends, Path, Query, Request
 
+from aftercommit.deliveries.inbox import record_command
 from aftercommit.envelopes import EventId
 from aftercommit.errors import MessageAlreadyHandled
 from aftercommit.extensions.idempotency_key_parameter import IdempotencyKey
@@ -28,7 +29,6 @@ from aftercommit.extensions.operations.latest_commands import (
 from aftercommit.extensions.operations.limit_admin import held_by
 from aftercommit.extensions.operations.subject_lookup import FindSubjects
 from aftercommit.process.application import Application
-from aftercommit.sql.inbox import record_command
 
 PROBLEM = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
 NOT_FOUND: dict[int | str, dict[str, Any]] = {

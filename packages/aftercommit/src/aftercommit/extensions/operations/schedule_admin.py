@@ -4,11 +4,11 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
+from aftercommit.deliveries.schedule_rows import ScheduleState, removed_schedules
+from aftercommit.deliveries.tables import schedules
 from aftercommit.extensions.operations.decisions import Decision
 from aftercommit.extensions.operations.exceptions import ScheduleNotRemoved
 from aftercommit.process.application import Application
-from aftercommit.sql.schedule_rows import ScheduleState, removed_schedules
-from aftercommit.sql.tables import schedules
 
 NOT_BEGUN = "has not begun: it begins when a worker first runs; serve alone is no worker"
 LATE_SECONDS = 60.0  # a worker needs a moment

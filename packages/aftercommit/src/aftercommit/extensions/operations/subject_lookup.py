@@ -9,7 +9,7 @@ from uuid import UUID
 from aftercommit.errors import InvalidValue
 
 if TYPE_CHECKING:
-    from aftercommit.sql.database import Database
+    from aftercommit.database.database import Database
 
 SubjectQuery = Callable[["Database"], Awaitable[Sequence[UUID | str]]]
 """Finds the subjects of events: the ids of those that events are about, as they are stored."""

@@ -8,8 +8,8 @@ from typing import Any
 import click
 import sqlalchemy as sa
 
-from aftercommit.sql.delivery_states import DUE_AT
-from aftercommit.sql.tables import deliveries
+from aftercommit.deliveries.states import DUE_AT
+from aftercommit.deliveries.tables import deliveries
 
 UNITS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
 

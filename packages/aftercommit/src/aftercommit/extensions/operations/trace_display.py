@@ -12,11 +12,11 @@ from rich.live import Live
 from rich.text import Text
 from rich.tree import Tree
 
+from aftercommit.database.database import Database
 from aftercommit.extensions.operations import trace_queries
 from aftercommit.extensions.operations.causation_tree import HistoryEntry, Node
 from aftercommit.extensions.operations.times import format_duration
 from aftercommit.extensions.operations.trace_queries import MIN_PREFIX, TraceQuery, Traces
-from aftercommit.sql.database import Database
 from aftercommit.terminal.escaping import escape_controls
 from aftercommit.terminal.nonblocking_output import MAX_WAITING, drain, drawing
 from aftercommit.terminal.printing import json_line

@@ -12,6 +12,10 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
+from aftercommit.database.database import Database
+from aftercommit.database.transaction import Transaction
+from aftercommit.deliveries.states import delivery_state
+from aftercommit.deliveries.tables import commands, deliveries, events
 from aftercommit.errors import InvalidValue, kind_of
 from aftercommit.extensions.operations.causation_tree import Node, part_of, tree
 from aftercommit.extensions.operations.delivery_admin import blocked_by
@@ -19,10 +23,6 @@ from aftercommit.extensions.operations.delivery_history import read_history
 from aftercommit.extensions.operations.exceptions import TraceNotFound
 from aftercommit.extensions.operations.subject_lookup import FindSubjects, SubjectQuery
 from aftercommit.extensions.operations.times import Epoch, in_utc
-from aftercommit.sql.database import Database
-from aftercommit.sql.delivery_states import delivery_state
-from aftercommit.sql.tables import commands, deliveries, events
-from aftercommit.sql.transaction import Transaction
 
 MAX_TRACES = 100
 MAX_ROWS = 5000  # of one kind, in all the traces shown

@@ -5,9 +5,9 @@ from collections.abc import Collection
 import sqlalchemy as sa
 
 from aftercommit.codec import Codec
-from aftercommit.sql.claim_statement import is_readable
-from aftercommit.sql.delivery_states import DUE_AT
-from aftercommit.sql.tables import BLOCKED, CLAIMABLE, deliveries, events
+from aftercommit.deliveries.claim_statement import is_readable
+from aftercommit.deliveries.states import DUE_AT
+from aftercommit.deliveries.tables import BLOCKED, CLAIMABLE, deliveries, events
 
 
 def unknown_events(codec: Codec[object]) -> sa.Select[str, int, int]:

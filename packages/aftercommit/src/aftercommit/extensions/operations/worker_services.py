@@ -8,16 +8,16 @@ from typing import Any
 import sqlalchemy as sa
 from anyio import CancelScope, create_task_group, sleep
 
+from aftercommit.database.database import Database
+from aftercommit.deliveries.claim_statement import claimable_here
+from aftercommit.deliveries.pauses import PAUSED
+from aftercommit.deliveries.tables import CLAIMABLE, deliveries, events
 from aftercommit.extensions.operations.retention import prune
 from aftercommit.extensions.operations.settings import OperationsSettings
 from aftercommit.extensions.operations.unknown_names import unknown_handlers
 from aftercommit.process.application import Application
 from aftercommit.process.running_services import Service, Shutdown
 from aftercommit.settings import EngineSettings
-from aftercommit.sql.claim_statement import claimable_here
-from aftercommit.sql.database import Database
-from aftercommit.sql.delivery_states import PAUSED
-from aftercommit.sql.tables import CLAIMABLE, deliveries, events
 from aftercommit.terminal.printing import pluralize
 
 PRUNE_SECONDS = 600.0

@@ -20,13 +20,13 @@ import msgspec
 from anyio import CancelScope, Event, create_task_group, current_time, move_on_after, sleep
 from anyio.abc import TaskGroup
 
+from aftercommit.database.transaction import Transaction
 from aftercommit.errors import TransientError
 from aftercommit.extensions.operations.trace_queries import Traces
 from aftercommit.extensions.page import queries
 from aftercommit.extensions.page.queries import Fingerprint, is_settled
 from aftercommit.process.application import Application
 from aftercommit.process.running_services import Shutdown, Wakeup
-from aftercommit.sql.transaction import Transaction
 
 MAX_TRACES = 1000  # that are kept and shown: the newest
 PIECE = 50  # that are read, or sent, together

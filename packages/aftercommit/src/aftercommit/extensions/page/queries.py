@@ -14,6 +14,11 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
+from aftercommit.database.database import Database
+from aftercommit.database.transaction import Transaction
+from aftercommit.deliveries.schedule_rows import read_schedules
+from aftercommit.deliveries.states import delivery_state, is_scheduled
+from aftercommit.deliveries.tables import BLOCKED, CLAIMABLE, PARKED, commands, deliveries, events
 from aftercommit.extensions.operations.causation_tree import Node
 from aftercommit.extensions.operations.delivery_admin import Which, listed_deliveries
 from aftercommit.extensions.operations.handler_pauses import paused_handlers
@@ -23,11 +28,6 @@ from aftercommit.extensions.operations.trace_queries import MAX_ROWS, Traces, re
 from aftercommit.extensions.operations.unknown_names import unknown_handlers
 from aftercommit.limits import Limits
 from aftercommit.schedules import Every
-from aftercommit.sql.database import Database
-from aftercommit.sql.delivery_states import delivery_state, is_scheduled
-from aftercommit.sql.schedule_rows import read_schedules
-from aftercommit.sql.tables import BLOCKED, CLAIMABLE, PARKED, commands, deliveries, events
-from aftercommit.sql.transaction import Transaction
 
 MAX_COUNTED = 10_000  # of pending deliveries, and of parked ones
 MAX_SHOWN = 100  # of each as well

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from aftercommit.process.parts import Extension, Parts
 
 if TYPE_CHECKING:
-    from aftercommit.sql.backend import DatabaseBackend
+    from aftercommit.database.backend import DatabaseBackend
 
 
 class PostgreSQLExtension(Extension):

@@ -14,17 +14,17 @@ from anyio import current_time
 
 from aftercommit.claims import Claim, CommandWork
 from aftercommit.codec import MAX_EVENT_LENGTH
+from aftercommit.database.database import Database
+from aftercommit.database.transaction import Transaction
+from aftercommit.deliveries import claim_statement, ends, store
+from aftercommit.deliveries.ends import Batches, ClaimKey
+from aftercommit.deliveries.inbox import row_of_command
+from aftercommit.deliveries.new_events import Row
+from aftercommit.deliveries.states import done
 from aftercommit.delivery_policy import DeliveryPolicy
 from aftercommit.errors import DeliverySuperseded, InvalidPayload
 from aftercommit.extensions.postgresql.single_statements import Records, SingleStatements
 from aftercommit.limits import NO_LIMITS, Limit, Limits
-from aftercommit.sql import claim_ends, claim_statement, delivery_store
-from aftercommit.sql.claim_ends import Batches, ClaimKey
-from aftercommit.sql.database import Database
-from aftercommit.sql.delivery_states import done
-from aftercommit.sql.inbox import row_of_command
-from aftercommit.sql.new_events import Row
-from aftercommit.sql.transaction import Transaction
 
 _, *_PARTS = re.split(r"-- name: (\w+)\n", Path(__file__).with_suffix(".sql").read_text())
 STATEMENTS = dict(zip(_PARTS[::2], _PARTS[1::2], strict=True))
@@ -33,7 +33,7 @@ NO_TIME = InvalidPayload("an event", "its time is not within the years 1 to 9999
 logger = logging.getLogger(__name__)
 
 
-class AsyncpgDeliveryStore(delivery_store.SqlAlchemyDeliveryStore):
+class AsyncpgDeliveryStore(store.SqlAlchemyDeliveryStore):
     """The delivery store of PostgreSQL: most statements of workers are executed here."""
 
     def __init__(
@@ -52,11 +52,11 @@ class AsyncpgDeliveryStore(delivery_store.SqlAlchemyDeliveryStore):
         self._constants = {
             "process": database.process,
             "lease": policy.lease_seconds,
-            "lease_expired": claim_ends.LEASE_EXPIRED,
+            "lease_expired": ends.LEASE_EXPIRED,
             "max_attempts": policy.max_attempts,
-            "max_failures": claim_ends.MAX_FAILURES,
+            "max_failures": ends.MAX_FAILURES,
             "max_length": MAX_EVENT_LENGTH,
-            "no_time": claim_ends.describe(NO_TIME),
+            "no_time": ends.describe(NO_TIME),
             "too_long": claim_statement.TOO_LONG,
             "types": list(versions),
             "unfinished": claim_statement.LAST_ATTEMPT_UNFINISHED,
@@ -73,10 +73,10 @@ class AsyncpgDeliveryStore(delivery_store.SqlAlchemyDeliveryStore):
         rows = await self._execute("claim", **asked, handlers=names, replay=False)
         rows = rows or await self._execute("claim", **asked, handlers=names, replay=True)
         found = [({**event, "handler": event["subscriber"]}, event) for event in rows]
-        delivery_store.log_taken_over(delivery for delivery, _ in found)
+        store.log_taken_over(delivery for delivery, _ in found)
         for delivery, event in found:
             if event["problem"]:
-                delivery_store.log_parked(delivery, event["problem"])
+                store.log_parked(delivery, event["problem"])
         return await self._readable([each for each in found if not each[1]["problem"]], leased_at)
 
     async def _complete_all(self, claims: Sequence[ClaimKey]) -> set[ClaimKey]:

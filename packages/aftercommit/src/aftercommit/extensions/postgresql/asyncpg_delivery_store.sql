@@ -1,6 +1,6 @@
 -- The statements of the outbox that are executed most often. Two belong to a busy worker: it claims deliveries,
 -- and marks them as done. Each is a transaction by itself, so it takes one round trip to the server, while the
--- portable form (sql/delivery_store.py, sql/claim_ends.py) takes four and five. The third one belongs to every
+-- portable form (deliveries/store.py, deliveries/ends.py) takes four and five. The third one belongs to every
 -- commit that stores events.
 --
 -- `:now`, the limits and the parts of `due_of_one` are inserted as text; everything else is a parameter.
@@ -115,7 +115,7 @@ RETURNING delivery.event_id, delivery.handler, delivery.token
 
 -- name: write
 -- Everything that a unit of work has caused, besides the application's rows: the general form takes four
--- statements (sql/new_events.py, sql/inbox.py, sql/delivery_states.py). Rows are JSON in the form of those:
+-- statements (deliveries/new_events.py, deliveries/inbox.py, deliveries/states.py). Rows are JSON in the form of those:
 -- for arrays of other types than text, asyncpg queries each connection once. References to an event are
 -- checked at the end of the statement.
 WITH completed AS (

@@ -1,4 +1,4 @@
-"""PostgreSQL, for the database adapter: see `sql/backend.py`."""
+"""PostgreSQL, for the database adapter: see `database/backend.py`."""
 
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -13,6 +13,14 @@ from sqlalchemy.dialects.postgresql import Insert, insert
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from aftercommit.database.backend import NOT_GIVEN, DatabaseBackend, GivenEngine, error_text
+from aftercommit.database.database_url import PLACES
+from aftercommit.database.exceptions import (
+    ConnectionLost,
+    DatabaseUnavailable,
+    StatementFailed,
+    StatementRefused,
+)
 from aftercommit.errors import ConcurrentUpdate, Defect, TransientError, Unavailable
 from aftercommit.extensions.postgresql import connections, lane_locks
 from aftercommit.extensions.postgresql.asyncpg_delivery_store import AsyncpgDeliveryStore
@@ -25,15 +33,6 @@ from aftercommit.extensions.postgresql.notifications import (
 from aftercommit.extensions.postgresql.poolers import count_connections, sessions_are_shared
 from aftercommit.extensions.postgresql.single_statements import CONNECTIONS, SingleStatements
 from aftercommit.extensions.postgresql.timeouts import FINAL_SECONDS, Timeouts
-from aftercommit.sql.backend import DatabaseBackend, error_text
-from aftercommit.sql.database_url import PLACES
-from aftercommit.sql.exceptions import (
-    ConnectionLost,
-    DatabaseUnavailable,
-    StatementFailed,
-    StatementRefused,
-)
-from aftercommit.sql.given_engine import NOT_GIVEN, GivenEngine
 
 # SQLSTATE, or its class: https://www.postgresql.org/docs/current/errcodes-appendix.html
 RACES = {"40001", "40P01"}  # a failed serialization, a deadlock

@@ -14,10 +14,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from sqlalchemy.pool import ConnectionPoolEntry
 from sqlalchemy.util.concurrency import await_only as await_
 
+from aftercommit.database.backend import GivenEngine, importing
+from aftercommit.database.database_url import PLACES, wrong_url
 from aftercommit.extensions.postgresql.timeouts import Timeouts
-from aftercommit.sql.backend import importing
-from aftercommit.sql.database_url import PLACES, wrong_url
-from aftercommit.sql.given_engine import GivenEngine
 
 logger = logging.getLogger(__name__)
 

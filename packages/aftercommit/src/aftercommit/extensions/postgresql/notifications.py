@@ -15,8 +15,8 @@ from anyio.abc import TaskGroup
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from aftercommit.database.backend import DatabaseBackend, error_text
 from aftercommit.extensions.postgresql.connections import drop, session_prefix
-from aftercommit.sql.backend import DatabaseBackend, error_text
 
 PAUSE_SECONDS = 0.05  # between two NOTIFY
 RECONNECT_SECONDS = 1.0

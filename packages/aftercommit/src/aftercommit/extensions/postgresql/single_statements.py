@@ -10,9 +10,9 @@ from typing import Any
 from anyio import Semaphore, current_time
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from aftercommit.database.backend import DatabaseBackend, error_text
+from aftercommit.database.exceptions import ConnectionLost
 from aftercommit.extensions.postgresql.connections import drop
-from aftercommit.sql.backend import DatabaseBackend, error_text
-from aftercommit.sql.exceptions import ConnectionLost
 
 CONNECTIONS = 2  # one for claims, while another completes
 KEPT_SECONDS = 1.0  # without use; after that, the pool has to test it like every idle one

@@ -15,6 +15,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Match
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from aftercommit.database.exceptions import DatabaseUnavailable
 from aftercommit.extensions.web import WebExtension, documentation, health
 from aftercommit.extensions.web.authentication import operator
 from aftercommit.extensions.web.body_limit import BodyLimit
@@ -30,7 +31,6 @@ from aftercommit.extensions.web.problems import BUG, KindsAnswered, answer_error
 from aftercommit.extensions.web.request_context import REQUEST_ID
 from aftercommit.extensions.web.settings import WebSettings
 from aftercommit.process.app import App
-from aftercommit.sql.exceptions import DatabaseUnavailable
 
 ANSWERED = (HTTPException, RequestValidationError, OSError, Exception)
 ASKED_BY_ADDRESS = ("/healthz", "/readyz")  # as probes do, such as those of Kubernetes

@@ -11,6 +11,7 @@ from uuid import UUID, uuid4, uuid5
 from fastapi import Request
 
 from aftercommit.codec import fingerprint
+from aftercommit.deliveries import inbox
 from aftercommit.envelopes import MessageOrigin
 from aftercommit.errors import InvalidValue, MessageAlreadyHandled
 from aftercommit.extensions.idempotency_key_parameter import PATTERN
@@ -18,7 +19,6 @@ from aftercommit.extensions.web.authentication import caller
 from aftercommit.extensions.web.exceptions import IdempotencyKeyReused
 from aftercommit.extensions.web.request_context import NAMESPACE, request_context
 from aftercommit.process.application import Application
-from aftercommit.sql import inbox
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})  # methods that change nothing need no key
 

@@ -30,6 +30,7 @@ from aftercommit_tests.extensions.operations.conftest import (
     make_things,
     seconds_since_start,
 )
+from aftercommit_tests.inside import stored
 from aftercommit_tests.inside.errors import HandlerNotFound
 from aftercommit_tests.inside.operations import (
     LONGEST,
@@ -39,7 +40,7 @@ from aftercommit_tests.inside.operations import (
     handler_pauses,
     latest_decisions,
 )
-from aftercommit_tests.inside.stored import known_pauses, tables
+from aftercommit_tests.inside.stored import tables
 from aftercommit_tests.things.handlers import CODEC
 from aftercommit_tests.things.storage import UnitOfWork
 from aftercommit_tests.world import Unit, World
@@ -101,7 +102,7 @@ async def test_an_attempt_that_has_begun_during_the_pause_is_shown_as_it_is(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A process may not know of the pause yet; how long such an attempt took is right, too."""
-    monkeypatch.setattr(known_pauses, "PAUSES_SECONDS", inf)
+    monkeypatch.setattr(stored.pauses, "PAUSES_SECONDS", inf)
     store = world.delivery_store()
 
     async def announced(name: str) -> Unit:

@@ -11,7 +11,7 @@ from sqlalchemy import text
 
 from aftercommit_tests.builders import POLICY, a_failure
 from aftercommit_tests.extensions.postgresql.server import ENOUGH_SECONDS, change, value
-from aftercommit_tests.inside.errors import DatabaseUnavailable, StatementTimeout
+from aftercommit_tests.inside.errors import DeliveryLocked, StatementTimeout
 from aftercommit_tests.inside.postgresql import Timeouts, server_settings
 from aftercommit_tests.proxy import Proxy
 from aftercommit_tests.things.app import open_things_database as open_database
@@ -63,7 +63,7 @@ async def test_a_lock_that_somebody_else_holds_is_not_waited_for_for_ever(
             for use in (completing, rescheduling):
                 with (
                     anyio.fail_after(ENOUGH_SECONDS),
-                    pytest.raises(DatabaseUnavailable, match="another session holds a lock"),
+                    pytest.raises(DeliveryLocked, match="another session holds a lock"),
                 ):
                     await use()
             person.rollback()

@@ -17,25 +17,36 @@ from collections.abc import (
     Set,
 )
 from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext
-from typing import Any, ClassVar, TypeVar, TypeVarTuple
+from typing import Any, ClassVar, NamedTuple, TypeVar, TypeVarTuple
 
 from anyio import CancelScope, current_time
 from anyio.lowlevel import checkpoint_if_cancelled
 from sqlalchemy import URL, ColumnElement, Connection, Table, exc, text
 from sqlalchemy.exc import NoSuchModuleError
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.orm.exc import StaleDataError
 from sqlalchemy.sql import Executable
 
+from aftercommit.database.database_url import wrong_url
+from aftercommit.database.exceptions import ConnectionLost, DatabaseUnavailable, StatementRefused
 from aftercommit.errors import ConcurrentUpdate, TransientError, install_hint
-from aftercommit.sql.database_url import wrong_url
-from aftercommit.sql.exceptions import ConnectionLost, DatabaseUnavailable, StatementRefused
-from aftercommit.sql.given_engine import NOT_GIVEN, GivenEngine
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
 logger = logging.getLogger(__name__)
+
+
+class GivenEngine(NamedTuple):
+    """Makes the engine of a database, if the application gives one: see `outbox/own_pool.py`."""
+
+    create: Callable[..., AsyncEngine] = create_async_engine
+    connects: bool = False  # like the given one, whatever the URL is
+    driver: str = ""  # what `check` says about it
+    beside: str = ""  # and of the application's connections
+
+
+NOT_GIVEN = GivenEngine()
 
 
 class DatabaseBackend(ABC):

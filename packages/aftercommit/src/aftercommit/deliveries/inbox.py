@@ -10,11 +10,11 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
 from aftercommit.claims import CommandWork
+from aftercommit.database.database import Database
+from aftercommit.database.transaction import Transaction
+from aftercommit.deliveries.tables import commands, events
 from aftercommit.envelopes import EventId
 from aftercommit.errors import MessageAlreadyHandled
-from aftercommit.sql.database import Database
-from aftercommit.sql.tables import commands, events
-from aftercommit.sql.transaction import Transaction
 
 
 @dataclass(frozen=True, slots=True)

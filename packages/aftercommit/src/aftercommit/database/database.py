@@ -11,7 +11,7 @@ This module handles two traps, so that no other module has to know them:
 """
 
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 from os import getpid
@@ -26,16 +26,15 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from aftercommit.clock_and_ids import SYSTEM
 from aftercommit.codec import Codec
+from aftercommit.database.backend import NOT_GIVEN, DatabaseBackend, GivenEngine
+from aftercommit.database.connection_guard import install_guards
+from aftercommit.database.database_url import parse_url, wrong_url
+from aftercommit.database.exceptions import DatabaseLocked
+from aftercommit.database.migrations.history import History
+from aftercommit.database.sqlite_backend import SQLite
+from aftercommit.database.transaction import Transaction
+from aftercommit.database.writer_queue import Writer, WriterQueue
 from aftercommit.errors import TransientError
-from aftercommit.sql.backend import DatabaseBackend
-from aftercommit.sql.database_url import parse_url, wrong_url
-from aftercommit.sql.exceptions import DatabaseLocked
-from aftercommit.sql.given_engine import NOT_GIVEN, GivenEngine
-from aftercommit.sql.handler_guard import install_guards
-from aftercommit.sql.migrations.history import ENGINE, History
-from aftercommit.sql.sqlite_backend import SQLite
-from aftercommit.sql.transaction import Transaction
-from aftercommit.sql.writer_queue import Writer, WriterQueue
 
 Backends = Mapping[str, Callable[[], type[DatabaseBackend]]]
 """By URL scheme: functions that import and return backends. SQLite needs none."""
@@ -49,8 +48,8 @@ class Database:
     """An engine, the rules for its use, the codec of its events, and its application.
 
     `codec` reads and writes its events. Its schema belongs to the `application` of this name, and
-    contains the tables of the application's `history` next to the engine's. An application without
-    a history creates its tables itself. `program` is the name of its command, and `process` is
+    contains the tables of these `histories`: the engine's comes first. An application whose history
+    is not there creates its tables itself. `program` is the name of its command, and `process` is
     NAME@HOST:PID. A `given` engine overrides the URL. No wait for it is much longer than a handler
     may take.
 
@@ -79,7 +78,7 @@ class Database:
         codec: Codec[object],
         application: str,
         program: str | None = None,
-        history: History | None = None,
+        histories: Sequence[History],
         backends: Backends = MappingProxyType({}),
         connections: int = 10,
         handler_timeout: float = 20.0,
@@ -87,7 +86,7 @@ class Database:
         given: GivenEngine = NOT_GIVEN,
     ) -> None:
         self.codec, self.application, self.program = codec, application, program or application
-        self.histories = (ENGINE, history) if history else (ENGINE,)
+        self.histories = tuple(histories)
         self.process = "@".join(filter(None, (instance_name, f"{gethostname()}:{getpid()}")))
         self.backend = backend = backend_for(url, backends, handler_timeout)
         size = connections + LAST_WRITES + 3  # one listens, one notifies, and one probes

@@ -1,8 +1,6 @@
 """The errors of the database, and of stored data."""
 
-from collections.abc import Mapping
-
-from aftercommit.errors import Defect, Refused, TransientError, Unavailable
+from aftercommit.errors import Defect, TransientError, Unavailable
 
 
 class DatabaseUnavailable(Unavailable):
@@ -14,13 +12,6 @@ class DatabaseUnavailable(Unavailable):
 
 class DatabaseLocked(DatabaseUnavailable):
     """Another process has been writing for too long; nothing was begun."""
-
-
-class DeliveryLocked(DatabaseUnavailable):
-    """Another session has locked a delivery: the end of its claim is not stored yet."""
-
-    def __init__(self) -> None:
-        super().__init__("another session holds a lock on the delivery")
 
 
 class ConnectionLost(DatabaseUnavailable):
@@ -90,17 +81,6 @@ class SchemaOfAnother(TransientError):
         super().__init__(
             f"the database schema belongs to the application {owner}; "
             f"give {application} another database, or another schema of this one"
-        )
-
-
-class DeliveriesOutstanding(Refused):
-    """The engine's tables cannot be dropped, because some deliveries still have to run."""
-
-    def __init__(self, found: Mapping[str, int]) -> None:
-        numbers = ", ".join(f"{count} of {handler}" for handler, count in found.items())
-        super().__init__(
-            f"deliveries are outstanding, {numbers}: let a worker run them, or discard them with "
-            '"aftercommit deliveries discard", before you drop the tables'
         )
 
 

@@ -1,16 +1,20 @@
-"""Drops the tables of the engine, unless some of their deliveries still have to run."""
+"""The migration history of the engine's own tables, and how these are dropped."""
+
+from pathlib import Path
 
 import sqlalchemy as sa
 from sqlalchemy import Connection, Table
 from sqlalchemy.engine.mock import MockConnection
 from sqlalchemy.schema import DropTable
 
-from aftercommit.errors import InvalidValue
-from aftercommit.sql.exceptions import DeliveriesOutstanding
-from aftercommit.sql.migrations.history import ENGINE
-from aftercommit.sql.migrations.upgrade import change_tables
-from aftercommit.sql.tables import FINISHED, deliveries
+from aftercommit.database.migrations.history import History
+from aftercommit.database.migrations.upgrade import change_tables
+from aftercommit.deliveries.tables import FINISHED, deliveries
+from aftercommit.errors import DeliveriesOutstanding, InvalidValue
 
+FOLDER = Path(__file__).with_name("migrations")
+ENGINE = History("aftercommit", deliveries.metadata, [FOLDER], "aftercommit_version")
+PREFIX = f"{ENGINE.name}_"
 _OUTSTANDING = sa.select(deliveries.c.handler, sa.func.count()).where(~FINISHED)
 OUTSTANDING = _OUTSTANDING.group_by(deliveries.c.handler).order_by(deliveries.c.handler)
 NOTHING_OUTSTANDING = f"""
@@ -22,6 +26,18 @@ DO $$ BEGIN
 END $$
 """
 TABLES = [*ENGINE.metadata.sorted_tables[::-1], Table(ENGINE.version_table, sa.MetaData())]
+
+
+def of_application(name: str | None, kind: str, _: object) -> bool:
+    """Tell whether a table does not belong to the engine: for Alembic's `include_name`.
+
+    Without it, autogenerate would drop the engine's tables, which the application does not name.
+
+    >>> from aftercommit.alembic import not_ours  # for context.configure(…, include_name=not_ours)
+    >>> not_ours("orders", "table", {}), not_ours("aftercommit_events", "table", {})
+    (True, False)
+    """
+    return kind != "table" or not str(name).startswith(PREFIX)
 
 
 def drop_tables(connection: Connection) -> None:

@@ -15,16 +15,15 @@ from anyio import Event
 from anyio.lowlevel import checkpoint
 
 from aftercommit.claims import Claim
+from aftercommit.database.database import Database
+from aftercommit.database.rare import rare
+from aftercommit.database.transaction import Transaction
+from aftercommit.database.writer_queue import Writer
+from aftercommit.deliveries.lock_order import change_in_order
+from aftercommit.deliveries.states import Transition
+from aftercommit.deliveries.tables import deliveries, failures
 from aftercommit.envelopes import EventId
-from aftercommit.errors import DeliverySuperseded
-from aftercommit.sql.database import Database
-from aftercommit.sql.delivery_states import Transition
-from aftercommit.sql.exceptions import DeliveryLocked
-from aftercommit.sql.lock_order import change_in_order
-from aftercommit.sql.rare import rare
-from aftercommit.sql.tables import deliveries, failures
-from aftercommit.sql.transaction import Transaction
-from aftercommit.sql.writer_queue import Writer
+from aftercommit.errors import DeliveryLocked, DeliverySuperseded
 
 BATCH_SIZE = 128  # SQLite has a limit for what makes one statement
 # A process writes about its own claim under the claim's token. If another process has claimed the

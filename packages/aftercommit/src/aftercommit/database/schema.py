@@ -7,14 +7,14 @@ from io import SEEK_END, StringIO
 
 from sqlalchemy import Connection, insert, inspect, select
 
+from aftercommit.database.aggregate_versions import ensure_usable
+from aftercommit.database.database import Database
+from aftercommit.database.exceptions import SchemaOfAnother, SchemaOutdated
+from aftercommit.database.metadata import application as owner_table
+from aftercommit.database.migrations.history import lacking
+from aftercommit.database.migrations.upgrade import upgrade_histories
+from aftercommit.database.transaction import Transaction
 from aftercommit.errors import raise_if_any
-from aftercommit.sql import tables
-from aftercommit.sql.database import Database
-from aftercommit.sql.exceptions import SchemaOfAnother, SchemaOutdated
-from aftercommit.sql.migrations.history import ENGINE, lacking
-from aftercommit.sql.migrations.upgrade import upgrade_histories
-from aftercommit.sql.transaction import Transaction
-from aftercommit.sql.versions_of_parts import ensure_usable
 
 UNMADE = "the program knows columns that no migration has made; write one for"
 
@@ -80,7 +80,7 @@ async def check_schema(database: Database) -> list[str]:
     :raises SchemaOutdated: if it has to be created or upgraded first; for other errors see above
     """
     if not (found := await _revisions(database, beside_others=False)):
-        raise SchemaOutdated(ENGINE.name, "none", database.program)
+        raise SchemaOutdated(database.histories[0].name, "none", database.program)
     return found
 
 
@@ -124,7 +124,7 @@ def _check(database: Database, beside_others: bool, connection: Connection) -> l
     owner_of(database.application, connection)
     # all of them first: if one is too new, or of another program, no upgrade would help
     stored = [(history, history.stored_revision(connection)) for history in database.histories]
-    if beside_others and stored == [(ENGINE, None)]:
+    if beside_others and [revision for _, revision in stored] == [None]:
         return []
     for history, revision in stored:
         if (revision or "") < history.newest:
@@ -148,7 +148,7 @@ def _own(database: Database, connection: Connection) -> None:
     """Store whose schema this is. If two begin at once, the second waits and is refused."""
     database.backend.prepare_upgrade(connection)
     if owner_of(database.application, connection) is None:
-        connection.execute(insert(tables.application).values(name=database.application))
+        connection.execute(insert(owner_table).values(name=database.application))
 
 
 def owner_of(application: str, connection: Connection) -> str | None:
@@ -156,9 +156,9 @@ def owner_of(application: str, connection: Connection) -> str | None:
 
     :raises SchemaOfAnother: if it belongs to another application
     """
-    if not inspect(connection).has_table(tables.application.name):
+    if not inspect(connection).has_table(owner_table.name):
         return None
-    owner = connection.execute(select(tables.application.c.name)).scalar()
+    owner = connection.execute(select(owner_table.c.name)).scalar()
     if owner not in (None, application):
         raise SchemaOfAnother(owner, application)
     return owner

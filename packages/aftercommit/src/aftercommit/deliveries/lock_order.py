@@ -10,9 +10,9 @@ SQLite has one writer at a time, and locks no rows.
 
 import sqlalchemy as sa
 
-from aftercommit.sql.database import Database
-from aftercommit.sql.delivery_states import Transition
-from aftercommit.sql.tables import deliveries
+from aftercommit.database.database import Database
+from aftercommit.deliveries.states import Transition
+from aftercommit.deliveries.tables import deliveries
 
 KEY = deliveries.c.event_id, deliveries.c.handler
 

@@ -11,8 +11,8 @@ import pytest
 from aftercommit.errors import HandlerPaused
 from anyio import create_task_group, wait_all_tasks_blocked
 
+from aftercommit_tests.inside import stored
 from aftercommit_tests.inside.errors import DatabaseUnavailable
-from aftercommit_tests.inside.stored import known_pauses
 from aftercommit_tests.misbehaving import LIMIT_SECONDS
 
 pytestmark = pytest.mark.anyio
@@ -39,9 +39,9 @@ class Asked:
         return SimpleNamespace(scalars=lambda: self.paused)
 
 
-def knowing(asked: Asked) -> known_pauses.KnownPauses:
+def knowing(asked: Asked) -> stored.pauses.KnownPauses:
     stand_in: Any = asked
-    return known_pauses.KnownPauses(stand_in)
+    return stored.pauses.KnownPauses(stand_in)
 
 
 async def test_a_paused_handler_does_not_begin() -> None:
@@ -57,7 +57,7 @@ async def test_all_that_begin_at_a_time_ask_once(monkeypatch: pytest.MonkeyPatch
     """They go by what the first of them reads; later, another one asks again."""
     asked = Asked()
     pauses, asked.may_answer = knowing(asked), anyio.Event()
-    monkeypatch.setattr(known_pauses, "PAUSES_SECONDS", inf)
+    monkeypatch.setattr(stored.pauses, "PAUSES_SECONDS", inf)
     with anyio.fail_after(LIMIT_SECONDS):
         async with create_task_group() as group:
             for handler in ("announce", "write_down", "look_at"):
@@ -72,7 +72,7 @@ async def test_what_is_known_is_asked_again_after_its_time(monkeypatch: pytest.M
     """An operator does not wait for long until a pause counts."""
     asked = Asked()
     pauses = knowing(asked)
-    monkeypatch.setattr(known_pauses, "PAUSES_SECONDS", -1.0)
+    monkeypatch.setattr(stored.pauses, "PAUSES_SECONDS", -1.0)
     await pauses.ensure_not_paused("announce")
 
     asked.paused = ("announce",)
@@ -88,11 +88,11 @@ async def test_while_the_database_is_away_pauses_count_as_they_were_known(
     """Effects outside go on without it; and it is not asked for each of them."""
     asked = Asked("announce")
     pauses = knowing(asked)
-    monkeypatch.setattr(known_pauses, "PAUSES_SECONDS", -1.0)
+    monkeypatch.setattr(stored.pauses, "PAUSES_SECONDS", -1.0)
     await pauses.ensure_not_paused("write_down")
 
     asked.failure = DatabaseUnavailable("it is restarted")
-    monkeypatch.setattr(known_pauses, "PAUSES_SECONDS", inf)
+    monkeypatch.setattr(stored.pauses, "PAUSES_SECONDS", inf)
 
     for _ in range(2):
         await pauses.ensure_not_paused("write_down")

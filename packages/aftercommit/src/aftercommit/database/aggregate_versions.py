@@ -13,9 +13,9 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import InstanceState, Mapper, Session, registry
 
+from aftercommit.database.exceptions import PartWithoutAggregate
 from aftercommit.errors import WiringError, raise_if_any
 from aftercommit.repository import Aggregate, Repository, is_aggregate
-from aftercommit.sql.exceptions import PartWithoutAggregate
 
 UNVERSIONED = """aggregates are mapped without a version: give the table a column
     sa.Column("version", sa.Integer, nullable=False)

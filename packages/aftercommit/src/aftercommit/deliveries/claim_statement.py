@@ -11,15 +11,15 @@ import sqlalchemy as sa
 from sqlalchemy.sql.dml import ReturningUpdate
 
 from aftercommit.codec import MAX_EVENT_LENGTH, Codec
+from aftercommit.database.database import Database
+from aftercommit.database.rare import rare
+from aftercommit.deliveries import states
+from aftercommit.deliveries.ends import describe
+from aftercommit.deliveries.limit_uses import NAME
+from aftercommit.deliveries.pauses import PAUSED, PAUSED_HANDLERS
+from aftercommit.deliveries.tables import CLAIMABLE, deliveries, events
 from aftercommit.delivery_policy import DeliveryPolicy
 from aftercommit.errors import InvalidPayload
-from aftercommit.sql import delivery_states
-from aftercommit.sql.claim_ends import describe
-from aftercommit.sql.database import Database
-from aftercommit.sql.delivery_states import PAUSED, PAUSED_HANDLERS
-from aftercommit.sql.limit_uses import NAME
-from aftercommit.sql.rare import rare
-from aftercommit.sql.tables import CLAIMABLE, deliveries, events
 
 LAST_ATTEMPT_UNFINISHED = "the last attempt did not finish"
 TOO_LONG = describe(InvalidPayload("an event", f"is longer than {MAX_EVENT_LENGTH}"))
@@ -51,7 +51,7 @@ def claim_statement(
     if is_limited:
         now, by = sa.bindparam("now", type_=sa.Double), {"limit_name": NAME}
     key = row.event_id, row.handler
-    claim = delivery_states.claimed(now, database.process, policy.lease_seconds, **by)
+    claim = states.claimed(now, database.process, policy.lease_seconds, **by)
     problem = sa.case(
         (row.attempts >= policy.max_attempts, LAST_ATTEMPT_UNFINISHED),
         (sa.func.length(events.c.data) > MAX_EVENT_LENGTH, TOO_LONG),
@@ -78,7 +78,7 @@ def claim_statement(
             .lateral("locked")
         )
         due = sa.select(locked).select_from(found.join(locked, sa.true())).limit(limit).cte("due")
-    claim = delivery_states.claimed_or_parked(claim, now, due.c.problem)
+    claim = states.claimed_or_parked(claim, now, due.c.problem)
     this = row.event_id == due.c.event_id, row.handler == due.c.handler
     return claim.update_found(*this).returning(deliveries)
 

@@ -16,12 +16,12 @@ import sqlalchemy as sa
 from sqlalchemy.sql.dml import ReturningInsert
 
 from aftercommit.claims import Claim, CommandWork, NewDelivery
-from aftercommit.sql import delivery_states
-from aftercommit.sql.backend import DatabaseBackend
-from aftercommit.sql.claim_ends import ClaimKey
-from aftercommit.sql.delivery_states import pause_of
-from aftercommit.sql.tables import deliveries, events
-from aftercommit.sql.transaction import Transaction
+from aftercommit.database.backend import DatabaseBackend
+from aftercommit.database.transaction import Transaction
+from aftercommit.deliveries import states
+from aftercommit.deliveries.ends import ClaimKey
+from aftercommit.deliveries.pauses import pause_of
+from aftercommit.deliveries.tables import deliveries, events
 
 ROWS_TOGETHER = 100  # of one INSERT: each has subqueries, and SQLite compares them with each other
 
@@ -98,7 +98,7 @@ class NewEvents:
         self._places_wait = in_sessions and backend.lock_lanes is not None
         later = self._due + sa.bindparam("seconds", type_=sa.Double)
         self._insert_events = sa.insert(events).values(recorded_at=now, **backend.position)
-        self._insert_deliveries = sa.insert(deliveries).values(delivery_states.new(later))
+        self._insert_deliveries = sa.insert(deliveries).values(states.new(later))
 
     def store(
         self,
@@ -144,7 +144,7 @@ class NewEvents:
     @cached_property  # built, like the next one, if there are ordered handlers
     def _insert_unplaced(self) -> sa.Insert:
         """The statement for lanes that are not locked yet: none of their deliveries may begin."""
-        return sa.insert(deliveries).values(delivery_states.new(self._due, blocked=True))
+        return sa.insert(deliveries).values(states.new(self._due, blocked=True))
 
     @cached_property
     def _insert_in_lanes(self) -> ReturningInsert[Any]:
@@ -160,6 +160,6 @@ class NewEvents:
         is_behind = sa.bindparam("is_behind", type_=sa.Boolean)
         blocked = sa.or_(is_behind, last.scalar_subquery().is_not(None))
         place = {"position": of_event.scalar_subquery(), "blocked": blocked}
-        stored = sa.insert(deliveries).values(delivery_states.new(self._due, **place))
+        stored = sa.insert(deliveries).values(states.new(self._due, **place))
         stored = stored.returning(row.event_id, row.handler, row.blocked)
         return stored.execution_options(insertmanyvalues_page_size=ROWS_TOGETHER)

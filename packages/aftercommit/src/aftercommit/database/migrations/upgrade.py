@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import Connection, func, inspect, select, text
 from sqlalchemy.exc import DBAPIError
 
-from aftercommit.sql.migrations.history import History
+from aftercommit.database.migrations.history import History
 
 LOCK_NOT_AVAILABLE, DEADLOCK = "55P03", "40P01"
 # longer and longer, to get past transactions that take longer than the first waits; the last ones

@@ -15,15 +15,15 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from aftercommit.claims import NewDelivery
+from aftercommit.database.database import Database
+from aftercommit.database.transaction import Transaction
+from aftercommit.deliveries.lanes import lock_lanes
+from aftercommit.deliveries.new_events import NewEvents
+from aftercommit.deliveries.tables import schedules
 from aftercommit.envelope_factory import EnvelopeFactory
 from aftercommit.envelopes import Envelope, MessageContext
 from aftercommit.errors import InvalidPayload, TransientError, WiringError, raise_if_any
 from aftercommit.schedules import MOST_COUNTED, Due, Every
-from aftercommit.sql.database import Database
-from aftercommit.sql.lanes import lock_lanes
-from aftercommit.sql.new_events import NewEvents
-from aftercommit.sql.tables import schedules
-from aftercommit.sql.transaction import Transaction
 
 LOOK_SECONDS = 60.0  # the longest sleep: the database's clock may have been moved forward
 SOON_SECONDS = 0.05  # the shortest, since a sleep may end a moment too early

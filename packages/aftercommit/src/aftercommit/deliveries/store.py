@@ -17,13 +17,11 @@ import sqlalchemy as sa
 from anyio import CancelScope, current_time
 
 from aftercommit.claims import Claim, CommandWork, Failure, NewDelivery
-from aftercommit.delivery_policy import DeliveryPolicy
-from aftercommit.envelopes import Envelope
-from aftercommit.errors import DeliverySuperseded, InvalidMessage, is_away
-from aftercommit.limits import NO_LIMITS, Limit, Limits, claimed_together
-from aftercommit.sql import claim_ends, delivery_states
-from aftercommit.sql.claim_ends import OF_THIS_CLAIM, Batches, ClaimKey, describe
-from aftercommit.sql.claim_statement import (
+from aftercommit.database.database import Database
+from aftercommit.database.transaction import Transaction
+from aftercommit.database.writer_queue import Writer
+from aftercommit.deliveries import ends, states
+from aftercommit.deliveries.claim_statement import (
     MOST_PARTS,
     claim_statement,
     first_of_each,
@@ -31,17 +29,19 @@ from aftercommit.sql.claim_statement import (
     latest_version,
     union_of,
 )
-from aftercommit.sql.database import Database
-from aftercommit.sql.delivery_states import is_scheduled
-from aftercommit.sql.inbox import record_command
-from aftercommit.sql.known_pauses import PAUSES_SECONDS, KnownPauses
-from aftercommit.sql.limit_uses import LimitUses
-from aftercommit.sql.lock_order import change_in_order
-from aftercommit.sql.new_events import FirstAttempts, NewEvents, Stored, WriteAtOnce, rows_of
-from aftercommit.sql.ordered_completion import OrderedDeliveries, claim_of_row
-from aftercommit.sql.tables import RAW_EVENTS, deliveries
-from aftercommit.sql.transaction import Transaction
-from aftercommit.sql.writer_queue import Writer
+from aftercommit.deliveries.ends import OF_THIS_CLAIM, Batches, ClaimKey, describe
+from aftercommit.deliveries.inbox import record_command
+from aftercommit.deliveries.limit_uses import LimitUses
+from aftercommit.deliveries.lock_order import change_in_order
+from aftercommit.deliveries.new_events import FirstAttempts, NewEvents, Stored, WriteAtOnce, rows_of
+from aftercommit.deliveries.ordered_completion import OrderedDeliveries, claim_of_row
+from aftercommit.deliveries.pauses import PAUSES_SECONDS, KnownPauses
+from aftercommit.deliveries.states import is_scheduled
+from aftercommit.deliveries.tables import RAW_EVENTS, deliveries
+from aftercommit.delivery_policy import DeliveryPolicy
+from aftercommit.envelopes import Envelope
+from aftercommit.errors import DeliverySuperseded, InvalidMessage, is_away
+from aftercommit.limits import NO_LIMITS, Limit, Limits, claimed_together
 
 SCHEDULED: sa.BindParameter[bool] = sa.bindparam("scheduled", type_=sa.Boolean)
 
@@ -85,13 +85,13 @@ class SqlAlchemyDeliveryStore:
         self._policy = policy
         self.most_handlers = max(1, MOST_PARTS // latest_version(database.codec))
         now, lease = database.clock, policy.lease_seconds
-        done, released = delivery_states.done(now, lease), delivery_states.released(lease)
+        done, released = states.done(now, lease), states.released(lease)
         self._complete_this = done.update(OF_THIS_CLAIM)
-        self._completions = Batches(database, delivery_states.done(now, lease, again=True))
+        self._completions = Batches(database, states.done(now, lease, again=True))
         self._releases = Batches(database, released, "released")
         self._interruptions = Batches(database, released, "interrupted")
         self._new_events = NewEvents(database.backend, now, in_sessions=False)
-        self._claimed = delivery_states.new_and_claimed(database.process)
+        self._claimed = states.new_and_claimed(database.process)
         self._pauses = KnownPauses(database)
         ordered = partial(OrderedDeliveries, database, policy, not_here=limits.keys())
         self._ordered = cache(ordered)  # if there are any
@@ -176,16 +176,16 @@ class SqlAlchemyDeliveryStore:
         claim, error, away = failure.delivery, describe(failure.error), is_away(failure.error)
         now, key = self.database.clock, ClaimKey.of(claim)
         if failure.retry_in is None:
-            end = delivery_states.parked(now, error, is_away=away)
+            end = states.parked(now, error, is_away=away)
         else:
-            end = delivery_states.retrying(now, error, failure.retry_in, is_away=away)
+            end = states.retrying(now, error, failure.retry_in, is_away=away)
         failed = change_in_order(self.database, end, OF_THIS_CLAIM, skip_locked=True)
         async with self.database.write_transaction(Writer.LAST) as transaction:
             if await transaction.execute_dml(failed, key.params) != 1:
-                await claim_ends.ensure_failure_stored(transaction, self.database, claim, end)
+                await ends.ensure_failure_stored(transaction, self.database, claim, end)
                 return
             what = {"attempt": claim.attempt, "owner": self.database.process, "error": error}
-            await claim_ends.record(transaction, now, "failed", [{**key._asdict(), **what}])
+            await ends.record(transaction, now, "failed", [{**key._asdict(), **what}])
             await transaction.commit()
 
     async def release(self, claims: Collection[Claim], *, interrupted: bool = False) -> None:
@@ -222,8 +222,8 @@ class SqlAlchemyDeliveryStore:
                 statement = self._claim_statement(len(handlers), replay, is_limited=bool(limit))
                 if rows := (await transaction.execute(statement, asked)).mappings().all():
                     break
-            lost = [claim_ends.expired(row) for row in rows if row["previous_owner"]]
-            await claim_ends.record(transaction, self.database.clock, "lease_expired", lost)
+            lost = [ends.expired(row) for row in rows if row["previous_owner"]]
+            await ends.record(transaction, self.database.clock, "lease_expired", lost)
             claimed = [row for row in rows if row["parked_at"] is None]
             if use and claimed:
                 await self.limit_uses.add(transaction, use, len(claimed))
@@ -249,7 +249,7 @@ class SqlAlchemyDeliveryStore:
                     claims.append(claim_of_row(row, envelope, leased_at))
                     continue
                 key = ClaimKey(row["event_id"], row["handler"], row["token"])
-                parked = delivery_states.unreadable(now, error).update(OF_THIS_CLAIM)
+                parked = states.unreadable(now, error).update(OF_THIS_CLAIM)
                 try:
                     async with self.database.write_transaction(Writer.LAST) as transaction:
                         await transaction.execute_dml(parked, key.params)

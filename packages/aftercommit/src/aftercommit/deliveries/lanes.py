@@ -26,11 +26,11 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 from sqlalchemy.sql.dml import ReturningUpdate
 
+from aftercommit.database.database import Database
+from aftercommit.database.transaction import Transaction
+from aftercommit.deliveries.states import UNPLACED, Now, placed, unblocked
+from aftercommit.deliveries.tables import deliveries, events
 from aftercommit.envelopes import EventId
-from aftercommit.sql.database import Database
-from aftercommit.sql.delivery_states import UNPLACED, Now, placed, unblocked
-from aftercommit.sql.tables import deliveries, events
-from aftercommit.sql.transaction import Transaction
 
 SNAPSHOTS = ["repeatable read", "serializable"]  # see what was committed before they began
 

@@ -13,12 +13,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 from sqlalchemy.orm import Mapper
 from sqlalchemy.sql import Executable
 
+from aftercommit.database.aggregate_versions import SEEN, AggregateSession
+from aftercommit.database.backend import DatabaseBackend
+from aftercommit.database.connection_guard import HandlerGuard, in_transaction
+from aftercommit.database.exceptions import CommitOutcomeUnknown, ConnectionLost
 from aftercommit.errors import ConcurrentUpdate
 from aftercommit.repository import Query
-from aftercommit.sql.backend import DatabaseBackend
-from aftercommit.sql.exceptions import CommitOutcomeUnknown, ConnectionLost
-from aftercommit.sql.handler_guard import HandlerGuard, in_transaction
-from aftercommit.sql.versions_of_parts import SEEN, AggregateSession
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")

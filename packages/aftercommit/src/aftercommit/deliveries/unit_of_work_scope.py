@@ -18,15 +18,15 @@ from operator import itemgetter
 from anyio import CancelScope, current_time
 
 from aftercommit.claims import Claim, CommandWork, Committed, WorkItem
+from aftercommit.database.connection_guard import HandlerGuard
+from aftercommit.database.transaction import Transaction
+from aftercommit.database.writer_queue import LONG_SECONDS, Writer
+from aftercommit.deliveries.inbox import record_command
+from aftercommit.deliveries.lanes import lock_lanes
+from aftercommit.deliveries.store import SqlAlchemyDeliveryStore
 from aftercommit.envelope_factory import EnvelopeFactory
 from aftercommit.errors import CausationTooDeep
 from aftercommit.repository import is_aggregate
-from aftercommit.sql.delivery_store import SqlAlchemyDeliveryStore
-from aftercommit.sql.handler_guard import HandlerGuard
-from aftercommit.sql.inbox import record_command
-from aftercommit.sql.lanes import lock_lanes
-from aftercommit.sql.transaction import Transaction
-from aftercommit.sql.writer_queue import LONG_SECONDS, Writer
 
 MAX_DEPTH = 100  # events that may cause each other in a row: more count as a cycle
 

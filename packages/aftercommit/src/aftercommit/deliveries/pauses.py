@@ -1,19 +1,32 @@
-"""The paused handlers, as a process knows them: it reads them once for everything at one time."""
+"""The paused handlers: what a pause does to rows, and what a process knows of them."""
 
 import logging
 from collections.abc import Collection
 from math import inf
 
+import sqlalchemy as sa
 from anyio import Lock, current_time
 
+from aftercommit.database.database import Database
+from aftercommit.database.transaction import Transaction
+from aftercommit.deliveries.tables import deliveries, handler_pauses
 from aftercommit.errors import HandlerPaused, TransientError
-from aftercommit.sql.database import Database
-from aftercommit.sql.delivery_states import PAUSED_HANDLERS
-from aftercommit.sql.transaction import Transaction
 
+PAUSED_HANDLERS = sa.select(handler_pauses.c.handler)
+PAUSED = deliveries.c.handler.in_(PAUSED_HANDLERS)
+PAUSE = 1e12  # seconds added to the due time, out of reach of claims in their index
 PAUSES_SECONDS = 0.5  # since the pauses were read for a commit, and again from there to an attempt
 
 logger = logging.getLogger(__name__)
+
+
+def pause_of(handler: sa.ColumnElement[str]) -> sa.Case[float]:
+    """Return what is added to the due time of a delivery of this handler: nothing, or a `PAUSE`.
+
+    The pause is locked: resuming the handler waits for this commit, and finds the delivery.
+    """
+    this = sa.select(handler_pauses).where(handler_pauses.c.handler == handler)
+    return sa.case((sa.exists(this.with_for_update(read=True, key_share=True)), PAUSE), else_=0.0)
 
 
 class KnownPauses:

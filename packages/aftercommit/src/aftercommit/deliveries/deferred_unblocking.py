@@ -14,13 +14,19 @@ from uuid import UUID
 import sqlalchemy as sa
 from anyio import move_on_after, sleep
 
+from aftercommit.database.database import Database
+from aftercommit.database.transaction import Transaction
+from aftercommit.deliveries.lanes import (
+    IN_THESE_LANES,
+    PLACEMENT,
+    LanePosition,
+    after_end,
+    lock_lanes,
+)
+from aftercommit.deliveries.states import blocked
+from aftercommit.deliveries.tables import deliveries
 from aftercommit.envelopes import EventId
 from aftercommit.errors import Unavailable
-from aftercommit.sql.database import Database
-from aftercommit.sql.delivery_states import blocked
-from aftercommit.sql.lanes import IN_THESE_LANES, PLACEMENT, LanePosition, after_end, lock_lanes
-from aftercommit.sql.tables import deliveries
-from aftercommit.sql.transaction import Transaction
 
 TOGETHER = 100
 PAUSE_SECONDS = 0.5

@@ -9,11 +9,11 @@ from collections.abc import Sequence
 
 import sqlalchemy as sa
 
+from aftercommit.database.database import Database
+from aftercommit.database.rare import rare
+from aftercommit.database.transaction import Transaction
+from aftercommit.deliveries.tables import RUNNING, deliveries, limits
 from aftercommit.limits import Limit, Limits, LimitUse, claimed_together
-from aftercommit.sql.database import Database
-from aftercommit.sql.rare import rare
-from aftercommit.sql.tables import RUNNING, deliveries, limits
-from aftercommit.sql.transaction import Transaction
 
 NAME = sa.bindparam("of_limit", type_=sa.String)
 CREATE = sa.text(

@@ -18,15 +18,20 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from aftercommit.sql.backend import DatabaseBackend, error_text, importing
-from aftercommit.sql.database_url import wrong_url
-from aftercommit.sql.exceptions import (
+from aftercommit.database.backend import (
+    NOT_GIVEN,
+    DatabaseBackend,
+    GivenEngine,
+    error_text,
+    importing,
+)
+from aftercommit.database.database_url import wrong_url
+from aftercommit.database.exceptions import (
     DatabaseLocked,
     DatabaseUnavailable,
     StatementFailed,
     StatementRefused,
 )
-from aftercommit.sql.given_engine import NOT_GIVEN, GivenEngine
 
 BUSY_SECONDS = "10"  # for other processes; `?timeout=` in the URL overrides it
 MAX_LOG_BYTES = 2**24  # while somebody reads, the log grows; then it shrinks to this

@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, MetaData, column, inspect, select, table
 
+from aftercommit.database.exceptions import DatabaseUnavailable, SchemaTooNew, SchemaTooOld
 from aftercommit.errors import InvalidValue
-from aftercommit.sql import tables
-from aftercommit.sql.exceptions import DatabaseUnavailable, SchemaTooNew, SchemaTooOld
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -123,10 +122,6 @@ class History:
         return settings
 
 
-ENGINE = History("aftercommit", tables.metadata, [FOLDER / "versions"], "aftercommit_version")
-PREFIX = f"{ENGINE.name}_"
-
-
 def lacking(connection: Connection, histories: Iterable[History]) -> list[str]:
     """Return the columns that the program knows and no migration has made."""
     tables = [table for each in histories for table in each.metadata.tables.values()]
@@ -134,15 +129,3 @@ def lacking(connection: Connection, histories: Iterable[History]) -> list[str]:
     made = {f"{table}.{each['name']}" for (_, table), all_ in found.items() for each in all_}
     known = (str(column) for table in tables for column in table.columns)
     return [column for column in known if column not in made]
-
-
-def of_application(name: str | None, kind: str, _: object) -> bool:
-    """Tell whether a table does not belong to the engine: for Alembic's `include_name`.
-
-    Without it, autogenerate would drop the engine's tables, which the application does not name.
-
-    >>> from aftercommit.alembic import not_ours  # for context.configure(…, include_name=not_ours)
-    >>> not_ours("orders", "table", {}), not_ours("aftercommit_events", "table", {})
-    (True, False)
-    """
-    return kind != "table" or not str(name).startswith(PREFIX)

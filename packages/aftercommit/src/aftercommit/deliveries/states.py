@@ -25,8 +25,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from aftercommit.sql.rare import rare
-from aftercommit.sql.tables import (
+from aftercommit.database.rare import rare
+from aftercommit.deliveries.pauses import PAUSE, PAUSED, pause_of
+from aftercommit.deliveries.tables import (
     CLAIMABLE,
     FINISHED,
     IN_LANE,
@@ -34,15 +35,11 @@ from aftercommit.sql.tables import (
     PENDING,
     deliveries,
     events,
-    handler_pauses,
 )
 
 Now = sa.ColumnElement[float]
 """The database's clock: `Database.clock`."""
 
-PAUSED_HANDLERS = sa.select(handler_pauses.c.handler)
-PAUSED = deliveries.c.handler.in_(PAUSED_HANDLERS)
-PAUSE = 1e12  # seconds added to the due time, out of reach of claims in their index
 DUE_AT = deliveries.c.available_at - sa.case((deliveries.c.available_at > PAUSE, PAUSE), else_=0.0)
 HAS_FAILED = sa.or_(deliveries.c.attempts > 0, deliveries.c.unavailable_attempts > 0)
 SAME_TIME_SECONDS = 1.0  # a delivery due this soon after its event is not delayed
@@ -95,15 +92,6 @@ def _is_written_ahead(clock: sa.ColumnElement[float]) -> sa.ColumnElement[bool]:
     recorded = sa.select(event.c.recorded_at).where(event.c.id == deliveries.c.event_id)
     since = DUE_AT - recorded.correlate(deliveries).scalar_subquery()
     return sa.and_(rare(deliveries.c.event_id.in_(ahead)), since < SAME_TIME_SECONDS)
-
-
-def pause_of(handler: sa.ColumnElement[str]) -> sa.Case[float]:
-    """Return what is added to the due time of a delivery of this handler: nothing, or a `PAUSE`.
-
-    The pause is locked: resuming the handler waits for this commit, and finds the delivery.
-    """
-    this = sa.select(handler_pauses).where(handler_pauses.c.handler == handler)
-    return sa.case((sa.exists(this.with_for_update(read=True, key_share=True)), PAUSE), else_=0.0)
 
 
 # Transitions: what can happen to a delivery
@@ -181,7 +169,7 @@ def claimed_or_parked(claim: Transition, now: Now, problem: sa.ColumnElement[str
     return Transition(claim.when, **claim.values | unless_fine)
 
 
-# Ended by the owner of the claim: it writes under its token, `OF_THIS_CLAIM` (`claim_ends.py`)
+# Ended by the owner of the claim: it writes under its token, `OF_THIS_CLAIM` (`ends.py`)
 
 
 def done(now: Now, lease_seconds: float, *, again: bool = False) -> Transition:

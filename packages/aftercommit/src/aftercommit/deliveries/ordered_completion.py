@@ -9,24 +9,24 @@ import sqlalchemy as sa
 from anyio import current_time
 
 from aftercommit.claims import Claim
-from aftercommit.delivery_policy import DeliveryPolicy
-from aftercommit.envelopes import Envelope, EventId
-from aftercommit.errors import InvalidMessage
-from aftercommit.sql.claim_ends import (
+from aftercommit.database.database import Database
+from aftercommit.database.transaction import Transaction
+from aftercommit.database.writer_queue import Writer
+from aftercommit.deliveries.deferred_unblocking import unblock_soon
+from aftercommit.deliveries.ends import (
     BATCH_SIZE,
     OF_THESE_CLAIMS,
     OF_THIS_CLAIM,
     ClaimKey,
     why_missed,
 )
-from aftercommit.sql.database import Database
-from aftercommit.sql.deferred_unblocking import unblock_soon
-from aftercommit.sql.delivery_states import claimed, done
-from aftercommit.sql.lanes import LanePosition, lock_lanes, unblocking
-from aftercommit.sql.lock_order import change_in_order
-from aftercommit.sql.tables import RAW_EVENTS, deliveries
-from aftercommit.sql.transaction import Transaction
-from aftercommit.sql.writer_queue import Writer
+from aftercommit.deliveries.lanes import LanePosition, lock_lanes, unblocking
+from aftercommit.deliveries.lock_order import change_in_order
+from aftercommit.deliveries.states import claimed, done
+from aftercommit.deliveries.tables import RAW_EVENTS, deliveries
+from aftercommit.delivery_policy import DeliveryPolicy
+from aftercommit.envelopes import Envelope, EventId
+from aftercommit.errors import InvalidMessage
 
 
 class OrderedDeliveries:

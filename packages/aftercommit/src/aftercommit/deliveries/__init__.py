@@ -1,0 +1,1 @@
+"""Deliveries in the database: the outbox, the inbox, and the unit of work that stores both."""

@@ -1,1 +1,0 @@
-"""The outbox, the inbox and the unit of work in a database, with SQLAlchemy."""
