@@ -209,7 +209,7 @@ class Experiment:
 
     run: Callable[[Playground, ExperimentRun], Awaitable[None]]
     steps: Sequence[str]
-    promise: str  # a heading of docs/guarantees.md or docs/extensions.md
+    promise: str  # a heading of guarantees.md or extensions.md
     proof: str
 
 
