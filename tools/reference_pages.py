@@ -31,7 +31,12 @@ from tools.repository import ROOT
 from tools.requirements import FILE as REQUIREMENTS
 
 PROOFS: Mapping[str, list[str]] = tomllib.loads((ROOT / "checks" / "proofs.toml").read_text())
-PROMISING = ("packages/aftercommit/docs/guarantees.md", "docs/extensions.md")
+PROMISING = (
+    "packages/aftercommit/docs/guarantees.md",
+    *(f"docs/{name}.md" for name in ("guarantees", "extensions/README", "extensions/brokers")),
+    *(f"docs/extensions/{name}.md" for name in ("http", "inspecting")),
+)
+"""Pages on which each heading of the third level is a promise."""
 RECORDS = {
     "register_user": ["UserRegistered"],
     "import_users": ["UserRegistered"],
