@@ -139,7 +139,7 @@ new-aggregate: $(TEST)  ## Make an aggregate here: make new-aggregate NAME=Refer
 	@$(BIN)/aftercommit new-aggregate $(NAME) $(FIELDS) $(if $(COMMANDS),--commands "$(COMMANDS)")
 	@$(MAKE) --no-print-directory language
 
-bench: $(BENCH)  ## Measure in minutes, beside peers, and write docs/performance.md
+bench: $(BENCH)  ## Measure in minutes, beside peers, and write performance.md
 	@$(BIN)/python -m benchmarks $(TOPICS)
 
 bench-full: $(BENCH)  ## The same in longer rounds

@@ -3,7 +3,7 @@
     python -m benchmarks [--full] [TOPIC ...]
 
 Without a topic, all are measured. Each result is stored in `results.json` when it is done,
-replacing the old one; at the end, the tables of docs/performance.md are made from that file.
+replacing the old one; at the end, the tables of performance.md are made from that file.
 """
 
 import argparse

@@ -79,7 +79,7 @@ class Effort:
 
 
 Topic = Callable[[Effort], Iterable[Contest]]
-"""One question, and how it is answered; docs/performance.md explains it."""
+"""One question, and how it is answered; performance.md explains it."""
 
 
 def as_shown(ratio: float) -> float:

@@ -1,4 +1,4 @@
-"""The generated parts of docs/performance.md: all come from `results.json`."""
+"""The generated parts of performance.md: all come from `results.json`."""
 
 from collections.abc import Callable, Iterator
 from functools import partial

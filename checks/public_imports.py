@@ -24,10 +24,11 @@ NAMES = 206  # that are imported there; the last are the rows of schedules, and 
 """Limits, which only go down."""
 
 WHOLE = ("errors", "sqlite", "alembic", "testing", "project", "extensions")
-"""Modules of which all names are public: docs/errors.md, docs/testing.md, existing applications."""
+"""Modules of which all names are public: errors.md, testing.md, existing applications."""
 SHOWN = (
     ROOT / "src",
     ROOT / "docs",
+    ENGINE / "docs",
     ROOT / "examples",
     ENGINE / "examples",
     ENGINE / "src" / "aftercommit" / "project" / "template",

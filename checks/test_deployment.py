@@ -29,7 +29,7 @@ from allocation.entrypoints.app import APP, cli
 from tools.repository import ROOT
 
 DEPLOY = ROOT / "docs" / "deploy"
-PAGE = (ROOT / "docs" / "operations.md").read_text()
+PAGE = "".join((ROOT / "docs" / f"{name}.md").read_text() for name in ("operations", "watch"))
 UNITS = sorted((DEPLOY / "systemd").glob("*.service"))
 PROXY = (DEPLOY / "nginx" / "allocation.conf").read_text()
 API = (ROOT / "docs" / "web" / "openapi.json").read_text()

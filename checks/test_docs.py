@@ -34,7 +34,7 @@ def test_a_default_is_the_same_wherever_it_stands() -> None:
     said = [
         ("README.md", f"for {lease:.0f} seconds"),
         ("docs/life-of-a-delivery.md", f"{lease:.0f} seconds, by the"),
-        ("docs/guarantees.md", f"10 more ({2 * limit + 10:.0f})"),
+        ("packages/aftercommit/docs/time-limits.md", f"10 more ({2 * limit + 10:.0f})"),
         ("docs/operations.md", f"`ALLOCATION_LEASE_SECONDS`, {lease:.0f} s"),
     ]
 

@@ -40,7 +40,7 @@ from tools.repository import ROOT
 pytestmark = [pytest.mark.anyio, pytest.mark.on("trio")]
 
 RULES = ROOT / "docs" / "deploy" / "prometheus" / "rules.yaml"
-PAGE = (ROOT / "docs" / "operations.md").read_text()
+PAGE = (ROOT / "docs" / "watch.md").read_text()
 SCRAPING = RULES.with_name("prometheus.yml")
 DASHBOARD = json.loads((ROOT / "docs" / "deploy" / "grafana" / "dashboard.json").read_text())
 OF_PROMETHEUS = {"up"}  # it makes it itself, and the labels of all
@@ -139,7 +139,7 @@ async def test_every_alert_asks_for_what_is_told(name: str, families: dict[str, 
 
 
 async def test_every_metric_of_a_process_is_explained(families: dict[str, Metric]) -> None:
-    """By its name, in operations.md; and nothing else is, or somebody would wait for it in vain."""
+    """By its name, in watch.md; and nothing else is, or somebody would wait for it in vain."""
     rows = re.findall(r"^\| `(allocation_\w+)", PAGE, re.MULTILINE)
     of_process = {
         name if family.type == "counter" else family.name for name, family in families.items()
@@ -283,8 +283,9 @@ def test_every_alert_leads_to_what_to_do(name: str) -> None:
 
 def test_the_page_has_a_table_of_all_alerts() -> None:
     """Each in its row, with the part of the page that the alert itself leads to; and no other."""
-    rows = re.findall(r"^\| `(Allocation\w+)` \|.*?\]\((#[^)]*)\)", PAGE, re.MULTILINE)
+    rows = re.findall(r"^\| `(Allocation\w+)` \|.*?\]\((#?[^)]*)\)", PAGE, re.MULTILINE)
     runbook = {name: rule["annotations"]["runbook"] for name, rule in ALERTS.items()}
 
-    assert {name: f"docs/operations.md{anchor}" for name, anchor in rows} == runbook
+    pages = {name: link if link.partition("#")[0] else f"watch.md{link}" for name, link in rows}
+    assert {name: f"docs/{link}" for name, link in pages.items()} == runbook
     assert set(re.findall(r"`(Allocation[A-Z]\w+)`", PAGE)) == set(ALERTS)

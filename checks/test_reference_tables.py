@@ -20,6 +20,7 @@ from checks.russian_steps import BY_TIME_IN_RUSSIAN, IN_RUSSIAN
 from tools.repository import ROOT
 
 DOCS = ROOT / "docs"
+ENGINE_DOCS = ROOT / "packages" / "aftercommit" / "docs"
 RUSSIAN_PAGE = DOCS / "life-of-a-delivery.ru.md"
 ENGINE = ROOT / "packages" / "aftercommit" / "src" / "aftercommit"
 WORDS = ENGINE / "extensions" / "page" / "assets" / "words.js"
@@ -36,7 +37,7 @@ def rows(text: str) -> list[list[str]]:
 
 def test_every_column_of_the_engine_has_a_row_with_its_type() -> None:
     """Anyone who writes a query at night looks there."""
-    sections = (DOCS / "tables.md").read_text().split("\n## ")
+    sections = (ENGINE_DOCS / "tables.md").read_text().split("\n## ")
     shown = {
         text.partition("\n")[0]: [row[:2] for row in rows(text)]
         for text in sections
@@ -57,7 +58,7 @@ def type_of(column: "sa.Column[object]") -> str:
 
 def test_every_state_of_a_delivery_has_a_row_in_the_order_in_which_they_count() -> None:
     """The first that fits is the state."""
-    section = (DOCS / "tables.md").read_text().partition("\n## aftercommit_")[0]
+    section = (ENGINE_DOCS / "tables.md").read_text().partition("\n## aftercommit_")[0]
     states = [str(then.effective_value) for _, then in delivery_state(sa.literal(0.0)).whens]
 
     assert [row[0] for row in rows(section)] == [*states, "due"]

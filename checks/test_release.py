@@ -58,7 +58,13 @@ SPEAKS_OF = re.compile(
 
 def test_no_page_and_no_code_speaks_of_versions_that_nobody_has() -> None:
     """The first version is the one that is here: a reader would have to know others for nothing."""
-    folders = ("src", "docs", "packages/aftercommit/src", "packages/sqlalchemy-anyio/src")
+    folders = (
+        "src",
+        "docs",
+        "packages/aftercommit/docs",
+        "packages/aftercommit/src",
+        "packages/sqlalchemy-anyio/src",
+    )
     files = [
         file
         for folder in folders

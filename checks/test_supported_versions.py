@@ -11,7 +11,7 @@ from tools import project_constraints
 from tools.floors import constraints, required
 from tools.repository import ROOT
 
-PAGE = (ROOT / "docs" / "compatibility.md").read_text()
+PAGE = (ROOT / "packages/aftercommit/docs/compatibility.md").read_text()
 TEMPLATE = ROOT / "packages/aftercommit/src/aftercommit/project/template"
 FOLDERS = [ROOT, *sorted(path.parent for path in ROOT.glob("packages/*/pyproject.toml"))]
 PROJECTS: list[dict[str, Any]] = [

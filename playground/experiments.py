@@ -209,7 +209,7 @@ class Experiment:
 
     run: Callable[[Playground, ExperimentRun], Awaitable[None]]
     steps: Sequence[str]
-    promise: str  # a heading of docs/guarantees.md or docs/extensions.md
+    promise: str  # a heading of guarantees.md or extensions.md
     proof: str
 
 
@@ -218,7 +218,7 @@ EXPERIMENTS = {
     "killed": Experiment(
         run=killed_after_the_commit,
         steps=("hang", "register", "running_email", "killed", "lease"),
-        promise="Every handler of a committed event does its work in the end",
+        promise="Every handler of a committed event does its work, or is parked",
         proof=f"{ENGINE}/processes/test_crash_matrix.py::test_a_worker_survives_a_kill",
     ),
     "frozen": Experiment(

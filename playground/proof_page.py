@@ -8,7 +8,11 @@ import anyio
 from playground.experiments import Experiment
 
 ROOT = anyio.Path(__file__).parents[1]
-PROMISING = ("docs/guarantees.md", "docs/extensions.md")
+PROMISING = (
+    "packages/aftercommit/docs/guarantees.md",
+    "docs/guarantees.md",
+    "docs/extensions/inspecting.md",
+)
 PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">

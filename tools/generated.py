@@ -25,7 +25,7 @@ from tools.repository import ROOT
 
 PAGES = [
     page
-    for folder in ("", "docs/**/", "packages/*/", "tests/")
+    for folder in ("", "docs/**/", "packages/*/", "packages/*/docs/**/", "tests/")
     for page in ROOT.glob(f"{folder}*.md")
 ]
 

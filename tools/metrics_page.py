@@ -40,7 +40,7 @@ def metrics() -> Iterator[str]:
     yield "|---|---|---|---|---|"
     for family in sorted(_reported(), key=_group):
         name = family.name + "_total" * (family.type == "counter")
-        labels = sorted({label for sample in family.samples for label in sample.labels} - {"le"})
+        labels = sorted(_labels(family) - {"le"})
         cells = [
             f"`{name}`",
             family.type,
@@ -49,6 +49,12 @@ def metrics() -> Iterator[str]:
             ", ".join(f"`{alert}`" for alert in alerts if name in alerts[alert]) or "–",
         ]
         yield f"| {' | '.join(cells)} |"
+
+
+def _labels(family: Metric) -> set[str]:
+    """Return the labels of a metric, also of one that has no sample in this application."""
+    declared = vars(family).get("_labelnames", ())  # no public attribute has them
+    return {*declared, *(label for sample in family.samples for label in sample.labels)}
 
 
 def _group(family: Metric) -> tuple[bool, bool, str]:

@@ -31,7 +31,12 @@ from tools.repository import ROOT
 from tools.requirements import FILE as REQUIREMENTS
 
 PROOFS: Mapping[str, list[str]] = tomllib.loads((ROOT / "checks" / "proofs.toml").read_text())
-PROMISING = [ROOT / "docs" / name for name in ("guarantees.md", "extensions.md")]
+PROMISING = (
+    "packages/aftercommit/docs/guarantees.md",
+    *(f"docs/{name}.md" for name in ("guarantees", "extensions/README", "extensions/brokers")),
+    *(f"docs/extensions/{name}.md" for name in ("http", "inspecting")),
+)
+"""Pages on which each heading of the third level is a promise."""
 RECORDS = {
     "register_user": ["UserRegistered"],
     "import_users": ["UserRegistered"],
@@ -57,22 +62,22 @@ PUBLISHES = "publish_event"
 
 
 def promises() -> dict[str, str]:
-    """Return the title of each guarantee, and the page that describes it."""
+    """Return the title of each guarantee, and the page that describes it, from the root."""
     return {
-        title: page.name
+        title: page
         for page in PROMISING
-        for title in re.findall(r"^### (.+)$", page.read_text(), re.MULTILINE)
+        for title in re.findall(r"^### (.+)$", (ROOT / page).read_text(), re.MULTILINE)
     }
 
 
 def promise_tests() -> Iterator[str]:
     """Yield each guarantee with a link to it, and its tests."""
     for title, page in promises().items():
-        link = f"[The promise and its limits]({page}#{as_anchor(title)})"
+        link = f"[The promise and its limits](../../{page}#{as_anchor(title)})"
         yield from ["", f"### {title}", "", link, ""]
         for proof in PROOFS.get(title, ()):
             file, _, name = proof.partition("::")
-            yield f"- [{file.rpartition('/')[2]}](../{file}): `{name}`"
+            yield f"- [{file.rpartition('/')[2]}](../../{file}): `{name}`"
 
 
 def as_anchor(title: str) -> str:

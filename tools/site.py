@@ -30,7 +30,7 @@ ENGINE = """# aftercommit
 
 What applications use of the engine. What stands before the first module is imported from the
 package itself, such as `from aftercommit import Outbox`.
-[What is promised of these names](../docs/compatibility.md#what-0x-promises).
+[What is promised of these names](../packages/aftercommit/docs/compatibility.md#what-0x-promises).
 
 """
 ONLY_HERE = re.compile(r"^<!-- on the site: (.*) -->$", re.MULTILINE)

@@ -28,7 +28,7 @@ def test_a_user_registers_twice_with_curl_and_the_operator_sees_the_trace(
     application: Application,
 ) -> None:
     """Anyone who follows the page sees what it shows; the second time the first result."""
-    page = (ROOT / "docs" / "extensions.md").read_text()
+    page = (ROOT / "docs" / "extensions" / "http.md").read_text()
     start, *steps = commands("".join(re.findall(r"```sh\n(\$ .*?)```", page, re.DOTALL)))
     printed = []
     with serving(application, token="") as server:

@@ -1,4 +1,4 @@
-"""What docs/outbox.md tells its readers to write is what an outbox takes."""
+"""What outbox.md tells its readers to write is what an outbox takes."""
 
 import re
 from collections.abc import Awaitable, Callable
@@ -10,7 +10,7 @@ from aftercommit import Later, Limited, Ordered, Outbox, on
 
 from tools.repository import ROOT
 
-PAGE = (ROOT / "docs" / "outbox.md").read_text()
+PAGE = (ROOT / "packages/aftercommit/docs/outbox.md").read_text()
 
 
 def a_handler(name: str) -> Callable[[object], Awaitable[None]]:

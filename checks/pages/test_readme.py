@@ -81,10 +81,13 @@ def test_the_commands_are_the_same_in_each_language() -> None:
     assert steps("README.ru.md") == steps("README.md") != []
 
 
-def test_every_command_of_the_page_about_extensions_does_what_it_says(tmp_path: Path) -> None:
+@pytest.mark.parametrize("page", ["README", "brokers", "inspecting"])
+def test_every_command_of_a_page_about_extensions_does_what_it_says(
+    page: str, tmp_path: Path
+) -> None:
     """With what it says to install."""
     application = Application(tmp_path)
-    for step in steps("docs/extensions.md"):
+    for step in steps(f"docs/extensions/{page}.md"):
         program, *arguments = shlex.split(step.line)
         assert program == "allocation", f"there is a command nobody checks: {step.line}"
 

@@ -1,4 +1,4 @@
-"""The runbook of docs/operations.md: each symptom is produced, looked at, and repaired as it says.
+"""The runbook, docs/runbook.md: each symptom is produced, looked at, and repaired as it says.
 
 A part of the page has two blocks of commands. Between them a test does what the page says in words:
 it gets a server back, or puts a file in its place.
@@ -24,9 +24,10 @@ from checks.mail_server import MailServer
 from checks.processes import Application
 from tools.repository import ROOT
 
-PAGE = (ROOT / "docs" / "operations.md").read_text()
-PART = re.compile(r"^### (?:\d+\. )?(.*?)\n(.*?)(?=^### |\Z)", re.MULTILINE | re.DOTALL)
-SYMPTOMS: dict[str, str] = dict(PART.findall(PAGE.partition("## Runbook")[2]))
+PAGE = (ROOT / "docs" / "runbook.md").read_text()
+OPERATIONS = (ROOT / "docs" / "operations.md").read_text()
+PART = re.compile(r"^## (?:\d+\. |(?=Where))(.*?)\n(.*?)(?=^## |\Z)", re.MULTILINE | re.DOTALL)
+SYMPTOMS: dict[str, str] = dict(PART.findall(PAGE))
 REGISTER = ("register-user", "Иван", "ivan@example.com")
 REGISTER_ANOTHER = ("register-user", "Мария", "maria@example.com")
 WORK = ("worker", "--until-idle")
@@ -325,7 +326,7 @@ def test_a_symptom_is_what_the_page_shows_and_is_mended_as_it_says(
 
 def test_the_other_commands_of_the_page_are_run_too(application: Application) -> None:
     """Those that make and restore backups are run with another application, beside its workers."""
-    rest, _, retention = PAGE.partition("## Runbook")[0].partition("## Retention")
+    rest, _, retention = OPERATIONS.partition("## Retention")
     before, _, backups = rest.partition("## Back up")
     *_, restored = re.findall(r"```console\n(.*?)```", backups.partition("\n## ")[0], re.DOTALL)
     assert "```console" not in before + backups.partition("\n## ")[2]
@@ -342,7 +343,7 @@ def test_the_metrics_that_the_page_about_extensions_shows_are_those_of_a_worker(
     application: Application,
 ) -> None:
     """Anyone who writes an alert copies their names."""
-    page = (ROOT / "docs" / "extensions.md").read_text()
+    page = (ROOT / "docs" / "extensions" / "README.md").read_text()
     shown = page.partition("/metrics | grep -v '^#'\n")[2].partition("\n…")[0].splitlines()
     application.run(*REGISTER, dispatch="worker")
     port = a_free_port()

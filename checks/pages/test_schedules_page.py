@@ -1,4 +1,4 @@
-"""What docs/schedules.md tells its readers to write works as it stands."""
+"""What schedules.md tells its readers to write works as it stands."""
 
 import re
 from pathlib import Path
@@ -15,7 +15,7 @@ from tools.repository import ROOT
 
 pytestmark = [pytest.mark.anyio, pytest.mark.on("asyncio")]
 
-PAGE = (ROOT / "docs" / "schedules.md").read_text()
+PAGE = (ROOT / "packages/aftercommit/docs/schedules.md").read_text()
 LIMIT_SECONDS = 120
 
 

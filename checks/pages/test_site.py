@@ -30,13 +30,14 @@ def test_all_public_names_are_found_on_the_site(tmp_path: Path) -> None:
 
 def ensure_index_leads_to_all_names(site: Path) -> None:
     """Anyone who writes an application looks a name up, and not where it is defined."""
-    index = (site / "docs" / "index.html").read_text()
-    reference = (site / "docs" / "reference.html").read_text()
+    engine = site / "packages" / "aftercommit" / "docs"
+    index = (engine / "index.html").read_text()
+    reference = (engine / "reference.html").read_text()
     shown = (site / "reference" / "aftercommit.html").read_text()
     headings = {*re.findall(r'<h2 id="aftercommit\.[\w.]*?(\w+)"', shown)}
 
     assert 'href="reference.html"' in index
-    assert 'href="../reference/aftercommit.html"' in reference
+    assert 'href="../../../reference/aftercommit.html"' in reference
     assert {*vars(aftercommit)["__all__"]} - headings == set()
     assert "&gt;&gt;&gt;" not in re.sub(r"<code>.*?</code>", "", shown, flags=re.DOTALL)
 
@@ -47,4 +48,5 @@ def ensure_search_finds_names_and_pages(site: Path) -> None:
     found = {each["location"] for each in index["docs"]}
 
     assert "reference/aftercommit.html#aftercommit.outbox.outbox.Outbox" in found
-    assert "docs/guarantees.html" in found
+    assert "packages/aftercommit/docs/guarantees.html" in found
+    assert "docs/architecture.html" in found

@@ -32,7 +32,7 @@ def delay(
 def test_the_pause_grows_up_to_the_cap_until_no_attempt_is_left() -> None:
     """A short outage is bridged at once; a long one is not hammered on; none is tried forever.
 
-    README, docs/operations.md and settings.py say that all takes 1¾ to 3½ hours: to a quarter.
+    The life of a delivery and settings.py say that all takes 1¾ to 3½ hours: to a quarter.
     """
     shortest, longest = ([delay(draw=d, attempt=n) for n in range(1, 11)] for d in (0.0, 1.0))
 

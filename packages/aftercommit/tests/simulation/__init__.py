@@ -1,7 +1,8 @@
 """A deterministic simulation of the engine: a seed decides time, order and faults.
 
 The real bus, outbox, unit of work, worker and sessions run in several simulated processes, on a
-real database, in virtual time. `docs/testing.md` explains it; `make simulate SEED=17` runs one.
+real database, in virtual time. `docs/contributing/testing.md` explains it; `make simulate SEED=17`
+runs one.
 
 | module | what it is |
 |---|---|

@@ -88,7 +88,7 @@ class OrderNotKept(TransientError):
 
     def __init__(self, queue: str, reason: str) -> None:
         super().__init__(
-            f"the queue {queue} may keep no order ({reason}); docs/extensions.md says how to"
+            f"the queue {queue} may keep no order ({reason}); the page on brokers says how to"
             " replace it; until then, nothing is consumed from it"
         )
 

@@ -73,7 +73,7 @@ OTHER_QUEUE = (
 )
 OTHER_DEAD_LETTERS = (
     "the queue %s is used as it is, but it is not the quorum queue that this program makes (%s):"
-    " a classic queue is on one server, and its messages are lost with it; docs/operations.md says"
+    " a classic queue is on one server, and its messages are lost with it; the page on brokers says"
     " how to move them"
 )
 UNDECODABLE = (

@@ -1,7 +1,7 @@
 """The HTTP server, one of the services: listens, and answers until it is asked to stop.
 
-It is uvicorn, changed only by settings; a reverse proxy does the rest. docs/decisions.md, 14, says
-why it is this server, and docs/deploy/nginx what the proxy does.
+It is uvicorn, changed only by settings; a reverse proxy does the rest. Decision 14 says why
+it is this server, and docs/deploy/nginx what the proxy does.
 """
 
 import logging

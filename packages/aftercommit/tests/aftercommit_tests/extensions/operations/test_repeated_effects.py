@@ -1,6 +1,6 @@
 """An effect that happened twice: each cause has its reason in the history, and each its own.
 
-docs/operations.md has them in a table (runbook 17).
+docs/runbook.md has them in a table (runbook 17).
 """
 
 from collections.abc import Awaitable, Callable, Sequence

@@ -88,7 +88,7 @@ def start(
     program: Sequence[str] = ("-c", PATIENT),
     **settings: str,
 ) -> subprocess.Popen[str]:
-    """Start one command with traces, as docs/extensions.md says."""
+    """Start one command with traces, as the page on extensions says."""
     variables = {
         "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint,
         "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
