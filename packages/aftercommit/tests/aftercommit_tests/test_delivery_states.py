@@ -11,10 +11,14 @@ from uuid import UUID, uuid4
 import aftercommit
 import pytest
 import sqlalchemy as sa
-from aftercommit.sql import delivery_states
-from aftercommit.sql.delivery_states import PAUSE, Transition, claimed, delivery_state
 
-from aftercommit_tests.inside.stored import deliveries, events, handler_pauses, metadata
+from aftercommit_tests.inside.stored import (
+    deliveries,
+    delivery_states,
+    events,
+    handler_pauses,
+    metadata,
+)
 from aftercommit_tests.transitions import BY_OWNERS, KEEP_THE_STATE, TRANSITIONS, State, Step
 
 NOW, LEASE = 1_000_000.0, 30.0
@@ -50,7 +54,7 @@ def connection() -> Iterator[sa.Connection]:
 
 def test_the_module_has_the_functions_that_the_table_names() -> None:
     """What is in one of the two only would be a step that nobody has drawn, or cannot happen."""
-    returned = (Transition, dict[str, Any])
+    returned = (delivery_states.Transition, dict[str, Any])
     functions = {
         name: function
         for name, function in vars(delivery_states).items()
@@ -97,7 +101,7 @@ def test_what_is_paused_becomes_what_it_was(state: str, connection: sa.Connectio
 @pytest.mark.parametrize("step", OF_PAUSED, ids=lambda step: step.name)
 def test_what_is_paused_stays_so_or_ends(step: Step, connection: sa.Connection) -> None:
     """Operators decide about it as about all else; nobody claims it."""
-    held = {"available_at": BEFORE + PAUSE}
+    held = {"available_at": BEFORE + delivery_states.PAUSE}
     store(connection, held)
     connection.execute(sa.insert(handler_pauses), PAUSED_BY)
 
@@ -140,7 +144,7 @@ def test_the_statements_of_asyncpg_set_what_all_others_set() -> None:
         / "asyncpg_delivery_store.sql"
     )
     parts = dict(part.split("\n", 1) for part in text.read_text().split("-- name: ")[1:])
-    claim = claimed(CLOCK, "worker@host:1", LEASE)
+    claim = delivery_states.claimed(CLOCK, "worker@host:1", LEASE)
     transitions = {
         "claim": delivery_states.claimed_or_parked(claim, CLOCK, sa.literal("no")),
         "complete": delivery_states.done(CLOCK, LEASE),
@@ -180,7 +184,7 @@ def is_tried(state: State, step: Step) -> bool:
     return step not in STORED and not (step in BY_OWNERS and has_ended)
 
 
-def transition(step: Step) -> Transition:
+def transition(step: Step) -> delivery_states.Transition:
     """Return what a step does, with arguments as an attempt would give them."""
     known: dict[str, Any] = {
         "now": CLOCK,
@@ -189,7 +193,7 @@ def transition(step: Step) -> Transition:
         "error": "ValueError: no",
         "seconds": 10.0,
         "handler": deliveries.c.handler,
-        "claim": claimed(CLOCK, "other@host:2", LEASE),
+        "claim": delivery_states.claimed(CLOCK, "other@host:2", LEASE),
         "problem": sa.literal("it can never be handled"),
         "position": sa.literal(3),
         "is_blocked": sa.false(),
@@ -200,7 +204,7 @@ def transition(step: Step) -> Transition:
         for name, each in signature(function).parameters.items()
         if each.kind is each.POSITIONAL_OR_KEYWORD
     ]
-    found: Transition = function(*asked)
+    found: delivery_states.Transition = function(*asked)
     return found
 
 
@@ -237,10 +241,12 @@ def an_event(event_id: UUID) -> dict[str, Any]:
 
 def state_of(connection: sa.Connection) -> State:
     """Return the state of the delivery."""
-    return State(connection.scalar(sa.select(delivery_state(CLOCK)).where(THIS)))
+    return State(connection.scalar(sa.select(delivery_states.delivery_state(CLOCK)).where(THIS)))
 
 
-def state_after(connection: sa.Connection, change: Transition, step: Step) -> State | None:
+def state_after(
+    connection: sa.Connection, change: delivery_states.Transition, step: Step
+) -> State | None:
     """Return the state of the delivery when this has happened; None: it cannot."""
     before = state_of(connection)
     hit = connection.execute(change.update(THIS)).rowcount

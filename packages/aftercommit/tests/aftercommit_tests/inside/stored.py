@@ -1,5 +1,6 @@
 """What is stored: the tables of docs/tables.md, their history, and their states."""
 
+from aftercommit.sql import delivery_states as delivery_states
 from aftercommit.sql import inbox as inbox
 from aftercommit.sql import known_pauses as known_pauses
 from aftercommit.sql import schedule_rows as schedule_rows
@@ -15,8 +16,6 @@ from aftercommit.sql.database_url import parse_url as parse_url
 from aftercommit.sql.database_url import shown as shown
 from aftercommit.sql.deferred_unblocking import mend_lanes as mend_lanes
 from aftercommit.sql.deferred_unblocking import unblock_heads as unblock_heads
-from aftercommit.sql.delivery_states import done as done
-from aftercommit.sql.delivery_states import is_scheduled as is_scheduled
 from aftercommit.sql.inbox import record_command as record_command
 from aftercommit.sql.lanes import lock_keys as lock_keys
 from aftercommit.sql.lanes import lock_lanes as lock_lanes
