@@ -25,10 +25,10 @@ PERSONAL = re.compile(r"customer \d")  # what an erasure takes out of the data o
 
 QUOTED = """SELECT event_id, last_error FROM aftercommit_deliveries WHERE last_error IS NOT NULL
 UNION ALL SELECT event_id, error FROM aftercommit_failures"""
-MENTIONS = """SELECT NULL, source FROM aftercommit_commands
-UNION ALL SELECT NULL, message_id FROM aftercommit_commands
-UNION ALL SELECT id, reason FROM aftercommit_decisions
-UNION ALL SELECT id, decided_by FROM aftercommit_decisions"""
+MENTIONS = """SELECT id, reason FROM aftercommit_decisions
+UNION ALL SELECT id, decided_by FROM aftercommit_decisions
+UNION ALL SELECT NULL, source FROM aftercommit_commands
+UNION ALL SELECT NULL, message_id FROM aftercommit_commands"""
 SUMS = """SELECT event.id FROM aftercommit_events AS event JOIN aftercommit_commands AS command
 ON command.id = event.causation_id WHERE command.fingerprint IS NOT NULL"""
 

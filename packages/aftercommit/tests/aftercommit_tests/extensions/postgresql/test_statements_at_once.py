@@ -21,19 +21,18 @@ from aftercommit import Ordered
 from aftercommit.errors import DeliverySuperseded
 from anyio import to_thread
 
-from aftercommit_tests.builders import MARIA, PLAIN, POLICY, a_failure
+from aftercommit_tests.builders import MARIA, PLAIN, POLICY, a_failure, a_thing_id
 from aftercommit_tests.extensions.postgresql.server import ENOUGH_SECONDS, change_from_outside
 from aftercommit_tests.inside.claims import Claim
 from aftercommit_tests.inside.errors import DeliveryLocked, DeliveryNotFound
 from aftercommit_tests.inside.operations import delivery_admin, handler_pauses, prune
 from aftercommit_tests.inside.stored import (
     delivery_states,
-    lock_lanes,
     metadata,
     tables,
     unblock_heads,
 )
-from aftercommit_tests.things.domain import ThingMade
+from aftercommit_tests.things.domain import ThingMade, ThingRenamed
 from aftercommit_tests.things.handlers import announce
 from aftercommit_tests.world import World
 
@@ -92,11 +91,10 @@ async def complete(its: Situation) -> bool:
 
 
 async def complete_in_transaction(its: Situation) -> bool:
-    store, lanes = its.world.delivery_store(), [its.claim.lane] if its.claim.lane else []
-    async with store.database.write_transaction() as transaction:
-        free = await lock_lanes(transaction, store.database, (), if_free=lanes)
-        await store.complete_in(transaction, its.claim, is_free=[*free] == lanes)
-        await transaction.commit()
+    """Commit a unit of work, with an event that no handler wants."""
+    async with its.world.a_uow(its.claim) as uow:
+        renamed = ThingRenamed(thing_id=a_thing_id(), name="torch")
+        uow.transaction.record(renamed, subject="a thing")
     return True
 
 
