@@ -17,6 +17,7 @@ from aftercommit_tests.inside.errors import DeliveryNotFound, OrderedHandler
 from aftercommit_tests.inside.operations import delivery_admin, handler_pauses, retention
 
 from simulation import driver, shop
+from simulation.broker import SOURCE
 from simulation.faults import Fault
 from simulation.operators import DECISION, Operator, replay
 from simulation.plan import Plan
@@ -576,6 +577,19 @@ def many_wait_for_their_turn(simulation: Simulation) -> None:
     simulation.drain(MANY)
 
 
+def a_subscription_is_paused(simulation: Simulation) -> None:
+    """Its messages wait until it is resumed, and those of others do not."""
+    operator, _ = started(simulation, "operator"), started(simulation, "consumer")
+    operator.start(handler_pauses.pause(operator.application.database, [SOURCE], DECISION))
+    simulation.world.run(5)
+    for payment in range(1, 9):
+        simulation.messages.publish(payment)
+    simulation.world.run(10)
+    assert not simulation.messages.are_done
+    started(simulation, "worker")
+    simulation.drain(0)
+
+
 def orders_have_hundreds_of_lanes(simulation: Simulation) -> None:
     """All are locked, though not one by one; and what cannot begin in time is given back."""
     web, other = started(simulation, "web"), started(simulation, "web")
@@ -670,6 +684,7 @@ SCHEDULES: Sequence[tuple[Plan, Callable[[Simulation], None]]] = [
     (A_FEW_AT_ONCE, many_wait_for_their_turn),
     (A_HUNDRED_A_MINUTE, many_wait_for_their_turn),
     (TWELVE_A_MINUTE, many_wait_for_their_turn),
+    (QUIET, a_subscription_is_paused),
     (HUNDREDS_OF_NOTES, orders_have_hundreds_of_lanes),
 ]
 
