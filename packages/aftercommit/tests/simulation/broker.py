@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from simulation.simulation import ShopProcess
 
 PREFETCH = 5
-DISPATCHES = 3  # at the same time: the others are left to workers
+DISPATCHES = 1  # at a time: the others are left to workers
 MAX_ATTEMPTS = 3  # of a message that meets a bug
 TWICE, POISONED, OF_NO_CONCERN, REUSED = 0.2, 0.1, 0.1, 0.1  # how many messages are so
 OFTEN = 8  # times as often as a connection to the database, one to the broker is lost
