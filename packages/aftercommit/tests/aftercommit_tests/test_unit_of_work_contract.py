@@ -16,6 +16,8 @@ from aftercommit.errors import (
     MessageAlreadyHandled,
 )
 from anyio.lowlevel import checkpoint
+from sqlalchemy import TextClause, text
+from sqlalchemy.exc import IntegrityError
 
 from aftercommit_tests.builders import NAMES, a_command_work, a_thing
 from aftercommit_tests.inside.claims import INTERNAL, Committed
@@ -109,6 +111,27 @@ async def test_work_that_failed_to_commit_has_no_events(world: World) -> None:
     assert len(await world.event_ids()) == 1
 
 
+async def test_work_whose_commit_is_refused_has_no_events(world: World) -> None:
+    """By a constraint that is checked at the end: until then, everything was accepted."""
+    refused = await refusing_commits(world)
+
+    with pytest.raises(IntegrityError):
+        async with (unit := world.a_uow()) as uow:
+            uow.things.add(a_thing())
+            await uow.transaction.execute(refused)
+
+    assert unit.committed == Committed()
+    assert (await world.things(), await world.event_ids()) == ([], set())
+
+
+async def refusing_commits(world: World) -> TextClause:
+    """Return a statement that is accepted, and whose commit is not."""
+    key = "REFERENCES things (id) DEFERRABLE INITIALLY DEFERRED"
+    kind = "CHAR(32)" if world.database.backend.single_writer else "UUID"
+    await world.execute(text(f"CREATE TABLE parts (thing_id {kind} {key})"))
+    return text(f"INSERT INTO parts VALUES ('{uuid4()}')")
+
+
 async def test_a_rule_that_only_the_database_can_check_is_told_in_its_words(world: World) -> None:
     """Also before the commit: a query may have to write what was changed."""
     await store(world, a_thing("lamp"))
@@ -141,6 +164,21 @@ async def test_a_delivery_is_completed_with_the_commit_of_its_handler(world: Wor
 
     assert await world.lines() == ["lamp"]
     assert "write_down" not in await world.owed()
+
+
+async def test_who_has_lost_a_delivery_stores_nothing_of_what_it_has_caused(world: World) -> None:
+    """Neither its changes nor its events: whoever has taken the delivery over does the same."""
+    late = (await world.make_thing("lamp"))["write_down"]
+    await world.end_leases()
+    assert await world.delivery_store().claim(1, ["write_down"])
+
+    with pytest.raises(DeliverySuperseded):
+        async with world.a_uow(late) as uow:
+            uow.things.add(a_thing("torch"))
+
+    assert await world.things() == ["lamp"]
+    assert len(await world.event_ids()) == 1
+    assert "write_down" in await world.owed()
 
 
 MESSAGE = MessageOrigin(source="/shop", id="m1")

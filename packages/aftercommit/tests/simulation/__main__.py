@@ -140,6 +140,7 @@ def finished(seeds: Sequence[int], arguments: Namespace) -> Iterator[Finished]:
                     executor.submit(run_batch, batch, arguments.server, stop=arguments.stop)
                 )
             if not begun:
+                executor.shutdown()
                 return
             running = [each for each in begun if not each.done()]
             if not wait(running, A_MINUTE, return_when=FIRST_COMPLETED).done and running:
@@ -149,7 +150,7 @@ def finished(seeds: Sequence[int], arguments: Namespace) -> Iterator[Finished]:
     finally:
         for process in [*(executor._processes or {}).values()]:  # there is no public way
             process.terminate()
-        executor.shutdown(cancel_futures=True)
+        executor.shutdown(wait=False, cancel_futures=True)  # it may wait for ended ones for ever
 
 
 if __name__ == "__main__":

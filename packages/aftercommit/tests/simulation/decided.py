@@ -13,7 +13,7 @@ from uuid import UUID
 
 from aftercommit_tests.inside.operations import Replay
 
-from simulation.rows import Row
+from simulation.rows import Row, caller, number_of
 
 if TYPE_CHECKING:
     from simulation.ledger import Ledger
@@ -25,6 +25,10 @@ PERSONAL = re.compile(r"customer \d")  # what an erasure takes out of the data o
 
 QUOTED = """SELECT event_id, last_error FROM aftercommit_deliveries WHERE last_error IS NOT NULL
 UNION ALL SELECT event_id, error FROM aftercommit_failures"""
+MENTIONS = """SELECT id, reason FROM aftercommit_decisions
+UNION ALL SELECT id, decided_by FROM aftercommit_decisions
+UNION ALL SELECT NULL, source FROM aftercommit_commands
+UNION ALL SELECT NULL, message_id FROM aftercommit_commands"""
 SUMS = """SELECT event.id FROM aftercommit_events AS event JOIN aftercommit_commands AS command
 ON command.id = event.causation_id WHERE command.fingerprint IS NOT NULL"""
 
@@ -54,6 +58,7 @@ class Decided:
 
     def check(self, before: Rows, rows: Rows, new_events: Collection[UUID]) -> None:
         """Check what a commit has changed by a decision, and that nothing else has."""
+        known = self._seen.copy()
         new = self._read()
         self.retried = {f"{event_id}:{handler}" for event_id, handler in new["retry"]}
         for key in sorted(self.retried & rows.keys()):
@@ -68,6 +73,7 @@ class Decided:
             self._check_end(before[key], rows[key], is_decided=is_decided)
         if erased:
             self._check_erased(rows, erased)
+            self._check_mentions(erased, known)
         if self._erased and (erased or new_events):
             self._check_said()
         if self._erased:
@@ -108,6 +114,18 @@ class Decided:
             _, subject = self._ledger.events[row.event_id]
             if row.handler in self._discards.get(subject, ()):
                 self._fail(f"{self._name(row)} is to have an effect, and its order is erased")
+
+    def _check_mentions(self, erased: Collection[UUID], known: Collection[UUID]) -> None:
+        """Check that no id of a message and no decision says who was erased.
+
+        A decision that was committed since then may: whoever made it did not know.
+        """
+        numbers = {number_of(self._ledger.events[each][1])[0] for each in erased}
+        names = [re.compile(rf"{caller(number)}\b") for number in numbers]
+        for decision, text in self._query(MENTIONS):
+            is_there = decision is None or UUID(str(decision)) in known
+            if is_there and any(name.search(text or "") for name in names):
+                self._fail(f"an erasure has left who was erased: {text}")
 
     def _check_said(self) -> None:
         """Check that no event says what is erased, also of those that come later."""

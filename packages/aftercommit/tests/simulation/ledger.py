@@ -8,7 +8,7 @@ history. `docs/guarantees.md` says it in words.
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 from uuid import UUID
 
 from aftercommit import Envelope, Outcome
@@ -17,17 +17,18 @@ from simulation.claims import Claims
 from simulation.decided import Decided
 from simulation.faults import Faults
 from simulation.limits import Limits
-from simulation.rows import PAUSED, Row
+from simulation.rows import PAUSED, Row, number_of
 from simulation.steps import POSSIBLE, state_of
 from simulation.stored import Stored
 from simulation.world import Process, World, this_process
+
+if TYPE_CHECKING:
+    from simulation.broker import Messages
 
 PAUSE_IS_KNOWN = 1.5  # seconds after which a pause counts, with time for a transaction to begin
 WAYS = 20  # to the database and back, in that time
 LANE_IS_PASSED = 20.0  # seconds until its first is unblocked, by who has passed the lane by
 LANE_IS_LEFT = 90.0  # the same if that process has died: a worker looks once a minute
-
-NOTE = 2**64  # the number of an order is lower: notes are numbered by what is above
 
 DELIVERIES = """SELECT event_id, handler, attempts, token, available_at, owner, parked_at,
 completed_at, discarded_at, lane, position, blocked, replay, last_error, limit_name
@@ -74,6 +75,7 @@ class Ledger:
         notes: int,
         stored: Callable[["Ledger", Callable[[str], Sequence[Any]]], Stored],
         limits: Callable[["Ledger"], Limits],
+        messages: "Messages",
     ) -> None:
         self.handler_timeout, self.lease = handler_timeout, lease
         self._notes = notes  # of an order: events of its commit
@@ -103,6 +105,7 @@ class Ledger:
         self.checks = 0
         self._watched_claims, self._stored = Claims(self), stored(self, reader.query)
         self.decided, self._limits = Decided(self, reader.query), limits(self)
+        self._messages = messages
 
     # when a handler runs
 
@@ -116,12 +119,17 @@ class Ledger:
         if row.lane:
             self._check_order(row)
         self._watched_claims.begins(process := this_process(), row)
-        since, now = self.paused.get(row.handler), self.world.now
+        if seconds := self.knows_pause(process, row.handler):
+            self.world.fail(f"{self.name(row.key)} begins, and is paused for {seconds:.1f} s")
+
+    def knows_pause(self, process: Process, name: str) -> float:
+        """Return for how many seconds something is paused, if a process has to know that."""
+        since, now = self.paused.get(name), self.world.now
         known = PAUSE_IS_KNOWN + WAYS * self.world.latency
         held_up = max(process.frozen_until, process.waited_at, process.broken_at)
         held_up = max(held_up, self.faults.outage_until)
-        if since is not None and now - max(since, held_up) > known:
-            self.world.fail(f"{self.name(key)} begins, and is paused for {now - since:.1f} s")
+        is_known = since is not None and now - max(since, held_up) > known
+        return now - since if is_known and since is not None else 0.0
 
     def ends(self, key: str, *, has_returned: bool) -> None:
         """Note that a handler has ended."""
@@ -200,6 +208,8 @@ class Ledger:
         found = (self._row(each) for each in self._reader.query(DELIVERIES))
         rows = {row.key: row for row in found}
         self.decided.check(self.rows, rows, new)
+        types = [type_ for type_, _ in self.events.values()]
+        self._messages.check(types, forgets=self.has_pruned)
         for key, row in rows.items():
             if (before := self.rows.get(key)) != row:
                 self._check_change(before, row)
@@ -414,12 +424,7 @@ class Ledger:
             if row.parked_at is not None:
                 fail(f"{self.name(row.key)} is parked in the end")
         self._watched_claims.check_history()
-
-
-def number_of(subject: str) -> tuple[int, int]:
-    """Return the number of the order that an event is about, and that of its note, or 0."""
-    note, order = divmod(UUID(subject).int, NOTE)
-    return order, note
+        self._messages.check_end()
 
 
 def _state(row: Row) -> str:

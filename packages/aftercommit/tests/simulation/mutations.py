@@ -912,6 +912,94 @@ MUTATIONS = (
         "raise HandlerInterrupted(handler, first) from error",
         "raise first",
     ),
+    # messages of brokers
+    Mutation(
+        "a message is acknowledged before its command is executed",
+        "extensions/brokers/message_handler.py",
+        "        taken = await self._take_effect(",
+        "        await _acknowledge(message.ack)\n        taken = await self._take_effect(",
+    ),
+    Mutation(
+        "a message of a subscription that comes again takes effect again",
+        "extensions/brokers/subscriptions.py",
+        "            id=message_id,\n            fingerprint",
+        "            id=None,\n            fingerprint",
+    ),
+    Mutation(
+        "another message under an id that was used is acknowledged in silence",
+        "extensions/brokers/message_handler.py",
+        "if first.fingerprint not in (None, origin.fingerprint):",
+        "if False:",
+    ),
+    Mutation(
+        "what nobody can translate is tried for ever",
+        "extensions/brokers/message_handler.py",
+        "if is_permanent(error):",
+        "if False:",
+    ),
+    Mutation(
+        "a message that meets an outage is a dead letter",
+        "extensions/brokers/message_handler.py",
+        'if kind_of(error) != "defect":',
+        "if False:",
+    ),
+    Mutation(
+        "a consumer does not hear of a pause of its subscription",
+        "extensions/brokers/paused_subscriptions.py",
+        "return source is not None and (self._paused is None or source in self._paused)",
+        "return False",
+    ),
+    Mutation(
+        "a consumer that has lost its connection makes no other one",
+        "extensions/brokers/command_consumer.py",
+        "            await pause(self.first_pause, failures, self.stop)\n"
+        "            failures += 1\n",
+        "            return\n",
+    ),
+    Mutation(
+        "what a consumer cannot dispatch stays claimed",
+        "extensions/bounded_dispatch.py",
+        "            await self._bus.release(committed.claims)\n",
+        "",
+    ),
+    Mutation(
+        "the sender of a dead letter is told that it was accepted",
+        "extensions/brokers/message_handler.py",
+        "self.answers.send(broker, asked, taken.refusal)",
+        "self.answers.send(broker, asked, None)",
+    ),
+    Mutation(
+        "a sender is told nothing",
+        "extensions/brokers/message_handler.py",
+        "if asked is not None and not await self.answers.send(broker, asked, taken.refusal):",
+        "if False:",
+    ),
+    Mutation(
+        "an erasure leaves what ids of messages quote",
+        "extensions/operations/erasing_events.py",
+        "for column in (*in_ids, *of_decisions):",
+        "for column in of_decisions:",
+    ),
+    Mutation(
+        "an erasure leaves what decisions quote",
+        "extensions/operations/erasing_events.py",
+        "for column in (*in_ids, *of_decisions):",
+        "for column in in_ids:",
+    ),
+    # hundreds at once
+    Mutation(
+        "of hundreds that are given back together, the first are given back",
+        "sql/claim_ends.py",
+        "known |= {each: fates[each] for each in known.keys() & batch}",
+        'known |= {each: fates.get(each, "hit") for each in known}',
+    ),
+    Mutation(
+        "of hundreds of lanes, none is locked",
+        "extensions/postgresql/lane_locks.py",
+        "WHEN are_many THEN pg_advisory_xact_lock({_PART}) IS NOT NULL",
+        "WHEN are_many THEN true",
+        database="postgresql",
+    ),
     # lanes that nobody repairs
     Mutation(
         "a worker mends no lane in which two could begin",

@@ -1,6 +1,6 @@
 """What operators decide meanwhile: in processes of their own, or in others, as by their page."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from uuid import UUID
 
@@ -17,9 +17,10 @@ from aftercommit_tests.inside.operations import (
 )
 
 from simulation import shop
-from simulation.ledger import Ledger, number_of
+from simulation.broker import SOURCE
+from simulation.ledger import Ledger
 from simulation.plan import Request
-from simulation.rows import Row
+from simulation.rows import Row, caller, number_of
 from simulation.world import Process, World
 
 DECISION = Decision(by="an operator")
@@ -49,12 +50,15 @@ class Operator:
                 tell(process, f"decides to {self.what} {self._ledger.name(row.key)}")
                 decide = getattr(delivery_admin, self.what)
                 with suppress(DeliveryNotFound):
-                    await decide(database, row.event_id, row.handler, DECISION)
+                    await decide(database, row.event_id, row.handler, self._asked_for(row))
             case "pause" | "resume":
                 tell(process, f"decides to {self.what} {self._handler}")
                 with suppress(HandlerNotFound):
-                    names = delivery_admin.all_names(application.handlers, self._handler)
-                    await getattr(handler_pauses, self.what)(database, names, DECISION)
+                    names: Collection[str] = [self._handler]
+                    if self._handler != SOURCE:
+                        names = delivery_admin.all_names(application.handlers, self._handler)
+                    why = self._asked_for(self._delivery())
+                    await getattr(handler_pauses, self.what)(database, names, why)
             case "prune":
                 seconds = self._world.random.uniform(1, 60)
                 tell(process, f"decides to prune what is older than {seconds:.0f} s")
@@ -66,6 +70,13 @@ class Operator:
                 await self._set_limit(process, application)
             case "erase" if self._order:
                 await self.erase(process, application, self._order)
+
+    def _asked_for(self, row: Row | None) -> Decision:
+        """Return a decision that says for whom it is made, if nobody has asked to be erased."""
+        order, _ = number_of(self._ledger.events[row.event_id][1]) if row else (0, 0)
+        if order in {number_of(each)[0] for each in self._ledger.erased}:
+            return DECISION
+        return Decision(by=f"operator of {caller(order)}", reason=f"{caller(order)} has asked")
 
     def _delivery(self) -> Row | None:
         """Choose one, rather where something can go wrong: that others run, or wait for."""
@@ -122,6 +133,8 @@ class Operator:
             await erasing_events.end_deliveries(transaction, database, about, **reason)  # type: ignore[arg-type]
             redacted = {"customer": "erased"}
             await erasing_events.redact_events(transaction, about, redacted, reason=ERASED)
+            mentions = [caller(number_of(subject)[0])]
+            await erasing_events.redact_mentions(transaction, mentions)
             await transaction.commit()
 
 

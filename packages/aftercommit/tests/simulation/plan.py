@@ -56,10 +56,13 @@ class Plan:
     at_once: int = 2  # of the handlers that ask the card company
     per_minute: int = 0  # of them; 0: as many as there are
     handlers: frozenset[str] | None = None  # None: all
+    consumers: int = 0  # of what the bank publishes
     nights: int = 0  # of a world with nothing but a schedule
     # what happens when
     orders: tuple[float, ...] = ()
     requests: tuple[tuple[float, Request], ...] = ()
+    payments: tuple[float, ...] = ()  # messages of the bank
+    set_backs: tuple[float, ...] = ()  # when all its messages come once more
     outages: tuple[tuple[float, Outage, float], ...] = ()
     seconds: float = 20.0  # until all heals
     # how often
@@ -108,6 +111,7 @@ class Plan:
         requests: list[tuple[float, Request]] = [(round(t, 3), some(REQUESTS)) for t in asked]
         requests += [(time, "stop") for time in times(some([0, 0, 2, 5]))]
         has_sessions = random.random() < 0.3
+        has_bank = not has_sessions and random.random() < 0.4
         return cls(
             seed=seed,
             workers=some([1, 2, 2, 3]),
@@ -138,4 +142,7 @@ class Plan:
             per_minute=some([0, 0, 12, 100]),
             notes=some([0, 0, 3, 9]),
             skew=some([0.0, 3600.0]),
+            consumers=some([1, 2]) if has_bank else 0,
+            payments=tuple(times(some([3, 8]))) if has_bank else (),
+            set_backs=tuple(times(some([0, 1, 2]))) if has_bank else (),
         )

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 PAUSED = 1e11  # what is due later than that is held: its handler is paused
+NOTE = 2**64  # the number of an order is lower: notes are numbered by what is above
 PERMANENT = ("CardRefused",)  # errors after which nobody tries again
 
 
@@ -51,3 +52,14 @@ class Row:
         """Tell whether its handler has done it, and had not before."""
         was_open = before is None or before.is_open
         return was_open and not self.is_open and self.discarded_at is None
+
+
+def caller(number: int) -> str:
+    """Return who has placed an order, as ids of messages and decisions about it quote it."""
+    return f"caller {number}"
+
+
+def number_of(subject: str) -> tuple[int, int]:
+    """Return the number of the order that an event is about, and that of its note, or 0."""
+    note, order = divmod(UUID(subject).int, NOTE)
+    return order, note

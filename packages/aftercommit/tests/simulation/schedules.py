@@ -17,12 +17,20 @@ from aftercommit_tests.inside.errors import DeliveryNotFound, OrderedHandler
 from aftercommit_tests.inside.operations import delivery_admin, handler_pauses, retention
 
 from simulation import driver, shop
+from simulation.broker import SOURCE
 from simulation.faults import Fault
 from simulation.operators import DECISION, Operator, replay
 from simulation.plan import Plan
 from simulation.seeds import repeatable, run
 from simulation.server_schedules import ON_POSTGRESQL, started
-from simulation.simulation import CLIENT, HANDLER_TIMEOUT, LEASE, ShopProcess, Simulation
+from simulation.simulation import (
+    CLIENT,
+    HANDLER_TIMEOUT,
+    LEASE,
+    ShopProcess,
+    Simulation,
+    message_id,
+)
 
 QUIET = Plan(seed=0)
 ONE_CHANGE = Plan(seed=0, handlers=frozenset(["write_invoice"]))
@@ -34,6 +42,9 @@ CHARGE = frozenset(["charge"])
 A_FEW_AT_ONCE = Plan(seed=0, handlers=CHARGE, slowness=1.0)
 A_HUNDRED_A_MINUTE = Plan(seed=0, handlers=CHARGE, at_once=50, per_minute=100)
 TWELVE_A_MINUTE = Plan(seed=0, handlers=CHARGE, at_once=50, per_minute=12)
+HUNDREDS_OF_NOTES = Plan(
+    seed=0, notes=310, handlers=frozenset(["jot"]), concurrency=400, max_handlers=2
+)
 MANY = 120  # orders
 SLOW = Plan(seed=0, slowness=8.0)  # so is the external system
 
@@ -428,7 +439,7 @@ def _goes_when(
         with anyio.CancelScope() as client:
             clients.append(client)
             order = shop.PlaceOrder(UUID(int=1), "customer 1")
-            await web.application.bus.handle(order, MessageOrigin(source=CLIENT, id="1"))
+            await web.application.bus.handle(order, MessageOrigin(source=CLIENT, id=message_id(1)))
 
     async def go() -> None:
         clients[0].cancel()
@@ -566,6 +577,31 @@ def many_wait_for_their_turn(simulation: Simulation) -> None:
     simulation.drain(MANY)
 
 
+def a_subscription_is_paused(simulation: Simulation) -> None:
+    """Its messages wait until it is resumed, and those of others do not."""
+    operator, _ = started(simulation, "operator"), started(simulation, "consumer")
+    operator.start(handler_pauses.pause(operator.application.database, [SOURCE], DECISION))
+    simulation.world.run(5)
+    for payment in range(1, 9):
+        simulation.messages.publish(payment)
+    simulation.world.run(10)
+    assert not simulation.messages.are_done
+    started(simulation, "worker")
+    simulation.drain(0)
+
+
+def orders_have_hundreds_of_lanes(simulation: Simulation) -> None:
+    """All are locked, though not one by one; and what cannot begin in time is given back."""
+    web, other = started(simulation, "web"), started(simulation, "web")
+    simulation.faults.at_next(web, "COMMIT", Fault("freeze", "before", 2.0))
+    simulation.ask(web, 1)
+    simulation.world.run(1)
+    simulation.ask(other, 2)
+    simulation.world.run(LEASE)
+    started(simulation, "worker")
+    simulation.drain(2)
+
+
 SCHEDULES: Sequence[tuple[Plan, Callable[[Simulation], None]]] = [
     (QUIET, the_answer_to_a_commit_is_lost),
     (QUIET, a_process_crashes_between_its_commit_and_its_handlers),
@@ -648,6 +684,8 @@ SCHEDULES: Sequence[tuple[Plan, Callable[[Simulation], None]]] = [
     (A_FEW_AT_ONCE, many_wait_for_their_turn),
     (A_HUNDRED_A_MINUTE, many_wait_for_their_turn),
     (TWELVE_A_MINUTE, many_wait_for_their_turn),
+    (QUIET, a_subscription_is_paused),
+    (HUNDREDS_OF_NOTES, orders_have_hundreds_of_lanes),
 ]
 
 

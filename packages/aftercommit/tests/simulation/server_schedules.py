@@ -20,7 +20,7 @@ from simulation.plan import Plan
 from simulation.postgresql import PostgreSQLServer
 from simulation.protocol import Message, error_of, query
 from simulation.server_limits import Limit
-from simulation.simulation import CLIENT, LEASE, ShopProcess, Simulation
+from simulation.simulation import CLIENT, LEASE, ShopProcess, Simulation, message_id
 
 QUIET = Plan(seed=0)
 ONE_LANE = Plan(seed=0, customers=1, has_sessions=True, handlers=frozenset(["reserve"]))
@@ -248,7 +248,7 @@ async def _record_slowly(simulation: Simulation, process: ShopProcess, isolation
     order_id, outbox = UUID(int=1), process.outbox
     async with AsyncSession(process.engine) as session, session.begin():
         await session.connection(execution_options={"isolation_level": isolation})
-        await outbox.once(session, CLIENT, "1")
+        await outbox.once(session, CLIENT, message_id(1))
         await session.execute(sa.insert(shop.orders), [{"id": order_id, "version": 1}])
         placed = shop.OrderPlaced(order_id, f"customer {1 % simulation.plan.customers}")
         await outbox.record(session, placed, about=order_id)

@@ -8,7 +8,7 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import timedelta
 from functools import partial, wraps
 from typing import Any, ClassVar
@@ -39,7 +39,8 @@ from aftercommit.errors import ConcurrentUpdate
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import object_session, registry
 
-from simulation.ledger import NOTE, Ledger, number_of
+from simulation.ledger import Ledger
+from simulation.rows import NOTE, number_of
 from simulation.world import this_process
 
 DELAY = 15.0  # seconds of a handler that is for later
@@ -53,6 +54,13 @@ orders = sa.Table(
     metadata,
     sa.Column("id", sa.Uuid, primary_key=True),
     sa.Column("version", sa.Integer, nullable=False),
+)
+payments = sa.Table(
+    "payments",
+    metadata,
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("payment", sa.Integer, nullable=False),
+    sa.Column("amount", sa.Integer, nullable=False),
 )
 effects = sa.Table(  # of handlers in the database, in the order in which they were written
     "effects",
@@ -75,6 +83,14 @@ class StoreReply:
     """Store what the bank has answered."""
 
     key: str
+
+
+@dataclass(frozen=True)
+class TakePayment:
+    """Take what the bank says that somebody has paid."""
+
+    payment: int
+    amount: int
 
 
 @dataclass(frozen=True)
@@ -109,7 +125,15 @@ class OrderNoted:
     number: int
 
 
-OrderEvent = OrderPlaced | OrderPacked | OrderWithdrawn | OrderNoted
+@dataclass(frozen=True)
+class PaymentTaken:
+    """A payment was taken."""
+
+    payment: int
+
+
+OrderEvent = OrderPlaced | OrderPacked | OrderWithdrawn | OrderNoted | PaymentTaken
+PAYMENT = 10_000  # the first number of what events of payments are about: there are fewer orders
 
 
 def notes_of(order_id: UUID, number: int) -> Iterator[tuple[OrderNoted, UUID]]:
@@ -184,6 +208,7 @@ class Behaviour:
         self.ledger, self._misbehaving, self._ending = ledger, misbehaving, ending
         self.outside_world = OutsideWorld(ledger, unavailable, slowness)
         self.notes = notes  # of each order
+        self.troubled = set[int]()  # payments that were not taken when they could have been
         self.planned = deque[str]()  # how handlers misbehave next; an empty text: not at all
         self.ends = deque[str]()  # by what the next handlers end their transactions
         self.mistakes = 0  # of how many of the next writes a handler swallows the error
@@ -354,6 +379,20 @@ async def store_reply(command: StoreReply, uow: UnitOfWork) -> None:
     await _write_effect(uow, command.key)
 
 
+async def take_payment(command: TakePayment, uow: UnitOfWork) -> None:
+    """Take a payment, and fail perhaps, so that its message comes again or is a dead letter."""
+    behaviour: Behaviour = this_process().behaviour
+    try:
+        await behaviour.misbehave()
+        await uow.execute(sa.insert(payments), [asdict(command)])
+        subject = UUID(int=PAYMENT + command.payment)
+        uow.record(PaymentTaken(command.payment), subject=subject)
+        await behaviour.misbehave()
+    except BaseException:
+        behaviour.troubled.add(command.payment)
+        raise
+
+
 def in_transaction(name: str) -> Any:
     """Return a handler of this name that has its effect in the unit of work."""
 
@@ -490,6 +529,7 @@ class Table:
             "count_up": Ordered(new("count_up")),
         }
         self.noted: list[Any] = [Ordered(new("jot"))] if only is None or "jot" in only else []
+        self.taken: list[Any] = [new("book")] if only is None or "book" in only else []
         if version == 2:
             placed["charge"] = outside("charge")  # it has a limit no more
             placed["proclaim"] = outside("proclaim")
@@ -504,6 +544,7 @@ class Table:
     def names(self) -> Mapping[str, frozenset[str]]:
         """The names of the handlers of each event, by its type."""
         of = {"order_placed": self.placed, "order_packed": self.packed, "order_noted": self.noted}
+        of["payment_taken"] = self.taken
         return {type_: frozenset(name_of(each) for each in listed) for type_, listed in of.items()}
 
     @property
@@ -512,12 +553,14 @@ class Table:
         withdrawn = on(OrderWithdrawn, outside("regret"), key=_customer)
         placed = on(OrderPlaced, *self.placed, key=_customer)
         noted = on(OrderNoted, *self.noted, key=lambda event: f"note {event.number}")
-        return [placed, on(OrderPacked, *self.packed, key=_customer), withdrawn, noted]
+        taken = on(PaymentTaken, *self.taken)
+        return [placed, on(OrderPacked, *self.packed, key=_customer), withdrawn, noted, taken]
 
     @property
     def handlers(self) -> Any:
         """The table of an application with units of work."""
         commands = [on(PlaceOrder, place_order), on(StoreReply, store_reply)]
+        commands.append(on(TakePayment, take_payment))
         return Handlers(commands=commands, events=self.rows, renamed=self.renamed)
 
 
@@ -548,6 +591,7 @@ HANDLERS = frozenset(
     [
         *("write_invoice", "announce", "greet", "pack", "reserve", "tell_customer", "remind"),
         *("ask_bank", "praise", "count_up", "proclaim", "thank", "charge", "collect", "dun", "jot"),
+        "book",
     ]
 )
 """What a plan may choose from."""
@@ -558,13 +602,13 @@ NEW = frozenset(["proclaim", "thank"])
 TRANSACTIONAL = frozenset(
     [
         *("write_invoice", "pack", "reserve", "set_aside", "remind", "ask_bank", "count_up"),
-        *("collect", "dun", "jot"),
+        *("collect", "dun", "jot", "book"),
     ]
 )
 """Those whose effect is in the database, exactly once."""
 
 CODEC: Codec[Any] = Codec(
-    source="/shop", events=[OrderPlaced, OrderPacked, OrderWithdrawn, OrderNoted]
+    source="/shop", events=[OrderPlaced, OrderPacked, OrderWithdrawn, OrderNoted, PaymentTaken]
 )
 
 

@@ -39,6 +39,7 @@ SIMPLER: Sequence[dict[str, Any]] = (
     {"customers": 1},
     {"notes": 0},
     {"skew": 0.0},
+    {"consumers": 0, "payments": (), "set_backs": ()},
     {"workers": 1},
     {"webs": 1},
 )
@@ -71,6 +72,8 @@ def _candidates(plan: Plan, drawn: int) -> Iterator[Plan]:
             yield replace(plan, **change)
     yield from (replace(plan, requests=each) for each in _shorter(plan.requests))
     yield from (replace(plan, outages=each) for each in _shorter(plan.outages))
+    yield from (replace(plan, payments=each) for each in _shorter(plan.payments))
+    yield from (replace(plan, set_backs=each) for each in _shorter(plan.set_backs))
     yield from (replace(plan, orders=each) for each in _shorter(plan.orders) if each)
     names = sorted(shop.HANDLERS if plan.handlers is None else plan.handlers)
     for each in _shorter(names):

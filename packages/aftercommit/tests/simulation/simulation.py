@@ -28,11 +28,13 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from simulation import shop
+from simulation.broker import SOURCE, Messages, consume
 from simulation.faults import Faults, Server
 from simulation.ledger import Ledger, Reader
 from simulation.limits import Limits
 from simulation.operators import Operator, set_right
 from simulation.plan import Plan, Request
+from simulation.rows import caller, number_of
 from simulation.stored import Stored
 from simulation.story import LogHandler
 from simulation.world import BEGIN, Process, World
@@ -47,6 +49,11 @@ GRACE = 5.0  # seconds for what runs in a process that is asked to stop
 PATIENCE = 40.0  # seconds after which a client that has no answer asks again
 DRAIN = 600.0  # seconds, at most, in which all has to be done when nothing breaks any longer
 CLIENT = "/client"
+
+
+def message_id(number: int) -> str:
+    """Return the id of the message by which an order is placed; it says by whom."""
+    return f"{number} by {caller(number)}"
 
 
 class SimulatedServer(Server, Reader, Protocol):
@@ -76,12 +83,16 @@ class ShopProcess(Process):
 class Watching(Observer):
     """Lets the ledger know what observers are told."""
 
-    def __init__(self, ledger: Ledger) -> None:
-        self._ledger = ledger
+    def __init__(self, ledger: Ledger, messages: Messages) -> None:
+        self._ledger, self._messages = ledger, messages
 
     def finished(self, outcome: Outcome) -> None:
         """Pass it on."""
         self._ledger.finished(outcome)
+
+    def message(self, source: str, outcome: str) -> None:
+        """Pass it on."""
+        self._messages.handled(outcome)
 
 
 Body = Callable[[ShopProcess], Any]
@@ -93,6 +104,7 @@ class Simulation:
     def __init__(self, plan: Plan, world: World, faults: Faults, server: SimulatedServer) -> None:
         self.plan, self.world, self.faults, self.server = plan, world, faults, server
         self.tables = [self._table(version) for version in range(1, plan.versions + 1)]
+        self.messages = Messages(world, faults, server.query, plan.breaks)
         self.ledger = Ledger(
             world,
             faults,
@@ -113,6 +125,7 @@ class Simulation:
             limits=lambda ledger: Limits(
                 ledger, server.query, shop.LIMITED, plan.at_once, plan.per_minute
             ),
+            messages=self.messages,
         )
         self.behaviour = shop.Behaviour(
             self.ledger,
@@ -122,12 +135,15 @@ class Simulation:
             ending=server.ends,
             notes=plan.notes,
         )
+        self.messages.follow(self.ledger, self.behaviour.troubled)
         ids = Random(f"ids {plan.seed}")
         self._sources = Sources(
             now=lambda: datetime.fromtimestamp(BEGIN + world.now, UTC),
             new_id=lambda: UUID(int=ids.getrandbits(128), version=4),
             random=world.random.random,
         )
+        self._bodies: dict[str, Body] = {"worker": self._work}
+        self._bodies["consumer"] = partial(consume, self.messages)
         self._begun = 0
         self._is_ending = False
 
@@ -148,9 +164,7 @@ class Simulation:
         process = ShopProcess(self.world, role, f"{role}{self._begun}")
         process.behaviour, process.version = self.behaviour, version or self.plan.versions
         process.sessions = []
-        process.start(
-            self._live(process, body or (self._work if role == "worker" else self._serve))
-        )
+        process.start(self._live(process, body or self._bodies.get(role, self._serve)))
         return process
 
     async def _live(self, process: ShopProcess, body: Body) -> None:
@@ -189,7 +203,7 @@ class Simulation:
             shop.UnitOfWork,
             handlers=self.tables[process.version - 1].handlers,
             effect_ports=self._ports(process),
-            observers=[Watching(self.ledger)],
+            observers=[Watching(self.ledger, self.messages)],
             beside_others=True,
             sources=self._sources_of(process),
         )
@@ -268,7 +282,9 @@ class Simulation:
 
     def supervise(self) -> None:
         """See to it, again and again, that there are processes of each kind."""
-        for role, wanted in {"worker": self.plan.workers, "web": self.plan.webs}.items():
+        plan = self.plan
+        numbers = {"worker": plan.workers, "web": plan.webs, "consumer": plan.consumers}
+        for role, wanted in numbers.items():
             there = [process.role for process in self.world.processes].count(role)
             for _ in range(wanted - there):
                 is_old = not self._is_ending and self.world.chance(0.5)
@@ -294,7 +310,7 @@ class Simulation:
         tell = self.world.story.tell
         tell(process, f"is asked to place order {number} of {command.customer}")
         fingerprint = f"{number} {command.customer}"
-        origin = MessageOrigin(source=CLIENT, id=str(number), fingerprint=fingerprint)
+        origin = MessageOrigin(source=CLIENT, id=message_id(number), fingerprint=fingerprint)
         claims: Any = ()
         try:
             with anyio.CancelScope(deadline=anyio.current_time() + LEASE) as request:
@@ -313,7 +329,8 @@ class Simulation:
             self._acknowledge(process, number)
         except (Exception, SystemExit) as error:  # as a web framework does
             tell(process, f"refuses order {number}: {error!r}")
-            if isinstance(error, IntegrityError) and self.ledger.has_pruned:
+            is_erased = number in {number_of(each)[0] for each in self.ledger.erased}
+            if isinstance(error, IntegrityError) and (self.ledger.has_pruned or is_erased):
                 self._acknowledge(process, number)  # it is there, and its id was forgotten
 
     def _acknowledge(self, process: ShopProcess, number: int) -> None:
@@ -357,6 +374,7 @@ class Simulation:
                 self.stop(self.world.random.choice(there))
             return
         names = sorted(set().union(*(each for t in self.tables for each in t.names.values())))
+        names += [SOURCE] * bool(self.plan.payments)
         if not names:
             return
         operator = Operator(self.world, self.ledger, what, names)
@@ -386,6 +404,10 @@ class Simulation:
             world.after(time, partial(self.order, number))
         for time, what in plan.requests:
             world.after(time, partial(self.request, what))
+        for number, time in enumerate(plan.payments, 1):
+            world.after(time, partial(self.messages.publish, number))
+        for time in plan.set_backs:
+            world.after(time, self.messages.set_back)
         world.run(plan.seconds)
         self.drain(len(plan.orders))
 
@@ -400,7 +422,8 @@ class Simulation:
         self._end_old_processes()
 
         def is_done() -> bool:
-            return len(self.ledger.acknowledged) == number_of_orders and not self.ledger.outstanding
+            is_acknowledged = len(self.ledger.acknowledged) == number_of_orders
+            return is_acknowledged and not self.ledger.outstanding and self.messages.are_done
 
         for number in range(1, number_of_orders + 1):
             self.order(number)  # or a client would lose its patience first

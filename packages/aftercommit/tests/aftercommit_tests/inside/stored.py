@@ -13,6 +13,7 @@ from aftercommit.database.sqlite_backend import set_up as set_up
 from aftercommit.deliveries import inbox as inbox
 from aftercommit.deliveries import pauses as pauses
 from aftercommit.deliveries import schedule_rows as schedule_rows
+from aftercommit.deliveries import states as delivery_states
 from aftercommit.deliveries import tables as tables
 from aftercommit.deliveries import unit_of_work_scope as unit_of_work_scope
 from aftercommit.deliveries.deferred_unblocking import mend_lanes as mend_lanes
@@ -26,8 +27,6 @@ from aftercommit.deliveries.history import PREFIX as PREFIX
 from aftercommit.deliveries.inbox import record_command as record_command
 from aftercommit.deliveries.lanes import lock_keys as lock_keys
 from aftercommit.deliveries.lanes import lock_lanes as lock_lanes
-from aftercommit.deliveries.states import done as done
-from aftercommit.deliveries.states import is_scheduled as is_scheduled
 from aftercommit.deliveries.tables import commands as commands
 from aftercommit.deliveries.tables import decisions as decisions
 from aftercommit.deliveries.tables import deliveries as deliveries

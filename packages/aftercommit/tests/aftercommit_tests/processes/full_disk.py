@@ -18,7 +18,7 @@ from aftercommit.process.worker import Worker
 from anyio import to_thread
 
 from aftercommit_tests.builders import a_command, table
-from aftercommit_tests.inside.stored import is_scheduled, tables
+from aftercommit_tests.inside.stored import delivery_states, tables
 from aftercommit_tests.things.app import Settings, bootstrap
 from aftercommit_tests.things.bell import Bell
 from aftercommit_tests.things.domain import ThingMade
@@ -94,7 +94,11 @@ async def main(disk: Disk) -> None:
 
 async def outstanding(application: Application) -> int:
     """Return how many deliveries are neither done nor parked."""
-    due = ~tables.FINISHED, ~tables.PARKED, ~is_scheduled(application.database.clock)
+    due = (
+        ~tables.FINISHED,
+        ~tables.PARKED,
+        ~delivery_states.is_scheduled(application.database.clock),
+    )
     async with application.database.read_transaction() as transaction:
         counted = sa.select(sa.func.count()).select_from(tables.deliveries).where(*due)
         return int((await transaction.execute(counted)).scalar_one())

@@ -96,6 +96,7 @@ def test_an_email_that_was_read_does_not_come_back(folder: Path, backend: str) -
     send(folder, KEY, backend=backend)
 
     assert len(kept_in(folder)) == 1
+    assert [*(folder / "new").iterdir()] == []  # a mail program would take both for one
 
 
 def test_only_the_owner_can_look_into_the_folder(folder: Path, backend: str) -> None:
