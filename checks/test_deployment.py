@@ -28,6 +28,8 @@ from allocation.config import Settings
 from allocation.entrypoints.app import APP, cli
 from tools.repository import ROOT
 
+pytestmark = pytest.mark.check
+
 DEPLOY = ROOT / "docs" / "deploy"
 PAGE = (ROOT / "docs" / "operations.md").read_text()
 UNITS = sorted((DEPLOY / "systemd").glob("*.service"))
