@@ -9,15 +9,12 @@ PLAYGROUND := $(VENV)/installed-playground
 TEST := $(VENV)/installed-test
 BENCH := $(VENV)/installed-bench
 COMPILED := $(VENV)/compiled
-PARALLEL := -n 6 --dist load --maxschedchunk 1 --durations 10
+PARALLEL := -n auto --dist load --maxschedchunk 1 --durations 10
 ENGINE := packages/aftercommit/tests/aftercommit_tests
-LONG := checks/playground checks/pages/test_runbook.py \
-  $(ENGINE)/extensions/page/processes $(ENGINE)/new_project/processes checks/loyalty/test_kills.py \
-  $(ENGINE)/processes/test_limits.py
-COPIES := checks/full  # tutorials and the worked use case, each in a copy of the project
+COPIES := checks/full  # tutorials and the worked use case, each in a copy of the project: for a release
 QUICK := tests/unit tests/integration checks/test_*.py $(ENGINE)/test_*.py
 IN_PROCESS := $(QUICK) $(ENGINE)/extensions $(ENGINE)/outbox --ignore-glob="*/processes/*"
-LAYERS := tests/unit tests/integration $(ENGINE) packages/aftercommit/tests/simulation \
+TESTS := tests/unit tests/integration $(ENGINE) packages/aftercommit/tests/simulation \
   packages/sqlalchemy-anyio/tests/sqlalchemy_anyio_tests tests/e2e checks
 INNER := 'src/allocation/domain/*,src/allocation/service_layer/*'
 UNFINISHED = || { status=$$?; [ $$status = 1 ] || { mkdir -p .pytest_cache; echo $@ >> .pytest_cache/unfinished; }; exit $$status; }
@@ -26,7 +23,7 @@ unexport PYTHONDONTWRITEBYTECODE  # containers set it; each of hundreds of proce
 unexport PYTHONUNBUFFERED  # containers set it, too, and users do not: what a full disk does differs
 
 .DEFAULT_GOAL := help
-.PHONY: help demo kill playground two-services install test test-full floors quick core-tests pyramid pyramid-in-full mutations again reports long coverage lint unit application simulate compliance format language migration new new-aggregate bench bench-full docs requirements release clean
+.PHONY: help demo kill playground two-services install test check rest test-full floors quick core-tests in-full mutations again reports coverage lint unit application simulate compliance format language migration new new-aggregate bench bench-full docs requirements release clean
 
 help:  ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*##/\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -47,17 +44,29 @@ two-services: $(TEST)  ## Run this service and a second one, kill both: AMQP_URL
 
 install: $(TEST)  ## Install all that tests and checks need
 
-test: $(TEST)  ## What a change has to pass: lint, types, contracts, and all tests but those that take long
-	@$(MAKE) --no-print-directory -j 2 lint pyramid
+test: $(TEST) $(COMPILED)  ## Prove each promise once, in four minutes: what a newcomer runs first, and every change often
+	$(BIN)/pytest $(PARALLEL) --tier test $(TESTS) $(UNFINISHED)
+
+$(COMPILED): $(TEST)  # the tests: once, and not by each of several processes in the first run
+	@$(BIN)/pytest -q --collect-only --tier test $(TESTS) > /dev/null
+	@touch $@
+
+check: $(TEST)  ## What a change has to pass: lint, make test, and all that takes longer; twenty minutes
+	@$(MAKE) --no-print-directory lint
+	@$(MAKE) --no-print-directory test
+	@$(MAKE) --no-print-directory -j 2 compliance rest
+
+rest: $(TEST)  # of the tests: real processes, servers and browsers, kills, more seeds, pages, packages
+	$(BIN)/pytest $(PARALLEL) --tier check --ignore=$(COPIES) $(TESTS) $(UNFINISHED)
 
 test-full: $(TEST)  ## What a release has to pass: the site, all tests in each combination, coverage, compliance
 	$(BIN)/coverage erase
-	@$(MAKE) --no-print-directory lint docs pyramid-in-full
+	@$(MAKE) --no-print-directory lint docs in-full
 	@$(MAKE) --no-print-directory reports compliance
 
 floors:  ## Run the tests of the layers with the lowest versions that the packages accept, on the oldest Python
 	@$(PYTHON) -m tools.floors $(VENV)-floors
-	$(VENV)-floors/bin/pytest $(PARALLEL) $(patsubst %,--ignore=%,$(LONG)) $(filter-out checks,$(LAYERS))
+	$(VENV)-floors/bin/pytest $(PARALLEL) $(filter-out checks,$(TESTS))
 
 quick: $(TEST)  ## Lint, check types and contracts, run the unit tests and the core on SQLite
 	@$(MAKE) --no-print-directory -j 2 lint core-tests
@@ -65,30 +74,20 @@ quick: $(TEST)  ## Lint, check types and contracts, run the unit tests and the c
 core-tests: $(TEST)
 	$(BIN)/pytest -q -n 2 --dist worksteal $(QUICK) -k "not postgres"
 
-pyramid: $(TEST) $(COMPILED)  # most of the time, tests wait
-	$(BIN)/pytest $(PARALLEL) $(patsubst %,--ignore=%,$(LONG) $(COPIES)) $(LAYERS) $(UNFINISHED)
-
-$(COMPILED): $(TEST)  # all tests, once, and not six times in the first run
-	@$(BIN)/pytest -q --collect-only $(LAYERS) > /dev/null
-	@touch $@
-
-pyramid-in-full: $(TEST)
-	$(BIN)/coverage run -m pytest $(PARALLEL) --in-full $(LAYERS) $(UNFINISHED)
+in-full: $(TEST)
+	$(BIN)/coverage run -m pytest $(PARALLEL) --in-full $(TESTS) $(UNFINISHED)
 
 mutations: $(TEST)  ## Break the engine in ways that the simulation has to find: make mutations NAMES="lane" SEEDS=50
 	@for each in sqlite postgresql; do PYTHONPATH=packages/aftercommit/tests \
 	  $(BIN)/python -m simulation.mutations $(NAMES) --seeds $(or $(SEEDS),50) --database $$each || exit; done
 
 again: $(TEST)  ## Run what has failed in the last run once more: alone, and one after the other
-	$(BIN)/pytest --in-full --last-failed --last-failed-no-failures none $(LAYERS)
+	$(BIN)/pytest --in-full --last-failed --last-failed-no-failures none $(TESTS)
 
 reports: $(TEST)  # of what `make test-full` has measured
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report --fail-under=95
 	$(BIN)/coverage report --fail-under=100 --include=$(INNER)
-
-long: $(TEST)  ## Run the tests that take long: in a browser, of the playground, the runbook, two services
-	$(BIN)/pytest $(PARALLEL) $(LONG) $(UNFINISHED)
 
 coverage: $(TEST)  ## Measure what the tests of the layers within one process reach
 	$(BIN)/coverage erase

@@ -13,7 +13,7 @@ import hypothesis  # noqa: F401  # asks who refers to what, before that is froze
 import pytest
 from aftercommit import testing
 from aftercommit.settings import EventLoop
-from aftercommit_tests.combinations import MARKERS, left_out
+from aftercommit_tests.combinations import MARKERS, Tier, is_of_the_rest, left_out, tier
 from aftercommit_tests.running_order import in_order
 from blockbuster import BlockBuster
 
@@ -136,19 +136,32 @@ def keep_in_memory(config: pytest.Config) -> None:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Let everything be asked for."""
+    """Let a tier be asked for, or everything."""
     parser.addoption("--in-full", action="store_true", help="each event loop with each database")
+    parser.addoption("--tier", choices=get_args(Tier), help="what `make test` runs, or the rest")
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Run twice as many tests at once as there are processors: half of the time, tests wait."""
+    return 2 * len(os.sched_getaffinity(0))
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Import no module for `make test` that is marked, as a whole, for the rest."""
+    is_test = collection_path.name.startswith("test_") and config.option.tier == "test"
+    return True if is_test and is_of_the_rest(collection_path.read_text("utf-8")) else None
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what need not run in full; put the others into the order that is the fastest."""
+    """Leave out what need not run, or not now; order the others in the fastest way."""
     asked_by_name = any("[" in argument for argument in config.args)
-    if not (config.option.in_full or asked_by_name):
-        left = left_out(items)
-        config.hook.pytest_deselected(items=left)
-        kept = {*items} - {*left}
-        items[:] = [item for item in items if item in kept]
+    left = set() if config.option.in_full or asked_by_name else {*left_out(items)}
+    if wanted := config.option.tier:
+        left |= {item for item in items if tier(item) != wanted}
+    if left:
+        config.hook.pytest_deselected(items=[*left])
+        items[:] = [item for item in items if item not in left]
     place = {test: n for n, test in enumerate(in_order([item.nodeid for item in items]))}
     items.sort(key=lambda item: place[item.nodeid])
 

@@ -28,6 +28,8 @@ from allocation.config import Settings
 from allocation.entrypoints.app import APP, cli
 from tools.repository import ROOT
 
+pytestmark = pytest.mark.check
+
 DEPLOY = ROOT / "docs" / "deploy"
 PAGE = "".join((ROOT / "docs" / f"{name}.md").read_text() for name in ("operations", "watch"))
 UNITS = sorted((DEPLOY / "systemd").glob("*.service"))

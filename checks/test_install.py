@@ -11,6 +11,8 @@ import pytest
 from tools.install import make_paths_relative
 from tools.repository import ROOT
 
+pytestmark = pytest.mark.check
+
 UNREACHABLE = {
     "PIP_INDEX_URL": "http://127.0.0.1:9",
     "PIP_CONFIG_FILE": os.devnull,

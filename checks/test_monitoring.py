@@ -37,7 +37,7 @@ from tests.builders import a_registration
 from tools.reference_pages import as_anchor
 from tools.repository import ROOT
 
-pytestmark = [pytest.mark.anyio, pytest.mark.on("trio")]
+pytestmark = [pytest.mark.anyio, pytest.mark.on("trio"), pytest.mark.check]
 
 RULES = ROOT / "docs" / "deploy" / "prometheus" / "rules.yaml"
 PAGE = (ROOT / "docs" / "watch.md").read_text()

@@ -4,10 +4,13 @@ import re
 import shlex
 from pathlib import Path
 
+import pytest
 from aftercommit.project import new_project
 from aftercommit.project.aggregate import new_aggregate
 
 from tools.repository import ROOT
+
+pytestmark = pytest.mark.check
 
 PAGE = ROOT / "docs" / "new-aggregate.md"
 COMMAND = re.compile(r"^\$ make new-aggregate (.+)$", re.MULTILINE)

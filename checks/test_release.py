@@ -5,10 +5,13 @@ import tomllib
 from importlib.metadata import version
 from typing import Any
 
+import pytest
 import yaml
 
 from allocation.entrypoints.broker_messages import ACCEPTED_FROM_BROKERS
 from tools.repository import ROOT
+
+pytestmark = pytest.mark.check
 
 PROJECTS: dict[str, dict[str, Any]] = {
     each["project"]["name"]: each["project"]

@@ -9,6 +9,8 @@ from aftercommit_tests.new_project.processes import run
 from checks.loyalty.taken_over import EXAMPLE, TAKEN_OVER, differences
 from tools.repository import ROOT
 
+pytestmark = pytest.mark.check
+
 WHAT_TO_DO = (
     "the template of new projects and examples/loyalty have drifted apart in these files: take over"
     " what has changed in the template, then run `python -m checks.loyalty.taken_over`"

@@ -17,6 +17,8 @@ from allocation.entrypoints.app import APP
 from examples import two_services
 from examples.two_services import Service, wait_until
 
+pytestmark = pytest.mark.check
+
 SEED = 53
 USERS, REDEEMED = 200, 60
 KILLS = 4

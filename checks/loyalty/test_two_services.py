@@ -1,6 +1,10 @@
 """Both services as processes, on a broker with the protocol of Kafka: what one does, both know."""
 
+import pytest
+
 from examples.two_services import Service, kafka, two_services, wait_until
+
+pytestmark = pytest.mark.check
 
 BATCHES = "count(*) FROM coupon_batches WHERE reference LIKE 'L%'"
 TRACE_OF = "SELECT correlation_id FROM aftercommit_commands WHERE type = '{}' ORDER BY accepted_at"

@@ -13,7 +13,10 @@ from checks.console_blocks import commands, shows
 from checks.processes import Application
 from tools.repository import ROOT
 
-pytestmark = pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl")
+pytestmark = [
+    pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl"),
+    pytest.mark.check,
+]
 
 SHOWN = "http://127.0.0.1:8000"
 

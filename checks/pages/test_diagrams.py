@@ -9,6 +9,8 @@ from aftercommit_tests.extensions.page.processes.browser import chromium
 from tools.generated import PAGES
 from tools.repository import ROOT
 
+pytestmark = pytest.mark.check
+
 DIAGRAMS = {
     diagram: f"{page.relative_to(ROOT)}-{number}"
     for page in PAGES

@@ -7,6 +7,8 @@ import pytest
 from tools.docs_steps import PAGE, STEPS, console, masked, run
 from tools.generated import shown
 
+pytestmark = pytest.mark.check
+
 
 @pytest.mark.parametrize("step", STEPS, ids=lambda step: step.stem)
 def test_a_step_does_what_its_page_says(step: Path, tmp_path: Path) -> None:

@@ -9,6 +9,8 @@ from playwright.sync_api import Browser, expect
 
 from checks.processes import Application
 
+pytestmark = pytest.mark.check
+
 
 @pytest.fixture
 def backend() -> str:

@@ -2,9 +2,13 @@
 
 import re
 
+import pytest
+
 from allocation.config import Settings
 from allocation.service_layer.handlers import HANDLERS
 from tools.generated import PAGES, PART
+
+pytestmark = pytest.mark.check
 
 FEWEST = 3  # fewer handlers of an event may be named together
 

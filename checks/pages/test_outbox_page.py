@@ -6,9 +6,12 @@ from dataclasses import make_dataclass
 from datetime import timedelta
 from typing import Any
 
+import pytest
 from aftercommit import Later, Limited, Ordered, Outbox, on
 
 from tools.repository import ROOT
+
+pytestmark = pytest.mark.check
 
 PAGE = (ROOT / "packages/aftercommit/docs/outbox.md").read_text()
 

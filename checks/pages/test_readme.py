@@ -18,6 +18,8 @@ from checks.processes import Application
 from checks.project_copy import copy_project
 from tools.repository import ROOT
 
+pytestmark = pytest.mark.check
+
 SHORT_LEASE = {"lease_seconds": "10", "handler_timeout_seconds": "9"}  # README says 30 seconds
 
 

@@ -24,6 +24,8 @@ from checks.mail_server import MailServer
 from checks.processes import Application
 from tools.repository import ROOT
 
+pytestmark = pytest.mark.check
+
 PAGE = (ROOT / "docs" / "runbook.md").read_text()
 OPERATIONS = (ROOT / "docs" / "operations.md").read_text()
 PART = re.compile(r"^## (?:\d+\. |(?=Where))(.*?)\n(.*?)(?=^## |\Z)", re.MULTILINE | re.DOTALL)

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 
 from tools.repository import ROOT
 
-pytestmark = [pytest.mark.anyio, pytest.mark.on("asyncio")]
+pytestmark = [pytest.mark.anyio, pytest.mark.on("asyncio"), pytest.mark.check]
 
 PAGE = (ROOT / "packages/aftercommit/docs/schedules.md").read_text()
 LIMIT_SECONDS = 120

@@ -7,8 +7,11 @@ import sys
 from pathlib import Path
 
 import aftercommit
+import pytest
 
 from tools.repository import ROOT
+
+pytestmark = pytest.mark.check
 
 BUILD = (
     "import pathlib, sys; from tools.site import build_site; build_site(pathlib.Path(sys.argv[1]))"

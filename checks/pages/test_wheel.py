@@ -13,6 +13,8 @@ from aftercommit_tests.environments import PACKAGES, ROOT, make_environment, run
 
 from allocation.adapters.migrations import HISTORY
 
+pytestmark = pytest.mark.check
+
 BIN = Path(sys.executable).parent
 USUAL = {"demo", "worker", "register-user", "db"}
 

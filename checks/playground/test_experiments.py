@@ -12,6 +12,8 @@ from playwright.sync_api import Page, expect
 from checks.playground.playing import Playing
 from playground.experiments import EXPERIMENTS
 
+pytestmark = pytest.mark.check
+
 WELCOME = """
 SELECT event_id, completed_at IS NOT NULL, json_extract(data, '$.email')
 FROM aftercommit_deliveries AS deliveries JOIN aftercommit_events AS events ON events.id = event_id

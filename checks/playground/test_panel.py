@@ -8,6 +8,8 @@ from playwright.sync_api import Browser, Page, expect
 
 from checks.playground.playing import Playing
 
+pytestmark = pytest.mark.check
+
 WCAG = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}
 
 

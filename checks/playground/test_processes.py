@@ -11,6 +11,8 @@ from aftercommit_tests.processes import LIMIT_SECONDS, stat_of, wait_until
 from checks.playground.playing import Playing, family_of, living
 from checks.processes import Application
 
+pytestmark = pytest.mark.check
+
 GENTLE = (signal.SIGINT, signal.SIGTERM)
 VIOLENT = (signal.SIGHUP, signal.SIGKILL)
 

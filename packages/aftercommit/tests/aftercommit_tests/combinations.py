@@ -1,17 +1,24 @@
-"""Event loop × database: a marker at the test says in which combinations it runs.
+"""What runs in `make test`, and what in the rest of `make check`: markers at the tests say so.
 
-    @pytest.mark.on("asyncio-postgres", "trio-sqlite")   in these, whatever else there is
-    @pytest.mark.everywhere                              in all: contracts, what is about loops
+    @pytest.mark.check   in the rest: it needs servers, real processes or much time
+    @pytest.mark.on("asyncio-postgres", "trio-sqlite")   on these event loops and databases
+    @pytest.mark.everywhere   on each event loop with each database: contracts, what is about loops
 
-Without a marker it is `on("asyncio-sqlite", "trio-postgres")`: each event loop once, and each
-database once. The closest marker counts: of the value, of the test, of the module. `--in-full` runs
-all there are, and so does who names a test with its values.
+Without `on` or `everywhere`, a test is `on("asyncio-sqlite", "trio-postgres")`: on each event loop
+once, and on each database once. The closest marker counts: of the value, of the test, of the module.
+
+In `make test`, a test that is not marked runs on asyncio and SQLite. One that is marked runs in
+those of its combinations that carry the proof: asyncio with SQLite, asyncio with asyncpg, and Trio
+with the dialects for both event loops. Its other combinations are in the rest of `make check`.
+`--in-full` runs all there are, and so does who names a test with its values.
 
 A combination says nothing about what a test has no choice of: one without a database looks at the
 event loops alone.
 """
 
+import re
 from collections.abc import Sequence
+from typing import Literal
 
 import pytest
 
@@ -34,11 +41,16 @@ CHOOSING = (  # the fixtures that are parametrized by them
     "outside",
     "proxied",
 )
+Tier = Literal["test", "check"]
 EVERYWHERE = "everywhere"
 UNLESS_MARKED = pytest.mark.on("asyncio-sqlite", "trio-postgres").mark
+SERVERS = {"rabbitmq_url", "kafka", "standby"}  # the fixtures that `make test` does without
+CARRY_THE_PROOF = ("asyncio-sqlite", "asyncio-postgres-asyncpg", "trio-sqlite-anyio")
+FIRST_UNLESS_MARKED = CARRY_THE_PROOF[:1]
 MARKERS = [
     "on(*combinations): run in these combinations of event loop, database, driver and broker",
     "everywhere: run on each event loop with each database",
+    "check: run by `make check`, and not by `make test`",
 ]
 
 
@@ -55,14 +67,38 @@ def left_out(items: Sequence[pytest.Item]) -> list[pytest.Item]:
     return left
 
 
+def tier(item: pytest.Item) -> Tier:
+    """Return the one tier in which a test runs with what it is given.
+
+    :raises pytest.UsageError: if its marker names what is none, or it needs a server unmarked
+    """
+    if item.get_closest_marker("check"):
+        return "check"
+    if needed := SERVERS & {*getattr(item, "fixturenames", ())}:
+        raise pytest.UsageError(f"{item.nodeid} needs {sorted(needed)}: mark it with `check`")
+    marker = _combinations(item)
+    first = FIRST_UNLESS_MARKED if marker is UNLESS_MARKED else CARRY_THE_PROOF
+    return "test" if is_among(first, _place(item)) else "check"
+
+
+def is_of_the_rest(module: str) -> bool:
+    """Return whether the text of a module marks all of its tests with `check`."""
+    mark = re.search(r"^pytestmark = .*\n(?:[ \]].*\n)*", module, re.MULTILINE)
+    return mark is not None and "pytest.mark.check" in mark[0]
+
+
 def _function(item: pytest.Item) -> str:
     return item.nodeid.partition("[")[0]
 
 
 def _runs(item: pytest.Item) -> bool:
-    found = (each for each in item.iter_markers() if each.name in (EVERYWHERE, UNLESS_MARKED.name))
-    marker = next(found, UNLESS_MARKED)
+    marker = _combinations(item)
     return marker.name == EVERYWHERE or is_among(marker.args, _place(item))
+
+
+def _combinations(item: pytest.Item) -> pytest.Mark:
+    found = (each for each in item.iter_markers() if each.name in (EVERYWHERE, UNLESS_MARKED.name))
+    return next(found, UNLESS_MARKED)
 
 
 def is_among(combinations: Sequence[str], place: set[str]) -> bool:

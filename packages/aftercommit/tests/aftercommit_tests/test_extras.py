@@ -18,6 +18,8 @@ from aftercommit_tests.environments import run
 from aftercommit_tests.inside.process import run as run_on
 from aftercommit_tests.things.app import open_things_database as open_database
 
+pytestmark = pytest.mark.check
+
 FOUND = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
 WITH_EXTRA = (sys.executable, "-m", "aftercommit_tests.with_extra")
 DRIVERS = {

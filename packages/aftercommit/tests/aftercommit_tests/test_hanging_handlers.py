@@ -23,7 +23,11 @@ from aftercommit_tests.things.handlers import announce, polish, praise, write_do
 from aftercommit_tests.things.storage import UnitOfWork, start_mappers
 from aftercommit_tests.world import World
 
-pytestmark = [pytest.mark.anyio, pytest.mark.on("asyncio-postgres", "trio-sqlite")]
+pytestmark = [
+    pytest.mark.anyio,
+    pytest.mark.on("asyncio-postgres", "trio-sqlite"),
+    pytest.mark.check,
+]
 
 # three seconds: on a busy machine, a handler that works is not to be cut off; and no retries
 PATIENT = replace(

@@ -19,6 +19,8 @@ from aftercommit_tests.conftest import NewWorld
 from aftercommit_tests.forgotten_awaits import rings
 from aftercommit_tests.misbehaving import on_made
 
+pytestmark = pytest.mark.check
+
 pytest_plugins = ["aftercommit_tests.conftest"]
 
 @pytest.mark.anyio

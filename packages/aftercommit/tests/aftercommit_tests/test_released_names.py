@@ -14,6 +14,8 @@ import pytest
 
 from aftercommit_tests.environments import last_release, run
 
+pytestmark = pytest.mark.check
+
 FIELD = re.compile(r"^    (\w+): ", re.MULTILINE)
 SETTINGS = re.compile(r"aftercommit/(?:[\w/]*/)?settings\.py")
 EXTENSION = re.compile(r"aftercommit/extensions/(\w+)/__init__\.py")

@@ -3,8 +3,12 @@
 import shutil
 from pathlib import Path
 
+import pytest
+
 from aftercommit_tests.environments import make_environment, run, wheels_of
 from aftercommit_tests.inside.stored import ENGINE
+
+pytestmark = pytest.mark.check
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "one_file.py"
 

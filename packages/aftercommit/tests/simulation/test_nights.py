@@ -2,9 +2,13 @@
 
 from datetime import UTC, datetime
 
+import pytest
+
 from simulation.nights import BERLIN, nights_after
 from simulation.postgresql import running_server
 from simulation.test_seeds import simulate
+
+pytestmark = pytest.mark.check
 
 
 def test_each_night_is_stored_once_whoever_is_killed() -> None:

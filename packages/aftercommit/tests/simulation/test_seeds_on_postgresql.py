@@ -7,6 +7,8 @@ import pytest
 from simulation.postgresql import running_server
 from simulation.test_seeds import simulate
 
+pytestmark = pytest.mark.check
+
 SEEDS = 12  # half of them in each way of writing
 TWICE = 2
 

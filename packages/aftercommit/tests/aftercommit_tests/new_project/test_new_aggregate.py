@@ -12,6 +12,8 @@ from aftercommit import InvalidValue
 from aftercommit.project import OPTIONS, new_project
 from aftercommit.project.aggregate import new_aggregate
 
+pytestmark = pytest.mark.check
+
 FIELDS = ["email:email:unique", "note", "quantity:int", "shop_id"]
 COMMANDS = "make:made withdraw:withdrawn fulfil:fulfilled"
 VARIANTS: Mapping[str, tuple[str, list[str], str]] = {

@@ -14,6 +14,8 @@ import yaml
 from aftercommit import InvalidValue
 from aftercommit.project import LISTS, OPTIONS, new_project
 
+pytestmark = pytest.mark.check
+
 SHORT, LONG = "ab", "a_name_as_long_as_names_may_be_"
 # with all options; thirteen files are for stored events, git, pre-commit, CI, Docker, Compose,
 # settings, versions, a licence, a changelog and the guides

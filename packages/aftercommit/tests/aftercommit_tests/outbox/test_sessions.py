@@ -559,6 +559,7 @@ def test_what_can_work_is_accepted_and_an_unknown_setting_is_not() -> None:
         Outbox("shop", "sqlite:///x.db", rows, ports={"bell": object()}, max_attemps=3)
 
 
+@pytest.mark.check  # it takes half a minute
 async def test_hundreds_of_handlers_with_events_of_several_versions_are_delivered(
     database_url: str, anyio_backend: str
 ) -> None:

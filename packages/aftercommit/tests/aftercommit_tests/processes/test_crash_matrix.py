@@ -13,7 +13,8 @@ from aftercommit_tests.processes import Installation, freeze, owed, stop, wait_u
 
 IN_EACH_DATABASE = "asyncio-sqlite", "asyncio-postgres"
 ON_TRIO_TOO = pytest.mark.on(*IN_EACH_DATABASE, "trio-sqlite")
-pytestmark = pytest.mark.on(*IN_EACH_DATABASE)  # a kill gives no event loop a chance to do anything
+# a kill gives no event loop a chance to do anything
+pytestmark = [pytest.mark.check, pytest.mark.on(*IN_EACH_DATABASE)]
 
 AFTER_THE_COMMIT = pytest.param("after the commit", marks=ON_TRIO_TOO)
 IN_WRITE_DOWN = "in the commit of write_down"

@@ -10,7 +10,7 @@ import pytest
 
 from aftercommit_tests.warm import SOURCES
 
-pytestmark = pytest.mark.on("asyncio")
+pytestmark = [pytest.mark.on("asyncio"), pytest.mark.check]
 
 LIMIT_SECONDS = 400
 NAMESPACE = ["unshare", "--mount"] + ([] if os.geteuid() == 0 else ["--map-root-user"])

@@ -7,6 +7,8 @@ import pytest
 
 from aftercommit_tests.processes import limits_under_faults
 
+pytestmark = pytest.mark.check
+
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
 def test_workers_that_die_and_freeze_keep_a_limit(kind: str) -> None:

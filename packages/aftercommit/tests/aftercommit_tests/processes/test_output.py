@@ -11,6 +11,8 @@ import pytest
 
 from aftercommit_tests.processes import LIMIT_SECONDS, Installation, owed, wait_until, writing_to
 
+pytestmark = pytest.mark.check
+
 MAKE = ("make-thing", "lamp")
 LIST = ("deliveries", "list", "--json")
 FULL = 60_000  # of 65,536 bytes, less a line

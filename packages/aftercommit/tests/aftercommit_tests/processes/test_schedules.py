@@ -16,6 +16,8 @@ from sqlalchemy import make_url
 
 from aftercommit_tests.processes import hourly_worker, wait_until
 
+pytestmark = pytest.mark.check
+
 TESTS = Path(__file__).parents[2]
 ROUNDS, WORKERS = 4, 3
 LAST = "SELECT last_at FROM aftercommit_schedules"

@@ -16,6 +16,8 @@ from aftercommit_tests.processes import (
     writing_to,
 )
 
+pytestmark = pytest.mark.check
+
 MAKE = ("make-thing", "lamp")
 FAILED = "SELECT handler, last_error FROM aftercommit_deliveries WHERE last_error > ''"
 

@@ -19,6 +19,8 @@ from aftercommit_tests.processes import (
     wait_until,
 )
 
+pytestmark = pytest.mark.check
+
 HANGING = ["aftercommit_tests.hanging", "wait"]
 DUE = "SELECT available_at FROM aftercommit_deliveries WHERE handler = 'wait'"
 FAILURES = "SELECT count(*) FROM aftercommit_failures WHERE handler = 'announce'"

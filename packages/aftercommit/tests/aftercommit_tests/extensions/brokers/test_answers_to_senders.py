@@ -24,7 +24,7 @@ from aftercommit_tests.inside.brokers import (
     new_brokers,
 )
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.check]
 
 REPLIES = "shop.replies"
 ALLOWED = ["shop.*"]

@@ -33,7 +33,7 @@ from aftercommit_tests.inside.errors import MissingTopic
 from aftercommit_tests.processes import LIMIT_SECONDS
 from aftercommit_tests.things.domain import ThingNotFound
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.check]
 
 THINGS = Channels("things")
 NO_JSON = InvalidPayload("a command", "no JSON")

@@ -118,6 +118,7 @@ def test_the_password_of_kafka_shows_nowhere() -> None:
     assert "hunter2" not in repr(KafkaCluster.from_url("kafka://ivan:hunter2@h:1"))
 
 
+@pytest.mark.check
 async def test_the_next_server_of_rabbitmq_is_used_if_one_is_down(
     rabbitmq: RabbitOutside, free_tcp_port: int
 ) -> None:
@@ -136,6 +137,7 @@ async def test_the_next_server_of_rabbitmq_is_used_if_one_is_down(
     await to_thread.run_sync(rabbitmq.events, bool)
 
 
+@pytest.mark.check
 async def test_why_each_server_of_rabbitmq_refuses_is_told(
     rabbitmq_url: str, free_tcp_port: int
 ) -> None:
@@ -165,6 +167,7 @@ def test_an_encrypted_key_is_refused(tmp_path: Path) -> None:
         new_brokers([f"kafkas://h:1?certfile={file}"], THINGS)
 
 
+@pytest.mark.check
 @pytest.mark.parametrize(
     ("change", "told"),
     [

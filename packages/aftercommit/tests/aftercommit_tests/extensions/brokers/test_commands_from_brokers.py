@@ -18,7 +18,7 @@ from aftercommit_tests.inside.errors import BrokerUnavailable, DatabaseUnavailab
 from aftercommit_tests.things.domain import ThingNotFound
 from aftercommit_tests.world import World
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.check]
 
 AWAY, MISTAKE = DatabaseUnavailable("it is locked"), ZeroDivisionError()
 THINGS = Channels("things")

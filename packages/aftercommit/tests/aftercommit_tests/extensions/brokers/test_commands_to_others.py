@@ -19,7 +19,7 @@ from aftercommit_tests.things.app import Settings, bootstrap
 from aftercommit_tests.things.bell import RecordingBell
 from aftercommit_tests.things.domain import ThingMade
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.check]
 
 SPAN = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 

@@ -20,7 +20,7 @@ from aftercommit_tests.extensions.brokers.test_bad_messages import NO_JSON
 from aftercommit_tests.inside.brokers import Channels, new_brokers
 from aftercommit_tests.inside.errors import BrokerUnavailable
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.check]
 
 THINGS = Channels("things")
 USER, PASSWORD = "iván", "hunter2:@/"

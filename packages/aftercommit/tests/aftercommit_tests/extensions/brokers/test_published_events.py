@@ -34,7 +34,7 @@ from aftercommit_tests.things.app import Settings, bootstrap
 from aftercommit_tests.things.bell import RecordingBell
 from aftercommit_tests.things.domain import RenameThing, ThingId, ThingMade, ThingRenamed
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.check]
 
 AWAY = BrokerUnavailable, ConfirmTimeoutError  # as what it shows first, is up to the library
 THINGS = 40

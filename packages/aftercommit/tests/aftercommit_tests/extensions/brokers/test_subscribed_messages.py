@@ -43,7 +43,7 @@ from aftercommit_tests.things.broker_messages import SUBSCRIPTIONS, Item
 from aftercommit_tests.things.domain import MakeThing, ThingId
 from aftercommit_tests.world import World
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.check]
 
 LIMIT_SECONDS = 90
 THINGS = Channels("things")

@@ -25,7 +25,7 @@ from aftercommit_tests.processes import wait_until
 from aftercommit_tests.things.app import APP
 from aftercommit_tests.things.app import open_things_database as open_database
 
-pytestmark = [pytest.mark.anyio, EACH_DRIVER]
+pytestmark = [pytest.mark.anyio, EACH_DRIVER, pytest.mark.check]
 
 INSERT = (
     "INSERT INTO things (id, name, version)"

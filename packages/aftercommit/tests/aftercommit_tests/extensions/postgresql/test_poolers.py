@@ -16,7 +16,7 @@ from aftercommit_tests.inside.errors import DatabaseUnavailable, SharedSessions
 from aftercommit_tests.inside.postgresql import poolers
 from aftercommit_tests.things.app import open_things_database as open_database
 
-pytestmark = [pytest.mark.anyio, EACH_DRIVER]
+pytestmark = [pytest.mark.anyio, EACH_DRIVER, pytest.mark.check]
 
 SHARING, KEEPING = {"mode": "transaction"}, {"mode": "session"}
 

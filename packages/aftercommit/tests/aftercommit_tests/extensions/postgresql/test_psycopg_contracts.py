@@ -21,7 +21,7 @@ from aftercommit_tests.test_transactions import (  # noqa: F401
 )
 from aftercommit_tests.test_unit_of_work_contract import *  # type: ignore[assignment]  # noqa: F403
 
-pytestmark = [pytest.mark.anyio]
+pytestmark = [pytest.mark.anyio, pytest.mark.check]
 
 
 @pytest.fixture

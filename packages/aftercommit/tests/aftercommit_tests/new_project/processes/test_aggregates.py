@@ -8,6 +8,8 @@ from aftercommit.project.aggregate import new_aggregate
 
 from aftercommit_tests.new_project.processes import run
 
+pytestmark = pytest.mark.check
+
 FIELDS = ["email:email:unique", "note", "quantity:int", "shop_id"]
 COMMANDS = "make:made withdraw:withdrawn fulfil:fulfilled"
 

@@ -7,6 +7,8 @@ from aftercommit.project import new_project
 
 from aftercommit_tests.new_project.processes import run
 
+pytestmark = pytest.mark.check
+
 HANDLERS = "service_layer/handlers.py"
 ORDERS, ORM = "domain/orders.py", "adapters/orm.py"
 SEND = "await emails.send(email,"

@@ -40,6 +40,8 @@ MIGRATION = f'''"""Deliveries have weights: a revision that only tests have."""
 import sqlalchemy as sa
 from alembic import op
 
+pytestmark = pytest.mark.check
+
 revision = "aftercommit_9000"
 down_revision = "{ENGINE.newest}"
 

@@ -15,6 +15,8 @@ from aftercommit_tests.extensions.smtp.sending import Mailbox, keeping
 from aftercommit_tests.new_project.processes import run
 from aftercommit_tests.warm import ROOT
 
+pytestmark = pytest.mark.check
+
 
 @pytest.mark.parametrize("options", [[], ["--brokers"]], ids=str)  # HTTP: test_aggregates.py
 def test_its_types_and_tests_are_right_with_each_option(options: list[str], tmp_path: Path) -> None:

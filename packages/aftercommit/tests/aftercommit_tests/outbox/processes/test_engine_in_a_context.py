@@ -14,6 +14,8 @@ from sqlalchemy import make_url
 from aftercommit_tests.processes import finished, started
 from aftercommit_tests.warm import SOURCES
 
+pytestmark = pytest.mark.check
+
 MODULE = "aftercommit_tests.outbox.processes.in_a_context"
 USED = {
     "sqlite": "over sqlite+aiosqlite (of the extra sqlite); the application has sqlite+pysqlite",

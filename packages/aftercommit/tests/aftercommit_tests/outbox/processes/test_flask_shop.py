@@ -12,7 +12,7 @@ from aftercommit_tests.outbox.processes.test_shop import ARTICLE, Shop, files
 from aftercommit_tests.processes import a_free_port, asked, finished, started, wait_until
 from aftercommit_tests.warm import SOURCES
 
-pytestmark = pytest.mark.on("postgres")
+pytestmark = [pytest.mark.on("postgres"), pytest.mark.check]
 
 EXAMPLE = Path(__file__).parents[4] / "examples" / "flask_shop"
 DYING = Path(__file__).with_name("dying_gunicorn.py")

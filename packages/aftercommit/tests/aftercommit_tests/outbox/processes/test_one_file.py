@@ -22,6 +22,8 @@ BY_URL = """
 from aftercommit import Outbox, on
 from one_file import OrderPlaced, confirm, reserve
 
+pytestmark = pytest.mark.check
+
 outbox = Outbox("shop", "sqlite:///shop.db", [on(OrderPlaced, reserve, confirm)])
 """
 WRONG_TARGETS = {

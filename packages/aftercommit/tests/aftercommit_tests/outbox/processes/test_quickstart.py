@@ -5,10 +5,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from sqlalchemy import make_url
 
 from aftercommit_tests.processes import finished, started
 from aftercommit_tests.warm import SOURCES
+
+pytestmark = pytest.mark.check
 
 EXAMPLE = Path(__file__).parents[4] / "examples" / "quickstart.py"
 URL = "postgresql+asyncpg://postgres@127.0.0.1/shop"

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from aftercommit_tests.processes import a_free_port, asked, finished, started, wait_until
 from aftercommit_tests.warm import SOURCES, WarmProcess
 
-pytestmark = pytest.mark.on("sqlite")
+pytestmark = [pytest.mark.on("sqlite"), pytest.mark.check]
 
 SHOP = Path(__file__).parents[4] / "examples" / "shop"
 MOST_CHANGED_LINES = 14

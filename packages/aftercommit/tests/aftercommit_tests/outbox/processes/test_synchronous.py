@@ -15,6 +15,8 @@ from aftercommit_tests.outbox.orders import Order
 from aftercommit_tests.processes import started
 from aftercommit_tests.warm import SOURCES
 
+pytestmark = pytest.mark.check
+
 LIMIT_SECONDS = 240
 MODULE = "aftercommit_tests.outbox.processes.synchronous"
 

@@ -10,6 +10,8 @@ import pytest
 
 from aftercommit_tests.warm import SOURCES
 
+pytestmark = pytest.mark.check
+
 EXAMPLES = Path(__file__).parents[4] / "examples"
 DRIVERS = {
     "shop": {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg"},

@@ -35,6 +35,8 @@ from aftercommit_tests.processes import (
 from aftercommit_tests.proxy import Proxy
 from aftercommit_tests.things.app import APP
 
+pytestmark = pytest.mark.check
+
 GRACE_SECONDS = 6
 REJOIN_SECONDS = 180  # Kafka waits for a dead member of a group before it lets others work
 MESSAGES = 30

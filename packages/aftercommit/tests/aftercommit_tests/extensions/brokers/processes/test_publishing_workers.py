@@ -15,7 +15,7 @@ from aftercommit_tests.processes import LIMIT_SECONDS, Installation, stop, wait_
 from aftercommit_tests.proxy import Proxy
 from aftercommit_tests.things.app import APP
 
-pytestmark = pytest.mark.parametrize("proxied", ["rabbitmq"], indirect=True)
+pytestmark = [pytest.mark.parametrize("proxied", ["rabbitmq"], indirect=True), pytest.mark.check]
 
 THINGS = 60
 PUBLISHING = "aftercommit_deliveries WHERE handler = 'publish_event_to_rabbitmq'"

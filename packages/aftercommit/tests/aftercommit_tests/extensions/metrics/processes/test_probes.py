@@ -8,7 +8,7 @@ import pytest
 
 from aftercommit_tests.processes import Installation, asked, wait_for_line, wait_until
 
-pytestmark = pytest.mark.on("asyncio")
+pytestmark = [pytest.mark.on("asyncio"), pytest.mark.check]
 
 MAKE = ("make-thing", "lamp")
 

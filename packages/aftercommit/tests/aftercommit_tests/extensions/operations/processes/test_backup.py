@@ -9,7 +9,7 @@ import pytest
 from aftercommit_tests.processes import Installation, owed, wait_until
 from aftercommit_tests.warm import ROOT
 
-pytestmark = pytest.mark.on("asyncio")
+pytestmark = [pytest.mark.on("asyncio"), pytest.mark.check]
 
 PAGE = (ROOT / "docs" / "operations.md").read_text()
 SECTION = PAGE.partition("## Back up and restore")[2].partition("\n## ")[0]

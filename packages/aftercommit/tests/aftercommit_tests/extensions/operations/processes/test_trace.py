@@ -9,7 +9,7 @@ import pytest
 from aftercommit_tests import processes
 from aftercommit_tests.processes import LIMIT_SECONDS, Installation, on_terminal, wait_until
 
-pytestmark = pytest.mark.on("trio")
+pytestmark = [pytest.mark.on("trio"), pytest.mark.check]
 
 MAKE = ("make-thing", "lamp")
 

@@ -4,7 +4,7 @@ import pytest
 
 from aftercommit_tests.processes import Installation, owed, wait_until
 
-pytestmark = pytest.mark.on("asyncio-postgres")
+pytestmark = [pytest.mark.on("asyncio-postgres"), pytest.mark.check]
 
 LATER = ("aftercommit_tests.later_schema",)  # of the next version: it has more columns and tables
 MOVE = "UPDATE aftercommit_deliveries SET available_at = available_at {} 3600"

@@ -12,7 +12,7 @@ from aftercommit import testing
 from aftercommit_tests.processes import LIMIT_SECONDS, Installation
 from aftercommit_tests.things.app import APP
 
-pytestmark = pytest.mark.on("trio")
+pytestmark = [pytest.mark.on("trio"), pytest.mark.check]
 
 ALIVE = b"WATCHDOG=1"
 

@@ -20,6 +20,8 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from aftercommit_tests.builders import a_message
 from aftercommit_tests.processes import TIMEOUT_SECONDS, Installation, owed, wait_until
 
+pytestmark = pytest.mark.check
+
 if TYPE_CHECKING:
     from aftercommit_tests.extensions.brokers.outside import Outside
 

@@ -7,6 +7,8 @@ from aftercommit_tests.extensions.page.processes.browser import confirm, row
 from aftercommit_tests.extensions.web.processes.serving import Server
 from aftercommit_tests.processes import Installation
 
+pytestmark = pytest.mark.check
+
 
 @pytest.mark.on("sqlite")
 def test_what_is_outstanding_is_discarded_all_that_is_shown(

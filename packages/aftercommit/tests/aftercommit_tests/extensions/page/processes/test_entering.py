@@ -12,7 +12,7 @@ from aftercommit_tests.extensions.web.processes.serving import Server, serving
 from aftercommit_tests.extensions.web.running import TOKEN
 from aftercommit_tests.processes import Installation
 
-pytestmark = pytest.mark.on("postgres")
+pytestmark = [pytest.mark.on("postgres"), pytest.mark.check]
 
 
 def test_a_link_is_good_once_and_nothing_else_is_stored_of_it(

@@ -17,7 +17,7 @@ from aftercommit_tests.extensions.page.processes.browser import (
 )
 from aftercommit_tests.extensions.web.processes.serving import Server
 
-pytestmark = pytest.mark.on("sqlite")
+pytestmark = [pytest.mark.on("sqlite"), pytest.mark.check]
 
 
 @pytest.mark.parametrize(

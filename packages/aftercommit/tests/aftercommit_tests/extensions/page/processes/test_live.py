@@ -17,7 +17,7 @@ from aftercommit_tests.extensions.page.processes.browser import (
 from aftercommit_tests.extensions.web.processes.serving import Server, serving
 from aftercommit_tests.processes import Installation, a_free_port, wait_until
 
-pytestmark = pytest.mark.on("postgres")
+pytestmark = [pytest.mark.on("postgres"), pytest.mark.check]
 
 
 @pytest.mark.on("sqlite")

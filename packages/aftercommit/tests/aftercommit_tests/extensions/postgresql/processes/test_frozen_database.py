@@ -10,7 +10,7 @@ from anyio.pytest_plugin import FreePortFactory
 from aftercommit_tests.processes import LIMIT_SECONDS, Installation, owed, stat_of, stop, wait_until
 from aftercommit_tests.proxy import Proxy, postgres_behind_a_proxy
 
-pytestmark = pytest.mark.on("asyncio")
+pytestmark = [pytest.mark.on("asyncio"), pytest.mark.check]
 
 SHORT = {
     "lease_seconds": "3",

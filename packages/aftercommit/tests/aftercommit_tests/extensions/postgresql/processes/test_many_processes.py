@@ -12,7 +12,7 @@ import pytest
 
 from aftercommit_tests.processes import TIMEOUT_SECONDS, Installation, owed, wait_until
 
-pytestmark = pytest.mark.on("trio")
+pytestmark = [pytest.mark.on("trio"), pytest.mark.check]
 
 WRONG_TIME = "abs(extract(epoch FROM time) - recorded_at) > 3000"
 LISTENING = "SELECT pid FROM pg_stat_activity WHERE query LIKE 'LISTEN %'"

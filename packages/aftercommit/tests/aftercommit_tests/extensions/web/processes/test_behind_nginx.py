@@ -15,6 +15,8 @@ from aftercommit_tests.extensions.web.processes.serving import Server, post, ser
 from aftercommit_tests.processes import LIMIT_SECONDS, Installation, a_free_port, wait_until
 from aftercommit_tests.warm import ROOT
 
+pytestmark = pytest.mark.check
+
 EXAMPLE = (ROOT / "docs" / "deploy" / "nginx" / "allocation.conf").read_text()
 ASKED = b"GET /healthz HTTP/1.1\r\nHost: api.example.com\r\n"
 CLOSE = b"Connection: close\r\n\r\n"

@@ -11,6 +11,8 @@ import pytest
 from aftercommit_tests.extensions.web.processes.serving import Server, post, serving
 from aftercommit_tests.processes import Installation, wait_for_line, wait_until
 
+pytestmark = pytest.mark.check
+
 HEAD = b"HTTP/1.1\r\nHost: localhost\r\n"
 ASKED = b"GET /healthz " + HEAD
 CLOSE = b"Connection: close\r\n\r\n"

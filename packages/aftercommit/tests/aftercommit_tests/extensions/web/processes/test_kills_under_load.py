@@ -10,7 +10,7 @@ import pytest
 from aftercommit_tests.extensions.web.processes.serving import serving
 from aftercommit_tests.processes import LIMIT_SECONDS, Installation, owed, wait_until
 
-pytestmark = pytest.mark.on("sqlite")
+pytestmark = [pytest.mark.on("sqlite"), pytest.mark.check]
 
 NAMES = sorted(f"thing-{number}" for number in range(120))
 CALLERS = 20

@@ -8,7 +8,7 @@ from aftercommit_tests.extensions.web.processes.serving import locked, serving
 from aftercommit_tests.processes import Installation, a_free_port, wait_until
 from aftercommit_tests.proxy import postgres_behind_a_proxy
 
-pytestmark = pytest.mark.on("postgres")
+pytestmark = [pytest.mark.on("postgres"), pytest.mark.check]
 
 
 def test_a_server_says_so_and_goes_on_when_it_is_back(

@@ -11,7 +11,7 @@ import pytest
 from aftercommit_tests.extensions.web.processes.serving import Server, post, serving
 from aftercommit_tests.processes import LIMIT_SECONDS, Installation, owed, wait_for_line
 
-pytestmark = pytest.mark.on("postgres")
+pytestmark = [pytest.mark.on("postgres"), pytest.mark.check]
 
 LINGER_NOT = struct.pack("ii", 1, 0)  # closing resets the connection
 

@@ -9,7 +9,7 @@ import pytest
 from aftercommit_tests.extensions.web.processes.serving import everything, locked, post, serving
 from aftercommit_tests.processes import LIMIT_SECONDS, Installation, wait_for_line, wait_until
 
-pytestmark = pytest.mark.on("postgres")
+pytestmark = [pytest.mark.on("postgres"), pytest.mark.check]
 
 HANGING = ("aftercommit_tests.hanging", "wait")
 
