@@ -5,7 +5,7 @@
     @pytest.mark.everywhere   on each event loop with each database: contracts, what is about loops
 
 Without `on` or `everywhere`, a test is `on("asyncio-sqlite", "trio-postgres")`: on each event loop
-once, and on each database once. The closest marker counts: of the value, of the test, of the module.
+once, and on each database once. The closest marker counts: of the value, test, or module.
 
 In `make test`, a test that is not marked runs on asyncio and SQLite. One that is marked runs in
 those of its combinations that carry the proof: asyncio with SQLite, asyncio with asyncpg, and Trio

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from anyio import create_task_group, wait_all_tasks_blocked
 
 from aftercommit_tests.inside.claims import EventId
-from aftercommit_tests.inside.stored import BATCH_SIZE, Batches, ClaimKey, delivery_states
+from aftercommit_tests.inside.stored import BATCH_SIZE, Batches, ClaimKey, states
 from aftercommit_tests.misbehaving import LIMIT_SECONDS
 
 pytestmark = pytest.mark.anyio
@@ -30,7 +30,7 @@ class Writes:
         self.batches: list[Sequence[ClaimKey]] = []
         self.failure: Exception | None = None
         self._superseded, self._may_end = superseded, anyio.Semaphore(0)
-        end = delivery_states.done(sa.literal_column("0.0"), 30.0)
+        end = states.done(sa.literal_column("0.0"), 30.0)
         self.ends = Batches(NO_DATABASE, end, end_all=self._write)
         self.told: dict[int, bool | Exception] = {}
 

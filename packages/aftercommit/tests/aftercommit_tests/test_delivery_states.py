@@ -1,4 +1,4 @@
-"""What `delivery_states.py` does to a row is what the table of transitions, and the page, say."""
+"""What `states.py` does to a row is what the table of transitions, and the page, say."""
 
 import re
 from collections.abc import Iterator
@@ -14,10 +14,11 @@ import sqlalchemy as sa
 
 from aftercommit_tests.inside.stored import (
     deliveries,
-    delivery_states,
     events,
     handler_pauses,
     metadata,
+    pauses,
+    states,
 )
 from aftercommit_tests.transitions import BY_OWNERS, KEEP_THE_STATE, TRANSITIONS, State, Step
 
@@ -54,10 +55,10 @@ def connection() -> Iterator[sa.Connection]:
 
 def test_the_module_has_the_functions_that_the_table_names() -> None:
     """What is in one of the two only would be a step that nobody has drawn, or cannot happen."""
-    returned = (delivery_states.Transition, dict[str, Any])
+    returned = (states.Transition, dict[str, Any])
     functions = {
         name: function
-        for name, function in vars(delivery_states).items()
+        for name, function in vars(states).items()
         if isfunction(function) and not name.startswith("_")
     }
     found = {
@@ -90,8 +91,8 @@ def test_what_is_paused_becomes_what_it_was(state: str, connection: sa.Connectio
     before = State[state]
     store(connection, ROWS[before])
 
-    paused = state_after(connection, delivery_states.held(), Step.PAUSE)
-    resumed = state_after(connection, delivery_states.resumed(), Step.RESUME)
+    paused = state_after(connection, states.held(), Step.PAUSE)
+    resumed = state_after(connection, states.resumed(), Step.RESUME)
 
     assert (paused, resumed) == (State.PAUSED, before)
     resume = Step.RESUME_BEFORE if before is State.SCHEDULED else Step.RESUME
@@ -101,7 +102,7 @@ def test_what_is_paused_becomes_what_it_was(state: str, connection: sa.Connectio
 @pytest.mark.parametrize("step", OF_PAUSED, ids=lambda step: step.name)
 def test_what_is_paused_stays_so_or_ends(step: Step, connection: sa.Connection) -> None:
     """Operators decide about it as about all else; nobody claims it."""
-    held = {"available_at": BEFORE + delivery_states.PAUSE}
+    held = {"available_at": BEFORE + pauses.PAUSE}
     store(connection, held)
     connection.execute(sa.insert(handler_pauses), PAUSED_BY)
 
@@ -115,9 +116,9 @@ def test_a_new_delivery_is_in_the_state_of_the_table(step: Step, connection: sa.
     """It is claimed at once, or left to workers."""
     columns = {"blocked": True} if step is Step.COMMIT_BEHIND else {}
     due = CLOCK + 10 if step is Step.COMMIT_FOR_LATER else CLOCK
-    values = delivery_states.new(due, **columns)
+    values = states.new(due, **columns)
     if step is Step.COMMIT:
-        values = delivery_states.new(CLOCK + LEASE) | delivery_states.new_and_claimed("a@host:1")
+        values = states.new(CLOCK + LEASE) | states.new_and_claimed("a@host:1")
 
     store(connection, values)
 
@@ -128,7 +129,7 @@ def test_what_is_redacted_stays_in_its_state(connection: sa.Connection) -> None:
     """To erase somebody starts nothing again."""
     for state, row in ROWS.items():
         store(connection, row | {"last_error": "ivan@example.com is no address"})
-        redact = [delivery_states.redacted("erased", kept="no"), delivery_states.event_redacted()]
+        redact = [states.redacted("erased", kept="no"), states.event_redacted()]
 
         hit = [connection.execute(each.update(THIS)).rowcount for each in redact]
 
@@ -144,10 +145,10 @@ def test_the_statements_of_asyncpg_set_what_all_others_set() -> None:
         / "asyncpg_delivery_store.sql"
     )
     parts = dict(part.split("\n", 1) for part in text.read_text().split("-- name: ")[1:])
-    claim = delivery_states.claimed(CLOCK, "worker@host:1", LEASE)
+    claim = states.claimed(CLOCK, "worker@host:1", LEASE)
     transitions = {
-        "claim": delivery_states.claimed_or_parked(claim, CLOCK, sa.literal("no")),
-        "complete": delivery_states.done(CLOCK, LEASE),
+        "claim": states.claimed_or_parked(claim, CLOCK, sa.literal("no")),
+        "complete": states.done(CLOCK, LEASE),
     }
 
     for name, each in transitions.items():
@@ -166,11 +167,11 @@ def test_no_other_module_says_what_is_set() -> None:
     }
 
     assert {name for name, text in files.items() if change.search(text)} == {
-        "sql/delivery_states.py",
+        "deliveries/states.py",
         "extensions/operations/cli_check.py",  # asks whether it could write
     }
     stored = [text for text in files.values() if new.search(text)]
-    assert [text for text in stored if "delivery_states import" not in text] == []
+    assert [text for text in stored if not re.search(r"\bstates\b", text)] == []
 
 
 def is_tried(state: State, step: Step) -> bool:
@@ -184,7 +185,7 @@ def is_tried(state: State, step: Step) -> bool:
     return step not in STORED and not (step in BY_OWNERS and has_ended)
 
 
-def transition(step: Step) -> delivery_states.Transition:
+def transition(step: Step) -> states.Transition:
     """Return what a step does, with arguments as an attempt would give them."""
     known: dict[str, Any] = {
         "now": CLOCK,
@@ -193,18 +194,18 @@ def transition(step: Step) -> delivery_states.Transition:
         "error": "ValueError: no",
         "seconds": 10.0,
         "handler": deliveries.c.handler,
-        "claim": delivery_states.claimed(CLOCK, "other@host:2", LEASE),
+        "claim": states.claimed(CLOCK, "other@host:2", LEASE),
         "problem": sa.literal("it can never be handled"),
         "position": sa.literal(3),
         "is_blocked": sa.false(),
     }
-    function = getattr(delivery_states, step.function)
+    function = getattr(states, step.function)
     asked = [
         known[name]
         for name, each in signature(function).parameters.items()
         if each.kind is each.POSITIONAL_OR_KEYWORD
     ]
-    found: delivery_states.Transition = function(*asked)
+    found: states.Transition = function(*asked)
     return found
 
 
@@ -217,7 +218,7 @@ def store(connection: sa.Connection, row: dict[str, Any]) -> None:
     connection.execute(sa.insert(events), [an_event(each) for each in ids])
     lane = {"lane": "announce:1"}
     first = {"event_id": ids[0], "handler": "before", "position": 1, "schema_version": 1}
-    first |= delivery_states.new(CLOCK)
+    first |= states.new(CLOCK)
     second = {"event_id": ids[1], "handler": "announce", "position": 2}
     connection.execute(sa.insert(deliveries).values(first | lane))
     connection.execute(
@@ -241,12 +242,10 @@ def an_event(event_id: UUID) -> dict[str, Any]:
 
 def state_of(connection: sa.Connection) -> State:
     """Return the state of the delivery."""
-    return State(connection.scalar(sa.select(delivery_states.delivery_state(CLOCK)).where(THIS)))
+    return State(connection.scalar(sa.select(states.delivery_state(CLOCK)).where(THIS)))
 
 
-def state_after(
-    connection: sa.Connection, change: delivery_states.Transition, step: Step
-) -> State | None:
+def state_after(connection: sa.Connection, change: states.Transition, step: Step) -> State | None:
     """Return the state of the delivery when this has happened; None: it cannot."""
     before = state_of(connection)
     hit = connection.execute(change.update(THIS)).rowcount

@@ -989,7 +989,7 @@ MUTATIONS = (
     # hundreds at once
     Mutation(
         "of hundreds that are given back together, the first are given back",
-        "sql/claim_ends.py",
+        "deliveries/ends.py",
         "known |= {each: fates[each] for each in known.keys() & batch}",
         'known |= {each: fates.get(each, "hit") for each in known}',
     ),

@@ -13,7 +13,7 @@ from aftercommit.database.sqlite_backend import set_up as set_up
 from aftercommit.deliveries import inbox as inbox
 from aftercommit.deliveries import pauses as pauses
 from aftercommit.deliveries import schedule_rows as schedule_rows
-from aftercommit.deliveries import states as delivery_states
+from aftercommit.deliveries import states as states
 from aftercommit.deliveries import tables as tables
 from aftercommit.deliveries import unit_of_work_scope as unit_of_work_scope
 from aftercommit.deliveries.deferred_unblocking import mend_lanes as mend_lanes

@@ -18,7 +18,7 @@ from aftercommit.process.worker import Worker
 from anyio import to_thread
 
 from aftercommit_tests.builders import a_command, table
-from aftercommit_tests.inside.stored import delivery_states, tables
+from aftercommit_tests.inside.stored import states, tables
 from aftercommit_tests.things.app import Settings, bootstrap
 from aftercommit_tests.things.bell import Bell
 from aftercommit_tests.things.domain import ThingMade
@@ -97,7 +97,7 @@ async def outstanding(application: Application) -> int:
     due = (
         ~tables.FINISHED,
         ~tables.PARKED,
-        ~delivery_states.is_scheduled(application.database.clock),
+        ~states.is_scheduled(application.database.clock),
     )
     async with application.database.read_transaction() as transaction:
         counted = sa.select(sa.func.count()).select_from(tables.deliveries).where(*due)

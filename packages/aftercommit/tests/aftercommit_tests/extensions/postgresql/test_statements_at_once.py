@@ -3,7 +3,7 @@
 For each pair, A changes the delivery and is held in its COMMIT, with all its locks: a deferred
 trigger waits there. Then B begins. Either it ends, or `pg_blocking_pids` shows that it waits for A.
 Now A commits, or fails. What is stored then has to be what the two do one after the other, by
-`delivery_states`; and B has to say so.
+`states.py`; and B has to say so.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -27,8 +27,9 @@ from aftercommit_tests.inside.claims import Claim
 from aftercommit_tests.inside.errors import DeliveryLocked, DeliveryNotFound
 from aftercommit_tests.inside.operations import delivery_admin, handler_pauses, prune
 from aftercommit_tests.inside.stored import (
-    delivery_states,
     metadata,
+    pauses,
+    states,
     tables,
     unblock_heads,
 )
@@ -36,7 +37,11 @@ from aftercommit_tests.things.domain import ThingMade, ThingRenamed
 from aftercommit_tests.things.handlers import announce
 from aftercommit_tests.world import World
 
-pytestmark = [pytest.mark.anyio, pytest.mark.on("asyncio-asyncpg", "asyncio-psycopg")]
+pytestmark = [
+    pytest.mark.anyio,
+    pytest.mark.check,
+    pytest.mark.on("asyncio-asyncpg", "asyncio-psycopg"),
+]
 
 HOLD = """
 CREATE SEQUENCE changes;
@@ -182,9 +187,9 @@ class Judge:
 
     def change(self, do: Do) -> bool:
         """Let something happen to the delivery, if it can; return whether it could."""
-        states, now, lease = delivery_states, self._now, POLICY.lease_seconds
+        now, lease = self._now, POLICY.lease_seconds
         changes: Mapping[Do, sa.Update | sa.Delete] = {
-            claim: states.claimed(now, "a process", lease).update(THIS, ~states.PAUSED),
+            claim: states.claimed(now, "a process", lease).update(THIS, ~pauses.PAUSED),
             complete: states.done(now, lease, again=True).update(THIS, self._token),
             complete_in_transaction: states.done(now, lease).update(THIS, self._token),
             fail: states.retrying(now, "an error", SECONDS).update(THIS, self._token),
@@ -246,7 +251,7 @@ def judged(*about: Any, a: Do, b: Do, fails: bool) -> tuple[str | None, bool, An
 def _shown(now: sa.ColumnElement[float]) -> sa.Select[Any]:
     row = tables.deliveries.c
     is_owned = row.owner.is_not(None).label("is_owned")
-    state = delivery_states.delivery_state(now).label("state")
+    state = states.delivery_state(now).label("state")
     return sa.select(state, is_owned, *(row[name] for name in RESULT)).where(THIS)
 
 
@@ -402,7 +407,7 @@ def in_turn(order: Sequence[Do]) -> Sequence[str]:
 
 async def lane(world: World) -> Sequence[str]:
     """Return the states of all in the lane, in its order."""
-    state = delivery_states.delivery_state(world.database.clock)
+    state = states.delivery_state(world.database.clock)
     found = sa.select(state).order_by(tables.deliveries.c.position)
     async with world.database.read_transaction() as transaction:
         return (await transaction.execute(found)).scalars().all()
