@@ -231,6 +231,21 @@ async def test_an_order_takes_so_many_statements_more(world: World) -> None:
     assert found == [5 + lock, 3 + lock, 2 + lock]
 
 
+async def test_of_one_commit_one_begins_after_the_other(world: World) -> None:
+    """Though nothing was in their lane before, for which they would have had to wait."""
+    world.command_handlers = {**world.command_handlers, RenameThing: rename_often}
+    world.wire()
+    thing = await make(world, "first")
+    await work(world)
+
+    await world.bus.execute(RenameThing(thing_id=thing, name="3"))
+
+    for expected in ("3 000", "3 001", "3 002"):
+        [(name, claim)] = await claimed(world)
+        assert name == expected
+        await world.bus.run([claim])
+
+
 async def test_without_a_worker_all_of_one_commit_is_done_in_order(world: World) -> None:
     """A row is neither recursion nor nesting, however long it is; other trees are for workers."""
     count = 60

@@ -80,6 +80,12 @@ async def ends_in_sql(transaction: Transaction) -> None:
     await transaction.execute(text("ROLLBACK"))
 
 
+async def begins_again_in_sql(transaction: Transaction) -> None:
+    """Leave nothing from which anyone could see later that it was not one transaction."""
+    await transaction.execute(text("COMMIT"))
+    await transaction.execute(text("BEGIN"))
+
+
 async def ends_by_connection(transaction: Transaction) -> None:
     await transaction.connection.rollback()
 
@@ -88,7 +94,9 @@ async def commits_by_connection(transaction: Transaction) -> None:
     await transaction.connection.commit()
 
 
-@pytest.mark.parametrize("ends", [ends_in_sql, ends_by_connection, commits_by_connection])
+@pytest.mark.parametrize(
+    "ends", [ends_in_sql, begins_again_in_sql, ends_by_connection, commits_by_connection]
+)
 async def test_a_handler_cannot_end_the_transaction_of_its_unit_of_work(
     world: World, ends: Callable[[Transaction], Awaitable[None]]
 ) -> None:

@@ -263,8 +263,10 @@ class Claims:
         lease_end = self._world.now - (self._world.wall_clock - held.until)
         disturbed = max(owner.waited_at, owner.frozen_until, owner.occupied_until)
         disturbed = max(disturbed, faults.outage_until)
-        # anyone who has not heard of its claim knows nothing of it
-        is_known = owner.broken_at < since or (before.key, before.token) in self._returned
+        # anyone who has not heard of its claim knows nothing of it: its connection was lost, or it
+        # was frozen for so long that it has given up the call which made the claim when it went on
+        is_known = max(owner.broken_at, owner.frozen_until) < since
+        is_known |= (before.key, before.token) in self._returned
         # for a client that has gone, a process tries for two seconds only to store what it knows
         is_known &= owner.deserted_at < held.since
         is_quick = self._world.latency < LATENCY  # else what has waited is stored one by one

@@ -465,6 +465,8 @@ MUTATIONS = (
         "database/transaction.py",
         "if is_unsafe or _is_stuck(connection):",
         "if is_unsafe:",
+        expected="what the database refuses, the pool rolls back; what the guard refuses to a "
+        "handler that commits by its connection, it does not, and a test of transactions finds it",
     ),
     # conflicts and replies
     Mutation(

@@ -37,7 +37,11 @@ from aftercommit_tests.things.domain import ThingMade, ThingRenamed
 from aftercommit_tests.things.handlers import announce
 from aftercommit_tests.world import World
 
-pytestmark = [pytest.mark.anyio, pytest.mark.on("asyncio-asyncpg", "asyncio-psycopg")]
+pytestmark = [
+    pytest.mark.anyio,
+    pytest.mark.check,
+    pytest.mark.on("asyncio-asyncpg", "asyncio-psycopg"),
+]
 
 HOLD = """
 CREATE SEQUENCE changes;

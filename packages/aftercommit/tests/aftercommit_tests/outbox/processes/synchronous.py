@@ -9,8 +9,11 @@ import os
 import signal
 import sys
 import time
+from asyncio import BaseEventLoop
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from functools import partial
+from gc import get_objects
 from typing import Any
 
 import anyio
@@ -28,6 +31,7 @@ URL = os.environ["SHOP_DATABASE_URL"]
 ASYNC_URL = URL.replace("sqlite:", "sqlite+aiosqlite:")
 SLEEPS_SECONDS = 3600.0
 LIMIT_SECONDS = 180.0
+WAKES_PARENT = 4  # an exit status
 
 engine = sa.create_engine(URL.replace("postgresql:", "postgresql+psycopg:"))
 prepare(engine)
@@ -129,7 +133,11 @@ def forks() -> None:
         place(1)
         wait_until_done()
         engine.dispose()  # or both would use its connections
+        loops: list[Any] = [each for each in get_objects() if isinstance(each, BaseEventLoop)]
+        assert loops
         if (child := os.fork()) == 0:
+            for loop in loops:  # they are the parent's: what wakes one would wake the parent
+                loop._write_to_self = partial(os._exit, WAKES_PARENT)
             wait_until_done_here(1000)
         else:
             wait_until_done_here(2000)
