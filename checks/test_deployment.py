@@ -161,6 +161,31 @@ def test_the_page_for_operators_has_all_that_runs_and_only_commands_that_exist()
         assert CliRunner().invoke(cli, [*words, "--help"]).exit_code == 0, text
 
 
+RUNBOOK = (ROOT / "docs" / "runbook.md").read_text()
+
+
+def test_commands_of_the_pages_read_what_every_deployment_sets() -> None:
+    """An empty variable leads a program to another database, or to none."""
+    read = {*re.findall(r"\$\{?(ALLOCATION_\w+)", PAGE + RUNBOOK)}
+    of_database = "ALLOCATION_DATABASE_URL_FILE"
+    given = [{*each.variables} for each in PROCESSES.values() if of_database in each.variables]
+
+    assert len(given) > 5
+    assert of_database in read
+    assert read <= set.intersection(*given)
+
+
+def test_a_shell_of_the_runbook_does_not_want_the_port_of_its_process() -> None:
+    """A worker that cannot serve its metrics does not start, and the port is taken."""
+    shells = re.findall(
+        r"^\| (\w+) \| `(?:kubectl|docker compose) (exec .*) bash` \|$", RUNBOOK, re.M
+    )
+
+    assert [name for name, _ in shells] == ["Kubernetes", "Compose"]
+    assert [name for name, line in shells if f"env -u {METRICS_PORT}" not in line] == []
+    assert all(METRICS_PORT in PROCESSES[name].variables for name in ("worker", "pod worker"))
+
+
 @pytest.fixture(scope="module")
 def secrets(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """What is in the files of `make secrets`, by the names that compose.yaml gives them."""

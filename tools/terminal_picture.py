@@ -9,7 +9,7 @@ from html import escape
 from tools.repository import ROOT
 
 PICTURE = ROOT / "docs" / "playground" / "kill.svg"
-SHOWN = re.compile(r"```console\n(\$ make kill\n.*?)```", re.DOTALL)
+SHOWN = re.compile(r"```console\n\$ git clone .*\n(\$ make kill\n[^`]*)```")
 LETTER, LINE, EDGE, COLUMNS = 8.4, 20, 18, 80
 COLOURS = {"$ ": "#7ee787", "SIGKILL": "#ff7b72", "killed at": "#7ee787", "[": "#79c0ff"}
 TEXT = "#c9d1d9"

@@ -128,10 +128,16 @@ class Installation:
             bindir = "SELECT setting FROM pg_config WHERE name = 'BINDIR'"
             programs += [folder for (folder,) in self.rows(bindir)]
         path = os.pathsep.join([*programs, os.environ["PATH"]])
+        environment = self.environment()
+        if self.postgres_url:  # in a file, as where it is deployed
+            variable = f"{self.name.upper()}_DATABASE_URL"
+            file = self.folder / "database_url"
+            file.write_text(environment.pop(variable))
+            environment[f"{variable}_FILE"] = str(file)
         return subprocess.run(
             ["bash", "-c", line],
             cwd=self.folder,
-            env=self.environment() | {"PATH": path, "DATABASE_URL": self.postgres_url or ""},
+            env=environment | {"PATH": path, "DATABASE_URL": self.postgres_url or ""},
             capture_output=True,
             text=True,
             timeout=TIMEOUT_SECONDS,

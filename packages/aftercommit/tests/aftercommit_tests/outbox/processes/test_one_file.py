@@ -59,9 +59,10 @@ def end_leases(folder: Path) -> None:
         connection.execute("UPDATE aftercommit_deliveries SET available_at = 0 WHERE attempts > 0")
 
 
-def test_what_the_readme_shows_of_its_kills_is_what_happens(folder: Path) -> None:
+@pytest.mark.parametrize("page", ["README.md", "docs/operating.md"])
+def test_what_a_page_shows_of_kills_is_what_happens(page: str, folder: Path) -> None:
     """Anyone who tries it sees the same."""
-    blocks = re.findall(r"```console\n(.*?)```", (PACKAGE / "README.md").read_text(), re.DOTALL)
+    blocks = re.findall(r"```console\n(.*?)```", (PACKAGE / page).read_text(), re.DOTALL)
     for each in re.split(r"^\$ ", "".join(blocks), flags=re.MULTILINE)[1:]:
         line, *shown = each.splitlines()
         if "worker" in line:
