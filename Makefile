@@ -11,7 +11,7 @@ BENCH := $(VENV)/installed-bench
 COMPILED := $(VENV)/compiled
 PARALLEL := -n auto --dist load --maxschedchunk 1 --durations 10
 ENGINE := packages/aftercommit/tests/aftercommit_tests
-COPIES := checks/full  # tutorials and the worked use case, each in a copy of the project: for a release
+COPIES := checks/full
 QUICK := tests/unit tests/integration checks/test_*.py $(ENGINE)/test_*.py
 IN_PROCESS := $(QUICK) $(ENGINE)/extensions $(ENGINE)/outbox --ignore-glob="*/processes/*"
 TESTS := tests/unit tests/integration $(ENGINE) packages/aftercommit/tests/simulation \

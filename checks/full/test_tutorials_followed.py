@@ -15,6 +15,8 @@ from checks.project_copy import copy_project
 from checks.tutorial_commands import BY_HAND, PATCH, TUTORIAL, VARIABLES, tutorial
 from tools.repository import ROOT
 
+pytestmark = pytest.mark.check
+
 MYPY_CACHE = ".mypy_cache"
 TIMEOUT_SECONDS = 800  # for busy machines; a minute on a quiet one
 AFFECTED = {
