@@ -7,6 +7,10 @@ import sys
 from pathlib import Path
 from subprocess import run
 
+import pytest
+
+pytestmark = pytest.mark.check
+
 ROOT = Path(__file__).parents[4]
 EXAMPLES = Path(__file__).parents[2] / "examples"
 WRONG = [Path(__file__).with_name(name) for name in ("forgotten_awaits.py", "wrong_rows.py")]
@@ -18,8 +22,6 @@ from aftercommit_tests.builders import a_command
 from aftercommit_tests.conftest import NewWorld
 from aftercommit_tests.forgotten_awaits import rings
 from aftercommit_tests.misbehaving import on_made
-
-pytestmark = pytest.mark.check
 
 pytest_plugins = ["aftercommit_tests.conftest"]
 
@@ -91,9 +93,9 @@ def test_a_forgotten_await_fails_each_test_that_comes_upon_it(tmp_path: Path) ->
     (tmp_path / "test_it.py").write_text(A_TEST)
 
     settings = ["-c", str(ROOT / "pyproject.toml"), "--rootdir", str(tmp_path)]
-    pytest = [sys.executable, "-m", "pytest", *settings, "-p", "no:cacheprovider", str(tmp_path)]
+    command = [sys.executable, "-m", "pytest", *settings, "-p", "no:cacheprovider", str(tmp_path)]
     found = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
-    ran = run(pytest, cwd=ROOT, env=found, capture_output=True, text=True, check=False)
+    ran = run(command, cwd=ROOT, env=found, capture_output=True, text=True, check=False)
 
     assert "2 failed" in ran.stdout, ran.stdout + ran.stderr
     assert re.search("RuntimeWarning: coroutine '.*' was never awaited", ran.stdout)

@@ -35,12 +35,12 @@ from aftercommit_tests.environments import (
 from aftercommit_tests.inside.stored import ENGINE
 from aftercommit_tests.processes import Installation, a_free_port, asked, owed, stop, wait_until
 
+pytestmark = pytest.mark.check
+
 MIGRATION = f'''"""Deliveries have weights: a revision that only tests have."""
 
 import sqlalchemy as sa
 from alembic import op
-
-pytestmark = pytest.mark.check
 
 revision = "aftercommit_9000"
 down_revision = "{ENGINE.newest}"

@@ -15,14 +15,14 @@ import pytest
 from aftercommit_tests.processes import finished, started
 from aftercommit_tests.warm import SOURCES
 
+pytestmark = pytest.mark.check
+
 PACKAGE = Path(__file__).parents[4]
 LONG = {"SHOP_LEASE_SECONDS": "600"}  # it has not ended when the next line runs
 KILLED = "Killed"  # as the shell says it
 BY_URL = """
 from aftercommit import Outbox, on
 from one_file import OrderPlaced, confirm, reserve
-
-pytestmark = pytest.mark.check
 
 outbox = Outbox("shop", "sqlite:///shop.db", [on(OrderPlaced, reserve, confirm)])
 """
