@@ -113,9 +113,9 @@ def next_version(folder: Path) -> list[Path]:
     """Copy the packages, with one migration and one column more; and rename a handler of kiosk."""
     no_tests = shutil.ignore_patterns("tests")
     packages = [shutil.copytree(each, folder / each.name, ignore=no_tests) for each in PACKAGES]
-    database = folder / "aftercommit" / "src" / "aftercommit" / "sql"
-    (database / "migrations" / "versions" / "aftercommit_9000_weights.py").write_text(MIGRATION)
-    with (database / "tables.py").open("a") as tables:
+    deliveries = folder / "aftercommit" / "src" / "aftercommit" / "deliveries"
+    (deliveries / "migrations" / "aftercommit_9000_weights.py").write_text(MIGRATION)
+    with (deliveries / "tables.py").open("a") as tables:
         tables.write(f"{COLUMN}\n")
     handlers = folder / "kiosk" / "src" / "kiosk" / "service_layer" / "handlers.py"
     text = handlers.read_text().replace("count_order", "count_placed_order")
