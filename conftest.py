@@ -13,7 +13,7 @@ import hypothesis  # noqa: F401  # asks who refers to what, before that is froze
 import pytest
 from aftercommit import testing
 from aftercommit.settings import EventLoop
-from aftercommit_tests.combinations import MARKERS, Tier, is_of_the_rest, left_out, tier
+from aftercommit_tests.combinations import MARKERS, Tier, left_out, tier
 from aftercommit_tests.running_order import in_order
 from blockbuster import BlockBuster
 
@@ -144,12 +144,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """Run more tests at once than there are processors: they wait, above all for processes."""
     return (2 if config.option.tier == "test" else 3) * len(os.sched_getaffinity(0))
-
-
-def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Import no module for `make test` that is marked, as a whole, for the rest."""
-    is_test = collection_path.name.startswith("test_") and config.option.tier == "test"
-    return True if is_test and is_of_the_rest(collection_path.read_text("utf-8")) else None
 
 
 @pytest.hookimpl(tryfirst=True)

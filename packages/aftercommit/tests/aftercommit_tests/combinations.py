@@ -17,7 +17,6 @@ A combination says nothing about what a test has no choice of: one without a dat
 event loops alone.
 """
 
-import re
 from collections.abc import Sequence
 from typing import Literal
 
@@ -45,7 +44,8 @@ CHOOSING = (  # the fixtures that are parametrized by them
 Tier = Literal["test", "check"]
 EVERYWHERE = "everywhere"
 UNLESS_MARKED = pytest.mark.on("asyncio-sqlite", "trio-postgres").mark
-SERVERS = {"rabbitmq_url", "kafka", "standby"}  # the fixtures that `make test` does without
+SERVERS = {"rabbitmq_url", "kafka", "outside", "browser", "servers"}
+"""The fixtures of what `make test` does without: brokers, a browser, a primary and its standby."""
 CARRY_THE_PROOF = ("asyncio-sqlite", "asyncio-postgres-asyncpg", "trio-sqlite-anyio")
 FIRST_UNLESS_MARKED = CARRY_THE_PROOF[:1]
 MARKERS = [
@@ -80,12 +80,6 @@ def tier(item: pytest.Item) -> Tier:
     marker = _combinations(item)
     first = FIRST_UNLESS_MARKED if marker is UNLESS_MARKED else CARRY_THE_PROOF
     return "test" if is_among(first, _place(item)) else "check"
-
-
-def is_of_the_rest(module: str) -> bool:
-    """Return whether the text of a module marks all of its tests with `check`."""
-    mark = re.search(r"^pytestmark = .*\n(?:[ \]].*\n)*", module, re.MULTILINE)
-    return mark is not None and "pytest.mark.check" in mark[0]
 
 
 def _function(item: pytest.Item) -> str:
