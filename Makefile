@@ -11,6 +11,7 @@ BENCH := $(VENV)/installed-bench
 COMPILED := $(VENV)/compiled
 PARALLEL := -n auto --dist load --maxschedchunk 1 --durations 10
 ENGINE := packages/aftercommit/tests/aftercommit_tests
+# tutorials and the worked use case, each in a copy of the project: for a release
 COPIES := checks/full
 QUICK := tests/unit tests/integration checks/test_*.py $(ENGINE)/test_*.py
 IN_PROCESS := $(QUICK) $(ENGINE)/extensions $(ENGINE)/outbox --ignore-glob="*/processes/*"
@@ -23,7 +24,7 @@ unexport PYTHONDONTWRITEBYTECODE  # containers set it; each of hundreds of proce
 unexport PYTHONUNBUFFERED  # containers set it, too, and users do not: what a full disk does differs
 
 .DEFAULT_GOAL := help
-.PHONY: help demo kill playground two-services install test check rest test-full floors quick core-tests in-full mutations again reports coverage lint unit application simulate compliance format language migration new new-aggregate bench bench-full docs requirements release clean
+.PHONY: help demo kill playground two-services install test check rest second-tier test-full floors quick core-tests in-full mutations again reports coverage lint unit application simulate compliance format language migration new new-aggregate bench bench-full docs requirements release clean
 
 help:  ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*##/\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -51,12 +52,14 @@ $(COMPILED): $(TEST)  # the tests: once, and not by each of several processes in
 	@$(BIN)/pytest -q --collect-only --tier test $(TESTS) > /dev/null
 	@touch $@
 
-check: $(TEST)  ## What a change has to pass: lint, make test, and all that takes longer; twenty minutes
-	@$(MAKE) --no-print-directory lint
+check: $(TEST)  ## What a change has to pass: make test, lint, and all that takes longer; twenty minutes
 	@$(MAKE) --no-print-directory test
-	@$(MAKE) --no-print-directory -j 2 compliance rest
+	@$(MAKE) --no-print-directory rest
 
-rest: $(TEST)  # of the tests: real processes, servers and browsers, kills, more seeds, pages, packages
+rest: $(TEST)  # of `make check`; all of it, also after a failure
+	@$(MAKE) --no-print-directory --keep-going -j 2 lint compliance second-tier
+
+second-tier: $(TEST)  # real processes, servers and browsers, kills, more seeds, pages, packages
 	$(BIN)/pytest $(PARALLEL) --tier check --ignore=$(COPIES) $(TESTS) $(UNFINISHED)
 
 test-full: $(TEST)  ## What a release has to pass: the site, all tests in each combination, coverage, compliance
