@@ -1,7 +1,7 @@
 """Kafka, or a server with its protocol: one topic each for events, commands and dead commands."""
 
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from functools import partial
@@ -16,7 +16,6 @@ from aiokafka import (  # type: ignore[import-untyped]
     errors,
 )
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic  # type: ignore[import-untyped]
-from aiokafka.conn import collect_hosts, create_conn  # type: ignore[import-untyped]
 
 from aftercommit.envelopes import Envelope
 from aftercommit.extensions.brokers import base
@@ -29,6 +28,7 @@ from aftercommit.extensions.brokers.exceptions import (
     SourceMissing,
     TargetMissing,
 )
+from aftercommit.extensions.brokers.kafka_clients import start, stop, stop_consumer
 from aftercommit.extensions.brokers.kafka_decompression import limit_decompression
 from aftercommit.extensions.brokers.kafka_url import KafkaCluster
 
@@ -47,15 +47,12 @@ DELETED = (
     "%s messages of the topic %s were deleted before this program has taken them: partition %s,"
     " from offset %s on; nothing was consumed for longer than the topic's retention"
 )
-ACCOUNT_REFUSED = "it refuses the user or the password in the URL"
-"""How SCRAM ends with an error (RFC 5802, "e=…"); the library turns it into a KeyError."""
 
 
 class KafkaConnection(AIOKafkaProducer):  # type: ignore[misc]
     """A connection for publishing; the library restores lost connections."""
 
     loss: BaseException | None = None
-    close = AIOKafkaProducer.stop
 
     def __init__(self, cluster: KafkaCluster, channels: Channels, **options: Any) -> None:
         super().__init__(bootstrap_servers=cluster.servers, **cluster.login, **options)
@@ -63,7 +60,11 @@ class KafkaConnection(AIOKafkaProducer):  # type: ignore[misc]
 
     async def start(self) -> None:
         """Open it."""
-        await _start(super().start, self._cluster)
+        await start(super().start, self._cluster)
+
+    async def close(self) -> None:
+        """Send what is on its way, and close it."""
+        await stop(self, lambda: self._sender.close(), lambda: self.client.close())
 
     async def publish(self, envelope: Envelope) -> None:
         """Send an event."""
@@ -136,10 +137,10 @@ class Kafka(base.Broker):
             max_partition_fetch_bytes=MAX_MESSAGE_BYTES,
         )
         try:
-            await _start(consumer.start, self._cluster)
+            await start(consumer.start, self._cluster)
             yield _one_by_one(consumer)
         finally:
-            await base.close_best_effort(consumer.stop)
+            await stop_consumer(consumer)
 
     async def _ensure_position(self, inlet: Inlet) -> None:
         """Store where a group begins, before it joins; and tell of what it has not had, or again.
@@ -155,7 +156,7 @@ class Kafka(base.Broker):
             enable_auto_commit=False,
         )
         try:
-            await _start(at.start, self._cluster)
+            await start(at.start, self._cluster)
             if not (numbers := await _partitions(at, inlet.topic)):
                 return  # our own topic, which the broker creates when its messages are asked for
             places = [TopicPartition(inlet.topic, n) for n in numbers]
@@ -176,7 +177,7 @@ class Kafka(base.Broker):
                 with suppress(*HAS_MEMBERS):  # another process has been faster
                     await at.commit(begin)
         finally:
-            await base.close_best_effort(at.stop)
+            await stop_consumer(at)
 
     async def _ensure_topics(self, inlet: Inlet) -> None:
         """Create the topic for dead letters if it is missing, with as many replicas as the other.
@@ -195,7 +196,7 @@ class Kafka(base.Broker):
             request_timeout_ms=limit,
         )
         try:
-            await _start(admin.start, self._cluster)
+            await start(admin.start, self._cluster)
             topics = {each["topic"]: each["partitions"] for each in await admin.describe_topics()}
             if inlet.topic not in topics and inlet.topic != self.channels.commands:
                 raise SourceMissing(self.kind, f"the topic {inlet.topic} does not exist")
@@ -242,36 +243,6 @@ def _headers(
         "correlation-id": correlation_id,
     }
     return [(name, value.encode()) for name, value in headers.items() if value]
-
-
-async def _start(start: Callable[[], Awaitable[None]], cluster: KafkaCluster) -> None:
-    """Start one of the library's clients.
-
-    The library only logs why it cannot use any of the servers, so each is asked once more.
-
-    :raises ConnectionError: with that reason
-    """
-    try:
-        await start()
-    except errors.KafkaConnectionError as error:
-        hosts = [(host, port) for host, port, _ in collect_hosts(cluster.servers)]
-        reasons = [reason for each in hosts if (reason := await _refusal(*each, cluster))]
-        raise ConnectionError("; ".join(reasons) or describe(error)) from error
-    except KeyError as error:
-        raise ConnectionError(ACCOUNT_REFUSED) from error
-
-
-async def _refusal(host: str, port: int, cluster: KafkaCluster) -> str | None:
-    """Return why a server cannot be used now; None if it can."""
-    limit = base.CONNECT_TIMEOUT * 1000
-    try:
-        connection = await create_conn(host, port, request_timeout_ms=limit, **cluster.login)
-    except KeyError:
-        return f"{host}:{port}: {ACCOUNT_REFUSED}"
-    except Exception as error:
-        return f"{host}:{port}: {describe(error)}"
-    connection.close()
-    return None
 
 
 async def _one_by_one(consumer: AIOKafkaConsumer) -> AsyncIterator[ReceivedMessage]:

@@ -1,7 +1,9 @@
 """Messages of another team, on real brokers: each has one effect, and none holds up others."""
 
+import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -34,7 +36,6 @@ from aftercommit_tests.inside.brokers import (
     Inbound,
     Intake,
     Subscription,
-    base,
     new_brokers,
 )
 from aftercommit_tests.inside.brokers import rabbitmq as broker_of_rabbitmq
@@ -48,15 +49,6 @@ pytestmark = [pytest.mark.anyio, pytest.mark.check]
 LIMIT_SECONDS = 90
 THINGS = Channels("things")
 (CATALOGUE,) = SUBSCRIPTIONS
-
-
-@pytest.fixture(autouse=True)
-def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let connections be closed on a busy machine, too: what is cut off stays open in this process.
-
-    A process that ends may leave it to the kernel, and so gives up soon.
-    """
-    monkeypatch.setattr(base, "CLOSE_TIMEOUT", LIMIT_SECONDS)
 
 
 def an_item(title: str, sku: UUID | None = None, **more: Any) -> bytes:
@@ -452,6 +444,26 @@ async def test_what_a_topic_has_deleted_before_its_group_came_to_it_is_told_once
     (told,) = [each for each in caplog.messages if "were deleted" in each]
     assert f"1 messages of the topic {topic} were deleted before" in told
     assert "partition 0, from offset 1 on" in told
+
+
+async def test_a_consumer_that_a_frozen_kafka_does_not_let_go_leaves_nothing_behind(
+    kafka_broker: Broker, kafka: KafkaOutside, new_world: NewWorld
+) -> None:
+    """It would stay in its group by its heart beats, and keep its partitions from the next one."""
+    world = await new_world()
+    intake = Intake(inlet=THINGS.inlet, read=read_command)
+    before = asyncio.all_tasks()
+    async with AsyncExitStack() as frozen:
+        async with consuming(kafka_broker, world, intake):
+            await to_thread.run_sync(kafka.send, a_message(name="first"))
+            await until_things(world, "first")
+            frozen.enter_context(kafka.frozen())
+
+        assert asyncio.all_tasks() == before
+
+    await to_thread.run_sync(kafka.send, a_message(message_id="m2", name="second"))
+    async with consuming(kafka_broker, world, intake):
+        await until_things(world, "first", "second")
 
 
 async def test_what_cannot_be_decoded_is_a_dead_letter_and_never_translated(
