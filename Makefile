@@ -27,7 +27,12 @@ unexport PYTHONUNBUFFERED  # containers set it, too, and users do not: what a fu
 .PHONY: help demo kill playground two-services install test check rest second-tier test-full floors quick core-tests in-full mutations again reports coverage lint unit application simulate compliance format language migration new new-aggregate bench bench-full docs requirements release clean
 
 help:  ## List the targets
-	@sed -n 's/^\([a-z-]*\):.*##/\1\t/p' $(MAKEFILE_LIST) | expand -t 16
+	@awk -F ':.*## *' '/^[a-z-]+:.*##/ { \
+	  n = split($$2, words, " "); line = sprintf("%-16s", $$1); \
+	  for (i = 1; i <= n; i++) { \
+	    if (length(line) + length(words[i]) > 79) { print line; line = sprintf("%15s", "") } \
+	    line = line (i > 1 ? " " : "") words[i] } \
+	  print line }' $(MAKEFILE_LIST)
 
 demo: $(DEMO)  ## Register two users in a temporary database, and show what happened
 	@$(BIN)/allocation demo
@@ -135,6 +140,7 @@ migration: $(TEST)  ## Make a migration from the tables: make migration NAME="Us
 	@$(BIN)/python -m aftercommit.project.migration $(or $(OF),allocation.adapters.migrations:HISTORY) "$$NAME"
 
 new: $(TEST)  ## Make a project on the engine: make new DIR=../shop OPTIONS="--http --brokers"
+	@test "$(DIR)" || { echo 'make new: where is it to be? Try: make new DIR=../shop' >&2; exit 2; }
 	@$(BIN)/python -m tools.new_project $(DIR) $(OPTIONS)
 
 new-aggregate: $(TEST)  ## Make an aggregate here: make new-aggregate NAME=Referral FIELDS="email note"

@@ -45,9 +45,10 @@ def serving(program: Program) -> Iterator[str]:
 
 
 def subjects_in(folder: Path) -> list[str]:
+    """Return the subject of each e-mail once: a repetition has the Message-ID of the first one."""
     files = [file.read_bytes() for file in folder.glob("new/*")]
     messages = [message_from_bytes(content, policy=policy.default) for content in files]
-    return sorted(str(message["Subject"]) for message in messages)
+    return sorted({message["Message-ID"]: str(message["Subject"]) for message in messages}.values())
 
 
 def test_a_user_registers_and_redeems_a_coupon(program: Program, postgres_copy: str) -> None:
@@ -64,7 +65,7 @@ def test_a_user_registers_and_redeems_a_coupon(program: Program, postgres_copy: 
         registered = client.post("/users", json={"name": "Иван", "email": "ivan@example.com"})
         user = registered.headers["Location"]
         wait_until(lambda: client.get(user).json()["coupon_code"])
-        wait_until(lambda: len(subjects_in(mail)) == 2)
+        wait_until(lambda: {"Welcome", "Your welcome coupon"} <= {*subjects_in(mail)})
         code = client.get(user).json()["coupon_code"]
         redeemed = client.post("/coupon-redemptions", json={"code": code})
         assert (registered.status_code, redeemed.status_code) == (201, 204)
@@ -105,7 +106,7 @@ def killed(program: Program) -> Program:
     """A registration whose process was killed while its mail server kept it waiting."""
     program.run("add-coupon-batch", "WELCOME", "1")
     with misbehaving(silent) as server, program.running(*REGISTER, mail_url=server.url) as process:
-        wait_until(lambda: server.connections == 2)  # for the welcome and for the coupon
+        wait_until(lambda: server.connections >= 2)  # for the welcome and for the coupon
         process.send_signal(signal.SIGKILL)
         assert process.wait(LIMIT_SECONDS) == -signal.SIGKILL
     return program
@@ -133,7 +134,7 @@ def test_a_worker_ends_in_time_whatever_the_mail_server_does(
 ) -> None:
     """A deployment must not wait for a mail server; its e-mail is released for the next worker.
 
-    The grace is shorter than the ten seconds of an e-mail, after which the attempt would count.
+    The grace is shorter than the ten seconds after which the attempt would have failed.
     """
     with misbehaving(HOSTILE[hostile]) as server:
         program.settings |= {"mail_url": server.url, "shutdown_grace_seconds": "0.5"}
@@ -142,4 +143,4 @@ def test_a_worker_ends_in_time_whatever_the_mail_server_does(
             wait_until(lambda: server.connections)
             assert stop(worker) == 0
 
-    assert program.outstanding() == [("send_welcome_email", 0)]
+    assert [handler for handler, _ in program.outstanding()] == ["send_welcome_email"]

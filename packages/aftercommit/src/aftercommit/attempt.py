@@ -4,11 +4,11 @@ Read `Executor.attempt` first: the handler runs, one `match` decides what become
 observers are notified. Its parts follow. `bus.py` starts attempts, and executes commands, too.
 """
 
-import logging
 from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
+from logging import DEBUG, getLogger
 from math import inf
 from typing import TypeVar
 
@@ -31,7 +31,7 @@ FINAL_WRITE_DELAY = 0.5  # before another try, if the database is down, or after
 
 T = TypeVar("T")
 
-logger = logging.getLogger(__name__)
+logger = getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,8 +194,8 @@ class Executor:
             failure = replace(failure, retry_in=(delay := self.policy.lease_seconds))
             outcome = Outcome(claim, "retried")
         fate = "parked" if delay is None else f"next attempt in {delay:.3g} s"
-        trace = error if logger.isEnabledFor(logging.DEBUG) else None
-        logger.warning("%s; %s", failure, fate, exc_info=trace)
+        fate += "; this one does not count" if errors.is_away(error) else ""
+        logger.warning("%s; %s", failure, fate, exc_info=logger.isEnabledFor(DEBUG) and error)
         self.instrumentation.finished(outcome)
         report.failures.append(failure)
 

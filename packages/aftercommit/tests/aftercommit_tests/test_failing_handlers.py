@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import anyio
 import pytest
-from aftercommit import InvalidValue
+from aftercommit import InvalidValue, Unavailable
 from aftercommit.errors import Defect, HandlerInterrupted
 from sqlalchemy import text
 
@@ -69,6 +69,17 @@ async def test_a_failing_handler_leaves_the_work_of_its_siblings_done(
         f"fails failed on ThingMade {report.events[0].id}, attempt 1: OSError: the bell is stuck; "
         "next attempt in 1 s"
     ]
+
+
+async def test_the_log_says_that_an_attempt_without_its_server_does_not_count(
+    new_world: NewWorld, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whoever reads it at night would otherwise count down to the last attempt."""
+    world = await new_world(event_handlers=on_made(raising(Unavailable("the bell"))))
+    await world.bus.handle(a_command("lamp"))
+
+    (line,) = [each.getMessage() for each in caplog.records if each.levelname == "WARNING"]
+    assert line.endswith("Unavailable: the bell; next attempt in 1 s; this one does not count")
 
 
 @pytest.mark.parametrize(
