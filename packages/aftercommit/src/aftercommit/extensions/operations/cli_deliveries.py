@@ -1,6 +1,5 @@
 """The commands about deliveries: what is outstanding, what is parked, and what is past."""
 
-import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Collection
 from functools import partial
@@ -20,6 +19,7 @@ from aftercommit.extensions.operations.cli_parts import (
     handler,
     is_wanted,
     progress,
+    say_none,
     with_application,
 )
 from aftercommit.extensions.operations.decisions import Decision
@@ -85,8 +85,8 @@ async def _lines(rows: AsyncIterator[Delivery], known: Collection[str]) -> Async
         unknown = "" if row.handler in known else ", no handler of this program"
         error = (row.last_error or "").partition("\n")[0]
         yield escape_controls(f"{_cells(row)}{unknown}  {error}".rstrip())
-    if heading and sys.stdout and sys.stdout.isatty():
-        yield "no deliveries; --scheduled lists delayed ones"
+    if heading:
+        say_none("no deliveries; --scheduled lists delayed ones, and --all those that are done")
 
 
 def _cells(row: Delivery) -> str:

@@ -8,15 +8,14 @@ from aftercommit.extensions.operations.cli_parts import (
     as_json,
     decided,
     pausable,
+    print_rows,
     with_application,
 )
-from aftercommit.extensions.operations.decisions import Decision, latest_decisions
+from aftercommit.extensions.operations.decisions import Decision, StoredDecision, latest_decisions
 from aftercommit.extensions.operations.latest_commands import MAX_ROWS
 from aftercommit.extensions.operations.replay import count_left
 from aftercommit.process.application import Application
-from aftercommit.terminal.escaping import escape_controls
-from aftercommit.terminal.nonblocking_output import drain
-from aftercommit.terminal.printing import json_line, pluralize
+from aftercommit.terminal.printing import pluralize
 
 WAITING = "its messages wait at the broker"
 LEFT = (
@@ -66,10 +65,12 @@ async def pauses(application: Application, as_json: bool) -> None:
     """List the paused handlers and subscriptions, with the time and who paused them."""
     async with application.database.read_transaction() as transaction:
         rows = await handler_pauses.paused_handlers(transaction)
-    for row in rows:
-        line = f"{row.handler:24}  {row.paused_at:%FT%TZ}  {row.paused_by}"
-        click.echo(json_line(row) if as_json else escape_controls(line))
-    await drain()
+    none = 'nothing is paused; "deliveries pause" holds the deliveries of a handler'
+    await print_rows(rows, _paused, as_json=as_json, none=none)
+
+
+def _paused(row: handler_pauses.Pause) -> str:
+    return f"{row.handler:24}  {row.paused_at:%FT%TZ}  {row.paused_by}"
 
 
 @click.command("decisions")
@@ -80,12 +81,15 @@ async def pauses(application: Application, as_json: bool) -> None:
 @with_application
 async def decisions(application: Application, limit: int, as_json: bool) -> None:
     """List what operators have decided, newest first: who, when, about what, and why."""
-    for row in await latest_decisions(application.database, limit=limit):
-        about = f"{row.event_id or '-'!s:36}  {row.handler or '-':24}"
-        line = f"{row.decided_at:%FT%TZ}  {row.decision:7}  {about}  {row.decided_by}"
-        line += f"  {row.reason}" if row.reason else ""
-        click.echo(json_line(row) if as_json else escape_controls(line))
-    await drain()
+    rows = await latest_decisions(application.database, limit=limit)
+    none = "no decisions; who pauses, retries, discards or replays makes one"
+    await print_rows(rows, _decided, as_json=as_json, none=none)
+
+
+def _decided(row: StoredDecision) -> str:
+    about = f"{row.event_id or '-'!s:36}  {row.handler or '-':24}"
+    line = f"{row.decided_at:%FT%TZ}  {row.decision:7}  {about}  {row.decided_by}"
+    return f"{line}  {row.reason}" if row.reason else line
 
 
 COMMANDS = [pause, resume, pauses, decisions]

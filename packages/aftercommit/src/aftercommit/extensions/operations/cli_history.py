@@ -14,6 +14,7 @@ from aftercommit.extensions.operations.cli_parts import (
     as_json,
     decided,
     progress,
+    say_none,
     with_application,
 )
 from aftercommit.extensions.operations.decisions import Decision
@@ -42,6 +43,8 @@ from aftercommit.terminal.escaping import escape_controls
 from aftercommit.terminal.nonblocking_output import drain
 from aftercommit.terminal.printing import json_line, pluralize
 
+NO_COMMANDS = "no commands; with an Outbox, transactions of your own take their place"
+
 commands = click.Group()
 
 
@@ -65,6 +68,8 @@ async def history(application: Application, failed: bool, limit: int, as_json: b
     rows = await latest_commands(application.database, limit=limit, failed_only=failed)
     if rows:
         await print_each(map(json_line, rows) if as_json else plain_lines(history_table(rows)))
+    else:
+        say_none(NO_COMMANDS)
     await drain()
 
 

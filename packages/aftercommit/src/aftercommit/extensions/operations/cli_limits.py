@@ -3,13 +3,15 @@
 import click
 
 from aftercommit.extensions.operations import limit_admin
-from aftercommit.extensions.operations.cli_parts import as_json, decided, with_application
+from aftercommit.extensions.operations.cli_parts import (
+    as_json,
+    decided,
+    print_rows,
+    with_application,
+)
 from aftercommit.extensions.operations.decisions import Decision
 from aftercommit.extensions.operations.limit_admin import HandlerLimit
 from aftercommit.process.application import Application
-from aftercommit.terminal.escaping import escape_controls
-from aftercommit.terminal.nonblocking_output import drain
-from aftercommit.terminal.printing import json_line
 
 number = click.IntRange(min=1)
 
@@ -27,9 +29,7 @@ async def list_limits(application: Application, as_json: bool) -> None:
     database, of = application.database, application.bus.delivery_store.limits
     async with database.read_transaction() as transaction:
         rows = await limit_admin.handler_limits(transaction, database, of)
-    for row in rows:
-        click.echo(json_line(row) if as_json else escape_controls(_line(row)))
-    await drain()
+    await print_rows(rows, _line, as_json=as_json, none="no limits; a handler with Limited has one")
 
 
 def _line(row: HandlerLimit) -> str:

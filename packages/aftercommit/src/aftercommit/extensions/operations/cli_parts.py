@@ -4,10 +4,10 @@ import getpass
 import os
 import socket
 import sys
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial, wraps
-from typing import Any, Concatenate, ParamSpec
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import click
 
@@ -15,9 +15,12 @@ from aftercommit.cli.command_context import Cli
 from aftercommit.extensions.operations.batched_transactions import Advance
 from aftercommit.extensions.operations.decisions import LONGEST, Decision
 from aftercommit.process.application import Application
-from aftercommit.terminal.nonblocking_output import drawing
+from aftercommit.terminal.escaping import escape_controls
+from aftercommit.terminal.nonblocking_output import drain, drawing
+from aftercommit.terminal.printing import json_line
 
 P = ParamSpec("P")
+Row = TypeVar("Row")
 
 FROM = "from."  # the prefix of a subscription's name
 
@@ -39,6 +42,23 @@ def _pausable_name(ctx: click.Context, param: click.Parameter, value: str) -> st
 
 handler = partial(click.argument, "handler", callback=_handler_name)
 pausable = click.argument("handler", callback=_pausable_name)
+
+
+async def print_rows(
+    rows: Sequence[Row], line: Callable[[Row], str], *, as_json: bool, none: str
+) -> None:
+    """Print a line for each row, and none that somebody would have to filter out."""
+    for row in rows:
+        click.echo(json_line(row) if as_json else escape_controls(line(row)))
+    if not rows:
+        say_none(none)
+    await drain()
+
+
+def say_none(what: str) -> None:
+    """Tell a person at a terminal that a list is empty, and what would fill it."""
+    if sys.stdout and sys.stdout.isatty():
+        click.echo(what, err=True)
 
 
 class NamedCommand(click.Command):

@@ -4,12 +4,14 @@ import click
 
 from aftercommit.deliveries.schedule_rows import ScheduleState, read_schedules
 from aftercommit.extensions.operations import schedule_admin
-from aftercommit.extensions.operations.cli_parts import as_json, decided, with_application
+from aftercommit.extensions.operations.cli_parts import (
+    as_json,
+    decided,
+    print_rows,
+    with_application,
+)
 from aftercommit.extensions.operations.decisions import Decision
 from aftercommit.process.application import Application
-from aftercommit.terminal.escaping import escape_controls
-from aftercommit.terminal.nonblocking_output import drain
-from aftercommit.terminal.printing import json_line
 
 
 @click.group()
@@ -25,9 +27,8 @@ async def list_schedules(application: Application, as_json: bool) -> None:
     database = application.database
     async with database.read_transaction() as transaction:
         rows = await read_schedules(transaction, database, application.every)
-    for row in rows:
-        click.echo(json_line(row) if as_json else escape_controls(_line(row)))
-    await drain()
+    none = "no schedules; each Every of the application is one"
+    await print_rows(rows, _line, as_json=as_json, none=none)
 
 
 def _line(row: ScheduleState) -> str:
