@@ -61,6 +61,7 @@ def main() -> None:
     except InvalidValue as error:
         click.echo(escape_controls(f"error: {error}"), err=True)
         sys.exit(2)
+    outbox.app.program = f"aftercommit {targets[0]}"  # what a message tells to run can be run
     command_line(outbox.app)(arguments, prog_name="aftercommit")
 
 

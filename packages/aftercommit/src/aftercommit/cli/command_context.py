@@ -117,11 +117,10 @@ class CommandLine(Generic[S]):
         """Print on stderr what will be retried, what is parked, and what to do about it."""
         from aftercommit.terminal.printing import PARKED, RETRIED, pluralize
 
-        command = self.app.program or self.app.name
         inspecting = (name for each in self.app.parts for name in each.commands.get("Inspect", ()))
         can_look = any(str(name).endswith(":deliveries") for name in inspecting)
-        look = f'see "{command} deliveries list"' if can_look else "not retried"
-        for fate, advice in ((RETRIED, f'run "{command} worker"'), (PARKED, look)):
+        look = f'see "{self.app.program} deliveries list"' if can_look else "not retried"
+        for fate, advice in ((RETRIED, f'run "{self.app.program} worker"'), (PARKED, look)):
             handlers = {name: count for (each, name), count in found.items() if each == fate}
             if handlers:
                 count = pluralize(sum(handlers.values()))

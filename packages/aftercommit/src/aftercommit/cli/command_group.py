@@ -132,7 +132,7 @@ def _lazy_commands(app: App[Any]) -> Iterator[LazyCommand]:
             if group not in GROUPS:
                 raise WiringError(f"the groups of commands are {', '.join(GROUPS)}, not", group)
             for place, summary in commands.items():
-                command = LazyCommand(group, place, summary, program=app.name, extra=extra)
+                command = LazyCommand(group, place, summary, program=app.program, extra=extra)
                 if command.name in names:
                     raise WiringError("two commands have one name", str(command.name))
                 names.add(command.name)

@@ -90,7 +90,7 @@ class App(Generic[S]):
         page_scripts: Sequence[str] = (),
     ) -> None:
         self._as_made = {key: value for key, value in locals().items() if key != "self"}
-        self.name, self.program, self.summary = name, program, summary
+        self.name, self.program, self.summary = name, program or name, summary
         self.default_database_url = self._database_url = database_url
         self.extensions = tuple(extensions)
         self._handlers, self._codec, self._history = handlers, codec, history

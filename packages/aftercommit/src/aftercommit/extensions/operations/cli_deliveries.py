@@ -157,7 +157,7 @@ def retry_delivery(
 
     retried = cli.run(cli.load_settings(), work)
     if retried["due"] or not retried:
-        click.echo(f'{pluralize(retried["due"])} due now; run "{cli.app.name} worker"')
+        click.echo(f'{pluralize(retried["due"])} due now; run "{cli.app.program} worker"')
     if paused := retried["paused"]:
         click.echo(f"{pluralize(paused)} due when the handler is resumed")
     if blocked := retried["blocked"]:
@@ -243,4 +243,4 @@ def replay(
         raise
     delay = max(wanted.event_types.values())
     when = f", each due {format_duration(delay)} after its event" if delay else " due now"
-    click.echo(f'{pluralize(due)}{when}; run "{cli.app.name} worker"')
+    click.echo(f'{pluralize(due)}{when}; run "{cli.app.program} worker"')

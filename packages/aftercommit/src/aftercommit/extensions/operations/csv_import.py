@@ -70,7 +70,7 @@ def import_csv(
     click.echo(f"imported {counts['imported']}, already there {known}, refused {counts['refused']}")
     cli.show_pending(work.pending)
     if due := counts["due"]:
-        click.echo(f'{pluralize(due)} due; run "{cli.app.name} worker --until-idle"', err=True)
+        click.echo(f'{pluralize(due)} due; run "{cli.app.program} worker --until-idle"', err=True)
     if counts["refused"]:
         click.get_current_context().exit(REFUSED)
 

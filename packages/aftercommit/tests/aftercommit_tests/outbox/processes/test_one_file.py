@@ -77,6 +77,20 @@ def test_what_a_page_shows_of_kills_is_what_happens(page: str, folder: Path) -> 
             assert any(re.fullmatch(pattern, text) for text in printed), (line, pattern)
 
 
+def test_what_a_command_tells_to_run_can_be_run(folder: Path) -> None:
+    """With the outbox that was named: no program is called `shop`."""
+    assert run("python one_file.py 7 --die-committed", folder).returncode == -signal.SIGKILL
+    listed = run("aftercommit deliveries list one_file:outbox", folder).stdout
+    (event_id,) = re.findall(r"^(\S+)  confirm ", listed, re.MULTILINE)
+    retried = run(f"aftercommit deliveries retry {event_id} confirm one_file:outbox", folder)
+
+    (told,) = re.findall(r'; run "(.*)"\n', retried.stdout)
+    worked = run(f"{told} --until-idle", folder)
+
+    assert (worked.returncode, worked.stderr) == (0, "")
+    assert "order 7 is confirmed" in worked.stdout
+
+
 def test_a_trace_is_found_by_what_it_is_about(folder: Path) -> None:
     """A number, as many applications have it, is no id of ours."""
     for line in ("python one_file.py 7", "python one_file.py 8"):
