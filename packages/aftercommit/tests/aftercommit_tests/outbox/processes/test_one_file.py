@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 import signal
 import sqlite3
 import subprocess
@@ -26,6 +25,13 @@ from one_file import OrderPlaced, confirm, reserve
 
 outbox = Outbox("shop", "sqlite:///shop.db", [on(OrderPlaced, reserve, confirm)])
 """
+A_SECOND = "await anyio.sleep(1)"
+UNTIL_DONE = """
+        import sqlite3
+        left = "SELECT 1 FROM aftercommit_deliveries WHERE completed_at IS NULL"
+        while sqlite3.connect("shop.db").execute(left).fetchone():
+            await anyio.sleep(0.05)
+"""
 WRONG_TARGETS = {
     "nothing:outbox": "there is no module nothing",
     "one_file:engine": "is no outbox; one_file has one_file:outbox",
@@ -35,8 +41,10 @@ WRONG_TARGETS = {
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A folder that has the file."""
-    shutil.copy(PACKAGE / "examples" / "one_file.py", tmp_path)
+    """A folder that has the file, whose process waits for its handlers, and not for a second."""
+    text = (PACKAGE / "examples" / "one_file.py").read_text()
+    assert A_SECOND in text
+    (tmp_path / "one_file.py").write_text(text.replace(A_SECOND, UNTIL_DONE))
     return tmp_path
 
 
