@@ -28,7 +28,7 @@ from aftercommit.extensions.brokers.exceptions import (
     SourceMissing,
     TargetMissing,
 )
-from aftercommit.extensions.brokers.kafka_clients import start, stop, stop_consumer
+from aftercommit.extensions.brokers.kafka_clients import start, stop_consumer, to_its_end
 from aftercommit.extensions.brokers.kafka_decompression import limit_decompression
 from aftercommit.extensions.brokers.kafka_url import KafkaCluster
 
@@ -63,8 +63,8 @@ class KafkaConnection(AIOKafkaProducer):  # type: ignore[misc]
         await start(super().start, self._cluster)
 
     async def close(self) -> None:
-        """Send what is on its way, and close it."""
-        await stop(self, lambda: self._sender.close(), lambda: self.client.close())
+        """Send what is on its way, and close it: also when nobody waits for that any longer."""
+        await to_its_end(self.stop)
 
     async def publish(self, envelope: Envelope) -> None:
         """Send an event."""

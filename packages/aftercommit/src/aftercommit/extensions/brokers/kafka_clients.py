@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any
 
 from aiokafka import AIOKafkaConsumer, errors  # type: ignore[import-untyped]
 from aiokafka.conn import collect_hosts, create_conn  # type: ignore[import-untyped]
@@ -13,6 +12,7 @@ from aftercommit.extensions.brokers.kafka_url import KafkaCluster
 
 ACCOUNT_REFUSED = "it refuses the user or the password in the URL"
 """How SCRAM ends with an error (RFC 5802, "e=…"); the library turns it into a KeyError."""
+_stopping = set[asyncio.Future[None]]()  # the event loop itself keeps no task alive
 
 
 async def start(start: Callable[[], Awaitable[None]], cluster: KafkaCluster) -> None:
@@ -36,25 +36,31 @@ async def start(start: Callable[[], Awaitable[None]], cluster: KafkaCluster) -> 
         await base.close_best_effort(lambda: starting)
 
 
-async def stop(client: Any, *rest: Callable[[], Awaitable[None]]) -> None:
-    """Stop one of the library's clients, waiting for answers for some seconds.
+async def to_its_end(stop: Callable[[], Awaitable[None]]) -> None:
+    """Stop a client; who is cancelled meanwhile goes on, and so does the stop.
 
-    What it has not ended by then is ended: its tasks and connections would stay otherwise, and a
-    consumer would keep its partitions by the beats of its heart.
+    Cut off, it would leave the client's tasks and connections for good.
     """
-    for end in (client.stop, *rest):
-        await base.close_best_effort(end)
+    stopping = asyncio.ensure_future(stop())
+    _stopping.add(stopping)
+    stopping.add_done_callback(_stopping.discard)
+    await asyncio.shield(stopping)
 
 
 async def stop_consumer(consumer: AIOKafkaConsumer) -> None:
-    """Stop a consumer, and its heart beats in any case."""
-    await stop(
-        consumer,
+    """Stop a consumer, waiting for answers for some seconds.
+
+    What it has not ended by then is ended: its tasks and connections would stay otherwise, and it
+    would keep its partitions by the beats of its heart.
+    """
+    for end in (
+        consumer.stop,
         lambda: consumer._coordinator._stop_heartbeat_task(),
         lambda: consumer._coordinator._stop_commit_offsets_refresh_task(),
         lambda: consumer._fetcher.close(),
         lambda: consumer._client.close(),
-    )
+    ):
+        await base.close_best_effort(end)
 
 
 async def _refusal(host: str, port: int, cluster: KafkaCluster) -> str | None:
