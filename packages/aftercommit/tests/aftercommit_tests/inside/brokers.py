@@ -22,6 +22,7 @@ from aftercommit.extensions.brokers.cloud_events import to_cloud_event as to_clo
 from aftercommit.extensions.brokers.command_consumer import Consumer as Consumer
 from aftercommit.extensions.brokers.command_sender import CommandSender as CommandSender
 from aftercommit.extensions.brokers.connect_at_start import connect_publishers as connect_publishers
+from aftercommit.extensions.brokers.kafka_clients import STOPPING as STOPPING
 from aftercommit.extensions.brokers.kafka_decompression import DECODERS as DECODERS
 from aftercommit.extensions.brokers.kafka_decompression import IN_BLOCKS as IN_BLOCKS
 from aftercommit.extensions.brokers.kafka_decompression import MAX_BATCH_BYTES as MAX_BATCH_BYTES

@@ -12,7 +12,7 @@ from aftercommit.extensions.brokers.kafka_url import KafkaCluster
 
 ACCOUNT_REFUSED = "it refuses the user or the password in the URL"
 """How SCRAM ends with an error (RFC 5802, "e=…"); the library turns it into a KeyError."""
-_stopping = set[asyncio.Future[None]]()  # the event loop itself keeps no task alive
+STOPPING = set[asyncio.Future[None]]()  # the event loop itself keeps no task alive
 
 
 async def start(start: Callable[[], Awaitable[None]], cluster: KafkaCluster) -> None:
@@ -42,8 +42,8 @@ async def to_its_end(stop: Callable[[], Awaitable[None]]) -> None:
     Cut off, it would leave the client's tasks and connections for good.
     """
     stopping = asyncio.ensure_future(stop())
-    _stopping.add(stopping)
-    stopping.add_done_callback(_stopping.discard)
+    STOPPING.add(stopping)
+    stopping.add_done_callback(STOPPING.discard)
     await asyncio.shield(stopping)
 
 

@@ -1,8 +1,8 @@
 """Every public event is published at least once: what others read, and brokers that are away."""
 
 import json
-from collections.abc import Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -23,7 +23,7 @@ from aftercommit_tests.extensions.brokers.outside import (
     RabbitOutside,
     Seen,
 )
-from aftercommit_tests.inside.brokers import Channels, connect_publishers, new_brokers
+from aftercommit_tests.inside.brokers import STOPPING, Channels, connect_publishers, new_brokers
 from aftercommit_tests.inside.claims import Report
 from aftercommit_tests.inside.errors import BrokerUnavailable, ConfirmTimeoutError, QueueFull
 from aftercommit_tests.inside.process import circuit_breaker
@@ -44,11 +44,21 @@ PATIENT: dict[str, Any] = {"handler_timeout_seconds": 600.0, "lease_seconds": 90
 EACH_PROXIED = pytest.mark.parametrize("proxied", ["rabbitmq", "kafka"], indirect=True)
 
 
-def opened(url: str, broker_urls: str, **others: Any) -> AbstractAsyncContextManager[Application]:
-    """Open the application on this database, with these brokers."""
+@asynccontextmanager
+async def opened(url: str, broker_urls: str, **others: Any) -> AsyncIterator[Application]:
+    """Open the application on this database, with these brokers; at last, all of it is stopped."""
     of_brokers = BrokerSettings(broker_urls=broker_urls)
     settings = Settings(database_url=url, of_extensions=(of_brokers,), **PATIENT)
-    return bootstrap(settings, bell=RecordingBell(), **others)
+    async with bootstrap(settings, bell=RecordingBell(), **others) as application:
+        yield application
+    await until_all_is_stopped()
+
+
+async def until_all_is_stopped() -> None:
+    """Wait for producers that did not stop in time, as a loop that ends would cut them off."""
+    with fail_after(LIMIT_SECONDS):
+        while STOPPING:  # noqa: ASYNC110
+            await sleep(0.05)
 
 
 def as_cloud_event(seen: Seen) -> BaseCloudEvent:
@@ -191,6 +201,7 @@ async def test_a_broker_that_does_not_answer_is_given_up_in_seconds(
         proxy.hang()
 
         [silent] = (await application.bus.handle(a_command())).failures
+        await until_all_is_stopped()  # it goes on asking for what it had begun
         before = proxy.accepted
         [left_alone] = (await application.bus.handle(a_command())).failures
 
@@ -229,6 +240,7 @@ async def test_a_frozen_kafka_is_an_outage_also_for_what_no_longer_fits_into_a_b
             await sleep(0.1)
     await to_thread.run_sync(kafka.events, lambda seen: ids_of(seen) >= {*sent})
     await broker.close()
+    await until_all_is_stopped()
 
 
 def a_large_thing() -> ThingMade:
