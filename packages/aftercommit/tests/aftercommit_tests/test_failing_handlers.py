@@ -74,7 +74,7 @@ async def test_a_failing_handler_leaves_the_work_of_its_siblings_done(
 async def test_the_log_says_that_an_attempt_without_its_server_does_not_count(
     new_world: NewWorld, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Whoever reads it at night would otherwise count down to the last attempt."""
+    """Who reads it at night would otherwise count down to the last attempt."""
     world = await new_world(event_handlers=on_made(raising(Unavailable("the bell"))))
     await world.bus.handle(a_command("lamp"))
 

@@ -15,7 +15,7 @@ ACCOUNT_REFUSED = "it refuses the user or the password in the URL"
 STOPPING = set[asyncio.Future[None]]()  # the event loop itself keeps no task alive
 
 
-async def start(start: Callable[[], Awaitable[None]], cluster: KafkaCluster) -> None:
+async def start(begin: Callable[[], Awaitable[None]], cluster: KafkaCluster) -> None:
     """Start one of the library's clients.
 
     The library only logs why it cannot use any of the servers, so each is asked once more. Cut off
@@ -23,7 +23,7 @@ async def start(start: Callable[[], Awaitable[None]], cluster: KafkaCluster) -> 
 
     :raises ConnectionError: with that reason
     """
-    starting = asyncio.ensure_future(start())
+    starting = asyncio.ensure_future(begin())
     try:
         await asyncio.shield(starting)
     except errors.KafkaConnectionError as error:
@@ -37,7 +37,7 @@ async def start(start: Callable[[], Awaitable[None]], cluster: KafkaCluster) -> 
 
 
 async def to_its_end(stop: Callable[[], Awaitable[None]]) -> None:
-    """Stop a client; who is cancelled meanwhile goes on, and so does the stop.
+    """Stop a client. If the caller is cancelled meanwhile, the stop goes on in the background.
 
     Cut off, it would leave the client's tasks and connections for good.
     """

@@ -13,6 +13,7 @@ from aftercommit.extensions.operations.cli_parts import (
     NamedCommand,
     as_json,
     decided,
+    print_each,
     progress,
     say_none,
     with_application,
@@ -29,7 +30,6 @@ from aftercommit.extensions.operations.times import duration, format_duration
 from aftercommit.extensions.operations.trace_display import (
     display,
     plain_lines,
-    print_each,
     short_id,
     show,
 )

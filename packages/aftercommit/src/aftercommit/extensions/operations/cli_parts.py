@@ -4,7 +4,7 @@ import getpass
 import os
 import socket
 import sys
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial, wraps
 from typing import Any, Concatenate, ParamSpec, TypeVar
@@ -16,7 +16,7 @@ from aftercommit.extensions.operations.batched_transactions import Advance
 from aftercommit.extensions.operations.decisions import LONGEST, Decision
 from aftercommit.process.application import Application
 from aftercommit.terminal.escaping import escape_controls
-from aftercommit.terminal.nonblocking_output import drain, drawing
+from aftercommit.terminal.nonblocking_output import MAX_WAITING, drain, drawing
 from aftercommit.terminal.printing import json_line
 
 P = ParamSpec("P")
@@ -44,19 +44,25 @@ handler = partial(click.argument, "handler", callback=_handler_name)
 pausable = click.argument("handler", callback=_pausable_name)
 
 
+async def print_each(lines: Iterable[str | bytes]) -> None:
+    """Print lines, no faster than they are read."""
+    for line in lines:
+        click.echo(line)
+        await drain(MAX_WAITING // 2)
+
+
 async def print_rows(
     rows: Sequence[Row], line: Callable[[Row], str], *, as_json: bool, none: str
 ) -> None:
     """Print a line for each row, and none that somebody would have to filter out."""
-    for row in rows:
-        click.echo(json_line(row) if as_json else escape_controls(line(row)))
+    await print_each(json_line(row) if as_json else escape_controls(line(row)) for row in rows)
     if not rows:
         say_none(none)
     await drain()
 
 
 def say_none(what: str) -> None:
-    """Tell a person at a terminal that a list is empty, and what would fill it."""
+    """Tell at a terminal that a list is empty, and what would fill it."""
     if sys.stdout and sys.stdout.isatty():
         click.echo(what, err=True)
 

@@ -6,7 +6,6 @@ from contextlib import contextmanager
 from datetime import datetime
 
 import anyio
-import click
 from rich.console import Console, RenderableType
 from rich.live import Live
 from rich.text import Text
@@ -15,10 +14,11 @@ from rich.tree import Tree
 from aftercommit.database.database import Database
 from aftercommit.extensions.operations import trace_queries
 from aftercommit.extensions.operations.causation_tree import HistoryEntry, Node
+from aftercommit.extensions.operations.cli_parts import print_each
 from aftercommit.extensions.operations.times import format_duration
 from aftercommit.extensions.operations.trace_queries import MIN_PREFIX, TraceQuery, Traces
 from aftercommit.terminal.escaping import escape_controls
-from aftercommit.terminal.nonblocking_output import MAX_WAITING, drain, drawing
+from aftercommit.terminal.nonblocking_output import drawing
 from aftercommit.terminal.printing import json_line
 
 POLL_SECONDS = 0.5  # no process notifies when it has completed a delivery
@@ -42,13 +42,6 @@ async def show(
         if not follow or all(node.is_settled for node in found.nodes):
             return found.is_whole
         await anyio.sleep(POLL_SECONDS)
-
-
-async def print_each(lines: Iterable[str | bytes]) -> None:
-    """Print lines, no faster than they are read."""
-    for line in lines:
-        click.echo(line)
-        await drain(MAX_WAITING // 2)
 
 
 @contextmanager
