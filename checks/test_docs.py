@@ -2,10 +2,12 @@
 
 import re
 import subprocess
+import sys
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
+import pytest
 from aftercommit.project import TEMPLATE
 
 from allocation.config import Settings
@@ -13,7 +15,7 @@ from checks.code_size import files
 from checks.tutorial_commands import PATCH, TUTORIAL
 from tools import terminal_picture
 from tools.generated import PAGES, brought_up_to_date
-from tools.reference_pages import PROOFS, as_anchor, promises
+from tools.reference_pages import NOT_IN_MAKE_TEST, PROOFS, as_anchor, promises
 from tools.repository import ROOT
 
 COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)  # some lines are for the site alone
@@ -149,6 +151,19 @@ def test_every_promise_has_tests_that_exist() -> None:
             rf"^(async def|def) {name}\(|^{name} = ", (ROOT / path).read_text(), re.MULTILINE
         )
     ] == []
+
+
+@pytest.mark.check
+def test_each_promise_is_proven_by_make_test_or_says_why_it_is_not() -> None:
+    """Who changes a line has to see at once which promise that breaks."""
+    named = sorted({proof.partition("::")[0] for proofs in PROOFS.values() for proof in proofs})
+    order = (sys.executable, "-m", "pytest", "-q", "--collect-only", "--tier", "test", *named)
+    found = subprocess.run(order, cwd=ROOT, capture_output=True, text=True).stdout
+    in_make_test = {line.partition("[")[0] for line in found.splitlines()}
+
+    assert [promise for promise, proofs in PROOFS.items() if not in_make_test & {*proofs}] == [
+        promise for promise in PROOFS if promise in NOT_IN_MAKE_TEST
+    ]
 
 
 def test_a_tutorial_quotes_the_patch() -> None:

@@ -30,7 +30,10 @@ from tools.floors import pinned, required
 from tools.repository import ROOT
 from tools.requirements import FILE as REQUIREMENTS
 
-PROOFS: Mapping[str, list[str]] = tomllib.loads((ROOT / "checks" / "proofs.toml").read_text())
+_READ: dict[str, Any] = tomllib.loads((ROOT / "checks" / "proofs.toml").read_text())
+NOT_IN_MAKE_TEST: dict[str, str] = _READ.pop("not in make test")
+"""Why `make test` proves a promise by none of its tests."""
+PROOFS: Mapping[str, list[str]] = _READ
 PROMISING = (
     "packages/aftercommit/docs/guarantees.md",
     *(f"docs/{name}.md" for name in ("guarantees", "extensions/README", "extensions/brokers")),
@@ -78,6 +81,8 @@ def promise_tests() -> Iterator[str]:
         for proof in PROOFS.get(title, ()):
             file, _, name = proof.partition("::")
             yield f"- [{file.rpartition('/')[2]}](../../{file}): `{name}`"
+        if title in NOT_IN_MAKE_TEST:
+            yield from ["", f"Not in `make test`, since {NOT_IN_MAKE_TEST[title]}."]
 
 
 def as_anchor(title: str) -> str:
