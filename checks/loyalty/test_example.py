@@ -4,10 +4,9 @@ import json
 from pathlib import Path
 
 import pytest
-from aftercommit_tests.new_project.processes import run
+from aftercommit_tests.new_project.processes import run, types_of
 
 from checks.loyalty.taken_over import EXAMPLE, TAKEN_OVER, differences
-from tools.repository import ROOT
 
 pytestmark = pytest.mark.check
 
@@ -24,18 +23,17 @@ def test_it_differs_from_a_new_project_in_what_it_is_about() -> None:
     assert sorted(known ^ differences().items()) == [], WHAT_TO_DO
 
 
-@pytest.mark.parametrize(
-    "command",
-    [
-        ["mypy", "--cache-dir", f"{ROOT}/.mypy_cache/loyalty"],
-        ["pytest", "-q", "-p", "no:cacheprovider", "--basetemp", "{folder}/tmp"],
-    ],
-    ids=["types", "tests"],
-)
-def test_its_own_checks_pass(command: list[str], tmp_path: Path) -> None:
-    """As `make test` there would run them; `make lint` here looks at its style, too."""
-    arguments = [each.format(folder=tmp_path) for each in command]
+def test_its_types_are_right(shared_folder: Path) -> None:
+    """`make lint` here looks at its style, too."""
+    ran = types_of(EXAMPLE, shared_folder)
 
-    ran = run(EXAMPLE, "-m", *arguments)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+
+
+def test_its_own_tests_pass(tmp_path: Path) -> None:
+    """As `make test` there would run them."""
+    ran = run(
+        EXAMPLE, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--basetemp", f"{tmp_path}/tmp"
+    )
 
     assert ran.returncode == 0, ran.stdout + ran.stderr

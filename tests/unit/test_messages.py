@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 from aftercommit.extensions.brokers.asyncapi import published_language
-from jsonschema import Draft202012Validator
 
 from allocation.domain.events import CouponAllocated, UserRegistered
 from allocation.entrypoints.app import APP
@@ -53,6 +52,8 @@ def test_operators_read_what_an_event_is_about_and_no_code() -> None:
 
 def test_every_public_event_and_every_accepted_command_is_in_it(document: dict[str, Any]) -> None:
     """With an example that fits. And no other: a coupon's code is sent to nobody."""
+    from jsonschema import Draft202012Validator  # takes a second
+
     public = {CODEC.name_of(each) for each in HANDLERS.public_events}
     channels, messages = document["channels"], document["components"]["messages"]
 

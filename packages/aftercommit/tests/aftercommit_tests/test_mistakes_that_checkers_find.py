@@ -4,10 +4,14 @@ import json
 import os
 import re
 import sys
+import tomllib
 from pathlib import Path
 from subprocess import run
 
 import pytest
+from aftercommit.project import TEMPLATE
+
+from aftercommit_tests.new_project.processes import types_of
 
 pytestmark = pytest.mark.check
 
@@ -57,12 +61,14 @@ def test_mypy_reports_each_mistake(tmp_path: Path) -> None:
     assert {"unused-coroutine", "no-untyped-def", "arg-type"} <= codes
 
 
-def test_mypy_finds_no_mistake_in_what_users_write() -> None:
-    """In its strict mode, and with whichever version of SQLAlchemy is installed."""
-    cache = ROOT / ".mypy_cache" / "examples"
-    mypy = [sys.executable, "-m", "mypy", "--strict", "--config-file=", f"--cache-dir={cache}"]
+def test_mypy_finds_no_mistake_in_what_users_write(shared_folder: Path) -> None:
+    """In its strict mode and more, and with whichever version of SQLAlchemy is installed."""
+    settings = (TEMPLATE / "pyproject.toml").read_text()
+    codes = tomllib.loads(settings)["tool"]["mypy"]["enable_error_code"]
+    strict = ["--config-file=", "--strict", "--strict-equality-for-none"]
+    strict += [f"--enable-error-code={code}" for code in codes]
     for folder, files in {"": ["one_file.py"], "shop/after": ["main.py", "events.py"]}.items():
-        checked = run([*mypy, *files], cwd=EXAMPLES / folder, capture_output=True, text=True)
+        checked = types_of(EXAMPLES / folder, shared_folder, *strict, *files)
 
         assert checked.returncode == 0, checked.stdout + checked.stderr
 

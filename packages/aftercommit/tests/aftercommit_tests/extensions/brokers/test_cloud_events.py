@@ -10,7 +10,6 @@ import pytest
 from aftercommit import MessageOrigin
 from aftercommit.errors import InvalidPayload, WiringError
 from aftercommit.extensions.brokers.asyncapi import published_language
-from jsonschema import Draft202012Validator
 
 from aftercommit_tests.builders import (
     ACCEPTED,
@@ -163,6 +162,7 @@ def test_what_is_not_known_of_an_event_is_left_out() -> None:
 def test_the_document_describes_all_that_is_published_and_accepted() -> None:
     """And nothing else; each example fits its schema. FastStream, which makes some, reads it."""
     from faststream.specification.asyncapi.v3_0_0.schema import ApplicationSchema  # takes a second
+    from jsonschema import Draft202012Validator  # so does this
 
     text = published_language(APP)
 

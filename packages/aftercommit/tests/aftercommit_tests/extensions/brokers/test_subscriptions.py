@@ -9,7 +9,6 @@ from types import ModuleType
 from typing import Any, cast
 from uuid import UUID
 
-import jsonschema
 import msgspec
 import pytest
 from aftercommit import MessageOrigin, testing
@@ -327,6 +326,7 @@ async def test_a_recorded_message_runs_without_a_broker(new_world: NewWorld) -> 
 
 def test_what_we_rely_on_is_a_file_that_a_change_of_ours_breaks(tmp_path: Path) -> None:
     """It is seen in a review; and the other team can run its messages against it."""
+    import jsonschema  # takes a second
 
     @dataclass
     class MoreOfItem(Item):

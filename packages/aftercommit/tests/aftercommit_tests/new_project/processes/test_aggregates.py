@@ -6,7 +6,7 @@ import pytest
 from aftercommit.project import new_project
 from aftercommit.project.aggregate import new_aggregate
 
-from aftercommit_tests.new_project.processes import run
+from aftercommit_tests.new_project.processes import run, types_of
 
 pytestmark = pytest.mark.check
 
@@ -15,7 +15,9 @@ COMMANDS = "make:made withdraw:withdrawn fulfil:fulfilled"
 
 
 @pytest.mark.parametrize("options", [["--http"]], ids=str)
-def test_its_types_and_tests_are_right(options: list[str], tmp_path: Path) -> None:
+def test_its_types_and_tests_are_right(
+    options: list[str], tmp_path: Path, shared_folder: Path
+) -> None:
     """So are those of the project, but for the one that asks whose data a new column has."""
     new_project(tmp_path / "kiosk", options)
     new_aggregate(tmp_path / "kiosk", "Referral", FIELDS, COMMANDS)
@@ -23,7 +25,6 @@ def test_its_types_and_tests_are_right(options: list[str], tmp_path: Path) -> No
 
     pytest = ["pytest", "-q", "-p", "no:cacheprovider", "--basetemp", str(tmp_path / "tmp")]
     only = ["-k", "not about_a_person", "tests"]
-    cache = str(tmp_path.parent / "mypy")  # the engine is read once
-    for command in (["mypy", "--cache-dir", cache], [*pytest, *only]):
-        ran = run(tmp_path / "kiosk", "-m", *command)
+    tested = run(tmp_path / "kiosk", "-m", *pytest, *only)
+    for ran in (types_of(tmp_path / "kiosk", shared_folder), tested):
         assert ran.returncode == 0, ran.stdout + ran.stderr

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from aftercommit.project import new_project
 
-from aftercommit_tests.new_project.processes import run
+from aftercommit_tests.new_project.processes import run, types_of
 
 pytestmark = pytest.mark.check
 
@@ -103,15 +103,16 @@ RIGHT = f"if known := await {FIND}:"
 
 
 @pytest.mark.parametrize("wrong", [f"if known := {FIND}:", f"if (known := {FIND}) is not None:"])
-def test_a_forgotten_await_is_found_by_its_type_checker(wrong: str, tmp_path: Path) -> None:
+def test_a_forgotten_await_is_found_by_its_type_checker(
+    wrong: str, tmp_path: Path, shared_folder: Path
+) -> None:
     """Such a condition always goes one way, so no order would ever be placed."""
     new_project(tmp_path / "kiosk", [])
     file = tmp_path / "kiosk" / "src" / "kiosk" / HANDLERS
     assert RIGHT in file.read_text()
     file.write_text(file.read_text().replace(RIGHT, wrong))
 
-    mypy = ("-m", "mypy", "--cache-dir", str(tmp_path.parent / "mypy"), f"src/kiosk/{HANDLERS}")
-    ran = run(tmp_path / "kiosk", *mypy)
+    ran = types_of(tmp_path / "kiosk", shared_folder, f"src/kiosk/{HANDLERS}")
 
     found = len(ran.stdout.splitlines()) - 1
     assert f"Found {found} error" in ran.stdout, ran.stdout

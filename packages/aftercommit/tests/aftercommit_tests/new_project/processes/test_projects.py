@@ -12,21 +12,21 @@ import pytest
 from aftercommit.project import OPTIONS, new_project
 
 from aftercommit_tests.extensions.smtp.sending import Mailbox, keeping
-from aftercommit_tests.new_project.processes import run
+from aftercommit_tests.new_project.processes import run, types_of
 from aftercommit_tests.warm import ROOT
 
 pytestmark = pytest.mark.check
 
 
 @pytest.mark.parametrize("options", [[], ["--brokers"]], ids=str)  # HTTP: test_aggregates.py
-def test_its_types_and_tests_are_right_with_each_option(options: list[str], tmp_path: Path) -> None:
+def test_its_types_and_tests_are_right_with_each_option(
+    options: list[str], tmp_path: Path, shared_folder: Path
+) -> None:
     """What an option leaves out, nothing else needs."""
     new_project(tmp_path / "kiosk", options)
 
-    pytest = ["pytest", "-q", "-p", "no:cacheprovider", "--basetemp", str(tmp_path / "tmp")]
-    cache = str(tmp_path.parent / "mypy")  # the engine is read once
-    for command in (["mypy", "--cache-dir", cache], pytest):
-        ran = run(tmp_path / "kiosk", "-m", *command)
+    pytest = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "--basetemp", str(tmp_path / "tmp")]
+    for ran in (types_of(tmp_path / "kiosk", shared_folder), run(tmp_path / "kiosk", *pytest)):
         assert ran.returncode == 0, ran.stdout + ran.stderr
 
 
@@ -169,7 +169,7 @@ def test_the_snippets_of_its_guides_run(tmp_path: Path) -> None:
         assert ran.returncode == 0, snippet + ran.stderr
 
 
-def test_the_guide_to_a_hot_aggregate_works(tmp_path: Path) -> None:
+def test_the_guide_to_a_hot_aggregate_works(tmp_path: Path, shared_folder: Path) -> None:
     """Copied where it says, it is right for the type checker, and on both databases."""
     folder = tmp_path / "kiosk"
     new_project(folder, [])
@@ -185,9 +185,8 @@ def test_the_guide_to_a_hot_aggregate_works(tmp_path: Path) -> None:
     text = text.replace("from kiosk.service_layer", f"{of_domain}from kiosk.service_layer", 1)
     file.write_text(f"{text}\n\n{locked}")
 
-    tests = ["pytest", "-q", "-p", "no:cacheprovider", "tests/integration/test_database.py"]
-    for command in (["mypy", "--cache-dir", str(tmp_path.parent / "mypy")], tests):
-        ran = run(folder, "-m", *command)
+    tests = ("-q", "-p", "no:cacheprovider", "tests/integration/test_database.py")
+    for ran in (types_of(folder, shared_folder), run(folder, "-m", "pytest", *tests)):
         assert ran.returncode == 0, ran.stdout + ran.stderr
 
 
