@@ -20,7 +20,7 @@ from simulation.postgresql import running_server
 from simulation.seeds import Finished, Verdict, repeatable, run, run_batch, run_seed
 from simulation.shrinking import shrunk
 
-BATCH = 25  # seeds in one process: garbage of crashed processes bounds it
+BATCH = 10  # seeds in one process: garbage of crashed processes bounds it
 A_MINUTE = 60.0  # after which it tells how far it is
 SHRINKING_ATTEMPTS = 300
 

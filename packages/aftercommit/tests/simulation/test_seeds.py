@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from simulation.schedules import PARTS
+
 TESTS = Path(__file__).parents[1]
 FEW, ALL = 6, 40
 
@@ -54,6 +56,7 @@ def test_it_stops_when_it_is_asked_and_sums_up_what_has_run() -> None:
     assert " seeds, 0 failed" in told
 
 
-def test_what_was_found_once_does_not_return() -> None:
+@pytest.mark.parametrize("part", PARTS)
+def test_what_was_found_once_does_not_return(part: int) -> None:
     """Schedules that are written down, since seeds do not survive a change."""
-    assert ": holds" in simulate(module="simulation.schedules")
+    assert ": holds" in simulate("--part", part, module="simulation.schedules")
