@@ -29,7 +29,7 @@ SELECT pid FROM pg_stat_activity
 WHERE datname = current_database() AND pid != pg_backend_pid()
 AND backend_type = 'client backend' AND xact_start IS NOT NULL
 """
-TERMINAL = {"TERM": "xterm", "COLUMNS": "200", "LINES": "24"}  # if one is written to
+TERMINAL = {"TERM": "xterm", "LINES": "24"}  # if one is written to
 
 
 @dataclass
@@ -310,13 +310,14 @@ def writing_to(
     stdout: int,
     stderr: int,
     module: Iterable[str] = (),
+    columns: str = "200",
     **settings: str,
 ) -> "Iterator[subprocess.Popen[bytes]]":
     """Run one command beside the test, with its output going there."""
     process: Any = application.process(
         [sys.executable, "-m", *(module or [application.module]), *arguments],
         cwd=application.folder,
-        env=application.environment(**settings) | TERMINAL,
+        env=application.environment(**settings) | TERMINAL | {"COLUMNS": columns},
         stdin=subprocess.DEVNULL,
         stdout=stdout,
         stderr=stderr,
@@ -330,7 +331,7 @@ def writing_to(
 
 @contextmanager
 def on_terminal(
-    application: Installation, *arguments: str, errors: bool = False
+    application: Installation, *arguments: str, errors: bool = False, columns: str = "200"
 ) -> "Iterator[tuple[subprocess.Popen[bytes], Iterator[bytes]]]":
     """Run one command beside the test, whose output, or errors, a terminal shows.
 
@@ -339,7 +340,9 @@ def on_terminal(
     parent, child = pty.openpty()
     out, err = (subprocess.PIPE, child) if errors else (child, subprocess.PIPE)
     try:
-        with writing_to(application, *arguments, stdout=out, stderr=err) as process:
+        with writing_to(
+            application, *arguments, stdout=out, stderr=err, columns=columns
+        ) as process:
             os.close(child)
             yield process, _pieces(parent)
     finally:

@@ -16,6 +16,7 @@ from aftercommit.extensions.operations import cli_handlers, delivery_admin
 from aftercommit.extensions.operations.cli_parts import (
     as_json,
     decided,
+    fit,
     handler,
     is_wanted,
     progress,
@@ -80,11 +81,11 @@ async def _lines(rows: AsyncIterator[Delivery], known: Collection[str]) -> Async
     heading = HEADING
     async for row in rows:
         if heading:
-            yield heading
+            yield fit(heading)
         heading = ""
         unknown = "" if row.handler in known else ", no handler of this program"
         error = (row.last_error or "").partition("\n")[0]
-        yield escape_controls(f"{_cells(row)}{unknown}  {error}".rstrip())
+        yield fit(escape_controls(f"{_cells(row)}{unknown}  {error}".rstrip()))
     if heading:
         say_none("no deliveries; --scheduled lists delayed ones, and --all those that are done")
 

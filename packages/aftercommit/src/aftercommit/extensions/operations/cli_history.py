@@ -76,7 +76,9 @@ async def history(application: Application, failed: bool, limit: int, as_json: b
 def history_table(rows: Sequence[AcceptedCommand]) -> Table:
     """Return a table of commands, with headings."""
     headings = ("ACCEPTED", "COMMAND", "ABOUT", "ID", "DELIVERIES")
-    table = Table(*headings, box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="")
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="")
+    for heading in headings:  # on a terminal that is too narrow for all, these two are folded
+        table.add_column(heading, no_wrap=heading not in ("ABOUT", "DELIVERIES"), overflow="fold")
     for row in rows:
         table.add_row(*(Text(escape_controls(cell)) for cell in _cells(row)))  # no markup, no emoji
     return table

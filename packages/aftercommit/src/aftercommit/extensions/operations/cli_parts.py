@@ -2,6 +2,7 @@
 
 import getpass
 import os
+import re
 import socket
 import sys
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
@@ -10,6 +11,9 @@ from functools import partial, wraps
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import click
+from rich.cells import cell_len
+from rich.console import Console
+from rich.text import Text
 
 from aftercommit.cli.command_context import Cli
 from aftercommit.extensions.operations.batched_transactions import Advance
@@ -44,6 +48,30 @@ handler = partial(click.argument, "handler", callback=_handler_name)
 pausable = click.argument("handler", callback=_pausable_name)
 
 
+def is_terminal() -> bool:
+    """Tell whether somebody reads what is printed on a terminal."""
+    return bool(sys.stdout and sys.stdout.isatty())
+
+
+def fit(line: str) -> str:
+    """Fold a row of a list that is wider than the terminal; without a terminal, it stays a line.
+
+    Its cells, which two spaces or more part, stay whole where they can; the lines that follow are
+    indented.
+    """
+    if not is_terminal():
+        return line
+    console = Console()
+    room, folded = console.width - 2, [""]
+    if cell_len(line) <= console.width:
+        return line
+    for cell in re.split(" {2,}", line.strip()):
+        for piece in (each.plain.rstrip() for each in Text(cell).wrap(console, room)):
+            joined = f"{folded[-1]}  {piece}".lstrip()
+            folded = [*folded, piece] if cell_len(joined) > room else [*folded[:-1], joined]
+    return "\n  ".join(folded)
+
+
 async def print_each(lines: Iterable[str | bytes]) -> None:
     """Print lines, no faster than they are read."""
     for line in lines:
@@ -55,7 +83,7 @@ async def print_rows(
     rows: Sequence[Row], line: Callable[[Row], str], *, as_json: bool, none: str
 ) -> None:
     """Print a line for each row, and none that somebody would have to filter out."""
-    await print_each(json_line(row) if as_json else escape_controls(line(row)) for row in rows)
+    await print_each(json_line(row) if as_json else fit(escape_controls(line(row))) for row in rows)
     if not rows:
         say_none(none)
     await drain()
@@ -63,7 +91,7 @@ async def print_rows(
 
 def say_none(what: str) -> None:
     """Tell at a terminal that a list is empty, and what would fill it."""
-    if sys.stdout and sys.stdout.isatty():
+    if is_terminal():
         click.echo(what, err=True)
 
 

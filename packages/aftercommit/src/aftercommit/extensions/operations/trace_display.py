@@ -14,7 +14,7 @@ from rich.tree import Tree
 from aftercommit.database.database import Database
 from aftercommit.extensions.operations import trace_queries
 from aftercommit.extensions.operations.causation_tree import HistoryEntry, Node
-from aftercommit.extensions.operations.cli_parts import print_each
+from aftercommit.extensions.operations.cli_parts import is_terminal, print_each
 from aftercommit.extensions.operations.times import format_duration
 from aftercommit.extensions.operations.trace_queries import MIN_PREFIX, TraceQuery, Traces
 from aftercommit.terminal.escaping import escape_controls
@@ -60,7 +60,7 @@ def display(*, as_json: bool = False) -> Iterator[Changes]:
             return map(json_line, new)
         return [*([] if is_first else [""]), *plain_lines(render_tree(found))] if new else []
 
-    if as_json or not (sys.stdout and sys.stdout.isatty()):
+    if as_json or not is_terminal():
         yield changes
         return
     live = Live(console=Console(), auto_refresh=False, vertical_overflow="crop")
@@ -89,8 +89,8 @@ def render_tree(found: Traces) -> Tree:
 
 
 def plain_lines(drawn: RenderableType) -> Iterator[str]:
-    """Yield the lines of a tree or a table without colours and without wrapping."""
-    console = Console(width=100_000, color_system=None, highlight=False)
+    """Yield the lines of a tree or a table without colours; they are folded only on a terminal."""
+    console = Console(width=None if is_terminal() else 100_000, color_system=None, highlight=False)
     with console.capture() as captured:
         console.print(drawn)
     yield from map(str.rstrip, captured.get().splitlines())
