@@ -244,14 +244,18 @@ def show(allocation: Service, loyalty: Service) -> bool:
         len(loyalty.rows("SELECT 1 FROM aftercommit_events WHERE type = 'reward_earned'")),
         allocation.number(f"{batches} WHERE reference LIKE 'L%'"),
     ]
+    is_right, line = verdict(found, codes)
+    say(line)
+    return is_right
+
+
+def verdict(found: list[int], codes: list[tuple[str, int | None]]) -> tuple[bool, str]:
+    """Return whether all is as it has to be, and the line that says so."""
     is_right = found == EXPECTED and not any(code for _, code in codes)
     users, points, rewards, ordered = found
-    verdict = "nothing lost, nothing doubled" if is_right else f"expected {EXPECTED}, {codes}"
-    say(
-        f"2 processes killed: {users} users, {points} points, {rewards} reward, "
-        f"{ordered} batch ordered: {verdict}"
-    )
-    return is_right
+    result = "nothing lost, nothing doubled" if is_right else f"expected {EXPECTED}, {codes}"
+    shown = f"{users} users, {points} points, {rewards} reward, {ordered} batch ordered"
+    return is_right, f"2 processes killed: {shown}: {result}"
 
 
 def say(line: str) -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from examples.two_services import Service, kafka, two_services, wait_until
+from examples.two_services import Service, kafka, show, two_services, verdict, wait_until
 
 pytestmark = pytest.mark.check
 
@@ -30,6 +30,26 @@ def test_a_redeemed_coupon_leads_to_a_new_batch_in_one_trace() -> None:
         assert redeemed == ordered
         assert redeemed in credited
         assert [each.end() for each in (allocation, loyalty)] == [0, 0]
+
+
+def test_make_two_services_ends_with_what_it_has_proved(capsys: pytest.CaptureFixture[str]) -> None:
+    """Nobody counts users and points in forty lines: the last one has to be right."""
+    with kafka() as url, two_services(url) as services:
+        assert show(*services)
+
+    told = "2 processes killed: 3 users, 140 points, 1 reward, 1 batch ordered"
+    assert capsys.readouterr().out.splitlines()[-1] == f"{told}: nothing lost, nothing doubled"
+
+
+@pytest.mark.parametrize(
+    ("found", "code"), [([2, 140, 1, 1], 0), ([3, 240, 1, 1], 0), ([3, 140, 1, 1], 137)]
+)
+def test_what_is_lost_or_doubled_is_no_proof(found: list[int], code: int) -> None:
+    """And neither is what a service has crashed at."""
+    is_right, line = verdict(found, [("allocation", 0), ("loyalty", code)])
+
+    assert not is_right
+    assert "nothing lost" not in line
 
 
 def trace_of(service: Service, *commands: str) -> list[str]:
