@@ -33,7 +33,10 @@ def test_a_locked_database_is_exit_code_3(command_line: CommandLine) -> None:
 
 
 UNUSABLE: dict[str, tuple[Callable[[Path], object], str]] = {
-    "there is none": (lambda file: file.symlink_to("no/such/folder/x.db"), "unable to open"),
+    "there is none": (
+        lambda file: file.symlink_to("no/such/folder/x.db"),
+        "no/such/folder/x.db; its folder has to exist, and this user to have write access",
+    ),
     "a file of something else": (
         lambda file: file.write_text("dear diary" * 1000),
         "file is not a database",

@@ -41,9 +41,10 @@ OPTIONS = {"mode", "timeout", "uri"}
 IN_MEMORY = "workers do not support a database in memory; a test can `deliver` without a worker"
 UNSUITABLE = {"SQLITE_CONSTRAINT_CHECK", "SQLITE_CONSTRAINT_NOTNULL"}
 PERMANENT = {"ERROR", "TOOBIG", "MISMATCH", "RANGE"}  # SQL, or data
+NOT_WRITABLE = {"CANTOPEN", "READONLY", "PERM"}
 OUTAGES = {
     *("BUSY", "LOCKED", "PROTOCOL"),  # another process, or connection
-    *("CANTOPEN", "IOERR", "FULL", "READONLY", "PERM", "CORRUPT", "NOTADB"),  # the file, or disk
+    *("IOERR", "FULL", "CORRUPT", "NOTADB"),  # the file, or disk
     *("NOMEM", "NOLFS"),  # the machine
 }
 """Result codes, https://www.sqlite.org/rescode.html: these are not counted as an attempt."""
@@ -119,6 +120,9 @@ class SQLite(DatabaseBackend):
             return StatementRefused(error_text(error))
         if name == "SQLITE_BUSY":
             return DatabaseLocked(error_text(error))
+        if code in NOT_WRITABLE:
+            need = "its folder has to exist, and this user to have write access to both"
+            return DatabaseUnavailable(f"{error_text(error)}: {self._path}; {need}")
         counts = code and code not in OUTAGES and not isinstance(error, IntegrityError)
         if counts or name == TRIGGER:
             return StatementFailed(error_text(error))
