@@ -168,3 +168,68 @@ def test_two_settings_of_one_name_are_a_mistake(
     """One variable would set both."""
     with pytest.raises(WiringError, match=name):
         load(kind, {"database_url": "sqlite:///it.db"}, of_extensions=of_extensions)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "meant"),
+    [
+        ("LEASE_SECOND", "LEASE_SECONDS"),
+        ("LAESE_SECONDS", "LEASE_SECONDS"),  # two letters are others
+        ("DATABASE_URL_FIEL", "DATABASE_URL_FILE"),
+        ("LOGLEVEL", "LOG_LEVEL"),
+    ],
+)
+def test_a_misspelt_setting_is_refused_at_start(wrong: str, meant: str) -> None:
+    """Otherwise its default would hold, until somebody wonders."""
+    with pytest.raises(InvalidValue, match=f"^THINGS_{wrong} is not read: .* THINGS_{meant} meant"):
+        APP.load({}, {f"THINGS_{wrong}": "1"})
+
+    assert APP.unknown_settings({f"THINGS_{wrong}": ""}) == []  # it counts as unset
+
+
+@pytest.mark.parametrize(
+    ("name", "nearest"),
+    [
+        ("COLOUR", None),
+        ("HANDLER_TIMEOUT_IN_SECONDS", "THINGS_HANDLER_TIMEOUT_SECONDS"),  # three letters more
+        ("MAIL_FROM", None),  # of an extension that is not listed
+        ("PORT", None),
+        ("BELL", None),  # a part of a name
+    ],
+)
+def test_a_variable_that_is_no_setting_is_told_at_start(
+    name: str,
+    nearest: str | None,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """It may be for something else, so nothing is refused."""
+    monkeypatch.setenv(f"THINGS_{name}", "8000")
+    [unknown] = APP.unknown_settings()
+
+    APP.open(APP.load({}))
+
+    assert (unknown.variable, unknown.nearest) == (f"THINGS_{name}", nearest)
+    [record] = caplog.records
+    assert record.levelname == "WARNING"
+    assert record.getMessage() == f"THINGS_{name} {unknown.problem}"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("SERVICE_HOST", "10.0.0.7"),
+        ("SERVICE_PORT", "8000"),
+        ("SERVICE_PORT_HTTP", "8000"),
+        ("PORT", "tcp://10.0.0.7:8000"),
+        ("PORT_8000_TCP", "tcp://10.0.0.7:8000"),
+        ("PORT_8000_TCP_ADDR", "10.0.0.7"),
+        ("WORKER_SERVICE_HOST", "10.0.0.8"),
+        ("WORKER_PORT_53_UDP", "udp://10.0.0.8:53"),
+        ("BELL_FILE_FILE", "/run/secrets/bell"),
+        ("TEST_POSTGRES_URL", "postgresql://"),
+    ],
+)
+def test_variables_that_others_set_are_no_mistakes(name: str, value: str) -> None:
+    """Kubernetes sets some for each service that is called as the application, and tests others."""
+    assert APP.unknown_settings({f"THINGS_{name}": value}) == []

@@ -53,6 +53,8 @@ DRIVERS = {"anyio", "asyncpg", "psycopg"}  # in a URL, these are meant for the w
 class OutboxApp(App[EngineSettings]):
     """An application of which the engine knows only the outbox."""
 
+    owns_prefix = False
+
     def __init__(
         self,
         name: str,

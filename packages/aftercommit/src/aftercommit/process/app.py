@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from aftercommit.errors import WiringError
+from aftercommit.errors import InvalidValue, WiringError
 from aftercommit.process.parts import NOTHING, AllParts, Commands, Extension, Parts, resolve
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from aftercommit.ports import Publisher
     from aftercommit.process.application import Application
     from aftercommit.process.running_services import Service
+    from aftercommit.process.unknown_settings import UnknownSetting
     from aftercommit.settings import EngineSettings
 
 S = TypeVar("S", bound="EngineSettings")
@@ -61,6 +62,9 @@ class App(Generic[S]):
     >>> shop.load({"max_attempts": 3}).max_attempts
     3
     """
+
+    owns_prefix = True
+    """Every variable that begins with its name is meant for it."""
 
     def __init__(
         self,
@@ -153,12 +157,15 @@ class App(Generic[S]):
 
         The database's default URL is that of the class of settings, or else the application's.
 
-        :raises InvalidValue: if one is wrong
+        :raises InvalidValue: if one is wrong, or if a variable is one with a misspelt name
         """
         from dataclasses import MISSING
 
         from aftercommit.settings import load
 
+        for unknown in self.unknown_settings(environment):
+            if unknown.is_misspelt and self.owns_prefix:
+                raise InvalidValue(unknown.variable, unknown.problem)
         kind, find = self.settings(), self.parts.env_lookup(environment.get)
         given = {**self._given, **{k: v for k, v in overrides.items() if v is not None}}
         has_default = kind.__dataclass_fields__["database_url"].default is not MISSING
@@ -172,10 +179,25 @@ class App(Generic[S]):
             log_formats=self.parts.log_formats,
         )
 
+    def unknown_settings(self, environment: Mapping[str, str] = os.environ) -> list[UnknownSetting]:
+        """Return the variables that look like settings of this application, and are none."""
+        from dataclasses import fields
+
+        from aftercommit.process.unknown_settings import unknown_settings
+
+        kind = self.settings()
+        names = [one.name for each in (kind, *self.parts.settings()) for one in fields(each)]
+        return [*unknown_settings(kind.variable(""), map(kind.variable, names), environment)]
+
     def open(
         self, settings: S, *, observers: Sequence[Observer] = (), delivers: bool = True
     ) -> AbstractAsyncContextManager[Application]:
         """Open everything the settings ask for: see the application's bootstrap."""
+        import logging
+
+        for each in self.unknown_settings():
+            level = logging.WARNING if self.owns_prefix or each.nearest else logging.INFO
+            logging.getLogger(__name__).log(level, "%s %s", each.variable, each.problem)
         return resolve(self._open)(self, settings, observers=observers, delivers=delivers)
 
     def warn_operators(self, settings: S, *, delivers: bool) -> None:

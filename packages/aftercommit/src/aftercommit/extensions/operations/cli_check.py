@@ -40,9 +40,14 @@ def check(cli: Cli) -> None:
 
     Each check that succeeds prints a line; the first problem ends it, with the exit code of its
     kind. Handlers and events of stored deliveries that this program does not know have a line each,
-    too. Before that, it checks that each command can be imported, without a line.
+    too. Before that, it checks that each command can be imported, and that each variable with the
+    prefix of settings is one, without a line.
     """
     settings = cli.load_settings()
+    for unknown in cli.app.unknown_settings():
+        if cli.app.owns_prefix:
+            raise InvalidValue(unknown.variable, unknown.problem)
+        click.echo(f"{'unknown':12} {unknown.variable} {unknown.problem}")
     group: Any = click.get_current_context().parent
     for each in group.command.commands.values():
         if isinstance(each, LazyCommand):
