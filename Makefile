@@ -140,8 +140,7 @@ migration: $(TEST)  ## Make a migration from the tables: make migration NAME="Us
 	@$(BIN)/python -m aftercommit.project.migration $(or $(OF),allocation.adapters.migrations:HISTORY) "$$NAME"
 
 new: $(TEST)  ## Make a project on the engine: make new DIR=../shop OPTIONS="--http --brokers"
-	@test "$(DIR)" || { echo 'make new: where is it to be? Try: make new DIR=../shop' >&2; exit 2; }
-	@$(BIN)/python -m tools.new_project $(DIR) $(OPTIONS)
+	@$(BIN)/python -m tools.new_project "$(DIR)" $(OPTIONS)
 
 new-aggregate: $(TEST)  ## Make an aggregate here: make new-aggregate NAME=Referral FIELDS="email note"
 	@$(BIN)/aftercommit new-aggregate $(NAME) $(FIELDS) $(if $(COMMANDS),--commands "$(COMMANDS)")
