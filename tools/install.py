@@ -56,6 +56,7 @@ def install(environment: Path, extra: str, constraints: Path = PINNED) -> None:
         python, constraints, "--no-build-isolation", "--no-deps", *editable, what="this project"
     )
     make_paths_relative(environment)
+    say("installed; the first command compiles, and begins some seconds later")
 
 
 def ensure_possible(environment: Path) -> None:
@@ -153,6 +154,8 @@ def latest(printed: str) -> str:
     line = printed.strip().rpartition("\n")[2].strip()
     if INTERRUPTED in line:
         return "no connection to the package index; trying again"
+    if line.startswith("Installing collected packages: "):
+        return f"installing {line.count(',') + 1} packages"
     return re.sub(r"^Collecting (\S+?)[\[!=<>~; ].*", r"looking for \1", line) or "pip starts"
 
 

@@ -45,7 +45,7 @@ def test_one_button_starts_what_everybody_should_see(play: Playing, browser: Bro
     """On a telephone, too, where the steps, and the tree that they change, stay in view."""
     look = {"width": 390, "height": 844}
     with page_of(browser, play.url, token=play.token, **look) as page:  # type: ignore[arg-type]
-        start = page.get_by_role("button", name="Kill a process right after its commit: watch")
+        start = page.get_by_role("button", name="Kill the worker that sends an e-mail: watch")
         expect(start).to_be_in_viewport(ratio=1)
         start.click()
         expect(page.locator(".tree .node").first).to_be_in_viewport(ratio=1)

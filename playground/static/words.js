@@ -3,7 +3,7 @@
 import { language } from "/page/assets/words.js";
 
 const ENGLISH = {
-  panel: "Break it yourself", hero: "Kill a process right after its commit: watch", heroHint: "A user is committed, and the process that has to send the e-mail is killed. Ten seconds later, you know what is lost.", close: "Close", step: "{number} of {all}", processes: "Processes", mail: "Mail server", inbox: "Inbox", experiments: "Guided experiments",
+  panel: "Break it yourself", hero: "Kill the worker that sends an e-mail: watch", heroHint: "A user is committed, and the worker that is sending the e-mail is killed. Ten seconds later, you know what is lost.", close: "Close", step: "{number} of {all}", processes: "Processes", mail: "Mail server", inbox: "Inbox", experiments: "Guided experiments",
   running: "running", frozen: "frozen", gone: "gone", number: "pid {pid}", tomorrow: "tomorrow’s version",
   kill: "Kill", freeze: "Freeze", thaw: "Resume", start: "Start",
   up: "up", refuses: "refuses", hangs: "hangs", slow: "slow", stalled: "{stalled} waiting for its answer",
@@ -50,7 +50,7 @@ const ENGLISH = {
 };
 
 const RUSSIAN = {
-  panel: "Сломайте сами", hero: "Убить процесс сразу после коммита: смотреть", heroHint: "Пользователь закоммичен, а процесс, который должен отправить письмо, убит. Через десять секунд видно, что потеряно.", close: "Закрыть", step: "{number} из {all}", processes: "Процессы", mail: "Почтовый сервер", inbox: "Почтовый ящик", experiments: "Эксперименты",
+  panel: "Сломайте сами", hero: "Убить воркер, который отправляет письмо: смотреть", heroHint: "Пользователь закоммичен, а воркер, который отправляет письмо, убит. Через десять секунд видно, что потеряно.", close: "Закрыть", step: "{number} из {all}", processes: "Процессы", mail: "Почтовый сервер", inbox: "Почтовый ящик", experiments: "Эксперименты",
   running: "работает", frozen: "заморожен", gone: "нет", number: "pid {pid}", tomorrow: "завтрашняя версия",
   kill: "Убить", freeze: "Заморозить", thaw: "Разморозить", start: "Запустить",
   up: "работает", refuses: "отказывает", hangs: "молчит", slow: "тормозит", stalled: "ждут ответа: {stalled}",
