@@ -23,8 +23,9 @@ from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from threading import Event, Thread
 from typing import Any
+
+from tools.elapsed_time import telling_time
 
 SOURCES = str(Path(__file__).parent / "loyalty" / "src")
 SOON = {  # a killed process's claims are due after seconds, not after half a minute
@@ -33,7 +34,6 @@ SOON = {  # a killed process's claims are due after seconds, not after half a mi
 }
 LIMIT_SECONDS = 60.0
 POLL_SECONDS = 0.1
-SAY_SECONDS = 4.0
 NAMES = ("Иван", "Мария", "Zoë")
 QUEUES = (
     "allocation.commands",
@@ -261,24 +261,6 @@ def verdict(found: list[int], codes: list[tuple[str, int | None]]) -> tuple[bool
 def say(line: str) -> None:
     """Print at once, through a pipe, too."""
     print(line, flush=True)
-
-
-@contextmanager
-def telling_time() -> Iterator[None]:
-    """Print on stderr every few seconds how long it has been running, so that nobody wonders."""
-    began, ended = time.monotonic(), Event()
-
-    def tell() -> None:
-        while not ended.wait(SAY_SECONDS):
-            print(f"{time.monotonic() - began:4.0f} s  …", file=sys.stderr, flush=True)
-
-    thread = Thread(target=tell)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join()
 
 
 def _make_topics(port: int) -> None:

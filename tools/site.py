@@ -18,6 +18,7 @@ from mkdocs.commands.build import build
 from mkdocs.config import load_config
 from mkdocs.exceptions import MkDocsException
 
+from tools.elapsed_time import telling_time
 from tools.repository import ROOT
 
 SITE = ROOT / "site"
@@ -80,8 +81,10 @@ def public_names() -> list[tuple[str, str]]:
 
 if __name__ == "__main__":
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    print("building the site from README.md and docs: half a minute", file=sys.stderr, flush=True)
     try:
-        build_site()
+        with telling_time():
+            build_site()
     except MkDocsException as error:
         sys.exit(str(error))
     print("site/index.html; the search needs a server: python -m http.server --directory site")
