@@ -7,7 +7,7 @@ import pytest
 from fastapi.routing import APIRoute
 
 from aftercommit_tests.extensions.web.running import OPERATOR, TOKEN, Web
-from aftercommit_tests.inside.web import browser_sessions, router
+from aftercommit_tests.inside.web import browser_sessions, guarded, router
 
 pytestmark = pytest.mark.anyio
 
