@@ -103,6 +103,7 @@ def test_a_newcomer_is_answered_however_many_say_nothing(monkeypatch: pytest.Mon
 
 def test_silence_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     """The thread of a client that sends half a request is free again."""
+    assert monitoring_server._Handler.timeout == monitoring_server.SILENCE_SECONDS
     monkeypatch.setattr(monitoring_server._Handler, "timeout", 0.01)
     with serving() as port, closing(connected(port)) as client:
         client.sendall(b"GET /hea")
