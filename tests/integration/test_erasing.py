@@ -22,20 +22,14 @@ from aftercommit.extensions.smtp.settings import mail_folder
 
 from allocation.adapters import orm
 from allocation.adapters.orm import ValueObjectType
-from allocation.bootstrap import bootstrap
+from allocation.adapters.stored_user import ADDRESSES, NAMES, StoredUser
+from allocation.bootstrap import CODEC, bootstrap
 from allocation.config import Settings
 from allocation.domain.commands import RecordBounce
 from allocation.domain.events import UserId
 from allocation.domain.users import UserNotFound
 from allocation.entrypoints.app import APP
-from allocation.entrypoints.erase_user import (
-    ADDRESSES,
-    NAMES,
-    NOT_DONE,
-    StoredUser,
-    remove_kept,
-)
-from allocation.message_contract import CODEC
+from allocation.entrypoints.maintenance import NOT_DONE, remove_kept
 from allocation.service_layer.handlers import HANDLERS
 from tests.builders import a_batch, a_change, a_registration, a_user_id
 from tests.email_senders import RecordingEmailSender

@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 from aftercommit.extensions.brokers.asyncapi import published_language
 
+from allocation.bootstrap import CODEC, describe
 from allocation.domain.events import CouponAllocated, UserRegistered
 from allocation.entrypoints.app import APP
 from allocation.entrypoints.broker_messages import ACCEPTED_FROM_BROKERS
-from allocation.message_contract import CODEC, describe
 from allocation.service_layer.handlers import HANDLERS
-from tests.builders import a_user_id
+from tests.builders import a_redemption, a_user_id
 
 ACCEPTED = {CODEC.name_of(each): each for each in ACCEPTED_FROM_BROKERS}
 PUBLIC = {CODEC.name_of(each): each for each in HANDLERS.public_events}
@@ -48,6 +48,7 @@ def test_operators_read_what_an_event_is_about_and_no_code() -> None:
 
     assert describe(registered) == "Иван <ivan@example.com>"
     assert describe(allocated) == "SPRING"
+    assert describe(a_redemption("SPRING-x7")) == ""
 
 
 def test_every_public_event_and_every_accepted_command_is_in_it(document: dict[str, Any]) -> None:
