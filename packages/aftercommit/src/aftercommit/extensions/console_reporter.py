@@ -40,6 +40,6 @@ class ConsoleReporter(Observer):
         name = outcome.handler or outcome.work.name
         events = outcome.committed.events
         caused = ", ".join(f"{type(each.event).__name__} {each.subject}" for each in events)
-        news = f" → {caused}" if caused else "" if outcome.handler else " → no event"
-        line = f"{name:{WIDTH}} {self._describe(outcome.work.message)}{news}"
-        self._print(escape_controls(line))
+        news = f"→ {caused}" if caused else "" if outcome.handler else "→ no event"
+        told = f"{name:{WIDTH}}", self._describe(outcome.work.message), news
+        self._print(escape_controls(" ".join(filter(None, told)).rstrip()))
