@@ -10,7 +10,12 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import PlainTextResponse
 
 from allocation.domain import coupons, users
-from allocation.domain.commands import AddCouponBatch, ChangeEmail, RedeemCoupon, RegisterUser
+from allocation.domain.commands import (
+    AddCouponBatch,
+    ChangeEmail,
+    RedeemCoupon,
+    RegisterUser,
+)
 from allocation.domain.events import UserId
 from allocation.domain.values import EmailAddress
 from allocation.entrypoints.http import user_queries
