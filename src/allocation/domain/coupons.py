@@ -143,7 +143,7 @@ class CouponAlreadyAllocated(RuleViolation, says="user {} has a coupon already")
 
 
 class CouponNotFound(RuleViolation, says="there is no coupon with this code"):
-    """No coupon has this code, which is not quoted: it may be a real one, mistyped."""
+    """No coupon has this code."""  # it is not quoted: it may be a real one, mistyped
 
 
 class CouponAlreadyRedeemed(RuleViolation, says="the coupon was redeemed before"):

@@ -51,8 +51,8 @@ Code = Annotated[
 ]
 HowMany = Annotated[
     int,
-    BeforeValidator(integral_float),
     Field(strict=True, ge=1, le=MAX_QUANTITY, examples=[100]),
+    BeforeValidator(integral_float),
 ]
 
 
