@@ -18,7 +18,6 @@ CouponState = Literal["allocated", "redeemed", "expired"]
 class BatchReference(Text):
     """The name of a coupon batch, with which each of its codes begins."""
 
-    __slots__ = ()
     what, longest, pattern, wrong = "reference", 40, CODE, NO_CODE
 
 

@@ -49,7 +49,6 @@ class Text:
 class PersonName(Text):
     """The name of a user, in any script."""
 
-    __slots__ = ()
     what, longest, wrong = "name", 200, "has no letter or digit in it"
     pattern = re.compile(r".*[^\W_\u115f\u1160\u3164\uffa0].*")  # Hangul's fillers are no letters
 
