@@ -14,7 +14,8 @@ from shop.domain import messages
 from shop.domain.bases import Event
 from shop.service_layer.ports import EmailSender
 
-CODEC: Codec[Event] = Codec(source="/shop", events=message_types(messages, Event))
+EVENTS = message_types(messages, Event)
+CODEC: Codec[Event] = Codec(source="/shop", events=EVENTS)
 
 
 def bootstrap(

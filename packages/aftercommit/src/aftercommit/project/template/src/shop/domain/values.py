@@ -34,9 +34,8 @@ class Text:
 class EmailAddress(Text):
     """An e-mail address."""
 
-    what, longest = "e-mail address", 254  # RFC 5321
+    what, longest, wrong = "e-mail address", 254, "is not of the form name@example.com"  # RFC 5321
     pattern = re.compile(rf"{_WORD}(\.{_WORD})*@{_WORD}(\.{_WORD})+")
-    wrong = "is not of the form name@example.com"
 
 
 class Article(Text):
