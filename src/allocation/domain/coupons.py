@@ -12,6 +12,7 @@ from allocation.domain.values import Text
 MAX_QUANTITY = 1_000_000_000
 CODE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 NO_CODE = "is not of A-Z, a-z, 0-9, - and _, with no - or _ first"
+
 CouponState = Literal["allocated", "redeemed", "expired"]
 
 

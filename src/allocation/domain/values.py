@@ -10,6 +10,7 @@ from allocation.domain.bases import InvalidValue
 MAX_DECOMPOSED = 4  # characters that NFC may combine into one
 INVISIBLE = {"Cc", "Cf", "Cs", "Zl", "Zp"}  # Unicode's controls, formats, surrogates, separators
 JOINERS = "\u200c\u200d"  # invisible, but part of the spelling of Persian and Indic names
+
 _WORD = r'[^\s.@<>()\[\],;:"\\]+'
 # a mailer would decode =? into anything at all (RFC 2047)
 _LOCAL_PART = rf"(?!.*=\?)(?=.{{1,64}}@){_WORD}(\.{_WORD})*"
