@@ -25,7 +25,7 @@ AFFECTED = {
     *(file for file in BY_HAND if file.startswith("tests/integration/")),
     "tests/integration/test_schema.py",
     "checks/pages/test_readme.py"
-    "::test_every_command_of_the_page_about_extensions_does_what_it_says",
+    "::test_every_command_of_a_page_about_extensions_does_what_it_says",
 }
 AUTHOR = ("-c", "user.name=a", "-c", "user.email=a@example.com")
 CHECKS = (
