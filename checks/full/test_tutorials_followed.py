@@ -24,8 +24,7 @@ AFFECTED = {
     *(str(file.relative_to(ROOT)) for file in ROOT.glob("checks/test_*.py")),
     *(file for file in BY_HAND if file.startswith("tests/integration/")),
     "tests/integration/test_schema.py",
-    "checks/pages/test_readme.py"
-    "::test_every_command_of_a_page_about_extensions_does_what_it_says",
+    "checks/pages/test_readme.py::test_every_command_of_a_page_about_extensions_does_what_it_says",
 }
 AUTHOR = ("-c", "user.name=a", "-c", "user.email=a@example.com")
 CHECKS = (
