@@ -38,7 +38,7 @@ NewUnitOfWork = Callable[[Transaction], object]
 
 - `async def before_commit(self) -> None` writes what follows from the changes, such as projections.
 - `def refusals(self, seen: Sequence[object]) -> Refusals` returns what violated constraints mean,
-  by their names; `seen` was added or loaded.
+  by their names; `seen` was added or loaded. A function may be `transaction.refusals` instead.
 """
 
 
