@@ -45,7 +45,8 @@ class Copy:
         """Run a command without the variables of this test run, with its own modules first."""
         ours = ("ALLOCATION_", "COVERAGE_", "MAKE", "PYTEST_")
         outside = {name: v for name, v in os.environ.items() if not name.startswith(ours)}
-        sources = (self.folder / "src", *sorted(self.folder.glob("packages/*/src")), self.folder)
+        of_packages = [*self.folder.glob("packages/*/src"), *self.folder.glob("packages/*/tests")]
+        sources = (self.folder / "src", *sorted(of_packages), self.folder)
         own = {
             "MYPY_CACHE_DIR": str(self.folder.with_name(MYPY_CACHE)),
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
