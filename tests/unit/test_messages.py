@@ -24,6 +24,14 @@ def document() -> dict[str, Any]:
     return found
 
 
+@pytest.fixture(scope="module")
+def validator() -> Any:
+    """The class that validates by a schema. Importing it takes a second, and reads a file."""
+    from jsonschema import Draft202012Validator
+
+    return Draft202012Validator
+
+
 def test_every_event_can_be_stored() -> None:
     """An event without a wire name would fail at its first commit."""
     assert set(CODEC.events.values()) == set(HANDLERS.events)
@@ -51,10 +59,10 @@ def test_operators_read_what_an_event_is_about_and_no_code() -> None:
     assert describe(a_redemption("SPRING-x7")) == ""
 
 
-def test_every_public_event_and_every_accepted_command_is_in_it(document: dict[str, Any]) -> None:
+def test_every_public_event_and_every_accepted_command_is_in_it(
+    document: dict[str, Any], validator: Any
+) -> None:
     """With an example that fits. And no other: a coupon's code is sent to nobody."""
-    from jsonschema import Draft202012Validator  # takes a second
-
     public = {CODEC.name_of(each) for each in HANDLERS.public_events}
     channels, messages = document["channels"], document["components"]["messages"]
 
@@ -63,4 +71,4 @@ def test_every_public_event_and_every_accepted_command_is_in_it(document: dict[s
     assert public | ACCEPTED.keys() <= messages.keys()
     assert {"coupon_allocated", "redeem_coupon"}.isdisjoint(messages)
     for message in (messages[name] for name in public | ACCEPTED.keys()):
-        Draft202012Validator(message["payload"]).validate(message["examples"][0]["payload"])
+        validator(message["payload"]).validate(message["examples"][0]["payload"])
