@@ -17,7 +17,7 @@ from sqlalchemy.orm import Mapper
 from allocation import entrypoints
 from allocation.adapters.orm import mapping, start_mappers
 from allocation.domain import commands, events
-from allocation.domain.aggregate import Aggregate
+from allocation.domain.bases import Aggregate
 from allocation.domain.commands import Command, ImportUsers, RecordBounce
 from allocation.domain.events import CouponDenied, Event
 from allocation.entrypoints import http

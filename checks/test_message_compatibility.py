@@ -46,7 +46,7 @@ def test_a_changed_shape_needs_a_new_version() -> None:
 
     assert sentence == (
         f"{NAME} has another shape, and still version {VERSION}: give it a new version, by an"
-        f' upcaster ("{NAME}", {VERSION}) in UPCASTERS of src/allocation/message_contract.py'
+        f' upcaster ("{NAME}", {VERSION}) in UPCASTERS of src/allocation/bootstrap.py'
     )
     new[f"{NAME} {NEXT}"] = new.pop(FIRST)
     assert list(broken_in_store(old, new)) == []

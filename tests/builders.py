@@ -10,7 +10,7 @@ from allocation.domain.commands import (
     RedeemCoupon,
     RegisterUser,
 )
-from allocation.domain.coupons import BatchReference, Coupon, CouponBatch, CouponCode, Quantity
+from allocation.domain.coupons import BatchReference, Coupon, CouponBatch, CouponCode
 from allocation.domain.events import UserId
 from allocation.domain.users import User
 from allocation.domain.values import EmailAddress, PersonName
@@ -27,7 +27,7 @@ def a_user(*, email: str = "ivan@example.com", name: str = "Иван") -> User:
 
 
 def a_coupon_batch(*, quantity: int = 10, reference: str = "WELCOME") -> CouponBatch:
-    return CouponBatch.full(BatchReference(reference), Quantity(quantity))
+    return CouponBatch(BatchReference(reference), quantity)
 
 
 def a_coupon(*, code: str = "WELCOME-x7", user_id: UserId | None = None) -> Coupon:

@@ -11,7 +11,7 @@ from uuid import uuid4
 
 import pytest
 
-from allocation.domain.aggregate import Aggregate
+from allocation.domain.bases import Aggregate
 from allocation.domain.coupons import (
     BatchReference,
     CouponBatch,

@@ -19,7 +19,7 @@ from aftercommit.errors import Error, is_permanent, slug_of
 from aftercommit.extensions.web.problems import status_of
 
 import allocation
-from allocation.domain.error_kinds import InvalidInput, RuleViolation
+from allocation.domain.bases import InvalidValue, RuleViolation
 from tools import metrics_page, reference_pages, terminal_picture
 from tools.repository import ROOT
 
@@ -79,7 +79,7 @@ def all_errors() -> list[type[Exception]]:
     ):
         if "migrations" not in module.name and not module.name.endswith("__main__"):
             import_module(module.name)
-    roots: list[type[Exception]] = [InvalidInput, RuleViolation, *Error.__subclasses__()]
+    roots: list[type[Exception]] = [InvalidValue, RuleViolation, *Error.__subclasses__()]
     return [error for root in roots for error in (root, *_tree(root))]
 
 

@@ -18,8 +18,8 @@ import msgspec
 from aftercommit.errors import slug_of
 from aftercommit.extensions.brokers.asyncapi import published_language
 
+from allocation.bootstrap import CODEC
 from allocation.entrypoints.app import APP
-from allocation.message_contract import CODEC
 from tools.generated import all_errors
 from tools.openapi_compatibility import Json, broken_in_api, described, shape
 from tools.repository import ROOT
@@ -36,7 +36,7 @@ ERRORS = ROOT / "docs" / "errors.md"
 Shapes = Mapping[str, tuple[int, Json]]
 """The name of each message → its version, and the shape that it has in this version."""
 
-WIRE = "src/allocation/message_contract.py"
+WIRE = "src/allocation/bootstrap.py"
 
 
 def stored() -> Json:

@@ -19,12 +19,12 @@ from aftercommit.extensions.brokers.base import DELIVERY_LIMIT
 from aftercommit.extensions.brokers.cloud_events import MAX_BYTES, MAX_MESSAGE_BYTES
 from aftercommit.handler_entries import handler_name, handler_of
 
+from allocation.bootstrap import CODEC
 from allocation.domain.coupons import MAX_QUANTITY
 from allocation.domain.events import Event
-from allocation.domain.values import MAX_EMAIL_LENGTH, MAX_NAME_LENGTH
+from allocation.domain.values import EmailAddress, PersonName
 from allocation.entrypoints.app import cli
 from allocation.entrypoints.broker_messages import ACCEPTED_FROM_BROKERS
-from allocation.message_contract import CODEC
 from allocation.service_layer.handlers import HANDLERS
 from tools.floors import pinned, required
 from tools.repository import ROOT
@@ -52,15 +52,16 @@ RECORDS = {
 """The events that each handler records, through its aggregates."""
 RULES = {
     "user_id": "made by you, at random, once for each user; a repetition is recognized by it",
-    "name": f"1 to {MAX_NAME_LENGTH} characters in one line, in any script, with a letter or digit",
-    "email": f"of the form name@example.com, at most {MAX_EMAIL_LENGTH} characters; no other user"
-    " has it, in whichever case it is written",
+    "name": f"1 to {PersonName.longest} characters in one line, in any script, with a letter or"
+    " digit",
+    "email": f"of the form name@example.com, at most {EmailAddress.longest} characters; no other"
+    " user has it, in whichever case it is written",
     "new_email": "as `email`",
     "reference": "1 to 40 of A-Z, a-z, 0-9, - and _, with no - or _ first",
     "quantity": f"1 to {MAX_QUANTITY:,}",
 }
 """The rules of the value objects for fields that other services send."""
-SENDS_EMAIL = {"user_mail", "notifications"}
+SENDS_EMAIL = {"notifications"}
 PUBLISHES = "publish_event"
 
 

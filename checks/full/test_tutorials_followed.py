@@ -24,8 +24,7 @@ AFFECTED = {
     *(str(file.relative_to(ROOT)) for file in ROOT.glob("checks/test_*.py")),
     *(file for file in BY_HAND if file.startswith("tests/integration/")),
     "tests/integration/test_schema.py",
-    "checks/pages/test_readme.py"
-    "::test_every_command_of_the_page_about_extensions_does_what_it_says",
+    "checks/pages/test_readme.py::test_every_command_of_a_page_about_extensions_does_what_it_says",
 }
 AUTHOR = ("-c", "user.name=a", "-c", "user.email=a@example.com")
 CHECKS = (
@@ -46,7 +45,8 @@ class Copy:
         """Run a command without the variables of this test run, with its own modules first."""
         ours = ("ALLOCATION_", "COVERAGE_", "MAKE", "PYTEST_")
         outside = {name: v for name, v in os.environ.items() if not name.startswith(ours)}
-        sources = (self.folder / "src", *sorted(self.folder.glob("packages/*/src")), self.folder)
+        of_packages = [*self.folder.glob("packages/*/src"), *self.folder.glob("packages/*/tests")]
+        sources = (self.folder / "src", *sorted(of_packages), self.folder)
         own = {
             "MYPY_CACHE_DIR": str(self.folder.with_name(MYPY_CACHE)),
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",

@@ -1,6 +1,6 @@
 """An event-driven application in layers, each of which imports only those to its right:
 
-    entrypoints → bootstrap → config → message_contract, views → adapters → service_layer → domain
+    entrypoints → bootstrap → config → views → adapters → service_layer → domain
 
 Begin with service_layer/handlers.py; docs/README.md of the repository leads on from there.
 """

@@ -5,17 +5,57 @@ It does not know which handlers there are: `entrypoints/app.py` names their tabl
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from functools import partial
+from dataclasses import asdict
 from typing import Any
 
-from aftercommit import App, Application, Database, Handlers, Observer, open_application
+from aftercommit import (
+    App,
+    Application,
+    Codec,
+    Database,
+    Handlers,
+    Observer,
+    message_types,
+    open_application,
+)
 
 from allocation import views
-from allocation.adapters.bounce_reporting_mailer import BounceReportingMailer
+from allocation.adapters.email_sender import TranslatingEmailSender
 from allocation.adapters.orm import start_mappers
-from allocation.adapters.unit_of_work import SqlAlchemyUnitOfWork
+from allocation.adapters.repositories import unit_of_work
 from allocation.config import Settings
+from allocation.domain import events
 from allocation.service_layer.ports import EmailSender
+
+UPCASTERS = {
+    # the worked example: version 1 had no name
+    ("user_registered", 1): lambda old: {**old, "name": str(old["email"]).partition("@")[0]}
+}
+
+DESCRIBED = {
+    "name": "{}",
+    "email": "<{}>",
+    "old_email": "{} →",
+    "new_email": "{}",
+    "batch_reference": "{}",
+    "reference": "{}",
+    "quantity": "{}",
+}
+
+
+def describe(message: Any) -> str:
+    """Say whom and what a message is about, without a coupon's code, which is money."""
+    found = asdict(message)
+    return " ".join(form.format(found[name]) for name, form in DESCRIBED.items() if name in found)
+
+
+CODEC: Codec[events.Event] = Codec(
+    source="/allocation",
+    events=message_types(events, events.Event),
+    upcasters=UPCASTERS,
+    describe=describe,
+)
+"""How messages are written: the names, versions and old forms of events, for all readers."""
 
 
 def bootstrap(
@@ -41,23 +81,19 @@ def bootstrap(
         database: Database, offered: Mapping[str, Callable[[], Any]]
     ) -> Mapping[str, Any]:
         sender = notifications or offered["notifications"]()
-        is_undeliverable = partial(views.is_undeliverable, database)
-        mailer = BounceReportingMailer(sender, is_undeliverable) if sender else None
-        return {"notifications": sender, "user_mail": mailer}
+        return {"notifications": TranslatingEmailSender(sender) if sender else None}
 
     return open_application(
         app,
         settings,
-        SqlAlchemyUnitOfWork,
+        unit_of_work,
         handlers=handlers,
         effect_ports=effect_ports,
         queries={
             "find_contact": views.find_contact,
             "find_coupon_holder": views.find_coupon_holder,
         },
-        constants={
-            "marketing_email": settings.marketing_email,
-        },
+        constants={"marketing_email": settings.marketing_email},
         observers=observers,
         delivers=delivers,
     )

@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar
 
 from aftercommit import EngineSettings, Seconds
 
-from allocation.domain.error_kinds import InvalidValue
+from allocation.domain.bases import InvalidValue
 from allocation.domain.values import EmailAddress
 
 DAY = 86400.0  # seconds
@@ -21,7 +21,7 @@ class Settings(EngineSettings):
     application: ClassVar[str] = "allocation"
 
     database_url: Annotated[str, "no server"] = field(default="sqlite:///allocation.db", repr=False)
-    marketing_email: Annotated[str, "not a real address"] = "marketing@example.invalid"
+    marketing_email: Annotated[str, "not a real address"] = "marketing@example.com"
     coupon_reminder_seconds: Annotated[Seconds, "25 days: five are left to redeem"] = 25 * DAY
     coupon_expiry_seconds: Annotated[Seconds, "30 days: then others may have it"] = 30 * DAY
 

@@ -21,15 +21,18 @@ from allocation.domain.users import UserNotFound
 from allocation.domain.values import EmailAddress
 
 
-async def find_contact(database: Database, user_id: UserId) -> str:
+async def find_contact(database: Database, user_id: UserId) -> str | None:
     """Return the address of a user. See `ports.FindContact`."""
-    email = await _one(database, _CONTACT, user_id=user_id)
-    if email is None:
+    async with database.read_transaction() as transaction:
+        found = (await transaction.execute(_CONTACT, {"user_id": user_id})).one_or_none()
+    if found is None:
         raise UserNotFound(user_id)
-    return str(email)
+    return None if found.email_undeliverable else str(found.email)
 
 
-_CONTACT = select(users_table.c.email).where(users_table.c.id == bindparam("user_id"))
+_CONTACT = select(users_table.c.email, users_table.c.email_undeliverable).where(
+    users_table.c.id == bindparam("user_id")
+)
 
 
 async def find_coupon_holder(database: Database, code: str) -> str | None:
@@ -42,16 +45,8 @@ _HOLDER = (
     select(users_table.c.email)
     .join(coupons)
     .where(coupons.c.code == bindparam("code"), coupons.c.state == "allocated")
+    .where(~users_table.c.email_undeliverable)
 )
-
-
-async def is_undeliverable(database: Database, email: str) -> bool:
-    """Tell whether nothing can be sent to an address. See `ports.IsUndeliverable`."""
-    return bool(await _one(database, _UNDELIVERABLE, key=EmailAddress(email).key))
-
-
-_OF_KEY = users_table.c.email_key == bindparam("key")
-_UNDELIVERABLE = select(users_table.c.email_undeliverable).where(_OF_KEY)
 
 
 async def holders_of(database: Database, address: EmailAddress) -> Sequence[UserId]:
@@ -60,7 +55,7 @@ async def holders_of(database: Database, address: EmailAddress) -> Sequence[User
     return [] if user_id is None else [user_id]
 
 
-_HOLDER_OF = select(users_table.c.id).where(_OF_KEY)
+_HOLDER_OF = select(users_table.c.id).where(users_table.c.email_key == bindparam("key"))
 
 
 async def _one(database: Database, statement: Select[Any], **parameters: object) -> Any:

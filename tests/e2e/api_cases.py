@@ -9,8 +9,8 @@ from uuid import uuid4
 import schemathesis
 from hypothesis import strategies as st
 
-from allocation.domain.error_kinds import InvalidValue
-from allocation.domain.values import MAX_NAME_LENGTH, PersonName
+from allocation.domain.bases import InvalidValue
+from allocation.domain.values import PersonName
 
 
 def is_name(text: str) -> bool:
@@ -21,7 +21,7 @@ def is_name(text: str) -> bool:
     return True
 
 
-names = st.text(min_size=1, max_size=MAX_NAME_LENGTH).filter(is_name)
+names = st.text(min_size=1, max_size=PersonName.longest).filter(is_name)
 schemathesis.openapi.format("person-name", names)
 
 

@@ -21,7 +21,7 @@ def test_the_demo_lists_the_users_it_registers_and_leaves_nothing_behind(shell: 
 
     assert (result.exit_code, result.stderr) == (0, "")
     for user in ("Иван <ivan@example.com>", "Мария <maria@example.com>"):
-        assert f"registered {user}" in result.stdout
+        assert f"RegisterUser             {user} → UserRegistered " in result.stdout
         assert user in "".join(result.stdout.splitlines()[-2:])
     assert list(shell.folder.iterdir()) == []
 
@@ -34,11 +34,10 @@ def test_a_registration_prints_what_happened(shell: Shell) -> None:
 
     assert (result.exit_code, result.stderr) == (0, "")
     first, *others = result.stdout.splitlines()
-    [(user_id,)] = shell.rows("SELECT id FROM users")
-    assert str(UUID(user_id)) in first
-    for words in ("welcome e-mail", "registered: ivan@example.com", "WELCOME-… allocated"):
+    user_id = UUID(shell.rows("SELECT id FROM users")[0][0])
+    assert first.endswith(f" Иван <ivan@example.com> → UserRegistered {user_id}")
+    for words in ("send_welcome_email ", "log_registration ", "→ CouponAllocated WELCOME"):
         assert [line for line in others if words in line]
-    assert "kept in allocation-mail" in result.stdout
 
 
 def test_users_are_listed_with_their_coupons(shell: Shell) -> None:
@@ -83,7 +82,7 @@ def test_a_coupon_is_redeemed_by_a_code_that_nothing_prints(shell: Shell) -> Non
     unknown = shell.run(*redeem, f"{code}7")
 
     assert [each.exit_code for each in (first, again, unknown)] == [0, 1, 1]
-    assert "coupon WELCOME-… redeemed" in first.stdout
+    assert "→ CouponRedeemed " in first.stdout
     assert again.stderr.endswith("error: the coupon was redeemed before\n")
     assert unknown.stderr.endswith("error: there is no coupon with this code\n")
     printed = [each.stdout + each.stderr for each in (registered, first, again, unknown)]
@@ -108,7 +107,7 @@ def test_a_repeated_command_is_done_once(shell: Shell) -> None:
     for command in (redeem, change):
         again = shell.run(*command)
         assert again.exit_code == 0
-        assert again.stdout.endswith("nothing to do\n")
+        assert again.stdout.endswith("→ no event\n")
 
     assert shell.rows("SELECT count(*) FROM aftercommit_commands") == [(4,)]
     assert shell.run(*register).exit_code == 1  # the user has another address now
@@ -128,15 +127,15 @@ def test_a_refusal_is_one_line_and_exit_code_1(shell: Shell) -> None:
     ("command", "complaint"),
     [
         (("register-user", "Иван", "no-address"), "'no-address' is not of the form"),
-        (("register-user", "", "ivan@example.com"), "name is empty"),
+        (("register-user", "", "ivan@example.com"), "name has 0 characters"),
         (("register-user", "Иван\nBcc: x", "ivan@example.com"), "name has a line break"),
         ((*REGISTER, "--user-id", "7"), "not a valid UUID"),
         (("register-user", "Иван"), "Missing argument 'EMAIL'"),
         (("change-email", "7", "ivan@example.com"), "not a valid UUID"),
-        (("add-coupon-batch", "WELCOME", "0"), "quantity 0 is not between 1"),
-        (("add-coupon-batch", "A B", "1"), "reference 'A B' is not"),
-        (("redeem-coupon", "A B"), "coupon code is not 1 to 80 of"),
-        (("redeem-coupon",), "coupon code is not 1 to 80 of"),
+        (("add-coupon-batch", "WELCOME", "0"), "0 is not in the range 1<=x<=1000000000"),
+        (("add-coupon-batch", "A B", "1"), "reference is not of A-Z"),
+        (("redeem-coupon", "A B"), "coupon code is not of A-Z"),
+        (("redeem-coupon",), "coupon code has 0 characters"),
         (("redeem-coupon", "A", "--redemption-id", "7"), "not a valid UUID"),
         (("--mail-url", "http://x", "users"), "error: mail URL is not of the form smtp:"),
         (

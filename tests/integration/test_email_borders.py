@@ -14,11 +14,11 @@ from aftercommit.extensions.web.testing import http_client
 from click.testing import Result
 
 from allocation import views
+from allocation.bootstrap import CODEC
 from allocation.config import Settings
-from allocation.domain.error_kinds import InvalidValue
+from allocation.domain.bases import InvalidValue
 from allocation.entrypoints.app import APP
 from allocation.entrypoints.broker_messages import ACCEPTED_FROM_BROKERS
-from allocation.message_contract import CODEC
 from tests.builders import a_registration
 from tests.commands import Shell
 from tests.email_senders import RecordingEmailSender

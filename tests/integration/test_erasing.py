@@ -22,20 +22,14 @@ from aftercommit.extensions.smtp.settings import mail_folder
 
 from allocation.adapters import orm
 from allocation.adapters.orm import ValueObjectType
-from allocation.bootstrap import bootstrap
+from allocation.adapters.stored_user import ADDRESSES, NAMES, StoredUser
+from allocation.bootstrap import CODEC, bootstrap
 from allocation.config import Settings
 from allocation.domain.commands import RecordBounce
 from allocation.domain.events import UserId
 from allocation.domain.users import UserNotFound
 from allocation.entrypoints.app import APP
-from allocation.entrypoints.erase_user import (
-    ADDRESSES,
-    NAMES,
-    NOT_DONE,
-    StoredUser,
-    remove_kept,
-)
-from allocation.message_contract import CODEC
+from allocation.entrypoints.maintenance import NOT_DONE, remove_kept
 from allocation.service_layer.handlers import HANDLERS
 from tests.builders import a_batch, a_change, a_registration, a_user_id
 from tests.email_senders import RecordingEmailSender
@@ -83,7 +77,7 @@ NOT_ABOUT_A_PERSON = {"batch_reference", "code"}
 """The fields of events, whichever have them, in which nobody is."""
 OF_SOMEBODY_ELSE = set[str]()
 """The fields of events about a user, as `event.field`, with the name or address of another one."""
-ERASE_USER = "src/allocation/entrypoints/erase_user.py"
+STORED_USER = "src/allocation/adapters/stored_user.py"
 LEFT = {"aftercommit_commands": {"source"}}  # Ivan's source: /jo…, which looks like her address
 
 
@@ -222,7 +216,7 @@ def test_every_column_with_text_was_looked_at() -> None:
 
     assert [
         f"{table}.{name} has text in it. If that can be about a person, let StoredUser.overwrite in"
-        f" {ERASE_USER} overwrite it, and add it to PERSONAL here; if not, to OTHERS"
+        f" {STORED_USER} overwrite it, and add it to PERSONAL here; if not, to OTHERS"
         for table, name in sorted(texts - known)
     ] == []
     assert known - texts == set()
@@ -237,7 +231,7 @@ def test_every_table_that_refers_to_a_person_was_looked_at() -> None:
     }
 
     assert [
-        f"the table {name} refers to a user. Let StoredUser.overwrite in {ERASE_USER} overwrite"
+        f"the table {name} refers to a user. Let StoredUser.overwrite in {STORED_USER} overwrite"
         " what it says about the person, and add it to PERSONAL here; if it has only the id, to"
         " ID_ONLY"
         for name in sorted(referring - PERSONAL.keys() - ID_ONLY)
@@ -259,7 +253,7 @@ def test_every_text_in_an_event_was_looked_at() -> None:
     persons = {field for field, name in texts.items() if name not in NOT_ABOUT_A_PERSON}
 
     assert [
-        f"{field} is a text. Add it to NAMES or ADDRESSES in {ERASE_USER} if it is the name or an"
+        f"{field} is a text. Add it to NAMES or ADDRESSES in {STORED_USER} if it is the name or an"
         " address of the user whom the event is about; to OF_SOMEBODY_ELSE here if it is another"
         f" person's, and let StoredUser.find find these events for that person; or, if nobody is in"
         f" it, {texts[field].join('``')} to NOT_ABOUT_A_PERSON"

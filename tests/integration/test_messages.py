@@ -8,10 +8,10 @@ from aftercommit import Application, Envelope
 from aftercommit.extensions.brokers.asyncapi import published_language
 from aftercommit.extensions.brokers.cloud_events import to_cloud_event
 
+from allocation.bootstrap import CODEC
 from allocation.domain.commands import RecordBounce
 from allocation.domain.events import CouponAllocated
 from allocation.entrypoints.app import APP
-from allocation.message_contract import CODEC
 from allocation.service_layer.handlers import HANDLERS
 from tests.builders import a_batch, a_change, a_redemption, a_registration
 

@@ -9,8 +9,8 @@ from aftercommit import Application
 from aftercommit.extensions.operations.retention import prune
 
 from allocation.adapters import orm
+from allocation.adapters.rebuilding import rebuild
 from allocation.domain.events import UserId
-from allocation.entrypoints.rebuild_users import rebuild
 from tests.builders import a_batch, a_change, a_registration
 from tests.looking import change, rows
 

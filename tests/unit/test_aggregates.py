@@ -4,7 +4,7 @@ from uuid import uuid4
 
 import pytest
 
-from allocation.domain.aggregate import Aggregate
+from allocation.domain.bases import Aggregate
 from allocation.domain.events import EmailBounced, EmailChanged, UserRegistered
 from allocation.domain.values import EmailAddress
 from tests.builders import a_coupon, a_coupon_batch, a_user

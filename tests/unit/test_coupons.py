@@ -6,14 +6,15 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from allocation.domain.bases import InvalidValue
 from allocation.domain.coupons import (
+    MAX_QUANTITY,
     CouponAlreadyRedeemed,
     CouponBatchAlreadyAdded,
     CouponBatchIsEmpty,
     CouponBatchIsFull,
     CouponIsExpired,
     CouponNotFound,
-    Quantity,
 )
 from allocation.domain.events import (
     CouponAllocated,
@@ -77,11 +78,19 @@ def test_a_batch_that_is_added_again_has_to_be_the_same() -> None:
     """Marketing may repeat an order that got no answer; another quantity is a mistake."""
     batch = a_coupon_batch(quantity=10, reference="SPRING")
 
-    batch.ensure_same_quantity(Quantity(10))
+    batch.ensure_same_quantity(10)
     with pytest.raises(CouponBatchAlreadyAdded, match="SPRING"):
-        batch.ensure_same_quantity(Quantity(11))
+        batch.ensure_same_quantity(11)
 
     assert batch.remaining == 10
+
+
+@pytest.mark.parametrize("number", [0, -1, MAX_QUANTITY + 1, 2**63])
+def test_a_quantity_is_a_number_from_one_to_a_thousand_million(number: int) -> None:
+    """The limit is far above every campaign, and far below what a database overflows at."""
+    assert [a_coupon_batch(quantity=n).remaining for n in (1, MAX_QUANTITY)] == [1, 10**9]
+    with pytest.raises(InvalidValue, match=rf"^quantity {number} is not between 1 and 1000000000$"):
+        a_coupon_batch(quantity=number)
 
 
 def test_what_happens_to_a_coupon_is_about_its_user() -> None:

@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import pytest
 
-from allocation.domain.aggregate import Aggregate
+from allocation.domain.bases import Aggregate, InvalidValue
 from allocation.domain.commands import ChangeEmail, ImportUsers, RecordBounce
 from allocation.domain.coupons import (
     Coupon,
@@ -20,7 +20,6 @@ from allocation.domain.coupons import (
     CouponIsExpired,
     CouponNotFound,
 )
-from allocation.domain.error_kinds import InvalidValue
 from allocation.domain.events import (
     CouponAllocated,
     CouponBatchExhausted,

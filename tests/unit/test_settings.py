@@ -26,4 +26,4 @@ def test_secrets_do_not_show_in_repr() -> None:
     settings = APP.load({"database_url": "postgresql://ivan:hunter2@db.example.com/shop"})
 
     assert "hunter2" not in repr(settings)
-    assert "marketing@example.invalid" in repr(settings)
+    assert "marketing@example.com" in repr(settings)

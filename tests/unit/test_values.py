@@ -5,18 +5,10 @@ from collections.abc import Callable
 import pytest
 
 from allocation.domain import values
-from allocation.domain.coupons import MAX_QUANTITY, BatchReference, CouponCode, Quantity
-from allocation.domain.error_kinds import InvalidValue
-from allocation.domain.values import (
-    MAX_EMAIL_LENGTH,
-    MAX_LABEL_LENGTH,
-    MAX_LOCAL_PART_LENGTH,
-    MAX_NAME_LENGTH,
-    EmailAddress,
-    PersonName,
-)
+from allocation.domain.bases import InvalidValue
+from allocation.domain.coupons import BatchReference, CouponCode
+from allocation.domain.values import EmailAddress, PersonName, Text
 
-Text = PersonName | EmailAddress
 Make = Callable[[str], Text]
 
 LINE_BREAKS_AND_CONTROLS = [
@@ -67,8 +59,8 @@ def test_outer_spaces_and_the_encoding_of_accents_make_no_difference(
 @both
 @pytest.mark.parametrize("text", ["", "   "])
 def test_an_empty_text_is_refused(what: str, make: Make, within: str, text: str) -> None:
-    """The message says which of the two inputs is missing."""
-    with pytest.raises(InvalidValue, match=f"^{what} is empty$"):
+    """The message says which of the inputs is missing."""
+    with pytest.raises(InvalidValue, match=f"^{what} has 0 characters, not 1 to "):
         make(text)
 
 
@@ -97,39 +89,38 @@ def test_a_line_break_or_a_control_character_is_refused(
             make(given_text)
 
 
-@both
-@pytest.mark.parametrize("text", ["=?utf-8?q?Ivan=0A?=", "Ivan=?"])
-def test_the_mark_of_an_encoded_word_is_refused(
-    what: str, make: Make, within: str, text: str
-) -> None:
+@pytest.mark.parametrize("text", ["=?utf-8?q?Ivan=0A?=@example.com", "Ivan=?@example.com"])
+def test_the_mark_of_an_encoded_word_is_refused_in_an_address(text: str) -> None:
     """In a mail header it would be decoded: a line break, or a second recipient, in disguise."""
-    with pytest.raises(InvalidValue, match=rf"^{what} has =\? in it$"):
-        make(within.format(text))
+    with pytest.raises(InvalidValue, match="is not of the form"):
+        EmailAddress(text)
 
 
-LABELS = ".".join(["b" * MAX_LABEL_LENGTH] * 3)
-LONGEST_ADDRESS = f"{'a' * (MAX_EMAIL_LENGTH - len(f'@{LABELS}.com'))}@{LABELS}.com"
+LABELS = ".".join(["b" * 63] * 3)  # RFC 1035, 2.3.4
+LONGEST_ADDRESS = f"{'a' * (EmailAddress.longest - len(f'@{LABELS}.com'))}@{LABELS}.com"
 
 
 @pytest.mark.parametrize(
     ("make", "longest"),
     [
-        (PersonName, "И" * MAX_NAME_LENGTH),
+        (PersonName, "И" * 200),
         (EmailAddress, LONGEST_ADDRESS),
-        (EmailAddress, f"{'a' * MAX_LOCAL_PART_LENGTH}@example.com"),
+        (EmailAddress, f"{'a' * 64}@example.com"),
+        (BatchReference, "x" * 40),
+        (CouponCode, "x" * 80),
     ],
-    ids=["name", "address", "local part"],
+    ids=["name", "address", "local part", "reference", "code"],
 )
 def test_a_text_may_be_as_long_as_its_limit_and_no_longer(make: Make, longest: str) -> None:
     """Longer addresses do not travel: RFC 5321, 4.5.3.1."""
-    assert str(make(longest)) == longest
-    with pytest.raises(InvalidValue, match=r"has (more than 64|201|255) characters"):
+    assert make(longest).value == longest
+    with pytest.raises(InvalidValue, match=r"has (201|255|41|81) characters|is not of the form"):
         make(f"a{longest}")
 
 
 def test_the_limit_counts_the_characters_that_are_stored() -> None:
     """It is the same on every keyboard."""
-    assert str(PersonName("e\u0301" * MAX_NAME_LENGTH)) == "\u00e9" * MAX_NAME_LENGTH
+    assert str(PersonName("e\u0301" * PersonName.longest)) == "\u00e9" * PersonName.longest
 
 
 @both
@@ -183,45 +174,24 @@ def test_a_reference_is_of_letters_digits_dashes_and_underscores(text: str) -> N
     assert (BatchReference(text) == BatchReference(text.swapcase())) == (text == "7")
 
 
-WRONG = [
-    "",
-    " ",
-    " A",
-    "A ",
-    "A B",
-    "-A",
-    "_A",
-    "A\n",
-    "A\x00",
-    "\ud800",
-    "A/B",
-    "ВЕСНА",
-    "é",
-    "Ａ",
-]
+CODES = pytest.mark.parametrize(
+    ("what", "make"), [("reference", BatchReference), ("coupon code", CouponCode)]
+)
+WRONG = ["A B", "-A", "_A", "\ud800", "A/B", "ВЕСНА", "é", "Ａ", "", " ", "A\n", "A\x00", "x" * 81]
 
 
-@pytest.mark.parametrize("text", [*WRONG, "x" * 41], ids=ascii)
-def test_any_other_reference_is_refused(text: str) -> None:
-    """The message shows the reference on one line, with what is invisible spelled out."""
-    with pytest.raises(InvalidValue, match=r"^reference .* is not 1 to 40 of") as refusal:
-        BatchReference(text)
+@CODES
+@pytest.mark.parametrize("text", WRONG, ids=ascii)
+def test_any_other_text_is_refused_and_not_repeated(what: str, make: Make, text: str) -> None:
+    """A code with a slip of the finger in it is nearly the code, and codes are money."""
+    with pytest.raises(InvalidValue, match=rf"^{what} (is not of|has)") as refusal:
+        make(text)
 
-    assert repr(text) in str(refusal.value)
-    assert str(refusal.value).isprintable()
-
-
-@pytest.mark.parametrize("text", [*WRONG, "x" * 81], ids=ascii)
-def test_any_other_code_is_refused_and_not_repeated(text: str) -> None:
-    """A code with a slip of the finger in it is nearly the code: every message is the same."""
-    rule = "1 to 80 of A-Z, a-z, 0-9, - and _, with no - or _ first"
-    with pytest.raises(InvalidValue, match=f"^coupon code is not {rule}$"):
-        CouponCode(text)
+    assert not text.strip() or text not in str(refusal.value)
 
 
-@pytest.mark.parametrize("number", [0, -1, MAX_QUANTITY + 1, 2**63])
-def test_a_quantity_is_a_number_from_one_to_a_thousand_million(number: int) -> None:
-    """The limit is far above every campaign, and far below what a database overflows at."""
-    assert [Quantity(allowed).value for allowed in (1, MAX_QUANTITY)] == [1, 10**9]
-    with pytest.raises(InvalidValue, match=rf"^quantity {number} is not between 1 and 1000000000$"):
-        Quantity(number)
+def test_a_code_is_shown_by_nothing_that_prints_it() -> None:
+    """It is money, and logs are read by many."""
+    code = CouponCode("WELCOME-x7")
+
+    assert "x7" not in f"{code} {code!r} {[code]}"

@@ -1,15 +1,44 @@
-"""The queries that need SQL, the registration log and the read model, on a transaction."""
+"""The unit of work in a database, and those of its repositories that need SQL."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 import sqlalchemy as sa
-from aftercommit import Transaction
+from aftercommit import Refusals, Transaction
 
 from allocation.adapters import orm
+from allocation.domain.coupons import Coupon, CouponAlreadyAllocated
 from allocation.domain.events import UserId
-from allocation.domain.users import User
+from allocation.domain.users import EmailAlreadyRegistered, User
 from allocation.domain.values import EmailAddress
 from allocation.service_layer.ports import Users
+from allocation.service_layer.unit_of_work import UnitOfWork
+
+
+def unit_of_work(transaction: Transaction) -> UnitOfWork:
+    """Return the repositories on a transaction: the engine opens one for each attempt."""
+    transaction.refusals = refusals
+    return UnitOfWork(
+        transaction,
+        users=SqlAlchemyUsers(transaction),
+        registration_log=SqlAlchemyRegistrationLog(transaction),
+        user_view=SqlAlchemyUserProjection(transaction),
+    )
+
+
+def refusals(seen: Sequence[object]) -> Refusals:
+    """Return the rules that only the database can check, by the name of the constraint.
+
+    With many users, it is unknown which one violated it: then it is a conflict, which a fresh unit
+    of work resolves, because it finds the address.
+    """
+    meanings: dict[str, Exception] = {}
+    match [entity for entity in seen if isinstance(entity, User)]:
+        case [user]:
+            meanings["uq_users_email_key"] = EmailAlreadyRegistered(user.email)
+    match [*{entity.user_id for entity in seen if isinstance(entity, Coupon)}]:
+        case [user_id]:
+            meanings["uq_coupons_user_id"] = CouponAlreadyAllocated(user_id)
+    return meanings
 
 
 class SqlAlchemyUsers(Users):

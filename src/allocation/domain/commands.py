@@ -1,8 +1,7 @@
 """The commands: orders to this service, in the imperative. Anybody may import this module.
 
 A command has exactly one handler and may be refused. The caller makes the ids, so that a command
-returns nothing and can safely be repeated. Fields are plain values, as they arrive; the value
-objects of the model check them.
+returns nothing and can safely be repeated. Fields are plain values, which the model checks.
 """
 
 from dataclasses import dataclass, field
@@ -28,10 +27,7 @@ class RegisterUser(Command):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImportUsers(Command):
-    """Register all users of a batch, or none of them. A user is recognized by the address.
-
-    So repeating an import, with other ids, changes nothing.
-    """
+    """Register all users of a list, or none. Repeating it, also with other ids, changes nothing."""
 
     users: tuple[RegisterUser, ...]
 

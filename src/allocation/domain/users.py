@@ -1,16 +1,14 @@
 """A user: the aggregate, and its errors."""
 
 from allocation.domain import events
-from allocation.domain.aggregate import Aggregate
-from allocation.domain.error_kinds import RuleViolation
-from allocation.domain.events import UserId
+from allocation.domain.bases import Aggregate, RuleViolation
 from allocation.domain.values import EmailAddress, PersonName
 
 
 class User(Aggregate):
     """A registered user. No two have the same e-mail address: the unit of work ensures that."""
 
-    def __init__(self, user_id: UserId, name: PersonName, email: EmailAddress) -> None:
+    def __init__(self, user_id: events.UserId, name: PersonName, email: EmailAddress) -> None:
         self.id = user_id
         self.name = name
         self.email = email
@@ -18,7 +16,7 @@ class User(Aggregate):
         self.version = 0
 
     @classmethod
-    def register(cls, user_id: UserId, name: PersonName, email: EmailAddress) -> "User":
+    def register(cls, user_id: events.UserId, name: PersonName, email: EmailAddress) -> "User":
         """Make a new user, and record UserRegistered."""
         user = cls(user_id, name, email)
         user.record(events.UserRegistered(user_id=user_id, name=str(name), email=str(email)))
@@ -46,22 +44,13 @@ class User(Aggregate):
             self.record(events.EmailBounced(user_id=self.id, email=str(self.email)))
 
 
-class EmailAlreadyRegistered(RuleViolation):
+class EmailAlreadyRegistered(RuleViolation, says="e-mail address {} is already registered"):
     """Another user holds this e-mail address (compared case-insensitively)."""
 
-    def __init__(self, email: object) -> None:
-        super().__init__(f"e-mail address {email} is already registered")
 
-
-class UserAlreadyRegistered(RuleViolation):
+class UserAlreadyRegistered(RuleViolation, says="user {} has another name or e-mail address"):
     """The user id was registered before, with other data."""
 
-    def __init__(self, user_id: object) -> None:
-        super().__init__(f"user {user_id} is already registered with another name or e-mail")
 
-
-class UserNotFound(RuleViolation):
+class UserNotFound(RuleViolation, says="there is no user {}"):
     """No user has this id."""
-
-    def __init__(self, user_id: object) -> None:
-        super().__init__(f"there is no user {user_id}")

@@ -1,12 +1,22 @@
-"""This application, as the engine starts it: its parts, each imported when it is used."""
+"""This application, as the engine starts it: its parts, each imported when it is used.
+
+Importing an extension imports no library of it, because the list of commands has to be fast.
+"""
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from aftercommit import App, command_line
-
-from allocation.extension_list import EXTENSIONS
+from aftercommit.extensions.brokers import BrokersExtension
+from aftercommit.extensions.metrics import MetricsExtension
+from aftercommit.extensions.operations import OperationsExtension, SubjectQuery
+from aftercommit.extensions.otel import OtelExtension
+from aftercommit.extensions.page import PageExtension
+from aftercommit.extensions.postgresql import PostgreSQLExtension
+from aftercommit.extensions.smtp import SmtpExtension
+from aftercommit.extensions.web import WebExtension
 
 if TYPE_CHECKING:
     from aftercommit import Observer
@@ -14,30 +24,47 @@ if TYPE_CHECKING:
     from allocation.config import Settings
 
 
+def find_subjects(email: str) -> SubjectQuery:
+    """Return the query for the user with this e-mail address, for whose traces operators search.
+
+    :raises InvalidValue: if it is not an e-mail address
+    """
+    from allocation import views
+    from allocation.domain.values import EmailAddress
+
+    return partial(views.holders_of, address=EmailAddress(email))
+
+
 def reporter(settings: Settings) -> Observer:
     """Return an observer that prints on the console what happens."""
     import click
     from aftercommit.extensions.console_reporter import ConsoleReporter
-    from aftercommit.extensions.smtp.settings import mail_folder
 
-    from allocation.entrypoints.console_texts import MESSAGES
+    from allocation.bootstrap import describe
 
-    folder = mail_folder(settings)
-    words = {"sent": "" if folder else " sent", "kept": f" kept in {folder}" if folder else ""}
-    return ConsoleReporter(click.echo, MESSAGES, application=APP.name, words=words)
+    return ConsoleReporter(click.echo, describe=describe)
 
 
 APP: App[Settings] = App(
     "allocation",
     summary="Register users, and give each of them a welcome e-mail and a coupon.",
     handlers="allocation.service_layer.handlers:HANDLERS",
-    codec="allocation.message_contract:CODEC",
+    codec="allocation.bootstrap:CODEC",
     history="allocation.adapters.migrations:HISTORY",
     settings="allocation.config:Settings",
     open="allocation.bootstrap:bootstrap",
     database_url="sqlite:///allocation.db",
     reporter=reporter,
-    extensions=EXTENSIONS,
+    extensions=[
+        PostgreSQLExtension(),
+        SmtpExtension("notifications"),
+        BrokersExtension("allocation.entrypoints.broker_messages"),
+        OperationsExtension(find_subjects, form={"format": "idn-email"}),
+        MetricsExtension(),
+        OtelExtension(),
+        WebExtension("allocation.entrypoints.http.routes"),
+        PageExtension(),
+    ],
     page_scripts=["/register-form.js"],
     commands={
         "Use": {
@@ -59,10 +86,10 @@ APP: App[Settings] = App(
             "allocation.entrypoints.commands:import_users": "Register the users of a CSV file.",
         },
         "Maintain": {
-            "allocation.entrypoints.rebuild_users:rebuild_users": (
+            "allocation.entrypoints.maintenance:rebuild_users": (
                 "Rebuild the list of users from the stored users."
             ),
-            "allocation.entrypoints.erase_user:erase_user": (
+            "allocation.entrypoints.maintenance:erase_user": (
                 "Erase the name and all addresses of a user, for good."
             ),
         },

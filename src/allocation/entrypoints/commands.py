@@ -22,7 +22,7 @@ from allocation.domain.commands import (
     RedeemCoupon,
     RegisterUser,
 )
-from allocation.domain.coupons import BatchReference, CouponCode, Quantity
+from allocation.domain.coupons import MAX_QUANTITY, BatchReference, CouponCode
 from allocation.domain.events import UserId, UserRegistered
 from allocation.domain.values import EmailAddress, PersonName
 
@@ -75,7 +75,7 @@ def import_users(cli: CommandLine[Settings], file: Path, dispatch: str | None) -
 def _registration(cells: Mapping[str, str]) -> RegisterUser:
     """Return the command for a row of a list of users; its id is new, and cannot be taken.
 
-    :raises InvalidInput: if the name or the address is wrong
+    :raises InvalidValue: if the name or the address is wrong
     """
     name, email = PersonName(cells["name"]).value, EmailAddress(cells["email"]).value
     return RegisterUser(user_id=UserId(uuid4()), name=name, email=email)
@@ -93,12 +93,11 @@ def change_email(cli: CommandLine[Settings], user_id: UUID, new_email: str) -> N
 
 @commands.command()
 @click.argument("reference")
-@click.argument("quantity", type=int)
+@click.argument("quantity", type=click.IntRange(1, MAX_QUANTITY))
 @click.pass_obj
 def add_coupon_batch(cli: CommandLine[Settings], reference: str, quantity: int) -> None:
     """Make QUANTITY more welcome coupons available."""
-    batch, number = BatchReference(reference).value, Quantity(quantity).value
-    cli.handle(AddCouponBatch(reference=batch, quantity=number))
+    cli.handle(AddCouponBatch(reference=BatchReference(reference).value, quantity=quantity))
 
 
 @commands.command()

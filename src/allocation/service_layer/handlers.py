@@ -12,11 +12,12 @@ handler is refused at start. Let the one with `uow` record an event, and handle 
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 
 from aftercommit import PUBLISH, Handlers, IdempotencyKey, Later, Ordered, on
 
 from allocation.domain import commands, events
-from allocation.domain.coupons import BatchReference, CouponBatch, CouponCode, Quantity
+from allocation.domain.coupons import BatchReference, CouponBatch, CouponCode
 from allocation.domain.users import User
 from allocation.domain.values import EmailAddress, PersonName
 from allocation.service_layer import emails
@@ -24,7 +25,7 @@ from allocation.service_layer.ports import (
     EmailSender,
     FindContact,
     FindCouponHolder,
-    UserMailer,
+    NoSuchAddress,
 )
 from allocation.service_layer.unit_of_work import UnitOfWork
 
@@ -67,12 +68,12 @@ async def record_bounce(command: commands.RecordBounce, uow: UnitOfWork) -> None
 
 async def add_coupon_batch(command: commands.AddCouponBatch, uow: UnitOfWork) -> None:
     """Add a coupon batch, once: a repetition with the same quantity changes nothing."""
-    reference, quantity = BatchReference(command.reference), Quantity(command.quantity)
+    reference = BatchReference(command.reference)
     batch = await uow.coupon_batches.find(reference)
     if batch is None:
-        uow.coupon_batches.add(CouponBatch.full(reference, quantity))
+        uow.coupon_batches.add(CouponBatch(reference, command.quantity))
     else:
-        batch.ensure_same_quantity(quantity)
+        batch.ensure_same_quantity(command.quantity)
 
 
 async def redeem_coupon(command: commands.RedeemCoupon, uow: UnitOfWork) -> None:
@@ -82,10 +83,14 @@ async def redeem_coupon(command: commands.RedeemCoupon, uow: UnitOfWork) -> None
 
 
 async def send_welcome_email(
-    event: events.UserRegistered, user_mail: UserMailer, idempotency_key: IdempotencyKey
+    event: events.UserRegistered, notifications: EmailSender, idempotency_key: IdempotencyKey
 ) -> commands.RecordBounce | None:
-    """Greet the new user."""
-    return await user_mail.send(emails.welcome(event), event.user_id, idempotency_key)
+    """Greet the new user. If there is no such address, have that stored."""
+    try:
+        await notifications.send(emails.welcome(event), idempotency_key=idempotency_key)
+    except NoSuchAddress:
+        return commands.RecordBounce(user_id=event.user_id, email=event.email)
+    return None
 
 
 async def log_registration(event: events.UserRegistered, uow: UnitOfWork) -> None:
@@ -120,26 +125,25 @@ async def refresh_user_view(
 async def send_coupon_email(
     event: events.CouponAllocated,
     find_contact: FindContact,
-    user_mail: UserMailer,
+    notifications: EmailSender,
     idempotency_key: IdempotencyKey,
-) -> commands.RecordBounce | None:
+) -> None:
     """Send the coupon to the address the user has now."""
-    email = emails.coupon(event, recipient=await find_contact(event.user_id))
-    return await user_mail.send(email, event.user_id, idempotency_key)
+    if recipient := await find_contact(event.user_id):
+        email = emails.coupon(event, recipient=recipient)
+        await notifications.send(email, idempotency_key=idempotency_key)
 
 
 async def send_coupon_reminder(
     event: events.CouponAllocated,
     find_coupon_holder: FindCouponHolder,
-    user_mail: UserMailer,
+    notifications: EmailSender,
     idempotency_key: IdempotencyKey,
-) -> commands.RecordBounce | None:
+) -> None:
     """Remind the user of the coupon, if it can still be redeemed."""
-    holder = await find_coupon_holder(event.code)
-    if holder is None:
-        return None
-    email = emails.coupon_reminder(event, recipient=holder)
-    return await user_mail.send(email, event.user_id, idempotency_key)
+    if recipient := await find_coupon_holder(event.code):
+        email = emails.coupon_reminder(event, recipient=recipient)
+        await notifications.send(email, idempotency_key=idempotency_key)
 
 
 async def expire_coupon(event: events.CouponAllocated, uow: UnitOfWork) -> None:
@@ -155,10 +159,11 @@ async def give_coupon_back(event: events.CouponExpired, uow: UnitOfWork) -> None
 
 
 async def send_change_notice(
-    event: events.EmailChanged, user_mail: UserMailer, idempotency_key: IdempotencyKey
-) -> commands.RecordBounce | None:
-    """Warn the old address."""
-    return await user_mail.send(emails.change_notice(event), event.user_id, idempotency_key)
+    event: events.EmailChanged, notifications: EmailSender, idempotency_key: IdempotencyKey
+) -> None:
+    """Warn the old address, if it exists."""
+    with suppress(NoSuchAddress):
+        await notifications.send(emails.change_notice(event), idempotency_key=idempotency_key)
 
 
 async def notify_marketing(

@@ -8,9 +8,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Protocol
 
-from aftercommit import AggregateStore, IdempotencyKey, Repository
+from aftercommit import AggregateStore, IdempotencyKey, Refused, Repository
 
-from allocation.domain.commands import RecordBounce
 from allocation.domain.coupons import BatchReference, CouponBatch, CouponBatchNotFound
 from allocation.domain.events import UserId
 from allocation.domain.users import User, UserNotFound
@@ -59,6 +58,10 @@ class UserProjection(Protocol):
         """
 
 
+class NoSuchAddress(Refused):
+    """Nothing can ever be sent to the address of this e-mail."""
+
+
 class EmailSender(Protocol):
     """E-mail."""
 
@@ -66,38 +69,19 @@ class EmailSender(Protocol):
         """Pass the e-mail to a mail server. A repetition carries the same key.
 
         :raises Unavailable: only if the server is down: then it is retried until the server is back
-        :raises Refused: if the server will never accept the e-mail, for example without such an
-            address
+        :raises NoSuchAddress: if the server replies that there is no such address
+        :raises Refused: if the server will never accept the e-mail; its delivery is parked
         :raises Exception: if anything else went wrong; the delivery is retried, and finally parked
         """
 
 
-class UserMailer(Protocol):
-    """E-mail to users, and what a mail server replies.
+FindContact = Callable[[UserId], Awaitable[str | None]]
+"""A query for the address of a user, or None if it is known that it does not exist.
 
-    A handler has to *return* what `send` returns: `await user_mail.send(…)` alone would lose the
-    reply. So it is annotated with `RecordBounce | None`: `checks/test_wiring.py` checks that, and
-    mypy checks the `return`.
-    """
-
-    async def send(
-        self, email: Email, user_id: UserId, idempotency_key: IdempotencyKey
-    ) -> RecordBounce | None:
-        """Send an e-mail; if there is no such address, return what the handler has to return.
-
-        If that is already known, or obvious from the address, nothing is sent. For errors, see
-        `EmailSender`.
-        """
-
-
-FindContact = Callable[[UserId], Awaitable[str]]
-"""A query for the address of a user: reads what is committed, and waits for no writer.
+It reads what is committed, and waits for no writer.
 
 :raises UserNotFound: if there is no such user
 """
 
 FindCouponHolder = Callable[[str], Awaitable[str | None]]
-"""A query: the address of the user who can still redeem the coupon with this code, or None."""
-
-IsUndeliverable = Callable[[str], Awaitable[bool]]
-"""A query: tell whether a user has this e-mail address, and whether it is known not to exist."""
+"""A query: the address to remind, if the coupon with this code can still be redeemed; or None."""

@@ -16,7 +16,7 @@ from aftercommit import (
 
 from loyalty.adapters.coupon_supply import AllocationCouponSupply
 from loyalty.adapters.orm import start_mappers
-from loyalty.adapters.unit_of_work import SqlAlchemyUnitOfWork
+from loyalty.adapters.repositories import unit_of_work
 from loyalty.config import Settings
 from loyalty.domain import messages
 from loyalty.domain.bases import Event
@@ -54,7 +54,7 @@ def bootstrap(
     return open_application(
         app,
         settings,
-        SqlAlchemyUnitOfWork,
+        unit_of_work,
         effect_ports=effect_ports,
         observers=observers,
         delivers=delivers,

@@ -6,7 +6,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from loyalty.domain.accounts import POINTS, Account, CreditIdTaken, batch_reference
-from loyalty.domain.bases import InvalidInput
+from loyalty.domain.bases import InvalidValue
 from loyalty.domain.messages import PointsCredited, RewardEarned
 
 USER = UUID("7d3c1a52-6c0e-4a55-8a1b-0c9a3f8d2e11")
@@ -81,7 +81,7 @@ def test_the_order_of_credits_is_no_matter() -> None:
 
 def test_what_is_no_occasion_is_refused() -> None:
     """The error lists the occasions."""
-    with pytest.raises(InvalidInput, match="registration, redemption, goodwill"):
+    with pytest.raises(InvalidValue, match="registration, redemption, goodwill"):
         an_account("birthday")
 
 

@@ -8,7 +8,6 @@ from uuid import UUID
 from aftercommit.extensions.web.endpoints import OF_BODIES, Execution, Running, errors
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import PlainTextResponse
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from allocation.domain import coupons, users
 from allocation.domain.commands import (
@@ -17,106 +16,24 @@ from allocation.domain.commands import (
     RedeemCoupon,
     RegisterUser,
 )
-from allocation.domain.coupons import MAX_QUANTITY, BatchReference, CouponCode, Quantity
 from allocation.domain.events import UserId
-from allocation.domain.values import MAX_EMAIL_LENGTH, MAX_NAME_LENGTH, EmailAddress, PersonName
+from allocation.domain.values import EmailAddress
 from allocation.entrypoints.http import user_queries
+from allocation.entrypoints.http.schemas import (
+    Address,
+    CouponBatchRequest,
+    NewEmail,
+    Redemption,
+    RegisteredUser,
+    Registration,
+    UserResponse,
+)
 
-
-def integral_float(number: object) -> object:
-    """Return 100.0 as 100: JSON knows only one kind of numbers."""
-    return int(number) if isinstance(number, float) and number.is_integer() else number
-
-
-# values are described here, and checked by the value objects of the domain, unless they are longer
-# than composing their characters could bring down to the limit
-MOST = 4
-ID = "7d3c1a52-6c0e-4a55-8a1b-0c9a3f8d2e11"
-Name = Annotated[
-    str,
-    Field(description="One line in any script, with a letter or digit in it.", examples=["Иван"]),
-    Field(max_length=MOST * MAX_NAME_LENGTH),
-    Field(json_schema_extra={"format": "person-name", "maxLength": MAX_NAME_LENGTH}),
-]
-NO_ENCODED_WORD = {"pattern": r"=\?"}  # would be decoded in the header of an e-mail
-Address = Annotated[
-    str,
-    Field(description="Compared case-insensitively.", examples=["ivan@example.com"]),
-    Field(max_length=MOST * MAX_EMAIL_LENGTH),
-    Field(json_schema_extra={"format": "idn-email", "maxLength": MAX_EMAIL_LENGTH}),
-    Field(json_schema_extra={"not": NO_ENCODED_WORD}),
-]
-Reference = Annotated[
-    str,
-    Field(description="The text with which every code of the batch begins.", examples=["WELCOME"]),
-    Field(json_schema_extra={"pattern": "^[A-Za-z0-9][A-Za-z0-9_-]{0,39}$"}),
-]
-Code = Annotated[
-    str,
-    Field(
-        description="A secret, which no log contains.",
-        examples=["WELCOME-0123456789ABCDEF"],
-        json_schema_extra={"pattern": "^[A-Za-z0-9][A-Za-z0-9_-]{0,79}$"},
-    ),
-]
-HowMany = Annotated[
-    int,
-    BeforeValidator(integral_float),
-    Field(strict=True, examples=[100], json_schema_extra={"minimum": 1, "maximum": MAX_QUANTITY}),
-]
 FORM = files(str(__package__)).joinpath("register_form.js").read_text("utf-8")
 LOCATION = {"Location": {"description": "The user.", "schema": {"type": "string"}}}
 LINK = {"Link": {"description": 'The next page: rel="next".', "schema": {"type": "string"}}}
 
 public, guarded = APIRouter(), APIRouter()  # using the second router needs the token
-
-
-class Registration(BaseModel):
-    """The new user. Without `user_id`, the server makes an id; with a key, always the same."""
-
-    model_config = ConfigDict(extra="forbid")
-    user_id: Annotated[UUID | None, Field(examples=[ID])] = None
-    name: Name
-    email: Address
-
-
-class RegisteredUser(BaseModel):
-    """A registered user; the coupon follows."""
-
-    user_id: Annotated[UUID, Field(examples=[ID])]
-    name: Name
-    email: Address
-
-
-class UserResponse(RegisteredUser):
-    """A user, and the user's coupon, if there is one by now."""
-
-    model_config = ConfigDict(from_attributes=True)
-    coupon_code: Annotated[str | None, Field(examples=["WELCOME-0123456789ABCDEF"])]
-    coupon_state: coupons.CouponState | None = None
-    email_undeliverable: Annotated[bool, Field(description="There is no such address.")] = False
-
-
-class NewEmail(BaseModel):
-    """The user's new address."""
-
-    model_config = ConfigDict(extra="forbid")
-    email: Address
-
-
-class CouponBatchRequest(BaseModel):
-    """A batch of welcome coupons."""
-
-    model_config = ConfigDict(extra="forbid")
-    reference: Reference
-    quantity: HowMany
-
-
-class Redemption(BaseModel):
-    """The redeemed coupon."""
-
-    model_config = ConfigDict(extra="forbid")
-    code: Code
 
 
 @public.post(
@@ -132,14 +49,11 @@ async def register_user(
 
     The response comes when the user is stored; welcome e-mail and coupon follow.
     """
-    command = RegisterUser(
-        user_id=UserId(registration.user_id or execution.new_id()),
-        name=PersonName(registration.name).value,
-        email=EmailAddress(registration.email).value,
-    )
-    await execution.execute(command)
-    response.headers["Location"] = f"/users/{command.user_id}"
-    return RegisteredUser(user_id=command.user_id, name=command.name, email=command.email)
+    user_id = UserId(registration.user_id or execution.new_id())
+    name, email = registration.name, registration.email
+    await execution.execute(RegisterUser(user_id=user_id, name=name, email=email))
+    response.headers["Location"] = f"/users/{user_id}"
+    return RegisteredUser(user_id=user_id, name=name, email=email)
 
 
 @public.get("/register-form.js", include_in_schema=False)
@@ -183,8 +97,7 @@ async def list_users(
 )
 async def change_email(user_id: UUID, new: NewEmail, execution: Execution) -> None:
     """Give a user another e-mail address; the old one gets a notice."""
-    email = EmailAddress(new.email).value
-    await execution.execute(ChangeEmail(user_id=UserId(user_id), new_email=email))
+    await execution.execute(ChangeEmail(user_id=UserId(user_id), new_email=new.email))
 
 
 @guarded.post(
@@ -195,8 +108,7 @@ async def change_email(user_id: UUID, new: NewEmail, execution: Execution) -> No
 )
 async def add_coupon_batch(batch: CouponBatchRequest, execution: Execution) -> CouponBatchRequest:
     """Make more welcome coupons available. Repeating it with the same quantity changes nothing."""
-    reference, quantity = BatchReference(batch.reference).value, Quantity(batch.quantity).value
-    await execution.execute(AddCouponBatch(reference=reference, quantity=quantity))
+    await execution.execute(AddCouponBatch(reference=batch.reference, quantity=batch.quantity))
     return batch
 
 
@@ -208,6 +120,6 @@ async def add_coupon_batch(batch: CouponBatchRequest, execution: Execution) -> C
     tags=["coupons"],
 )
 async def redeem_coupon(redemption: Redemption, execution: Execution) -> None:
-    """Redeem a coupon, once."""
-    code = CouponCode(redemption.code).value  # in the body, because paths are logged
-    await execution.execute(RedeemCoupon(redemption_id=execution.new_id(), code=code))
+    """Redeem a coupon, once."""  # the code is in the body, because paths are logged
+    redemption_id = execution.new_id()
+    await execution.execute(RedeemCoupon(redemption_id=redemption_id, code=redemption.code))

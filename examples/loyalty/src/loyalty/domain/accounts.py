@@ -5,7 +5,7 @@ Credits may come in any order, and several times: the result is the same.
 
 from uuid import UUID
 
-from loyalty.domain.bases import Aggregate, InvalidInput, RuleViolation
+from loyalty.domain.bases import Aggregate, InvalidValue, RuleViolation
 from loyalty.domain.messages import PointsCredited, RewardEarned
 
 POINTS = {"registration": 20, "redemption": 80, "goodwill": 50}
@@ -15,18 +15,12 @@ REWARD_EVERY = 100  # points
 REWARD_COUPONS = 5
 
 
-class AccountNotFound(RuleViolation):
+class AccountNotFound(RuleViolation, says="user {} has no points"):
     """No user with this id has points."""
 
-    def __init__(self, user_id: object) -> None:
-        super().__init__(f"user {user_id} has no points")
 
-
-class CreditIdTaken(RuleViolation):
+class CreditIdTaken(RuleViolation, says="there is a credit with the id {} for another occasion"):
     """The user has another credit with this id."""
-
-    def __init__(self, credit_id: object) -> None:
-        super().__init__(f"there is a credit with the id {credit_id} for another occasion")
 
 
 class Credit:
@@ -35,7 +29,7 @@ class Credit:
     def __init__(self, credit_id: UUID, occasion: str) -> None:
         if occasion not in POINTS:
             known = ", ".join(POINTS)
-            raise InvalidInput(f"{occasion[:40]!r} is no occasion for points; there are {known}")
+            raise InvalidValue(repr(occasion[:40]), f"is no occasion for points; there are {known}")
         self.id = credit_id
         self.occasion = occasion
         self.points = POINTS[occasion]

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from aftercommit import App, command_line
-
-from loyalty.extension_list import EXTENSIONS
+from aftercommit.extensions.brokers import BrokersExtension
+from aftercommit.extensions.operations import OperationsExtension
+from aftercommit.extensions.postgresql import PostgreSQLExtension
 
 if TYPE_CHECKING:
     from loyalty.config import Settings
@@ -26,7 +27,11 @@ APP: App[Settings] = App(
     settings="loyalty.config:Settings",
     open="loyalty.bootstrap:bootstrap",
     database_url="sqlite:///loyalty.db",
-    extensions=EXTENSIONS,
+    extensions=[
+        PostgreSQLExtension(),
+        OperationsExtension(),
+        BrokersExtension("loyalty.entrypoints.broker_messages"),
+    ],
     commands=COMMANDS,
 )
 cli = command_line(APP)

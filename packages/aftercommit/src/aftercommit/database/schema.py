@@ -46,11 +46,11 @@ async def ensure_schema(
 
     >>> import anyio
     >>> from aftercommit import ensure_schema
-    >>> from shop.adapters.unit_of_work import SqlAlchemyUnitOfWork
+    >>> from shop.adapters.repositories import unit_of_work
     >>> from shop.entrypoints.app import APP
     >>> async def main():
     ...     async with APP.open_database(APP.load({})) as database:
-    ...         await ensure_schema(database, new_uow=SqlAlchemyUnitOfWork)
+    ...         await ensure_schema(database, new_uow=unit_of_work)
     >>> anyio.run(main)
     """
     async with database.read_transaction() as transaction:

@@ -38,7 +38,7 @@ NewUnitOfWork = Callable[[Transaction], object]
 
 - `async def before_commit(self) -> None` writes what follows from the changes, such as projections.
 - `def refusals(self, seen: Sequence[object]) -> Refusals` returns what violated constraints mean,
-  by their names; `seen` was added or loaded.
+  by their names; `seen` was added or loaded. A function may be `transaction.refusals` instead.
 """
 
 
@@ -52,12 +52,12 @@ async def open_unit_of_work(
 
     >>> import anyio, functools
     >>> from aftercommit import new_delivery_store, open_unit_of_work
-    >>> from shop.adapters.unit_of_work import SqlAlchemyUnitOfWork
+    >>> from shop.adapters.repositories import unit_of_work
     >>> from shop.entrypoints.app import APP
     >>> async def main():
     ...     async with APP.open(settings := APP.load({})) as application:
     ...         store = new_delivery_store(application.database, settings)
-    ...         return functools.partial(open_unit_of_work, store, SqlAlchemyUnitOfWork)
+    ...         return functools.partial(open_unit_of_work, store, unit_of_work)
     >>> new_uow = anyio.run(main)  # for the message bus
     """
     begun, database = inf, delivery_store.database

@@ -63,12 +63,12 @@ async def open_application(
     >>> import anyio
     >>> from aftercommit import open_application
     >>> from shop import views
-    >>> from shop.adapters.unit_of_work import SqlAlchemyUnitOfWork
+    >>> from shop.adapters.repositories import unit_of_work
     >>> from shop.entrypoints.app import APP
     >>> queries = {"is_cancelled": views.is_cancelled}
     >>> async def main():
     ...     settings = APP.load({})
-    ...     async with open_application(APP, settings, SqlAlchemyUnitOfWork, queries=queries) as it:
+    ...     async with open_application(APP, settings, unit_of_work, queries=queries) as it:
     ...         return len(it.handlers)
     >>> anyio.run(main)
     4

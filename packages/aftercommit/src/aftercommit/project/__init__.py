@@ -27,7 +27,7 @@ from aftercommit.settings import NAME, EngineSettings
 TEMPLATE = Path(__file__).parent / "template"
 CONSTRAINTS = TEMPLATE / "constraints.txt"
 MADE_BY_RUNNING = shutil.ignore_patterns(".venv", "*_cache", "__pycache__", "vendor", "*.db*")
-LISTS = ("extension_list.py", "pyproject.toml")
+LISTS = ("app.py", "pyproject.toml")
 PART = re.compile(
     r"^(?:#|<!--) if (?P<option>\S+)(?: -->)?\n(?P<text>.*?)^(?:#|<!--) end(?: -->)?\n", re.M | re.S
 )
@@ -124,20 +124,12 @@ def _taken() -> Collection[str]:
 
 
 def _app(folder: Path, name: str) -> App[Any]:
-    """Return an application with a project's settings: its extensions', and the engine's."""
-    of_project: dict[str, Any] = {}
-    exec((folder / f"src/{name}/extension_list.py").read_text(), of_project)
+    """Return a project's application with settings of its extensions and of the engine."""
+    of_project: dict[str, Any] = {"__name__": f"{name}.entrypoints.app"}
+    exec((folder / f"src/{name}/entrypoints/app.py").read_text(), of_project)
     kind = type("Settings", (EngineSettings,), {"application": name, "__slots__": ()})
-    return App(
-        name,
-        summary="",
-        handlers="",
-        codec="",
-        settings=kind,
-        open="",
-        database_url=f"sqlite:///{name}.db",
-        extensions=of_project["EXTENSIONS"],
-    )
+    app: App[Any] = of_project["APP"].with_parts(settings=kind)
+    return app
 
 
 def _chosen(text: str, options: Collection[str]) -> str:

@@ -33,8 +33,7 @@ def entries(aggregate: Aggregate, layout: Layout) -> Mapping[Path, Source]:
         *_refusals(aggregate, layout),
         _views(aggregate, layout),
         *_queries(aggregate, layout),
-        _list_of_commands(aggregate, layout),
-        *_list_of_endpoints(aggregate, layout),
+        _application(aggregate, layout),
         *_stored_events(aggregate, layout),
         *test_code.entries(aggregate, layout, names(aggregate, layout)),
     ]
@@ -162,10 +161,10 @@ def _tables(aggregate: Aggregate, layout: Layout) -> Source:
 
 
 def _refusals(aggregate: Aggregate, layout: Layout) -> list[Source]:
-    """Return the unit of work, extended with the meaning of each constraint."""
+    """Return the adapters, with `refusals` extended by the meaning of each constraint."""
     if not aggregate.unique:
         return []
-    source = layout.source("adapters/unit_of_work.py")
+    source = layout.source("adapters/repositories.py")
     meanings = "".join(
         f'meanings["{constraint(aggregate, each)}"] ='
         f" {taken(aggregate, each)}({aggregate.snake}.{each.name})\n        "
@@ -177,41 +176,16 @@ def _refusals(aggregate: Aggregate, layout: Layout) -> list[Source]:
         for node in ast.walk(source.tree)
         if isinstance(node, ast.FunctionDef) and node.name == "refusals"
     ]
-    shape = "`refusals` does not end with `return {}`, or with `return meanings`"
-    if not functions:
-        found = [node for node in ast.walk(source.tree) if isinstance(node, ast.ClassDef)]
-        uow = next((each for each in found if each.name == "SqlAlchemyUnitOfWork"), None)
-        if uow is None:
-            raise InvalidValue(str(source.path), "has no class SqlAlchemyUnitOfWork")
-        method = LINES["refusals"].replace("$match", _indented(match.strip(), 8))
-        lines = source.text.splitlines()
-        at = int(uow.end_lineno or 0)
-        source = Source(source.path, "\n".join([*lines[:at], method, *lines[at:]]) + "\n")
-    else:
-        last = functions[0].body[-1]
-        returned = ast.unparse(last.value) if isinstance(last, ast.Return) and last.value else ""
-        if returned == "{}":
-            begun = "meanings: dict[str, Exception] = {}\n"
-        elif returned == "meanings":
-            begun = ""
-        else:
-            raise InvalidValue(
-                str(source.path), f"is not as expected: {shape}. Nothing was written"
-            )
-        source = source.replaced(last, f"{begun}{match.strip()}\nreturn meanings")
+    last = functions[0].body[-1] if functions else None
+    returned = ast.unparse(last.value) if isinstance(last, ast.Return) and last.value else ""
+    if last is None or returned not in ("{}", "meanings"):
+        shape = "it has no `refusals` that ends with `return {}`, or with `return meanings`"
+        raise InvalidValue(str(source.path), f"is not as expected: {shape}. Nothing was written")
+    begun = "meanings: dict[str, Exception] = {}\n" if returned == "{}" else ""
+    source = source.replaced(last, f"{begun}{match.strip()}\nreturn meanings")
     errors = ", ".join(taken(aggregate, each) for each in aggregate.unique)
     module = f"{layout.package}.domain.{aggregate.plural}"
-    return [
-        source.with_imports(
-            "from collections.abc import Sequence",
-            "from aftercommit import Refusals",
-            f"from {module} import {aggregate.name}, {errors}",
-        )
-    ]
-
-
-def _indented(text: str, by: int) -> str:
-    return "\n".join(" " * by + line if line else "" for line in text.split("\n"))
+    return [source.with_imports(f"from {module} import {aggregate.name}, {errors}")]
 
 
 def _views(aggregate: Aggregate, layout: Layout) -> Source:
@@ -256,7 +230,8 @@ def _queries(aggregate: Aggregate, layout: Layout) -> list[Source]:
     return [source.with_imports(f"from {layout.package} import views")]
 
 
-def _list_of_commands(aggregate: Aggregate, layout: Layout) -> Source:
+def _application(aggregate: Aggregate, layout: Layout) -> Source:
+    """Return the list of the application's parts, with the commands and the endpoints."""
     source = layout.source("entrypoints/app.py")
     module = f"{layout.package}.entrypoints.{aggregate.snake}_commands"
     listed = {
@@ -268,16 +243,10 @@ def _list_of_commands(aggregate: Aggregate, layout: Layout) -> Source:
         entry = f'"{module}:{name}": "{helped}"'
         entry = entry if len(entry) < MAX_ENTRY else f'"{module}:{name}": (\n"{helped}"\n)'
         source = source.in_list('it lists no commands under "Use"', value_of("Use"), entry)
-    return source
-
-
-def _list_of_endpoints(aggregate: Aggregate, layout: Layout) -> list[Source]:
     if not layout.endpoints:
-        return []
+        return source
     module = ".".join(endpoints_file(aggregate, layout).with_suffix("").parts[1:])
-    shape = "it has no WebExtension(…)"
-    source = layout.source("extension_list.py")
-    return [source.in_list(shape, call_of("WebExtension"), f'"{module}"')]
+    return source.in_list("it has no WebExtension(…)", call_of("WebExtension"), f'"{module}"')
 
 
 def _stored_events(aggregate: Aggregate, layout: Layout) -> list[Source]:

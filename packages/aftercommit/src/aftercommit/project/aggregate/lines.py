@@ -14,15 +14,15 @@ class {name}({kind}):
 
 def _one_line(what: str, text: str) -> str:
     if len(text) > MAX_LENGTH or not _LINE.fullmatch(text):
-        rule = f"1 to {MAX_LENGTH} characters, no line break and no control character"
-        raise InvalidInput(f"{what} has {rule}")
+        rule = f"has not 1 to {MAX_LENGTH} characters, or a line break or a control character in it"
+        raise InvalidValue(what, rule)
     return text
 """,
     "int": """
 
 def _not_negative(what: str, number: int) -> int:
     if not 0 <= number <= MAX_NUMBER:
-        raise InvalidInput(f"{what} is a number from 0 to {MAX_NUMBER}, and not {number}")
+        raise InvalidValue(what, f"is a number from 0 to {MAX_NUMBER}, and not {number}")
     return number
 """,
     "subject": '''    @property
@@ -59,22 +59,16 @@ async def is_${snake}_$state(database: Database, $key: UUID) -> bool:
 ''',
     "over": '''
 
-class ${name}IsOver(RuleViolation):
+class ${name}IsOver(RuleViolation, says="$words {} is {}"):
     """The $words has ended in another way."""
-
-    def __init__(self, $key: object, state: str) -> None:
-        super().__init__(f"$words {$key} is {state}")
 ''',
     "taken": '''
 
-class $error(RuleViolation):
+class $error(RuleViolation, says="there is $article $words with the $field {} already"):
     """Another $words has this $field.
 
     The database refuses the second one, also if both come at the same time.
     """
-
-    def __init__(self, $field: object) -> None:
-        super().__init__(f"there is $article $words with the $field {$field} already")
 ''',
     "ending_handler": '''
 
@@ -127,11 +121,4 @@ $columns    sa.Column("state", sa.String, nullable=False),
     case [$snake]:
         $meanings
 """,
-    "refusals": '''
-    def refusals(self, seen: Sequence[object]) -> Refusals:
-        """Return what a violated constraint means, by its name."""
-        meanings: dict[str, Exception] = {}
-$match
-        return meanings
-''',
 }

@@ -61,7 +61,7 @@ def names(aggregate: Aggregate, layout: Layout) -> dict[str, str]:
         "event_base": layout.module_of("Event"),
         "aggregate_base": layout.module_of("Aggregate"),
         "rule_base": layout.module_of("RuleViolation"),
-        "input_base": layout.module_of("InvalidInput"),
+        "input_base": layout.module_of("InvalidValue"),
     }
 
 

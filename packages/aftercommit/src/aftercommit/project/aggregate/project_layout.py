@@ -10,12 +10,12 @@ from aftercommit.errors import InvalidValue
 from aftercommit.project.aggregate.aggregate_name import Aggregate
 from aftercommit.project.aggregate.source_edits import Source
 
-BASES = ("Command", "Event", "Aggregate", "RuleViolation", "InvalidInput")
+BASES = ("Command", "Event", "Aggregate", "RuleViolation", "InvalidValue")
 NEEDED = (
     "service_layer/handlers.py",
     "service_layer/unit_of_work.py",
     "adapters/orm.py",
-    "adapters/unit_of_work.py",
+    "adapters/repositories.py",
     "views.py",
     "bootstrap.py",
     "config.py",

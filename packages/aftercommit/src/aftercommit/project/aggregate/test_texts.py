@@ -25,7 +25,7 @@ import pytest
 
 from $commands_module import $commands
 from $events_module import $events
-from $input_base import InvalidInput
+from $input_base import InvalidValue
 from $package.domain.$plural import $domain_names
 from $package.service_layer.${snake}_handlers import $handlers
 from tests.builders import ${a}_$snake, ${a}_${snake}_command
@@ -100,7 +100,7 @@ WRONG_VALUES = Template('''
 async def test_what_no_${snake}_can_have_is_refused(field: str, value: object) -> None:
     """Nothing is stored."""
     wrong = replace(${a}_${snake}_command(), **{field: value})  # type: ignore[arg-type]
-    with pytest.raises(InvalidInput):
+    with pytest.raises(InvalidValue):
         await $handler(wrong, uow := MemoryUnitOfWork())
 
     assert uow.store.seen == []

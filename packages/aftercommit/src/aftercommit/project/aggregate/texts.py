@@ -10,7 +10,7 @@ from uuid import UUID
 
 from $aggregate_base import Aggregate
 from $rule_base import RuleViolation
-from $input_base import InvalidInput
+from $input_base import InvalidValue
 from $events_module import $events
 $values
 
@@ -42,18 +42,12 @@ $subject    def require_same(self, other: "$name") -> None:
             raise ${name}IdTaken(self.id)
 $methods
 
-class ${name}NotFound(RuleViolation):
+class ${name}NotFound(RuleViolation, says="there is no $words {}"):
     """No $words has this id."""
 
-    def __init__(self, $key: object) -> None:
-        super().__init__(f"there is no $words {$key}")
 
-
-class ${name}IdTaken(RuleViolation):
+class ${name}IdTaken(RuleViolation, says="there is another $words with the id {}"):
     """Another $words has this id."""
-
-    def __init__(self, $key: object) -> None:
-        super().__init__(f"there is another $words with the id {$key}")
 $errors
 $checks
 ''')

@@ -65,7 +65,7 @@ from aftercommit.extensions.web.testing import http_client
 from click.testing import CliRunner
 from kiosk import views
 from kiosk.bootstrap import CODEC
-from kiosk.domain.bases import InvalidInput
+from kiosk.domain.bases import InvalidValue
 from kiosk.entrypoints.app import APP, cli
 from kiosk.entrypoints.broker_messages import ACCEPTED_FROM_BROKERS
 
@@ -84,7 +84,7 @@ async def enter(hostile):
         try:
             await application.bus.execute(*from_cloud_event(body, CODEC, accepted))
             told.append("accepted")
-        except InvalidInput:
+        except InvalidValue:
             told.append("refused")
         return [*told, len(await views.orders(application.database))]
 
@@ -142,7 +142,10 @@ from datetime import datetime
 from importlib import import_module
 
 names = {"__name__": "kiosk.snippet"}
-for module in ("adapters.orm", "adapters.unit_of_work", "domain.orders", "service_layer.handlers"):
+for module in (
+    *("adapters.orm", "adapters.repositories"),
+    *("domain.orders", "service_layer.unit_of_work", "service_layer.handlers"),
+):
     names |= vars(import_module(f"kiosk.{module}"))
 exec("from collections.abc import Callable, Sequence", names)
 exec("from aftercommit import PUBLISH, Handlers, Limited, Ordered, Refusals", names)
@@ -169,21 +172,35 @@ def test_the_snippets_of_its_guides_run(tmp_path: Path) -> None:
         assert ran.returncode == 0, snippet + ran.stderr
 
 
-def test_the_guide_to_a_hot_aggregate_works(tmp_path: Path, shared_folder: Path) -> None:
-    """Copied where it says, it is right for the type checker, and on both databases."""
+QUERIED = """
+
+async def test_the_orders_of_a_customer_are_found(application: Application) -> None:
+    \"\"\"And no others.\"\"\"
+    order_id = await place(application, lamp=1)
+
+    async with testing.unit_of_work(application) as uow:
+        found = [order.id for order in await uow.orders.of("ivan@example.com")]
+        assert (found, [*await uow.orders.of("maria@example.com")]) == ([order_id], [])
+"""
+
+
+def test_the_guides_to_a_query_and_to_a_hot_aggregate_work(
+    tmp_path: Path, shared_folder: Path
+) -> None:
+    """Copied where they say, they are right for the type checker, and on both databases."""
     folder = tmp_path / "kiosk"
     new_project(folder, [])
     snippets = SNIPPET.findall((folder / "docs" / "guides.md").read_text())
-    [locked] = [each for each in snippets if "with_for_update" in each]
-    file = folder / "src" / "kiosk" / "adapters" / "unit_of_work.py"
-    made = "super().__init__(transaction, SqlAlchemyStatistics(transaction))"
-    imports = "from uuid import UUID\n\nimport sqlalchemy as sa\n"
-    text = file.read_text().replace("import sqlalchemy as sa\n", imports, 1)
-    text = text.replace("import Transaction\n", "import Repository, Transaction\n")
-    text = text.replace(made, f"{made}\n        self.orders = LockedOrders(transaction)")
-    of_domain = "from kiosk.domain.orders import Order, OrderNotFound\n"
-    text = text.replace("from kiosk.service_layer", f"{of_domain}from kiosk.service_layer", 1)
-    file.write_text(f"{text}\n\n{locked}")
+    [query] = [each for each in snippets if "class Orders" in each]
+    file = folder / "src" / "kiosk" / "service_layer" / "unit_of_work.py"
+    text = file.read_text().replace(
+        "Repository[Order, UUID](store, Order, OrderNotFound)", "Orders(store)"
+    )
+    text = text.replace("from typing", "from collections.abc import Sequence\nfrom typing", 1)
+    query = query.replace("OrderNotFound)", "OrderNotFound, locked=True)")
+    file.write_text(text.replace("class UnitOfWork", f"{query}\n\nclass UnitOfWork"))
+    with (folder / "tests" / "integration" / "test_database.py").open("a") as own:
+        own.write(QUERIED)
 
     tests = ("-q", "-p", "no:cacheprovider", "tests/integration/test_database.py")
     for ran in (types_of(folder, shared_folder), run(folder, "-m", "pytest", *tests)):

@@ -8,7 +8,7 @@ from aftercommit import App, Application, Codec, Observer, message_types, open_a
 
 from shop import views
 from shop.adapters.orm import start_mappers
-from shop.adapters.unit_of_work import SqlAlchemyUnitOfWork
+from shop.adapters.repositories import unit_of_work
 from shop.config import Settings
 from shop.domain import messages
 from shop.domain.bases import Event
@@ -37,7 +37,7 @@ def bootstrap(
     return open_application(
         app,
         settings,
-        SqlAlchemyUnitOfWork,
+        unit_of_work,
         effect_ports={"emails": emails} if emails else {},
         queries={"is_cancelled": views.is_cancelled},
         observers=observers,

@@ -4,7 +4,7 @@ from uuid import uuid4
 
 import pytest
 
-from shop.domain.bases import InvalidInput
+from shop.domain.bases import InvalidValue
 from shop.domain.messages import OrderCancelled, OrderPlaced
 from shop.domain.orders import MOST_PIECES, Order, TooManyPieces
 
@@ -48,7 +48,7 @@ def test_an_order_has_a_limit_over_all_its_lines() -> None:
 )
 def test_what_nobody_could_deliver_is_refused(email: str, articles: dict[str, int]) -> None:
     """Otherwise, it would be counted without being in any list."""
-    with pytest.raises(InvalidInput):
+    with pytest.raises(InvalidValue):
         Order.place(uuid4(), email, articles)
 
 

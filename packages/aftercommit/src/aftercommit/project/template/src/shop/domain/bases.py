@@ -12,16 +12,28 @@ class Event:
     """Base of all events: what has happened."""
 
 
-class RuleViolation(Exception):
+class DomainError(Exception):
+    """An error that takes facts; its class `says` a sentence with a gap for each of them."""
+
+    says: ClassVar[str]
+
+    def __init_subclass__(cls, *, says: str = "{}") -> None:
+        cls.says = says
+
+    def __init__(self, *facts: object) -> None:
+        super().__init__(self.says.format(*facts))
+
+
+class InvalidValue(DomainError, says="{} {}"):
+    """A value that can never be accepted: the error says which, and which rule it breaks."""
+
+    error_kind: ClassVar[str] = "invalid"
+
+
+class RuleViolation(DomainError):
     """The input is well-formed, but a business rule refuses it."""
 
     error_kind: ClassVar[str] = "refused"
-
-
-class InvalidInput(Exception):
-    """The input can never be accepted as it is."""
-
-    error_kind: ClassVar[str] = "invalid"
 
 
 class Aggregate:

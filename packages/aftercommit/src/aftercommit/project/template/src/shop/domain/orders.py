@@ -2,32 +2,23 @@
 
 from uuid import UUID
 
-from shop.domain.bases import Aggregate, InvalidInput, RuleViolation
+from shop.domain.bases import Aggregate, InvalidValue, RuleViolation
 from shop.domain.messages import OrderCancelled, OrderPlaced
 from shop.domain.values import Article, EmailAddress
 
 MOST_PIECES = 100
 
 
-class OrderNotFound(RuleViolation):
+class OrderNotFound(RuleViolation, says="there is no order {}"):
     """No order has this id."""
 
-    def __init__(self, order_id: object) -> None:
-        super().__init__(f"there is no order {order_id}")
 
-
-class TooManyPieces(RuleViolation):
+class TooManyPieces(RuleViolation, says=f"an order has at most {MOST_PIECES} pieces"):
     """An order is larger than one delivery may be."""
 
-    def __init__(self) -> None:
-        super().__init__(f"an order has at most {MOST_PIECES} pieces")
 
-
-class OrderIdTaken(RuleViolation):
+class OrderIdTaken(RuleViolation, says="there is another order with the id {}"):
     """Another order has this id."""
-
-    def __init__(self, order_id: object) -> None:
-        super().__init__(f"there is another order with the id {order_id}")
 
 
 class Line:
@@ -35,7 +26,7 @@ class Line:
 
     def __init__(self, article: str, pieces: int) -> None:
         if pieces < 1:
-            raise InvalidInput("a line of an order has one piece or more")
+            raise InvalidValue("a line of an order", "has one piece or more")
         self.article = Article(article).value
         self.pieces = pieces
 
@@ -54,7 +45,7 @@ class Order(Aggregate):
     def place(cls, order_id: UUID, email: str, articles: dict[str, int]) -> "Order":
         """Order some articles, and record OrderPlaced."""
         if not articles:
-            raise InvalidInput("an order needs an article, or more")
+            raise InvalidValue("an order", "needs an article, or more")
         order = cls(order_id, email)
         for article, pieces in articles.items():
             order.add(article, pieces)

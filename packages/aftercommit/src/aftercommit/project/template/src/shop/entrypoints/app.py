@@ -5,17 +5,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from aftercommit import App, command_line
-
-from shop.extension_list import EXTENSIONS
+from aftercommit.extensions.brokers import BrokersExtension
+from aftercommit.extensions.metrics import MetricsExtension
+from aftercommit.extensions.operations import OperationsExtension
+from aftercommit.extensions.page import PageExtension
+from aftercommit.extensions.postgresql import PostgreSQLExtension
+from aftercommit.extensions.smtp import SmtpExtension
+from aftercommit.extensions.web import WebExtension
 
 if TYPE_CHECKING:
     from shop.config import Settings
 
 COMMANDS = {
     "Use": {
-        "shop.entrypoints.commands:place_order": (
-            "Order some articles: place-order EMAIL lamp=1 chair=4."
-        ),
+        "shop.entrypoints.commands:place_order": "Order some articles.",
         "shop.entrypoints.commands:cancel_order": "Cancel an order.",
         "shop.entrypoints.commands:orders": "List all orders.",
     }
@@ -29,7 +32,15 @@ APP: App[Settings] = App(
     settings="shop.config:Settings",
     open="shop.bootstrap:bootstrap",
     database_url="sqlite:///shop.db",
-    extensions=EXTENSIONS,
+    extensions=[
+        PostgreSQLExtension(),
+        SmtpExtension("emails"),
+        OperationsExtension(),
+        BrokersExtension("shop.entrypoints.broker_messages"),
+        MetricsExtension(),
+        WebExtension("shop.entrypoints.http"),
+        PageExtension(),
+    ],
     commands=COMMANDS,
 )
 cli = command_line(APP)

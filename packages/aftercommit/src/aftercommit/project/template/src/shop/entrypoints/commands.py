@@ -21,9 +21,9 @@ commands = click.Group()
 def place_order(
     cli: CommandLine[Settings], email: str, articles: tuple[str, ...], order_id: UUID | None
 ) -> None:
-    """Order some articles: place-order EMAIL lamp=1 chair=4.
+    """Order some articles.
 
-    ARTICLES are of the form lamp=2; without a number it is one piece.
+    ARTICLES are of the form lamp=2 chair=4; without a number it is one piece.
     """
     wanted: dict[str, int] = {}
     for name, _, pieces in (article.partition("=") for article in articles):

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from shop import views
 from shop.domain.messages import CancelOrder, PlaceOrder
 from shop.domain.orders import OrderIdTaken, OrderNotFound, TooManyPieces
-from shop.domain.values import MAX_EMAIL_LENGTH
+from shop.domain.values import EmailAddress
 
 public = APIRouter()
 guarded = APIRouter()
@@ -24,7 +24,7 @@ class NewOrder(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
     order_id: UUID | None = None
-    email: Annotated[str, Field(max_length=MAX_EMAIL_LENGTH, examples=["ivan@example.com"])]
+    email: Annotated[str, Field(max_length=EmailAddress.longest, examples=["ivan@example.com"])]
     articles: Annotated[dict[str, Pieces], Field(min_length=1, examples=[{"lamp": 2}])]
 
 

@@ -1,37 +1,22 @@
-"""The command `erase-user`: it knows where the name and the addresses of a user are stored.
+"""What is stored about a user, anywhere, and how it is erased: see `erase-user`.
 
 The address is replaced by one to which nothing is sent, so that later events about this user have
 no external effect either.
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from functools import partial
-from uuid import UUID
 
-import click
 import sqlalchemy as sa
-from aftercommit import CommandLine, Transaction
-from aftercommit.extensions.operations.cli_parts import decided, is_wanted
-from aftercommit.extensions.operations.decisions import Decision
-from aftercommit.extensions.operations.erasing_events import (
-    ERASED,
-    StoredEvent,
-    events_with,
-)
-from aftercommit.extensions.operations.erasing_persons import Traces, erase, look_for
-from aftercommit.extensions.smtp.maildir import remove_emails
-from aftercommit.extensions.smtp.settings import mail_folder
-from aftercommit.terminal.printing import pluralize
-from anyio import to_thread
+from aftercommit import Transaction
+from aftercommit.extensions.operations.erasing_events import ERASED, StoredEvent, events_with
+from aftercommit.extensions.operations.erasing_persons import Traces
 
 from allocation.adapters.orm import registration_log, user_view, users
-from allocation.config import Settings
-from allocation.domain.error_kinds import InvalidValue
+from allocation.domain.bases import InvalidValue
 from allocation.domain.events import UserId
 from allocation.domain.users import UserNotFound
 from allocation.domain.values import EmailAddress, PersonName
 
-NOT_DONE = "the user was erased"
 NAMES = frozenset({"user_registered.name"})
 ADDRESSES = frozenset(
     {
@@ -45,40 +30,6 @@ ADDRESSES = frozenset(
 
 The address of somebody else, such as a friend, is not among them: it would count as one of hers.
 """
-
-
-@click.command()
-@click.argument("user_id", type=click.UUID)
-@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
-@decided
-@click.pass_obj
-def erase_user(cli: CommandLine[Settings], user_id: UUID, yes: bool, decision: Decision) -> None:
-    """Erase the name and all addresses of a user, for good.
-
-    They are erased from the database and from the folder of kept e-mails; what happened, and when,
-    remains. E-mails still to be sent are discarded. Logs, backups, sent e-mails and other services
-    are not changed. Running the command again does no harm.
-    """
-    settings, user = cli.load_settings(), StoredUser(UserId(user_id))
-    traces, count = cli.run(settings, lambda a: look_for(a.database, user))
-    outstanding = pluralize(count, "outstanding delivery", "outstanding deliveries")
-    events = pluralize(len(traces.events), "event", "events")
-    click.echo(f"user {user_id}: {events}, {outstanding}; this cannot be undone")
-    if is_wanted(1, yes=yes):
-        remove = partial(remove_kept, settings)
-        erasing = partial(erase, person=user, reason=NOT_DONE, decision=decision, remove=remove)
-        kept, discarded = cli.run(settings, erasing)
-        emails = pluralize(kept, "kept e-mail", "kept e-mails")
-        click.echo(f"erased, with {emails}; {pluralize(discarded)} discarded")
-
-
-async def remove_kept(settings: Settings, traces: Traces) -> int:
-    """Remove the e-mails to a user that are kept in a folder; return how many there were."""
-    if (folder := mail_folder(settings)) is None:
-        return 0
-    ids, to = traces.event_ids, traces.own
-    removing = partial(remove_emails, folder, of_events=ids, to=to, comparable=comparable)
-    return await to_thread.run_sync(removing)
 
 
 def comparable(address: str) -> str:

@@ -1,35 +1,16 @@
-"""Rebuilds the read model of users, while registrations go on: the command `rebuild-users`."""
+"""Rebuilds the read model of users, while registrations go on: see `rebuild-users`."""
 
 from collections.abc import Sequence
 
-import click
 import sqlalchemy as sa
-from aftercommit import Application, Database, Transaction
-from aftercommit.extensions.operations.batched_transactions import (
-    Advance,
-    count_rows,
-    for_each_batch,
-)
-from aftercommit.extensions.operations.cli_parts import progress, with_application
-from aftercommit.terminal.printing import pluralize
+from aftercommit import Database, Transaction
+from aftercommit.extensions.operations.batched_transactions import Advance, for_each_batch
 
 from allocation.adapters.orm import user_view, users
 from allocation.adapters.repositories import SqlAlchemyUserProjection
 from allocation.domain.events import UserId
 
 ALL_USERS, _ROWS = sa.select(users.c.id), sa.select(user_view.c.user_id)
-
-
-@click.command()
-@with_application
-async def rebuild_users(application: Application) -> None:
-    """Rebuild the list of users from the stored users.
-
-    Other commands may run meanwhile. No events are needed, so they may have been pruned.
-    """
-    with progress("rebuilding", await count_rows(application.database, ALL_USERS)) as advance:
-        count = await rebuild(application.database, advance)
-    click.echo(f"{pluralize(count, 'user', 'users')} rebuilt")
 
 
 async def rebuild(database: Database, advance: Advance) -> int:

@@ -1,4 +1,4 @@
-"""The unit of work in a database."""
+"""The unit of work in a database, and those of its repositories that need SQL."""
 
 import sqlalchemy as sa
 from aftercommit import Transaction
@@ -7,11 +7,9 @@ from loyalty.adapters import orm
 from loyalty.service_layer.unit_of_work import UnitOfWork
 
 
-class SqlAlchemyUnitOfWork(UnitOfWork):
-    """The repositories, in the transaction that the engine opens for each attempt."""
-
-    def __init__(self, transaction: Transaction) -> None:
-        super().__init__(transaction, SqlAlchemyStatistics(transaction))
+def unit_of_work(transaction: Transaction) -> UnitOfWork:
+    """Return the repositories, in the transaction that the engine opens for each attempt."""
+    return UnitOfWork(transaction, SqlAlchemyStatistics(transaction))
 
 
 class SqlAlchemyStatistics:
