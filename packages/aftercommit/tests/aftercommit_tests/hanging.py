@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 
 import anyio
 import click
+from aftercommit.process import signals
 from anyio import to_thread
 
 from aftercommit_tests.things.app import cli
@@ -80,4 +81,6 @@ if __name__ == "__main__":
     handler, *arguments = sys.argv[1:]
     HANDLERS.events[ThingMade] = (*HANDLERS.events[ThingMade], globals()[handler])
     asyncio.SelectorEventLoop.add_signal_handler = not_implemented  # type: ignore[assignment]
+    if handler.startswith("wait"):  # it can be cancelled, but a busy machine may take long to do so
+        signals.MARGIN_SECONDS = 180.0
     cli(arguments)

@@ -29,6 +29,12 @@ SELECT pid FROM pg_stat_activity
 WHERE datname = current_database() AND pid != pg_backend_pid()
 AND backend_type = 'client backend' AND xact_start IS NOT NULL
 """
+PATIENCE = {
+    "handler_timeout_seconds": "600",
+    "lease_seconds": "900",
+    "shutdown_grace_seconds": "600",
+}
+"""Settings under which nothing ends by time, on however busy a machine."""
 TERMINAL = {"TERM": "xterm", "LINES": "24"}  # if one is written to
 
 
@@ -249,19 +255,25 @@ def freeze(process: "subprocess.Popen[Any]", application: Installation) -> None:
     on. So this looks, when no thread of it is running, and lets it go on and tries again if so.
     """
 
-    def is_stopped() -> bool:
-        tasks = f"{process.pid}/task"
-        return all(stat_of(f"{tasks}/{each}")[0] == "T" for each in os.listdir(f"/proc/{tasks}"))
-
     def is_stopped_with_nothing() -> bool:
-        process.send_signal(signal.SIGSTOP)
-        wait_until(is_stopped)
+        send_stop(process)
         if application.is_free():
             return True
         process.send_signal(signal.SIGCONT)
         return False
 
     wait_until(is_stopped_with_nothing)
+
+
+def send_stop(process: "subprocess.Popen[Any]") -> None:
+    """Stop a process with SIGSTOP, and return when no thread of it is running."""
+    tasks = f"{process.pid}/task"
+
+    def is_stopped() -> bool:
+        return all(stat_of(f"{tasks}/{each}")[0] == "T" for each in os.listdir(f"/proc/{tasks}"))
+
+    process.send_signal(signal.SIGSTOP)
+    wait_until(is_stopped)
 
 
 def asked(port: int, path: str) -> tuple[int, str]:

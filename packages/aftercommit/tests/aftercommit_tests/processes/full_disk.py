@@ -26,7 +26,7 @@ from aftercommit_tests.things.handlers import HANDLERS
 from aftercommit_tests.things.storage import UnitOfWork
 
 LIMIT_SECONDS = 180
-LEASE_SECONDS = 6.0
+LEASE_SECONDS, TIMEOUT_SECONDS = 15.0, 10.0
 SIZE = "4m"  # the database has a third of it
 
 
@@ -71,7 +71,7 @@ async def main(disk: Disk) -> None:
         database_url=f"sqlite:///{disk.folder / 'test.db'}",
         dispatch="worker",
         lease_seconds=LEASE_SECONDS,
-        handler_timeout_seconds=4.0,
+        handler_timeout_seconds=TIMEOUT_SECONDS,
         max_attempts=1,
         retry_initial_seconds=0.1,
         retry_max_seconds=0.1,

@@ -11,6 +11,7 @@ import pytest
 
 from aftercommit_tests.processes import (
     LIMIT_SECONDS,
+    PATIENCE,
     Installation,
     owed,
     stat_of,
@@ -37,6 +38,7 @@ def owing(installation: Installation) -> Installation:
 
 def test_sigterm_lets_work_in_hand_finish(owing: Installation) -> None:
     """A deployment must neither lose an effect nor have it twice."""
+    owing.settings = {**PATIENCE}
     bell = owing.folder / "bell.txt"
     os.mkfifo(bell)
     with owing.running("worker") as worker:
@@ -54,7 +56,8 @@ def test_sigterm_lets_work_in_hand_finish(owing: Installation) -> None:
 
 def test_what_does_not_finish_in_time_is_given_back(installation: Installation) -> None:
     """The next worker does it at once, without waiting for the lease."""
-    environment = installation.environment(dispatch="worker", shutdown_grace_seconds="0.1")
+    grace = {**PATIENCE, "shutdown_grace_seconds": "0.1"}
+    environment = installation.environment(dispatch="worker", **grace)
     with installation.start(
         "make-thing", "lamp", module=HANGING, environment=environment
     ) as making:

@@ -22,6 +22,10 @@ BACKUPS = {
     "of a server": (OF_A_SERVER, "backup.dump", INTO_A_SERVER),
 }
 COUNT = 40
+MOVE = (
+    "UPDATE aftercommit_deliveries SET available_at = available_at {} 3600"
+    " WHERE handler = 'announce' AND completed_at IS NULL"
+)
 
 
 @pytest.fixture
@@ -50,16 +54,19 @@ def test_a_backup_made_while_a_worker_works_is_restored(
 ) -> None:
     """What was done after the backup is done again, and only outside it could be seen twice.
 
+    What is to be announced is not due before the backup, so that a fast worker leaves something.
     A server's is restored into another database: the old one may be what is broken.
     """
     back_up, copy, restore = BACKUPS[kind]
     if kind == "of a server":
         installed.postgres_url = request.getfixturevalue("postgres_url")
     installed.succeed("make-things", str(COUNT), dispatch="worker")
+    installed.change(MOVE.format("+"))
     with installed.running("worker", "--concurrency", "1"):
         wait_until(lambda: installed.lines)
         written = len(installed.lines)
         carry_out(installed, back_up)
+        installed.change(MOVE.format("-"))
         wait_until(lambda: not owed(installed))
     assert (installed.folder / copy).stat().st_mode & 0o777 == 0o600  # only its owner may read it
 
@@ -67,7 +74,8 @@ def test_a_backup_made_while_a_worker_works_is_restored(
         installed.postgres_url = request.getfixturevalue("empty_postgres_url")
     carry_out(installed, restore)
     assert len(installed.lines) >= written  # also what was in no file but the log yet
-    assert len(owed(installed)) > 0
+    installed.change(MOVE.format("-"))
+    assert ("announce", 0) in owed(installed)
     carry_out(installed, AFTER)
 
     names = sorted(f"thing {n}" for n in range(1, COUNT + 1))

@@ -46,7 +46,9 @@ class Server:
     def make_thing(self, name: str = "lamp", key: str | None = None) -> httpx.Response:
         """Make a thing, as anybody may, under a key if there is one."""
         headers = {"Idempotency-Key": key} if key else {}
-        return httpx.post(f"{self.url}/things", json={"name": name}, headers=headers, timeout=60)
+        return httpx.post(
+            f"{self.url}/things", json={"name": name}, headers=headers, timeout=LIMIT_SECONDS
+        )
 
     def connect(self) -> socket.socket:
         """Return a connection."""

@@ -1,14 +1,17 @@
 """The server is killed in the middle of requests, again and again: nobody notices."""
 
 import random
+import signal
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from threading import Lock
 from uuid import UUID
 
 import httpx
 import pytest
 
 from aftercommit_tests.extensions.web.processes.serving import serving
-from aftercommit_tests.processes import LIMIT_SECONDS, Installation, owed, wait_until
+from aftercommit_tests.processes import LIMIT_SECONDS, PATIENCE, Installation, owed
 
 pytestmark = [pytest.mark.on("sqlite"), pytest.mark.check]
 
@@ -24,6 +27,16 @@ class Callers:
     def __init__(self) -> None:
         self.answers: dict[str, UUID] = {}  # id of the thing, by name
         self.cut_off = 0
+        self._lock = Lock()
+        self._kill_at = 0
+        self._kill: Callable[[], None] = lambda: None
+
+    def kill_at(self, answers: int, kill: Callable[[], None]) -> None:
+        """Let a server be killed as soon as there are so many answers.
+
+        Whoever got one waits for that: a caller gets one more at most.
+        """
+        self._kill_at, self._kill = answers, kill
 
     def make(self, client: httpx.Client, name: str) -> None:
         """Try once: its key is the name, so it is recognized when it is tried again."""
@@ -34,11 +47,10 @@ class Callers:
             return
         assert made.status_code == 201
         thing_id = UUID(made.json()["thing_id"])
-        assert self.answers.setdefault(name, thing_id) == thing_id
-
-    def wait_for(self, answers: int) -> None:
-        """Return when there are as many."""
-        wait_until(lambda: len(self.answers) >= answers)
+        with self._lock:
+            assert self.answers.setdefault(name, thing_id) == thing_id
+            if len(self.answers) == self._kill_at:
+                self._kill()
 
     def make_all(self, url: str) -> None:
         """Try those that have no answer yet, each twice at the same moment."""
@@ -52,17 +64,16 @@ class Callers:
             list(pool.map(lambda name: self.make(client, name), twice))
 
 
-@pytest.mark.timeout(200)
 def test_what_was_acknowledged_is_there_and_what_is_owed_is_done(on_each: Installation) -> None:
     """Anyone who got no answer asks again with the same key, at the next server; some ask twice."""
+    on_each.settings |= PATIENCE
     callers, dice = Callers(), random.Random(SEED)
     for _ in range(KILLS):
         before = len(callers.answers)
-        with serving(on_each) as server, ThreadPoolExecutor(1) as pool:
-            done = pool.submit(callers.make_all, server.url)
-            callers.wait_for(before + dice.randint(5, len(NAMES) // (KILLS + 1)))
-            server.process.kill()
-            done.result()
+        with serving(on_each) as server:
+            callers.kill_at(before + dice.randint(5, CALLERS - 1), server.process.kill)
+            callers.make_all(server.url)
+            assert server.process.wait(LIMIT_SECONDS) == -signal.SIGKILL
         acknowledged = on_each.count("things")
         assert before < len(callers.answers) <= acknowledged < len(NAMES)
     assert callers.cut_off > KILLS

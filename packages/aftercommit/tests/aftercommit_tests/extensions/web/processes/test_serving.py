@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from aftercommit_tests.extensions.web.processes.serving import Server, post, serving
-from aftercommit_tests.processes import LIMIT_SECONDS, Installation, owed, wait_for_line
+from aftercommit_tests.processes import LIMIT_SECONDS, Installation, owed, send_stop, wait_for_line
 
 pytestmark = [pytest.mark.on("postgres"), pytest.mark.check]
 
@@ -65,7 +65,7 @@ def test_who_never_got_the_answer_repeats_the_request_elsewhere(on_each: Install
 
 def reset_before_it_is_accepted(server: Server, sent: bytes) -> None:
     """Send a request and reset its connection, before the server has looked at either."""
-    server.process.send_signal(signal.SIGSTOP)
+    send_stop(server.process)
     try:
         with server.connect() as connection:
             connection.sendall(sent)

@@ -7,7 +7,13 @@ import httpx
 import pytest
 
 from aftercommit_tests.extensions.web.processes.serving import everything, locked, post, serving
-from aftercommit_tests.processes import LIMIT_SECONDS, Installation, wait_for_line, wait_until
+from aftercommit_tests.processes import (
+    LIMIT_SECONDS,
+    PATIENCE,
+    Installation,
+    wait_for_line,
+    wait_until,
+)
 
 pytestmark = [pytest.mark.on("postgres"), pytest.mark.check]
 
@@ -41,6 +47,7 @@ def begin(connection: socket.socket, *, length: int) -> None:
 def test_a_request_that_has_begun_is_answered(on_each: Installation) -> None:
     """Meanwhile nobody can begin another."""
     body = b'{"name": "lamp"}'
+    on_each.settings |= PATIENCE
     with serving(on_each) as server, locked(on_each) as unlock, server.connect() as connection:
         begin(connection, length=len(body))
         connection.sendall(body)
