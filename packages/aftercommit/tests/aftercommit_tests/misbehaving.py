@@ -11,6 +11,8 @@ from aftercommit_tests.things.domain import Event, ThingMade, ThingRenamed
 from aftercommit_tests.things.storage import UnitOfWork
 
 LIMIT_SECONDS = 180  # for what comes at once, or never
+PATIENT: dict[str, Any] = {"handler_timeout_seconds": 600.0, "lease_seconds": 900.0}
+"""Settings under which no attempt ends by time, on however busy a machine."""
 
 
 def on_made(*handlers: object) -> EventHandlers:

@@ -13,7 +13,7 @@ from aftercommit_tests.command_line import own_logging
 from aftercommit_tests.inside.process import MAX_WAITING, lifespan, set_up_logging
 from aftercommit_tests.things.app import APP
 
-LIMIT_SECONDS = 30
+LIMIT_SECONDS = 60
 
 
 class Reader(io.RawIOBase):

@@ -32,6 +32,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 MODULE = "aftercommit_tests.processes.limits_under_faults"
 LEASE, TIMEOUT = 12.0, 4.0
 FROZEN = LEASE + 4.0  # seconds
+AWAKE = 10.0  # seconds until a process that was frozen knows that its leases are over
 CALL = 0.04  # seconds that the partner takes
 CLAIMS = {
     "postgresql": "SELECT extract(epoch FROM statement_timestamp())::float8, claims"
@@ -84,7 +85,7 @@ class Seen:
     done: int = 0
 
     def begins(self, call: object, pid: int) -> None:
-        """Note a call."""
+        """Note a call; one of a process that is, or was just frozen, may come too late."""
         self.calls += 1
         self.running[call] = pid
         others = [each for each in self.running.values() if each not in self.frozen]
@@ -168,12 +169,12 @@ class Trial:
     async def _partner(self, stream: SocketStream) -> None:
         """Answer a call, which is over when its process hangs up: it may be frozen, or dead."""
         async with stream:
-            self.seen.begins(stream, int(await stream.receive()))
             with suppress(anyio.EndOfStream, anyio.BrokenResourceError):
+                self.seen.begins(stream, int(await stream.receive()))
                 await anyio.sleep(CALL)
                 await stream.send(b"ok\n")
                 await stream.receive()
-            del self.seen.running[stream]
+            self.seen.running.pop(stream, None)  # or it was killed before it said who it is
 
     async def _hurt(self, group: TaskGroup, port: int) -> None:
         """Kill and freeze workers in turn, at equal distances."""
@@ -194,8 +195,11 @@ class Trial:
         self.seen.frozen.add(pid)
         os.kill(pid, signal.SIGSTOP)
         await anyio.sleep(FROZEN)
-        os.kill(pid, signal.SIGCONT)
-        await anyio.sleep(1)
+        with suppress(ProcessLookupError):  # it was killed meanwhile
+            os.kill(pid, signal.SIGCONT)
+        await anyio.sleep(AWAKE)
+        while pid in self.seen.running.values():  # noqa: ASYNC110 - a call ends when it hangs up
+            await anyio.sleep(0.05)
         self.seen.frozen.discard(pid)
 
     async def _watch(self) -> None:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -83,6 +83,12 @@ class Outside(ABC):
         """Return so many dead commands, or dead messages of a subscription."""
         seen: list[Seen] = []
         self._collect(source, seen, lambda seen: len(seen) >= count)
+        return seen
+
+    def dead_of(self, bodies: Collection[bytes]) -> list[Seen]:
+        """Return dead commands, as soon as each of these is among them: one may be there twice."""
+        seen: list[Seen] = []
+        self._collect(DEAD, seen, lambda seen: {each.body for each in seen} >= {*bodies})
         return seen
 
     @abstractmethod

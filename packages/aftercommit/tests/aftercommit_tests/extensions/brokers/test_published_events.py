@@ -28,6 +28,7 @@ from aftercommit_tests.inside.claims import Report
 from aftercommit_tests.inside.errors import BrokerUnavailable, ConfirmTimeoutError, QueueFull
 from aftercommit_tests.inside.process import circuit_breaker
 from aftercommit_tests.inside.settings import BrokerSettings
+from aftercommit_tests.misbehaving import PATIENT
 from aftercommit_tests.processes import LIMIT_SECONDS, wait_until
 from aftercommit_tests.proxy import Proxy
 from aftercommit_tests.things.app import Settings, bootstrap
@@ -39,8 +40,6 @@ pytestmark = [pytest.mark.anyio, pytest.mark.check]
 AWAY = BrokerUnavailable, ConfirmTimeoutError  # as what it shows first, is up to the library
 THINGS = 40
 FEW, REPEATED_IN_AN_HOUR = 4, 7  # retries, with the default settings
-# many commands wait for one file; on a busy machine, they are not to be given up meanwhile
-PATIENT: dict[str, Any] = {"handler_timeout_seconds": 600.0, "lease_seconds": 900.0}
 EACH_PROXIED = pytest.mark.parametrize("proxied", ["rabbitmq", "kafka"], indirect=True)
 
 

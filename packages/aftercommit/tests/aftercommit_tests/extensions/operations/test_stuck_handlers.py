@@ -15,7 +15,7 @@ from aftercommit_tests.things.domain import ThingMade
 
 pytestmark = [pytest.mark.anyio, pytest.mark.on("trio")]
 
-LIMIT_SECONDS = 30
+LIMIT_SECONDS = 60
 
 
 @pytest.mark.parametrize("blocks", [False, True], ids=["swallows its cancellation", "blocks"])

@@ -13,7 +13,7 @@ from sqlalchemy.exc import ResourceClosedError
 
 from aftercommit_tests.extensions.postgresql.server import ENOUGH_SECONDS, end_connections, value
 from aftercommit_tests.inside.errors import DatabaseUnavailable
-from aftercommit_tests.inside.postgresql import Timeouts, drop
+from aftercommit_tests.inside.postgresql import drop
 from aftercommit_tests.inside.stored import backend_for
 from aftercommit_tests.proxy import Proxy
 from aftercommit_tests.things.app import APP
@@ -98,7 +98,8 @@ async def test_whoever_waits_for_an_answer_hears_at_once_that_another_task_has_h
 ) -> None:
     """Also if the next connection gets the number that the socket had: it is no event of that."""
     asleep = "SELECT count(*) FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(1000)'"
-    async with open_database(url) as database, anyio.create_task_group() as others:
+    opening = open_database(url, handler_timeout=1000)  # no limit of the call ends it
+    async with opening as database, anyio.create_task_group() as others:
         connection = await database.engine.connect()
         ended = anyio.Event()
 
@@ -111,7 +112,7 @@ async def test_whoever_waits_for_an_answer_hears_at_once_that_another_task_has_h
         with anyio.fail_after(ENOUGH_SECONDS):
             while not await value(database, asleep):
                 await checkpoint()
-        with anyio.fail_after(Timeouts(20).response / 2):  # or the limit of the call ends it
+        with anyio.fail_after(ENOUGH_SECONDS):
             await drop(connection)
             async with database.engine.connect(), database.engine.connect():
                 await ended.wait()

@@ -6,7 +6,7 @@ from contextlib import closing
 
 import pytest
 
-from aftercommit_tests.processes import Installation, asked, wait_for_line, wait_until
+from aftercommit_tests.processes import PATIENCE, Installation, asked, wait_for_line, wait_until
 
 pytestmark = [pytest.mark.on("asyncio"), pytest.mark.check]
 
@@ -18,8 +18,7 @@ def test_a_worker_says_how_it_is_until_it_has_ended(
 ) -> None:
     """While it drains, too: then it is alive, and not ready."""
     port, module = free_tcp_port, ("aftercommit_tests.hanging", "wait_deaf")
-    patience = ("handler_timeout_seconds", "lease_seconds", "shutdown_grace_seconds")
-    installation.settings = dict(zip(patience, ("1000", "2000", "1000"), strict=True))
+    installation.settings = {**PATIENCE}
     installation.succeed(*MAKE, module=module, dispatch="worker")
     with installation.running("--metrics-port", str(port), "worker", module=module) as worker:
         wait_for_line(worker.stdout, "hanging")

@@ -11,7 +11,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect, sync_playwright
 
 from aftercommit_tests.extensions.web.running import TOKEN
-from aftercommit_tests.processes import LIMIT_SECONDS, Installation
+from aftercommit_tests.processes import LIMIT_SECONDS, PATIENCE, Installation
 
 HOW_TO_GET_IT = "no Chromium is installed: `apt-get install chromium`, or ALLOCATION_TEST_CHROMIUM"
 OPTIONS = ["--no-sandbox", "--disable-dev-shm-usage"]
@@ -89,8 +89,8 @@ def page_of(
 
 @contextmanager
 def working(installation: Installation, **settings: str) -> Iterator[None]:
-    """Run a worker beside the test."""
-    with installation.running("worker", instance_name="worker-1", **settings):
+    """Run a worker beside the test, in which nothing ends by time."""
+    with installation.running("worker", instance_name="worker-1", **PATIENCE, **settings):
         yield
 
 

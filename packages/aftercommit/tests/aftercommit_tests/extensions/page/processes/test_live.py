@@ -15,7 +15,7 @@ from aftercommit_tests.extensions.page.processes.browser import (
     working,
 )
 from aftercommit_tests.extensions.web.processes.serving import Server, serving
-from aftercommit_tests.processes import Installation, a_free_port, wait_until
+from aftercommit_tests.processes import PATIENCE, Installation, a_free_port, wait_until
 
 pytestmark = [pytest.mark.on("postgres"), pytest.mark.check]
 
@@ -97,19 +97,18 @@ def test_a_lease_counts_down_and_another_process_takes_over(
     installation: Installation, server: Server, page: Page
 ) -> None:
     """Which has it in hand, at which attempt, with which token; and which had it before."""
-    lease = {"lease_seconds": "900", "handler_timeout_seconds": "600"}
     os.mkfifo(installation.folder / "bell.txt")  # that nobody reads
     server.make_thing()
     row(page, "lamp").locator(".row").click()
     hanging = delivery(page, "announce")
     running = r"running · attempt {0} · lease \d+ min( \d+ s)? · worker-{0} · token {1}"
-    with installation.running("worker", instance_name="worker-1", **lease) as first:
+    with installation.running("worker", instance_name="worker-1", **PATIENCE) as first:
         expect(hanging).to_contain_text(re.compile(running.format(1, 2)))
         first.kill()
     installation.end_leases()
     expect(hanging).to_contain_text("lease expired")
 
-    with installation.running("worker", instance_name="worker-2", **lease):
+    with installation.running("worker", instance_name="worker-2", **PATIENCE):
         expect(hanging).to_contain_text(re.compile(running.format(2, 3)))
         expect(hanging).to_contain_text(re.compile("attempt 1 failed .*, worker-1: it had not"))
         expect(hanging.locator(".bar.broken")).to_have_count(1)

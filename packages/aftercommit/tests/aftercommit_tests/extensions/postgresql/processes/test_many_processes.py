@@ -10,7 +10,7 @@ from uuid import uuid4
 
 import pytest
 
-from aftercommit_tests.processes import TIMEOUT_SECONDS, Installation, owed, wait_until
+from aftercommit_tests.processes import PATIENCE, TIMEOUT_SECONDS, Installation, owed, wait_until
 
 pytestmark = [pytest.mark.on("trio"), pytest.mark.check]
 
@@ -27,8 +27,7 @@ with warnings.catch_warnings():
 def on_postgres(installation: Installation, postgres_url: str) -> Installation:
     """The application, with workers of its own, whose handlers may take their time."""
     installation.postgres_url = postgres_url
-    patience = {"handler_timeout_seconds": "600", "lease_seconds": "900"}
-    installation.settings = {"dispatch": "worker", **patience}
+    installation.settings = {"dispatch": "worker", **PATIENCE}
     return installation
 
 
@@ -88,14 +87,12 @@ def test_nothing_acknowledged_is_lost_when_the_server_is_restarted(
             for name, load in loads.items():
                 load.communicate(timeout=TIMEOUT_SECONDS)
                 acknowledged |= {name} if load.returncode == 0 else set()
-            name = next(names)
-            if installation.run("make-thing", name).returncode == 0:
-                acknowledged.add(name)
+            acknowledged.add(name := next(names))
+            wait_until(lambda: installation.run("make-thing", name).returncode == 0)  # noqa: B023
         installation.end_leases()
         wait_until(lambda: not owed(installation))
 
     stored = [name for (name,) in installation.rows("SELECT name FROM things")]
-    assert len(acknowledged) >= 3
     assert acknowledged <= {*stored}
     assert_done_once(installation, stored)
 

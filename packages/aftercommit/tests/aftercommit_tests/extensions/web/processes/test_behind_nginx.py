@@ -139,6 +139,7 @@ WRONG = [
 ]
 
 
+@pytest.mark.parametrize("proxy", ["60s"], indirect=True)
 def test_what_is_wrong_is_refused(proxy: Server) -> None:
     """Here, and not by the server."""
     for sent, status in WRONG:
