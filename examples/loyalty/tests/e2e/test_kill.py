@@ -10,10 +10,10 @@ from aftercommit import testing
 
 SETTINGS = "LOYALTY_"  # a developer's variables must not change a test
 QUICK = {
-    "LOYALTY_LEASE_SECONDS": "3",
-    "LOYALTY_HANDLER_TIMEOUT_SECONDS": "2.5",
+    "LOYALTY_LEASE_SECONDS": "10",
+    "LOYALTY_HANDLER_TIMEOUT_SECONDS": "7",
 }
-LIMIT_SECONDS = 60
+LIMIT_SECONDS = 180
 CREDIT = ("credit-points", "7d3c1a52-6c0e-4a55-8a1b-0c9a3f8d2e11", "goodwill")
 
 

@@ -10,11 +10,11 @@ from aftercommit import testing
 
 SETTINGS = "SHOP_"  # a developer's variables must not change a test
 QUICK = {
-    "SHOP_LEASE_SECONDS": "3",
-    "SHOP_HANDLER_TIMEOUT_SECONDS": "2.5",
+    "SHOP_LEASE_SECONDS": "10",
+    "SHOP_HANDLER_TIMEOUT_SECONDS": "7",
     "SHOP_MAIL_URL": "maildir:mail",
 }
-LIMIT_SECONDS = 60
+LIMIT_SECONDS = 180
 
 
 def start(folder: Path, url: str, *arguments: str) -> "subprocess.Popen[str]":
