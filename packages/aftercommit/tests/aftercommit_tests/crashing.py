@@ -85,16 +85,8 @@ CRASH_POINTS: dict[str, AtStatement | AtCall] = {
     "before the fan-out": AtStatement("before", _is_first_after_the_commit),
     "in the commit of write_down": AtStatement("before", _commits("INSERT INTO lines", COMPLETED)),
     "inside announce, after the effect": AtCall("after", BELL, key=":announce"),
-    "in the command of a message": AtStatement(
-        "before", lambda call: call.sql.startswith("INSERT INTO things")
-    ),
     "before the acknowledgement": AtCall("before", *ACKNOWLEDGING),
-    "after the acknowledgement": AtCall("after", *ACKNOWLEDGING),
     "before dead-lettering": AtCall("before", *PUBLISHING),
-    "after dead-lettering": AtCall("after", *PUBLISHING),
-    "before the first claim": AtStatement(
-        "before", lambda call: _is_first_after_the_commit(call) and COMPLETED in call.sql
-    ),
 }
 
 
