@@ -35,13 +35,13 @@ PIECES = 2  # of an order
 LONGEST_SECONDS = 540.0
 QUICK: Mapping[str, Any] = {
     "dispatch": "worker",
-    "handler_timeout_seconds": 2.0,
-    "lease_seconds": 4.0,
+    "handler_timeout_seconds": 1.0,
+    "lease_seconds": 2.0,
     "retry_initial_seconds": 0.2,
     "retry_max_seconds": 1.0,
     "max_attempts": 40,  # a kill counts as one
-    "payments_timeout_seconds": 0.5,
-    "deadline_seconds": 20.0,
+    "payments_timeout_seconds": 0.4,
+    "deadline_seconds": 90.0,
 }
 
 
@@ -54,7 +54,7 @@ class Result:
     kills: Sequence[str]
 
 
-async def soak(url: str, folder: Path, *, orders: int, times: int, workers: int = 2) -> Result:
+async def soak(url: str, folder: Path, *, orders: int, times: int, workers: int = 3) -> Result:
     """Place orders, and let workers that are killed handle them, until each has its end."""
     with PaymentService() as service:
         settings = APP.load({"database_url": url, "payments_port": service.port, **QUICK})
