@@ -66,7 +66,8 @@ async def soak(url: str, folder: Path, *, orders: int, times: int, workers: int 
                     order_id=UUID(int=number + 1), article="lamp", pieces=PIECES, card=card
                 )
                 await application.bus.handle(order)
-            with anyio.fail_after(LONGEST_SECONDS), _Workers(settings, folder, times) as running:
+            given = {**QUICK, "database_url": url, "payments_port": service.port}
+            with anyio.fail_after(LONGEST_SECONDS), _Workers(given, folder, times) as running:
                 while await outstanding(application):
                     running.keep(workers)
                     await anyio.sleep(0.2)
@@ -116,9 +117,8 @@ def _payments(port: int) -> Any:
 class _Workers:
     """Processes that are started again when they were killed."""
 
-    def __init__(self, settings: Settings, folder: Path, times: int) -> None:
-        given = {name: getattr(settings, name) for name in ("database_url", "payments_port")}
-        named = {Settings.variable(k): str(v) for k, v in {**QUICK, **given}.items()}
+    def __init__(self, given: Mapping[str, Any], folder: Path, times: int) -> None:
+        named = {Settings.variable(name): str(value) for name, value in given.items()}
         self._environment = {**os.environ, **named}
         module = [sys.executable, "-m", "examples.checkout.dying_worker"]
         self._command = [*module, str(folder), str(times)]

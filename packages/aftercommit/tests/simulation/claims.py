@@ -246,6 +246,8 @@ class Claims:
             return
         if row.attempts >= self._ledger.max_attempts:
             self._world.fail(f"{name} has failed {row.attempts} times, and is not parked")
+        if row.given_up:  # what its handler has said is kept; and what happens instead begins anew
+            return
         if row.can_never_succeed:
             self._world.fail(f"{name} can never succeed, and is tried again")
         is_quick = by is not None and by.frozen_until < self._world.now - A_MOMENT

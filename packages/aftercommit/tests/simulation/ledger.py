@@ -299,11 +299,13 @@ class Ledger:
         if is_again:
             self._again[row.key] += 1
             self._external_before[row.key] = self.external[row.key]
-        if is_again or row.key in self.decided.retried or row.is_given_up_since(before):
+        if is_again or row.key in self.decided.retried:
             self._forgiven[row.key] = self._failed[row.key] + self._lost[row.key]
         if before:
             self._check_token(before, row)
             self._check_claims(before, row)
+        if row.is_given_up_since(before):
+            self._forgiven[row.key] = self._failed[row.key] + self._lost[row.key]
         self._check_attempts(before, row)
         if row.is_done_since(before):
             self._check_done(row)
