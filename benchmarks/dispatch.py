@@ -26,6 +26,7 @@ class NoDeliveryStore:
     """A delivery store that stores nothing, and has nothing to deliver."""
 
     limits: Limits = NO_LIMITS
+    instead: Collection[str] = ()
     most_handlers: int = 100
 
     async def complete(self, delivery: Claim, *, follow: bool = True) -> Sequence[Claim]:

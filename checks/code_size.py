@@ -11,7 +11,7 @@ from tools.repository import ROOT
 
 ENGINE = ROOT / "packages" / "aftercommit" / "src" / "aftercommit"
 
-ENGINE_LINES = 10018  # without extensions: what is read in an evening; 398 are examples
+ENGINE_LINES = 10326  # without extensions: what is read in an evening; 420 are examples
 PATH_LINES = 1428  # the way of a delivery through it: what is read in an hour; 45 are examples
 FILE_LINES = 350  # the life of a delivery, and what is done with it, are one file each
 README_LINES = 200

@@ -26,12 +26,14 @@ from .errors import InvalidValue as InvalidValue
 from .errors import Refused as Refused
 from .errors import TransientError as TransientError
 from .errors import Unavailable as Unavailable
+from .giving_up import GivenUp as GivenUp
 from .handler_binding import Dependencies as Dependencies
 from .handler_binding import bind as bind
 from .handler_entries import PUBLISH as PUBLISH
 from .handler_entries import Later as Later
 from .handler_entries import Limited as Limited
 from .handler_entries import Ordered as Ordered
+from .handler_entries import Otherwise as Otherwise
 from .handler_entries import Unsubscribed as Unsubscribed
 from .handler_entries import on as on
 from .handler_table import Handlers as Handlers

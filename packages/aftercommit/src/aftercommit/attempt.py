@@ -21,14 +21,13 @@ from aftercommit.envelope_factory import EnvelopeFactory
 from aftercommit.envelopes import MessageOrigin, current_context
 from aftercommit.handler_binding import BoundHandler, BoundHandlers
 from aftercommit.handler_containment import contain
-from aftercommit.observers import CompositeObserver, Outcome
+from aftercommit.observers import SUCCESS, CompositeObserver, Outcome
 from aftercommit.ports import DeliveryStore, UnitOfWorkFactory
 
 CONFLICT_DELAY = 0.02  # seconds, at most, before a handler runs again after a conflict
 LONGEST_CONFLICT_DELAY = 1.0  # after more conflicts
 FINAL_WRITE_TIMEOUT = 2  # seconds to store what became of a cancelled delivery
 FINAL_WRITE_DELAY = 0.5  # before another try, if the database is down, or after a conflict
-
 T = TypeVar("T")
 
 logger = getLogger(__name__)
@@ -54,7 +53,8 @@ class Executor:
         Return the claims of this process on the deliveries that follow. A failure is stored and
         reported, not raised. A cancellation is raised after the end of the claim has been stored.
         """
-        if (handler := self.registry.events.get(claim.handler)) is None:
+        known = self.registry.instead if claim.given_up else self.registry.events
+        if (handler := known.get(claim.handler)) is None:
             await self.release([claim], report)  # one of its ports is not configured here
             return ()
         limit = TimeLimit(claim, handler, self.policy)
@@ -71,8 +71,8 @@ class Executor:
         match outcome:
             case Committed():
                 report.events += outcome.events
-                how = handler.name, handler.is_transactional
-                self.instrumentation.finished(Outcome(claim, "succeeded", outcome, *how))
+                how = outcome, handler.name, handler.is_transactional
+                self.instrumentation.finished(Outcome(claim, SUCCESS[not claim.given_up], *how))
                 return outcome.claims
             case errors.HandlerPaused():
                 await self.release([claim], report)
@@ -87,7 +87,7 @@ class Executor:
                 await self._record_failure(claim, outcome, report)
             case _:  # cancelled: a handler that has had its effect must not be repeated at once
                 if not limit.has_returned:
-                    perhaps = limit.has_begun and not handler.is_transactional
+                    perhaps = limit.has_begun and not (handler.is_transactional or claim.given_up)
                     await self.release([claim], report, interrupted=perhaps)
                 raise outcome
         return ()
@@ -130,7 +130,7 @@ class Executor:
         """
         await self.delivery_store.ensure_not_paused(claim)
         limit.begin()
-        outcome = Outcome(claim, "succeeded", handler=handler.name)
+        outcome = Outcome(claim, SUCCESS[not claim.given_up], handler=handler.name)
         write = partial(self.delivery_store.complete, claim)
         alone = partial(write, follow=False)
         complete = partial(self._last_write, write, [claim], report, alone, completes=True)
@@ -180,8 +180,8 @@ class Executor:
     async def _record_failure(self, claim: Claim, error: Exception, report: Report) -> None:
         """Store and report that an attempt has failed, and when the next one begins."""
         delay = self.policy.retry_delay(claim, error, random=self.random)
-        failure = Failure(delivery=claim, error=error, retry_in=delay)
-        outcome = Outcome(claim, "parked" if delay is None else "retried")
+        failure = self.registry.or_instead(Failure(delivery=claim, error=error, retry_in=delay))
+        outcome = Outcome(claim, "parked" if failure.retry_in is None else "retried")
         try:
             write = partial(self.delivery_store.record_failure, failure)
             await self._last_write(write, [claim], report, outcome=outcome)
@@ -191,9 +191,11 @@ class Executor:
             return
         except Exception as problem:  # the row is unchanged: it falls due when the lease ends
             logger.error("the next failure could not be stored: %s", problem)
-            failure = replace(failure, retry_in=(delay := self.policy.lease_seconds))
+            delay = self.policy.lease_seconds
+            failure = replace(failure, retry_in=delay, given_up=None)
             outcome = Outcome(claim, "retried")
         fate = "parked" if delay is None else f"next attempt in {delay:.3g} s"
+        fate = f"given up: {failure.given_up.reason}" if failure.given_up else fate
         fate += "; this one does not count" if errors.is_away(error) else ""
         logger.warning("%s; %s", failure, fate, exc_info=logger.isEnabledFor(DEBUG) and error)
         self.instrumentation.finished(outcome)
@@ -264,10 +266,8 @@ class Executor:
             except Exception as error:  # in the place of the cancellation, it would be a failure
                 logger.warning("the last write of a cancelled task failed: %s", error)
             raise
-        except errors.DeliverySuperseded:
-            raise
-        except Exception:
-            if report:
+        except Exception as error:
+            if report and not isinstance(error, errors.DeliverySuperseded):
                 report.keep(claims, if_cancelled or write, completes=completes)
             raise
 

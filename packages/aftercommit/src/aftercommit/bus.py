@@ -16,7 +16,7 @@ from anyio.abc import TaskGroup
 from aftercommit.attempt import Executor
 from aftercommit.claims import Claim, Committed, Failure, Report
 from aftercommit.envelopes import INTERNAL, MessageOrigin, current_context
-from aftercommit.errors import LeaseExpired, raise_if_any
+from aftercommit.errors import LeaseExpired
 from aftercommit.handler_containment import in_own_task
 
 logger = logging.getLogger(__name__)
@@ -41,8 +41,7 @@ class MessageBus(Executor):
     slots: Semaphore  # and the parts of an `Executor`, which handles one message
 
     def __post_init__(self) -> None:
-        problem = "pass the table's limits to new_delivery_store: it does not know those of"
-        raise_if_any(problem, {*self.registry.limited} - self.delivery_store.limits.keys())
+        self.registry.ensure_known_to(self.delivery_store)
 
     async def handle(self, command: object, origin: MessageOrigin = INTERNAL) -> Report:
         """Execute a command, then dispatch the events it caused; return when all handlers are done.

@@ -16,6 +16,7 @@ from typing import NamedTuple, NewType
 from uuid import UUID
 
 from aftercommit.envelopes import INTERNAL, Envelope, MessageContext, MessageOrigin
+from aftercommit.giving_up import GivenUp
 
 IdempotencyKey = NewType("IdempotencyKey", str)
 """The same for every attempt of a delivery, so that an external system can recognize a repetition.
@@ -45,6 +46,8 @@ class Claim:
     unavailable_attempts: int = 0  # ended as a resource was unavailable: not counted
     leased_at: float = field(default=inf, compare=False)  # by the event loop's clock
     lane: str | None = None  # the lane whose next delivery waits for this one; None: none waits
+    given_up: GivenUp | None = None  # what happens instead of the handler is all that runs
+    last_error: str | None = None
 
     @property
     def message(self) -> object:
@@ -103,12 +106,13 @@ class CommandWork:
 
 
 class NewDelivery(NamedTuple):
-    """A delivery of a new event: due some seconds after the commit, and perhaps in a lane."""
+    """A delivery of a new event: due after a delay, given up `within` a time, perhaps in a lane."""
 
     envelope: Envelope
     handler: str
     delay: float
     lane: str | None
+    within: float | None = None
 
 
 WorkItem = CommandWork | Claim
@@ -135,11 +139,13 @@ class Failure:
     delivery: Claim
     error: Exception
     retry_in: float | None
+    given_up: GivenUp | None = None  # now: the next claim runs what happens instead
 
     def __str__(self) -> str:
         delivery, envelope = self.delivery, self.delivery.envelope
+        who = f"{'what happens instead of ' * bool(delivery.given_up)}{delivery.handler}"
         event = f"{type(envelope.event).__name__} {envelope.id}, attempt {delivery.attempt}"
-        return f"{delivery.handler} failed on {event}: {type(self.error).__name__}: {self.error}"
+        return f"{who} failed on {event}: {type(self.error).__name__}: {self.error}"
 
 
 class LastWrite(NamedTuple):

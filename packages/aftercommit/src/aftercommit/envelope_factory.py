@@ -85,5 +85,6 @@ class EnvelopeFactory:
                         reason = f"its key is None, which {handler} needs for its order"
                         raise InvalidPayload(name, reason)
                     lane = subscription.lane_of(event, subject)
-                new.append(NewDelivery(envelope, handler, subscription.delay, lane))
+                due = subscription.delay, lane, subscription.within
+                new.append(NewDelivery(envelope, handler, *due))
         return envelopes, new

@@ -15,13 +15,14 @@ M = TypeVar("M")
 class HandlerSubscription:
     """How a handler gets an event: a delay in seconds, and its lane if it is ordered.
 
-    `lane` is the common name of its lanes; `key` returns which of them is an event's; else it is
-    the subject.
+    If it has not succeeded `within` as many seconds, it is given up. `lane` is the common name of
+    its lanes; `key` returns which of them is an event's; else it is the subject.
     """
 
     delay: float = 0.0
     lane: str | None = None
     key: Callable[[Any], object] | None = None
+    within: float | None = None
 
     def lane_of(self, event: object, subject: str) -> str | None:
         """Return the lane of an event; None if the handler is not ordered."""

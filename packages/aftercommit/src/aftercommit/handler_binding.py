@@ -6,23 +6,28 @@ could lose or double work are refused here.
 
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from inspect import getmembers_static, iscoroutinefunction, signature, unwrap
 from types import NoneType, SimpleNamespace, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
-from aftercommit.claims import WorkItem
-from aftercommit.errors import UnexpectedAnswer, WiringError, raise_if_any
+from aftercommit.claims import Failure, WorkItem
+from aftercommit.errors import CausationTooDeep, UnexpectedAnswer, WiringError, raise_if_any
+from aftercommit.giving_up import GivenUp
 from aftercommit.handler_containment import contain
-from aftercommit.handler_entries import Handler, handler_name, handler_of
+from aftercommit.handler_entries import Handler, handler_name, handler_of, otherwise_of
 from aftercommit.handler_table import Handlers
+from aftercommit.ports import DeliveryStore
 
 PER_ATTEMPT: Mapping[str, Callable[[Any, Any], Any]] = {
     "uow": lambda work, uow: uow,
     "session": lambda work, uow: uow.session,
     "idempotency_key": lambda delivery, uow: delivery.idempotency_key,
     "envelope": lambda delivery, uow: delivery.envelope,
+    "failure": lambda delivery, uow: delivery.given_up,
+    "last_error": lambda delivery, uow: delivery.last_error,
 }
+OF_FAILURES = {"failure", "last_error"}  # for what happens instead of a handler
 IN_TRANSACTION = {"uow", "session"}
 NOBODY = """asks for what nobody provides. Handlers ask by the names of parameters: for {0},
 which each attempt has, and for now, new_id and new_token. Give others by name to Dependencies, or
@@ -82,7 +87,7 @@ class BoundHandler:
         self,
         handler: Handler[Any, Any],
         dependencies: Dependencies,
-        may_ask: Collection[str] = PER_ATTEMPT.keys() - {"session"},
+        may_ask: Collection[str] = PER_ATTEMPT.keys() - {"session", *OF_FAILURES},
     ) -> None:
         self.name, self.handler = handler_name(handler), handler
         asks_for = set(list(signature(handler).parameters)[1:])
@@ -145,6 +150,30 @@ class BoundHandlers:
     commands: Mapping[type[Any], BoundHandler]
     events: Mapping[str, BoundHandler]
     limited: Collection[str] = ()  # the names of handlers with a limit
+    instead: Mapping[str, BoundHandler] = field(default_factory=dict)
+    """What happens instead of handlers that have failed for good, by the names of these."""
+
+    def ensure_known_to(self, store: DeliveryStore) -> None:
+        """Refuse a store that would claim too much, or would park what is not over.
+
+        :raises WiringError: if it does not know the limits, or what happens instead
+        """
+        limited, instead = {*self.limited} - {*store.limits}, self.instead.keys() - {*store.instead}
+        problem = "pass the table's {} to new_delivery_store: it does not know those of"
+        raise_if_any(problem.format("limits"), limited)
+        raise_if_any(problem.format("instead"), instead)
+
+    def or_instead(self, failure: Failure) -> Failure:
+        """Return a failure as it is; or, if it would park the delivery, that `instead` runs next.
+
+        A chain of events that is too deep goes no further: it would be a cycle.
+        """
+        claim, error = failure.delivery, failure.error
+        is_over = failure.retry_in is None and claim.given_up is None
+        if is_over and claim.handler in self.instead and not isinstance(error, CausationTooDeep):
+            given_up = GivenUp.after(error, claim.attempt)
+            return replace(failure, retry_in=0.0, given_up=given_up)
+        return failure
 
 
 def bind(
@@ -167,16 +196,23 @@ def bind(
     handlers.ensure_lanes()
     entries = [*((c, [h]) for c, h in commands.items()), *handlers.events.items()]
     misplaced = [_misplaced(entry, each) for entry, listed in entries for each in listed]
+    ends = [(entry, otherwise_of(each)) for entry, listed in entries for each in listed]
+    misplaced += [_misplaced(entry, said.instead) for entry, said in ends if said]
     raise_if_any("handlers do not fit the message of their entry", [*filter(None, misplaced)])
     of_commands = {c: BoundHandler(h, dependencies, [transaction]) for c, h in commands.items()}
     without_uow = [handler.name for handler in of_commands.values() if not handler.is_transactional]
     raise_if_any("handlers of commands have to ask for uow; these do not", without_uow)
-    may_ask = PER_ATTEMPT.keys() - IN_TRANSACTION | {transaction}
+    may_ask = PER_ATTEMPT.keys() - IN_TRANSACTION - OF_FAILURES | {transaction}
     by_name = handlers.by_name().items()
     bound = {name: BoundHandler(each, dependencies, may_ask) for name, each in by_name}
     lost, kept = set(renamed.values()) - bound.keys(), renamed.keys() & bound.keys()
     raise_if_any("`renamed` maps an unused old name to a current one. Not so", lost | kept)
-    returned = {answer for handler in bound.values() for answer in handler.answers}
+    instead = {
+        name: _bind_instead(name, each, dependencies, transaction)
+        for name, each in handlers.instead.items()
+    }
+    every = *bound.values(), *instead.values()
+    returned = {answer for handler in every for answer in handler.answers}
     unknown = map(str, returned - commands.keys())
     raise_if_any("handlers may return only commands that have a handler", [*unknown])
     bound |= {old: bound[new] for old, new in renamed.items()}
@@ -186,7 +222,26 @@ def bind(
         commands=ByType(of_commands),
         events=of_events,
         limited={name for name, handler in bound.items() if handler.name in limited},
+        instead=instead,
     )
+
+
+def _bind_instead(
+    name: str, instead: Handler[Any, Any], dependencies: Dependencies, transaction: str
+) -> BoundHandler:
+    """Bind what happens instead of a handler: it works in the transaction that ends the delivery.
+
+    :raises WiringError: if it has no part in that, or an external effect, which could not be undone
+    """
+    may_ask = PER_ATTEMPT.keys() - IN_TRANSACTION | {transaction}
+    bound = BoundHandler(instead, dependencies, may_ask)
+    problem = f"{bound.name} runs instead of {name}, so it may not ask for an external effect"
+    raise_if_any(problem, bound.ports)
+    does_nothing = not bound.is_transactional and not bound.answers
+    what = "asks for session" if transaction == "session" else "returns a command"
+    problem = f"what runs instead of {name} {what}. Not so"
+    raise_if_any(problem, [bound.name] * does_nothing)
+    return bound
 
 
 def _misplaced(message: type, subscriber: object) -> str | None:

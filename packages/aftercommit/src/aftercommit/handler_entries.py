@@ -53,6 +53,35 @@ PUBLISH = Publish()
 
 
 @dataclass(frozen=True, slots=True)
+class Otherwise(Generic[M_contra, A_co]):
+    """A handler, and what happens `instead` when it has failed for good.
+
+    That is when its delivery would be parked, or `within` a time after its first due time, a
+    timedelta or a function of the settings that returns seconds. From then on, only `instead` runs:
+    a function that returns a command, which is executed in the transaction that ends the delivery.
+    With an `Outbox`, it is a handler with `session`. It has no port, and may ask for `failure`.
+
+    >>> from datetime import timedelta
+    >>> from aftercommit import GivenUp, Otherwise, Unavailable, on
+    >>> from shop.domain.messages import CancelOrder, OrderPlaced
+    >>> async def charge(event: OrderPlaced) -> None:
+    ...     raise Unavailable("the bank")
+    >>> async def cancel(event: OrderPlaced, failure: GivenUp) -> CancelOrder:
+    ...     return CancelOrder(order_id=event.order_id)
+    >>> entry = on(OrderPlaced, Otherwise(charge, cancel, within=timedelta(hours=1)))
+    """
+
+    handler: AnyHandler[M_contra, A_co]
+    instead: AnyHandler[M_contra, A_co]
+    within: timedelta | Callable[[Any], float] | None = None
+
+    def __post_init__(self) -> None:
+        within: Any = self.within
+        if not (within is None or callable(within) or isinstance(within, timedelta)):
+            raise WiringError("`within` is a timedelta or a function, not", repr(within))
+
+
+@dataclass(frozen=True, slots=True)
 class Later(Generic[M_contra, A_co]):
     """A handler that runs with a delay, `after` the commit of the event.
 
@@ -66,10 +95,10 @@ class Later(Generic[M_contra, A_co]):
     ...     print("How was it?")
     >>> entry = on(OrderPlaced, Later(ask_for_feedback, after=timedelta(days=7)))
     >>> Handlers(commands=[], events=[entry]).subscriptions(None)[OrderPlaced]
-    {'ask_for_feedback': HandlerSubscription(delay=604800.0, lane=None, key=None)}
+    {'ask_for_feedback': HandlerSubscription(delay=604800.0, lane=None, key=None, within=None)}
     """
 
-    handler: AnyHandler[M_contra, A_co]
+    handler: AnyHandler[M_contra, A_co] | Otherwise[M_contra, A_co]
     after: timedelta | Callable[[Any], float]
 
     def __post_init__(self) -> None:
@@ -92,7 +121,7 @@ class Ordered(Generic[M_contra, A_co]):
     >>> entry = on(OrderPlaced, Ordered(PUBLISH), key=lambda event: event.email)
     """
 
-    handler: AnyHandler[M_contra, A_co] | Publish
+    handler: AnyHandler[M_contra, A_co] | Otherwise[M_contra, A_co] | Publish
     lane: str | None = None
 
 
@@ -109,7 +138,7 @@ class Unsubscribed(Generic[M_contra, A_co]):
     (['print_label'], {})
     """
 
-    handler: AnyHandler[M_contra, A_co]
+    handler: AnyHandler[M_contra, A_co] | Otherwise[M_contra, A_co]
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +159,12 @@ class Limited(Generic[M_contra, A_co]):
     {'charge': Limit(name='payments', at_once=5, per_minute=100)}
     """
 
-    handler: AnyHandler[M_contra, A_co] | Later[M_contra, A_co] | Unsubscribed[M_contra, A_co]
+    handler: (
+        AnyHandler[M_contra, A_co]
+        | Otherwise[M_contra, A_co]
+        | Later[M_contra, A_co]
+        | Unsubscribed[M_contra, A_co]
+    )
     _: KW_ONLY
     at_once: int | Callable[[Any], int] | None = None
     per_minute: int | Callable[[Any], int] | None = None
@@ -170,6 +204,7 @@ class Entry(Generic[M_co, A_co]):
 def on(
     message: type[M],
     *handlers: AnyHandler[M, A]
+    | Otherwise[M, A]
     | Later[M, A]
     | Limited[M, A]
     | Ordered[M, A]
@@ -205,17 +240,38 @@ def unlimited(subscriber: Any) -> Any:
     return subscriber.handler if isinstance(subscriber, Limited) else subscriber
 
 
+WRAPPERS = {Limited: 0, Later: 1, Ordered: 1, Unsubscribed: 1, Otherwise: 2}
+"""What may stand around a handler, from the outside: one of each number."""
+
+
+def is_well_nested(subscriber: Any) -> bool:
+    """Tell whether what stands around a handler is in its order."""
+    found = list[int]()
+    while (number := WRAPPERS.get(type(subscriber))) is not None:
+        found.append(number)
+        subscriber = subscriber.handler
+    return found == sorted({*found})
+
+
 def handler_of(subscriber: Any) -> Any:
     """Return the handler itself, or PUBLISH."""
-    inner = unlimited(subscriber)
-    return getattr(inner, "handler", inner)
+    return handler_of(subscriber.handler) if type(subscriber) in WRAPPERS else subscriber
 
 
-def with_handler(subscriber: Any, handler: Any) -> Any:
-    """Return the same entry for another handler."""
-    inner = unlimited(subscriber)
-    made = replace(inner, handler=handler) if hasattr(inner, "handler") else handler
-    return replace(subscriber, handler=made) if isinstance(subscriber, Limited) else made
+def otherwise_of(subscriber: Any) -> Otherwise[Any, Any] | None:
+    """Return the `Otherwise` around a handler, if there is one."""
+    if isinstance(subscriber, Otherwise):
+        return subscriber
+    return otherwise_of(subscriber.handler) if type(subscriber) in WRAPPERS else None
+
+
+def changed(subscriber: Any, change: Callable[[Any], Any]) -> Any:
+    """Return the same entry with its handler changed, and what happens instead of it."""
+    if type(subscriber) not in WRAPPERS:
+        return change(subscriber)
+    inner = replace(subscriber, handler=changed(subscriber.handler, change))
+    is_last = isinstance(subscriber, Otherwise)
+    return replace(inner, instead=change(subscriber.instead)) if is_last else inner
 
 
 def handler_name(handler: Handler[Any, Any]) -> str:

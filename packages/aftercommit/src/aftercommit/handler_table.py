@@ -24,6 +24,8 @@ from aftercommit.handler_entries import (
     ensure_number,
     handler_name,
     handler_of,
+    is_well_nested,
+    otherwise_of,
     unlimited,
 )
 from aftercommit.limits import Limit, Limits
@@ -33,6 +35,10 @@ from aftercommit.schedules import Every
 OF_A_COMMAND = (
     "the handler of a command cannot be Limited, because it runs without a claim: record an event,"
     " and limit its handler. Not so for"
+)
+NESTING = (
+    "use one of Later, Ordered and Unsubscribed, and put Limited around it; Otherwise stands"
+    " inside, next to the handler. Not so"
 )
 WITH_LIMIT = (
     "Ordered and Limited exclude each other: with a limit, a lane would wait for other lanes. For"
@@ -51,7 +57,7 @@ class Handlers(Generic[C_co, E_co]):
     deliveries that were stored before. `every` has the schedules: each makes an event of its times.
 
     :raises WiringError: if one is no entry, if a message has two, if a command has not exactly one
-        handler, or if `PUBLISH` is delayed, unsubscribed or limited
+        handler, or if `PUBLISH` is delayed, unsubscribed, limited or has an `Otherwise`
 
     >>> from aftercommit import Handlers, on
     >>> from shop.domain.messages import OrderPlaced, PlaceOrder
@@ -88,9 +94,13 @@ class Handlers(Generic[C_co, E_co]):
         raise_if_any("PUBLISH can be Ordered, but neither Later nor Unsubscribed", wrong)
         wrong = [repr(each) for each in published if isinstance(each, Limited)]
         raise_if_any("PUBLISH cannot be Limited", wrong)
+        wrong = [repr(each) for each in published if otherwise_of(each)]
+        raise_if_any("PUBLISH cannot be Otherwise: it stands for several handlers", wrong)
         given: Sequence[Any] = commands
         wrong = [c.message.__name__ for c in given if isinstance(c.handlers[0], Limited)]
         raise_if_any(OF_A_COMMAND, wrong)
+        wrong = [c.message.__name__ for c in given if otherwise_of(c.handlers[0])]
+        raise_if_any("who sends a command gets its error, so it cannot be Otherwise. Not so", wrong)
         self.commands: dict[type[Any], Handler[Any, Any]] = {
             c.message: c.handlers[0] for c in commands
         }
@@ -129,7 +139,11 @@ class Handlers(Generic[C_co, E_co]):
             if handler is not PUBLISH and not isinstance(how, Unsubscribed):
                 name = handler_name(handler)
                 lane = (how.lane or name) if isinstance(how, Ordered) else None
-                yield name, HandlerSubscription(_delay(how, settings), lane, self.keys.get(event))
+                delay = _seconds("a delay", getattr(how, "after", timedelta()), settings)
+                said = otherwise_of(each)
+                given = said.within if said else None
+                within = None if given is None else _seconds("`within`", given, settings)
+                yield name, HandlerSubscription(delay, lane, self.keys.get(event), within)
 
     @property
     def limited(self) -> set[str]:
@@ -160,6 +174,23 @@ class Handlers(Generic[C_co, E_co]):
         limits = {name: limit for name, limit in found.items() if limit}
         return limits | {old: limits[new] for old, new in self.renamed.items() if new in limits}
 
+    @property
+    def instead(self) -> dict[str, Handler[Any, Any]]:
+        """What happens instead of handlers that have failed for good, by all their names.
+
+        :raises WiringError: if entries of a handler differ in it
+        """
+        found = dict[str, Handler[Any, Any] | None]()
+        for each in (each for listed in self.events.values() for each in listed):
+            if (handler := handler_of(each)) is not PUBLISH:
+                name, said = handler_name(handler), otherwise_of(each)
+                does: Any = said and said.instead
+                if found.setdefault(name, does) is not does:
+                    problem = "the same happens instead of a handler in all its entries. Not so"
+                    raise WiringError(problem, name)
+        instead = {name: each for name, each in found.items() if each}
+        return instead | {old: instead[new] for old, new in self.renamed.items() if new in instead}
+
     def by_name(self) -> dict[str, Handler[Any, Any]]:
         """Return all handlers of events by name.
 
@@ -185,12 +216,8 @@ class Handlers(Generic[C_co, E_co]):
         within: list[Any] = [each.handler for each in limited]
         ordered = [repr(each) for each in within if isinstance(each, Ordered)]
         raise_if_any(WITH_LIMIT, ordered)
-        nested = [
-            *(each for each in every if hasattr(handler_of(each), "handler")),
-            *(each for each in within if isinstance(each, Limited)),
-        ]
-        problem = "use one of Later, Ordered and Unsubscribed, and put Limited around it. Not so"
-        raise_if_any(problem, [*map(repr, nested)])
+        nested = [repr(each) for each in every if not is_well_nested(each)]
+        raise_if_any(NESTING, nested)
         lanes, by_lane = dict[str, set[object]](), dict[str, set[str]]()
         unsaid = set[str]()
         for each in (each for each in every if not isinstance(unlimited(each), Unsubscribed)):
@@ -213,15 +240,16 @@ class Handlers(Generic[C_co, E_co]):
             raise_if_any(f"an ordered handler was renamed; to keep its lane, give {names} to", lost)
 
 
-def _delay(subscriber: object, settings: object) -> float:
-    after: Any = getattr(subscriber, "after", timedelta())
+def _seconds(what: str, given: Any, settings: object) -> float:
+    """Return a time in seconds; if it is a function, call it with the settings."""
     try:
-        delay = after.total_seconds() if isinstance(after, timedelta) else after(settings)
+        seconds = given.total_seconds() if isinstance(given, timedelta) else given(settings)
     except AttributeError as error:
-        raise WiringError("a delay asks for a setting that does not exist", str(error)) from error
-    is_time = isinstance(delay, int | float) and 0 <= delay < float("inf")
-    raise_if_any("a delay is a number of seconds, 0 or more, not", [] if is_time else [repr(delay)])
-    return float(delay)
+        raise WiringError(f"{what} asks for a setting that does not exist", str(error)) from error
+    is_time = isinstance(seconds, int | float) and 0 <= seconds < float("inf")
+    problem = f"{what} is a number of seconds, 0 or more, not"
+    raise_if_any(problem, [] if is_time else [repr(seconds)])
+    return float(seconds)
 
 
 def _number(given: Any, settings: object) -> int | None:

@@ -14,7 +14,10 @@ from typing import Any, Concatenate, Literal, ParamSpec, TypeVar
 
 from aftercommit.claims import Claim, CommandWork, Committed, WorkItem
 
-Status = Literal["succeeded", "retried", "parked", "handed over", "lease lost", "conflict"]
+Status = Literal[
+    "succeeded", "given up", "retried", "parked", "handed over", "lease lost", "conflict"
+]
+SUCCESS: tuple[Status, Status] = "given up", "succeeded"  # of what happens instead; of a handler
 MessageOutcome = Literal["executed", "repeated", "ignored", "dead", "unanswered"]
 Operation = AbstractContextManager[object]
 

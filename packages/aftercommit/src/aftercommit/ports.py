@@ -42,9 +42,11 @@ class DeliveryStore(Protocol):
     """
 
     limits: Limits
+    """By handler name: deliveries that may not begin now are not claimed."""
+    instead: Collection[str]
+    """The handlers that may be given up: from then on, claims are for what happens instead."""
     most_handlers: int
     """For so many, a claim takes no longer than a few milliseconds: a worker claims for some."""
-    """By handler name: deliveries that may not begin now are not claimed."""
 
     async def complete(self, claim: Claim, *, follow: bool = True) -> Sequence[Claim]:
         """Mark a delivery as done whose handler has no transaction of its own.

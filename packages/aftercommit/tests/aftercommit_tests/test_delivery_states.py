@@ -20,7 +20,14 @@ from aftercommit_tests.inside.stored import (
     pauses,
     states,
 )
-from aftercommit_tests.transitions import BY_OWNERS, KEEP_THE_STATE, TRANSITIONS, State, Step
+from aftercommit_tests.transitions import (
+    BY_OWNERS,
+    CLAIMED,
+    KEEP_THE_STATE,
+    TRANSITIONS,
+    State,
+    Step,
+)
 
 NOW, LEASE = 1_000_000.0, 30.0
 CLOCK: sa.ColumnElement[float] = sa.literal_column(str(NOW), sa.Double())
@@ -30,6 +37,8 @@ OF_PAUSED = [
 ]
 LATER, BEFORE = NOW + 10, NOW - 10
 CLAIM = {"owner": "worker@host:1", "attempts": 1, "token": 1}
+NEVER: sa.ColumnElement[Any] = sa.literal(None, sa.String())
+WHY = "refused:refused:1"
 ROWS: dict[State, dict[str, Any]] = {
     State.SCHEDULED: {"available_at": LATER},
     State.DUE: {"available_at": BEFORE},
@@ -40,6 +49,11 @@ ROWS: dict[State, dict[str, Any]] = {
     State.PARKED: {"available_at": BEFORE, "parked_at": BEFORE, "attempts": 1},
     State.DONE: {"completed_at": BEFORE, **CLAIM},
     State.DISCARDED: {"completed_at": BEFORE, "discarded_at": BEFORE},
+    State.GIVEN_UP: {"completed_at": BEFORE, "given_up": WHY, **CLAIM},
+}
+STARTS: dict[Step, dict[str, Any]] = {
+    Step.PLACE: {"position": None},
+    Step.SUCCEED_INSTEAD: {"given_up": WHY},
 }
 THIS = deliveries.c.handler == "announce"
 
@@ -76,7 +90,7 @@ def test_each_step_leads_from_a_state_to_that_of_the_table(
     row = ROWS[state]
     found = set[tuple[State, Step, State]]()
     for step in [each for each in Step if is_tried(state, each)]:
-        store(connection, row | ({"position": None} if step is Step.PLACE else {}))
+        store(connection, row | STARTS.get(step, {}))
         assert state_of(connection) is state
         if (after := state_after(connection, transition(step), step)) is not None:
             found.add((state, step, after))
@@ -147,7 +161,7 @@ def test_the_statements_of_asyncpg_set_what_all_others_set() -> None:
     parts = dict(part.split("\n", 1) for part in text.read_text().split("-- name: ")[1:])
     claim = states.claimed(CLOCK, "worker@host:1", LEASE)
     transitions = {
-        "claim": states.claimed_or_parked(claim, CLOCK, sa.literal("no")),
+        "claim": states.claimed_or_parked(claim, CLOCK, sa.literal("no"), NEVER),
         "complete": states.done(CLOCK, LEASE),
     }
 
@@ -181,6 +195,8 @@ def is_tried(state: State, step: Step) -> bool:
     """
     if step is Step.PLACE:  # what has no place is blocked
         return state is State.BLOCKED
+    if step is Step.SUCCEED_INSTEAD:
+        return state in CLAIMED
     has_ended = state in (State.DUE, State.SCHEDULED, State.RETRYING, State.BLOCKED)
     return step not in STORED and not (step in BY_OWNERS and has_ended)
 
@@ -196,6 +212,8 @@ def transition(step: Step) -> states.Transition:
         "handler": deliveries.c.handler,
         "claim": states.claimed(CLOCK, "other@host:2", LEASE),
         "problem": sa.literal("it can never be handled"),
+        "given_up": NEVER,
+        "why": WHY,
         "position": sa.literal(3),
         "is_blocked": sa.false(),
     }

@@ -16,11 +16,13 @@ from aftercommit import (
     EngineSettings,
     Envelope,
     Extension,
+    GivenUp,
     Handlers,
     IdempotencyKey,
     Later,
     Limited,
     Ordered,
+    Otherwise,
     Parts,
     Repository,
     Transaction,
@@ -150,6 +152,26 @@ def of_event(*handlers: Any, **others: Any) -> dict[str, Any]:
     return {"events": on_made(*handlers), **others}
 
 
+async def rename(event: ThingMade, failure: GivenUp) -> RenameThing:
+    return RenameThing(thing_id=event.thing_id, name=failure.reason)
+
+
+async def rename_differently(event: ThingMade) -> RenameThing:
+    return RenameThing(thing_id=event.thing_id, name="another name")
+
+
+async def does_nothing(event: ThingMade, failure: GivenUp) -> None:
+    assert failure
+
+
+async def rings_instead(event: ThingMade, bell: object) -> RenameThing:
+    return RenameThing(thing_id=event.thing_id, name=str(bell))
+
+
+async def asks_why(event: ThingMade, failure: GivenUp) -> None:
+    assert failure
+
+
 def of_command(handler: Any) -> dict[str, Any]:
     """Return what makes one in which a command has this handler."""
     return {"commands": {**HANDLERS.commands, MakeThing: handler}}
@@ -204,6 +226,23 @@ NO_FUNCTION = "have to be made with `async def`.*: .*(not_async|object|greet)"
             of_event(Limited(Limited(count, at_once=1), at_once=1)),  # type: ignore[arg-type]
             "and put Limited around it.*: .*count",
         ),
+        # what happens instead has to be certain: it is no handler of its own that could fail to act
+        (of_event(Otherwise(count, does_nothing)), "of count returns a command.*: does_nothing$"),
+        (of_event(Otherwise(count, rings_instead)), "instead of count, so it may not .*: bell$"),
+        (
+            of_event(Otherwise(Later(count, after=LEASE), rename)),  # type: ignore[arg-type]
+            "Otherwise stands inside.*: .*count",
+        ),
+        (of_event(Otherwise(count, not_async)), NO_FUNCTION),
+        # of a broker that is down, publishing is tried again
+        (of_event(Otherwise(PUBLISH, rename)), "PUBLISH cannot be Otherwise"),  # type: ignore[arg-type]
+        (of_command(Otherwise(make_thing, rename)), "cannot be Otherwise. Not so: MakeThing$"),
+        (
+            {"events": {ThingMade: [Otherwise(greet, rename)], ThingRenamed: [greet]}},
+            "the same happens instead of a handler in all its entries.*: greet$",
+        ),
+        # only what happens instead of a handler knows of a failure
+        (of_event(asks_why), "It is: failure$"),
         (
             of_event(Ordered(count, lane="a name:")),
             "has the current or an old name of its handler.*: a name:$",

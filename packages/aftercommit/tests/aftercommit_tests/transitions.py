@@ -17,6 +17,7 @@ class State(Enum):
     PARKED = "parked"
     DONE = "done"
     DISCARDED = "discarded"
+    GIVEN_UP = "given_up"
 
 
 class Step(Enum):
@@ -31,6 +32,8 @@ class Step(Enum):
     EXHAUST = "its last attempt did not finish", "claimed_or_parked"
     SUCCEED = "the handler succeeds", "done"
     FAIL = "the handler fails, attempts are left", "retrying"
+    END_OTHERWISE = "the same, and something else follows instead: attempts = 0", "given_up"
+    SUCCEED_INSTEAD = "what happens instead succeeds", "done"
     GIVE_UP = "a permanent error, or the last attempt fails", "parked"
     REFUSE = "its event cannot be read: the attempt does not count", "unreadable"
     RELEASE = "released: the attempt does not count", "released"
@@ -51,8 +54,9 @@ class Step(Enum):
 
 KEEP_THE_STATE = {"redacted", "event_redacted", "aged"}  # functions: the last lets time pass
 BY_OWNERS = {Step.SUCCEED, Step.FAIL, Step.GIVE_UP, Step.REFUSE, Step.RELEASE}
+BY_OWNERS |= {Step.END_OTHERWISE, Step.SUCCEED_INSTEAD}
 """Steps that the owner of a claim makes, under its token."""
-NOT_DONE = set(State) - {State.NONE, State.DONE, State.DISCARDED}
+NOT_DONE = set(State) - {State.NONE, State.DONE, State.DISCARDED, State.GIVEN_UP}
 WAITING = {State.SCHEDULED, State.DUE, State.RETRYING}
 CLAIMABLE = {State.DUE, State.LEASE_EXPIRED}
 CLAIMED = {State.RUNNING, State.LEASE_EXPIRED}  # the owner is late, and nobody has taken it over
@@ -67,6 +71,8 @@ TRANSITIONS: set[tuple[State, Step, State]] = {
     *((state, Step.EXHAUST, State.PARKED) for state in CLAIMABLE),
     *((state, Step.SUCCEED, State.DONE) for state in CLAIMED),
     *((state, Step.FAIL, State.RETRYING) for state in CLAIMED),
+    *((state, Step.END_OTHERWISE, State.DUE) for state in CLAIMED),
+    *((state, Step.SUCCEED_INSTEAD, State.GIVEN_UP) for state in CLAIMED),
     *((state, Step.GIVE_UP, State.PARKED) for state in CLAIMED),
     *((state, Step.REFUSE, State.PARKED) for state in CLAIMED),
     *((state, Step.RELEASE, State.DUE) for state in CLAIMED),

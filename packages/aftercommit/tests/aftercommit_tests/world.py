@@ -152,8 +152,8 @@ class World:
         instrumentation = CompositeObserver(self.observers)
         bell = instrumentation.port("bell", self.bell)
         dependencies = Dependencies(effect_ports={"bell": bell}, queries={}, constants={})
-        self.limits = handlers.limits(None)
-        store = new_delivery_store(self.database, self.policy, self.limits)
+        self.limits, self.instead = handlers.limits(None), handlers.instead
+        store = new_delivery_store(self.database, self.policy, self.limits, self.instead)
         self.envelopes = an_envelope_factory(self.event_handlers, self.keys)
         self.bus = MessageBus(
             registry=bind(handlers, dependencies),
@@ -179,7 +179,7 @@ class World:
 
     def delivery_store(self) -> SqlAlchemyDeliveryStore:
         """Return the outbox of one more process."""
-        return new_delivery_store(next(self._in_turn), self.policy, self.limits)
+        return new_delivery_store(next(self._in_turn), self.policy, self.limits, self.instead)
 
     def schedules(self) -> schedule_rows.Schedules:
         """Return the schedules as some process keeps them."""

@@ -8,10 +8,12 @@ from datetime import timedelta
 from aftercommit import (
     PUBLISH,
     Codec,
+    GivenUp,
     Handlers,
     Later,
     Limited,
     Ordered,
+    Otherwise,
     Outbox,
     Unsubscribed,
     on,
@@ -55,6 +57,16 @@ def count_in_a_thread(event: ThingMade, session: Session) -> int:
     return 1
 
 
+async def rename(event: ThingMade, failure: GivenUp) -> RenameThing:
+    """Return a command, instead of another handler."""
+    return RenameThing(thing_id=event.thing_id, name=failure.reason)
+
+
+async def rename_again(event: ThingRenamed, failure: GivenUp) -> RenameThing:
+    """Do the same for another event."""
+    return RenameThing(thing_id=event.thing_id, name=failure.reason)
+
+
 async def make_and_ask(command: MakeThing, uow: UnitOfWork) -> RenameThing:
     """Return a command from the handler of a command, which nobody would execute."""
     return RenameThing(thing_id=command.thing_id, name=command.name)
@@ -91,6 +103,16 @@ on(ThingMade, Ordered(Limited(note, at_once=5)))  # type: ignore[arg-type]
 on(ThingMade, Limited(note, at_once="5"))  # type: ignore[arg-type]
 on(ThingMade, Limited(note, per_minute=2.5))  # type: ignore[arg-type]
 on(ThingMade, Limited(note, 5))  # type: ignore[call-arg]
+on(ThingMade, Otherwise(note, rename), Otherwise(in_a_thread, rename, within=DAY))
+on(ThingMade, Limited(Later(Otherwise(note, rename, within=DAY), after=DAY), at_once=5))
+on(ThingMade, Ordered(Otherwise(note, rename)), Otherwise(announce, in_a_thread))
+on(ThingRenamed, Otherwise(note, rename))  # type: ignore[arg-type]
+on(ThingMade, Otherwise(note, rename_again))  # type: ignore[arg-type]
+on(ThingRenamed, Otherwise(write_down, rename_again))  # type: ignore[arg-type]
+on(ThingMade, Otherwise(PUBLISH, rename))  # type: ignore[arg-type]
+on(ThingMade, Otherwise(Later(note, after=DAY), rename))  # type: ignore[arg-type]
+on(ThingMade, Otherwise(note, rename, within=7))  # type: ignore[arg-type]
+on(ThingMade, Otherwise(note))  # type: ignore[call-arg]
 
 Outbox("it", "sqlite:///it.db", [on(ThingMade, note), on(ThingRenamed, note)])
 Outbox("it", "sqlite:///it.db", [on(ThingMade, in_a_thread)])
@@ -104,6 +126,9 @@ Outbox("it", "sqlite:///it.db", [on(ThingMade, count)])  # type: ignore[arg-type
 
 Table = Handlers[Command, Event]
 Table(commands=[on(MakeThing, make_thing)], events=[on(ThingMade, announce, note)])
+Table(commands=[], events=[on(ThingMade, Otherwise(announce, rename), note)])
+Table(commands=[], events=[on(ThingMade, Otherwise(note, count))])  # type: ignore[arg-type]
+Table(commands=[], events=[on(ThingMade, Otherwise(note, echo))])  # type: ignore[arg-type]
 Table(commands=[on(ThingMade, write_down)], events=[])  # type: ignore[list-item]
 Table(commands=[on(RenameThing, make_thing)], events=[])  # type: ignore[arg-type]
 Table(commands=[on(MakeThing, make_and_ask)], events=[])  # type: ignore[arg-type]

@@ -226,7 +226,8 @@ class Claims:
         held, before = self._held.get(claim), self._held.get((row.key, row.token - 1))
         if held and before and held.owner == before.owner:
             returned.add((row.key, row.token - 1))
-        if returned.isdisjoint(self._returned):
+        # what happens instead of a handler tells the ledger when it begins, and no more
+        if returned.isdisjoint(self._returned) and not row.given_up:
             self._world.fail(f"{name} is done, and the handler of this claim has not returned")
         # what was done, and was not stored in its lease, is a failure until that is made up for
         if (end := self._ended.get(claim, "failed")) != "failed":
@@ -246,6 +247,8 @@ class Claims:
             return
         if row.attempts >= self._ledger.max_attempts:
             self._world.fail(f"{name} has failed {row.attempts} times, and is not parked")
+        if row.given_up:  # what its handler has said is kept; and what happens instead begins anew
+            return
         if row.can_never_succeed:
             self._world.fail(f"{name} can never succeed, and is tried again")
         is_quick = by is not None and by.frozen_until < self._world.now - A_MOMENT

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 from uuid import UUID
 
-from aftercommit import Envelope, Outcome
+from aftercommit import Envelope, GivenUp, Outcome
 
 from simulation.claims import Claims
 from simulation.decided import Decided
@@ -27,11 +27,12 @@ if TYPE_CHECKING:
 
 PAUSE_IS_KNOWN = 1.5  # seconds after which a pause counts, with time for a transaction to begin
 WAYS = 20  # to the database and back, in that time
+PATIENCE = 12.0  # seconds after which `settle` is given up
 LANE_IS_PASSED = 20.0  # seconds until its first is unblocked, by who has passed the lane by
 LANE_IS_LEFT = 90.0  # the same if that process has died: a worker looks once a minute
 
 DELIVERIES = """SELECT event_id, handler, attempts, token, available_at, owner, parked_at,
-completed_at, discarded_at, lane, position, blocked, replay, last_error, limit_name
+completed_at, discarded_at, lane, position, blocked, replay, last_error, limit_name, given_up
 FROM aftercommit_deliveries ORDER BY position, event_id, handler"""
 EVENTS = "SELECT id, type, subject, recorded_at FROM aftercommit_events"
 ENDS = "SELECT event_id, handler, token, outcome, error FROM aftercommit_failures"
@@ -118,9 +119,22 @@ class Ledger:
             self.world.fail(f"{key} is the key of {envelope.id}")
         if row.lane:
             self._check_order(row)
+        if row.given_up and row.owner and this_process().name == row.owner.split("@")[0]:
+            self.world.fail(f"{self.name(key)} begins, and was given up")
         self._watched_claims.begins(process := this_process(), row)
         if seconds := self.knows_pause(process, row.handler):
             self.world.fail(f"{self.name(row.key)} begins, and is paused for {seconds:.1f} s")
+
+    def gives_up(self, key: str, failure: GivenUp, envelope: Envelope) -> None:
+        """Check that what happens instead of a handler has its reason."""
+        self.world.story.tell(this_process(), f"{self.name(key)} is given up: {failure.words}")
+        row = self.rows[key]
+        if row.given_up is None:
+            self.world.fail(f"something happens instead of {self.name(key)}, which may still run")
+        recorded = self.stored_events.get(envelope.id, self.world.wall_clock)
+        early = recorded + PATIENCE - self.world.wall_clock
+        if failure.reason == "too late" and early > 1 and self.faults.clock_is_steady(0.0):
+            self.world.fail(f"{self.name(key)} is given up {early:.1f} s before its time is over")
 
     def knows_pause(self, process: Process, name: str) -> float:
         """Return for how many seconds something is paused, if a process has to know that."""
@@ -290,6 +304,8 @@ class Ledger:
         if before:
             self._check_token(before, row)
             self._check_claims(before, row)
+        if row.is_given_up_since(before):
+            self._forgiven[row.key] = self._failed[row.key] + self._lost[row.key]
         self._check_attempts(before, row)
         if row.is_done_since(before):
             self._check_done(row)
@@ -339,6 +355,12 @@ class Ledger:
         key, name, fail = row.key, self.name(row.key), self.world.fail
         if row.handler in self._transactional and self.effects[key] != 1 + self._again[key]:
             fail(f"{name} is done, and has {self.effects[key]} effects in the database")
+        if row.given_up:
+            if self.effects[key] != 1:
+                fail(f"{name} is given up, and has {self.effects[key]} effects in the database")
+            return
+        if row.handler == "settle" and self.effects[key]:
+            fail(f"{name} is done, and something has happened instead")
         is_external = row.handler not in self._transactional or row.handler == "ask_bank"
         if is_external and self.external[key] == self._external_before[key]:
             fail(f"{name} is done, and has had no external effect")

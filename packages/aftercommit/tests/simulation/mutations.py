@@ -100,8 +100,8 @@ MUTATIONS = (
     Mutation(
         "a claim does not count as an attempt",
         "deliveries/states.py",
-        "row.attempts + sa.case((is_fine, 1), else_=0)",
-        "row.attempts",
+        "(is_fine, row.attempts + 1), else_=row.attempts",
+        "else_=row.attempts",
     ),
     Mutation(
         "a claim tries again what had its last attempt",
@@ -131,15 +131,15 @@ MUTATIONS = (
     ),
     Mutation(
         "each failure is taken for an outage",
-        "deliveries/store.py",
+        "deliveries/ends.py",
         "describe(failure.error), is_away(failure.error)",
         "describe(failure.error), True",
     ),
     Mutation(
         "what fails is due at once",
         "deliveries/states.py",
-        "available_at=now + seconds",
-        "available_at=now + 0 * seconds",
+        "if is_away else {}, now + seconds",
+        "if is_away else {}, now + 0 * seconds",
     ),
     Mutation(
         "what is only unavailable is parked by counting",
@@ -298,7 +298,7 @@ MUTATIONS = (
     Mutation(
         "what was interrupted is said to have had no effect",
         "attempt.py",
-        "perhaps = limit.has_begun and not handler.is_transactional",
+        "perhaps = limit.has_begun and not (handler.is_transactional or claim.given_up)",
         "perhaps = False",
     ),
     Mutation(
@@ -628,13 +628,13 @@ MUTATIONS = (
     Mutation(
         "a replay does again what an operator has discarded",
         "extensions/operations/replay.py",
-        "sa.and_(self._is_past(row.completed_at, now), row.discarded_at.is_(None))",
+        "sa.and_(self._is_past(row.completed_at, now), WAS_HANDLED)",
         "self._is_past(row.completed_at, now)",
         also=[
             Change(
                 "deliveries/states.py",
-                "sa.and_(FINISHED, deliveries.c.discarded_at.is_(None))",
-                "FINISHED",
+                "    FINISHED, deliveries.c.discarded_at.is_(None), ",
+                "    FINISHED, ",
             )
         ],
     ),
@@ -727,8 +727,70 @@ MUTATIONS = (
     Mutation(
         "an ordered handler that is renamed has new lanes",
         "handler_table.py",
-        "lane = (how.lane or name) if isinstance(how, Ordered) else None\n                yield",
-        "lane = name if isinstance(how, Ordered) else None\n                yield",
+        "lane = (how.lane or name) if isinstance(how, Ordered) else None\n                delay",
+        "lane = name if isinstance(how, Ordered) else None\n                delay",
+    ),
+    # what happens instead of a handler that has failed for good
+    Mutation(
+        "a handler that has failed for good is parked though something happens instead",
+        "handler_binding.py",
+        "if is_over and claim.handler in self.instead and",
+        "if False and",
+    ),
+    Mutation(
+        "a claim parks what had its last attempt though something happens instead",
+        "deliveries/claim_statement.py",
+        "(sa.and_(is_last, ~may_end), LAST_ATTEMPT_UNFINISHED)",
+        "(is_last, LAST_ATTEMPT_UNFINISHED)",
+    ),
+    Mutation(
+        "a handler runs again after it was given up",
+        "attempt.py",
+        "known = self.registry.instead if claim.given_up else self.registry.events",
+        "known = self.registry.events",
+    ),
+    Mutation(
+        "a claim forgets that the handler was given up",
+        "deliveries/states.py",
+        '"given_up": sa.case((begins, given_up), else_=row.given_up),',
+        '"given_up": sa.case((begins, given_up)),',
+    ),
+    Mutation(
+        "no handler is too late",
+        "deliveries/claim_statement.py",
+        "row.give_up_at <= now",
+        "row.give_up_at <= now - 10**9",
+    ),
+    Mutation(
+        "a handler is given up before its time is over",
+        "deliveries/claim_statement.py",
+        "row.give_up_at <= now",
+        "row.give_up_at <= now + 10**9",
+    ),
+    Mutation(
+        "what happens instead has no attempts of its own",
+        "deliveries/states.py",
+        '"attempts": 0, "unavailable_attempts": 0, "given_up": why}',
+        '"unavailable_attempts": 0, "given_up": why}',
+    ),
+    Mutation(
+        "what is given up is done without what happens instead",
+        "attempt.py",
+        "                answer = await handler.run(claim, None)\n",
+        "                answer = None if claim.given_up else await handler.run(claim, None)\n",
+    ),
+    Mutation(
+        "a replay runs a handler again that was given up",
+        "extensions/operations/replay.py",
+        "sa.and_(self._is_past(row.completed_at, now), WAS_HANDLED)",
+        "sa.and_(self._is_past(row.completed_at, now), row.discarded_at.is_(None))",
+        also=[
+            Change(
+                "deliveries/states.py",
+                "deliveries.c.discarded_at.is_(None), deliveries.c.given_up.is_(None)\n",
+                "deliveries.c.discarded_at.is_(None)\n",
+            )
+        ],
     ),
     # schedules
     Mutation(

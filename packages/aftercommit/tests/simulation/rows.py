@@ -27,6 +27,7 @@ class Row:
     replay: bool
     last_error: str | None
     limit_name: str | None
+    given_up: str | None
 
     @property
     def key(self) -> str:
@@ -47,6 +48,10 @@ class Row:
     def can_never_succeed(self) -> bool:
         """Whether it has failed forever."""
         return (self.last_error or "").startswith(PERMANENT)
+
+    def is_given_up_since(self, before: "Row | None") -> bool:
+        """Tell whether its handler was given up, and had not been before."""
+        return self.given_up is not None and (before is None or before.given_up is None)
 
     def is_done_since(self, before: "Row | None") -> bool:
         """Tell whether its handler has done it, and had not before."""

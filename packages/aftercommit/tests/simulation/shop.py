@@ -23,11 +23,13 @@ from aftercommit import (
     EngineSettings,
     Envelope,
     Extension,
+    GivenUp,
     Handlers,
     IdempotencyKey,
     Later,
     Limited,
     Ordered,
+    Otherwise,
     Outbox,
     Refused,
     Repository,
@@ -39,7 +41,7 @@ from aftercommit.errors import ConcurrentUpdate
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import object_session, registry
 
-from simulation.ledger import Ledger
+from simulation.ledger import PATIENCE, Ledger
 from simulation.rows import NOTE, number_of
 from simulation.world import this_process
 
@@ -81,6 +83,13 @@ class PlaceOrder:
 @dataclass(frozen=True)
 class StoreReply:
     """Store what the bank has answered."""
+
+    key: str
+
+
+@dataclass(frozen=True)
+class LetGo:
+    """Let an order go that could not be settled."""
 
     key: str
 
@@ -379,6 +388,22 @@ async def store_reply(command: StoreReply, uow: UnitOfWork) -> None:
     await _write_effect(uow, command.key)
 
 
+async def let_go(command: LetGo, uow: UnitOfWork) -> None:
+    """Let an order go, or fail at that, and be tried again."""
+    behaviour: Behaviour = this_process().behaviour
+    await behaviour.misbehave()
+    await _write_effect(uow, command.key)
+
+
+async def settle_otherwise(
+    event: OrderPlaced, failure: GivenUp, idempotency_key: IdempotencyKey, envelope: Envelope
+) -> LetGo:
+    """Say what happens instead of settling an order."""
+    behaviour: Behaviour = this_process().behaviour
+    behaviour.ledger.gives_up(idempotency_key, failure, envelope)
+    return LetGo(idempotency_key)
+
+
 async def take_payment(command: TakePayment, uow: UnitOfWork) -> None:
     """Take a payment, and fail perhaps, so that its message comes again or is a dead letter."""
     behaviour: Behaviour = this_process().behaviour
@@ -524,6 +549,8 @@ class Table:
         }
         if not has_sessions:
             placed["ask_bank"] = ask_bank
+            within = timedelta(seconds=PATIENCE)
+            placed["settle"] = Otherwise(outside("settle"), settle_otherwise, within=within)
         packed: dict[str, Any] = {
             "praise": Ordered(outside("praise")),
             "count_up": Ordered(new("count_up")),
@@ -560,7 +587,7 @@ class Table:
     def handlers(self) -> Any:
         """The table of an application with units of work."""
         commands = [on(PlaceOrder, place_order), on(StoreReply, store_reply)]
-        commands.append(on(TakePayment, take_payment))
+        commands += [on(TakePayment, take_payment), on(LetGo, let_go)]
         return Handlers(commands=commands, events=self.rows, renamed=self.renamed)
 
 
@@ -591,7 +618,7 @@ HANDLERS = frozenset(
     [
         *("write_invoice", "announce", "greet", "pack", "reserve", "tell_customer", "remind"),
         *("ask_bank", "praise", "count_up", "proclaim", "thank", "charge", "collect", "dun", "jot"),
-        "book",
+        *("book", "settle"),
     ]
 )
 """What a plan may choose from."""

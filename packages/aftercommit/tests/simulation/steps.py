@@ -31,6 +31,7 @@ def state_of(row: Row | None) -> str:
         return State.NONE.value
     for is_so, state in (
         (row.discarded_at is not None, State.DISCARDED),
+        (not row.is_open and row.given_up is not None, State.GIVEN_UP),
         (not row.is_open, State.DONE),
         (row.parked_at is not None, State.PARKED),
         (row.owner is not None, State.RUNNING),

@@ -20,6 +20,7 @@ from aftercommit.deliveries.pauses import PAUSED, PAUSED_HANDLERS
 from aftercommit.deliveries.tables import CLAIMABLE, deliveries, events
 from aftercommit.delivery_policy import DeliveryPolicy
 from aftercommit.errors import InvalidPayload
+from aftercommit.giving_up import TOO_LATE, UNFINISHED
 
 LAST_ATTEMPT_UNFINISHED = "the last attempt did not finish"
 TOO_LONG = describe(InvalidPayload("an event", f"is longer than {MAX_EVENT_LENGTH}"))
@@ -30,6 +31,7 @@ OF_EVENT = rare(events.c.id == deliveries.c.event_id)
 HANDLERS: sa.BindParameter[str] = sa.bindparam("handlers", expanding=True)
 
 Which = sa.ColumnElement[bool]
+_ATTEMPTS = sa.cast(deliveries.c.attempts, sa.String)
 
 
 def claim_statement(
@@ -39,10 +41,13 @@ def claim_statement(
     replay: bool,
     *,
     is_limited: bool = False,
+    instead: Collection[str] = (),
 ) -> ReturningUpdate[Any]:
     """Return the statement that claims due deliveries for this many handlers, replays or others.
 
-    If the handlers have a limit, its name and the time of the claim are parameters.
+    Handlers for which something happens `instead` are given up here if a last attempt did not end,
+    or if it is time: the claim is then for that. If the handlers have a limit, its name and the
+    time of the claim are parameters.
 
     Due deliveries are read in parts, all at the same time, each in the order of its index and up to
     the limit; in a CTE, because a subquery may be executed again for each row of the outer table.
@@ -52,15 +57,22 @@ def claim_statement(
         now, by = sa.bindparam("now", type_=sa.Double), {"limit_name": NAME}
     key = row.event_id, row.handler
     claim = states.claimed(now, database.process, policy.lease_seconds, **by)
+    is_last = row.attempts >= policy.max_attempts
+    may_end = sa.and_(_has_end(instead), row.given_up.is_(None))
     problem = sa.case(
-        (row.attempts >= policy.max_attempts, LAST_ATTEMPT_UNFINISHED),
+        (sa.and_(is_last, ~may_end), LAST_ATTEMPT_UNFINISHED),
         (sa.func.length(events.c.data) > MAX_EVENT_LENGTH, TOO_LONG),
     ).label("problem")
-    wanted = claim.when, is_readable(codec)
+    given_up = sa.case(
+        (sa.and_(may_end, is_last), f"{UNFINISHED}::" + _ATTEMPTS),
+        (sa.and_(may_end, row.give_up_at <= now), f"{TOO_LATE}::" + _ATTEMPTS),
+    ).label("given_up")
+    what = problem, given_up
+    wanted = claim.when, is_ours(instead), is_readable(codec)
     # a literal, or PostgreSQL would not keep a plan for so few rows
     limit = sa.bindparam("limit", type_=sa.Integer, literal_execute=True)
     if database.backend.single_writer:
-        parts = _of_each(codec, count, replay, *key, row.available_at, problem)
+        parts = _of_each(codec, count, replay, *key, row.available_at, *what)
         all_due = union_of([each.join(events, OF_EVENT).where(*wanted) for each in parts])
         due = all_due.order_by("available_at").limit(limit).cte("due")
     else:  # rows of a UNION cannot be locked there, and may have changed before they are
@@ -71,14 +83,15 @@ def claim_statement(
         first = sa.select(each.event_id, each.handler).order_by(each.available_at)
         found = first.limit(some).cte("found")
         locked = (
-            sa.select(*key, problem)
+            sa.select(*key, *what)
             .join_from(deliveries, events)
-            .where(row.event_id == found.c.event_id, row.handler == found.c.handler, claim.when)
+            .where(row.event_id == found.c.event_id, row.handler == found.c.handler)
+            .where(claim.when, is_ours(instead))
             .with_for_update(of=deliveries, skip_locked=True)
             .lateral("locked")
         )
         due = sa.select(locked).select_from(found.join(locked, sa.true())).limit(limit).cte("due")
-    claim = states.claimed_or_parked(claim, now, due.c.problem)
+    claim = states.claimed_or_parked(claim, now, due.c.problem, due.c.given_up)
     this = row.event_id == due.c.event_id, row.handler == due.c.handler
     return claim.update_found(*this).returning(deliveries)
 
@@ -112,6 +125,15 @@ def union_of(parts: Sequence[sa.Select[Any]]) -> sa.CompoundSelect[Any]:
 def latest_version(codec: Codec[object]) -> int:
     """Return the latest schema version of an event that this process can read."""
     return max(codec.versions.values(), default=1)
+
+
+def is_ours(instead: Collection[str]) -> Which:
+    """Return a condition: what happens instead of other handlers, only newer processes know."""
+    return sa.or_(deliveries.c.given_up.is_(None), _has_end(instead))
+
+
+def _has_end(instead: Collection[str]) -> Which:
+    return deliveries.c.handler.in_(sa.bindparam("instead", [*instead], expanding=True))
 
 
 def is_readable(codec: Codec[object]) -> sa.ColumnElement[bool]:

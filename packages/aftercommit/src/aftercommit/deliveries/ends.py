@@ -7,23 +7,29 @@ The skipped claim stays valid: nobody has taken it over, and its write is tried 
 A delivery's row shows its success; of each other outcome, the last ten claims are kept.
 """
 
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+import logging
+from collections import Counter
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import sqlalchemy as sa
 from anyio import Event
 from anyio.lowlevel import checkpoint
 
-from aftercommit.claims import Claim
+from aftercommit.claims import Claim, Failure
 from aftercommit.database.database import Database
 from aftercommit.database.rare import rare
 from aftercommit.database.transaction import Transaction
 from aftercommit.database.writer_queue import Writer
+from aftercommit.deliveries import states
 from aftercommit.deliveries.lock_order import change_in_order
 from aftercommit.deliveries.states import Transition
 from aftercommit.deliveries.tables import deliveries, failures
 from aftercommit.envelopes import EventId
-from aftercommit.errors import DeliveryLocked, DeliverySuperseded
+from aftercommit.errors import DeliveryLocked, DeliverySuperseded, is_away
+from aftercommit.giving_up import BEFORE_THAT, GivenUp
+
+logger = logging.getLogger(__name__)
 
 BATCH_SIZE = 128  # SQLite has a limit for what makes one statement
 # A process writes about its own claim under the claim's token. If another process has claimed the
@@ -166,6 +172,21 @@ class Batches:
         return [ClaimKey(row["event_id"], row["handler"], row["token"]) for row in ended]
 
 
+def after_failure(
+    failure: Failure, now: sa.ColumnElement[float], *, may_give_up: bool
+) -> Transition:
+    """Return how a failure ends a claim. Of a handler that was given up, the error is kept."""
+    claim, error, away = failure.delivery, describe(failure.error), is_away(failure.error)
+    kept = claim.last_error if claim.given_up else None
+    if failure.given_up:
+        return states.given_up(now, error, failure.given_up.text)
+    if failure.retry_in is None:
+        both = f"{error}{BEFORE_THAT}{kept}" if kept else error
+        return states.parked(now, both, is_away=away)
+    how = {"is_away": away, "may_give_up": may_give_up}
+    return states.retrying(now, kept or error, failure.retry_in, **how)
+
+
 async def ensure_failure_stored(
     transaction: Transaction, database: Database, claim: Claim, end: Transition
 ) -> None:
@@ -207,8 +228,24 @@ async def _still_valid(
 def expired(row: sa.RowMapping) -> dict[str, Any]:
     """Return the previous claim, whose process died, hung, or was cut off."""
     attempt = row["attempts"] - (row["parked_at"] is None)  # a parked delivery has no newer claim
+    if row["given_up"] and not attempt:  # or it may have been the last one of its handler
+        attempt = GivenUp.from_text(row["given_up"]).attempts
     claim = {name: row[name] for name in ClaimKey._fields} | {"token": row["token"] - 1}
     return claim | {"attempt": attempt, "owner": row["previous_owner"], "error": LEASE_EXPIRED}
+
+
+def log_taken_over(rows: Iterable[Mapping[Any, Any]]) -> None:
+    """Log which processes' leases have expired, and what a claim has taken over from each."""
+    lost = [(row["previous_owner"], row["handler"]) for row in rows if row["previous_owner"]]
+    for (owner, handler), count in Counter(lost).items():
+        logger.warning(
+            "taken over from %s, whose lease has expired: %s (%d)", owner, handler, count
+        )
+
+
+def log_parked(row: Mapping[Any, Any], error: str) -> None:
+    """Log a delivery that a claim has parked."""
+    logger.warning("%s parked on event %s: %s", row["handler"], row["event_id"], error)
 
 
 async def record(

@@ -63,9 +63,10 @@ def rows_of(
     Return the rows of new deliveries, those of deliveries in lanes, and the claims.
     """
     rows, in_lanes, lanes, claims = list[Row](), list[Row](), set[str](), list[Claim]()
-    for envelope, handler, delay, lane in new:
+    for envelope, handler, delay, lane, within in new:
         row: Row = {"event_id": envelope.id, "handler": handler, "subscriber": handler}
         row["schema_version"] = envelope.schema_version
+        row["given_up_after"] = None if within is None else delay + within
         if lane:
             row |= {"lane": lane, "in_lane": lane, "of_event": envelope.id}
             in_lanes.append(row | {"is_behind": lane in lanes})
@@ -98,7 +99,11 @@ class NewEvents:
         self._places_wait = in_sessions and backend.lock_lanes is not None
         later = self._due + sa.bindparam("seconds", type_=sa.Double)
         self._insert_events = sa.insert(events).values(recorded_at=now, **backend.position)
-        self._insert_deliveries = sa.insert(deliveries).values(states.new(later))
+        self._end = now + sa.bindparam("given_up_after", type_=sa.Double)
+        self._insert_deliveries = sa.insert(deliveries).values(self._new(later))
+
+    def _new(self, due: sa.ColumnElement[float], **place: object) -> Row:
+        return states.new(due, give_up_at=self._end, **place)
 
     def store(
         self,
@@ -144,7 +149,7 @@ class NewEvents:
     @cached_property  # built, like the next one, if there are ordered handlers
     def _insert_unplaced(self) -> sa.Insert:
         """The statement for lanes that are not locked yet: none of their deliveries may begin."""
-        return sa.insert(deliveries).values(states.new(self._due, blocked=True))
+        return sa.insert(deliveries).values(self._new(self._due, blocked=True))
 
     @cached_property
     def _insert_in_lanes(self) -> ReturningInsert[Any]:
@@ -160,6 +165,6 @@ class NewEvents:
         is_behind = sa.bindparam("is_behind", type_=sa.Boolean)
         blocked = sa.or_(is_behind, last.scalar_subquery().is_not(None))
         place = {"position": of_event.scalar_subquery(), "blocked": blocked}
-        stored = sa.insert(deliveries).values(states.new(self._due, **place))
+        stored = sa.insert(deliveries).values(self._new(self._due, **place))
         stored = stored.returning(row.event_id, row.handler, row.blocked)
         return stored.execution_options(insertmanyvalues_page_size=ROWS_TOGETHER)

@@ -27,6 +27,7 @@ from aftercommit.deliveries.tables import RAW_EVENTS, deliveries
 from aftercommit.delivery_policy import DeliveryPolicy
 from aftercommit.envelopes import Envelope, EventId
 from aftercommit.errors import InvalidMessage
+from aftercommit.giving_up import GivenUp
 
 
 class OrderedDeliveries:
@@ -46,7 +47,8 @@ class OrderedDeliveries:
         self._complete = complete.returning(is_new)
         self._next = unblocking(now).returning(row.event_id, row.handler, row.token)
         claim = claimed(now, database.process, policy.lease_seconds)
-        is_fresh = row.owner.is_(None), row.attempts < policy.max_attempts
+        is_late = sa.func.coalesce(row.give_up_at <= now, sa.false())
+        is_fresh = row.owner.is_(None), row.attempts < policy.max_attempts, ~is_late
         self._claim = claim.update(OF_THESE_CLAIMS, *is_fresh).returning(deliveries)
 
     async def complete(self, claim: Claim, *, follow: bool) -> Sequence[Claim]:
@@ -129,4 +131,6 @@ def claim_of_row(row: Mapping[Any, Any], envelope: Envelope, leased_at: float) -
         unavailable_attempts=row["unavailable_attempts"],
         leased_at=leased_at,
         lane=row["lane"],
+        given_up=GivenUp.from_text(row["given_up"]) if row["given_up"] else None,
+        last_error=row["last_error"],
     )

@@ -1,24 +1,7 @@
-"""The life of a delivery: what its columns mean, its states, and everything that can happen to it.
+"""The life of a delivery: its states, and everything that can happen to it.
 
 docs/life-of-a-delivery.md draws it. Every write to `deliveries` takes its values, and the states in
-which it may happen, from here; tests compare this module with the page. The columns:
-
-- `attempts` counts: a claim adds one, and a claim that is given back before its handler has begun
-  takes it off. `unavailable_attempts` found a resource unavailable, and only make the delay longer.
-- `token` is the fencing token. It grows whenever a claim is made or given back, or is ended by
-  somebody else. So a process that finds its own token in the row still has its claim.
-- `available_at` is the end of the lease, if there is an `owner`, otherwise the due time. While the
-  handler is paused, it is a `PAUSE` later. It is empty if the delivery is done or discarded.
-- `owner` is the process that has the claim, or has done it; `previous_owner` lost it to that claim.
-- `last_error` tells why the last attempt has failed, or why it is parked.
-- `parked_at` is set while it waits for an operator; nobody claims it.
-- `completed_at` is set when it is done or discarded, `discarded_at` in the second case only.
-- `duration_seconds` is how long the successful attempt took, from its claim on.
-- `replay` says that it was (or is) done because of a replay: all others are claimed first.
-- `lane`, `position` and `blocked` are for ordered handlers: see `lanes.py`.
-- `schema_version` is that of the event. It never changes, and claims go by it.
-- `limit_name` is the limit by which it was claimed, if its handler has one: while it is running, it
-  takes one of the places of that limit.
+which it may happen, from here; tests compare both. `tables.py` tells what the columns mean.
 """
 
 from typing import Any
@@ -36,9 +19,11 @@ from aftercommit.deliveries.tables import (
     deliveries,
     events,
 )
+from aftercommit.giving_up import BEFORE_THAT
 
 Now = sa.ColumnElement[float]
 """The database's clock: `Database.clock`."""
+Text = sa.ColumnElement[Any]
 
 DUE_AT = deliveries.c.available_at - sa.case((deliveries.c.available_at > PAUSE, PAUSE), else_=0.0)
 HAS_FAILED = sa.or_(deliveries.c.attempts > 0, deliveries.c.unavailable_attempts > 0)
@@ -53,6 +38,9 @@ IS_BEHIND = sa.exists().where(  # an earlier delivery of its lane is not done
 
 
 CLAIMED = sa.and_(PENDING, deliveries.c.owner.is_not(None))
+WAS_HANDLED = sa.and_(  # by its handler: neither an operator, nor another end, has ended it
+    FINISHED, deliveries.c.discarded_at.is_(None), deliveries.c.given_up.is_(None)
+)
 UNPLACED = sa.and_(IN_LANE, deliveries.c.position.is_(None))  # it gets its place with the COMMIT
 
 # States: conditions of a row
@@ -64,6 +52,7 @@ def delivery_state(clock: sa.ColumnElement[float]) -> sa.Case[str]:
     is_running = sa.and_(row.owner.is_not(None), is_later, row.available_at < PAUSE)
     return sa.case(
         (row.discarded_at.is_not(None), "discarded"),
+        (sa.and_(FINISHED, row.given_up.is_not(None)), "given_up"),
         (FINISHED, "done"),
         (PARKED, "parked"),
         (is_running, "running"),
@@ -154,17 +143,22 @@ def claimed(
     )
 
 
-def claimed_or_parked(claim: Transition, now: Now, problem: sa.ColumnElement[str]) -> Transition:
+def claimed_or_parked(claim: Transition, now: Now, problem: Text, given_up: Text) -> Transition:
     """The same; but due, or lease expired → parked where there is a `problem`. No attempt begins.
 
     Otherwise, a delivery that can never be handled would be the longest due in each later claim.
+    Where its handler is `given_up`, the first attempt begins of what happens instead.
     """
     row, is_fine = deliveries.c, problem.is_(None)
+    begins = sa.and_(is_fine, given_up.is_not(None))
+    both = sa.case((row.given_up.is_not(None), problem + BEFORE_THAT + row.last_error))
     unless_fine: dict[str, Any] = {
-        "attempts": row.attempts + sa.case((is_fine, 1), else_=0),
+        "attempts": sa.case((begins, 1), (is_fine, row.attempts + 1), else_=row.attempts),
+        "unavailable_attempts": sa.case((begins, 0), else_=row.unavailable_attempts),
         "owner": sa.case((is_fine, claim.values["owner"])),
         "parked_at": sa.case((~is_fine, now)),
-        "last_error": sa.func.coalesce(problem, row.last_error),
+        "last_error": sa.func.coalesce(both, problem, row.last_error),
+        "given_up": sa.case((begins, given_up), else_=row.given_up),
     }
     return Transition(claim.when, **claim.values | unless_fine)
 
@@ -173,7 +167,7 @@ def claimed_or_parked(claim: Transition, now: Now, problem: sa.ColumnElement[str
 
 
 def done(now: Now, lease_seconds: float, *, again: bool = False) -> Transition:
-    """Running → done: the handler has succeeded.
+    """Running → done, or given up: the handler, or what happens instead of it, has succeeded.
 
     `again`: also if it was done by this claim before, and the answer was lost. The old values stay.
     """
@@ -184,17 +178,29 @@ def done(now: Now, lease_seconds: float, *, again: bool = False) -> Transition:
         completed_at=sa.func.coalesce(row.completed_at, now),
         duration_seconds=sa.func.coalesce(row.duration_seconds, took),
         available_at=None,
-        last_error=None,
+        last_error=sa.case((row.given_up.is_not(None), row.last_error)),
     )
 
 
-def retrying(now: Now, error: str, seconds: float, *, is_away: bool = False) -> Transition:
+def given_up(now: Now, error: object, why: str) -> Transition:
+    """Running → due: the handler has failed for good; the next claim runs what happens instead."""
+    begun_anew = {"attempts": 0, "unavailable_attempts": 0, "given_up": why}
+    return Transition(CLAIMED, owner=None, available_at=now, last_error=error, **begun_anew)
+
+
+def retrying(
+    now: Now, error: str, seconds: float, *, is_away: bool = False, may_give_up: bool = False
+) -> Transition:
     """Running → retrying: the attempt has failed; the next one follows after some seconds.
 
-    An attempt that has failed because a resource is unavailable, `is_away`, does not count.
+    An attempt that has failed because a resource is unavailable, `is_away`, does not count. If its
+    handler may be given up, the next claim comes no later than that.
     """
-    more = _unavailable() if is_away else {}
-    return Transition(CLAIMED, owner=None, available_at=now + seconds, last_error=error, **more)
+    row, more, due = deliveries.c, _unavailable() if is_away else {}, now + seconds
+    if may_give_up:
+        is_sooner = sa.and_(row.given_up.is_(None), row.give_up_at < due)
+        due = sa.case((is_sooner, row.give_up_at), else_=due)
+    return Transition(CLAIMED, owner=None, available_at=due, last_error=error, **more)
 
 
 def parked(now: Now, error: str, *, is_away: bool = False) -> Transition:
@@ -229,11 +235,15 @@ def released(lease_seconds: float) -> Transition:
 
 
 def retried(now: Now) -> Transition:
-    """Not done → due, or blocked or paused as before: all attempts are allowed again."""
+    """Not done → due, or blocked or paused as before: all attempts are allowed again.
+
+    There is no time any more after which its handler is given up. If it was, it stays so.
+    """
     return Transition(
         ~FINISHED,
         attempts=0,
         unavailable_attempts=0,
+        give_up_at=None,
         token=NEXT_TOKEN,
         available_at=now + pause_of(deliveries.c.handler),
         owner=None,
@@ -269,7 +279,8 @@ def revoked(now: Now) -> Transition:
 def replayed(now: Now, handler: sa.ColumnElement[str]) -> Transition:
     """Done → due: its handler runs once more. A pause is that of the handler's current name."""
     return Transition(
-        sa.and_(FINISHED, deliveries.c.discarded_at.is_(None)),
+        WAS_HANDLED,
+        give_up_at=None,
         attempts=0,
         unavailable_attempts=0,
         token=NEXT_TOKEN,
@@ -335,4 +346,5 @@ def unblocked(now: Now) -> Transition:
 def aged(seconds: float) -> Transition:
     """In any state: this many seconds have passed, as far as the row shows."""
     due = deliveries.c.available_at
-    return Transition(due.is_not(None), available_at=due - seconds)
+    end = deliveries.c.give_up_at - seconds
+    return Transition(due.is_not(None), available_at=due - seconds, give_up_at=end)

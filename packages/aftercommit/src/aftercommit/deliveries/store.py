@@ -8,8 +8,7 @@ than the last one seen", so an event whose transaction commits late is not skipp
 """
 
 import logging
-from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import cache, partial
 from typing import Any
 
@@ -26,6 +25,7 @@ from aftercommit.deliveries.claim_statement import (
     claim_statement,
     first_of_each,
     handler_params,
+    is_ours,
     latest_version,
     union_of,
 )
@@ -40,7 +40,7 @@ from aftercommit.deliveries.states import is_scheduled
 from aftercommit.deliveries.tables import RAW_EVENTS, deliveries
 from aftercommit.delivery_policy import DeliveryPolicy
 from aftercommit.envelopes import Envelope
-from aftercommit.errors import DeliverySuperseded, InvalidMessage, is_away
+from aftercommit.errors import DeliverySuperseded, InvalidMessage
 from aftercommit.limits import NO_LIMITS, Limit, Limits, claimed_together
 
 SCHEDULED: sa.BindParameter[bool] = sa.bindparam("scheduled", type_=sa.Boolean)
@@ -51,11 +51,15 @@ logger = logging.getLogger(__name__)
 
 
 def new_delivery_store(
-    database: Database, policy: DeliveryPolicy, limits: Limits = NO_LIMITS
+    database: Database,
+    policy: DeliveryPolicy,
+    limits: Limits = NO_LIMITS,
+    instead: Collection[str] = (),
 ) -> "SqlAlchemyDeliveryStore":
     """Return the delivery store of a database: the general one, or the one for its driver.
 
-    It claims only what the `limits` of handlers allow: see `Handlers.limits`.
+    It claims only what the `limits` of handlers allow, and gives up those that have an `instead`:
+    see `Handlers`.
 
     >>> import anyio
     >>> from aftercommit import new_delivery_store
@@ -67,7 +71,8 @@ def new_delivery_store(
     >>> anyio.run(main)
     []
     """
-    return (database.backend.delivery_store or SqlAlchemyDeliveryStore)(database, policy, limits)
+    made = database.backend.delivery_store or SqlAlchemyDeliveryStore
+    return made(database, policy, limits, instead)
 
 
 class SqlAlchemyDeliveryStore:
@@ -79,10 +84,14 @@ class SqlAlchemyDeliveryStore:
     _write_at_once: WriteAtOnce | None = None  # a database's replacement for several statements
 
     def __init__(
-        self, database: Database, policy: DeliveryPolicy, limits: Limits = NO_LIMITS
+        self,
+        database: Database,
+        policy: DeliveryPolicy,
+        limits: Limits = NO_LIMITS,
+        instead: Collection[str] = (),
     ) -> None:
         self.database, self.limits, self.limit_uses = database, limits, LimitUses(database)
-        self._policy = policy
+        self._policy, self.instead = policy, instead
         self.most_handlers = max(1, MOST_PARTS // latest_version(database.codec))
         now, lease = database.clock, policy.lease_seconds
         done, released = states.done(now, lease), states.released(lease)
@@ -96,7 +105,7 @@ class SqlAlchemyDeliveryStore:
         ordered = partial(OrderedDeliveries, database, policy, not_here=limits.keys())
         self._ordered = cache(ordered)  # if there are any
         self._seconds_until_due = cache(self._look)
-        self._claim_statement = cache(partial(claim_statement, database, policy))
+        self._claim_statement = cache(partial(claim_statement, database, policy, instead=instead))
 
     async def store(
         self,
@@ -173,12 +182,9 @@ class SqlAlchemyDeliveryStore:
         return ()
 
     async def record_failure(self, failure: Failure) -> None:
-        claim, error, away = failure.delivery, describe(failure.error), is_away(failure.error)
-        now, key = self.database.clock, ClaimKey.of(claim)
-        if failure.retry_in is None:
-            end = states.parked(now, error, is_away=away)
-        else:
-            end = states.retrying(now, error, failure.retry_in, is_away=away)
+        claim, now = failure.delivery, self.database.clock
+        key, error = ClaimKey.of(claim), describe(failure.error)
+        end = ends.after_failure(failure, now, may_give_up=claim.handler in self.instead)
         failed = change_in_order(self.database, end, OF_THIS_CLAIM, skip_locked=True)
         async with self.database.write_transaction(Writer.LAST) as transaction:
             if await transaction.execute_dml(failed, key.params) != 1:
@@ -186,6 +192,8 @@ class SqlAlchemyDeliveryStore:
                 return
             what = {"attempt": claim.attempt, "owner": self.database.process, "error": error}
             await ends.record(transaction, now, "failed", [{**key._asdict(), **what}])
+            if failure.given_up:
+                transaction.notify_workers()
             await transaction.commit()
 
     async def release(self, claims: Collection[Claim], *, interrupted: bool = False) -> None:
@@ -231,9 +239,9 @@ class SqlAlchemyDeliveryStore:
             found = (await transaction.execute(RAW_EVENTS, ids)).mappings() if claimed else ()
             stored = {event["id"]: event for event in found}
             await transaction.commit()
-        log_taken_over(rows)
+        ends.log_taken_over(rows)
         for row in (row for row in rows if row["parked_at"] is not None):
-            log_parked(row, row["last_error"])
+            ends.log_parked(row, row["last_error"])
         return await self._readable([(row, stored[row["event_id"]]) for row in claimed], leased_at)
 
     async def _readable(self, claimed: Sequence[Claimed], leased_at: float) -> Sequence[Claim]:
@@ -257,7 +265,7 @@ class SqlAlchemyDeliveryStore:
                 except Exception as storing_error:  # the others can be run nevertheless
                     logger.error("unreadable deliveries could not be parked: %s", storing_error)
                 else:
-                    log_parked(row, error)
+                    ends.log_parked(row, error)
         return claims
 
     async def seconds_until_due(
@@ -279,19 +287,6 @@ class SqlAlchemyDeliveryStore:
     def _look(self, count: int) -> sa.CompoundSelect[Any]:
         codec, now = self.database.codec, self.database.clock
         pause, which = deliveries.c.available_at - now, sa.or_(SCHEDULED, ~is_scheduled(now))
+        which = sa.and_(which, is_ours(self.instead))
         live, replayed = (first_of_each(codec, count, r, pause, which=which) for r in (False, True))
         return union_of([*live, *replayed])
-
-
-def log_taken_over(rows: Iterable[Mapping[Any, Any]]) -> None:
-    """Log which processes' leases have expired, and what a claim has taken over from each."""
-    lost = [(row["previous_owner"], row["handler"]) for row in rows if row["previous_owner"]]
-    for (owner, handler), count in Counter(lost).items():
-        logger.warning(
-            "taken over from %s, whose lease has expired: %s (%d)", owner, handler, count
-        )
-
-
-def log_parked(row: Mapping[Any, Any], error: str) -> None:
-    """Log a delivery that a claim has parked."""
-    logger.warning("%s parked on event %s: %s", row["handler"], row["event_id"], error)

@@ -2,6 +2,27 @@
 
 Migrations are the only source of the schema; a test checks that they and these tables agree. The
 application has its own. Times that are compared are seconds since 1970, by the database's clock.
+
+What the columns of a delivery mean for its life:
+
+- `attempts` counts: a claim adds one, and a claim that is given back before its handler has begun
+  takes it off. `unavailable_attempts` found a resource unavailable, and only make the delay longer.
+- `token` is the fencing token. It grows whenever a claim is made or given back, or is ended by
+  somebody else. So a process that finds its own token in the row still has its claim.
+- `available_at` is the end of the lease, if there is an `owner`, otherwise the due time. While the
+  handler is paused, it is a `PAUSE` later. It is empty if the delivery is done or discarded.
+- `owner` is the process that has the claim, or has done it; `previous_owner` lost it to that claim.
+- `last_error` tells why the last attempt has failed, or why it is parked.
+- `parked_at` is set while it waits for an operator; nobody claims it.
+- `completed_at` is set when it is done or discarded, `discarded_at` in the second case only.
+- `duration_seconds` is how long the successful attempt took, from its claim on.
+- `replay` says that it was (or is) done because of a replay: all others are claimed first.
+- `lane`, `position` and `blocked` are for ordered handlers: see `lanes.py`.
+- `schema_version` is that of the event. It never changes, and claims go by it.
+- `limit_name` is the limit by which it was claimed, if its handler has one: while it is running, it
+  takes one of the places of that limit.
+- `give_up_at` is when its handler is given up, if an `Otherwise` says so. `given_up` is why it was:
+  from then on, `attempts` are those of what happens instead, and `last_error` is kept.
 """
 
 from typing import Any
@@ -57,7 +78,7 @@ _RAW = [sa.cast(column, sa.Text).label(column.name) for column in events.c if co
 _IDS: sa.BindParameter[Any] = sa.bindparam("ids", expanding=True)
 RAW_EVENTS = sa.select(events.c.id, *_RAW).where(rare(events.c.id.in_(_IDS)))
 
-deliveries = sa.Table(  # what its columns mean for the life of a delivery: `states.py`
+deliveries = sa.Table(  # see above; `states.py` has all that can happen to a row
     "aftercommit_deliveries",
     metadata,
     sa.Column("event_id", sa.Uuid, sa.ForeignKey(events.c.id), primary_key=True),
@@ -79,6 +100,8 @@ deliveries = sa.Table(  # what its columns mean for the life of a delivery: `sta
     sa.Column("blocked", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.Column("schema_version", sa.Integer, nullable=False),  # the event's; claims look at it
     sa.Column("limit_name", sa.String),  # by which it was last claimed, if any
+    sa.Column("give_up_at", sa.Double),  # if its handler is given up after a time
+    sa.Column("given_up", sa.String),  # why, if what happens instead runs, or has run
 )
 PARKED, FINISHED = deliveries.c.parked_at.is_not(None), deliveries.c.completed_at.is_not(None)
 PENDING = sa.and_(~PARKED, ~FINISHED)

@@ -3,7 +3,7 @@
 In tests, it may be in a transaction of the application: `DueInSession`.
 """
 
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from functools import partial
@@ -28,13 +28,14 @@ from aftercommit.database.database_url import shown
 from aftercommit.database.transaction import Refusals, Transaction
 from aftercommit.deliveries.claim_statement import first_of_each, handler_params, union_of
 from aftercommit.deliveries.lanes import LanePosition, unblocking
-from aftercommit.deliveries.states import claimed, done
+from aftercommit.deliveries.states import claimed, done, given_up
 from aftercommit.deliveries.store import SqlAlchemyDeliveryStore
 from aftercommit.deliveries.tables import RAW_EVENTS, deliveries, events
 from aftercommit.deliveries.unit_of_work_scope import SqlAlchemyUnitOfWorkScope, open_unit_of_work
 from aftercommit.envelopes import current_context
-from aftercommit.errors import WiringError
-from aftercommit.handler_binding import BoundHandler
+from aftercommit.errors import WiringError, raise_if_any
+from aftercommit.giving_up import GivenUp
+from aftercommit.handler_binding import BoundHandler, BoundHandlers
 from aftercommit.outbox.lanes_at_commit import has_recorded, take_places
 from aftercommit.outbox.translated_schemas import translate_for_handler, untranslated
 
@@ -137,14 +138,20 @@ class DueInSession:
         self,
         session: Session,
         codec: Codec[Any],
-        handlers: Mapping[str, BoundHandler],
+        bound: BoundHandlers,
         clock: Clock,
+        giving_up: Collection[str],
     ) -> None:
-        self.session, self._codec, self._handlers = session, codec, handlers
+        self.session, self._codec, self._handlers = session, codec, bound.events
+        self._instead, self._giving_up = bound.instead, giving_up
+        problem = "only handlers in an Otherwise can be given up. Not so"
+        raise_if_any(problem, {*giving_up} - bound.instead.keys())
         self.connection = session.connection(bind_arguments={"clause": WRITE})
         self._clock, row = clock, deliveries.c
         key = row.event_id, row.handler, row.lane, row.position, row.available_at
-        firsts = first_of_each(codec, len(handlers), False, *key, which=row.available_at <= clock)
+        end = row.give_up_at <= clock, row.given_up, row.last_error
+        count, is_due = len(bound.events), row.available_at <= clock
+        firsts = first_of_each(codec, count, False, *key, *end, which=is_due)
         self._first = union_of(firsts).order_by("available_at").limit(1)
 
     def take(self) -> Claim | None:
@@ -154,11 +161,17 @@ class DueInSession:
             found = self.connection.execute(self._first, handler_params(self._handlers)).first()
         if found is None:
             return None
-        event_id, handler, lane, position, _ = found
+        event_id, handler, lane, position, _, is_late, why, last_error = found
         with untranslated(self.connection):
             [stored] = self.connection.execute(RAW_EVENTS, {"ids": [event_id]}).mappings()
         envelope = replace(self._codec.from_row(stored), position=position)
-        return Claim(envelope=envelope, handler=handler, attempt=1, lane=lane)
+        claim = Claim(envelope=envelope, handler=handler, attempt=1, lane=lane)
+        if why:
+            return replace(claim, given_up=GivenUp.from_text(why), last_error=last_error)
+        if handler in self._giving_up:
+            return replace(claim, given_up=GivenUp("attempts", "defect", 1))
+        is_over = is_late and handler in self._instead
+        return replace(claim, given_up=GivenUp("too late", None, 0)) if is_over else claim
 
     @contextmanager
     def attempt(self, claim: Claim) -> Iterator[BoundHandler]:
@@ -166,7 +179,7 @@ class DueInSession:
         token = current_context.set(claim.context)
         try:
             with kept_open(self.session, self.connection):
-                yield self._handlers[claim.handler]
+                yield (self._instead if claim.given_up else self._handlers)[claim.handler]
         finally:
             current_context.reset(token)
 
@@ -176,6 +189,9 @@ class DueInSession:
         this = row.event_id == event_id, row.handler == claim.handler
         with untranslated(self.connection):
             self.connection.execute(claimed(clock, "deliver_due", LEASE_SECONDS).update(*this))
+            if claim.given_up:
+                error, why = claim.last_error or "", claim.given_up.text
+                self.connection.execute(given_up(clock, error, why).update(*this))
             self.connection.execute(done(clock, LEASE_SECONDS).update(*this))
             if claim.lane and (position := claim.envelope.position) is not None:
                 place = LanePosition(claim.lane, position, event_id, claim.handler)

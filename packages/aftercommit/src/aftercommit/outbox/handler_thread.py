@@ -45,7 +45,7 @@ from aftercommit.database.exceptions import ConnectionLost
 from aftercommit.envelopes import current_context
 from aftercommit.errors import Unavailable, UnexpectedAnswer, WiringError
 from aftercommit.handler_binding import BoundHandler
-from aftercommit.handler_entries import PUBLISH, Entry, handler_of, with_handler
+from aftercommit.handler_entries import PUBLISH, Entry, changed
 
 MAX_ABANDONED = 20  # threads of a process that go on after their attempts; then none is begun
 TOO_LATE = (
@@ -89,17 +89,16 @@ def with_threads(entries: Sequence[Entry[Any, Any]]) -> list[Entry[Any, Any]]:
     """
     made = dict[Any, Any]()
 
-    def changed(subscriber: Any) -> Any:
-        handler = handler_of(subscriber)
-        if handler is PUBLISH or iscoroutinefunction(handler) or handler_of(handler) is not handler:
-            return subscriber  # the last is nested in a way that is refused
+    def run_in_thread(handler: Any) -> Any:
+        if handler is PUBLISH or iscoroutinefunction(handler):
+            return handler
         if not _is_function(handler):
             raise WiringError(NO_FUNCTION, repr(handler))
-        return with_handler(subscriber, made.setdefault(handler, in_thread(handler)))
+        return made.setdefault(handler, in_thread(handler))
 
     given: Sequence[Any] = entries
     return [
-        replace(entry, handlers=tuple(map(changed, entry.handlers)))
+        replace(entry, handlers=tuple(changed(each, run_in_thread) for each in entry.handlers))
         if isinstance(entry, Entry)
         else entry
         for entry in given

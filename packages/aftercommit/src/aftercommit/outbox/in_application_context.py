@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, event
 
 from aftercommit.errors import WiringError
-from aftercommit.handler_entries import Entry, handler_of, with_handler
+from aftercommit.handler_entries import Entry, changed
 
 NewContext = Callable[[], AbstractContextManager[Any]]
 
@@ -32,16 +32,15 @@ def in_context(
     Those that are given a session cannot connect by the engine that is found in the context.
     """
 
-    def changed(subscriber: Any) -> Any:
-        return _subscriber(subscriber, context, find_engine)
+    def enter(handler: Any) -> Any:
+        return _in_context(handler, context, find_engine)
 
-    return replace(entry, handlers=tuple(map(changed, entry.handlers)))
+    return replace(entry, handlers=tuple(changed(each, enter) for each in entry.handlers))
 
 
-def _subscriber(subscriber: Any, context: NewContext, find_engine: Callable[[], object]) -> Any:
-    handler = handler_of(subscriber)
+def _in_context(handler: Any, context: NewContext, find_engine: Callable[[], object]) -> Any:
     if not (isfunction(handler) or ismethod(handler)):  # PUBLISH, or something that is refused
-        return subscriber
+        return handler
     has_session = "session" in signature(handler).parameters
 
     @contextmanager
@@ -59,8 +58,7 @@ def _subscriber(subscriber: Any, context: NewContext, find_engine: Callable[[], 
         with entered():
             return handler(*args, **kwargs)
 
-    made = handle if iscoroutinefunction(handler) else handle_in_thread
-    return with_handler(subscriber, made)
+    return handle if iscoroutinefunction(handler) else handle_in_thread
 
 
 @contextmanager

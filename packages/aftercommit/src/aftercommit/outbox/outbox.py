@@ -13,7 +13,7 @@ without an answer need no extra code. A commit wakes the worker of its own proce
 also notifies other processes, if its own is inside `running()`. Others poll once a second.
 """
 
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
 from functools import partial
 from os import getpid
@@ -217,14 +217,17 @@ class Outbox:
         """Do the same as `once` in a session of synchronous code."""
         return self._sessions.once(expect_sync(session, "once"), source, message_id)
 
-    async def deliver(self, session: AsyncSession | async_scoped_session[Any]) -> int:
+    async def deliver(
+        self, session: AsyncSession | async_scoped_session[Any], *, giving_up: Collection[str] = ()
+    ) -> int:
         """Run the handlers of due deliveries in this session until none is due; return how many.
 
         For tests: nothing is committed, so that a fixture can roll everything back. A handler's
         error is raised here. Ports have their effects. Handlers made with `def` run in threads.
+        Of those named in `giving_up`, only what happens instead runs, as when they have failed.
         """
         given, count = expect_async(session, "deliver"), 0
-        due = await given.run_sync(self._due)
+        due = await given.run_sync(self._due, giving_up)
         while claim := await given.run_sync(lambda _: due.take()):
             with due.attempt(claim) as handler:
                 await handler.run(claim, SimpleNamespace(session=given))
@@ -232,7 +235,9 @@ class Outbox:
             count += 1
         return count
 
-    def deliver_sync(self, session: Session | scoped_session[Any]) -> int:
+    def deliver_sync(
+        self, session: Session | scoped_session[Any], *, giving_up: Collection[str] = ()
+    ) -> int:
         """Do the same as `deliver` in a session of synchronous code.
 
         Handlers made with `def` run in this thread; `async` ones, each on an event loop.
@@ -240,7 +245,7 @@ class Outbox:
         :raises WiringError: if an `async` handler is due that asks for a session, which it could
             not await
         """
-        due, count = self._due(expect_sync(session, "deliver")), 0
+        due, count = self._due(expect_sync(session, "deliver"), giving_up), 0
         while claim := due.take():
             with due.attempt(claim) as handler:
                 run_here(handler, claim, due.session)
@@ -248,9 +253,9 @@ class Outbox:
             count += 1
         return count
 
-    def _due(self, session: Session) -> DueInSession:
+    def _due(self, session: Session, giving_up: Collection[str]) -> DueInSession:
         _, database = self._sessions.connection(session)
-        return DueInSession(session, self.app.codec(), self.app.bound.events, database.clock)
+        return DueInSession(session, self.app.codec(), self.app.bound, database.clock, giving_up)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:

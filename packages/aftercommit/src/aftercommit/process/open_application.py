@@ -107,7 +107,8 @@ async def open_application(
         check_schedules(table.every, envelopes)
         made = new_uow if transaction == "uow" else None
         await ensure_schema(database, new_uow=made, beside_others=beside_others)
-        delivery_store = new_delivery_store(database, settings, table.limits(settings))
+        limits, instead = table.limits(settings), table.instead
+        delivery_store = new_delivery_store(database, settings, limits, instead)
         bus = MessageBus(
             registry=registry,
             new_uow=partial(open_uow, delivery_store, new_uow),

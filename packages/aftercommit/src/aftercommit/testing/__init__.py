@@ -33,6 +33,7 @@ from aftercommit.testing.memory_aggregates import MemoryStore as MemoryStore
 from aftercommit.testing.no_io import no_io as no_io
 from aftercommit.testing.omissions import omissions as omissions
 from aftercommit.testing.running import deliver_due as deliver_due
+from aftercommit.testing.running import give_up as give_up
 from aftercommit.testing.running import let_time_pass as let_time_pass
 from aftercommit.testing.running import replay as replay
 from aftercommit.testing.running import time_comes as time_comes

@@ -13,11 +13,13 @@ from aftercommit.claims import CommandWork, Report
 from aftercommit.database.transaction import Transaction
 from aftercommit.deliveries import tables
 from aftercommit.deliveries.schedule_rows import Schedules
-from aftercommit.deliveries.states import Transition, aged, replayed
+from aftercommit.deliveries.states import Transition, aged, given_up, replayed
 from aftercommit.errors import InvalidValue
+from aftercommit.giving_up import GivenUp
 from aftercommit.process.application import Application
 
 CLAIMED_AT_ONCE = 20
+UNDONE = ("parked_at", "discarded_at", "given_up")
 NINE_YEARS = 9 * 366 * 86400.0  # there is a 29th of February in them
 
 
@@ -74,6 +76,40 @@ async def deliver_due(application: Application) -> Report:
         report.failures += result.failures
         report.unwritten |= result.unwritten
     return report
+
+
+async def give_up(application: Application, *handlers: str) -> None:
+    """Let these handlers have failed for good: their outstanding deliveries are given up.
+
+    `deliver_due` then runs what happens instead. To let the time of an `Otherwise` end, use
+    `let_time_pass`.
+
+    :raises InvalidValue: if nothing happens instead of one of them
+
+    >>> import anyio
+    >>> from aftercommit import testing
+    >>> from shop.entrypoints.app import APP
+    >>> async def main():
+    ...     async with APP.open(APP.load({})) as application:
+    ...         await testing.give_up(application, "confirm_order")
+    >>> anyio.run(main)
+    Traceback (most recent call last):
+    aftercommit.errors.InvalidValue: handler: 'confirm_order' has no Otherwise
+    """
+    for name in handlers:
+        if name not in application.bus.registry.instead:
+            raise InvalidValue("handler", f"{name!r} has no Otherwise")
+    row, why = (
+        tables.deliveries.c,
+        GivenUp("attempts", "defect", application.bus.policy.max_attempts),
+    )
+    these = row.handler.in_(handlers), row.given_up.is_(None)
+    async with application.database.write_transaction() as transaction:
+        now = application.database.clock
+        last = sa.func.coalesce(row.last_error, "given up by a test")
+        end = given_up(now, last, why.text).values | {"parked_at": None, "token": row.token + 1}
+        await transaction.execute(Transition(~tables.FINISHED, **end).update(*these))
+        await transaction.commit()
 
 
 async def time_comes(application: Application, schedule: str) -> None:
@@ -184,7 +220,7 @@ async def replay(application: Application, *handlers: str) -> None:
     {'placed': 2, 'cancelled': 0}
     """
     handler, now = tables.deliveries.c.handler, application.database.clock
-    values = replayed(now, handler).values | {"parked_at": None, "discarded_at": None}
+    values = replayed(now, handler).values | dict.fromkeys(UNDONE)
     values["replay"] = False  # it does not wait for other due deliveries
     async with application.database.write_transaction() as transaction:
         await transaction.execute(Transition(handler.in_(handlers), **values).update())

@@ -27,7 +27,7 @@ FAILING_SECONDS = 5.0  # shorter outages do not matter: callers repeat their com
 RECENT_SECONDS = 30.0  # longer than a command may wait; then another try is needed
 
 COMMAND_OUTCOMES = ("done", "refused", "failed", "repeated", "cancelled")
-ATTEMPT_OUTCOMES = ("done", "retried", "parked", "lease_lost", "handed_over")
+ATTEMPT_OUTCOMES = ("done", "given_up", "retried", "parked", "lease_lost", "handed_over")
 COMMANDS = f"Commands, by outcome: {', '.join(COMMAND_OUTCOMES)}."
 ATTEMPTS = f"Attempts of handlers, by outcome: {', '.join(ATTEMPT_OUTCOMES)} (released)."
 MESSAGES = f"Messages from brokers, by outcome: {', '.join(get_args(MessageOutcome))}."
@@ -99,6 +99,9 @@ class MetricsObserver(Observer):
                 # two clocks, if another machine has committed the event
                 since_commit = (datetime.now(UTC) - claim.envelope.time).total_seconds()
                 self._settled.labels(claim.handler).observe(max(0.0, since_commit))
+            case Outcome(Claim() as claim, "given up"):
+                self._attempts.labels(claim.handler, "given_up").inc()
+                self.writes.succeeded()
             case Outcome(work, status):
                 self._attempts.labels(work.name, status.replace(" ", "_")).inc()
 

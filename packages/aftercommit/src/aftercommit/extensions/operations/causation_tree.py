@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from aftercommit.codec import Codec
 from aftercommit.deliveries.ends import ClaimEnd
 from aftercommit.extensions.operations.decisions import What
+from aftercommit.giving_up import GivenUp
 
 Kind = Literal["command", "event", "delivery"]
 State = Literal[
@@ -24,8 +25,10 @@ State = Literal[
     "blocked",
     "parked",
     "done",
+    "given_up",
     "discarded",
 ]
+SETTLED = ("scheduled", "done", "given_up", "discarded", "parked", "paused", "blocked")
 Row = sa.Row[Any]
 
 
@@ -60,9 +63,9 @@ class Node:
 
     Commands and events are done when they are committed. If a delivery's lease has expired, `owner`
     is the process that held it. A blocked delivery waits for the first delivery of its lane, which
-    belongs to the event `blocked_by`. `seconds` is the duration of the last attempt. `about` says
-    in a few words where a command comes from, or what an event is about; `subject` is the id of
-    that.
+    belongs to the event `blocked_by`. `seconds` is the duration of the last attempt. `given_up`
+    says why only what happens instead of the handler runs, or has run. `about` says in a few words
+    where a command comes from, or what an event is about; `subject` is the id of that.
     """
 
     # the schema of the API says that an answer has all fields
@@ -86,6 +89,7 @@ class Node:
     completed_at: datetime | None = None
     parked_at: datetime | None = None
     error: str | None = None
+    given_up: str | None = None
     failures: tuple[FailedAttempt, ...]  # those that are kept, oldest first
     history: Sequence[HistoryEntry] = ()  # of a delivery or an event, oldest first
 
@@ -95,7 +99,7 @@ class Node:
 
         Other events, perhaps in another trace, may still change it.
         """
-        return self.state in ("scheduled", "done", "discarded", "parked", "paused", "blocked")
+        return self.state in SETTLED
 
 
 def tree(
@@ -190,6 +194,7 @@ _OF_DELIVERY = (
 def _delivery(row: Row, past: Sequence[HistoryEntry]) -> Node:
     key, what = f"{row.id}:{row.handler}", {name: getattr(row, name) for name in _OF_DELIVERY}
     what |= {"history": past, "failures": tuple(_failures(past))}
+    what["given_up"] = GivenUp.from_text(row.given_up).words if row.given_up else None
     return Node(kind="delivery", id=key, parent=str(row.id), name=row.handler, **what)
 
 

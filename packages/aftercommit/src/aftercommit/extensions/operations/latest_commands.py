@@ -15,7 +15,7 @@ from aftercommit.extensions.operations.causation_tree import Node
 from aftercommit.extensions.operations.trace_queries import read_traces
 
 MAX_ROWS = 1000
-COUNTED = ("done", "discarded", "pending", "parked", "scheduled")
+COUNTED = ("done", "given_up", "discarded", "pending", "parked", "scheduled")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +35,7 @@ class AcceptedCommand:
     accepted_at: datetime
     about: str = ""
     done: int
+    given_up: int = 0
     discarded: int = 0
     pending: int
     scheduled: int = 0

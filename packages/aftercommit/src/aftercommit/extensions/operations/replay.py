@@ -14,7 +14,7 @@ from aftercommit.bus import MessageBus
 from aftercommit.database.database import Database
 from aftercommit.database.transaction import Transaction
 from aftercommit.deliveries.pauses import pause_of
-from aftercommit.deliveries.states import Now, new, replayed
+from aftercommit.deliveries.states import WAS_HANDLED, Now, new, replayed
 from aftercommit.deliveries.tables import IN_LANE, deliveries, events
 from aftercommit.envelopes import EventId, HandlerSubscription
 from aftercommit.errors import InvalidValue
@@ -34,7 +34,7 @@ class Replay:
     since: float = 0.0
     until: float  # when the replay began
     in_order: Mapping[str, HandlerSubscription] = field(default_factory=dict)  # if it is ordered
-    again: bool = False  # also what it has done, unless an operator has discarded it
+    again: bool = False  # also what it has done, unless it was discarded or given up
 
     async def ensure_possible(self, database: Database) -> None:
         """Refuse now what each batch would refuse.
@@ -94,7 +94,7 @@ class Replay:
     def _wanted(self, ids: Sequence[EventId], now: Now) -> sa.Select[Any]:
         """Select events without a delivery to the handler, or with one that is to be done again."""
         row = deliveries.c
-        is_done = sa.and_(self._is_past(row.completed_at, now), row.discarded_at.is_(None))
+        is_done = sa.and_(self._is_past(row.completed_at, now), WAS_HANDLED)
         is_kept = ~sa.func.coalesce(is_done, sa.false()) if self.again else sa.true()
         kept = sa.exists().where(
             row.event_id == events.c.id, row.handler.in_(self.aliases), is_kept

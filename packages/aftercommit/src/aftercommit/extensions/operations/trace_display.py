@@ -124,9 +124,9 @@ def _label(node: Node, pad: int, read_at: datetime | None) -> Text:
     return Text("\n".join(map(escape_controls, texts)), style="red" if is_bad else "")
 
 
-def _status(node: Node, due_in: float) -> str:
+def _status(node: Node, due_in: float) -> str:  # noqa: C901 - all states are read in one place
     """Return the state of a delivery, what comes next, and the full name of its process."""
-    attempts, reason = node.attempts or 0, _reason(node.error)
+    attempts, reason = node.attempts or 0, _given_up(node) + _reason(node.error)
     span = format_duration(abs(due_in))
     attempt = f"attempt {attempts}"
     if node.history:  # tells claims apart that were not counted as attempts
@@ -136,6 +136,8 @@ def _status(node: Node, due_in: float) -> str:
             took = "" if node.seconds is None else f" in {format_duration(node.seconds)}"
             again = f", {attempt}" if node.history or attempts != 1 else ""
             return f"done{took}{again}{_by(node.owner)}{reason}"
+        case "given_up":
+            return f"given up{_by(node.owner)}{reason}"
         case "parked":
             return f"parked {node.parked_at:%F %T}Z, {attempt}{reason}"
         case "running":
@@ -163,6 +165,12 @@ def entry_line(entry: HistoryEntry, *, known: str | None = None) -> str:
 def _reason(error: str | None) -> str:
     first_line = (error or "").partition("\n")[0]
     return f": {first_line}" if first_line else ""
+
+
+def _given_up(node: Node) -> str:
+    """Return why the handler was given up; attempts are then those of what happens instead."""
+    instead = "" if node.state == "given_up" else ", its instead runs"
+    return f"{instead}; {node.given_up}" if node.given_up else ""
 
 
 def _by(process: str | None) -> str:

@@ -193,7 +193,7 @@ _EVENTS = (  # one row for each delivery; None where there is none
         *_columns(events, "correlation_id", "causation_id"),
         in_utc(events.c.recorded_at),
         events.c.handler.label("committed_by"),
-        *_columns(deliveries, "handler", "attempts", "owner", "token", "replay"),
+        *_columns(deliveries, "handler", "attempts", "owner", "token", "replay", "given_up"),
         *map(in_utc, _columns(deliveries, "available_at", "completed_at", "parked_at")),
         deliveries.c.duration_seconds.label("seconds"),
         deliveries.c.last_error.label("error"),

@@ -71,6 +71,8 @@ class Spans(Observer):
             "messaging.message.id": message_id,
             f"{self._application}.attempt": claim.attempt,
         }
+        if claim.given_up:
+            more[f"{self._application}.given_up"] = claim.given_up.words
         return self._process(claim, SpanKind.CONSUMER, name, claim.handler, more)
 
     def port_call(self, port: str, method: str) -> Operation:

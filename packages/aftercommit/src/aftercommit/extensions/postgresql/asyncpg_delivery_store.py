@@ -2,7 +2,7 @@
 
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import cache
 from itertools import product
 from pathlib import Path
@@ -24,6 +24,7 @@ from aftercommit.deliveries.states import done
 from aftercommit.delivery_policy import DeliveryPolicy
 from aftercommit.errors import DeliverySuperseded, InvalidPayload
 from aftercommit.extensions.postgresql.single_statements import Records, SingleStatements
+from aftercommit.giving_up import BEFORE_THAT, TOO_LATE, UNFINISHED
 from aftercommit.limits import NO_LIMITS, Limit, Limits
 
 _, *_PARTS = re.split(r"-- name: (\w+)\n", Path(__file__).with_suffix(".sql").read_text())
@@ -42,14 +43,17 @@ class AsyncpgDeliveryStore(store.SqlAlchemyDeliveryStore):
         database: Database,
         policy: DeliveryPolicy,
         limits: Limits = NO_LIMITS,
+        instead: Collection[str] = (),
     ) -> None:
-        super().__init__(database, policy, limits)
+        super().__init__(database, policy, limits, instead)
         self._write_at_once = self._write if database.backend.writes_at_once else None
         self._statements, self._compiled = statements, cache(self._compile)
         completed = done(database.clock, policy.lease_seconds, again=True)
         self._completions = Batches(database, completed, end_all=self._complete_all)
         versions = database.codec.versions
         self._constants = {
+            "before_that": BEFORE_THAT,
+            "instead": list(instead),
             "process": database.process,
             "lease": policy.lease_seconds,
             "lease_expired": ends.LEASE_EXPIRED,
@@ -57,9 +61,11 @@ class AsyncpgDeliveryStore(store.SqlAlchemyDeliveryStore):
             "max_failures": ends.MAX_FAILURES,
             "max_length": MAX_EVENT_LENGTH,
             "no_time": ends.describe(NO_TIME),
+            "too_late": TOO_LATE,
             "too_long": claim_statement.TOO_LONG,
             "types": list(versions),
-            "unfinished": claim_statement.LAST_ATTEMPT_UNFINISHED,
+            "unfinished": UNFINISHED,
+            "unfinished_last": claim_statement.LAST_ATTEMPT_UNFINISHED,
             "versions": list(versions.values()),
         }
 
@@ -73,10 +79,10 @@ class AsyncpgDeliveryStore(store.SqlAlchemyDeliveryStore):
         rows = await self._execute("claim", **asked, handlers=names, replay=False)
         rows = rows or await self._execute("claim", **asked, handlers=names, replay=True)
         found = [({**event, "handler": event["subscriber"]}, event) for event in rows]
-        store.log_taken_over(delivery for delivery, _ in found)
+        ends.log_taken_over(delivery for delivery, _ in found)
         for delivery, event in found:
             if event["problem"]:
-                store.log_parked(delivery, event["problem"])
+                ends.log_parked(delivery, event["problem"])
         return await self._readable([each for each in found if not each[1]["problem"]], leased_at)
 
     async def _complete_all(self, claims: Sequence[ClaimKey]) -> set[ClaimKey]:

@@ -22,6 +22,8 @@
         AND delivery.schema_version = :this_version
         AND delivery.replay = :replay
         AND delivery.available_at <= :now
+        -- what happens instead of other handlers, only newer processes know
+        AND (delivery.given_up IS NULL OR delivery.handler = ANY (CAST(:instead AS text[])))
         -- other types, and later versions, are for newer processes
         AND event.schema_version <= (CAST(:versions AS int[]))[
             array_position(CAST(:types AS text[]), CAST(event.type AS text))
@@ -43,15 +45,26 @@ due AS MATERIALIZED (  -- as a subquery, the limit might be applied again for ea
             -- Deliveries that can never be handled are parked here: they would be the longest due in each
             -- later claim. Python has no year 10000; reading one would fail for the whole batch.
             CASE
-                WHEN delivery.attempts >= :max_attempts THEN :unfinished
+                WHEN delivery.attempts >= :max_attempts AND NOT may.give_up THEN :unfinished_last
                 WHEN length(event.data) > :max_length THEN :too_long
                 WHEN event.time < '0001-01-01 UTC' OR event.time >= '10000-01-01 UTC' THEN :no_time
-            END AS problem
+            END AS problem,
+            -- From here on, claims are for what happens instead of the handler.
+            CASE
+                WHEN may.give_up AND delivery.attempts >= :max_attempts
+                    THEN concat(CAST(:unfinished AS text), '::', delivery.attempts)
+                WHEN may.give_up AND delivery.give_up_at <= :now
+                    THEN concat(CAST(:too_late AS text), '::', delivery.attempts)
+            END AS given_up
         FROM aftercommit_deliveries AS delivery JOIN aftercommit_events AS event ON event.id = delivery.event_id
+        CROSS JOIN LATERAL (
+            SELECT delivery.given_up IS NULL AND delivery.handler = ANY (CAST(:instead AS text[])) AS give_up
+        ) AS may
         WHERE delivery.event_id = found.event_id AND delivery.handler = found.handler
             -- it may have changed since it was found
             AND delivery.parked_at IS NULL AND delivery.completed_at IS NULL AND NOT delivery.blocked
             AND delivery.available_at <= :now
+            AND (delivery.given_up IS NULL OR delivery.handler = ANY (CAST(:instead AS text[])))
         FOR UPDATE OF delivery SKIP LOCKED  -- workers that claim at the same time share the work
     ) AS locked
     LIMIT :limit
@@ -59,18 +72,31 @@ due AS MATERIALIZED (  -- as a subquery, the limit might be applied again for ea
 claimed AS (
     UPDATE aftercommit_deliveries AS delivery
     SET token = delivery.token + 1,  -- from here on, an earlier owner can write nothing
-        attempts = delivery.attempts + CASE WHEN due.problem IS NULL THEN 1 ELSE 0 END,
+        attempts = CASE
+            WHEN due.problem IS NOT NULL THEN delivery.attempts
+            WHEN due.given_up IS NOT NULL THEN 1
+            ELSE delivery.attempts + 1
+        END,
+        unavailable_attempts = CASE
+            WHEN due.problem IS NULL AND due.given_up IS NOT NULL THEN 0 ELSE delivery.unavailable_attempts
+        END,
+        given_up = CASE WHEN due.problem IS NULL THEN coalesce(due.given_up, delivery.given_up) ELSE delivery.given_up END,
         available_at = :now + :lease,
         owner = CASE WHEN due.problem IS NULL THEN :process END,
         previous_owner = delivery.owner,
         limit_name = NULL,  -- its handler has none now; another statement claims within limits
         parked_at = CASE WHEN due.problem IS NOT NULL THEN :now END,
-        last_error = coalesce(due.problem, delivery.last_error)
+        last_error = coalesce(
+            CASE WHEN delivery.given_up IS NOT NULL THEN due.problem || :before_that || delivery.last_error END,
+            due.problem,
+            delivery.last_error
+        )
     FROM due
     WHERE delivery.event_id = due.event_id AND delivery.handler = due.handler
     RETURNING
         delivery.event_id, delivery.handler, delivery.attempts, delivery.unavailable_attempts,
-        delivery.token, delivery.previous_owner, delivery.lane, due.attempts AS attempts_before, due.problem
+        delivery.token, delivery.previous_owner, delivery.lane, due.attempts AS attempts_before, due.problem,
+        delivery.given_up, delivery.last_error
 ),
 lost AS (  -- a previous owner has neither finished nor failed: its lease has ended
     INSERT INTO aftercommit_failures (event_id, handler, token, attempt, failed_at, owner, error, outcome)
@@ -108,7 +134,7 @@ SET completed_at = coalesce(delivery.completed_at, :now),
         delivery.duration_seconds, :now - delivery.available_at + :lease
     ),
     available_at = NULL,
-    last_error = NULL
+    last_error = CASE WHEN delivery.given_up IS NOT NULL THEN delivery.last_error END
 FROM these
 WHERE delivery.event_id = these.event_id AND delivery.handler = these.handler
 RETURNING delivery.event_id, delivery.handler, delivery.token
@@ -123,7 +149,7 @@ WITH completed AS (
     SET completed_at = :now,
         duration_seconds = coalesce(duration_seconds, :now - available_at + :lease),
         available_at = NULL,
-        last_error = NULL
+        last_error = CASE WHEN given_up IS NOT NULL THEN last_error END
     WHERE event_id = :this_event_id AND handler = :this_handler AND token = :this_token
         AND parked_at IS NULL AND completed_at IS NULL
     RETURNING event_id
@@ -143,15 +169,16 @@ events AS (
 ),
 deliveries AS (
     INSERT INTO aftercommit_deliveries (
-        event_id, handler, schema_version, attempts, token, owner, available_at
+        event_id, handler, schema_version, attempts, token, owner, give_up_at, available_at
     )
-    SELECT event_id, handler, schema_version, attempts, 1, owner, :now + seconds + CASE
+    SELECT event_id, handler, schema_version, attempts, 1, owner, :now + given_up_after, :now + seconds + CASE
         WHEN EXISTS (  -- who resumes the handler waits for this commit, and finds the delivery
             SELECT FROM aftercommit_handler_pauses AS pause WHERE pause.handler = subscriber FOR KEY SHARE
         ) THEN 1e12 ELSE 0
     END
     FROM json_to_recordset(CAST(CAST(:deliveries AS text) AS json)) AS new (
-        event_id uuid, handler text, schema_version int, attempts int, owner text, seconds float8, subscriber text
+        event_id uuid, handler text, schema_version int, attempts int, owner text, seconds float8, subscriber text,
+        given_up_after float8
     )
 ),
 commands AS (

@@ -67,7 +67,7 @@ function barsOf(node, nodes) {
     free = end.recorded_at;
   }
   const state = stateOf(node);
-  if (state === "done" || state === "discarded") {
+  if (state === "done" || state === "given_up" || state === "discarded") {
     const from = Math.max(free, node.completed_at - (node.seconds ?? 0));
     bars.push(bar("pause", free, from), bar(state === "done" ? "good" : "halt", from, node.completed_at, state === "done" && hasFailed(node) ? node.attempts : null));
   } else if (state === "parked") bars.push(bar("halt", node.parked_at, node.parked_at));
@@ -141,6 +141,7 @@ function status(node) {
   const parts = {
     done: () => [say("doneIn", span(node.seconds ?? 0)), node.attempts > 1 && attempts, ...facts],
     running: () => [say("running"), attempts, timing(node), ...facts],
+    given_up: () => [say("givenUpAt", when(node.completed_at)), node.given_up, ...facts],
     discarded: () => [say("discardedAt", when(node.completed_at)), attempts],
     lease_expired: () => [timing(node), attempts, ...facts],
   }[state]?.() ?? [timing(node), attempts];

@@ -9,7 +9,7 @@ const SHORTEST = 3; // characters that are looked for among what is not here, to
 const LONG = 300; // nodes
 const AGAIN = 2000; // ms between two looks at an old trace, of which the server reports nothing
 const SIGNS = {
-  "mark running": "runningMeans", "mark due": "dueMeans", "mark parked": "parkedMeans", "mark done": "doneMeans", "mark mended": "mendedMeans", "mark discarded": "discardedMeans",
+  "mark running": "runningMeans", "mark due": "dueMeans", "mark parked": "parkedMeans", "mark done": "doneMeans", "mark mended": "mendedMeans", "mark given_up": "givenUpMeans", "mark discarded": "discardedMeans",
   "kind command": "commandMeans", "kind event": "eventMeans", "kind delivery": "deliveryMeans",
   "bar good": "workMeans", "bar broken": "brokenMeans", "bar pause": "pauseMeans",
 };
@@ -20,7 +20,7 @@ let wanted = null; // the trace that the address names
 
 /** Start: the filter filters; Enter also searches traces that are not shown. */
 export function begin() {
-  const states = ["running", "retrying", "scheduled", "due", "lease_expired", "paused", "blocked", "parked", "failed", "done", "discarded"];
+  const states = ["running", "retrying", "scheduled", "due", "lease_expired", "paused", "blocked", "parked", "failed", "done", "given_up", "discarded"];
   form.elements.state.append(option("", say("anyState")), ...states.map((state) => option(state, say(state))));
   form.elements.handler.append(option("", say("any")));
   $("#signs").append(...Object.entries(SIGNS).map(([sign, means]) => h("div", {}, h("dt", {}, h("i", { class: sign })), h("dd", {}, say(means)))));
@@ -191,6 +191,6 @@ function summary(trace) {
 function ended(trace, all) {
   const end = settledAt(trace);
   const count = (state) => all.filter((each) => stateOf(each) === state).length;
-  const open = ["running", "retrying", "scheduled", "due", "lease_expired", "paused", "blocked", "parked", "discarded"].filter(count).map((state) => say("ofState", count(state), say(state)));
+  const open = ["running", "retrying", "scheduled", "due", "lease_expired", "paused", "blocked", "parked", "given_up", "discarded"].filter(count).map((state) => say("ofState", count(state), say(state)));
   return open.length ? open.join(", ") : all.length ? say("doneIn", span(end - trace.at)) : say("done");
 }

@@ -1,0 +1,162 @@
+"""The example of a process: its rules without a database, its handlers with one, and kills."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from uuid import UUID, uuid4
+
+import pytest
+import sqlalchemy as sa
+from aftercommit import Application, Unavailable, testing
+
+from examples.checkout import domain
+from examples.checkout.app import APP, bootstrap, stock_up
+from examples.checkout.domain import Checkout
+from examples.checkout.payments import CardRefused
+from examples.checkout.soak import soak
+from examples.checkout.storage import checkouts, stocks
+
+ORDER = UUID(int=1)
+
+
+def a_checkout(*happened: Callable[[Checkout], None]) -> Checkout:
+    """Return a process to which this has happened."""
+    checkout = Checkout(ORDER, "lamp", 2, "good")
+    for each in happened:
+        each(checkout)
+    return checkout
+
+
+RESERVED, DENIED, PAID = Checkout.stock_reserved, Checkout.stock_denied, Checkout.paid
+DEADLINE = Checkout.deadline_passed
+
+
+def refused(checkout: Checkout) -> None:
+    checkout.payment_given_up(certain=True)
+
+
+def failed(checkout: Checkout) -> None:
+    checkout.payment_given_up(certain=False)
+
+
+PLACED = domain.OrderPlaced(order_id=ORDER, article="lamp", pieces=2)
+DUE = domain.PaymentDue(order_id=ORDER, pieces=2, card="good")
+SHIP = domain.ShippingDue(order_id=ORDER, article="lamp", pieces=2)
+REFUND = domain.RefundDue(order_id=ORDER)
+
+
+def cancelled(why: domain.Why, reserved: int) -> domain.OrderCancelled:
+    return domain.OrderCancelled(order_id=ORDER, article="lamp", reserved=reserved, why=why)
+
+
+@pytest.mark.parametrize(
+    ("happened", "follows"),
+    [
+        ([], []),
+        ([RESERVED], [DUE]),
+        ([RESERVED, PAID], [DUE, SHIP]),
+        ([RESERVED, PAID, DEADLINE], [DUE, SHIP]),
+        ([DENIED], [cancelled("out of stock", 0)]),
+        ([DENIED, DEADLINE], [cancelled("out of stock", 0)]),
+        ([RESERVED, refused], [DUE, cancelled("payment refused", 2)]),
+        ([RESERVED, failed], [DUE, REFUND, cancelled("payment failed", 2)]),
+        ([RESERVED, DEADLINE, PAID], [DUE, cancelled("too late", 2), REFUND]),
+        ([RESERVED, DEADLINE, failed], [DUE, cancelled("too late", 2), REFUND]),
+        ([RESERVED, DEADLINE, refused], [DUE, cancelled("too late", 2)]),
+        ([DEADLINE, RESERVED], [cancelled("too late", 0), cancelled("too late", 2)]),
+        ([DEADLINE, DENIED], [cancelled("too late", 0)]),
+    ],
+)
+def test_the_process_decides_what_is_next(
+    happened: list[Callable[[Checkout], None]], follows: list[object]
+) -> None:
+    """In whichever order things happen, and however late."""
+    assert [*a_checkout(*happened).pull_events()] == [PLACED, *follows]
+
+
+@dataclass
+class RecordingPayments:
+    """The port, without a service behind it."""
+
+    error: Exception | None = None
+    charged: list[UUID] = field(default_factory=list)
+    undone: list[UUID] = field(default_factory=list)
+
+    async def charge(self, order_id: UUID, card: str, amount: int) -> None:
+        self.charged.append(order_id)
+        if self.error:
+            raise self.error
+
+    async def undo(self, order_id: UUID) -> None:
+        self.undone.append(order_id)
+
+
+async def place(application: Application) -> UUID:
+    await stock_up(application, "lamp", 5)
+    order_id = uuid4()
+    command = domain.PlaceOrder(order_id=order_id, article="lamp", pieces=2, card="good")
+    await application.bus.handle(command)
+    await testing.deliver_due(application)
+    return order_id
+
+
+async def end_of(application: Application) -> tuple[str, int]:
+    """Return how the one order has ended, and how many pieces are free."""
+    async with application.database.read_transaction() as transaction:
+        [row] = (await transaction.execute(sa.select(checkouts))).all()
+        [stock] = (await transaction.execute(sa.select(stocks))).all()
+    return row.cancelled or ("shipped" if row.is_shipping else "open"), stock.free
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    return testing.sqlite_url(APP, tmp_path)
+
+
+@pytest.fixture
+def kills(tmp_path: Path) -> Path:
+    (folder := tmp_path / "kills").mkdir()
+    return folder
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+@pytest.mark.parametrize(
+    ("error", "happens", "end", "undone"),
+    [
+        (None, "nothing", ("shipped", 3), 0),
+        (CardRefused("no"), "nothing", ("payment refused", 5), 0),
+        (Unavailable("the service"), "nothing", ("open", 3), 0),
+        (Unavailable("the service"), "an hour passes", ("too late", 5), 1),
+        (ValueError("bug"), "it is given up", ("payment failed", 5), 1),
+    ],
+)
+async def test_the_handlers_bring_it_to_its_end(
+    url: str, error: Exception | None, happens: str, end: tuple[str, int], undone: int
+) -> None:
+    """In a test, all attempts are used up in one line, and so does an hour pass."""
+    settings = APP.load({"database_url": url})
+    async with bootstrap(APP, settings, payments=(payments := RecordingPayments(error))) as it:
+        order_id = await place(it)
+        if happens == "an hour passes":
+            await testing.let_time_pass(it, hours=2)
+        elif happens == "it is given up":
+            await testing.give_up(it, "charge_card")
+        await testing.deliver_due(it)
+
+        assert await end_of(it) == end
+        assert payments.undone == [order_id] * undone
+
+
+@pytest.mark.check
+@pytest.mark.anyio
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_every_order_has_one_good_end_although_workers_are_killed_at_each_step(
+    url: str, kills: Path
+) -> None:
+    """Shipped and paid, or cancelled with all money given back; on a real payment service."""
+    result = await soak(url, kills, orders=12, times=1)
+
+    assert result.problems == []
+    assert sum(result.ends.values()) == 12
+    assert {"charge_card begins 0", "instead of charge_card ends 0"} <= {*result.kills}
