@@ -3,6 +3,7 @@
 const ENGLISH = {
   skip: "To the content", views: "Views", traces: "Traces", map: "Map", outstanding: "Outstanding",
   entry: "Operator sign-in", token: "Token", enter: "Enter", notYou: "Wrong token.", leave: "Log out",
+  notLetIn: "This page is no longer open to you: sign in to the application, and reload.",
   entryHint: "The operator’s token is {NAME}_OPERATOR_TOKEN, or in what the server printed at its start.",
   search: "Search", searchHint: "id, subject, name, process", handler: "Handler", state: "State", any: "any", anyState: "any",
   intro: "Each row is a trace: one command, and everything that it has caused, in all processes; open it to see when, where and how often each handler ran.",
@@ -52,6 +53,7 @@ const ENGLISH = {
 const RUSSIAN = {
   skip: "К содержанию", views: "Виды", traces: "Трассировки", map: "Карта", outstanding: "Невыполненные",
   entry: "Вход оператора", token: "Токен", enter: "Войти", notYou: "Неверный токен.", leave: "Выйти",
+  notLetIn: "Эта страница вам больше не открыта: войдите в приложение и обновите её.",
   entryHint: "Токен оператора — в {NAME}_OPERATOR_TOKEN или в том, что сервер напечатал при запуске.",
   search: "Поиск", searchHint: "id, субъект, имя, процесс", handler: "Обработчик", state: "Состояние", any: "любой", anyState: "любое",
   intro: "Каждая строка — трассировка: одна команда и всё, к чему она привела, во всех процессах; откройте её — и увидите, когда, где и сколько раз работал каждый обработчик.",
