@@ -260,6 +260,9 @@ class Outbox:
     async def running(self) -> AsyncIterator[None]:
         """Run a worker in this process, on its own connections, as long as the context is open.
 
+        The services of extensions run beside it: those of operators warn of what no process can
+        run, and delete what is older than `retention_days`, if that is set.
+
         At the end, running handlers have `shutdown_grace_seconds` to finish; then they are
         cancelled, and their claims released, due at once for other workers. A handler that catches
         its cancellation is waited for. Missing tables are created. Outdated ones are refused:

@@ -44,6 +44,8 @@ async def running_here(
         try:
             async with anyio.create_task_group() as group:
                 group.start_soon(in_own_task, worker.run)
+                for service in app.parts.services(settings):
+                    group.start_soon(in_own_task, service, application, shutdown)
                 opened = OpenedOutbox(application, settings, shutdown, group)
                 wakers.add(waking)
                 try:

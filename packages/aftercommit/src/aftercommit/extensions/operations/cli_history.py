@@ -7,6 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from aftercommit.cli.command_context import Cli
+from aftercommit.extensions.old_events import old_events
 from aftercommit.extensions.operations import OperationsExtension, trace_queries
 from aftercommit.extensions.operations.batched_transactions import count_rows
 from aftercommit.extensions.operations.cli_parts import (
@@ -25,7 +26,7 @@ from aftercommit.extensions.operations.latest_commands import (
     AcceptedCommand,
     latest_commands,
 )
-from aftercommit.extensions.operations.retention import old_events, prune
+from aftercommit.extensions.operations.retention import prune
 from aftercommit.extensions.operations.times import duration, format_duration
 from aftercommit.extensions.operations.trace_display import (
     display,

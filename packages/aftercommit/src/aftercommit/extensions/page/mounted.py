@@ -155,14 +155,16 @@ def _path_below_mount(scope: Scope) -> str:
     """Return the path without the prefix of the mount, in whichever way a framework passes it on.
 
     Starlette leaves the path as it is, and appends the prefix to `root_path`. There, a proxy may
-    have removed another prefix, which the path then does not have. Litestar shortens the path.
+    have removed another prefix, which the path then does not have. Litestar shortens the path, and
+    appends a slash to it.
     """
     path, root = str(scope["path"]), str(scope.get("root_path", ""))
     own = root.removeprefix(scope.get("app_root_path", ""))
     for prefix in (root, own):
         if prefix and (path == prefix or path.startswith(f"{prefix}/")):
             return path.removeprefix(prefix) or "/"
-    return path or "/"
+    asked = scope.get("raw_path") or b"/"
+    return path if asked.partition(b"?")[0].endswith(b"/") else path.rstrip("/") or "/"
 
 
 def _redirection(request: Request, path: str) -> Response | None:

@@ -76,11 +76,11 @@ def in_starlette(outbox: Outbox) -> Starlette:
 
 
 def shortened(outbox: Outbox) -> ASGIApp:
-    """Return an application that mounts the page as Litestar does: it shortens the path."""
+    """Return an application that mounts the page as Litestar does, with another path."""
     page = outbox.page(signed_in)
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        path = scope["path"].removeprefix("/admin/outbox") or "/"
+        path = scope["path"].removeprefix("/admin/outbox").rstrip("/") + "/"
         try:
             await page({**scope, "path": path, "root_path": ""}, receive, send)
         except StarletteHTTPException as error:
