@@ -35,6 +35,7 @@ async def count_old_events(transaction: Transaction, database: Database) -> int:
 
 def nothing_prunes(count: int, kind: type[EngineSettings]) -> str:
     """Return in words that so many events are old and stay, and which line would change that."""
-    number = f"{count:,}" if count < MOST_COUNTED else f"{MOST_COUNTED:,} or more"
+    number = "1 event is" if count == 1 else f"{count:,} events are"
+    number = number if count < MOST_COUNTED else f"{MOST_COUNTED:,} or more events are"
     line = f"{kind.variable('retention_days')}={OLD_DAYS}"
-    return f"{number} events are older than {OLD_DAYS} days, and nothing deletes them; {line} does"
+    return f"{number} older than {OLD_DAYS} days, and nothing deletes old events; {line} does"

@@ -43,9 +43,9 @@ async def running_here(
         waking = getpid(), lambda is_stale: soon(partial(wake, is_stale))
         try:
             async with anyio.create_task_group() as group:
-                group.start_soon(in_own_task, worker.run)
                 for service in app.parts.services(settings):
                     group.start_soon(in_own_task, service, application, shutdown)
+                group.start_soon(in_own_task, worker.run)
                 opened = OpenedOutbox(application, settings, shutdown, group)
                 wakers.add(waking)
                 try:

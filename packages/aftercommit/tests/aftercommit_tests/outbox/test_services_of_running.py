@@ -81,7 +81,7 @@ async def test_without_the_setting_nothing_is_pruned_and_a_warning_names_the_lin
 ) -> None:
     """Only an operator knows what may go: `once` also forgets what was pruned. A metric counts."""
     caplog.set_level(logging.WARNING)
-    line = "2 events are older than 90 days, and nothing deletes them; SHOP_RETENTION_DAYS=90 does"
+    line = "2 events are older than 90 days, and nothing deletes old events; SHOP_RETENTION_DAYS=90"
     async with open_shop(database_url, anyio_backend, pack) as shop:
         await placed(shop, 91, 89, 1000)
         assert line not in caplog.text
