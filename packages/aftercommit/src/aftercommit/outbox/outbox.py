@@ -13,16 +13,23 @@ without an answer need no extra code. A commit wakes the worker of its own proce
 also notifies other processes, if its own is inside `running()`. Others poll once a second.
 """
 
-from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
+from __future__ import annotations
+
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Collection,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
-from functools import partial
 from os import getpid
 from types import MappingProxyType, SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-import anyio
-from anyio import current_time, get_cancelled_exc_class
 from anyio.lowlevel import current_token
 from sqlalchemy.ext.asyncio import AsyncSession, async_scoped_session
 from sqlalchemy.orm import Session, scoped_session
@@ -30,10 +37,10 @@ from sqlalchemy.orm import Session, scoped_session
 from aftercommit.clock_and_ids import SYSTEM, Sources
 from aftercommit.codec import Upcasters
 from aftercommit.errors import WiringError
+from aftercommit.extensions.opened_outbox import OpenedHere, in_web_application
 from aftercommit.extensions.operations import OperationsExtension
 from aftercommit.extensions.operations.subject_lookup import as_written
 from aftercommit.extensions.postgresql import PostgreSQLExtension
-from aftercommit.handler_containment import first_error, in_own_task
 from aftercommit.handler_entries import Entry
 from aftercommit.outbox.caller_session import (
     RECORDED,
@@ -44,15 +51,19 @@ from aftercommit.outbox.caller_session import (
 )
 from aftercommit.outbox.engine_of_application import EngineSource
 from aftercommit.outbox.handler_session import DueInSession
-from aftercommit.outbox.handler_thread import run_here, soon_in_this_loop
+from aftercommit.outbox.handler_thread import run_here
 from aftercommit.outbox.in_application_context import NewContext
 from aftercommit.outbox.lanes_at_commit import has_stale_places
 from aftercommit.outbox.outbox_app import OutboxApp
+from aftercommit.outbox.running_here import running_here
 from aftercommit.outbox.worker_thread import WorkerThread
 from aftercommit.process.parts import NOTHING, Extension
-from aftercommit.process.running_services import Shutdown
-from aftercommit.process.worker import WORKER_SETTINGS, Worker
+from aftercommit.process.worker import WORKER_SETTINGS
 from aftercommit.schedules import Every
+
+if TYPE_CHECKING:
+    from fastapi import APIRouter, Request
+    from starlette.types import ASGIApp
 
 EXTENSIONS: Sequence[Extension] = (PostgreSQLExtension(), OperationsExtension(as_written))
 
@@ -160,6 +171,7 @@ class Outbox:
         # threads change these, and they may find the same to be removed
         self._wakers = set[Waker]()
         self._threads = set[WorkerThread]()
+        self._opened = OpenedHere()
         self._sessions = CallerSessions(self.app, self._wakers, self._wake)
 
     async def record(
@@ -261,6 +273,9 @@ class Outbox:
     async def running(self) -> AsyncIterator[None]:
         """Run a worker in this process, on its own connections, as long as the context is open.
 
+        The services of extensions run beside it: those of operators warn of what no process can
+        run, and delete what is older than `retention_days`, if that is set.
+
         At the end, running handlers have `shutdown_grace_seconds` to finish; then they are
         cancelled, and their claims released, due at once for other workers. A handler that catches
         its cancellation is waited for. Missing tables are created. Outdated ones are refused:
@@ -269,39 +284,8 @@ class Outbox:
         :raises Unavailable: if the database cannot be used at start; later, the worker waits for it
         :raises HandlerInterrupted: if somebody cancels the worker's tasks; so is the body
         """
-        settings = self.app.load(WORKER_SETTINGS)
-        grace, slots = settings.shutdown_grace_seconds, settings.worker_concurrency
-        error: BaseException | None = None
-        async with self.app.open(settings) as application:
-            await application.database.check_sessions()
-            worker = Worker(application, shutdown := Shutdown(), concurrency=slots)
-
-            def wake(stale_lanes: bool) -> None:
-                if stale_lanes:
-                    worker.unblock_lanes()
-                worker.wake()
-                application.database.backend.notify_workers()
-
-            soon = soon_in_this_loop()
-            waking = getpid(), lambda is_stale: soon(partial(wake, is_stale))
-            try:
-                async with anyio.create_task_group() as group:
-                    group.start_soon(in_own_task, worker.run)
-                    self._wakers.add(waking)
-                    try:
-                        yield
-                    except get_cancelled_exc_class():
-                        raise
-                    except BaseException as raised:  # raised as it is, not in a group
-                        error = raised
-                    finally:
-                        self._wakers.discard(waking)
-                        shutdown.set()
-                        group.cancel_scope.deadline = current_time() + grace
-            except BaseExceptionGroup as errors:
-                raise first_error(errors)  # noqa: B904 - it has a cause of its own
-        if error is not None:
-            raise error
+        async with running_here(self.app, self._wakers, self._opened):
+            yield
 
     @contextmanager
     def running_sync(self) -> Iterator[None]:
@@ -327,6 +311,31 @@ class Outbox:
         finally:
             self._threads.discard(thread)
             thread.stop()
+
+    def page_router(self, guard: Callable[..., Any] | None = None) -> APIRouter:
+        """Return the page as a router of FastAPI: `app.include_router(…, prefix="/outbox")`.
+
+        `guard` is a dependency that returns the name of who is asking, or raises. Decisions made on
+        the page carry that name. Without a guard, nobody is let in.
+
+        :raises WiringError: if the extra `page` is not installed
+        """
+        mounted = in_web_application("page")
+        router: APIRouter = mounted.page_router(self.page(), guard or mounted.nobody)
+        return router
+
+    def page(self, guard: Callable[[Request], Awaitable[str]] | None = None) -> ASGIApp:
+        """Return the page as an ASGI application: `app.mount("/outbox", …)` in Starlette, say.
+
+        `guard` takes the request, and returns or raises as that of `page_router` does. A request
+        that changes something has to come from the page itself, whoever is let in. Outside of
+        `running()` in this process and event loop, the answer is 503.
+
+        :raises WiringError: as `page_router`
+        """
+        mounted = in_web_application("page")
+        page: ASGIApp = mounted.MountedPage(self.app, self._opened, guard or mounted.nobody)
+        return page
 
     def _wake(self, session: Session) -> None:
         """Wake the workers of this process.

@@ -1,5 +1,6 @@
 """What operators do and see: what commands, routes and the page call."""
 
+from aftercommit.extensions import old_events as old_events
 from aftercommit.extensions.metrics.queue_metrics import is_outdated as is_outdated
 from aftercommit.extensions.metrics.queue_metrics import queue_metrics as queue_metrics
 from aftercommit.extensions.operations import batched_transactions as batched_transactions
@@ -29,7 +30,6 @@ from aftercommit.extensions.operations.json_logs import JsonFormatter as JsonFor
 from aftercommit.extensions.operations.latest_commands import latest_commands as latest_commands
 from aftercommit.extensions.operations.replay import Replay as Replay
 from aftercommit.extensions.operations.replay import replay_of as replay_of
-from aftercommit.extensions.operations.retention import old_events as old_events
 from aftercommit.extensions.operations.retention import prune as prune
 from aftercommit.extensions.operations.secret_files import env_from_file as env_from_file
 from aftercommit.extensions.operations.stuck_handlers import watching as watching

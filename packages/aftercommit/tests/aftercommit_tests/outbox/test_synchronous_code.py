@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from aftercommit import InvalidValue, Ordered, Outbox, Unavailable, on
 from aftercommit.alembic import upgrade_tables
 from aftercommit.errors import UnexpectedAnswer, WiringError
+from aftercommit.extensions.postgresql import PostgreSQLExtension
 from aftercommit.sqlite import prepare
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session, scoped_session, sessionmaker
@@ -234,7 +235,8 @@ def test_a_worker_whose_event_loop_has_ended_gets_a_successor(
     database_url: str, sessions: Sessions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With the next commit: nobody else would notice that nothing is delivered any longer."""
-    outbox, runs = an_outbox(database_url, reserve), list[Any]()
+    alone = [PostgreSQLExtension()]  # without services, whose tasks Python would miss
+    outbox, runs = an_outbox(database_url, reserve, extensions=alone), list[Any]()
     run = workers.Worker.run
 
     async def fail_first(worker: Any, **options: Any) -> None:

@@ -20,8 +20,10 @@ from aftercommit.database.schema import check_schema
 from aftercommit.deliveries.schedule_rows import read_schedules, removed_schedules
 from aftercommit.deliveries.tables import CLAIMABLE, PARKED, deliveries
 from aftercommit.errors import InvalidValue, Unavailable
+from aftercommit.extensions.old_events import count_old_events, nothing_prunes
 from aftercommit.extensions.operations.limit_admin import handler_limits
 from aftercommit.extensions.operations.schedule_admin import LATE_SECONDS, in_words
+from aftercommit.extensions.operations.settings import OperationsSettings
 from aftercommit.extensions.operations.unknown_names import unknown_events, unknown_handlers
 from aftercommit.process.running_services import run
 from aftercommit.schedules import Every
@@ -137,7 +139,7 @@ async def _found(cli: Cli, settings: EngineSettings) -> AsyncIterator[tuple[str,
                 " synchronize both, for example by NTP"
             )
         yield "clock", f"{ahead:+.1f} s off this machine's"
-        async for outstanding in _found_outstanding(database, known):
+        async for outstanding in _found_outstanding(database, known, settings):
             yield outstanding
         async with database.read_transaction() as transaction:
             limits = await handler_limits(transaction, database, of)
@@ -167,15 +169,18 @@ async def _found_schedules(
 
 
 async def _found_outstanding(
-    database: Database, known: Collection[str]
+    database: Database, known: Collection[str], settings: EngineSettings
 ) -> AsyncIterator[tuple[str, str]]:
     async with database.read_transaction() as transaction:
         found = (await transaction.execute(_outstanding(database.clock))).mappings().one()
         unread = (await transaction.execute(unknown_events(database.codec))).all()
         unknown = (await transaction.execute(unknown_handlers(known))).all()
         unavailable = (await transaction.execute(_unavailable())).all()
+        old = await count_old_events(transaction, database)
     late = f", the oldest for {found['late']:.0f} s" if found["due"] else ""
     yield "deliveries", f"{found['due']} due{late}; {found['parked']} parked"
+    if old and settings.of(OperationsSettings).retention_days is None:
+        yield "history", nothing_prunes(old, type(settings))
     for row in unavailable:
         why = " ".join(str(row.why).split())[:LONGEST_REASON]
         yield "unavailable", f"{row.handler}: {row.deliveries} tried again and again: {why}"

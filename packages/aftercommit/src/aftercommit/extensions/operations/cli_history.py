@@ -7,6 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from aftercommit.cli.command_context import Cli
+from aftercommit.extensions.old_events import old_events
 from aftercommit.extensions.operations import OperationsExtension, trace_queries
 from aftercommit.extensions.operations.batched_transactions import count_rows
 from aftercommit.extensions.operations.cli_parts import (
@@ -25,7 +26,7 @@ from aftercommit.extensions.operations.latest_commands import (
     AcceptedCommand,
     latest_commands,
 )
-from aftercommit.extensions.operations.retention import old_events, prune
+from aftercommit.extensions.operations.retention import prune
 from aftercommit.extensions.operations.times import duration, format_duration
 from aftercommit.extensions.operations.trace_display import (
     display,
@@ -43,7 +44,7 @@ from aftercommit.terminal.escaping import escape_controls
 from aftercommit.terminal.nonblocking_output import drain
 from aftercommit.terminal.printing import json_line, pluralize
 
-NO_COMMANDS = "no commands; with an Outbox, transactions of your own take their place"
+NO_COMMANDS = "no commands, and no events that an Outbox has recorded"
 
 commands = click.Group()
 
@@ -62,20 +63,24 @@ commands = click.Group()
 async def history(application: Application, failed: bool, limit: int, as_json: bool) -> None:
     """List the latest commands, and how far each has come.
 
-    The newest come first. Each row shows how many deliveries of the command's events are done,
-    discarded, pending, parked, or scheduled, and the time until none was pending.
+    With an Outbox, the events that it has recorded are listed. The newest come first. Each row
+    shows how many deliveries of the command's events are done, discarded, pending, parked, or
+    scheduled, and the time until none was pending.
     """
     rows = await latest_commands(application.database, limit=limit, failed_only=failed)
+    first = "COMMAND" if application.bus.registry.commands else "EVENT"
     if rows:
-        await print_each(map(json_line, rows) if as_json else plain_lines(history_table(rows)))
+        await print_each(
+            map(json_line, rows) if as_json else plain_lines(history_table(rows, first))
+        )
     else:
         say_none(NO_COMMANDS)
     await drain()
 
 
-def history_table(rows: Sequence[AcceptedCommand]) -> Table:
-    """Return a table of commands, with headings."""
-    headings = ("ACCEPTED", "COMMAND", "ABOUT", "ID", "DELIVERIES")
+def history_table(rows: Sequence[AcceptedCommand], what: str) -> Table:
+    """Return a table of commands or events, with headings."""
+    headings = ("ACCEPTED", what, "ABOUT", "ID", "DELIVERIES")
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="")
     for heading in headings:  # on a terminal that is too narrow for all, these two are folded
         table.add_column(heading, no_wrap=heading not in ("ABOUT", "DELIVERIES"), overflow="fold")

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -11,6 +10,7 @@ from aftercommit.database.database import Database
 from aftercommit.database.transaction import Transaction
 from aftercommit.deliveries.tables import FINISHED, commands, decisions, deliveries, events
 from aftercommit.envelopes import EventId
+from aftercommit.extensions.old_events import old_events
 from aftercommit.extensions.operations.batched_transactions import Advance, for_each_batch
 from aftercommit.extensions.operations.decisions import Decision
 
@@ -44,12 +44,6 @@ async def prune(
     old_commands = sa.select(commands.c.accepted_at, commands.c.id).where(is_old)
     await in_batches(old_commands.with_for_update(skip_locked=True), _delete_commands)
     return count
-
-
-def old_events(database: Database, older_than: float) -> sa.Select[Any]:
-    """Select the events older than this, in seconds, whether they can be deleted or not."""
-    time = events.c.recorded_at
-    return sa.select(time, events.c.id).where(time < database.clock - older_than)
 
 
 async def _delete_done(transaction: Transaction, locked: Sequence[EventId]) -> int:

@@ -58,7 +58,8 @@ Reason = Annotated[
 
 
 async def _decision(request: Request, reason: Reason = None) -> Decision:
-    return Decision(by=f"operator@{_client(request)}", reason=reason)
+    by = _named(request) or f"operator@{_client(request)}"
+    return Decision(by=by, reason=reason)
 
 
 Decided = Annotated[Decision, Depends(_decision)]
@@ -185,7 +186,13 @@ async def resume(
 
 
 def _log(request: Request, decision: str) -> None:
-    logger.info("%s, by hand, from %s", decision, _client(request))
+    logger.info("%s, by hand, from %s", decision, _named(request) or _client(request))
+
+
+def _named(request: Request) -> str | None:
+    """Return who decides, if the guard of an application has said so."""
+    named: str | None = getattr(request.state, "operator", None)
+    return named
 
 
 def _client(request: Request) -> str:

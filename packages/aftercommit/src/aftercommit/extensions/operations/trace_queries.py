@@ -59,6 +59,22 @@ def trace_query(text: str, find_subjects: FindSubjects) -> TraceQuery:
         raise InvalidValue("ID", f"{text!r} is {rule}; {error}") from None
 
 
+def begins_trace(event: sa.FromClause) -> sa.ColumnElement[bool]:
+    """Return whether an event has begun a trace: an outbox has recorded it, and no command."""
+    causes = (each.alias("cause") for each in (commands, events))
+    known = [sa.exists().where(each.c.id == event.c.causation_id) for each in causes]
+    return sa.and_(event.c.causation_id == event.c.correlation_id, ~sa.or_(*known))
+
+
+def newest_events(limit: int, *, since: float | None = None) -> sa.Subquery:
+    """Return the newest events, through the index of their times; none of the others is read."""
+    row = events.c
+    newest = sa.select(row.id, row.correlation_id, row.causation_id, row.recorded_at)
+    if since is not None:
+        newest = newest.where(row.recorded_at >= since)
+    return newest.order_by(row.recorded_at.desc()).limit(limit).subquery()
+
+
 def message_query(source: str, message_id: str) -> TraceQuery:
     """Return the query for the command of a message from outside."""
     this = sa.select(commands.c.id).filter_by(source=source, message_id=message_id)
@@ -114,9 +130,9 @@ async def read_traces(
     since: float | None = None,
     with_history: bool = True,
 ) -> Traces:
-    """Return these traces; or only some of their commands, with everything these have caused.
+    """Return these traces; or only some of their commands or events, with what these have caused.
 
-    If these commands were accepted `since` a time, only later rows are read, however long their
+    If these were stored `since` a time, only later rows are read, however long their
     traces are; otherwise, MAX_KNOWN events and commands of the traces.
 
     The number of statements does not depend on the length of a trace. What they return is bounded
@@ -141,7 +157,7 @@ async def read_traces(
 def _caused_by(
     accepted: Collection[UUID], correlation_ids: Collection[UUID], since: float | None
 ) -> sa.Select[Any]:
-    """Return the ids of some commands, and of all events and commands that they have caused.
+    """Return some ids of commands and events, and of all events and commands that these caused.
 
     There is no index of causes: the database builds one for the rows it reads.
     """
@@ -154,8 +170,9 @@ def _caused_by(
             these = causes_of.where(time >= since - SLACK_SECONDS)
         each.append(sa.select(these.subquery()))
     known = sa.union_all(*each).cte("known")
-    first = sa.select(commands.c.id).where(commands.c.id.in_(accepted))
-    causes = first.cte("caused", recursive=True)
+    first = (sa.select(each.c.id).where(each.c.id.in_(accepted)) for each in (commands, events))
+    begun = sa.union_all(*first).subquery()  # SQLite nests no unions
+    causes = sa.select(begun.c.id).cte("caused", recursive=True)
     effects = sa.select(known.c.id).join_from(causes, known, known.c.causation_id == causes.c.id)
     return sa.select(causes.union(effects).c.id)
 

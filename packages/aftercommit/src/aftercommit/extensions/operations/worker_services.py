@@ -1,8 +1,12 @@
-"""Services of a worker: prune old history, and warn of deliveries that no process can run."""
+"""Services of a worker: prune old history, and warn of deliveries that no process can run.
+
+Any number of processes may run them at once: what one of them prunes, the others pass over.
+"""
 
 import logging
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import sqlalchemy as sa
@@ -12,6 +16,7 @@ from aftercommit.database.database import Database
 from aftercommit.deliveries.claim_statement import claimable_here
 from aftercommit.deliveries.pauses import PAUSED
 from aftercommit.deliveries.tables import CLAIMABLE, deliveries, events
+from aftercommit.extensions.old_events import DAY_SECONDS, count_old_events, nothing_prunes
 from aftercommit.extensions.operations.retention import prune
 from aftercommit.extensions.operations.settings import OperationsSettings
 from aftercommit.extensions.operations.unknown_names import unknown_handlers
@@ -22,14 +27,13 @@ from aftercommit.terminal.printing import pluralize
 
 PRUNE_SECONDS = 600.0
 WARN_SECONDS = 60.0
-DAY_SECONDS = 86400.0
 PRUNE_PAUSE = 9.0  # times the duration of a pruning: there is no hurry
 
 logger = logging.getLogger(__name__)
 
 
 def worker_services(settings: EngineSettings) -> Sequence[Service]:
-    """Return the services; without a retention time, nothing is pruned."""
+    """Return the services; without a retention time, nothing is pruned, and a warning says so."""
     days, known = settings.of(OperationsSettings).retention_days, list[sa.Row[Any]]()
     was_ahead, missing = False, set[str]()
 
@@ -72,8 +76,20 @@ def worker_services(settings: EngineSettings) -> Sequence[Service]:
 
     warning = _repeating(warn, WARN_SECONDS, "cannot find out which deliveries are overdue")
     if days is None:
-        return [warning]
+        return [
+            warning,
+            _repeating(
+                partial(_tell_of_old, type(settings)), DAY_SECONDS, "cannot find out what is old"
+            ),
+        ]
     return [warning, _repeating(prune_old, PRUNE_SECONDS, "old history could not be pruned")]
+
+
+async def _tell_of_old(settings: type[EngineSettings], application: Application) -> None:
+    async with application.database.read_transaction() as transaction:
+        count = await count_old_events(transaction, application.database)
+    if count:
+        logger.warning("%s", nothing_prunes(count, settings))
 
 
 async def unclaimable_deliveries(

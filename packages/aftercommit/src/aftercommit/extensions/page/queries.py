@@ -24,13 +24,20 @@ from aftercommit.extensions.operations.delivery_admin import Which, listed_deliv
 from aftercommit.extensions.operations.handler_pauses import paused_handlers
 from aftercommit.extensions.operations.limit_admin import held_by
 from aftercommit.extensions.operations.schedule_admin import LATE_SECONDS
-from aftercommit.extensions.operations.trace_queries import MAX_ROWS, Traces, read_traces
+from aftercommit.extensions.operations.trace_queries import (
+    MAX_ROWS,
+    Traces,
+    begins_trace,
+    newest_events,
+    read_traces,
+)
 from aftercommit.extensions.operations.unknown_names import unknown_handlers
 from aftercommit.limits import Limits
 from aftercommit.schedules import Every
 
 MAX_COUNTED = 10_000  # of pending deliveries, and of parked ones
 MAX_SHOWN = 100  # of each as well
+EVENTS = 5  # that are looked at, for each trace: most have a few more than the first
 TRACE_ROWS = 1000  # of a trace: far more than is sent of it, and read at once
 
 Fingerprint = sa.Row[Any]
@@ -43,7 +50,11 @@ def is_settled(fingerprint: Fingerprint | None) -> bool:
 
 
 async def recent(transaction: Transaction, since: float, limit: int) -> Mapping[UUID, float]:
-    """Return the traces of the newest commands since then, and when the last of each arrived."""
+    """Return the traces of the newest commands since then, and when the last of each arrived.
+
+    A trace that an outbox has begun has no command: it began with the event that was recorded,
+    if that is among the newest EVENTS times `limit` events.
+    """
     newest = (
         sa.select(commands.c.correlation_id, commands.c.accepted_at)
         .where(commands.c.accepted_at >= since)
@@ -51,8 +62,12 @@ async def recent(transaction: Transaction, since: float, limit: int) -> Mapping[
         .limit(limit)
         .subquery()
     )
-    latest = sa.func.max(newest.c.accepted_at)
-    statement = sa.select(newest.c.correlation_id, latest).group_by(newest.c.correlation_id)
+    event = newest_events(EVENTS * limit, since=since)
+    begun = sa.select(event.c.correlation_id, event.c.recorded_at).where(begins_trace(event))
+    begun = begun.order_by(event.c.recorded_at.desc()).limit(limit)
+    found = sa.union_all(sa.select(newest), sa.select(begun.subquery())).subquery()
+    latest = sa.func.max(found.c.accepted_at)
+    statement = sa.select(found.c.correlation_id, latest).group_by(found.c.correlation_id)
     return {row[0]: row[-1] for row in (await transaction.execute(statement)).all()}
 
 

@@ -1,6 +1,7 @@
 """The endpoints of the page: the page itself for everybody, all data for operators only.
 
-Searches and decisions go to the API of the extension operations.
+All addresses in it are relative, so that it can be mounted anywhere: see `mounted.py`. Searches and
+decisions go to the API of the extension operations.
 """
 
 from html import escape
@@ -20,8 +21,9 @@ SHELL = files(f"{__package__}.assets").joinpath("page.html").read_text("utf-8")
 POLICY = SECURITY["Content-Security-Policy"].replace(" 'unsafe-inline'", "").replace(" data:", "")
 
 router = APIRouter(include_in_schema=False)
-router.mount("/page/assets", StaticFiles(packages=[(str(__package__), "assets")]))
-guarded = APIRouter(prefix="/page", dependencies=[Depends(operator)])
+ASSETS = StaticFiles(packages=[(str(__package__), "assets")])
+router.mount("/page/assets", ASSETS)
+data = APIRouter(prefix="/page", include_in_schema=False)
 
 Token = Annotated[str, Body(embed=True, max_length=200)]
 
@@ -32,11 +34,7 @@ async def page(request: Request) -> Response:
     scripts = "".join(
         f'<script type="module" src="{escape(url)}"></script>' for url in request.app.state.panels
     )
-    name = request.app.state.name
-    shell = SHELL.replace("{name}", name).replace("{NAME}", name.upper())
-    return HTMLResponse(
-        shell.replace("<!-- panels -->", scripts), headers={"Content-Security-Policy": POLICY}
-    )
+    return shell(request.app.state.name, scripts)
 
 
 @router.post("/page/session", status_code=204)
@@ -45,26 +43,33 @@ async def create(token: Token, request: Request, response: Response) -> None:
     request.app.state.sessions.create(request, response, token)
 
 
-@guarded.delete("/session", status_code=204)
+@router.delete("/page/session", status_code=204, dependencies=[Depends(operator)])
 async def log_out(request: Request, response: Response) -> None:
     """End the session of a browser."""
     request.app.state.sessions.end(request, response)
 
 
-@guarded.get("/changes")
+@data.get("/changes")
 async def changes(request: Request, after: str = "") -> Response:
     """Send what has changed after a cursor, at once or as soon as something has; or everything."""
     content = await _change_feed(request).changes(request.state.group, after)
     return Response(content, media_type="application/json")
 
 
-@guarded.get("/handler-map")
+@data.get("/handler-map")
 async def show_handler_map(request: Request) -> dict[str, Any]:
     """Show which handlers handle what, with their documentation."""
     return await handler_map(request.app.state.application)
 
 
-router.include_router(guarded)
+router.include_router(data, dependencies=[Depends(operator)])
+
+
+def shell(name: str, scripts: str = "", body: str = "<body>") -> Response:
+    """Return the page of an application, with further scripts, and with another beginning."""
+    html = SHELL.replace("{name}", name).replace("{NAME}", name.upper())
+    html = html.replace("<!-- panels -->", scripts).replace("<body>", body)
+    return HTMLResponse(html, headers={"Content-Security-Policy": POLICY})
 
 
 def _change_feed(request: Request) -> ChangeFeed:

@@ -35,13 +35,17 @@ def is_token(request: Request, sent: str) -> bool:
 
 
 def caller(request: Request) -> str:
-    """Return who sends the request, without a secret: operator, hashed token, or address.
+    """Return who sends the request, without a secret: a name, operator, hashed token, or address.
+
+    A name is what the guard of an application has returned, in which the page is mounted.
 
     A token is hashed with the operator's as the key, so that nobody can guess it from the hash.
 
     :raises CallerUnknown: if there is neither a token nor an address: nobody waits for the response
         then, and a name that is not the address would not recognize the caller's repetition
     """
+    if named := getattr(request.state, "operator", None):
+        return str(named)
     scheme, _, sent = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not sent.strip():
         if request.client is None:

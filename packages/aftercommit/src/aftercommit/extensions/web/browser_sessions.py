@@ -64,19 +64,10 @@ class Sessions:
         response.delete_cookie(_cookie_name(request), httponly=True, samesite="strict")
 
     def let_in(self, request: Request) -> bool:
-        """Tell whether a request has a session, and comes from a page of this server.
-
-        Other ports of this host are the same *site*, so a request that changes something has to
-        name its origin: browsers do that in `Origin`.
-        """
-        headers, cookie = request.headers, request.cookies.get(_cookie_name(request), "")
-        origin = headers.get("origin", "").partition("://")[2]
-        return (
-            headers.get("sec-fetch-site", "same-origin") in ("same-origin", "none")
-            and (request.method == "GET" or origin == headers.get("host"))
-            and cookie not in self._ended
-            and self._is_valid(cookie)
-        )
+        """Tell whether a request has a session, and comes from a page of this server."""
+        cookie = request.cookies.get(_cookie_name(request), "")
+        is_current = cookie not in self._ended and self._is_valid(cookie)
+        return is_current and is_from_own_page(request)
 
     def _is_valid(self, cookie: str) -> bool:
         session, _, sent = cookie.rpartition(".")
@@ -85,6 +76,19 @@ class Sessions:
 
     def _signature(self, session: str) -> str:
         return signature(self._token, f"session {session}")
+
+
+def is_from_own_page(request: Request) -> bool:
+    """Tell whether a page of this server has sent a request, as far as the browser says.
+
+    Other ports of this host are the same *site*, so a request that changes something has to name
+    its origin: browsers do that in `Origin`.
+    """
+    headers = request.headers
+    is_safe = request.method in ("GET", "HEAD")
+    origin = headers.get("origin", "").partition("://")[2]
+    is_near = headers.get("sec-fetch-site", "same-origin") in ("same-origin", "none")
+    return is_near and (is_safe or origin == headers.get("host"))
 
 
 def _cookie_name(request: Request) -> str:

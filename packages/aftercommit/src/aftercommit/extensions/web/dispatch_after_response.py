@@ -24,6 +24,8 @@ SECURITY = {
     "Referrer-Policy": "no-referrer",
 }
 
+MOUNTED = "aftercommit.state"  # in a scope: what is known of a request to a mounted application
+
 logger = logging.getLogger(__name__)
 
 
@@ -48,7 +50,8 @@ class DispatchAfterResponse:
         id_ = context.correlation_id
         # HEAD is GET (RFC 9110, 9.3.2): the server omits the body
         method = "GET" if scope["method"] == "HEAD" else scope["method"]
-        inner = {**scope, "method": method, "state": {"context": context, "group": self._group}}
+        state = {**scope.get(MOUNTED, {}), "context": context, "group": self._group}
+        inner = {**scope, "method": method, "state": state}
 
         async def send_completed(message: Message) -> None:
             if message["type"] == "http.response.start":

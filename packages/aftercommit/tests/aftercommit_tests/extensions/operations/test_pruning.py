@@ -32,7 +32,7 @@ async def test_what_is_young_or_still_owes_work_is_kept(world: World) -> None:
     await world.move_clock(10)
     looked_at: list[int] = []
 
-    assert await count_rows(world.database, old_events(world.database, 50)) == 7
+    assert await count_rows(world.database, old_events.old_events(world.database, 50)) == 7
     assert await prune(world.database, older_than=50, advance=looked_at.append) == 5
 
     kept = {claims["look_at"].envelope.id for claims in (owing, parked, young)}

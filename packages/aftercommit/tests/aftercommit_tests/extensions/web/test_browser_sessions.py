@@ -7,7 +7,7 @@ import pytest
 from fastapi.routing import APIRoute
 
 from aftercommit_tests.extensions.web.running import OPERATOR, TOKEN, Web
-from aftercommit_tests.inside.web import browser_sessions, guarded, router
+from aftercommit_tests.inside.web import browser_sessions, data, router
 
 pytestmark = pytest.mark.anyio
 
@@ -34,7 +34,7 @@ async def has_session(web: Web, cookie: str | None = None) -> bool:
 
 async def test_all_data_of_the_page_need_the_token_or_the_cookie(web: Web) -> None:
     """It is asked of the router what there is; the rest has no data in it."""
-    listed = (*router.routes, *guarded.routes)  # the first does not list what it includes
+    listed = (*router.routes, *data.routes)  # the first does not list what it includes
     routes = [route for route in listed if isinstance(route, APIRoute)]
     ways = {(method, route.path) for route in routes for method in route.methods or ()}
     assert ways > OPEN | {("GET", "/page/changes")}

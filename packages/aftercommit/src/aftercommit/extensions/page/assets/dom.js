@@ -106,7 +106,7 @@ export function decide(action, deliveries) {
   const names = [...new Set(deliveries.map(([, handler]) => handler))].join(", ");
   return confirm(action, say(sure, say("deliveries", deliveries.length)), names, say(means), async () => {
     let done = 0;
-    for (const [event, handler] of deliveries) done += await decided(action, `/deliveries/${event}/${handler}`);
+    for (const [event, handler] of deliveries) done += await decided(action, `deliveries/${event}/${handler}`);
     return done;
   });
 }
@@ -136,7 +136,7 @@ export function pauseOrResume(handler) {
   const action = pausedBy(handler) ? "resume" : "pause";
   const [sure, means] = (handler.startsWith("from.") ? OF_SUBSCRIPTIONS : OF_HANDLERS)[action];
   const method = action === "pause" ? "PUT" : "DELETE";
-  return confirm(action, say(sure), handler, say(means), async () => (await ask(`/handlers/${handler}/pause`, null, { method })).deliveries);
+  return confirm(action, say(sure), handler, say(means), async () => (await ask(`handlers/${handler}/pause`, null, { method })).deliveries);
 }
 
 async function confirm(action, sure, names, means, act) {

@@ -25,8 +25,8 @@ export async function listen(onNews, onRefusal) {
   for (let looked = Date.now(); ; looked = document.hidden ? looked : Date.now()) {
     if (Date.now() - looked > HIDDEN) await shown();
     try {
-      const answer = await fetch(`/page/changes?after=${cursor}`, { cache: "no-store", signal: AbortSignal.timeout(SILENCE) });
-      if (answer.status === 401) break;
+      const answer = await fetch(`page/changes?after=${cursor}`, { cache: "no-store", signal: AbortSignal.timeout(SILENCE) });
+      if ([401, 403].includes(answer.status) || answer.redirected) break;
       if (!answer.ok) throw new Error(answer.statusText);
       const news = parse(await answer.text());
       take(news);

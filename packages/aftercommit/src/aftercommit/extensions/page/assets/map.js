@@ -15,7 +15,7 @@ const edges = new Map(); // "key key" → its line
 
 /** Fetch the handler map, once; return the names of the handlers. */
 export async function load() {
-  tables ??= await ask("/page/handler-map");
+  tables ??= await ask("page/handler-map");
   return [...new Set(Object.values(tables.events).flat())];
 }
 

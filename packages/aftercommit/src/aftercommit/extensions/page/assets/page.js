@@ -10,6 +10,7 @@ import { NAME, say, span, translate, when } from "./words.js";
 const VIEWS = ["traces", "map", "outstanding"];
 const TICK = 250; // ms
 const PER_FRAME = 50; // traces
+const IS_MOUNTED = "mounted" in document.body.dataset; // in an application that lets operators in by itself
 const MUCH = 3; // seconds that the page may lag behind without saying so
 
 translate(document);
@@ -37,7 +38,7 @@ function hear(changed, isNew, backlogChanged) {
   waiting.push(...changed);
   if (backlogChanged || isNew) outstanding.show();
   if (backlogChanged) map.mark();
-  if (isNew) $("#leave").hidden = false;
+  if (isNew) $("#leave").hidden = IS_MOUNTED;
   if (isNew) map.load().then(traces.offer, () => {});
 }
 
@@ -62,14 +63,16 @@ function tellLink() {
 }
 
 function refuse() {
-  $("#entry").hidden = false;
+  $("#entry").hidden = IS_MOUNTED;
   for (const each of VIEWS) $(`#view-${each}`).hidden = true;
-  $("#banner").hidden = $("#leave").hidden = true;
+  $("#banner").hidden = !IS_MOUNTED;
+  $("#banner").textContent = say("notLetIn");
+  $("#leave").hidden = true;
   $("#entry").elements.token.focus();
 }
 
 sending($("#entry"), async ({ token }) => {
-  await ask("/page/session", { token });
+  await ask("page/session", { token });
   location.reload();
 });
 
@@ -85,14 +88,14 @@ setInterval(() => {
 }, TICK);
 
 $("#leave").addEventListener("click", async () => {
-  await ask("/page/session", null, { method: "DELETE" }).catch(() => {});
+  await ask("page/session", null, { method: "DELETE" }).catch(() => {});
   location.reload();
 });
 
 const code = new URLSearchParams(location.hash.slice(1)).get("code");
 if (code) { // a link that is good once
-  history.replaceState(null, "", "/");
-  await ask("/page/session", { token: code }).catch(() => {});
+  history.replaceState(null, "", location.pathname);
+  await ask("page/session", { token: code }).catch(() => {});
 }
 route();
 listen(hear, refuse);

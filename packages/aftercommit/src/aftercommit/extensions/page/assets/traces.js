@@ -93,7 +93,7 @@ function reveal() {
 
 async function find(text) {
   try {
-    const found = await ask(`/traces/${encodeURIComponent(text)}`);
+    const found = await ask(`traces/${encodeURIComponent(text)}`);
     const grouped = [...Map.groupBy(found, (node) => node.correlation_id)].map(([id, nodes]) => kept(id, nodes, text));
     for (const trace of grouped) if (!traces.has(trace.id)) traces.set(trace.id, trace);
     show(grouped);
@@ -166,7 +166,7 @@ function row(id) {
     if (trace.kept && settledAt(trace) === null && Date.now() - looked > AGAIN) {
       looked = Date.now();
       const mine = (found) => found.filter((node) => node.correlation_id === id);
-      ask(`/traces/${encodeURIComponent(trace.kept)}`).then((found) => { traces.set(id, kept(id, mine(found), trace.kept)); draw(); }, () => {});
+      ask(`traces/${encodeURIComponent(trace.kept)}`).then((found) => { traces.set(id, kept(id, mine(found), trace.kept)); draw(); }, () => {});
     }
   }
   return { element, draw, open, tick };

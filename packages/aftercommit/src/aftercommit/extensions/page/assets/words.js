@@ -3,9 +3,10 @@
 const ENGLISH = {
   skip: "To the content", views: "Views", traces: "Traces", map: "Map", outstanding: "Outstanding",
   entry: "Operator sign-in", token: "Token", enter: "Enter", notYou: "Wrong token.", leave: "Log out",
+  notLetIn: "This page is no longer open to you: sign in to the application, and reload.",
   entryHint: "The operator’s token is {NAME}_OPERATOR_TOKEN, or in what the server printed at its start.",
   search: "Search", searchHint: "id, subject, name, process", handler: "Handler", state: "State", any: "any", anyState: "any",
-  intro: "Each row is a trace: one command, and everything that it has caused, in all processes; open it to see when, where and how often each handler ran.",
+  intro: "Each row is a trace: a command or an event, and everything that it has caused, in all processes; open it to see when, where and how often each handler ran.",
   legend: "What the signs mean", older: "Only the newest 1,000 are shown. To find an older one, search for what it is about, or for its id, and press Enter.",
   runningMeans: "a process runs it, under a lease", dueMeans: "dashed: due, retrying, scheduled, paused, blocked, or its lease has expired", parkedMeans: "parked: waits for an operator",
   doneMeans: "done", mendedMeans: "done, after failed attempts", givenUpMeans: "given up: something else happened instead", discardedMeans: "discarded by an operator: never done",
@@ -52,9 +53,10 @@ const ENGLISH = {
 const RUSSIAN = {
   skip: "К содержанию", views: "Виды", traces: "Трассировки", map: "Карта", outstanding: "Невыполненные",
   entry: "Вход оператора", token: "Токен", enter: "Войти", notYou: "Неверный токен.", leave: "Выйти",
+  notLetIn: "Эта страница вам больше не открыта: войдите в приложение и обновите её.",
   entryHint: "Токен оператора — в {NAME}_OPERATOR_TOKEN или в том, что сервер напечатал при запуске.",
   search: "Поиск", searchHint: "id, субъект, имя, процесс", handler: "Обработчик", state: "Состояние", any: "любой", anyState: "любое",
-  intro: "Каждая строка — трассировка: одна команда и всё, к чему она привела, во всех процессах; откройте её — и увидите, когда, где и сколько раз работал каждый обработчик.",
+  intro: "Каждая строка — трассировка: команда или событие и всё, к чему это привело, во всех процессах; откройте её — и увидите, когда, где и сколько раз работал каждый обработчик.",
   legend: "Обозначения", older: "Показаны только 1000 последних. Чтобы найти более старую, введите, о ком или о чём она, или её id и нажмите Enter.",
   runningMeans: "выполняется процессом, пока действует аренда", dueMeans: "пунктир: готова к выполнению, ждёт повтора, запланирована, на паузе, ждёт очереди или аренда истекла", parkedMeans: "ждёт оператора",
   doneMeans: "завершена", mendedMeans: "завершена после неудачных попыток", givenUpMeans: "обработчик не смог: вместо него сделано другое", discardedMeans: "отброшена человеком: выполнена не будет",

@@ -10,7 +10,7 @@ LISTS = {
     ("deliveries", "list", "--parked"): "no deliveries; --scheduled lists delayed ones",
     ("deliveries", "pauses"): 'nothing is paused; "deliveries pause" holds',
     ("deliveries", "decisions"): "no decisions; who pauses, retries,",
-    ("history",): "no commands; with an Outbox, transactions of your own",
+    ("history",): "no commands, and no events that an Outbox has recorded",
 }
 
 
