@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 from aftercommit import GivenUp, Later, Limited, Ordered, Otherwise, Refused, Unavailable
-from aftercommit.extensions.operations.delivery_admin import discard, retry
 
 from aftercommit_tests.builders import MARIA, PLAIN, POLICY, a_command
 from aftercommit_tests.inside.claims import Failure
+from aftercommit_tests.inside.operations import delivery_admin
 from aftercommit_tests.inside.stored import commands, states, tables
 from aftercommit_tests.misbehaving import on_made
 from aftercommit_tests.things.domain import RenameThing, ThingMade
@@ -374,7 +374,7 @@ async def test_it_fails_itself_and_an_operator_decides(world: World, then: str) 
     assert {error for _, error in charge.told} == {"CardRefused: no"}
 
     charge.broken = None
-    decide = retry if then == "retry" else discard
+    decide = getattr(delivery_admin, then)
     await decide(world.database, found.event_id, "charge_card", MARIA)
     await work(world)
 
@@ -403,7 +403,7 @@ async def test_an_operator_who_retries_the_handler_is_not_too_late(world: World)
     await world.bus.execute(LAMP)
     await world.move_clock(3601)
     event_id = (await row(world)).event_id
-    await retry(world.database, event_id, "charge_card", MARIA)
+    await delivery_admin.retry(world.database, event_id, "charge_card", MARIA)
 
     await work(world)
 

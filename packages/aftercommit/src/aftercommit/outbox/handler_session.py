@@ -3,7 +3,7 @@
 In tests, it may be in a transaction of the application: `DueInSession`.
 """
 
-from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from functools import partial
@@ -140,7 +140,7 @@ class DueInSession:
         codec: Codec[Any],
         bound: BoundHandlers,
         clock: Clock,
-        giving_up: Collection[str],
+        giving_up: Sequence[str],
     ) -> None:
         self.session, self._codec, self._handlers = session, codec, bound.events
         self._instead, self._giving_up = bound.instead, giving_up

@@ -15,15 +15,7 @@ also notifies other processes, if its own is inside `running()`. Others poll onc
 
 from __future__ import annotations
 
-from collections.abc import (
-    AsyncIterator,
-    Awaitable,
-    Callable,
-    Collection,
-    Iterator,
-    Mapping,
-    Sequence,
-)
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
 from os import getpid
 from types import MappingProxyType, SimpleNamespace
@@ -230,7 +222,7 @@ class Outbox:
         return self._sessions.once(expect_sync(session, "once"), source, message_id)
 
     async def deliver(
-        self, session: AsyncSession | async_scoped_session[Any], *, giving_up: Collection[str] = ()
+        self, session: AsyncSession | async_scoped_session[Any], *, giving_up: Sequence[str] = ()
     ) -> int:
         """Run the handlers of due deliveries in this session until none is due; return how many.
 
@@ -248,7 +240,7 @@ class Outbox:
         return count
 
     def deliver_sync(
-        self, session: Session | scoped_session[Any], *, giving_up: Collection[str] = ()
+        self, session: Session | scoped_session[Any], *, giving_up: Sequence[str] = ()
     ) -> int:
         """Do the same as `deliver` in a session of synchronous code.
 
@@ -265,7 +257,7 @@ class Outbox:
             count += 1
         return count
 
-    def _due(self, session: Session, giving_up: Collection[str]) -> DueInSession:
+    def _due(self, session: Session, giving_up: Sequence[str]) -> DueInSession:
         _, database = self._sessions.connection(session)
         return DueInSession(session, self.app.codec(), self.app.bound, database.clock, giving_up)
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from aftercommit import Application, Outbox, on
-from aftercommit.extensions.page import PageExtension, queries
+from aftercommit.extensions.page import PageExtension
 from aftercommit.extensions.web import WebExtension
 from aftercommit.outbox.outbox import EXTENSIONS
 
@@ -21,6 +21,7 @@ from aftercommit_tests.extensions.page.conftest import Viewer
 from aftercommit_tests.extensions.web.running import Web, running_web
 from aftercommit_tests.inside.operations import latest_commands
 from aftercommit_tests.inside.stored import tables
+from aftercommit_tests.inside.web import page_queries as queries
 from aftercommit_tests.outbox.orders import (
     OrderPlaced,
     Shop,
