@@ -92,7 +92,7 @@ class Outbox:
     URL. An engine overrides that variable, which is refused if it names another database.
 
     `context` returns a context manager, such as Flask's `app.app_context`: the function for the
-    engine is called in one, and each handler runs in one. A handler that asks for `session` cannot
+    engine is called in one, and each handler runs in one. If it is asynchronous, only handlers do. A handler that asks for `session` cannot
     connect through an `Engine` of the application, as `db.session` does, because its changes would
     not be committed with the delivery; it gets a WiringError.
 
@@ -106,7 +106,7 @@ class Outbox:
     A handler made with `async def` gets an `AsyncSession`. A handler made with `def` runs in a
     thread and gets a `Session`, whose statements the event loop executes; a table may have both.
     `session` makes the handlers' sessions: it is a class of one of the two, or the application's
-    `sessionmaker` or `async_sessionmaker`, without `binds`. A thread cannot be stopped: see
+    `sessionmaker` or `async_sessionmaker`, without `binds` or a `get_bind` of its own. A thread cannot be stopped: see
     `docs/guarantees.md` for what happens when the time of its handler is over.
 
     :raises WiringError: if a handler cannot work, for example because it asks for something unknown
