@@ -71,12 +71,12 @@ class History:
         """
         inspector = inspect(connection)
         if inspector.has_table(self.version_table):
-            version = table(self.version_table, column("version_num"))
-            if not (revision := ", ".join(connection.execute(select(version)).scalars())):
-                raise DatabaseUnavailable(EMPTIED.format(self.version_table))
-            size = len(f"{self.name}_0000")
+            stored = connection.scalars(select(table(self.version_table, column("version_num"))))
+            revision, size = ", ".join(stored), len(f"{self.name}_0000")
             if revision in self.revisions() or revision[:size] == self.newest[:size]:
                 return revision
+            if not revision:
+                raise DatabaseUnavailable(EMPTIED.format(self.version_table))
             if re.fullmatch(rf"{self.name}_\d+", revision):
                 if revision < (first := min(self.revisions(), default="")):
                     raise SchemaTooOld(self.name, revision, first)
