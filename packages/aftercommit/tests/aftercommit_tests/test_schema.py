@@ -286,6 +286,18 @@ async def test_the_tables_of_something_else_are_left_alone(
     assert len(await tables_in(database)) <= 2
 
 
+async def test_a_test_suite_that_empties_all_tables_is_told_which_to_leave_out(
+    database: Database,
+) -> None:
+    """Not that the tables belong to another program; nobody would find out which."""
+    await ensure_schema(database)
+    await execute(database, f"DELETE FROM {ENGINE.version_table}")
+
+    for use in (ensure_schema, upgrade_schema, check_schema):
+        with pytest.raises(DatabaseUnavailable, match="was emptied: .*begins with aftercommit_"):
+            await use(database)
+
+
 async def test_beside_other_tables_the_schema_is_only_created_on_request(empty_url: str) -> None:
     """The URL may be wrong; or an application that has its tables already begins with this.
 

@@ -23,6 +23,7 @@ from aftercommit.database.backend import DatabaseBackend, GivenEngine
 from aftercommit.database.database import usable_drivers
 from aftercommit.database.database_url import DEFAULT_PORT, PLACES, parse_url, shown
 from aftercommit.errors import InvalidValue, WiringError
+from aftercommit.outbox.in_application_context import NewContext
 from aftercommit.outbox.own_pool import (
     copy_listeners,
     listeners_of,
@@ -41,9 +42,7 @@ NOT_THEIRS = ("sqlalchemy.", "aftercommit.", "opentelemetry.")
 """Listeners of these packages set up nothing that an application relies on."""
 
 
-def find_engine(
-    source: EngineSource, context: Callable[[], AbstractContextManager[Any]] = nullcontext
-) -> Any:
+def find_engine(source: EngineSource, context: NewContext = nullcontext) -> Any:
     """Return the given engine, in its current state, or the text of a URL.
 
     :raises InvalidValue: if it is given as a function that raises, or returns something else
@@ -52,7 +51,8 @@ def find_engine(
     if not callable(source):
         return _engine_or_text(source, WiringError)
     try:
-        with context():
+        made = context()  # one that is asynchronous, nobody can enter here
+        with made if isinstance(made, AbstractContextManager) else nullcontext():
             found = source()
     except Exception as error:
         raised = f"could not be found: its function raised {type(error).__name__}: {error}"

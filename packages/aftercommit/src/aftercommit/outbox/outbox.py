@@ -84,9 +84,9 @@ class Outbox:
     URL. An engine overrides that variable, which is refused if it names another database.
 
     `context` returns a context manager, such as Flask's `app.app_context`: the function for the
-    engine is called in one, and each handler runs in one. A handler that asks for `session` cannot
-    connect through an `Engine` of the application, as `db.session` does, because its changes would
-    not be committed with the delivery; it gets a WiringError.
+    engine is called in one, unless it is asynchronous, and each handler runs in one. A handler that
+    asks for `session` cannot connect through an `Engine` of the application, as `db.session` does,
+    because its changes would not be committed with the delivery; it gets a WiringError.
 
     `events` are the entries of the table of handlers. A handler that asks for `session` gets one
     that the engine commits together with the delivery, so it takes effect exactly once. A handler
@@ -98,8 +98,9 @@ class Outbox:
     A handler made with `async def` gets an `AsyncSession`. A handler made with `def` runs in a
     thread and gets a `Session`, whose statements the event loop executes; a table may have both.
     `session` makes the handlers' sessions: it is a class of one of the two, or the application's
-    `sessionmaker` or `async_sessionmaker`, without `binds`. A thread cannot be stopped: see
-    `docs/guarantees.md` for what happens when the time of its handler is over.
+    `sessionmaker`, `async_sessionmaker` or registry of sessions, without `binds`, and without a
+    `get_bind` that chooses engines. A thread cannot be stopped: see `docs/guarantees.md` for what
+    happens when the time of its handler is over.
 
     :raises WiringError: if a handler cannot work, for example because it asks for something unknown
 

@@ -16,6 +16,7 @@ from aftercommit.clock_and_ids import Sources, for_handlers
 from aftercommit.codec import Codec, Upcasters
 from aftercommit.database.database import Database, find_backend
 from aftercommit.database.database_url import parse_url
+from aftercommit.deliveries.tables import RAW_EVENTS
 from aftercommit.envelope_factory import EnvelopeFactory
 from aftercommit.errors import WiringError, raise_if_any
 from aftercommit.handler_binding import BoundHandler, Dependencies, bind, types_of
@@ -29,7 +30,7 @@ from aftercommit.outbox.engine_of_application import (
     given_engine,
     url_of,
 )
-from aftercommit.outbox.handler_session import open_session
+from aftercommit.outbox.handler_session import WRITE, open_session
 from aftercommit.outbox.handler_thread import synchronous_of, with_threads
 from aftercommit.outbox.in_application_context import NewContext, in_context
 from aftercommit.process.app import App
@@ -44,6 +45,11 @@ OF_ANOTHER_KIND = (
     "handlers ask for a session of another class than they are given. Those made with `async def` "
     "are given {0}, those made with `def` {1}: annotate that, or make the handler the other "
     "way. If it is a class of your own, give the outbox a `session` that makes it. They are"
+)
+CHOOSES_ENGINE = (
+    "the sessions of handlers have the connection of their delivery, but a class with a `get_bind` "
+    "of its own chooses an engine. Give the outbox `session=Session` or `session=AsyncSession` of "
+    "SQLAlchemy, or leave `session` out. It is"
 )
 CANNOT_AWAIT = "is made with `def`, so it cannot await, and would lose what it asks for"
 
@@ -83,14 +89,13 @@ class OutboxApp(App[EngineSettings]):
         known = None if callable(engine) else self.engine()
         default = known if isinstance(known, str) else SecretText("the engine of the outbox")
         is_apart = isinstance(known, str) or (known and known.dialect.is_async)
+        handled = with_threads(events)
         if context is not nullcontext or not is_apart:
-            events = [in_context(entry, context, self._engine_in_context) for entry in events]
+            handled = [in_context(each, context, self._engine_in_context) for each in handled]
         self.sources, own = sources, {"application": name, "__slots__": ()}
         kind: type[EngineSettings] = type("Settings", (EngineSettings,), own)
         self.session, self.ports, self.values = _async_maker(session), ports, values
-        table = Handlers[Any, Any](
-            commands=[], events=with_threads(events), renamed=renamed, every=every
-        )
+        table = Handlers[Any, Any](commands=[], events=handled, renamed=renamed, every=every)
         types = [entry.message for entry in events]
         codec = Codec[Any](source=f"/{name}", events=types, upcasters=upcasters, aliases=aliases)
         super().__init__(
@@ -210,22 +215,33 @@ def _expect(name: str, given: object, kind: type[Any], said: str) -> None:
 def _async_maker(new_session: Callable[..., AsyncSession | Session]) -> Callable[..., AsyncSession]:
     """Return a maker of asynchronous sessions, perhaps around those of synchronous code.
 
-    :raises WiringError: if it makes no sessions, or not a new one each time
+    :raises WiringError: if it makes no sessions, or if these choose an engine of their own
     """
     if isinstance(new_session, scoped_session | async_scoped_session):
-        problem = "`session` of an outbox makes a new session each time. Give what this was made of"
-        raise WiringError(f"{problem}, or leave it out", type(new_session).__name__)
+        new_session = new_session.session_factory  # such as db.session: a new one each time
     made: object = new_session(bind=None)
-    if isinstance(made, AsyncSession):
-        return cast("Callable[..., AsyncSession]", new_session)
-    if not isinstance(made, Session):
+    sync = made.sync_session if isinstance(made, AsyncSession) else made
+    if not isinstance(sync, Session):
         problem = "`session` of an outbox is a class of sessions, or a sessionmaker; this makes"
         raise WiringError(problem, repr(made))
+    if not _keeps_connection(sync):
+        raise WiringError(CHOOSES_ENGINE, f"{type(sync).__module__}.{type(sync).__qualname__}")
+    if sync is not made:
+        return cast("Callable[..., AsyncSession]", new_session)
 
     def make(*, bind: Any, binds: None = None) -> Any:
         return new_session(bind=bind)  # the application's own maker decides which `binds` it has
 
     return partial(AsyncSession, sync_session_class=make)  # type: ignore[arg-type]
+
+
+def _keeps_connection(session: Session) -> bool:
+    """Tell whether it reads and writes over what it is given, whatever its class overrides."""
+    session.bind = given = cast("Any", object())
+    try:
+        return all(session.get_bind(clause=each) is given for each in (WRITE, RAW_EVENTS))
+    except Exception:  # as outside of a context of Flask
+        return False
 
 
 def _suits(handler: BoundHandler, session: AsyncSession) -> bool:

@@ -65,7 +65,7 @@ def check_engine(connection: sa.Connection, app: OutboxApp) -> None:
         handlers
     """
     ours, theirs = parse_url(app.load({}).database_url), connection.engine.url
-    if place_of(ours) != place_of(theirs):
+    if place_of(ours) != place_of(theirs) and not _is_same(connection, ours):
         both = shown(theirs.set(drivername=theirs.get_backend_name())), shown(ours)
         raise WiringError("the sessions and the outbox have different databases", *both)
     if not sa.inspect(connection).has_table(events.name):
@@ -77,3 +77,10 @@ def check_engine(connection: sa.Connection, app: OutboxApp) -> None:
             "requests can overwrite changes that others made after they had read; "
             "call aftercommit.sqlite.prepare, once for the engine"
         )
+
+
+def _is_same(connection: sa.Connection, ours: sa.URL) -> bool:
+    """Ask the server: a pooler may have another name for the database than the server."""
+    if connection.dialect.name != "postgresql" or ours.get_backend_name() != "postgresql":
+        return False
+    return connection.scalar(sa.select(sa.func.current_database())) == ours.database

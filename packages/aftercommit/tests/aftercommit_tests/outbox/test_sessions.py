@@ -15,7 +15,12 @@ from aftercommit import Later, Ordered, Outbox, on
 from aftercommit.errors import CausationTooDeep, HandlerInterrupted, WiringError
 from anyio import to_thread
 from sqlalchemy import make_url
-from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
+from sqlalchemy.ext.asyncio import (
+    AsyncSession,
+    async_scoped_session,
+    async_sessionmaker,
+    create_async_engine,
+)
 from sqlalchemy.orm import Session, scoped_session, sessionmaker
 
 from aftercommit_tests.builders import MARIA
@@ -518,6 +523,37 @@ WRONG: dict[str, Any] = {
 }
 
 
+class Routing(Session):
+    """Reads over one engine and writes over another, as in SQLAlchemy's documentation."""
+
+    def get_bind(self, mapper: Any = None, *, clause: Any = None, **options: Any) -> Any:
+        """Read elsewhere."""
+        return super().get_bind(mapper, clause=clause) if is_write(clause) else REPLICA
+
+
+class Unready(Session):
+    """Knows its engine in a context only, as that of Flask-SQLAlchemy."""
+
+    def get_bind(self, *args: Any, **options: Any) -> Any:
+        """Find no context."""
+        raise RuntimeError("working outside of application context")
+
+
+class Traced(Session):
+    """Overrides the method, but chooses no engine."""
+
+    def get_bind(self, *args: Any, **options: Any) -> Any:
+        """Leave it to the session."""
+        return super().get_bind(*args, **options)
+
+
+REPLICA = sa.create_engine("sqlite://")
+
+
+def is_write(clause: object) -> bool:
+    return isinstance(clause, sa.Update)
+
+
 @pytest.mark.parametrize(("problem", "rows"), WRONG.items(), ids=WRONG)
 def test_what_cannot_work_is_refused_where_the_outbox_is_made(problem: str, rows: Any) -> None:
     """Not when the first order comes."""
@@ -533,9 +569,14 @@ def test_what_cannot_work_is_refused_where_the_outbox_is_made(problem: str, rows
         ({"ports": ["bell"]}, "`ports` of an outbox has to be a dict, by names"),
         ({"renamed": ["old"]}, "`renamed` of an outbox has to be a dict, by names"),
         ({"session": dict}, "`session` of an outbox is a class of sessions, or a sessionmaker"),
+        ({"session": Routing}, "with a `get_bind` of its own.*leave `session` out.*Routing"),
         (
-            {"session": scoped_session(sessionmaker())},
-            "makes a new session each time.*scoped_session",
+            {"session": scoped_session(sessionmaker(class_=Routing))},
+            "with a `get_bind` of its own.*leave `session` out.*Routing",
+        ),
+        (
+            {"session": async_sessionmaker(sync_session_class=Unready)},
+            "with a `get_bind` of its own.*leave `session` out.*Unready",
         ),
         ({"engine": 7}, "the engine of the outbox is an AsyncEngine.*; use .* than: int"),
     ],
@@ -545,6 +586,26 @@ def test_an_argument_of_another_type_is_named(wrong: dict[str, Any], problem: st
     right: dict[str, Any] = {"name": "shop", "engine": "sqlite:///x.db", "events": []}
     with pytest.raises(WiringError, match=problem):
         Outbox(**(right | wrong))
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        Traced,
+        scoped_session(sessionmaker(class_=Traced)),
+        async_scoped_session(async_sessionmaker(), scopefunc=lambda: 1),
+    ],
+    ids=["get_bind", "scoped_session", "async_scoped_session"],
+)
+async def test_a_registry_is_as_good_as_what_it_was_made_of(
+    kind: Any, database_url: str, anyio_backend: str
+) -> None:
+    """Such as `session=db.session`. The session of the request is not that of a handler."""
+    async with open_shop(database_url, anyio_backend, reserve, session=kind) as shop:
+        async with shop.outbox.running():
+            await shop.order(1)
+            await until(shop.is_done)
+        assert await shop.reserved() == [1]
 
 
 def test_what_can_work_is_accepted_and_an_unknown_setting_is_not() -> None:

@@ -1,8 +1,8 @@
 """Applications without an event loop: they deliver in a session, or have a thread with one."""
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 from threading import Barrier, Event, Thread
@@ -338,6 +338,51 @@ def test_handlers_run_in_the_context_of_the_application(
         assert outbox.deliver_sync(session) == 2
 
     assert seen == [1, 1, 1, 1]
+
+
+def test_a_context_may_be_asynchronous(database_url: str, sessions: Sessions) -> None:
+    """As somebody has to await the end of an `async_scoped_session`; `def` handlers see it, too."""
+    request: ContextVar[int] = ContextVar("request")
+    seen, ended = list[int](), list[int]()
+
+    @asynccontextmanager
+    async def context() -> AsyncIterator[None]:
+        token = request.set(7)
+        try:
+            yield
+        finally:
+            await anyio.lowlevel.checkpoint()
+            ended.append(request.get())
+            request.reset(token)
+
+    def look(event: OrderPlaced, session: Session) -> None:
+        reserve(event, session)
+        seen.append(request.get())
+
+    async def look_later(event: OrderPlaced, session: AsyncSession) -> None:
+        await reserve_later(event, session)
+        seen.append(request.get())
+
+    def fail_once(event: OrderPlaced) -> None:
+        if len(seen) < 4:
+            seen.append(request.get())
+            raise Unavailable("the other side is down")
+
+    engine = sessions.kw["bind"]
+    handlers = look, look_later, fail_once
+    outbox = Outbox("shop", lambda: engine, [on(OrderPlaced, *handlers)], context=context)
+    with outbox.running_sync():
+        with sessions.begin() as session:
+            order(outbox, session, 1)
+        until_done(sessions)
+    with sessions() as session:
+        order(outbox, session, 2)
+        with pytest.raises(WiringError, match="deliver_sync cannot enter an asynchronous context"):
+            outbox.deliver_sync(session)
+
+    assert reserved(sessions) == [2]
+    assert set(seen) == set(ended) == {7}
+    assert len(ended) >= len(seen)  # one for each attempt, also for those that fail
 
 
 def test_a_handler_writes_in_no_session_but_its_own(database_url: str, sessions: Sessions) -> None:

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from alembic.config import Config
 
 FOLDER = Path(__file__).parent
+EMPTIED = (
+    "{} was emptied: empty no table whose name begins with aftercommit_; to make it anew, drop all"
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -68,11 +71,12 @@ class History:
         """
         inspector = inspect(connection)
         if inspector.has_table(self.version_table):
-            version = table(self.version_table, column("version_num"))
-            revision = ", ".join(connection.execute(select(version)).scalars())
-            size = len(f"{self.name}_0000")
+            stored = connection.scalars(select(table(self.version_table, column("version_num"))))
+            revision, size = ", ".join(stored), len(f"{self.name}_0000")
             if revision in self.revisions() or revision[:size] == self.newest[:size]:
                 return revision
+            if not revision:
+                raise DatabaseUnavailable(EMPTIED.format(self.version_table))
             if re.fullmatch(rf"{self.name}_\d+", revision):
                 if revision < (first := min(self.revisions(), default="")):
                     raise SchemaTooOld(self.name, revision, first)
@@ -93,9 +97,7 @@ class History:
 
         if (self.stored_revision(connection) or "") > self.newest:
             return
-        settings = self.config()
-        settings.attributes |= {"connection": connection, "version_table": self.version_table}
-        command.upgrade(settings, revision)
+        command.upgrade(self.config(connection=connection), revision)
 
     def print_upgrade(self, output: Any, dialect: str, since: str | None) -> None:
         """Write the statements that upgrade tables from a revision, or create them.
@@ -106,16 +108,15 @@ class History:
 
         if since and since not in self.revisions():
             raise InvalidValue("since", f"is none of the revisions {', '.join(self.revisions())}")
-        settings = self.config()
-        settings.attributes |= {"dialect_name": dialect, "output_buffer": output}
-        settings.attributes |= {"version_table": self.version_table, "literal_binds": True}
+        settings = self.config(dialect_name=dialect, output_buffer=output, literal_binds=True)
         command.upgrade(settings, f"{since}:head" if since else "head", sql=True)
 
-    def config(self) -> "Config":
-        """Return Alembic's configuration."""
+    def config(self, **attributes: object) -> "Config":
+        """Return Alembic's configuration, with what `env.py` reads there."""
         from alembic.config import Config
 
         settings = Config()
+        settings.attributes |= {"version_table": self.version_table} | attributes
         settings.set_main_option("script_location", str(FOLDER))
         settings.set_main_option("path_separator", "os")
         settings.set_main_option("version_locations", os.pathsep.join(map(str, self.folders)))
@@ -127,5 +128,4 @@ def lacking(connection: Connection, histories: Iterable[History]) -> list[str]:
     tables = [table for each in histories for table in each.metadata.tables.values()]
     found = inspect(connection).get_multi_columns(filter_names=[table.name for table in tables])
     made = {f"{table}.{each['name']}" for (_, table), all_ in found.items() for each in all_}
-    known = (str(column) for table in tables for column in table.columns)
-    return [column for column in known if column not in made]
+    return [str(each) for table in tables for each in table.columns if str(each) not in made]

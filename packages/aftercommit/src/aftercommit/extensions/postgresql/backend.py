@@ -84,7 +84,8 @@ class SharedSessions(Unavailable):
     def __init__(self) -> None:
         super().__init__(
             "the database is behind a pooler that shares sessions: notifications get lost, and time"
-            " limits hold for others; use pool_mode=session, or connect to the server itself"
+            " limits hold for others; use pool_mode=session, or connect to the server itself. Only"
+            " sessions that record in an outbox may use it, if the outbox has the server's own URL"
         )
 
 

@@ -15,8 +15,11 @@ from sqlalchemy import URL, make_url
 
 from aftercommit_tests.processes import LIMIT_SECONDS, wait_until
 
+ALIAS = "pooled"
+"""What PgBouncer calls the database, besides its own name."""
 CONFIGURATION = """
 [databases]
+{alias} = {server} dbname={database}
 * = {server}
 [pgbouncer]
 listen_addr = 127.0.0.1
@@ -46,7 +49,8 @@ def pgbouncer(
         folder = Path(name)
         folder.chmod(0o755)
         file = folder / "pgbouncer.ini"
-        values = {"port": port, "mode": mode, "size": size, "prepared": prepared}
+        values: dict[str, object] = {"port": port, "mode": mode, "size": size, "prepared": prepared}
+        values |= {"alias": ALIAS, "database": target.database}
         file.write_text(CONFIGURATION.format(server=_server(target), **values))
         user = _user(target) if os.geteuid() == 0 else None  # it refuses to run as root
         with subprocess.Popen([program, "-q", str(file)], user=user) as process:
