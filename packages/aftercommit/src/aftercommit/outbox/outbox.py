@@ -98,9 +98,8 @@ class Outbox:
     A handler made with `async def` gets an `AsyncSession`. A handler made with `def` runs in a
     thread and gets a `Session`, whose statements the event loop executes; a table may have both.
     `session` makes the handlers' sessions: it is a class of one of the two, or the application's
-    `sessionmaker`, `async_sessionmaker` or registry of sessions, without `binds`, and without a
-    `get_bind` that chooses engines. A thread cannot be stopped: see `docs/guarantees.md` for what
-    happens when the time of its handler is over.
+    `sessionmaker`, `async_sessionmaker` or registry, without `binds` or a `get_bind` that chooses
+    engines. A thread cannot be stopped: `docs/guarantees.md` says what happens after its time.
 
     :raises WiringError: if a handler cannot work, for example because it asks for something unknown
 

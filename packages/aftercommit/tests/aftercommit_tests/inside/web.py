@@ -1,6 +1,7 @@
 """An HTTP application without its server, and its server without a process."""
 
 from aftercommit.extensions.bounded_dispatch import BoundedDispatch as BoundedDispatch
+from aftercommit.extensions.page import queries as queries
 from aftercommit.extensions.page.routes import data as data
 from aftercommit.extensions.page.routes import router as router
 from aftercommit.extensions.web import browser_sessions as browser_sessions

@@ -21,7 +21,7 @@ from aftercommit_tests.extensions.page.conftest import Viewer
 from aftercommit_tests.extensions.web.running import Web, running_web
 from aftercommit_tests.inside.operations import latest_commands
 from aftercommit_tests.inside.stored import tables
-from aftercommit_tests.inside.web import page_queries as queries
+from aftercommit_tests.inside.web import queries
 from aftercommit_tests.outbox.orders import (
     OrderPlaced,
     Shop,
