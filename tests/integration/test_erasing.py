@@ -62,7 +62,9 @@ OTHERS = {
     "coupon_batches": {"reference"},
     "aftercommit_commands": {"type", "fingerprint"},
     "aftercommit_events": {"source", "type", "subject", "handler", "traceparent"},
-    "aftercommit_deliveries": {"handler", "owner", "previous_owner", "lane", "limit_name"},
+    "aftercommit_deliveries": {
+        *("handler", "owner", "previous_owner", "lane", "limit_name", "given_up"),
+    },
     "aftercommit_failures": {"handler", "owner", "outcome"},
     "aftercommit_decisions": {"decision", "handler"},
     "aftercommit_handler_pauses": {"handler"},

@@ -597,7 +597,7 @@ MUTATIONS = (
     ),
     Mutation(
         "events are pruned however young they are",
-        "extensions/operations/retention.py",
+        "extensions/old_events.py",
         "return sa.select(time, events.c.id).where(time < database.clock - older_than)",
         "return sa.select(time, events.c.id).where(time < database.clock)",
     ),

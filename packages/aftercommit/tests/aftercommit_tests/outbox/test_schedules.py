@@ -72,8 +72,8 @@ async def test_a_running_outbox_stores_what_has_come_and_handles_it(
 
         events = await shop.rows(tables.events.c.subject)
         assert {row.subject for row in events} == {"minutely"}
-        # a minute may have passed meanwhile
-        assert len(await shop.rows(Order.id)) == 2 * len(events) <= 4
+        # a minute may have passed meanwhile, and its event is handled later
+        assert 2 <= len(await shop.rows(Order.id)) <= 2 * len(events) <= 4
         if len(events) == 1:
             [state] = await shop.rows(tables.schedules.c.missed)
             assert state.missed >= 58
