@@ -75,7 +75,7 @@ class Coupon(Aggregate):
 
 
 class CouponBatch(Aggregate):
-    """A limited quantity of coupons: never one too many is allocated."""
+    """A limited quantity of coupons; `remaining` says how many are left."""
 
     def __init__(self, reference: BatchReference, quantity: int) -> None:
         if not 1 <= quantity <= MAX_QUANTITY:
@@ -97,15 +97,15 @@ class CouponBatch(Aggregate):
     def allocate(self, user_id: events.UserId, *, token: str) -> Coupon:
         """Make the user's coupon, and record CouponAllocated; `token` makes its code hard to guess.
 
-        When the last coupon goes for the first time, record CouponBatchExhausted. If a place that
-        was given back is taken again, nothing more is recorded: nobody can do anything about it.
+        When the last coupon goes for the first time, record CouponBatchExhausted. It is not
+        recorded again when a coupon that was given back is allocated: marketing knows already.
 
         :raises CouponBatchIsEmpty: if none is left
         """
         if self.remaining == 0:
             raise CouponBatchIsEmpty(self.reference)
         self.remaining -= 1
-        batch, code = str(self.reference), f"{self.reference}-{token[:16]}"  # people type it
+        batch, code = str(self.reference), f"{self.reference}-{token[:16]}"  # people type codes
         self.record(events.CouponAllocated(user_id=user_id, batch_reference=batch, code=code))
         if self.remaining == 0 and not self.was_exhausted:
             self.was_exhausted = True
@@ -113,9 +113,9 @@ class CouponBatch(Aggregate):
         return Coupon(user_id, CouponCode(code), self.reference)
 
     def give_back(self) -> None:
-        """Free the place of an expired coupon, so that another user can get one.
+        """Take an expired coupon back, so that another user can get one.
 
-        :raises CouponBatchIsFull: if no place is missing, so there would be one too many
+        :raises CouponBatchIsFull: if none is missing
         """
         if self.remaining == self.quantity:
             raise CouponBatchIsFull(self.reference)

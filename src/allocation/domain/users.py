@@ -6,7 +6,7 @@ from allocation.domain.values import EmailAddress, PersonName
 
 
 class User(Aggregate):
-    """A registered user. No two have the same e-mail address: the unit of work ensures that."""
+    """A registered user. No two have the same e-mail address: the database ensures that."""
 
     def __init__(self, user_id: events.UserId, name: PersonName, email: EmailAddress) -> None:
         self.id = user_id
