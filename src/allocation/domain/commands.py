@@ -27,7 +27,7 @@ class RegisterUser(Command):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImportUsers(Command):
-    """Register all users of a list, or none. Repeating it, also with other ids, changes nothing."""
+    """Register all users of a list, or none. Who is there with the same name stays as is."""
 
     users: tuple[RegisterUser, ...]
 

@@ -37,7 +37,7 @@ class EmailChanged(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EmailBounced(Event):
-    """A user's address does not exist: nothing is sent to it."""
+    """A user's address does not exist: coupons are not sent to it."""
 
     user_id: UserId
     email: str
@@ -63,7 +63,7 @@ class CouponRedeemed(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CouponExpired(Event):
-    """A coupon was not redeemed in time: its place in the batch is free again."""
+    """A coupon was not redeemed in time: its batch takes it back."""
 
     user_id: UserId
     batch_reference: str
