@@ -11,9 +11,6 @@ from functools import partial, wraps
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import click
-from rich.cells import cell_len
-from rich.console import Console
-from rich.text import Text
 
 from aftercommit.cli.command_context import Cli
 from aftercommit.extensions.operations.batched_transactions import Advance
@@ -61,6 +58,10 @@ def fit(line: str) -> str:
     """
     if not is_terminal():
         return line
+    from rich.cells import cell_len  # an application may import this module without the extra
+    from rich.console import Console
+    from rich.text import Text
+
     console = Console()
     room, folded = console.width - 2, [""]
     if cell_len(line) <= console.width:
