@@ -81,7 +81,7 @@ def test_the_wheels_work_in_an_empty_environment(wheels: list[Path], tmp_path: P
     assert allocation("--version") == f"allocation, version {version} (aftercommit {engine})\n"
     shown = allocation("--help")
     assert {line.split()[0] for line in shown.splitlines() if line.startswith("  ")} >= USUAL
-    assert "registered Иван" in allocation("demo")
+    assert "Иван <ivan@example.com> → UserRegistered" in allocation("demo")
     revisions = f"(revision {ENGINE.newest} and {HISTORY.newest})"
     assert revisions in allocation("db", "upgrade")
     allocation("register-user", "Иван", "ivan@example.com")

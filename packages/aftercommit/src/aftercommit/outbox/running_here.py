@@ -9,11 +9,12 @@ import anyio
 from anyio import current_time, get_cancelled_exc_class
 
 from aftercommit.extensions.opened_outbox import OpenedHere, OpenedOutbox
-from aftercommit.handler_containment import first_error, in_own_task
+from aftercommit.handler_containment import contain, first_error, in_own_task
 from aftercommit.outbox.caller_session import Waker
 from aftercommit.outbox.handler_thread import soon_in_this_loop
 from aftercommit.outbox.outbox_app import OutboxApp
-from aftercommit.process.running_services import Shutdown
+from aftercommit.process.application import Application
+from aftercommit.process.running_services import Service, Shutdown
 from aftercommit.process.worker import WORKER_SETTINGS, Worker
 
 
@@ -44,7 +45,7 @@ async def running_here(
         try:
             async with anyio.create_task_group() as group:
                 for service in app.parts.services(settings):
-                    group.start_soon(in_own_task, service, application, shutdown)
+                    group.start_soon(in_own_task, _run, service, application, shutdown)
                 group.start_soon(in_own_task, worker.run)
                 opened = OpenedOutbox(application, settings, shutdown, group)
                 wakers.add(waking)
@@ -63,3 +64,15 @@ async def running_here(
             raise first_error(errors)  # noqa: B904 - it has a cause of its own
     if error is not None:
         raise error
+
+
+async def _run(service: Service, application: Application, stop: Shutdown) -> None:
+    """Run a service. Who cancels its task gets an error, as with the worker's own.
+
+    Otherwise, the body would end as if it had come to its end.
+    """
+    try:
+        await service(application, stop)
+    except BaseException as error:
+        contain(error, "the worker")
+        raise
