@@ -10,9 +10,8 @@ import sqlalchemy as sa
 from aftercommit.database.database import Database
 from aftercommit.database.transaction import Transaction
 from aftercommit.deliveries.tables import events
-from aftercommit.settings import EngineSettings
+from aftercommit.settings import DAY, EngineSettings
 
-DAY_SECONDS = 86400.0
 OLD_DAYS = 90  # after which few need what is done; only an operator knows who does
 MOST_COUNTED = 10_000  # events: more than that is many
 
@@ -28,7 +27,7 @@ async def count_old_events(transaction: Transaction, database: Database) -> int:
 
     It stops at MOST_COUNTED.
     """
-    some = old_events(database, OLD_DAYS * DAY_SECONDS).limit(MOST_COUNTED).subquery()
+    some = old_events(database, OLD_DAYS * DAY).limit(MOST_COUNTED).subquery()
     counted = sa.select(sa.func.count()).select_from(some)
     return int((await transaction.execute(counted)).scalar_one())
 

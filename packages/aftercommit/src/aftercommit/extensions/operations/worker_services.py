@@ -16,13 +16,13 @@ from aftercommit.database.database import Database
 from aftercommit.deliveries.claim_statement import claimable_here
 from aftercommit.deliveries.pauses import PAUSED
 from aftercommit.deliveries.tables import CLAIMABLE, deliveries, events
-from aftercommit.extensions.old_events import DAY_SECONDS, count_old_events, nothing_prunes
+from aftercommit.extensions.old_events import count_old_events, nothing_prunes
 from aftercommit.extensions.operations.retention import prune
 from aftercommit.extensions.operations.settings import OperationsSettings
 from aftercommit.extensions.operations.unknown_names import unknown_handlers
 from aftercommit.process.application import Application
 from aftercommit.process.running_services import Service, Shutdown
-from aftercommit.settings import EngineSettings
+from aftercommit.settings import DAY, EngineSettings
 from aftercommit.terminal.printing import pluralize
 
 PRUNE_SECONDS = 600.0
@@ -38,7 +38,7 @@ def worker_services(settings: EngineSettings) -> Sequence[Service]:
     was_ahead, missing = False, set[str]()
 
     async def prune_old(application: Application) -> None:
-        older_than = (days or 0) * DAY_SECONDS
+        older_than = (days or 0) * DAY
         count = await prune(application.database, older_than=older_than, pause=PRUNE_PAUSE)
         logger.info("%d events older than %g days pruned", count, days)
 
@@ -78,9 +78,7 @@ def worker_services(settings: EngineSettings) -> Sequence[Service]:
     if days is None:
         return [
             warning,
-            _repeating(
-                partial(_tell_of_old, type(settings)), DAY_SECONDS, "cannot find out what is old"
-            ),
+            _repeating(partial(_tell_of_old, type(settings)), DAY, "cannot find out what is old"),
         ]
     return [warning, _repeating(prune_old, PRUNE_SECONDS, "old history could not be pruned")]
 
