@@ -4,7 +4,6 @@ Processes of the version before work on, while and after it runs: expand, then c
 """
 
 import ast
-from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,6 +27,7 @@ from sqlalchemy import (
     inspect,
     true,
 )
+from sqlalchemy.pool import NullPool
 
 from allocation.adapters.migrations import HISTORY
 from checks.next_version import LATER
@@ -124,7 +124,8 @@ def test_the_first_migration_makes_all_tables(tmp_path: Path) -> None:
     assert "down_revision = None" in file.read_text()
 
     assert migration.make("Nothing", first) is None
-    with closing(create_engine(f"sqlite:///{tmp_path}/new.db").connect()) as connection:
+    engine = create_engine(f"sqlite:///{tmp_path}/new.db", poolclass=NullPool)
+    with engine.connect() as connection:
         first.upgrade(connection)
         assert HISTORY.metadata.tables.keys() <= {*inspect(connection).get_table_names()}
 
