@@ -27,7 +27,6 @@ from sqlalchemy import (
     inspect,
     true,
 )
-from sqlalchemy.pool import NullPool
 
 from allocation.adapters.migrations import HISTORY
 from checks.next_version import LATER
@@ -124,10 +123,11 @@ def test_the_first_migration_makes_all_tables(tmp_path: Path) -> None:
     assert "down_revision = None" in file.read_text()
 
     assert migration.make("Nothing", first) is None
-    engine = create_engine(f"sqlite:///{tmp_path}/new.db", poolclass=NullPool)
+    engine = create_engine(f"sqlite:///{tmp_path}/new.db")
     with engine.connect() as connection:
         first.upgrade(connection)
         assert HISTORY.metadata.tables.keys() <= {*inspect(connection).get_table_names()}
+    engine.dispose()
 
 
 def test_a_default_that_is_empty_is_migrated_once(tmp_path: Path) -> None:
