@@ -43,8 +43,8 @@ def upgrade_tables(connection: Connection, *, since: str | None = None) -> None:
 
     >>> import sqlalchemy as sa
     >>> from aftercommit.alembic import upgrade_tables
-    >>> with sa.create_engine("sqlite:///shop.db").begin() as connection:  # op.get_bind()
-    ...     upgrade_tables(connection)
+    >>> with sa.create_engine("sqlite:///shop.db", poolclass=sa.NullPool).begin() as connection:
+    ...     upgrade_tables(connection)  # in a migration: op.get_bind()
     ...     sa.inspect(connection).has_table("aftercommit_events")
     True
     """
@@ -71,8 +71,8 @@ def downgrade_tables(connection: Connection) -> None:
 
     >>> import sqlalchemy as sa
     >>> from aftercommit.alembic import downgrade_tables, upgrade_tables
-    >>> with sa.create_engine("sqlite:///shop.db").begin() as connection:  # op.get_bind()
-    ...     upgrade_tables(connection)
+    >>> with sa.create_engine("sqlite:///shop.db", poolclass=sa.NullPool).begin() as connection:
+    ...     upgrade_tables(connection)  # in a migration: op.get_bind()
     ...     downgrade_tables(connection)
     ...     sa.inspect(connection).has_table("aftercommit_events")
     False

@@ -10,6 +10,7 @@ import json
 import sqlite3
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from importlib import import_module
 from typing import Any
 
@@ -51,7 +52,7 @@ async def _metrics(app: Any, database: str) -> list[str]:
     """Return what a process reports that has a paused handler, and has done nothing yet."""
     settings = app.load({}, {f"{app.name.upper()}_COLLECT_METRICS": "true"})
     async with app.open(settings) as application:
-        with sqlite3.connect(database) as connection:
+        with closing(sqlite3.connect(database, isolation_level=None)) as connection:
             connection.execute(PAUSE)
         probes = Probes(application, None, 300.0)  # type: ignore[arg-type]  # nothing stops it
         await probes.look(with_stats=True)
