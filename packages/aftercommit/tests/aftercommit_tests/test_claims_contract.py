@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import count
 
 import anyio
@@ -171,6 +172,19 @@ async def test_a_delivery_whose_last_attempt_never_ended_is_parked(world: World)
         assert row.attempts == world.policy.max_attempts
         assert row.parked_at is not None
         assert row.last_error == "the last attempt did not finish"
+
+
+async def test_who_lowers_the_number_of_attempts_parks_nothing_that_waits(world: World) -> None:
+    """Each delivery that waits has one more attempt, and only that one decides."""
+    claims = (await world.make_thing()).values()
+    store = world.delivery_store()
+    for claim in claims:
+        await store.record_failure(a_failure(claim, OSError("down"), retry_in=0))
+    world.policy = replace(world.policy, max_attempts=1)
+
+    again = await world.delivery_store().claim(10, NAMES)
+
+    assert [claim.attempt for claim in again] == [2] * len(NAMES)
 
 
 async def test_a_claim_that_is_cancelled_anywhere_leaves_no_lease(world: World) -> None:

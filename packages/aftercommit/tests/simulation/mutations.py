@@ -740,8 +740,8 @@ MUTATIONS = (
     Mutation(
         "a claim parks what had its last attempt though something happens instead",
         "deliveries/claim_statement.py",
-        "(sa.and_(is_last, ~may_end), LAST_ATTEMPT_UNFINISHED)",
-        "(is_last, LAST_ATTEMPT_UNFINISHED)",
+        "(sa.and_(is_unfinished_last, ~may_end), LAST_ATTEMPT_UNFINISHED)",
+        "(is_unfinished_last, LAST_ATTEMPT_UNFINISHED)",
     ),
     Mutation(
         "a handler runs again after it was given up",

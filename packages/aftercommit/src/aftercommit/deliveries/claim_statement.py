@@ -57,14 +57,14 @@ def claim_statement(
         now, by = sa.bindparam("now", type_=sa.Double), {"limit_name": NAME}
     key = row.event_id, row.handler
     claim = states.claimed(now, database.process, policy.lease_seconds, **by)
-    is_last = row.attempts >= policy.max_attempts
+    is_unfinished_last = sa.and_(row.owner.is_not(None), row.attempts >= policy.max_attempts)
     may_end = sa.and_(_has_end(instead), row.given_up.is_(None))
     problem = sa.case(
-        (sa.and_(is_last, ~may_end), LAST_ATTEMPT_UNFINISHED),
+        (sa.and_(is_unfinished_last, ~may_end), LAST_ATTEMPT_UNFINISHED),
         (sa.func.length(events.c.data) > MAX_EVENT_LENGTH, TOO_LONG),
     ).label("problem")
     given_up = sa.case(
-        (sa.and_(may_end, is_last), f"{UNFINISHED}::" + _ATTEMPTS),
+        (sa.and_(may_end, is_unfinished_last), f"{UNFINISHED}::" + _ATTEMPTS),
         (sa.and_(may_end, row.give_up_at <= now), f"{TOO_LATE}::" + _ATTEMPTS),
     ).label("given_up")
     what = problem, given_up

@@ -48,7 +48,7 @@ class OrderedDeliveries:
         self._next = unblocking(now).returning(row.event_id, row.handler, row.token)
         claim = claimed(now, database.process, policy.lease_seconds)
         is_late = sa.func.coalesce(row.give_up_at <= now, sa.false())
-        is_fresh = row.owner.is_(None), row.attempts < policy.max_attempts, ~is_late
+        is_fresh = row.owner.is_(None), ~is_late
         self._claim = claim.update(OF_THESE_CLAIMS, *is_fresh).returning(deliveries)
 
     async def complete(self, claim: Claim, *, follow: bool) -> Sequence[Claim]:

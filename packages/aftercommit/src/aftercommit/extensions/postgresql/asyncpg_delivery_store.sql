@@ -45,13 +45,13 @@ due AS MATERIALIZED (  -- as a subquery, the limit might be applied again for ea
             -- Deliveries that can never be handled are parked here: they would be the longest due in each
             -- later claim. Python has no year 10000; reading one would fail for the whole batch.
             CASE
-                WHEN delivery.attempts >= :max_attempts AND NOT may.give_up THEN :unfinished_last
+                WHEN is_last.unfinished AND NOT may.give_up THEN :unfinished_last
                 WHEN length(event.data) > :max_length THEN :too_long
                 WHEN event.time < '0001-01-01 UTC' OR event.time >= '10000-01-01 UTC' THEN :no_time
             END AS problem,
             -- From here on, claims are for what happens instead of the handler.
             CASE
-                WHEN may.give_up AND delivery.attempts >= :max_attempts
+                WHEN may.give_up AND is_last.unfinished
                     THEN concat(CAST(:unfinished AS text), '::', delivery.attempts)
                 WHEN may.give_up AND delivery.give_up_at <= :now
                     THEN concat(CAST(:too_late AS text), '::', delivery.attempts)
@@ -60,6 +60,9 @@ due AS MATERIALIZED (  -- as a subquery, the limit might be applied again for ea
         CROSS JOIN LATERAL (
             SELECT delivery.given_up IS NULL AND delivery.handler = ANY (CAST(:instead AS text[])) AS give_up
         ) AS may
+        CROSS JOIN LATERAL (
+            SELECT delivery.owner IS NOT NULL AND delivery.attempts >= :max_attempts AS unfinished
+        ) AS is_last
         WHERE delivery.event_id = found.event_id AND delivery.handler = found.handler
             -- it may have changed since it was found
             AND delivery.parked_at IS NULL AND delivery.completed_at IS NULL AND NOT delivery.blocked
