@@ -6,7 +6,7 @@ import smtplib
 from aftercommit.errors import Refused, Unavailable
 
 CLOSING = 421  # RFC 5321: the server closes the connection, whatever the command was
-NEED_A_LOGIN = {530, 534, 535, 538}  # RFC 4954: an operator can fix that; the e-mail is fine
+NEED_A_LOGIN = {530, 534, 535, 538}  # RFC 4954: an operator can fix that
 NO_SUCH_ADDRESS = re.compile(r"5\.1\.[1236]\b")  # RFC 3463: mailbox, domain, syntax, moved away
 
 
@@ -38,20 +38,23 @@ class UnsafeHeader(Refused):
 
 
 class MailServerUnavailable(Unavailable):
-    """The mail server cannot be reached, or closes the connection."""
+    """The mail server cannot be reached, closes the connection, or takes no e-mail now."""
 
     def __init__(self, server: str, reason: str) -> None:
         super().__init__(f"mail server {server} is not available: {reason}")
         self.reason = reason
 
 
-def translate_error(error: OSError, server: str) -> Exception | None:
-    """Return what an error means: the server is down, or refuses this e-mail for good.
+def translate_error(error: OSError, server: str, *, knows_recipient: bool) -> Exception | None:
+    """Return what an error means: the server is away, or refuses this e-mail for good.
 
-    None if another attempt may succeed, or if the settings are wrong.
+    "Not now" is said to each e-mail, unless the server knows the recipient: then it may be said to
+    this one alone. None in that case, or if the settings are wrong: the attempt counts.
     """
     code, text = _reply_of(error)
     is_final = 500 <= code < 600 and code not in NEED_A_LOGIN
+    if not knows_recipient and (400 <= code < 500 or code in NEED_A_LOGIN):
+        return MailServerUnavailable(server, f"{code} {text}")
     match error:
         case smtplib.SMTPServerDisconnected() | smtplib.SMTPConnectError():
             return MailServerUnavailable(server, str(error))

@@ -8,6 +8,7 @@ which ends the thread: when the session is cancelled, or when its time is over.
 import smtplib
 import socket
 import ssl
+from collections.abc import Sequence
 from contextlib import closing, suppress
 from email.message import EmailMessage
 from typing import BinaryIO
@@ -40,6 +41,8 @@ class Replies:
 class SmtpSession(smtplib.SMTP):
     """The standard library's client; another thread may cut its connection at any time."""
 
+    knows_recipient = False
+    """Whether what the server says can be about this e-mail alone."""
     _line: socket.socket | None = None
     _is_cut = False
 
@@ -66,6 +69,11 @@ class SmtpSession(smtplib.SMTP):
             self.send_message(message, sender, [recipient])
             with suppress(OSError):
                 self.putcmd("QUIT")  # no answer to this could undo that the e-mail is accepted
+
+    def rcpt(self, recip: str, options: Sequence[str] = ()) -> tuple[int, bytes]:
+        """Name the recipient."""
+        self.knows_recipient = True
+        return super().rcpt(recip, options)
 
     def getreply(self) -> tuple[int, bytes]:
         """Read a reply, which may have many lines."""

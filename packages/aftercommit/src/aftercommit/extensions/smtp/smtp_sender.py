@@ -45,8 +45,9 @@ class SmtpEmailSender:
 
         :raises AddressUndeliverable: if the server replies that there is no such address
         :raises EmailRefused: if the server will never accept this e-mail for another reason
-        :raises MailServerUnavailable: if the server is down, or was a moment ago
-        :raises TimeoutError: if the session takes too long
+        :raises MailServerUnavailable: if the server is down, or was a moment ago; also if it says
+            "not now", or nothing in time, before it knows the recipient
+        :raises TimeoutError: if the session takes too long after that
         :raises smtplib.SMTPException: if the server does not accept the e-mail now
         """
         message = self._compose(email, idempotency_key=idempotency_key)
@@ -61,10 +62,13 @@ class SmtpEmailSender:
                 with fail_after(self._timeout):
                     await to_thread.run_sync(talk, abandon_on_cancel=True, limiter=self._threads)
             except TimeoutError as error:
-                late = f"mail server {self._server} took longer than {self._timeout:g} s"
-                raise TimeoutError(late) from error
+                server, late = str(self._server), f"took longer than {self._timeout:g} s"
+                if session.knows_recipient:
+                    raise TimeoutError(f"mail server {server} {late}") from error
+                raise MailServerUnavailable(server, f"it {late}") from error
             except OSError as error:
-                if meaning := translate_error(error, str(self._server)):
+                known = {"knows_recipient": session.knows_recipient}
+                if meaning := translate_error(error, str(self._server), **known):
                     raise meaning from error
                 raise
             finally:

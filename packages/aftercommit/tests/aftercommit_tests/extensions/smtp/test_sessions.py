@@ -105,7 +105,12 @@ async def test_no_server_holds_an_email_longer_than_the_limit() -> None:
             for stage, error in zip(STUCK, errors, strict=True)
         }
         assert reasons == dict.fromkeys(STUCK, True)
-        assert {type(error) for error in errors} == {TimeoutError}  # it counts as an attempt
+        counted = {
+            stage
+            for stage, error in zip(STUCK, errors, strict=True)
+            if isinstance(error, TimeoutError)
+        }
+        assert counted == {"RCPT", "DATA", "."}  # it may be about this e-mail
         await until(lambda: nothing_is_left_of(servers))
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from smtplib import SMTPAuthenticationError, SMTPException, SMTPNotSupportedError
+from smtplib import SMTPException, SMTPNotSupportedError
 from typing import Any
 
 import pytest
@@ -116,14 +116,13 @@ MEANINGS: dict[type[Exception], list[dict[str, str]]] = {
         {"RCPT": "550-5.1.1 no\r\n550 5.1.1 such user"},
     ],
     SMTPException: [
-        {"MAIL": "530 log in first"},
         {"RCPT": "450 4.1.1 later"},
         {"RCPT": "450 5.1.1 a code that contradicts itself"},
         {"RCPT": "452 mailbox full"},
         {"DATA": "451 later"},
         {"end": "451 greylisted"},
+        {"RCPT": "530 log in first"},
         {"EHLO": "550 no", "HELO": "550 no"},
-        {"AUTH": "535 wrong password", "EHLO": OFFERS_LOGIN},
         {"AUTH": "500 what?"},  # it offers none
     ],
 }
@@ -152,6 +151,32 @@ async def test_a_reply_is_a_refusal_for_good_or_for_now_and_hurts_no_other_email
     assert isinstance(caught.value, Refused) == (error is not SMTPException)
     if error is EmailRefused:
         assert next(iter(replies.values())) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "replies",
+    [
+        {"EHLO": "450 later", "HELO": "450 later"},
+        {"AUTH": "454 later", "EHLO": OFFERS_LOGIN},
+        {"AUTH": "535 wrong password", "EHLO": OFFERS_LOGIN},
+        {"MAIL": "452 disk full"},
+        {"MAIL": "530 log in first"},
+    ],
+    ids=str,
+)
+async def test_not_now_is_an_outage_until_the_server_knows_the_recipient(
+    replies: dict[str, str],
+) -> None:
+    """A day of it would park all e-mails of a day, if each attempt counted."""
+    account = "ivan:hunter2@" if "AUTH" in replies else ""
+    with misbehaving(scripted(**replies)) as server:
+        send = sending_to(server.url.replace("//", f"//{account}"))
+        for _ in range(2):
+            with pytest.raises(MailServerUnavailable, match=next(iter(replies.values()))) as caught:
+                await send()
+
+        assert server.connections == 1  # the next e-mails do not even ask
+    assert "hunter2" not in str(caught.value)
 
 
 async def test_neither_code_nor_text_of_an_email_is_shown(caplog: pytest.LogCaptureFixture) -> None:
@@ -249,7 +274,7 @@ async def test_user_and_password_of_the_url_are_sent_after_encryption_and_not_re
     url = "smtp://ivan%40example.com:{}@" + elsewhere
     options = {"tls_context": certified, "auth_required": True, "authenticator": _authenticate}
     with keeping(mailbox, free_tcp_port, **options):
-        with pytest.raises(SMTPAuthenticationError) as caught:
+        with pytest.raises(MailServerUnavailable) as caught:
             await sending_to(url.format("hunter2"))()
         assert mailbox.emails == []
 
