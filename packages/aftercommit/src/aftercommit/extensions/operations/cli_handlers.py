@@ -1,5 +1,7 @@
 """The commands about all deliveries of a handler, that is its pauses, and about decisions."""
 
+from typing import get_args
+
 import click
 
 from aftercommit.extensions.operations import handler_pauses
@@ -11,12 +13,19 @@ from aftercommit.extensions.operations.cli_parts import (
     print_rows,
     with_application,
 )
-from aftercommit.extensions.operations.decisions import Decision, StoredDecision, latest_decisions
+from aftercommit.extensions.operations.decisions import (
+    Decision,
+    Stored,
+    StoredDecision,
+    latest_decisions,
+)
 from aftercommit.extensions.operations.latest_commands import MAX_ROWS
 from aftercommit.extensions.operations.replay import count_left
+from aftercommit.extensions.operations.times import duration
 from aftercommit.process.application import Application
 from aftercommit.terminal.printing import pluralize
 
+WHAT = [each for some in get_args(Stored) for each in get_args(some)]
 WAITING = "its messages wait at the broker"
 LEFT = (
     "warning: a replay to {0} was interrupted: {1} no delivery. To keep the order, pause {0},"
@@ -77,17 +86,34 @@ def _paused(row: handler_pauses.Pause) -> str:
 @click.option(
     "--limit", type=click.IntRange(1, MAX_ROWS), default=20, help="How many to show. Default: 20"
 )
+@duration("--older-than", help="Only those before the last period, such as 30d.")
+@click.option("--decision", type=click.Choice(WHAT), metavar="WHAT", help="Such as discard.")
+@click.option("--by", "decided_by", metavar="NAME", help="Only those of this person.")
+@click.option("--handler", metavar="HANDLER", help="Only those about this handler.")
 @as_json
 @with_application
-async def decisions(application: Application, limit: int, as_json: bool) -> None:
-    """List what operators have decided, newest first: who, when, about what, and why."""
-    rows = await latest_decisions(application.database, limit=limit)
+async def decisions(
+    application: Application,
+    /,
+    limit: int,
+    older_than: int | None,
+    as_json: bool,
+    **wanted: str | None,
+) -> None:
+    """List what operators have decided, newest first: who, when, about what, and why.
+
+    A decision about many deliveries of a handler, such as to retry all, is one line.
+    """
+    rows = await latest_decisions(
+        application.database, limit=limit, older_than=older_than or 0, **wanted
+    )
     none = "no decisions; who pauses, retries, discards or replays makes one"
     await print_rows(rows, _decided, as_json=as_json, none=none)
 
 
 def _decided(row: StoredDecision) -> str:
-    about = f"{row.event_id or '-'!s:36}  {row.handler or '-':24}"
+    events = f"{row.events} events" if row.events > 1 else "-"
+    about = f"{row.event_id or events!s:36}  {row.handler or '-':24}"
     line = f"{row.decided_at:%FT%TZ}  {row.decision:7}  {about}  {row.decided_by}"
     return f"{line}  {row.reason}" if row.reason else line
 

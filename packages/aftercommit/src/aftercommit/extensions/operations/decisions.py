@@ -66,13 +66,13 @@ class Decision:
         what: Stored,
         about: Iterable[About] = ((None, None),),
     ) -> None:
-        """Store the decision about each of these, in the caller's transaction."""
-        new = sa.insert(decisions).values(decided_at=database.clock, decision=what)
-        own = {"decided_by": self.by, "reason": self.reason}
+        """Store the decision about each of these, with one time, in the caller's transaction."""
+        now = (await transaction.execute(sa.select(database.clock))).scalar_one()
+        own = {"decided_at": now, "decision": what, "decided_by": self.by, "reason": self.reason}
         new_id = transaction.new_id
         rows = [{"id": new_id(), "event_id": of, "handler": name, **own} for of, name in about]
         if rows:
-            await transaction.execute(new, rows)
+            await transaction.execute(sa.insert(decisions), rows)
 
 
 async def revoke_claims(
@@ -99,24 +99,41 @@ async def revoke_claims(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredDecision:
-    """A stored decision; to prune, or about a limit, it has neither event nor handler."""
+    """A stored decision; to prune, or about a limit, it has neither event nor handler.
+
+    One about many events has their number in `events`, and no `event_id`.
+    """
 
     decided_at: datetime
     decision: Stored
     decided_by: str
     reason: str | None
     event_id: UUID | None
+    events: int
     handler: str | None
 
 
-async def latest_decisions(database: Database, *, limit: int) -> Sequence[StoredDecision]:
-    """Return the latest decisions, newest first."""
-    row = decisions.c
-    columns = (row.decision, row.decided_by, row.reason, row.event_id, row.handler)
-    found: sa.Select[Any] = sa.select(in_utc(row.decided_at), *columns)
+async def latest_decisions(
+    database: Database, *, limit: int, older_than: float = 0, **wanted: str | None
+) -> Sequence[StoredDecision]:
+    """Return the latest decisions, newest first; one about many events of a handler is one.
+
+    Those of the last `older_than` seconds are left out, and so are those that are not `wanted`: the
+    names and values of columns, of which None is any.
+    """
+    row, is_one = decisions.c, sa.func.count() == 1
+    what = (row.decided_at, row.decision, row.decided_by, row.reason, row.handler)
+    one = sa.case((is_one, sa.func.min(sa.cast(row.event_id, sa.String)))).label("event_id")
+    columns = in_utc(row.decided_at), *what[1:], one, sa.func.count(row.event_id).label("events")
+    found: sa.Select[Any] = sa.select(*columns).group_by(*what).order_by(row.decided_at.desc())
+    is_old = row.decided_at <= database.clock - older_than
+    is_wanted = (row[name] == value for name, value in wanted.items() if value is not None)
     async with database.read_transaction() as transaction:
-        rows = await transaction.execute(found.order_by(row.decided_at.desc()).limit(limit))
-        return [StoredDecision(**each._asdict()) for each in rows]
+        rows = await transaction.execute(found.where(is_old, *is_wanted).limit(limit))
+        return [
+            StoredDecision(**{**each._asdict(), "event_id": each.event_id and UUID(each.event_id)})
+            for each in rows
+        ]
 
 
 async def lock_lanes_and_pauses(

@@ -10,7 +10,12 @@ from aftercommit_tests.builders import MARIA, NAMES, a_failure
 from aftercommit_tests.conftest import NewWorld
 from aftercommit_tests.extensions.operations.conftest import listed, seconds_since_start
 from aftercommit_tests.inside.errors import DeliveryNotFound
-from aftercommit_tests.inside.operations import delivery_admin, handler_pauses, latest_commands
+from aftercommit_tests.inside.operations import (
+    delivery_admin,
+    handler_pauses,
+    latest_commands,
+    latest_decisions,
+)
 from aftercommit_tests.inside.stored import tables
 from aftercommit_tests.things.domain import ThingMade
 from aftercommit_tests.things.handlers import announce, look_at, polish, write_down
@@ -50,6 +55,28 @@ async def test_what_a_person_discards_is_not_done(world: World) -> None:
     for decide in (delivery_admin.discard, delivery_admin.retry):
         with pytest.raises(DeliveryNotFound, match="if there was one, it is done or discarded"):
             await decide(world.database, event_id, "announce", MARIA)
+
+
+async def test_one_decision_about_many_hides_no_older_one(world: World) -> None:
+    """An auditor asks who has discarded what, after somebody has retried a thousand."""
+    first, *others = [await world.make_thing() for _ in range(3)]
+    event_id = first["announce"].envelope.id
+    await delivery_admin.discard(world.database, event_id, "announce", MARIA)
+    await world.move_clock(60)
+    for claims in others:
+        await world.delivery_store().record_failure(a_failure(claims["announce"]))
+    await delivery_admin.retry_all_parked(world.database, MARIA)
+
+    found = await latest_decisions(world.database, limit=2)
+
+    assert [(each.decision, each.events, each.event_id) for each in found] == [
+        ("retry", 2, None),
+        ("discard", 1, event_id),
+    ]
+    for wanted in ({"older_than": 30}, {"decision": "discard"}):
+        assert await latest_decisions(world.database, limit=2, **wanted) == found[1:]
+    for nobody in ({"decided_by": "Boris"}, {"handler": "look_at"}, {"older_than": 90}):
+        assert await latest_decisions(world.database, limit=2, **nobody) == []
 
 
 async def test_each_delivery_is_listed_where_it_belongs(world: World) -> None:
