@@ -198,6 +198,7 @@ EVENTS = {
     "AllocationRetries": ("35m", {"handler": LATER}, "0x5 1+1x40"),
     "AllocationLeasesLost": ("7m", {"handler": LATER}, "0x5 1x40"),
     "AllocationCommandsFail": ("7m", {"command": FIRST}, "0x5 1x40"),
+    "AllocationDeadLetters": ("7m", {"source": "commands"}, "0x5 1x40"),
 }
 
 

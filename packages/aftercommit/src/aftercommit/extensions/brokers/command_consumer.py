@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from time import monotonic
 from typing import Any
 
 from anyio import Event, create_task_group
@@ -48,6 +49,8 @@ from aftercommit.handler_containment import first_error, in_own_task
 from aftercommit.process.application import Application
 from aftercommit.process.running_services import Service, Shutdown
 from aftercommit.settings import EngineSettings
+
+LOG_SECONDS = 3600.0  # between two lines about what stays wrong
 
 logger = logging.getLogger(__name__)
 
@@ -125,7 +128,10 @@ class Consumer:
     paused: PausedSubscriptions
     prefetch: int
     first_pause: float = FIRST_PAUSE_SECONDS
+    clock: Callable[[], float] = monotonic
     _dispatches: TaskGroup = field(init=False)
+    _logged: dict[object, tuple[str, float]] = field(default_factory=dict)
+    """The last line about each problem, and when it was logged."""
 
     async def run(self, brokers: Sequence[Broker]) -> None:
         """Consume from all brokers until shutdown, then until all messages in flight are done."""
@@ -168,11 +174,18 @@ class Consumer:
             failures += 1
 
     def _report(self, key: object, problem: str | None) -> None:
-        """Note what is wrong with another service's exchange or topic, or that nothing is."""
+        """Note what is wrong with another service's exchange or topic, or that nothing is.
+
+        The log says it at once, and again each hour.
+        """
         if problem is None:
             self.degradations.pop(key, None)
-        elif self.degradations.get(key) != problem:
-            self.degradations[key] = problem
+            self._logged.pop(key, None)
+            return
+        self.degradations[key], now = problem, self.clock()
+        logged, at = self._logged.get(key, ("", 0.0))
+        if logged != problem or now - at >= LOG_SECONDS:
+            self._logged[key] = problem, now
             logger.warning("%s; trying again", problem)
 
     async def _take(

@@ -54,8 +54,12 @@ class MetricsObserver(Observer):
         self._attempt_seconds = timer("attempt_duration", text, ["handler"], buckets=SECONDS)
         self._settled = timer("commit_to_settled", SETTLED, ["handler"], buckets=LONG_SECONDS)
 
-    def expect(self, commands: Collection[str], handlers: Collection[str]) -> None:
+    def expect(
+        self, commands: Collection[str], handlers: Collection[str], subscriptions: Collection[str]
+    ) -> None:
         """Initialize all counters with 0: Prometheus takes no first value for an increase."""
+        for labels in product(("commands", *subscriptions), get_args(MessageOutcome)):
+            self._messages.labels(*labels)
         for labels in product(commands, COMMAND_OUTCOMES):
             self._commands.labels(*labels)
         for labels in product(handlers, ATTEMPT_OUTCOMES):

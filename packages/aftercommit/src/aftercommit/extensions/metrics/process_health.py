@@ -30,6 +30,7 @@ WRITES_FAILING = (
 )
 VERSIONS = ("version", "aftercommit", "python")
 BUILD = "Always 1; its labels are the versions of the program, of the engine and of Python."
+DEGRADED = "What a process lacks of other services, such as a topic, and goes on without."
 BEAT_SECONDS = 1.0  # between two checks of whether the process is ready
 STATS_BEATS = 5  # between two counts of outstanding deliveries, which may take a second
 TEXT_SECONDS = 1.0  # for which all scrapes get the same text: making it costs time
@@ -60,7 +61,8 @@ class Probes(Collector):
         if self._counts:
             name_of = application.database.codec.name_of
             commands = [name_of(each) for each in application.bus.registry.commands]
-            self._counts.expect(commands, application.handlers)
+            sources = [each.source for each in application.subscriptions()]
+            self._counts.expect(commands, application.handlers, sources)
 
     async def look(self, *, with_stats: bool = False) -> None:
         """Query the database now."""
@@ -113,6 +115,7 @@ class Probes(Collector):
             failing = self._counts.writes.failing_seconds() or 0.0
             yield named("writes_failing_seconds", WRITES_FAILING, {(): failing})
         yield named("build_info", BUILD, {_versions(database.application): 1}, *VERSIONS)
+        yield named("degradations", DEGRADED, {(): len(self._application.degradations)})
         yield from self._process.collect()
         found = () if self._is_silent else self._outstanding
         yield named("database_up", "1 if the database has answered recently.", {(): bool(found)})

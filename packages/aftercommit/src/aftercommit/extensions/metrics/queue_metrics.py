@@ -35,6 +35,7 @@ from aftercommit.deliveries.tables import (
     events,
     handler_pauses,
 )
+from aftercommit.extensions.clock_difference import clock_difference
 from aftercommit.extensions.old_events import MOST_COUNTED, OLD_DAYS, count_old_events
 from aftercommit.limits import NO_LIMITS, Limits, LimitUse
 from aftercommit.schedules import Every
@@ -46,6 +47,7 @@ BEHIND_PARKED = "Lanes of an ordered handler in which deliveries wait behind a p
 UNKNOWN = "Stored deliveries of a handler that this process does not know, delayed ones included."
 HELD = "Due deliveries that a limit holds back; these are not late."
 OLD = f"Events older than {OLD_DAYS} days, up to {MOST_COUNTED}: what a retention time deletes."
+CLOCKS = "By how much the database's clock is ahead of this machine's."
 LATE = "Seconds for which a time of a schedule has come that no worker has stored; 0 if none has."
 MISSED = "Times of a schedule that came before its last one while no worker was up, up to 1000."
 AGES = {
@@ -93,6 +95,7 @@ async def queue_metrics(
         states = await read_schedules(transaction, database, every) if every else []
         ages = await _ages(transaction, database, handlers, uses, *_lateness(database, limits))
         old = await count_old_events(transaction, database)
+        ahead = await clock_difference(transaction, database)
     outstanding = dict.fromkeys(product(handlers, STATES), 0)
     outstanding |= {(row.handler, row.state): row.deliveries for row in counts}
     stuck = dict.fromkeys(((name,) for name in handlers), 0)
@@ -120,6 +123,7 @@ async def queue_metrics(
         named("unknown_handler_deliveries", UNKNOWN, unknown, "handler"),
         named("handler_paused_timestamp_seconds", PAUSED_AT, paused, "handler", "paused_by"),
         named("old_events", OLD, {(): old}),
+        named("database_clock_ahead_seconds", CLOCKS, {(): ahead}),
         *(
             named(name, text, {(): age})
             for (name, text), age in zip(AGES.items(), ages, strict=True)

@@ -20,6 +20,7 @@ from aftercommit.database.schema import check_schema
 from aftercommit.deliveries.schedule_rows import read_schedules, removed_schedules
 from aftercommit.deliveries.tables import CLAIMABLE, PARKED, deliveries
 from aftercommit.errors import InvalidValue, Unavailable
+from aftercommit.extensions.clock_difference import MOST_SECONDS, clock_difference, clocks_differ
 from aftercommit.extensions.old_events import count_old_events, nothing_prunes
 from aftercommit.extensions.operations.limit_admin import handler_limits
 from aftercommit.extensions.operations.schedule_admin import LATE_SECONDS, in_words
@@ -29,8 +30,6 @@ from aftercommit.process.running_services import run
 from aftercommit.schedules import Every
 from aftercommit.settings import EngineSettings
 
-# retries, and the order of what is shown, go by the database's clock
-MOST_SKEW_SECONDS = 5.0
 SOME_ATTEMPTS = 3  # that found a resource unavailable: no restart takes so long
 LONGEST_REASON = 200  # characters
 
@@ -115,9 +114,7 @@ async def _found(cli: Cli, settings: EngineSettings) -> AsyncIterator[tuple[str,
             took = 1000 * (time.monotonic() - begun)
             over = database.given.driver
             yield "database", f"{settings.database_url} answers in {took:.0f} ms{over}"
-            before = time.time()
-            clock = (await transaction.execute(sa.select(database.clock))).scalar_one()
-            ahead = clock - (before + time.time()) / 2
+            ahead = await clock_difference(transaction, database)
             capacity = await transaction.run_sync(database.backend.capacity)
             shortcomings = await transaction.run_sync(database.backend.shortcomings)
         for shortcoming in shortcomings.items():
@@ -133,11 +130,8 @@ async def _found(cli: Cli, settings: EngineSettings) -> AsyncIterator[tuple[str,
         for each in subscriptions:
             commands = sorted(command.__name__ for command in each.commands())
             yield "subscription", f"{each.source}: {each.origin}; becomes {' or '.join(commands)}"
-        if abs(ahead) > MOST_SKEW_SECONDS:
-            raise Unavailable(
-                f"the clock of the database is {ahead:+.0f} s off this machine's;"
-                " synchronize both, for example by NTP"
-            )
+        if abs(ahead) > MOST_SECONDS:
+            raise Unavailable(clocks_differ(ahead))
         yield "clock", f"{ahead:+.1f} s off this machine's"
         async for outstanding in _found_outstanding(database, known, settings):
             yield outstanding

@@ -16,6 +16,7 @@ from aftercommit.database.database import Database
 from aftercommit.deliveries.claim_statement import claimable_here
 from aftercommit.deliveries.pauses import PAUSED
 from aftercommit.deliveries.tables import CLAIMABLE, deliveries, events
+from aftercommit.extensions.clock_difference import MOST_SECONDS, clock_difference, clocks_differ
 from aftercommit.extensions.old_events import count_old_events, nothing_prunes
 from aftercommit.extensions.operations.retention import prune
 from aftercommit.extensions.operations.settings import OperationsSettings
@@ -27,6 +28,7 @@ from aftercommit.terminal.printing import pluralize
 
 PRUNE_SECONDS = 600.0
 WARN_SECONDS = 60.0
+CLOCK_SECONDS = 3600.0
 PRUNE_PAUSE = 9.0  # times the duration of a pruning: there is no hurry
 
 logger = logging.getLogger(__name__)
@@ -74,13 +76,21 @@ def worker_services(settings: EngineSettings) -> Sequence[Service]:
         missing.clear()
         missing.update(row.handler for row in strange)
 
-    warning = _repeating(warn, WARN_SECONDS, "cannot find out which deliveries are overdue")
+    services = [
+        _repeating(warn, WARN_SECONDS, "cannot find out which deliveries are overdue"),
+        _repeating(_tell_of_clocks, CLOCK_SECONDS, "cannot compare the clocks"),
+    ]
     if days is None:
-        return [
-            warning,
-            _repeating(partial(_tell_of_old, type(settings)), DAY, "cannot find out what is old"),
-        ]
-    return [warning, _repeating(prune_old, PRUNE_SECONDS, "old history could not be pruned")]
+        tell = partial(_tell_of_old, type(settings))
+        return [*services, _repeating(tell, DAY, "cannot find out what is old")]
+    return [*services, _repeating(prune_old, PRUNE_SECONDS, "old history could not be pruned")]
+
+
+async def _tell_of_clocks(application: Application) -> None:
+    async with application.database.read_transaction() as transaction:
+        seconds = await clock_difference(transaction, application.database)
+    if abs(seconds) > MOST_SECONDS:
+        logger.warning("%s", clocks_differ(seconds))
 
 
 async def _tell_of_old(settings: type[EngineSettings], application: Application) -> None:

@@ -3,10 +3,11 @@
 What needs no such moment is tested on real brokers.
 """
 
-from collections.abc import AsyncGenerator, AsyncIterator, Collection
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from time import monotonic
 from typing import Any, cast
 
 import anyio
@@ -51,6 +52,8 @@ class ListBroker:
     is_away: bool = False
     ack_error: BaseException | None = None
     dead_lettering_fails: int = 0
+    lacks: Sequence[str | None] = ()
+    """What another service lacks at first, and then, when it is consumed from."""
 
     def __post_init__(self) -> None:
         self._send, self._receive = create_memory_object_stream[bytes](1000)
@@ -85,6 +88,8 @@ class ListBroker:
         if self.is_away:
             raise ConnectionError("it is away")
         self.opened += 1
+        for each in self.lacks:
+            report(each)
         yield self._messages()
 
     async def _messages(self) -> AsyncGenerator[ReceivedMessage]:
@@ -140,6 +145,7 @@ async def consuming(
     readiness_problems: dict[object, str] | None = None,
     degradations: dict[object, str] | None = None,
     answer_to: Collection[str] = (),
+    clock: Callable[[], float] = monotonic,
 ) -> AsyncIterator[Shutdown]:
     """Run a consumer beside the test, in 60 s at most; it is stopped with the context.
 
@@ -163,6 +169,7 @@ async def consuming(
         PausedSubscriptions(world.database),
         prefetch=5,
         first_pause=0.0,
+        clock=clock,
     )
     with anyio.fail_after(LIMIT_SECONDS):
         async with anyio.create_task_group() as group:

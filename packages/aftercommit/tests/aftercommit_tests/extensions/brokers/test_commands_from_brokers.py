@@ -225,3 +225,19 @@ async def test_two_applications_share_a_broker_and_no_message(rabbitmq: RabbitOu
         await shop.close()
         for name in (shop_channels.commands, shop_channels.dead_letters):
             await to_thread.run_sync(rabbitmq.delete_queue, name)
+
+
+async def test_what_another_service_lacks_is_said_at_once_and_again_each_hour(
+    broker: ListBroker, new_world: NewWorld, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A line at the start is in the log of last week when somebody looks."""
+    missing = "there is no exchange catalogue"
+    broker.lacks = [missing, missing, missing, None, missing]
+    times = iter([10.0, 3609.0, 3610.0, 3611.0])
+    lacking = dict[object, str]()
+    world = await new_world()
+    async with consuming(broker, world, degradations=lacking, clock=lambda: next(times)):
+        await broker.handle_in_turn(a_message())
+
+    assert [*lacking.values()] == [missing]
+    assert caplog.text.count(missing) == 3

@@ -158,9 +158,10 @@ async def test_what_nobody_here_can_do_is_told_once(
             await anyio.sleep(0.01)
 
     ours = [r.getMessage() for r in caplog.records if r.name == worker_services.__name__]
-    old, overdue, unknown = sorted(message.partition(": this ")[0] for message in ours)
+    old, overdue, clocks, unknown = sorted(message.partition(": this ")[0] for message in ours)
     due = datetime.fromtimestamp(START + 10**9 + 25 * DAY, UTC)
     told = f"unknown handler announce: 1 delivery stored, the first due {due:%FT%TZ}"
     assert old.startswith("1 event is older than 90 days, and nothing deletes old events")
+    assert clocks.startswith("the clock of the database is ")
     assert (overdue, unknown) == ("overdue: thing_made for write_down (1)", told)
     assert len(await world.event_ids()) == 2
