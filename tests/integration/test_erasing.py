@@ -16,9 +16,11 @@ from aftercommit import Application, Envelope, MessageOrigin, testing
 from aftercommit.claims import Claim, Failure
 from aftercommit.deliveries import tables
 from aftercommit.extensions.operations import handler_pauses
-from aftercommit.extensions.operations.decisions import Decision
+from aftercommit.extensions.operations.decisions import Decision, latest_decisions
 from aftercommit.extensions.operations.erasing_persons import Traces, erase, look_for
+from aftercommit.extensions.operations.shown_persons import show
 from aftercommit.extensions.smtp.settings import mail_folder
+from aftercommit.terminal.printing import json_line
 
 from allocation.adapters import orm
 from allocation.adapters.orm import ValueObjectType
@@ -177,6 +179,29 @@ async def files_with(settings: Settings, *texts: str) -> int:
 async def stored_deliveries(app: Application) -> dict[tuple[Any, str], Any]:
     found = await rows(app, tables.deliveries.select())
     return {(row.event_id, row.handler): row for row in found}
+
+
+async def test_a_person_is_shown_all_that_an_erasure_would_find(app: Application) -> None:
+    """In each column in which a search of the whole database finds her; and who has asked."""
+    await fail(app, "refresh_user_view")
+
+    shown = await show(app, StoredUser(ANNA.user_id), "Anna's id", FOR_ANNA)
+
+    found = dict[str, set[str]]()
+    for table, its in shown["tables"].items():
+        for row in its:
+            for name, value in row.items():
+                if any(text in str(value).casefold() for text in SECRETS):
+                    found.setdefault(table, set()).add(name)
+    for each in shown["mentions"]:
+        table, _, name = each["column"].partition(".")
+        found.setdefault(table, set()).add(name)
+    assert found == PERSONAL
+    assert b"not_searched" in json_line(shown)
+    assert "ivan@example.com" not in json_line(shown).decode().casefold()
+    looked = await latest_decisions(app.database, limit=1)
+    told = [(each.decision, each.decided_by, each.reason) for each in looked]
+    assert told == [("show", "Maria", f"Anna's id; {FOR_ANNA.reason}")]
 
 
 async def test_neither_name_nor_address_is_left_anywhere(

@@ -5,13 +5,14 @@ no external effect either.
 """
 
 from collections.abc import Collection, Mapping, Sequence
+from uuid import UUID
 
 import sqlalchemy as sa
 from aftercommit import Transaction
 from aftercommit.extensions.operations.erasing_events import ERASED, StoredEvent, events_with
 from aftercommit.extensions.operations.erasing_persons import Traces
 
-from allocation.adapters.orm import registration_log, user_view, users
+from allocation.adapters.orm import coupons, registration_log, user_view, users
 from allocation.domain.bases import InvalidValue
 from allocation.domain.events import UserId
 from allocation.domain.users import UserNotFound
@@ -78,6 +79,12 @@ class StoredUser:
         fields = (field for event in about for field in event.named_fields.items())
         texts = {str(text) for name, text in fields if name in ADDRESSES}
         return texts.union((await transaction.execute(logged)).scalars())
+
+    @property
+    def rows(self) -> Mapping[sa.Column[UUID], UUID]:
+        """Which rows are about this user: a column of each table, with its value."""
+        others = (each.c.user_id for each in (coupons, user_view, registration_log))
+        return dict.fromkeys((users.c.id, *others), self._id)
 
     async def overwrite(self, transaction: Transaction) -> None:
         """Overwrite name and address in all tables."""

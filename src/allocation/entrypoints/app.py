@@ -92,6 +92,9 @@ APP: App[Settings] = App(
             "allocation.entrypoints.maintenance:erase_user": (
                 "Erase the name and all addresses of a user, for good."
             ),
+            "allocation.entrypoints.maintenance:show_user": (
+                "Print everything that is stored about a user, as JSON."
+            ),
         },
     },
 )

@@ -14,15 +14,19 @@ from aftercommit.extensions.operations.cli_parts import (
 )
 from aftercommit.extensions.operations.decisions import Decision
 from aftercommit.extensions.operations.erasing_persons import Traces, erase, look_for
+from aftercommit.extensions.operations.shown_persons import show
 from aftercommit.extensions.smtp.maildir import remove_emails
 from aftercommit.extensions.smtp.settings import mail_folder
-from aftercommit.terminal.printing import pluralize
+from aftercommit.terminal.printing import json_line, pluralize
 from anyio import to_thread
 
+from allocation import views
 from allocation.adapters.rebuilding import ALL_USERS, rebuild
 from allocation.adapters.stored_user import StoredUser, comparable
 from allocation.config import Settings
+from allocation.domain.bases import InvalidValue
 from allocation.domain.events import UserId
+from allocation.domain.values import EmailAddress
 
 NOT_DONE = "the user was erased"
 
@@ -62,6 +66,23 @@ def erase_user(cli: CommandLine[Settings], user_id: UUID, yes: bool, decision: D
         kept, discarded = cli.run(settings, erasing)
         emails = pluralize(kept, "kept e-mail", "kept e-mails")
         click.echo(f"erased, with {emails}; {pluralize(discarded)} discarded")
+
+
+@click.command()
+@click.argument("email")
+@decided
+@with_application
+async def show_user(application: Application, email: str, decision: Decision) -> None:
+    """Print everything that is stored about the user with this e-mail address, as JSON.
+
+    That somebody has looked is stored as a decision. What is not searched, such as backups
+    and sent e-mails, is named. All events are read.
+    """
+    if not (found := await views.holders_of(application.database, EmailAddress(email))):
+        raise InvalidValue("the e-mail address", "is that of no user")
+    [user_id] = found
+    shown = await show(application, StoredUser(user_id), f"user {user_id}", decision)
+    click.echo(json_line(shown))
 
 
 async def remove_kept(settings: Settings, traces: Traces) -> int:

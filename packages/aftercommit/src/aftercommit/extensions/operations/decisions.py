@@ -27,7 +27,7 @@ from aftercommit.extensions.operations.times import in_utc
 LONGEST = {"by": 200, "reason": 500}
 """In characters: lists show both, and who has paused a handler is a label in metrics."""
 What = Literal["retry", "discard", "replay", "pause", "resume", "erase", "prune"]
-Stored = What | Literal["limit", "forget"]  # these are about no delivery, and in no history
+Stored = What | Literal["limit", "forget", "show"]  # these are about no delivery, and in no history
 About = tuple[EventId | None, str | None]
 """An event, a handler, or both, that is, a delivery."""
 # to resume a handler means its deliveries after its pause

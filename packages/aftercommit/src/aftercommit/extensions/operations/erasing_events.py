@@ -33,6 +33,8 @@ from aftercommit.extensions.operations.decisions import Decision, revoke_claims
 from aftercommit.process.application import Application
 
 ERASED = "erased"
+IDS = commands.c.source, commands.c.message_id
+OF_DECISIONS = decisions.c.reason, decisions.c.decided_by, handler_pauses.c.paused_by
 
 
 class StoredEvent(NamedTuple):
@@ -161,21 +163,29 @@ async def redact_mentions(transaction: Transaction, texts: Collection[str]) -> N
     The new ids cannot be guessed, so that no message that was sent has one of them. An empty text
     is in everything, and is passed over.
     """
+    for column, row_id, _ in await find_mentions(transaction, texts):
+        [key] = column.table.primary_key
+        new = f"{ERASED}-{transaction.new_id()}" if column in IDS else ERASED
+        this = sa.update(column.table).where(key == row_id)
+        await transaction.execute_dml(this.values({column: new}))
+
+
+async def find_mentions(
+    transaction: Transaction, texts: Collection[str]
+) -> Sequence[tuple[sa.Column[Any], Any, str]]:
+    """Return what `redact_mentions` replaces: column, id of the row, and the whole text."""
+    found = list[tuple[sa.Column[Any], Any, str]]()
     if not (texts := [*filter(None, texts)]):
-        return
+        return found
     quoted = re.compile("|".join(map(_quoted, texts)), re.IGNORECASE)
-    in_ids = commands.c.source, commands.c.message_id
-    of_decisions = decisions.c.reason, decisions.c.decided_by, handler_pauses.c.paused_by
-    for column in (*in_ids, *of_decisions):
+    for column in (*IDS, *OF_DECISIONS):
         encoded = column.contains("%", autoescape=True)
         may_be = sa.or_(encoded, *(_may_have(column, text) for text in texts))
         [key] = column.table.primary_key
         wanted: sa.Select[Any] = sa.select(key, column.label("text")).where(may_be)
-        found = (await transaction.execute(wanted)).all()
-        for row_id in [row[0] for row in found if _mentions(row.text, quoted)]:
-            this = sa.update(column.table).where(key == row_id)
-            new = f"{ERASED}-{transaction.new_id()}" if column in in_ids else ERASED
-            await transaction.execute_dml(this.values({column: new}))
+        rows = (await transaction.execute(wanted)).all()
+        found += [(column, row[0], row.text) for row in rows if _mentions(row.text, quoted)]
+    return found
 
 
 def _may_have(column: sa.Column[Any], text: str) -> sa.ColumnElement[bool]:

@@ -7,6 +7,8 @@ breaks. It can be repeated without harm.
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
+import sqlalchemy as sa
+
 from aftercommit.database.database import Database
 from aftercommit.database.transaction import Transaction
 from aftercommit.extensions.operations.decisions import Decision
@@ -52,6 +54,10 @@ class Person(Protocol):
 
         :raises Exception: if there is nobody to find
         """
+
+    @property
+    def rows(self) -> Mapping[sa.Column[Any], Any]:
+        """Which of the application's own rows are about this person: columns, with their values."""
 
     async def overwrite(self, transaction: Transaction) -> None:
         """Overwrite the application's own tables, and whatever else `find` does not return."""
