@@ -143,4 +143,4 @@ def test_a_worker_ends_in_time_whatever_the_mail_server_does(
             wait_until(lambda: server.connections)
             assert stop(worker) == 0
 
-    assert [handler for handler, _ in program.outstanding()] == ["send_welcome_email"]
+    assert "send_welcome_email" in dict(program.outstanding())
