@@ -55,7 +55,7 @@ CODEC: Codec[events.Event] = Codec(
     upcasters=UPCASTERS,
     describe=describe,
 )
-"""How messages are written: the names, versions and old forms of events, for all readers."""
+"""How messages are written and read: the names and versions of events, and their old forms."""
 
 
 def bootstrap(
@@ -67,10 +67,10 @@ def bootstrap(
     notifications: EmailSender | None = None,
     delivers: bool = True,
 ) -> AbstractAsyncContextManager[Application]:
-    """Open everything the settings ask for, and close it at the end, even if cancelled.
+    """Open everything that the settings name, and close it at the end, even if cancelled.
 
     A process that `delivers`, that is, runs the handlers of events, needs a way to send e-mails:
-    the settings', or other `notifications`.
+    the one in the settings, or `notifications`.
 
     :raises InvalidValue: if a setting is wrong
     :raises Unavailable: if the database cannot be used as it is

@@ -1,4 +1,4 @@
-"""The settings of this application, besides the engine's. Bootstrap and entrypoints read it.
+"""The settings of this application, added to the engine's. Bootstrap and entrypoints read them.
 
 Each is an environment variable: `marketing_email` is `ALLOCATION_MARKETING_EMAIL`.
 """

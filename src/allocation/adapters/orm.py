@@ -41,7 +41,7 @@ class ValueObjectType(sa.TypeDecorator[Any]):
         return None if value is None else self.type_(value)
 
     def compare_values(self, x: Any, y: Any) -> bool:
-        # whether to store it: equal addresses may be spelled differently
+        # the mapper stores a new spelling, although the addresses are equal
         return bool((x and x.value) == (y and y.value))
 
 
@@ -113,7 +113,7 @@ user_rows = sa.select(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UserRow:
-    """What lists and responses show of a user, and of the user's coupon, if there is one."""
+    """A user in lists and responses, with the coupon, if there is one."""
 
     user_id: UUID
     name: str
@@ -150,5 +150,5 @@ def _start_mappers() -> None:
 
 
 def _set_email_key(mapper: Any, connection: Any, user: Any) -> None:
-    """Store an address also as it is compared: SQL's lower() knows only ASCII."""
+    """Store the form in which an address is compared: SQL's lower() knows only ASCII."""
     user.email_key = user.email.key

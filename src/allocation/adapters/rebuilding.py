@@ -16,8 +16,8 @@ ALL_USERS, _ROWS = sa.select(users.c.id), sa.select(user_view.c.user_id)
 async def rebuild(database: Database, advance: Advance) -> int:
     """Refresh the row of each user, and return how many there are; delete rows without a user.
 
-    Users who register meanwhile, and changes, have their own refresh; one of the two waits for the
-    other.
+    A user who registers or changes meanwhile is also refreshed by the handler of that event; one
+    of the two waits for the other.
     """
     await for_each_batch(database.write_transaction, _ROWS, _delete_orphans)
     return await for_each_batch(database.write_transaction, ALL_USERS, _refresh, advance)

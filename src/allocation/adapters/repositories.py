@@ -1,4 +1,4 @@
-"""The unit of work in a database, and those of its repositories that need SQL."""
+"""The unit of work in a database, and the repositories that need SQL of their own."""
 
 from collections.abc import Collection, Mapping, Sequence
 
@@ -28,8 +28,8 @@ def unit_of_work(transaction: Transaction) -> UnitOfWork:
 def refusals(seen: Sequence[object]) -> Refusals:
     """Return the rules that only the database can check, by the name of the constraint.
 
-    With many users, it is unknown which one violated it: then it is a conflict, which a fresh unit
-    of work resolves, because it finds the address.
+    If several users are stored, nobody knows which one violated it. Then it is a conflict, and the
+    handler runs again: it finds the address now.
     """
     meanings: dict[str, Exception] = {}
     match [entity for entity in seen if isinstance(entity, User)]:
@@ -42,7 +42,7 @@ def refusals(seen: Sequence[object]) -> Refusals:
 
 
 class SqlAlchemyUsers(Users):
-    """The users."""
+    """The users, in a table."""
 
     _store: Transaction
 
@@ -53,7 +53,7 @@ class SqlAlchemyUsers(Users):
 
 
 class SqlAlchemyRegistrationLog:
-    """The registration log, a table."""
+    """The registration log, in a table."""
 
     def __init__(self, transaction: Transaction) -> None:
         self._transaction = transaction
@@ -76,7 +76,7 @@ class SqlAlchemyUserProjection:
         of_these = orm.users.c.id.in_(user_ids)
         # Refreshes of one user wait for each other, in the order of ids. Without the lock, one that
         # began before a coupon was committed could wait for the row, and then hide the coupon for
-        # good. It is FOR NO KEY UPDATE: FOR UPDATE would also wait for those who add a coupon.
+        # good. It is FOR NO KEY UPDATE, as FOR UPDATE would also wait for INSERTs of coupons.
         lock = sa.select(orm.users.c.id).where(of_these).order_by(orm.users.c.id)
         await self._transaction.execute(lock.with_for_update(key_share=True))
         await self._transaction.upsert(orm.user_view, orm.user_rows.where(of_these))

@@ -27,14 +27,14 @@ ADDRESSES = frozenset(
         "email_bounced.email",
     }
 )
-"""The fields, in any version of an event, with the name or an address of the user it is about.
+"""The fields, in any version of an event, with the name or an address of the event's user.
 
-The address of somebody else, such as a friend, is not among them: it would count as one of hers.
+Never list a field with an address of another user here: `find` would take it for this user's.
 """
 
 
 def comparable(address: str) -> str:
-    """Return the form in which addresses are compared, also of a text that is no address."""
+    """Return an address in the form in which it is compared; any other text stays as it is."""
     try:
         return EmailAddress(address).key
     except InvalidValue:
@@ -54,7 +54,7 @@ class StoredUser:
         return dict.fromkeys(NAMES, ERASED) | dict.fromkeys(ADDRESSES, str(self._email))
 
     async def find(self, transaction: Transaction, *, lock: bool = False) -> Traces:
-        """Return what is stored: all addresses, and all events, including a batch's about the user.
+        """Return all addresses of the user and all events about the user, also those of a batch.
 
         :raises UserNotFound: if there is no such user
         """

@@ -1,4 +1,4 @@
-"""What all aggregates have in common, and the kinds of errors with which they refuse.
+"""What all aggregates have in common, and the kinds of errors that they raise.
 
 Nothing in the domain reads a clock, draws a random number or does I/O; such values are arguments.
 """
@@ -12,19 +12,19 @@ from allocation.domain.events import Event
 class Aggregate(ABC):
     """A cluster of objects that is loaded, changed and stored as one (the book, chapter 7).
 
-    Every change in it, or in a part of it, raises its version, so that others notice.
+    A change of any of its objects raises its version, so a concurrent change is noticed.
     """
 
     version: int
-    recorded_events: tuple[Event, ...] = ()  # a class default: an object loaded from a row has it
+    recorded_events: tuple[Event, ...] = ()  # on the class: loading a row does not call __init__
 
     @property
     @abstractmethod
     def subject(self) -> str:
-        """What its events are about, for other services: its key, unless that is a secret."""
+        """Its key, or something else that names it in its events, if the key is a secret."""
 
     def record(self, event: Event) -> None:
-        """Remember that `event` happened, in order."""
+        """Remember that `event` has happened, after those recorded before."""
         self.recorded_events += (event,)
 
     def pull_events(self) -> tuple[Event, ...]:
@@ -34,7 +34,7 @@ class Aggregate(ABC):
 
 
 class DomainError(Exception):
-    """An error that takes facts; its class `says` a sentence with a gap for each of them."""
+    """An error made of facts: `says` is its sentence, with a `{}` for each fact."""
 
     error_kind: ClassVar[str]  # decides what becomes of the failed work: the engine reads it
     says: ClassVar[str]
@@ -47,7 +47,7 @@ class DomainError(Exception):
 
 
 class InvalidValue(DomainError, says="{} {}"):
-    """A value that can never be accepted: the error says which, and which rule it breaks."""
+    """A value that can never be accepted. The error names the value and the rule it breaks."""
 
     error_kind = "invalid"
 

@@ -27,7 +27,7 @@ class RegisterUser(Command):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImportUsers(Command):
-    """Register all users of a list, or none. Who is there with the same name stays as is."""
+    """Register all users of a list, or none. Users who exist with the same name do not change."""
 
     users: tuple[RegisterUser, ...]
 
@@ -42,7 +42,7 @@ class ChangeEmail(Command):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordBounce(Command):
-    """Record that an address does not exist; if it is no longer the user's, change nothing."""
+    """Record that an address does not exist. If the user has another by now, change nothing."""
 
     user_id: UserId
     email: str
@@ -50,7 +50,7 @@ class RecordBounce(Command):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AddCouponBatch(Command):
-    """Make `quantity` more welcome coupons available, under a reference of their own."""
+    """Make `quantity` more welcome coupons available, in a batch with its own reference."""
 
     reference: str
     quantity: int
@@ -58,7 +58,7 @@ class AddCouponBatch(Command):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RedeemCoupon(Command):
-    """Use a coupon up. Repeating the same redemption changes nothing."""
+    """Redeem a coupon. Repeating the same redemption changes nothing."""
 
     redemption_id: UUID
     code: str = field(repr=False)

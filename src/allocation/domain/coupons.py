@@ -11,29 +11,29 @@ from allocation.domain.values import Text
 
 MAX_QUANTITY = 1_000_000_000
 CODE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
-NO_CODE = "is not of A-Z, a-z, 0-9, - and _, with no - or _ first"
+NO_CODE = "has characters other than A-Z, a-z, 0-9, - and _, or begins with - or _"
 
 CouponState = Literal["allocated", "redeemed", "expired"]
 
 
 class BatchReference(Text):
-    """The name of a coupon batch, with which each of its codes begins."""
+    """The name of a coupon batch. The code of each of its coupons begins with it."""
 
     what, longest, pattern, wrong = "reference", 40, CODE, NO_CODE
 
 
 @dataclass(frozen=True, slots=True)
 class CouponCode(Text):
-    """The code with which a coupon is redeemed. It is money: no log, label or error quotes it."""
+    """The code that redeems a coupon. It is worth money, so no log, label or error quotes it."""
 
     value: str = field(repr=False)
     what, longest, pattern, wrong = "coupon code", 80, CODE, NO_CODE
 
-    __str__ = object.__str__  # which does not show it
+    __str__ = object.__str__  # so that str() does not show the code
 
 
 class Coupon(Aggregate):
-    """A user's coupon. A user has at most one; it is redeemed or expires, only once."""
+    """The coupon of a user, who gets at most one. It is redeemed once, or it expires."""
 
     def __init__(self, user_id: events.UserId, code: CouponCode, batch: BatchReference) -> None:
         self.user_id = user_id
@@ -45,13 +45,13 @@ class Coupon(Aggregate):
 
     @property
     def subject(self) -> str:
-        """The user: the code is a secret, and other services read events."""
+        """The id of the user. The code is a secret, and other services read subjects."""
         return str(self.user_id)
 
     def redeem(self, redemption_id: UUID) -> None:
-        """Use the coupon up, and record CouponRedeemed; the same redemption again changes nothing.
+        """Redeem the coupon, and record CouponRedeemed. Repeating a redemption changes nothing.
 
-        :raises CouponAlreadyRedeemed: if another redemption has used it up
+        :raises CouponAlreadyRedeemed: if it was redeemed by another redemption
         :raises CouponIsExpired: if it was not redeemed in time
         """
         if self.redemption_id == redemption_id:
@@ -67,7 +67,7 @@ class Coupon(Aggregate):
         )
 
     def expire(self) -> None:
-        """Record CouponExpired, if it was neither redeemed nor has expired before."""
+        """Mark an allocated coupon as expired, and record CouponExpired."""
         if self.state == "allocated":
             self.state = "expired"
             user_id, batch = self.user_id, str(self.batch_reference)
@@ -90,17 +90,17 @@ class CouponBatch(Aggregate):
         return str(self.reference)
 
     def ensure_same_quantity(self, quantity: int) -> None:
-        """Accept a repeated addition, which changes nothing, but refuse another quantity."""
+        """Refuse a repeated addition if its quantity differs from that of this batch."""
         if quantity != self.quantity:
             raise CouponBatchAlreadyAdded(self.reference, self.quantity)
 
     def allocate(self, user_id: events.UserId, *, token: str) -> Coupon:
-        """Make the user's coupon, and record CouponAllocated; `token` makes its code hard to guess.
+        """Make a coupon for a user, and record CouponAllocated. `token` makes its code a secret.
 
-        When the last coupon goes for the first time, record CouponBatchExhausted. It is not
-        recorded again when a coupon that was given back is allocated: marketing knows already.
+        When the batch becomes empty for the first time, record CouponBatchExhausted. It is not
+        recorded again, even if coupons are given back and the batch becomes empty once more.
 
-        :raises CouponBatchIsEmpty: if none is left
+        :raises CouponBatchIsEmpty: if no coupon is left
         """
         if self.remaining == 0:
             raise CouponBatchIsEmpty(self.reference)
@@ -115,7 +115,7 @@ class CouponBatch(Aggregate):
     def give_back(self) -> None:
         """Take an expired coupon back, so that another user can get one.
 
-        :raises CouponBatchIsFull: if none is missing
+        :raises CouponBatchIsFull: if no coupon is missing
         """
         if self.remaining == self.quantity:
             raise CouponBatchIsFull(self.reference)
@@ -131,11 +131,11 @@ class CouponBatchAlreadyAdded(RuleViolation, says="batch {} was already added wi
 
 
 class CouponBatchIsEmpty(RuleViolation, says="no coupon is left in coupon batch {}"):
-    """A coupon was asked of a batch in which none is left."""
+    """The batch has no coupon left to allocate."""
 
 
 class CouponBatchIsFull(RuleViolation, says="nothing is missing from coupon batch {}"):
-    """A place was given back to a batch in which none is missing."""
+    """A coupon was given back to a batch from which none is missing."""
 
 
 class CouponAlreadyAllocated(RuleViolation, says="user {} has a coupon already"):
@@ -143,11 +143,11 @@ class CouponAlreadyAllocated(RuleViolation, says="user {} has a coupon already")
 
 
 class CouponNotFound(RuleViolation, says="there is no coupon with this code"):
-    """No coupon has this code."""  # it is not quoted: it may be a real one, mistyped
+    """No coupon has this code."""  # not quoted: it may be a real code with a typing error
 
 
 class CouponAlreadyRedeemed(RuleViolation, says="the coupon was redeemed before"):
-    """The coupon was used before, by another redemption."""
+    """Another redemption has redeemed the coupon."""
 
 
 class CouponIsExpired(RuleViolation, says="the coupon has expired"):

@@ -1,7 +1,7 @@
 """The events: facts, in the past tense. Anybody may import this module.
 
 An event has any number of handlers and cannot be refused. Fields are plain values, because events
-are stored and published: their shape is a language others read.
+are stored and published: other services rely on their shape.
 """
 
 from dataclasses import dataclass, field
@@ -45,7 +45,7 @@ class EmailBounced(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CouponAllocated(Event):
-    """A coupon out of a batch belongs to a user now."""
+    """A user got a coupon of a batch."""
 
     user_id: UserId
     batch_reference: str
@@ -54,7 +54,7 @@ class CouponAllocated(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CouponRedeemed(Event):
-    """A user has used a coupon up."""
+    """A user has redeemed a coupon."""
 
     redemption_id: UUID
     user_id: UserId

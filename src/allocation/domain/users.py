@@ -27,7 +27,7 @@ class User(Aggregate):
         return str(self.id)
 
     def ensure_same_registration(self, name: PersonName, email: EmailAddress) -> None:
-        """Accept a repeated registration, which changes nothing, but refuse one with other data."""
+        """Refuse a repeated registration if its data differ from those of this user."""
         if (name, email) != (self.name, self.email):
             raise UserAlreadyRegistered(self.id)
 
@@ -38,18 +38,18 @@ class User(Aggregate):
             self.record(events.EmailChanged(user_id=self.id, old_email=old, new_email=str(new)))
 
     def record_bounce(self, email: EmailAddress) -> None:
-        """Mark the user as unreachable, and record EmailBounced, if this is still the address."""
+        """Mark the address as undeliverable, and record EmailBounced, if the user still has it."""
         if email == self.email and not self.email_undeliverable:
             self.email_undeliverable = True
             self.record(events.EmailBounced(user_id=self.id, email=str(self.email)))
 
 
 class EmailAlreadyRegistered(RuleViolation, says="e-mail address {} is already registered"):
-    """Another user holds this e-mail address (compared case-insensitively)."""
+    """Another user has this e-mail address (compared case-insensitively)."""
 
 
 class UserAlreadyRegistered(RuleViolation, says="user {} has another name or e-mail address"):
-    """The user id was registered before, with other data."""
+    """A user with this id exists, and has another name or e-mail address."""
 
 
 class UserNotFound(RuleViolation, says="there is no user {}"):

@@ -12,9 +12,9 @@ INVISIBLE = {"Cc", "Cf", "Cs", "Zl", "Zp"}  # Unicode's controls, formats, surro
 JOINERS = "\u200c\u200d"  # invisible, but part of the spelling of Persian and Indic names
 
 _WORD = r'[^\s.@<>()\[\],;:"\\]+'
-# a mailer would decode =? into anything at all (RFC 2047)
+# without =?, which a mailer would decode into any other text (RFC 2047)
 _LOCAL_PART = rf"(?!.*=\?)(?=.{{1,64}}@){_WORD}(\.{_WORD})*"
-_LABEL = r"(?!-)[^\s\x00-,./:-@\[-`{-\x7f]{1,63}(?<!-)"  # of ASCII: letters, digits, dashes inside
+_LABEL = r"(?!-)[^\s\x00-,./:-@\[-`{-\x7f]{1,63}(?<!-)"  # ASCII: letters, digits, inner dashes
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def find_subjects(email: str) -> SubjectQuery:
-    """Return the query for the user with this e-mail address, for whose traces operators search.
+    """Return a query for the user with this e-mail address, whose traces an operator wants.
 
     :raises InvalidValue: if it is not an e-mail address
     """
@@ -36,7 +36,7 @@ def find_subjects(email: str) -> SubjectQuery:
 
 
 def reporter(settings: Settings) -> Observer:
-    """Return an observer that prints on the console what happens."""
+    """Return an observer that prints what happens on the console."""
     import click
     from aftercommit.extensions.console_reporter import ConsoleReporter
 

@@ -1,7 +1,7 @@
-"""The messages of brokers: ours, as others see them, and those of others, as we understand them.
+"""The messages of brokers: what other services may send us, and how we read their own events.
 
 A function for each message of another service turns it into a command of ours: the anti-corruption
-layer. Their terms are not used outside this file, and what we rely on is in `contracts`.
+layer. Their terms are not used outside this file; `contracts` lists the fields we rely on.
 """
 
 from collections.abc import Mapping
@@ -39,7 +39,7 @@ EXAMPLE_VALUES: Mapping[str, Any] = {
 
 @dataclass(frozen=True, slots=True)
 class ApprovedCampaign:
-    """What we rely on when marketing approves a campaign; its messages say more."""
+    """The fields that we rely on in the message that marketing has approved a campaign."""
 
     code: str
     coupons: int

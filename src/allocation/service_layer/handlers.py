@@ -1,14 +1,14 @@
 """The handlers, one function a use case, and the table that says what handles what.
 
-A handler asks for what it needs by parameter name, and what it asks for says what it is promised:
+The names of its parameters say what a handler needs, and so decide what it is promised:
 
-- `uow`, to change the database: exactly once in effect. The bus commits when it has returned.
-- a port with an external effect (`notifications`): at least once, and each time with the same
-  `idempotency_key`. If it has to look something up, it asks for a query (`find_contact`). What the
-  outside answers is stored once: by the command that the handler returns.
+- With `uow`, it changes the database, exactly once in effect. The bus commits after it returns.
+- With a port (`notifications`), it has an external effect, at least once, and each time with the
+  same `idempotency_key`. It reads the database by a query (`find_contact`). To store the reply of
+  the other system, it returns a command.
 
-Nobody can have both: a failure between the two would double the one or lose the other, so such a
-handler is refused at start. Let the one with `uow` record an event, and handle that.
+A handler with both is refused at start, since a failure between the change and the effect would
+lose one or repeat the other. Let a handler with `uow` record an event, and another one handle it.
 """
 
 from collections.abc import Callable
@@ -41,7 +41,7 @@ async def register_user(command: commands.RegisterUser, uow: UnitOfWork) -> None
 
 
 async def import_users(command: commands.ImportUsers, uow: UnitOfWork) -> None:
-    """Register all users of a batch, or nobody; those who exist with the same name stay as is."""
+    """Register all users of a batch, or none. Those who exist with the same name do not change."""
     listed = [(row.user_id, PersonName(row.name), EmailAddress(row.email)) for row in command.users]
     listed.sort(key=lambda row: row[-1].key)  # the same order in all imports, to avoid deadlocks
     users = {**await uow.users.find_by_email([email for *_, email in listed])}
@@ -77,7 +77,7 @@ async def add_coupon_batch(command: commands.AddCouponBatch, uow: UnitOfWork) ->
 
 
 async def redeem_coupon(command: commands.RedeemCoupon, uow: UnitOfWork) -> None:
-    """Redeem a coupon, once: the same redemption again changes nothing."""
+    """Redeem a coupon, once: repeating the same redemption changes nothing."""
     coupon = await uow.coupons.get(CouponCode(command.code))
     coupon.redeem(command.redemption_id)
 
@@ -85,7 +85,7 @@ async def redeem_coupon(command: commands.RedeemCoupon, uow: UnitOfWork) -> None
 async def send_welcome_email(
     event: events.UserRegistered, notifications: EmailSender, idempotency_key: IdempotencyKey
 ) -> commands.RecordBounce | None:
-    """Greet the new user. If there is no such address, have that stored."""
+    """Greet the new user. If the address does not exist, return a command that stores this."""
     try:
         await notifications.send(emails.welcome(event), idempotency_key=idempotency_key)
     except NoSuchAddress:
@@ -153,7 +153,7 @@ async def expire_coupon(event: events.CouponAllocated, uow: UnitOfWork) -> None:
 
 
 async def give_coupon_back(event: events.CouponExpired, uow: UnitOfWork) -> None:
-    """Give the place of an expired coupon back to its batch."""
+    """Give an expired coupon back to its batch, for another user."""
     batch = await uow.coupon_batches.get(BatchReference(event.batch_reference))
     batch.give_back()
 
@@ -212,9 +212,9 @@ HANDLERS: Handlers[commands.Command, events.Event] = Handlers(
     ],
     projections=[refresh_user_view],
 )
-"""What handles what. An event with `PUBLISH` is public: it is sent to each broker.
+"""The handlers of each message. An event with `PUBLISH` is public: it is sent to each broker.
 
 Published events are ordered, because other services rely on their order: all events of one user
-arrive in the order of their commits. Nothing else needs an order. `refresh_user_view` reads the
-stored state, whichever event calls it.
+arrive in the order of their commits. No other handler needs an order: `refresh_user_view` copies
+the stored state, whichever event it handles.
 """

@@ -25,11 +25,11 @@ class Users(Repository[User, UserId], ABC):
 
     @abstractmethod
     async def find_by_email(self, emails: Collection[EmailAddress]) -> Mapping[EmailAddress, User]:
-        """Return the users who have some of these addresses, in whatever spelling."""
+        """Return the users who have one of these addresses, in whatever spelling."""
 
 
 class CouponBatches(Repository[CouponBatch, BatchReference]):
-    """The coupon batches: locked when they are loaded, because many want the same one."""
+    """The coupon batches. Loading one locks it, because many handlers change the same one."""
 
     def __init__(self, store: AggregateStore) -> None:
         super().__init__(store, CouponBatch, CouponBatchNotFound, locked=True)
@@ -52,7 +52,7 @@ class UserProjection(Protocol):
     """The read model: one row for each user, with the coupon."""
 
     async def refresh(self, *user_ids: UserId) -> None:
-        """Rewrite the rows of users from the aggregates, with what this unit of work has changed.
+        """Rewrite the rows of users from the aggregates, as this unit of work sees them.
 
         So the order of events does not matter.
         """
@@ -63,12 +63,12 @@ class NoSuchAddress(Refused):
 
 
 class EmailSender(Protocol):
-    """E-mail."""
+    """Sends e-mails."""
 
     async def send(self, email: Email, *, idempotency_key: IdempotencyKey) -> None:
         """Pass the e-mail to a mail server. A repetition carries the same key.
 
-        :raises Unavailable: only if the server is down: then it is retried until the server is back
+        :raises Unavailable: only if the server is down; the delivery is retried until it is up
         :raises NoSuchAddress: if the server replies that there is no such address
         :raises Refused: if the server will never accept the e-mail; its delivery is parked
         :raises Exception: if anything else went wrong; the delivery is retried, and finally parked
@@ -76,7 +76,7 @@ class EmailSender(Protocol):
 
 
 FindContact = Callable[[UserId], Awaitable[str | None]]
-"""A query for the address of a user, or None if it is known that it does not exist.
+"""A query for the address of a user, or None if that address is known not to exist.
 
 It reads what is committed, and waits for no writer.
 
@@ -84,4 +84,4 @@ It reads what is committed, and waits for no writer.
 """
 
 FindCouponHolder = Callable[[str], Awaitable[str | None]]
-"""A query: the address to remind, if the coupon with this code can still be redeemed; or None."""
+"""A query for the address of the user who can redeem this coupon, or None if nobody can."""

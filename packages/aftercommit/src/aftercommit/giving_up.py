@@ -12,7 +12,7 @@ BEFORE_THAT = "; before that: "  # the error of what happens instead, and that o
 
 
 class GivenUp(NamedTuple):
-    """Why a handler was given up, after how many attempts: what `instead` is told as `failure`.
+    """Why a handler was given up, and after how many attempts: `instead` gets it as `failure`.
 
     The `kind` is that of the last error if that error has decided: see docs/errors.md. The text of
     the error may quote personal data, so it is not part of this: ask for `last_error`.

@@ -21,8 +21,8 @@ class Aggregate(Protocol):
 
     The events of a commit are ordered aggregate by aggregate, each in the order of recording. If
     one key orders events of several aggregates, `record` can number them with a common counter, in
-    `recorded_numbers`. Whoever makes an aggregate adds it to its repository, also if another
-    aggregate has made it.
+    `recorded_numbers`. A handler adds a new aggregate to its repository, even if another aggregate
+    has made it.
     """
 
     version: int

@@ -1,4 +1,4 @@
-"""What requests and responses of the HTTP API look like. Texts have the rules of the domain."""
+"""The bodies of requests and responses of the HTTP API. The domain checks their texts."""
 
 from collections.abc import Callable
 from typing import Annotated

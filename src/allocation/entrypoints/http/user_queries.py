@@ -31,7 +31,7 @@ async def users_page(
 ) -> Sequence[UserRow]:
     """Return the next users by id, at most `limit`, through an index: all pages are equally fast.
 
-    With an address it is that of one user, or of none.
+    With an address, return the user who has it, if there is one.
     """
     page = user_rows.order_by(users.c.id).limit(limit)
     page = page if after is None else page.where(users.c.id > after)

@@ -237,7 +237,7 @@ def released(lease_seconds: float) -> Transition:
 def retried(now: Now) -> Transition:
     """Not done → due, or blocked or paused as before: all attempts are allowed again.
 
-    There is no time any more after which its handler is given up. If it was, it stays so.
+    From now on, no time ends after which its handler is given up. If it was given up, it stays so.
     """
     return Transition(
         ~FINISHED,

@@ -41,5 +41,5 @@ class ConsoleReporter(Observer):
         events = outcome.committed.events
         caused = ", ".join(f"{type(each.event).__name__} {each.subject}" for each in events)
         news = f"→ {caused}" if caused else "" if outcome.handler else "→ no event"
-        told = f"{name:{WIDTH}}", self._describe(outcome.work.message), news
-        self._print(escape_controls(" ".join(filter(None, told)).rstrip()))
+        line = f"{name:{WIDTH}}", self._describe(outcome.work.message), news
+        self._print(escape_controls(" ".join(filter(None, line)).rstrip()))

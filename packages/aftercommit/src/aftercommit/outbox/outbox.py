@@ -320,7 +320,7 @@ class Outbox:
         """Return the page as an ASGI application: `app.mount("/outbox", …)` in Starlette, say.
 
         `guard` takes the request, and returns or raises as that of `page_router` does. A request
-        that changes something has to come from the page itself, whoever is let in. Outside of
+        that changes something has to come from the page itself, for everybody. Outside of
         `running()` in this process and event loop, the answer is 503.
 
         :raises WiringError: as `page_router`

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 FOLDER = Path(__file__).parent
 EMPTIED = (
-    "{} was emptied: empty no table whose name begins with aftercommit_; to make it anew, drop all"
+    "{} was emptied: empty no table whose name begins with aftercommit_; to start over, drop all"
 )
 
 

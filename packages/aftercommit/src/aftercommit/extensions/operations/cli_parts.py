@@ -63,13 +63,13 @@ def fit(line: str) -> str:
     from rich.text import Text
 
     console = Console()
-    room, folded = console.width - 2, [""]
+    width, folded = console.width - 2, [""]
     if cell_len(line) <= console.width:
         return line
     for cell in re.split(" {2,}", line.strip()):
-        for piece in (each.plain.rstrip() for each in Text(cell).wrap(console, room)):
+        for piece in (each.plain.rstrip() for each in Text(cell).wrap(console, width)):
             joined = f"{folded[-1]}  {piece}".lstrip()
-            folded = [*folded, piece] if cell_len(joined) > room else [*folded[:-1], joined]
+            folded = [*folded, piece] if cell_len(joined) > width else [*folded[:-1], joined]
     return "\n  ".join(folded)
 
 

@@ -51,8 +51,8 @@ async def nobody(request: Request) -> str:
 class MountedPage:
     """The page as an ASGI application, for Starlette, Litestar and others.
 
-    `guard` returns who is asking, or raises what the application around it answers. Whoever it lets
-    in, a request that changes something has to come from the page itself.
+    `guard` returns who is asking, or raises what the application around it answers. Even for them,
+    a request that changes something has to come from the page itself.
     """
 
     def __init__(

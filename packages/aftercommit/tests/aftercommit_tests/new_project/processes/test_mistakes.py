@@ -58,7 +58,7 @@ MISTAKES = {
     ),
     "a column about a person that nobody erases": (
         (ORM, 'sa.Column("pieces",', 'sa.Column("phone", sa.String),\n    sa.Column("pieces",'),
-        "order_lines.phone may be about a person: add it to PERSONAL in this test",
+        "order_lines.phone may be personal: add it to PERSONAL in this test",
     ),
     "a mapping without a version": (
         (ORM, "version_id_col=orders.c.version, ", ""),

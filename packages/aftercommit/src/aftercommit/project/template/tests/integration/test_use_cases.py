@@ -22,8 +22,8 @@ GOLDEN = Path(__file__).parents[1] / "golden"
 PERSONAL = {"orders.email"}  # what has to be overwritten when somebody is erased
 ABOUT_NOBODY: set[str] = set()  # what only looks like them
 LOOKS_PERSONAL = re.compile("mail|phone|address|birth|customer|person|user|first_name|last_name")
-UNDECIDED = """{} may be about a person: add it to PERSONAL in this test, and overwrite it where a
-person is erased, or add it to ABOUT_NOBODY. See “A table with personal data” in docs/guides.md"""
+UNDECIDED = """{} may be personal: add it to PERSONAL in this test, and overwrite it where such
+data are erased, or add it to ABOUT_NOBODY. See “A table with personal data” in docs/guides.md"""
 
 
 def a_command() -> PlaceOrder:
