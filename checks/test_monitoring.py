@@ -138,14 +138,15 @@ async def test_every_alert_asks_for_what_is_told(name: str, families: dict[str, 
     require(ALERTS[name]["expr"], {*re.findall(r"\$labels\.(\w+)", summary)}, families)
 
 
-async def test_every_metric_of_a_process_is_explained(families: dict[str, Metric]) -> None:
-    """By its name, in watch.md; and nothing else is, or somebody would wait for it in vain."""
+async def test_a_process_has_every_metric_to_look_at_first(families: dict[str, Metric]) -> None:
+    """Those of watch.md; all of them are in metrics.md, which is made from what a process has."""
     rows = re.findall(r"^\| `(allocation_\w+)", PAGE, re.MULTILINE)
     of_process = {
         name if family.type == "counter" else family.name for name, family in families.items()
     }
 
-    assert {*rows} == {name for name in of_process if name.startswith("allocation_")}
+    assert len(rows) > 5
+    assert [name for name in rows if name not in of_process] == []
 
 
 async def test_every_panel_asks_for_what_is_told(families: dict[str, Metric]) -> None:
