@@ -8,7 +8,7 @@ The bus keeps no state of a message, so one bus serves any number of concurrent 
 import logging
 from collections import deque
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from anyio import CancelScope, Semaphore, create_task_group, get_cancelled_exc_class
 from anyio.abc import TaskGroup
@@ -96,6 +96,9 @@ class MessageBus(Executor):
             if not has_slot and not await self._take_slot(deque(claims), report):
                 return ()
             [claim] = claims
+            how = self.envelopes.subscriptions.get(type(claim.message), {}).get(claim.handler)
+            if how and how.begins_chain:
+                claim = replace(claim, begins_chain=True)
             token = current_context.set(claim.context)
             try:
                 claims = await self.attempt(claim, report)

@@ -48,6 +48,7 @@ class Claim:
     lane: str | None = None  # the lane whose next delivery waits for this one; None: none waits
     given_up: GivenUp | None = None  # what happens instead of the handler is all that runs
     last_error: str | None = None
+    begins_chain: bool = False  # what is recorded because of it has depth 1
 
     @property
     def message(self) -> object:
@@ -67,7 +68,7 @@ class Claim:
             correlation_id=cause.correlation_id,
             causation_id=self.envelope.id,
             handler=self.handler,
-            depth=cause.depth + 1,
+            depth=1 if self.begins_chain else cause.depth + 1,
             traceparent=cause.traceparent,
         )
 

@@ -16,7 +16,9 @@ from aftercommit.envelopes import (
     MessageOrigin,
     current_traceparent,
 )
-from aftercommit.errors import InvalidPayload
+from aftercommit.errors import CausationTooDeep, InvalidPayload
+
+MAX_DEPTH = 100  # events that may cause each other in a row: more count as a cycle
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,10 +62,13 @@ class EnvelopeFactory:
         """Return envelopes for events and their subjects, and the deliveries of these events.
 
         :raises InvalidPayload: if the key by which a handler is ordered is None for an event
+        :raises CausationTooDeep: if a chain of `MAX_DEPTH` events led to them
         """
         context = replace(context, traceparent=current_traceparent.get() or context.traceparent)
         envelopes, new = list[Envelope](), list[NewDelivery]()
         for event, subject in recorded:
+            if context.depth > MAX_DEPTH:
+                raise CausationTooDeep(type(event).__name__, context.depth)
             if type(event) not in self.codec.written:
                 self.codec.require(type(event))  # it raises
             name, version = self.codec.written[type(event)]

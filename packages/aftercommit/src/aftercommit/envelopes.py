@@ -16,13 +16,15 @@ class HandlerSubscription:
     """How a handler gets an event: a delay in seconds, and its lane if it is ordered.
 
     If it has not succeeded `within` as many seconds, it is given up. `lane` is the common name of
-    its lanes; `key` returns which of them is an event's; else it is the subject.
+    its lanes; `key` returns which of them is an event's; else it is the subject. If it
+    `begins_chain`, what it records is not counted as a part of a cycle.
     """
 
     delay: float = 0.0
     lane: str | None = None
     key: Callable[[Any], object] | None = None
     within: float | None = None
+    begins_chain: bool = False
 
     def lane_of(self, event: object, subject: str) -> str | None:
         """Return the lane of an event; None if the handler is not ordered."""

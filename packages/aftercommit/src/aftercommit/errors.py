@@ -6,7 +6,7 @@ error without this attribute is treated as a bug.
 """
 
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from typing import ClassVar, Literal, get_args
 
 Kind = Literal["invalid", "refused", "conflict", "transient", "unavailable", "defect"]
@@ -242,11 +242,9 @@ class CausationTooDeep(Defect):
 
     retryable = False
 
-    def __init__(self, depth: int, handlers: Iterable[str | None]) -> None:
-        chain = " → ".join(handler for handler in handlers if handler)
-        super().__init__(
-            f"the event would be number {depth} in a chain of causes; its last handlers: {chain}"
-        )
+    def __init__(self, event: str, depth: int) -> None:
+        problem = f"{event} would be number {depth} in a chain of events that cause each other"
+        super().__init__(f"{problem}; may_loop=True in on({event}, …) lets it begin a new chain")
 
 
 class UnexpectedAnswer(Defect):

@@ -94,8 +94,8 @@ class Later(Generic[M_contra, A_co]):
     >>> async def ask_for_feedback(event: OrderPlaced) -> None:
     ...     print("How was it?")
     >>> entry = on(OrderPlaced, Later(ask_for_feedback, after=timedelta(days=7)))
-    >>> Handlers(commands=[], events=[entry]).subscriptions(None)[OrderPlaced]
-    {'ask_for_feedback': HandlerSubscription(delay=604800.0, lane=None, key=None, within=None)}
+    >>> Handlers(commands=[], events=[entry]).subscriptions(None)[OrderPlaced].keys()
+    dict_keys(['ask_for_feedback'])
     """
 
     handler: AnyHandler[M_contra, A_co] | Otherwise[M_contra, A_co]
@@ -199,6 +199,7 @@ class Entry(Generic[M_co, A_co]):
     message: type[M_co]
     handlers: tuple[Any, ...]
     key: Callable[[Any], object] | None = None
+    may_loop: bool = False
 
 
 def on(
@@ -211,11 +212,13 @@ def on(
     | Unsubscribed[M, A]
     | Publish,
     key: Callable[[M], object] | None = None,
+    may_loop: bool = False,
 ) -> Entry[M, A]:
     """Return an entry of the table: a command has one handler, an event any number of them.
 
     The `key` orders an event, here and in Kafka; by default, it is what the event is about. It
-    should be an id, because it is stored next to the event, and not erased with it.
+    should be an id, because it is stored next to the event, and not erased with it. An event that
+    `may_loop` can lead to itself any number of times, such as to go on with the next chunk.
 
     >>> from aftercommit import on
     >>> from shop.domain.messages import OrderPlaced
@@ -232,7 +235,7 @@ def on(
     if given_key is not None and (not callable(given_key) or iscoroutinefunction(given_key)):
         problem = f"the key of {message.__name__} has to be a function of it, made with `def`"
         raise WiringError(f"{problem}, not", repr(key))
-    return Entry(message, handlers, key)
+    return Entry(message, handlers, key, may_loop)
 
 
 def unlimited(subscriber: Any) -> Any:

@@ -15,9 +15,9 @@ from aftercommit.envelopes import Envelope, HandlerSubscription
 from aftercommit.errors import WiringError, raise_if_any
 from aftercommit.handler_entries import (
     PUBLISH,
+    WRAPPERS,
     Entry,
     Handler,
-    Later,
     Limited,
     Ordered,
     Unsubscribed,
@@ -33,8 +33,8 @@ from aftercommit.ports import Publisher
 from aftercommit.schedules import Every
 
 OF_A_COMMAND = (
-    "the handler of a command cannot be Limited, because it runs without a claim: record an event,"
-    " and limit its handler. Not so for"
+    "the handler of a command runs at once, without a claim, and who sends the command gets its"
+    " error: record an event, and limit its handler, delay it or give it an Otherwise. Not so for"
 )
 NESTING = (
     "use one of Later, Ordered and Unsubscribed, and put Limited around it; Otherwise stands"
@@ -44,6 +44,8 @@ WITH_LIMIT = (
     "Ordered and Limited exclude each other: with a limit, a lane would wait for other lanes. For"
     " one delivery at a time, in order, use Ordered with the same key for all events. Not so"
 )
+
+A_SLOW_CYCLE = 3600.0  # seconds of a delay: no cycle that is a mistake, and does harm
 
 C_co = TypeVar("C_co", covariant=True)
 E_co = TypeVar("E_co", covariant=True)
@@ -90,22 +92,14 @@ class Handlers(Generic[C_co, E_co]):
         raise_if_any("a command has exactly one handler; these do not", many)
         listed: Sequence[Any] = [each for entry in events for each in entry.handlers]
         published = [each for each in listed if handler_of(each) is PUBLISH]
-        wrong = [repr(each) for each in published if isinstance(each, Later | Unsubscribed)]
-        raise_if_any("PUBLISH can be Ordered, but neither Later nor Unsubscribed", wrong)
-        wrong = [repr(each) for each in published if isinstance(each, Limited)]
-        raise_if_any("PUBLISH cannot be Limited", wrong)
-        wrong = [repr(each) for each in published if otherwise_of(each)]
-        raise_if_any("PUBLISH cannot be Otherwise: it stands for several handlers", wrong)
-        given: Sequence[Any] = commands
-        wrong = [c.message.__name__ for c in given if isinstance(c.handlers[0], Limited)]
+        wrong = [repr(each) for each in published if each not in (PUBLISH, Ordered(PUBLISH))]
+        raise_if_any("PUBLISH stands for several handlers, and can only be Ordered. Not so", wrong)
+        wrong = [c.message.__name__ for c in commands if type(c.handlers[0]) in WRAPPERS]
         raise_if_any(OF_A_COMMAND, wrong)
-        wrong = [c.message.__name__ for c in given if otherwise_of(c.handlers[0])]
-        raise_if_any("who sends a command gets its error, so it cannot be Otherwise. Not so", wrong)
-        self.commands: dict[type[Any], Handler[Any, Any]] = {
-            c.message: c.handlers[0] for c in commands
-        }
+        self.commands: dict[type[Any], Any] = {c.message: c.handlers[0] for c in commands}
         self.events: dict[type[Any], Sequence[Any]] = {e.message: e.handlers for e in events}
         self.keys = {event.message: event.key for event in events if event.key}
+        self.may_loop = {event.message for event in events if event.may_loop}
         scheduled: Sequence[Any] = every
         wrong = [repr(each) for each in scheduled if not isinstance(each, Every)]
         raise_if_any("`every` is a list of Every(name, cron, make); these are not", wrong)
@@ -143,7 +137,8 @@ class Handlers(Generic[C_co, E_co]):
                 said = otherwise_of(each)
                 given = said.within if said else None
                 within = None if given is None else _seconds("`within`", given, settings)
-                yield name, HandlerSubscription(delay, lane, self.keys.get(event), within)
+                begins = delay >= A_SLOW_CYCLE or event in self.may_loop
+                yield name, HandlerSubscription(delay, lane, self.keys.get(event), within, begins)
 
     @property
     def limited(self) -> set[str]:
@@ -212,10 +207,8 @@ class Handlers(Generic[C_co, E_co]):
             events only, lost its lanes by a rename, or shares them with another handler
         """
         every = [each for listed in self.events.values() for each in listed]
-        limited = [each for each in every if isinstance(each, Limited)]
-        within: list[Any] = [each.handler for each in limited]
-        ordered = [repr(each) for each in within if isinstance(each, Ordered)]
-        raise_if_any(WITH_LIMIT, ordered)
+        limited: list[Any] = [each.handler for each in every if isinstance(each, Limited)]
+        raise_if_any(WITH_LIMIT, [repr(each) for each in limited if isinstance(each, Ordered)])
         nested = [repr(each) for each in every if not is_well_nested(each)]
         raise_if_any(NESTING, nested)
         lanes, by_lane = dict[str, set[object]](), dict[str, set[str]]()
@@ -240,12 +233,18 @@ class Handlers(Generic[C_co, E_co]):
             raise_if_any(f"an ordered handler was renamed; to keep its lane, give {names} to", lost)
 
 
-def _seconds(what: str, given: Any, settings: object) -> float:
-    """Return a time in seconds; if it is a function, call it with the settings."""
+def _given(what: str, given: Any, settings: object) -> Any:
+    """Return what is given; if it is a function, call it with the settings."""
     try:
-        seconds = given.total_seconds() if isinstance(given, timedelta) else given(settings)
+        return given(settings) if callable(given) else given
     except AttributeError as error:
         raise WiringError(f"{what} asks for a setting that does not exist", str(error)) from error
+
+
+def _seconds(what: str, given: Any, settings: object) -> float:
+    """Return a time in seconds."""
+    is_timedelta = isinstance(given, timedelta)
+    seconds = given.total_seconds() if is_timedelta else _given(what, given, settings)
     is_time = isinstance(seconds, int | float) and 0 <= seconds < float("inf")
     problem = f"{what} is a number of seconds, 0 or more, not"
     raise_if_any(problem, [] if is_time else [repr(seconds)])
@@ -253,15 +252,10 @@ def _seconds(what: str, given: Any, settings: object) -> float:
 
 
 def _number(given: Any, settings: object) -> int | None:
-    """Return a number of a limit; if it is a function, call it with the settings."""
+    """Return a number of a limit."""
+    number: int | None = _given("a limit", given, settings)
     if callable(given):
-        try:
-            given = given(settings)
-        except AttributeError as error:
-            problem = "a limit asks for a setting that does not exist"
-            raise WiringError(problem, str(error)) from error
-        ensure_number(given)
-    number: int | None = given
+        ensure_number(number)
     return number
 
 

@@ -25,10 +25,7 @@ from aftercommit.deliveries.inbox import record_command
 from aftercommit.deliveries.lanes import lock_lanes
 from aftercommit.deliveries.store import SqlAlchemyDeliveryStore
 from aftercommit.envelope_factory import EnvelopeFactory
-from aftercommit.errors import CausationTooDeep
 from aftercommit.repository import is_aggregate
-
-MAX_DEPTH = 100  # events that may cause each other in a row: more count as a cycle
 
 logger = logging.getLogger(__name__)
 
@@ -100,16 +97,13 @@ class SqlAlchemyUnitOfWorkScope:
         transaction, delivery_store = self._transaction, self._delivery_store
         work, completes = self._work, self._completes
         with self._guard.alone(at_rest=True):
-            context, recorded = work.context, [*_recorded(transaction)]
+            recorded = [*_recorded(transaction)]
             await transaction.flush()
             if before_commit := getattr(self.uow, "before_commit", None):
                 await before_commit()
                 recorded += _recorded(transaction)
                 await transaction.flush()
-            events, deliveries = envelopes.of_events(recorded, context)
-            if events and context.depth > MAX_DEPTH:
-                before = [completes.envelope.context.handler] if completes else []
-                raise CausationTooDeep(context.depth, [*before, work.name])
+            events, deliveries = envelopes.of_events(recorded, work.context)
             lanes = [each.lane for each in deliveries if each.lane]
             own = [completes.lane] if completes and completes.lane else []
             is_free = True

@@ -15,9 +15,8 @@ from sqlalchemy.orm import Session, SessionTransaction, scoped_session
 from aftercommit.claims import NewDelivery
 from aftercommit.codec import Data
 from aftercommit.database.database_url import shown
-from aftercommit.deliveries.unit_of_work_scope import MAX_DEPTH
 from aftercommit.envelopes import MessageContext, current_context
-from aftercommit.errors import CausationTooDeep, InvalidValue, WiringError
+from aftercommit.errors import InvalidValue, WiringError
 from aftercommit.outbox.handler_session import WRITE, refuse_commit
 from aftercommit.outbox.lanes_at_commit import place_at_commit
 from aftercommit.outbox.outbox_app import OutboxApp
@@ -85,8 +84,6 @@ class CallerSessions:
             first = self._app.sources.new_id()
             context = MessageContext(correlation_id=first, causation_id=first)
         made, new = envelopes.of_events(recorded, context)
-        if made and context.depth > MAX_DEPTH:
-            raise CausationTooDeep(context.depth, [context.handler])
         rows = [envelopes.codec.to_row(envelope) for envelope in made]
         for row in rows:  # what could not be read is refused while the caller can still correct it
             envelopes.codec.from_row(row)

@@ -16,7 +16,6 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
 from aftercommit.claims import Claim, WorkItem
-from aftercommit.codec import Codec
 from aftercommit.database.connection_guard import (
     ENDED,
     INSTEAD,
@@ -32,6 +31,7 @@ from aftercommit.deliveries.states import claimed, done, given_up
 from aftercommit.deliveries.store import SqlAlchemyDeliveryStore
 from aftercommit.deliveries.tables import RAW_EVENTS, deliveries, events
 from aftercommit.deliveries.unit_of_work_scope import SqlAlchemyUnitOfWorkScope, open_unit_of_work
+from aftercommit.envelope_factory import EnvelopeFactory
 from aftercommit.envelopes import current_context
 from aftercommit.errors import WiringError, raise_if_any
 from aftercommit.giving_up import GivenUp
@@ -137,12 +137,12 @@ class DueInSession:
     def __init__(
         self,
         session: Session,
-        codec: Codec[Any],
+        envelopes: EnvelopeFactory,
         bound: BoundHandlers,
         clock: Clock,
         giving_up: Sequence[str],
     ) -> None:
-        self.session, self._codec, self._handlers = session, codec, bound.events
+        self.session, self._envelopes, self._handlers = session, envelopes, bound.events
         self._instead, self._giving_up = bound.instead, giving_up
         problem = "only handlers in an Otherwise can be given up. Not so"
         raise_if_any(problem, {*giving_up} - bound.instead.keys())
@@ -151,7 +151,7 @@ class DueInSession:
         key = row.event_id, row.handler, row.lane, row.position, row.available_at
         end = row.give_up_at <= clock, row.given_up, row.last_error
         count, is_due = len(bound.events), row.available_at <= clock
-        firsts = first_of_each(codec, count, False, *key, *end, which=is_due)
+        firsts = first_of_each(envelopes.codec, count, False, *key, *end, which=is_due)
         self._first = union_of(firsts).order_by("available_at").limit(1)
 
     def take(self) -> Claim | None:
@@ -164,8 +164,10 @@ class DueInSession:
         event_id, handler, lane, position, _, is_late, why, last_error = found
         with untranslated(self.connection):
             [stored] = self.connection.execute(RAW_EVENTS, {"ids": [event_id]}).mappings()
-        envelope = replace(self._codec.from_row(stored), position=position)
-        claim = Claim(envelope=envelope, handler=handler, attempt=1, lane=lane)
+        envelope = replace(self._envelopes.codec.from_row(stored), position=position)
+        how = self._envelopes.subscriptions.get(type(envelope.event), {}).get(handler)
+        begins = how is not None and how.begins_chain
+        claim = Claim(envelope=envelope, handler=handler, attempt=1, lane=lane, begins_chain=begins)
         if why:
             return replace(claim, given_up=GivenUp.from_text(why), last_error=last_error)
         if handler in self._giving_up:

@@ -259,7 +259,7 @@ class Outbox:
 
     def _due(self, session: Session, giving_up: Sequence[str]) -> DueInSession:
         _, database = self._sessions.connection(session)
-        return DueInSession(session, self.app.codec(), self.app.bound, database.clock, giving_up)
+        return DueInSession(session, self.app.envelopes, self.app.bound, database.clock, giving_up)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:

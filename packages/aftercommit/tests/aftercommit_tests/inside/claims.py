@@ -10,11 +10,11 @@ from aftercommit.claims import NewDelivery as NewDelivery
 from aftercommit.claims import Report as Report
 from aftercommit.claims import WorkItem as WorkItem
 from aftercommit.deliveries.store import SqlAlchemyDeliveryStore as SqlAlchemyDeliveryStore
-from aftercommit.deliveries.unit_of_work_scope import MAX_DEPTH as MAX_DEPTH
 from aftercommit.deliveries.unit_of_work_scope import (
     SqlAlchemyUnitOfWorkScope as SqlAlchemyUnitOfWorkScope,
 )
 from aftercommit.delivery_policy import DeliveryPolicy as DeliveryPolicy
+from aftercommit.envelope_factory import MAX_DEPTH as MAX_DEPTH
 from aftercommit.envelopes import INTERNAL as INTERNAL
 from aftercommit.envelopes import EventId as EventId
 from aftercommit.envelopes import HandlerSubscription as HandlerSubscription
