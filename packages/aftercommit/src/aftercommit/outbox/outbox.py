@@ -335,6 +335,7 @@ class Outbox:
         :raises WiringError: if the extra `web`, or the extension `metrics`, is missing
         :raises InvalidValue: if that directory does not exist
         """
+        self.app.extension(MetricsExtension)
         mounted_metrics = in_web_application("web.mounted_metrics:MountedMetrics")
         metrics: ASGIApp = mounted_metrics(self.app, self._opened, guard)
         return metrics

@@ -6,7 +6,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from aftercommit.extensions.metrics import MetricsExtension
 from aftercommit.extensions.metrics.process_health import CONTENT_TYPE
 from aftercommit.extensions.metrics.shared_metrics import SharedProbes, shared_directory
 from aftercommit.extensions.opened_outbox import OpenedHere, OpenedOutbox
@@ -20,13 +19,11 @@ READ_ONLY = "Metrics can only be read."
 class MountedMetrics(Mounted):
     """The metrics as an ASGI application, which answers every path below its own.
 
-    :raises WiringError: if the application does not have the extension "metrics"
     :raises InvalidValue: if processes are to count in a directory that does not exist
     """
 
     def __init__(self, app: App[Any], opened: OpenedHere, guard: Guard | None = None) -> None:
         super().__init__(app, opened, guard)
-        app.extension(MetricsExtension)
         if shared_directory():
             opened.settings["collect_metrics"] = True
 
