@@ -17,7 +17,7 @@ from typing import Any
 import promql_parser
 import pytest
 import yaml
-from aftercommit import Every
+from aftercommit import Every, Outbox
 from aftercommit.deliveries.schedule_rows import Schedules
 from aftercommit.extensions.metrics.process_health import Probes
 from aftercommit.extensions.metrics.settings import MetricsSettings
@@ -25,7 +25,7 @@ from aftercommit.extensions.operations.decisions import Decision
 from aftercommit.extensions.operations.handler_pauses import pause
 from aftercommit.limits import Limit
 from aftercommit.process.running_services import Shutdown
-from anyio import to_thread
+from anyio import run_process, to_thread
 from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 from promql_parser import AggregateExpr, Expr, VectorSelector
@@ -41,6 +41,7 @@ pytestmark = [pytest.mark.anyio, pytest.mark.on("trio"), pytest.mark.check]
 
 RULES = ROOT / "docs" / "deploy" / "prometheus" / "rules.yaml"
 PAGE = (ROOT / "docs" / "watch.md").read_text()
+OPERATING = ROOT / "packages" / "aftercommit" / "docs" / "operating.md"
 SCRAPING = RULES.with_name("prometheus.yml")
 DASHBOARD = json.loads((ROOT / "docs" / "deploy" / "grafana" / "dashboard.json").read_text())
 OF_PROMETHEUS = {"up"}  # it makes it itself, and the labels of all
@@ -89,6 +90,26 @@ async def told(app_settings: Settings, *, with_work: bool) -> dict[str, Metric]:
         for family in text_string_to_metric_families(text)
         for sample in family.samples
     }
+
+
+async def test_the_alerts_of_an_outbox_ask_for_what_it_reports(tmp_path: Path) -> None:
+    """When they were given its name with the command of operating.md."""
+    [command] = re.findall(r"`(sed .*?) > shop.yaml`", OPERATING.read_text())
+    made = await run_process(command, cwd=RULES.parent)
+    [group] = yaml.safe_load(made.stdout)["groups"]
+    rules = {rule["alert"]: rule["expr"] for rule in group["rules"]}
+    app = Outbox("shop", f"sqlite:///{tmp_path}/shop.db", [], collect_metrics=True).app
+    async with app.open(app.load({})) as application:
+        found = Probes(application, Shutdown(), 300.0)
+        await found.look(with_stats=True)
+        text = (await to_thread.run_sync(found.metrics)).decode()
+
+    reported = {*re.findall(r"^# TYPE (\w+)", text, re.MULTILINE)} | OF_PROMETHEUS
+    asked = {str(each.name) for expr in rules.values() for each in selectors(expr)}
+    named = {*re.findall(r"`(Shop[A-Z]\w+)`", OPERATING.read_text())}
+    assert asked <= reported
+    assert named <= rules.keys()
+    assert len(named) > 3
 
 
 def parts(expression: str) -> list[Expr]:

@@ -3,10 +3,9 @@
 Any extension may import this. A mounted application gets no lifespan of its own, so it asks here.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from importlib import import_module
 from typing import Any
 
 from anyio.abc import TaskGroup
@@ -14,6 +13,7 @@ from anyio.lowlevel import current_token
 
 from aftercommit.errors import WiringError, install_hint
 from aftercommit.process.application import Application
+from aftercommit.process.parts import resolve
 from aftercommit.process.running_services import Shutdown
 from aftercommit.settings import EngineSettings
 
@@ -22,21 +22,27 @@ from aftercommit.settings import EngineSettings
 class OpenedOutbox:
     """An outbox that runs, on the event loop of the process that answers requests.
 
-    Tasks of the `group` end with `running()`. `made` keeps what a mounted application has made of
-    it, by the name of the extension.
+    `wake` lets its worker look for due deliveries now. Tasks of the `group` end with `running()`.
+    `made` keeps what a mounted application has made of the outbox, by the name of the extension.
     """
 
     application: Application
     settings: EngineSettings
     stop: Shutdown
     group: TaskGroup
+    wake: Callable[[], object]
     made: dict[str, Any] = field(default_factory=dict)
 
 
 class OpenedHere:
-    """The outboxes that this process has opened: one, or none outside of `running()`."""
+    """The outboxes that this process has opened: one, or none outside of `running()`.
+
+    `settings` are those with which `running()` opens an outbox, because something was mounted that
+    needs them.
+    """
 
     def __init__(self) -> None:
+        self.settings: dict[str, object] = {}
         self._opened: list[tuple[object, OpenedOutbox]] = []
 
     @contextmanager
@@ -55,13 +61,13 @@ class OpenedHere:
         return next((opened for of, opened in reversed(self._opened) if of == token), None)
 
 
-def in_web_application(extension: str) -> Any:
-    """Import what an extension mounts in an application of others.
+def in_web_application(place: str) -> Any:
+    """Import what an extension mounts in an application of others; it has the place "module:NAME".
 
     :raises WiringError: if what the extension needs is not installed
     """
     try:
-        return import_module(f"aftercommit.extensions.{extension}.mounted")
+        return resolve(f"aftercommit.extensions.{place}")
     except ModuleNotFoundError as error:
-        problem = f"the {extension} of an outbox needs {error.name}, which is not installed; try"
-        raise WiringError(problem, install_hint(extension)) from None
+        problem = f"what is mounted needs {error.name}, which is not installed; try"
+        raise WiringError(problem, install_hint(place.partition(".")[0])) from None

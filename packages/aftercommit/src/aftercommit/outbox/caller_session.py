@@ -1,7 +1,7 @@
 """What an application records in sessions of its own, and what these sessions have to be like."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from os import getpid
 from typing import Any
 from uuid import UUID
@@ -23,27 +23,22 @@ from aftercommit.outbox.outbox_app import OutboxApp
 from aftercommit.outbox.session_database import CallerDatabase, check_engine, known_database
 from aftercommit.outbox.translated_schemas import untranslated
 from aftercommit.outbox.worker_thread import refuse_forked
-
-Waker = tuple[int, Callable[[bool], object]]
+from aftercommit.outbox.workers_here import RECORDED, WorkersHere
 
 logger = logging.getLogger(__name__)
 
-RECORDED = "aftercommit_connection"  # in `session.info`: the connection over which it has recorded
-NOTED = "aftercommit_messages"  # there, too: which message was noted in which transaction
+NOTED = "aftercommit_messages"  # in `session.info`: which message was noted in which transaction
 NO_IDS = bytes, bytearray, list, tuple, set, frozenset, dict
 
 
 class CallerSessions:
     """The sessions of an application: everything recorded in them goes through here.
 
-    After each commit of something recorded, `after_commit` is called. `wakers` are those of the
-    workers of this process, each with the id of the process: a forked child finds its parent's.
+    Each commit of something recorded wakes the workers of this process.
     """
 
-    def __init__(
-        self, app: OutboxApp, wakers: set[Waker], after_commit: Callable[[Session], None]
-    ) -> None:
-        self._app, self._wakers, self._after_commit = app, wakers, after_commit
+    def __init__(self, app: OutboxApp, workers: WorkersHere) -> None:
+        self._app, self._workers, self._after_commit = app, workers, workers.wake
         self._known = dict[tuple[sa.URL, bool], CallerDatabase]()
 
     def record(self, session: Session, events: Sequence[object], about: object) -> None:
@@ -114,7 +109,8 @@ class CallerSessions:
             the worker uses another database
         :raises DatabaseUnavailable: if the tables are missing
         """
-        if self._wakers and {process for process, _ in [*self._wakers]} != {getpid()}:
+        wakers = [*self._workers.wakers]
+        if wakers and {process for process, _ in wakers} != {getpid()}:
             refuse_forked(session)
         try:  # a session with several connections chooses by the statement; this is no query
             connection = session.connection(bind_arguments={"clause": WRITE})

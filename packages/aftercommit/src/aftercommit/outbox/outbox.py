@@ -17,7 +17,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
-from os import getpid
 from types import MappingProxyType, SimpleNamespace
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -29,15 +28,14 @@ from sqlalchemy.orm import Session, scoped_session
 from aftercommit.clock_and_ids import SYSTEM, Sources
 from aftercommit.codec import Upcasters
 from aftercommit.errors import WiringError
+from aftercommit.extensions.metrics import MetricsExtension
 from aftercommit.extensions.opened_outbox import OpenedHere, in_web_application
 from aftercommit.extensions.operations import OperationsExtension
 from aftercommit.extensions.operations.subject_lookup import as_written
 from aftercommit.extensions.postgresql import PostgreSQLExtension
 from aftercommit.handler_entries import Entry
 from aftercommit.outbox.caller_session import (
-    RECORDED,
     CallerSessions,
-    Waker,
     expect_async,
     expect_sync,
 )
@@ -45,10 +43,10 @@ from aftercommit.outbox.engine_of_application import EngineSource
 from aftercommit.outbox.handler_session import DueInSession
 from aftercommit.outbox.handler_thread import run_here
 from aftercommit.outbox.in_application_context import NewContext
-from aftercommit.outbox.lanes_at_commit import has_stale_places
 from aftercommit.outbox.outbox_app import OutboxApp
 from aftercommit.outbox.running_here import running_here
 from aftercommit.outbox.worker_thread import WorkerThread
+from aftercommit.outbox.workers_here import WorkersHere
 from aftercommit.process.parts import NOTHING, Extension
 from aftercommit.process.worker import WORKER_SETTINGS
 from aftercommit.schedules import Every
@@ -57,7 +55,11 @@ if TYPE_CHECKING:
     from fastapi import APIRouter, Request
     from starlette.types import ASGIApp
 
-EXTENSIONS: Sequence[Extension] = (PostgreSQLExtension(), OperationsExtension(as_written))
+EXTENSIONS: Sequence[Extension] = (
+    PostgreSQLExtension(),
+    OperationsExtension(as_written),
+    MetricsExtension(),
+)
 
 
 class Outbox:
@@ -160,11 +162,8 @@ class Outbox:
             sources=sources,
             settings=settings,
         )
-        # threads change these, and they may find the same to be removed
-        self._wakers = set[Waker]()
-        self._threads = set[WorkerThread]()
-        self._opened = OpenedHere()
-        self._sessions = CallerSessions(self.app, self._wakers, self._wake)
+        self._workers, self._opened = WorkersHere(), OpenedHere()
+        self._sessions = CallerSessions(self.app, self._workers)
 
     async def record(
         self, session: AsyncSession | async_scoped_session[Any], *events: object, about: object
@@ -276,7 +275,7 @@ class Outbox:
         :raises Unavailable: if the database cannot be used at start; later, the worker waits for it
         :raises HandlerInterrupted: if somebody cancels the worker's tasks; so is the body
         """
-        async with running_here(self.app, self._wakers, self._opened):
+        async with running_here(self.app, self._workers, self._opened):
             yield
 
     @contextmanager
@@ -296,13 +295,8 @@ class Outbox:
             raise WiringError("running_sync is for code without an event loop; here", "running()")
         settings = self.app.load(WORKER_SETTINGS)
         thread = WorkerThread(self.running, event_loop=settings.event_loop)
-        try:
-            thread.start().result()
-            self._threads.add(thread)
+        with self._workers.with_thread(thread):
             yield
-        finally:
-            self._threads.discard(thread)
-            thread.stop()
 
     def page_router(self, guard: Callable[..., Any] | None = None) -> APIRouter:
         """Return the page as a router of FastAPI: `app.include_router(…, prefix="/outbox")`.
@@ -312,8 +306,8 @@ class Outbox:
 
         :raises WiringError: if the extra `page` is not installed
         """
-        mounted = in_web_application("page")
-        router: APIRouter = mounted.page_router(self.page(), guard or mounted.nobody)
+        page_router = in_web_application("page.mounted:page_router")
+        router: APIRouter = page_router(self.app, self._opened, guard)
         return router
 
     def page(self, guard: Callable[[Request], Awaitable[str]] | None = None) -> ASGIApp:
@@ -325,26 +319,23 @@ class Outbox:
 
         :raises WiringError: as `page_router`
         """
-        mounted = in_web_application("page")
-        page: ASGIApp = mounted.MountedPage(self.app, self._opened, guard or mounted.nobody)
+        mounted_page = in_web_application("page.mounted:MountedPage")
+        page: ASGIApp = mounted_page(self.app, self._opened, guard)
         return page
 
-    def _wake(self, session: Session) -> None:
-        """Wake the workers of this process.
+    def metrics(self, guard: Callable[[Request], Awaitable[str]] | None = None) -> ASGIApp:
+        """Return the metrics as an ASGI application: `Route("/metrics", …)` in Starlette, say.
 
-        The commit has succeeded, so errors here are ignored.
+        They do not depend on which of several processes answers. So these are the gauges, which
+        come from the database. If the variable PROMETHEUS_MULTIPROC_DIR names a directory, counters
+        and histograms are added, summed over all processes that count there.
+
+        `guard` is as that of `page`. Without one, nobody is let in.
+
+        :raises WiringError: if the extra `web`, or the extension `metrics`, is missing
+        :raises InvalidValue: if that directory does not exist
         """
-        if session.in_nested_transaction():  # a savepoint was released
-            return
-        connection = session.info.pop(RECORDED, None)
-        is_stale = connection is not None and has_stale_places(connection)
-        with suppress(RuntimeError):  # no thread can be started
-            for thread in [*self._threads]:
-                thread.start_if_ended()
-        for waking in [*self._wakers]:
-            process, wake = waking
-            try:
-                if process == getpid():
-                    wake(is_stale)
-            except RuntimeError:  # its event loop was closed without leaving `running()`
-                self._wakers.discard(waking)
+        self.app.extension(MetricsExtension)
+        mounted_metrics = in_web_application("web.mounted_metrics:MountedMetrics")
+        metrics: ASGIApp = mounted_metrics(self.app, self._opened, guard)
+        return metrics

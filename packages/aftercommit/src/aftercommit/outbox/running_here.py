@@ -10,9 +10,9 @@ from anyio import current_time, get_cancelled_exc_class
 
 from aftercommit.extensions.opened_outbox import OpenedHere, OpenedOutbox
 from aftercommit.handler_containment import contain, first_error, in_own_task
-from aftercommit.outbox.caller_session import Waker
 from aftercommit.outbox.handler_thread import soon_in_this_loop
 from aftercommit.outbox.outbox_app import OutboxApp
+from aftercommit.outbox.workers_here import WorkersHere
 from aftercommit.process.application import Application
 from aftercommit.process.running_services import Service, Shutdown
 from aftercommit.process.worker import WORKER_SETTINGS, Worker
@@ -20,14 +20,14 @@ from aftercommit.process.worker import WORKER_SETTINGS, Worker
 
 @asynccontextmanager
 async def running_here(
-    app: OutboxApp, wakers: set[Waker], opened_here: OpenedHere
+    app: OutboxApp, workers: WorkersHere, opened_here: OpenedHere
 ) -> AsyncIterator[None]:
     """Run a worker and the services of extensions as long as the context is open.
 
-    Meanwhile, the worker is among the wakers, and what is mounted in the application finds what was
+    Meanwhile, commits wake the worker, and what is mounted in the application finds what was
     opened.
     """
-    settings = app.load(WORKER_SETTINGS)
+    settings = app.load({**WORKER_SETTINGS, **opened_here.settings})
     grace, slots = settings.shutdown_grace_seconds, settings.worker_concurrency
     error: BaseException | None = None
     async with app.open(settings) as application:
@@ -47,8 +47,8 @@ async def running_here(
                 for service in app.parts.services(settings):
                     group.start_soon(in_own_task, _run, service, application, shutdown)
                 group.start_soon(in_own_task, worker.run)
-                opened = OpenedOutbox(application, settings, shutdown, group)
-                wakers.add(waking)
+                opened = OpenedOutbox(application, settings, shutdown, group, partial(wake, False))
+                workers.wakers.add(waking)
                 try:
                     with opened_here.adding(opened):
                         yield
@@ -57,7 +57,7 @@ async def running_here(
                 except BaseException as raised:  # raised as it is, not in a group
                     error = raised
                 finally:
-                    wakers.discard(waking)
+                    workers.wakers.discard(waking)
                     shutdown.set()
                     group.cancel_scope.deadline = current_time() + grace
         except BaseExceptionGroup as errors:

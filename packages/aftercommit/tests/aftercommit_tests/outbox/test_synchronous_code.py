@@ -247,7 +247,7 @@ def test_a_worker_whose_event_loop_has_ended_gets_a_successor(
 
     monkeypatch.setattr(workers.Worker, "run", fail_first)
     with outbox.running_sync():
-        [thread] = outbox._threads
+        [thread] = outbox._workers.threads
         thread._thread.join(LIMIT_SECONDS)
         with sessions.begin() as session:
             order(outbox, session, 1)
@@ -274,7 +274,7 @@ def test_commits_that_find_the_event_loop_closed_have_succeeded(
         except Exception as error:
             errors.append(error)
 
-    outbox._wakers.add((os.getpid(), wake))
+    outbox._workers.wakers.add((os.getpid(), wake))
     threads = [Thread(target=place, args=[number]) for number in (1, 2)]
     for thread in threads:
         thread.start()

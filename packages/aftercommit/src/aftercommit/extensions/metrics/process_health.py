@@ -28,6 +28,7 @@ CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 WRITES_FAILING = (
     "Seconds for which writes have been tried and none has succeeded; 0 if they succeed."
 )
+UP = "1 if the database has answered recently."
 VERSIONS = ("version", "aftercommit", "python")
 BUILD = "Always 1; its labels are the versions of the program, of the engine and of Python."
 DEGRADED = "What a process lacks of other services, such as a topic, and goes on without."
@@ -52,17 +53,19 @@ class Probes(Collector):
         self.stop = stop
         self._application, self._max_lag, self._clock = application, max_lag_seconds, clock
         observers = application.bus.instrumentation.observers
-        self._counts = next((o for o in observers if isinstance(o, MetricsObserver)), None)
+        self.counts = next((o for o in observers if isinstance(o, MetricsObserver)), None)
+        self._name = application.database.application
+        self._gauge = partial(gauge, self._name)
         self._answered = self._beaten = clock()
         self._database_error: str | None = None
         self._outstanding: Sequence[Metric] = ()
         self._text, self._text_made_at, self._making_text = b"", -inf, Lock()
         self._process = ProcessCollector(registry=None)
-        if self._counts:
+        if self.counts:
             name_of = application.database.codec.name_of
             commands = [name_of(each) for each in application.bus.registry.commands]
             sources = [each.source for each in application.subscriptions()]
-            self._counts.expect(commands, application.handlers, sources)
+            self.counts.expect(commands, application.handlers, sources)
 
     async def look(self, *, with_stats: bool = False) -> None:
         """Query the database now."""
@@ -92,7 +95,7 @@ class Probes(Collector):
             return next(iter(problems.values()))
         if self._is_silent:
             return "the database does not answer"
-        failing = self._counts and self._counts.writes.failing_seconds()
+        failing = self.counts and self.counts.writes.failing_seconds()
         write_error = f"no write has succeeded for {failing:.0f} s" if failing else None
         return self._database_error or write_error
 
@@ -108,23 +111,26 @@ class Probes(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Yield the metrics: a collector, as Prometheus calls it."""
-        database = self._application.database
-        named = partial(gauge, database.application)
-        if self._counts:
-            yield from self._counts.registry.collect()
-            failing = self._counts.writes.failing_seconds() or 0.0
-            yield named("writes_failing_seconds", WRITES_FAILING, {(): failing})
-        yield named("build_info", BUILD, {_versions(database.application): 1}, *VERSIONS)
-        yield named("degradations", DEGRADED, {(): len(self._application.degradations)})
+        yield from self.of_any_process()
+        if self.counts:
+            yield from self.counts.registry.collect()
+            failing = self.counts.writes.failing_seconds() or 0.0
+            yield self._gauge("writes_failing_seconds", WRITES_FAILING, {(): failing})
+        lacking = len(self._application.degradations)
+        yield self._gauge("degradations", DEGRADED, {(): lacking})
         yield from self._process.collect()
-        found = () if self._is_silent else self._outstanding
-        yield named("database_up", "1 if the database has answered recently.", {(): bool(found)})
-        if isinstance(pool := database.engine.pool, QueuePool):
-            yield named("connections_in_use", "Connections in use.", {(): pool.checkedout()})
+        if isinstance(pool := self._application.database.engine.pool, QueuePool):
+            in_use = {(): pool.checkedout()}
+            yield self._gauge("connections_in_use", "Connections in use.", in_use)
             # the connection for probes does not count: no work can use it
-            yield named(
-                "connections_limit", "The most connections that it may use.", {(): pool.size() - 1}
-            )
+            limit = {(): pool.size() - 1}
+            yield self._gauge("connections_limit", "The most connections that it may use.", limit)
+
+    def of_any_process(self) -> Iterator[Metric]:
+        """Yield the metrics that every process of this release reports alike."""
+        yield self._gauge("build_info", BUILD, {_versions(self._name): 1}, *VERSIONS)
+        found = () if self._is_silent else self._outstanding
+        yield self._gauge("database_up", UP, {(): bool(found)})
         yield from found
 
     async def beat(self) -> None:

@@ -1,15 +1,12 @@
 """The page within an application of others, whose guard decides who may see it.
 
 It has the endpoints of the page and of the extension operations, and answers as the HTTP server of
-the extension web does: with the same headers, limits and problems. It knows no prefix: all
-addresses in the page are relative to its own.
+the extension web does: with the same headers, limits and problems. All addresses in the page are
+relative to its own.
 """
 
-import json
-import logging
 import mimetypes
 from collections.abc import Awaitable, Callable
-from http import HTTPStatus
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, FastAPI, Request, Response
@@ -23,74 +20,42 @@ from aftercommit.extensions.operations.decisions import LONGEST
 from aftercommit.extensions.page.routes import ASSETS, data, shell
 from aftercommit.extensions.web.application import ANSWERED
 from aftercommit.extensions.web.body_limit import BodyLimit
-from aftercommit.extensions.web.browser_sessions import is_from_own_page
 from aftercommit.extensions.web.dispatch_after_response import (
     MOUNTED,
     SECURITY,
     DispatchAfterResponse,
 )
 from aftercommit.extensions.web.idempotent_execution import receive
-from aftercommit.extensions.web.problems import HEADERS, MEDIA_TYPE, KindsAnswered, answer_error
+from aftercommit.extensions.web.mounted import SAFE, Guard, Mounted, nobody
+from aftercommit.extensions.web.problems import KindsAnswered, answer_error
 from aftercommit.process.app import App
 
 MAX_BODY_BYTES = 65536
 METHODS = ["GET", "HEAD", "POST", "PUT", "DELETE"]
 
-NOBODY = "The guard of this page has not returned the name of who is asking."
-FOREIGN = "This request has not come from the page itself: its Origin is not its Host."
-CLOSED = "This process is not inside running() of the outbox."
 
-logger = logging.getLogger(__name__)
+class MountedPage(Mounted):
+    """The page as an ASGI application. Decisions carry the name that the guard has returned."""
 
-
-async def nobody(request: Request) -> str:
-    """Let nobody in: what is mounted without a guard has this one."""
-    return ""
-
-
-class MountedPage:
-    """The page as an ASGI application, for Starlette, Litestar and others.
-
-    `guard` returns who is asking, or raises what the application around it answers. Even for them,
-    a request that changes something has to come from the page itself.
-    """
-
-    def __init__(
-        self,
-        app: App[Any],
-        opened: OpenedHere,
-        guard: Callable[[Request], Awaitable[str]] = nobody,
-    ) -> None:
-        self._app, self._opened, self._guard = app, opened, guard
+    def __init__(self, app: App[Any], opened: OpenedHere, guard: Guard | None = None) -> None:
+        super().__init__(app, opened, guard)
         if not mimetypes.inited:
             mimetypes.init()  # it reads files, for which no request should wait
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
-        if scope["type"] == "http":
-            request = Request(scope, receive)
-            who = await self._guard(request)
-            await self.answer(request, who, _path_below_mount(scope), send)
+    def is_for_links(self, request: Request, path: str) -> bool:
+        """Let other sites open the page, which contains no data, but not read what it reads."""
+        return path == "/" and request.method in SAFE
 
-    async def answer(self, request: Request, who: object, path: str, send: Send) -> None:
-        """Answer a request of somebody, for a path below the page's own."""
-        answering = self._refusal(request, who, path) or self._answering(request, path)
-        state = {"operator": str(who)[: LONGEST["by"]]}
-        scope = {**request.scope, "path": path, "root_path": "", MOUNTED: state}
-        await answering(scope, _from_the_beginning(request), send)
+    def answering(self, opened: OpenedOutbox, request: Request, who: str, path: str) -> ASGIApp:
+        """Return the page, or its redirection."""
+        content, state = self._content(opened), {"operator": who[: LONGEST["by"]]}
 
-    def _refusal(self, request: Request, who: object, path: str) -> Response | None:
-        if not (isinstance(who, str) and who):
-            logger.warning("the guard of the outbox's page has returned %r, and no name", who)
-            return _problem(403, NOBODY)
-        is_opened = path == "/" and request.method in ("GET", "HEAD")  # perhaps by a link elsewhere
-        return None if is_opened or is_from_own_page(request) else _problem(403, FOREIGN)
+        async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+            await content({**scope, MOUNTED: state}, receive, send)
+            if request.method not in SAFE:
+                opened.wake()  # what was decided may have made a delivery due
 
-    def _answering(self, request: Request, path: str) -> ASGIApp:
-        opened = self._opened.find()
-        if opened is None:
-            return _problem(503, CLOSED)
-        return _redirection(request, path) or self._content(opened)
+        return _redirection(request, path) or answer
 
     def _content(self, opened: OpenedOutbox) -> ASGIApp:
         if "page" not in opened.made:
@@ -107,28 +72,33 @@ class MountedPage:
             middleware=[Middleware(BodyLimit, MAX_BODY_BYTES), Middleware(KindsAnswered)],
             exception_handlers=dict.fromkeys(ANSWERED, answer_error),
         )
-        web.state.name, web.state.application = self._app.name, opened.application
+        web.state.name, web.state.application = self.app.name, opened.application
         web.state.probes = opened  # which know when to stop
 
         @web.get("/")
         async def page() -> Response:
-            return shell(self._app.name, body="<body data-mounted>")
+            return shell(self.app.name, body="<body data-mounted>")
 
         web.mount("/page/assets", ASSETS)
         web.include_router(data)
-        for parts in self._app.parts:
+        for parts in self.app.parts:
             for find in parts.operator_routes:
                 web.include_router(find(), dependencies=[Depends(receive)])
         return web
 
 
-def page_router(page: MountedPage, guard: Callable[..., Any] = nobody) -> APIRouter:
+def page_router(
+    app: App[Any], opened: OpenedHere, guard: Callable[..., Any] | None = None
+) -> APIRouter:
     """Return the page as a router of FastAPI; its guard is a dependency like any other."""
-    router = APIRouter(include_in_schema=False)
+    router, page = APIRouter(include_in_schema=False), MountedPage(app, opened)
 
     @router.api_route("/{path:path}", methods=METHODS)
     async def answer(
-        request: Request, path: str, who: Annotated[object, Depends(guard)], headers: Response
+        request: Request,
+        path: str,
+        who: Annotated[object, Depends(guard or nobody)],
+        headers: Response,
     ) -> Response:
         return _Delegated(lambda send: page.answer(request, who, f"/{path}", send), headers)
 
@@ -151,22 +121,6 @@ class _Delegated(Response):
         await self._answer(send_with_headers)
 
 
-def _path_below_mount(scope: Scope) -> str:
-    """Return the path without the prefix of the mount, in whichever way a framework passes it on.
-
-    Starlette leaves the path as it is, and appends the prefix to `root_path`. There, a proxy may
-    have removed another prefix, which the path then does not have. Litestar shortens the path, and
-    appends a slash to it.
-    """
-    path, root = str(scope["path"]), str(scope.get("root_path", ""))
-    own = root.removeprefix(scope.get("app_root_path", ""))
-    for prefix in (root, own):
-        if prefix and (path == prefix or path.startswith(f"{prefix}/")):
-            return path.removeprefix(prefix) or "/"
-    asked = scope.get("raw_path") or b"/"
-    return path if asked.partition(b"?")[0].endswith(b"/") else path.rstrip("/") or "/"
-
-
 def _redirection(request: Request, path: str) -> Response | None:
     """Redirect to the address with a slash at its end, to which the others are relative."""
     asked = request.scope.get("raw_path") or request.scope["path"].encode()
@@ -174,21 +128,3 @@ def _redirection(request: Request, path: str) -> Response | None:
     if path != "/" or not last:
         return None
     return RedirectResponse(f"./{last}/", 307, headers=SECURITY)
-
-
-def _from_the_beginning(request: Request) -> Receive:
-    """Return how to receive the body, even if a guard has read it."""
-    chunks = request.stream()
-
-    async def receive() -> Message:
-        async for chunk in chunks:
-            return {"type": "http.request", "body": chunk, "more_body": bool(chunk)}
-        return await request.receive()
-
-    return receive
-
-
-def _problem(status: int, detail: str) -> Response:
-    content = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status}
-    headers = {**SECURITY, "Cache-Control": "no-store", **HEADERS.get(status, {})}
-    return Response(json.dumps({**content, "detail": detail}), status, headers, MEDIA_TYPE)

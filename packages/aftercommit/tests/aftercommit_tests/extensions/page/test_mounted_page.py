@@ -1,27 +1,33 @@
 """The page in applications of others: their guard lets operators in, and nobody else sees it."""
 
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from aftercommit import Outbox
-from fastapi import Depends, FastAPI, HTTPException, Request, Response
-from starlette.applications import Starlette
-from starlette.exceptions import HTTPException as StarletteHTTPException
-from starlette.routing import Mount
-from starlette.types import ASGIApp, Receive, Scope, Send
+from fastapi import Depends, FastAPI, Request, Response
+from starlette.types import ASGIApp
 
+from aftercommit_tests.extensions.web.mounting import (
+    APPLICATIONS,
+    FOREIGN,
+    FROM_PAGE,
+    HOST,
+    MARIA,
+    browser,
+    in_fastapi,
+    signed_in,
+    stripped,
+)
+from aftercommit_tests.inside.process import worker
 from aftercommit_tests.inside.stored import tables
 from aftercommit_tests.outbox.orders import OrderPlaced, Shop, open_shop, until
 
 pytestmark = pytest.mark.anyio
 
-HOST = "http://shop.example"
-MARIA = {"X-User": "maria@shop.example"}
-FROM_PAGE = MARIA | {"Origin": HOST}
 PATHS = (
     "/",
     "/page/assets/page.js",
@@ -56,59 +62,11 @@ async def fail(event: OrderPlaced) -> None:
     raise OSError("the printer is out of paper")
 
 
-async def signed_in(request: Request) -> str:
-    """Return who is asking, as the application knows it; raise what it answers to others."""
-    if name := request.headers.get("x-user"):
-        return name
-    raise HTTPException(401, "sign in first", {"WWW-Authenticate": "Shop"})
-
-
-def in_fastapi(outbox: Outbox) -> FastAPI:
-    """Return an application of FastAPI with the page."""
-    app = FastAPI()
-    app.include_router(outbox.page_router(signed_in), prefix="/admin/outbox")
-    return app
-
-
-def in_starlette(outbox: Outbox) -> Starlette:
-    """Return an application of Starlette with the page."""
-    return Starlette(routes=[Mount("/admin/outbox", outbox.page(signed_in))])
-
-
-def shortened(outbox: Outbox) -> ASGIApp:
-    """Return an application that mounts the page as Litestar does, with another path."""
-    page = outbox.page(signed_in)
-
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        path = scope["path"].removeprefix("/admin/outbox").rstrip("/") + "/"
-        try:
-            await page({**scope, "path": path, "root_path": ""}, receive, send)
-        except StarletteHTTPException as error:
-            refusal = Response(error.detail, error.status_code)
-            await refusal(scope, receive, send)
-
-    return app
-
-
-APPLICATIONS: Mapping[str, Callable[[Outbox], ASGIApp]] = {
-    "fastapi": in_fastapi,
-    "starlette": in_starlette,
-    "shortened": shortened,
-}
-
-
-@asynccontextmanager
-async def browser(app: ASGIApp, prefix: str = "/admin/outbox") -> AsyncIterator[httpx.AsyncClient]:
-    """Ask an application for what is below a prefix."""
-    transport = httpx.ASGITransport(app)
-    async with httpx.AsyncClient(transport=transport, base_url=f"{HOST}{prefix}") as client:
-        yield client
-
-
 @pytest.fixture(params=APPLICATIONS)
 def application(request: pytest.FixtureRequest, shop: Shop) -> ASGIApp:
     """The page in an application of each kind."""
-    return APPLICATIONS[request.param](shop.outbox)
+    app: ASGIApp = APPLICATIONS[request.param](shop.outbox)
+    return app
 
 
 @pytest.fixture
@@ -121,14 +79,18 @@ async def client(application: ASGIApp, shop: Shop) -> AsyncIterator[httpx.AsyncC
 async def parked(shop: Shop) -> str:
     """Record an order whose handler fails for good; return the path of its delivery."""
     await shop.order(1)
-    delivery = tables.deliveries.c
+    await until_parked(shop)
+    [row] = await shop.rows(tables.deliveries.c.event_id)
+    return f"/deliveries/{row.event_id}/fail"
+
+
+async def until_parked(shop: Shop) -> None:
+    """Wait until the delivery is parked, perhaps again."""
 
     async def is_parked() -> bool:
-        return all(row.parked_at for row in await shop.rows(delivery.parked_at))
+        return all(row.parked_at for row in await shop.rows(tables.deliveries.c.parked_at))
 
     await until(is_parked)
-    [row] = await shop.rows(delivery.event_id)
-    return f"/deliveries/{row.event_id}/fail"
 
 
 @pytest.fixture
@@ -207,15 +169,17 @@ async def test_a_decision_carries_the_name_of_who_made_it(
     assert pause.paused_by == "maria@shop.example"
 
 
-FOREIGN = [
-    {},
-    {"Origin": "null"},
-    {"Origin": "http://evil.example"},
-    {"Origin": "http://shop.example:8080"},
-    {"Origin": "http://shop.example.evil.example"},
-    {"Origin": HOST, "Sec-Fetch-Site": "cross-site"},
-    {"Origin": HOST, "Sec-Fetch-Site": "same-site"},
-]
+@pytest.mark.usefixtures("one_attempt")
+async def test_what_is_retried_begins_at_once(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A decision wakes the worker of its process, also on a database that cannot notify."""
+    monkeypatch.setattr(worker, "POLL_SECONDS", 1000.0)
+    async with shop.outbox.running(), browser(in_fastapi(shop.outbox)) as client:
+        path = await parked(shop)
+
+        retried = await client.post(f"{path}/retry", headers=FROM_PAGE)
+
+        assert retried.status_code == 204, retried.text
+        await until_parked(shop)
 
 
 @pytest.mark.parametrize("headers", FOREIGN)
@@ -258,6 +222,20 @@ async def test_outside_of_running_the_answer_is_503(shop: Shop, application: ASG
                 assert (await client.get("/page/changes", headers=MARIA)).status_code == 200
 
 
+async def test_a_guard_is_tested_without_a_worker(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As with the fixture `outbox_without_worker`, which starts nothing in a lifespan."""
+    monkeypatch.setattr(shop.outbox, "running", nullcontext)
+    async with shop.outbox.running(), browser(in_fastapi(shop.outbox)) as client:
+        await ask_without_a_worker(client)
+
+
+async def ask_without_a_worker(client: httpx.AsyncClient) -> None:
+    assert (await client.get("/")).status_code == 401
+    assert (await client.get("/", headers=MARIA)).status_code == 503
+
+
 async def test_a_body_has_its_limit(client: httpx.AsyncClient) -> None:
     """Named or not, in one piece or in many."""
     path = "/deliveries/0b6f2c0e-5d43-4f6e-9a57-2f1d3c4b5a69/fail/retry"
@@ -278,16 +256,6 @@ async def test_its_address_ends_with_a_slash(client: httpx.AsyncClient) -> None:
     assert redirected.status_code == 307
     address = httpx.URL(HOST + "/admin/outbox").join(redirected.headers["location"])
     assert address == f"{HOST}/admin/outbox/"
-
-
-def stripped(app: ASGIApp, prefix: str, root: str = "") -> ASGIApp:
-    """Return the application behind a proxy that removes a prefix, and says so as `root_path`."""
-
-    async def proxy(scope: Scope, receive: Receive, send: Send) -> None:
-        path = scope["path"].removeprefix(prefix)
-        await app({**scope, "path": path, "root_path": root}, receive, send)
-
-    return proxy
 
 
 @pytest.mark.parametrize("root", ["", "/intern"])

@@ -25,6 +25,11 @@ from one_file import OrderPlaced, confirm, reserve
 
 outbox = Outbox("shop", "sqlite:///shop.db", [on(OrderPlaced, reserve, confirm)])
 """
+SHOWN = {
+    "README.md": "Kill it",
+    "docs/operating.md": "Look",
+    "docs/outbox.md": "Five minutes on SQLite",
+}
 A_SECOND = "await anyio.sleep(1)"
 UNTIL_DONE = """
         import sqlite3
@@ -67,10 +72,12 @@ def end_leases(folder: Path) -> None:
         connection.execute("UPDATE aftercommit_deliveries SET available_at = 0 WHERE attempts > 0")
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/operating.md"])
-def test_what_a_page_shows_of_kills_is_what_happens(page: str, folder: Path) -> None:
+@pytest.mark.parametrize(("page", "part"), SHOWN.items())
+def test_what_a_page_shows_of_kills_is_what_happens(page: str, part: str, folder: Path) -> None:
     """Anyone who tries it sees the same."""
-    blocks = re.findall(r"```console\n(.*?)```", (PACKAGE / page).read_text(), re.DOTALL)
+    text = (PACKAGE / page).read_text().partition(f"\n## {part}\n")[2].partition("\n## ")[0]
+    blocks = re.findall(r"```console\n(.*?)```", text, re.DOTALL)
+    assert blocks
     for each in re.split(r"^\$ ", "".join(blocks), flags=re.MULTILINE)[1:]:
         line, *shown = each.splitlines()
         if "worker" in line:

@@ -1,18 +1,24 @@
-"""An application of FastAPI as others have it: with a login, an outbox, and its page behind both.
+"""An application of FastAPI as others have it: with a login, an outbox, its page and its metrics.
 
-Run it with uvicorn. `SHOP_ENGINE` is the URL of its engine.
+Run it with uvicorn. `SHOP_ENGINE` is the URL of its engine, on SQLite; `SCRAPER_TOKEN` is for
+Prometheus.
 """
 
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from hmac import compare_digest
 
 from aftercommit import Outbox, on
+from aftercommit.sqlite import prepare
 from fastapi import FastAPI, HTTPException, Request, Response
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
+from starlette.routing import Route
 
 engine = create_async_engine(os.environ["SHOP_ENGINE"])
+prepare(engine)
+TOKEN = os.environ["SCRAPER_TOKEN"]
 
 
 @dataclass(frozen=True)
@@ -50,6 +56,23 @@ async def signed_in(request: Request) -> str:
 
 app = FastAPI(lifespan=lifespan)
 app.include_router(outbox.page_router(signed_in), prefix="/admin/outbox")
+
+
+async def scraper(request: Request) -> str:
+    """Return who reads the metrics: Prometheus, which sends a token."""
+    sent, expected = request.headers.get("authorization", ""), f"Bearer {TOKEN}"
+    if compare_digest(sent.encode(), expected.encode()):
+        return "prometheus"
+    raise HTTPException(401, "metrics need a token")
+
+
+app.routes.append(Route("/metrics", outbox.metrics(scraper)))
+
+
+@app.get("/process")
+async def process() -> int:
+    """Return which of several processes answers."""
+    return os.getpid()
 
 
 @app.post("/login/{name}")

@@ -25,6 +25,7 @@ def url(tmp_path: Path) -> Iterator[str]:
     environment = {
         "PYTHONPATH": f"{SOURCES}:{Path(__file__).parents[4]}",
         "SHOP_ENGINE": f"sqlite+aiosqlite:///{tmp_path}/shop.db",
+        "SCRAPER_TOKEN": "t0ken",
         "PATH": "/usr/bin",
     }
     process = WarmProcess((*command, f"--port={port}"), cwd=tmp_path, env=environment)
