@@ -18,7 +18,7 @@ from statistics import median
 
 import anyio
 from aftercommit import CommandLine
-from aftercommit.process.worker import worker_service
+from aftercommit.cli.commands import worker_service
 from anyio import to_thread
 
 from allocation.domain.events import Event, UserRegistered

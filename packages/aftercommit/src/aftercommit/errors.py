@@ -6,7 +6,8 @@ error without this attribute is treated as a bug.
 """
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from difflib import get_close_matches
 from typing import ClassVar, Literal, get_args
 
 Kind = Literal["invalid", "refused", "conflict", "transient", "unavailable", "defect"]
@@ -173,6 +174,15 @@ class DeliveriesOutstanding(Refused):
             f"deliveries are outstanding, {numbers}: let a worker run them, or discard them with "
             '"aftercommit deliveries discard", before you drop the tables'
         )
+
+
+class HandlerNotFound(Refused):
+    """No handler of events has or had this name."""
+
+    def __init__(self, handler: str, known: Collection[str]) -> None:
+        near = get_close_matches(handler, known)
+        names = f"{'similar are' if near else 'these are'} {', '.join(near or sorted(known))}"
+        super().__init__(f"{handler!r} is not a handler of events; {names}")
 
 
 class MessageAlreadyHandled(Conflict):

@@ -12,7 +12,12 @@ from anyio import Event, create_task_group
 
 from aftercommit_tests.builders import PLAIN, a_thing_id
 from aftercommit_tests.inside.process import worker
-from aftercommit_tests.inside.stored import schedule_rows, tables
+from aftercommit_tests.inside.stored import (
+    ScheduleState,
+    read_schedules,
+    removed_schedules,
+    tables,
+)
 from aftercommit_tests.things.domain import ThingMade
 from aftercommit_tests.things.handlers import announce, look_at, write_down
 from aftercommit_tests.world import START, World
@@ -46,9 +51,9 @@ async def stored(world: World) -> list[str]:
     return [row.data.partition('"name":"')[2].partition('"')[0] for row in sorted(rows)]
 
 
-async def states(world: World) -> Sequence[schedule_rows.ScheduleState]:
+async def states(world: World) -> Sequence[ScheduleState]:
     async with world.database.read_transaction() as transaction:
-        return await schedule_rows.read_schedules(transaction, world.database, world.every)
+        return await read_schedules(transaction, world.database, world.every)
 
 
 async def test_a_new_schedule_begins_now(world: World) -> None:
@@ -156,8 +161,8 @@ async def test_a_renamed_schedule_continues_where_it_was(world: World) -> None:
     [state] = await states(world)
     assert state.name == "each hour"
     async with world.database.read_transaction() as transaction:
-        assert await schedule_rows.removed_schedules(transaction, world.every) == []
-        [gone] = await schedule_rows.removed_schedules(transaction, [])
+        assert await removed_schedules(transaction, world.every) == []
+        [gone] = await removed_schedules(transaction, [])
     assert gone.name == "hourly"
 
 

@@ -9,17 +9,18 @@ from aftercommit import IdempotencyKey, Limited, Ordered
 from aftercommit.errors import TransientError
 from aftercommit.process.running_services import Shutdown
 from aftercommit.process.worker import Worker
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from aftercommit_tests.asked import asked_of
 from aftercommit_tests.builders import POLICY
 from aftercommit_tests.conftest import NewWorld
 from aftercommit_tests.driver_calls import Call
 from aftercommit_tests.inside.claims import Claim, Failure
-from aftercommit_tests.inside.errors import DeliveryLocked
-from aftercommit_tests.inside.process import worker
+from aftercommit_tests.inside.errors import DeliveryLocked, HandlerNotFound
+from aftercommit_tests.inside.process import commands, worker
 from aftercommit_tests.inside.stored import deliveries
 from aftercommit_tests.misbehaving import LIMIT_SECONDS, hangs, on_made
+from aftercommit_tests.things.app import Settings
 from aftercommit_tests.things.domain import Event, RenameThing, ThingMade, ThingRenamed
 from aftercommit_tests.world import World, open_world
 
@@ -61,6 +62,40 @@ async def test_a_handler_that_is_alone_may_have_nearly_all_slots(
         with anyio.fail_after(LIMIT_SECONDS):
             await all_begun.wait()
         group.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("name", ["write_down", "scribble"])
+async def test_a_worker_runs_only_the_handlers_that_its_command_names(
+    new_world: NewWorld, name: str
+) -> None:
+    """By whichever name deliveries are stored; the others wait for another worker, uncounted."""
+    world = await new_world(renamed={"scribble": "write_down"}, policy=FOR_WORKERS)
+    await world.make_thing()
+    await world.make_thing()
+    before = await world.untouched()
+    [first, *_] = await world.rows(deliveries.c.event_id)
+    old_name = update(deliveries).where(
+        deliveries.c.handler == "write_down", deliveries.c.event_id == first.event_id
+    )
+    await world.execute(old_name.values(handler="scribble"))
+    service = commands.worker_service(Settings(), only=[name], until_idle=True)
+
+    with anyio.fail_after(LIMIT_SECONDS):
+        await service(world.application, Shutdown())
+
+    assert before.count("write_down") == 2
+    assert await world.untouched() == [each for each in before if each != "write_down"]
+
+
+async def test_a_misspelt_name_of_a_handler_is_told_before_anything_runs(
+    new_world: NewWorld,
+) -> None:
+    """A worker that runs nothing would look like one that works. Names that are like it help."""
+    world = await new_world(renamed={"scribble": "write_down"}, policy=FOR_WORKERS)
+    service = commands.worker_service(Settings(), only=["write_down", "look_t"], until_idle=True)
+
+    with pytest.raises(HandlerNotFound, match="'look_t' is not a handler of .*similar are look_at"):
+        await service(world.application, Shutdown())
 
 
 async def test_a_worker_that_ends_when_idle_does_what_its_last_delivery_has_caused(

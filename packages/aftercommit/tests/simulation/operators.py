@@ -8,6 +8,7 @@ from aftercommit import Application
 from aftercommit.extensions.operations.decisions import Decision
 from aftercommit_tests.inside.errors import DeliveryNotFound, HandlerNotFound, OrderedHandler
 from aftercommit_tests.inside.operations import (
+    all_names,
     delivery_admin,
     erasing_events,
     handler_pauses,
@@ -56,7 +57,7 @@ class Operator:
                 with suppress(HandlerNotFound):
                     names: Collection[str] = [self._handler]
                     if self._handler != SOURCE:
-                        names = delivery_admin.all_names(application.handlers, self._handler)
+                        names = all_names(application.handlers, self._handler)
                     why = self._asked_for(self._delivery())
                     await getattr(handler_pauses, self.what)(database, names, why)
             case "prune":

@@ -6,7 +6,7 @@ from typing import Any
 
 from aftercommit.bus import MessageBus
 from aftercommit.database.database import Database
-from aftercommit.errors import raise_if_any
+from aftercommit.errors import HandlerNotFound, raise_if_any
 from aftercommit.ports import InboundSource, Publisher
 from aftercommit.schedules import Every
 
@@ -55,3 +55,16 @@ class Application:
             problem = f"{each.source} returns commands that have no handler"
             raise_if_any(problem, [command.__name__ for command in unhandled])
         return found
+
+
+def all_names(handlers: Mapping[str, str], *wanted: str) -> Collection[str]:
+    """Return all names that handlers have and had, and by which their deliveries are stored.
+
+    `handlers` maps each name to the current one.
+
+    :raises HandlerNotFound: if there is no handler of a wanted name
+    """
+    if unknown := [each for each in wanted if each not in handlers]:
+        raise HandlerNotFound(unknown[0], handlers)
+    current = {handlers[each] for each in wanted}
+    return [name for name, handler in handlers.items() if handler in current]

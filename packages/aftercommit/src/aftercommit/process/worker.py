@@ -2,7 +2,7 @@
 
 import logging
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -19,8 +19,7 @@ from aftercommit.errors import ConcurrentUpdate, DeliveryLocked, TransientError,
 from aftercommit.handler_containment import cancellation_requested, contain, in_own_task
 from aftercommit.limits import claimed_together
 from aftercommit.process.application import Application
-from aftercommit.process.running_services import Service, Shutdown, Wakeup
-from aftercommit.settings import EngineSettings
+from aftercommit.process.running_services import Shutdown, Wakeup
 
 BATCH_WINDOW = 0.01
 POLL_SECONDS = 1.0  # how long deliveries of others may go unseen; also before a reconnect
@@ -30,16 +29,6 @@ UNBLOCK_SECONDS = 60.0  # for which a lane may stand still that nobody else unbl
 WORKER_SETTINGS = {"dispatch": "worker"}  # the deliveries that its handlers cause are claimed, too
 
 logger = logging.getLogger(__name__)
-
-
-def worker_service(settings: EngineSettings, *, until_idle: bool = False) -> Service:
-    """Return the service; with `until_idle`, see `Worker.run`."""
-
-    async def work(application: Application, shutdown: Shutdown) -> None:
-        worker = Worker(application, shutdown, concurrency=settings.worker_concurrency)
-        await worker.run(until_idle=until_idle)
-
-    return work
 
 
 @dataclass(slots=True, eq=False)
@@ -54,13 +43,24 @@ class ClaimedTogether:
 
 
 class Worker:
-    """Runs up to `concurrency` deliveries at the same time, so that a slow one delays no other."""
+    """Runs up to `concurrency` deliveries at the same time, so that a slow one delays no other.
 
-    def __init__(self, application: Application, shutdown: Shutdown, *, concurrency: int) -> None:
+    With `only`, it runs those that are stored for a handler of one of these names.
+    """
+
+    def __init__(
+        self,
+        application: Application,
+        shutdown: Shutdown,
+        *,
+        concurrency: int,
+        only: Collection[str] = (),
+    ) -> None:
         self._store, self._bus = application.bus.delivery_store, application.bus
         self._database = application.database
-        self._handlers = list(application.bus.registry.events)
-        if unable := application.handlers.keys() - application.bus.registry.events.keys():
+        known = application.bus.registry.events
+        self._handlers = [name for name in known if name in only or not only]
+        if unable := application.handlers.keys() - known.keys():
             text = "deliveries to %s wait for a process that has their ports: here they are None"
             logger.info(text, ", ".join(sorted(unable)))
         self._shutdown = shutdown
@@ -88,8 +88,7 @@ class Worker:
         """
         if not until_idle:
             text = "the worker %s has begun: %d handlers, up to %d deliveries at a time"
-            process, count = self._database.process, len(self._handlers)
-            logger.info(text, process, count, self._concurrency)
+            logger.info(text, self._database.process, len(self._handlers), self._concurrency)
         try:
             async with create_task_group() as group:
                 group.start_soon(self._wake_at_shutdown)

@@ -9,6 +9,7 @@ from aftercommit.database.exceptions import SchemaTooOld as SchemaTooOld
 from aftercommit.database.exceptions import StatementRefused as StatementRefused
 from aftercommit.errors import DeliveriesOutstanding as DeliveriesOutstanding
 from aftercommit.errors import DeliveryLocked as DeliveryLocked
+from aftercommit.errors import HandlerNotFound as HandlerNotFound
 from aftercommit.extensions.brokers.exceptions import BrokerUnavailable as BrokerUnavailable
 from aftercommit.extensions.brokers.exceptions import ConfirmTimeoutError as ConfirmTimeoutError
 from aftercommit.extensions.brokers.exceptions import MessageRefusedError as MessageRefusedError
@@ -18,7 +19,6 @@ from aftercommit.extensions.brokers.exceptions import QueueFull as QueueFull
 from aftercommit.extensions.brokers.exceptions import TargetMissing as TargetMissing
 from aftercommit.extensions.brokers.exceptions import UntranslatableMessage as UntranslatableMessage
 from aftercommit.extensions.operations.exceptions import DeliveryNotFound as DeliveryNotFound
-from aftercommit.extensions.operations.exceptions import HandlerNotFound as HandlerNotFound
 from aftercommit.extensions.operations.exceptions import OrderedHandler as OrderedHandler
 from aftercommit.extensions.postgresql.backend import PermissionDenied as PermissionDenied
 from aftercommit.extensions.postgresql.backend import SharedSessions as SharedSessions

@@ -21,7 +21,6 @@ from aftercommit.extensions.operations.decisions import LONGEST as LONGEST
 from aftercommit.extensions.operations.decisions import latest_decisions as latest_decisions
 from aftercommit.extensions.operations.delivery_admin import Delivery as Delivery
 from aftercommit.extensions.operations.delivery_admin import Which as Which
-from aftercommit.extensions.operations.delivery_admin import all_names as all_names
 from aftercommit.extensions.operations.delivery_admin import listed_deliveries as listed_deliveries
 from aftercommit.extensions.operations.erasing_events import end_deliveries as end_deliveries
 from aftercommit.extensions.operations.erasing_events import redact_mentions as redact_mentions
@@ -42,3 +41,4 @@ from aftercommit.extensions.operations.unknown_names import unknown_handlers as 
 from aftercommit.extensions.operations.worker_services import (
     unclaimable_deliveries as unclaimable_deliveries,
 )
+from aftercommit.process.application import all_names as all_names

@@ -32,3 +32,6 @@ from aftercommit.deliveries.tables import decisions as decisions
 from aftercommit.deliveries.tables import deliveries as deliveries
 from aftercommit.deliveries.tables import events as events
 from aftercommit.deliveries.tables import handler_pauses as handler_pauses
+from aftercommit.extensions.schedule_states import ScheduleState as ScheduleState
+from aftercommit.extensions.schedule_states import read_schedules as read_schedules
+from aftercommit.extensions.schedule_states import removed_schedules as removed_schedules

@@ -3,12 +3,13 @@
 import click
 
 from aftercommit.cli.command_context import Cli
+from aftercommit.cli.commands import worker_service
 from aftercommit.extensions.brokers import BrokersExtension
 from aftercommit.extensions.brokers.asyncapi import published_language
 from aftercommit.extensions.brokers.command_consumer import consumer_service
 from aftercommit.process import running_services
 from aftercommit.process.running_services import Service
-from aftercommit.process.worker import WORKER_SETTINGS, worker_service
+from aftercommit.process.worker import WORKER_SETTINGS
 from aftercommit.settings import EngineSettings
 from aftercommit.terminal.nonblocking_output import drain
 

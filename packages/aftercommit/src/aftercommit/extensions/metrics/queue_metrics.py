@@ -25,7 +25,6 @@ from aftercommit.deliveries.claim_statement import (
 )
 from aftercommit.deliveries.limit_uses import LimitUses
 from aftercommit.deliveries.pauses import PAUSED
-from aftercommit.deliveries.schedule_rows import read_schedules
 from aftercommit.deliveries.states import delivery_state
 from aftercommit.deliveries.tables import (
     BLOCKED,
@@ -37,6 +36,7 @@ from aftercommit.deliveries.tables import (
 )
 from aftercommit.extensions.clock_difference import clock_difference
 from aftercommit.extensions.old_events import MOST_COUNTED, OLD_DAYS, count_old_events
+from aftercommit.extensions.schedule_states import read_schedules
 from aftercommit.limits import NO_LIMITS, Limits, LimitUse
 from aftercommit.schedules import Every
 from aftercommit.terminal.escaping import escape_controls
@@ -50,8 +50,8 @@ OLD = f"Events older than {OLD_DAYS} days, up to {MOST_COUNTED}: what a retentio
 CLOCKS = "By how much the database's clock is ahead of this machine's."
 LATE = "Seconds for which a time of a schedule has come that no worker has stored; 0 if none has."
 MISSED = "Times of a schedule that came before its last one while no worker was up, up to 1000."
+DUE = "Age of a handler's oldest due delivery that this process could run; 0 if it has none."
 AGES = {
-    "oldest_due_seconds": "Age of the oldest due delivery that this process could run.",
     "oldest_unclaimable_seconds": "Age of the oldest due delivery, if this process cannot run it.",
     "oldest_failing_seconds": "Age of the oldest event with a failed delivery that is retried.",
 }
@@ -93,7 +93,8 @@ async def queue_metrics(
         pauses = (await transaction.execute(sa.select(handler_pauses))).all()
         uses = await LimitUses(database).read_all(transaction, limits)
         states = await read_schedules(transaction, database, every) if every else []
-        ages = await _ages(transaction, database, handlers, uses, *_lateness(database, limits))
+        due = await _lateness(transaction, database, handlers, uses)
+        ages = await _ages(transaction, database, handlers, limits)
         old = await count_old_events(transaction, database)
         ahead = await clock_difference(transaction, database)
     outstanding = dict.fromkeys(product(handlers, STATES), 0)
@@ -124,6 +125,7 @@ async def queue_metrics(
         named("handler_paused_timestamp_seconds", PAUSED_AT, paused, "handler", "paused_by"),
         named("old_events", OLD, {(): old}),
         named("database_clock_ahead_seconds", CLOCKS, {(): ahead}),
+        named("oldest_due_seconds", DUE, {(name,): age for name, age in due.items()}, "handler"),
         *(
             named(name, text, {(): age})
             for (name, text), age in zip(AGES.items(), ages, strict=True)
@@ -167,7 +169,7 @@ async def readiness_error(
             if await transaction.run_sync(partial(is_outdated, history)):
                 return f"the database schema of {history.name} is outdated"
         uses = await LimitUses(database).read_all(transaction, limits)
-        [late] = await _ages(transaction, database, handlers, uses)
+        late = max((await _lateness(transaction, database, handlers, uses)).values(), default=0.0)
     too_late = f"work is overdue for {late:.0f} s: does a worker run?"
     return too_late if late > max_lag_seconds else None
 
@@ -182,28 +184,34 @@ def _outstanding(now: Now) -> sa.Select[str, str, int]:
     return sa.select(*names, sa.func.count().label("deliveries")).group_by(*names)
 
 
-def _lateness(database: Database, limits: Limits) -> list[sa.Select[Any]]:
-    """Return the queries of `AGES` after the first, in the same order."""
-    return [_unclaimable(database, limits), _failing(database.clock)]
+async def _lateness(
+    transaction: Transaction, database: Database, handlers: Collection[str], uses: Uses
+) -> dict[str, float]:
+    """Return for how long a delivery of each handler has been due, in seconds, or 0.
 
-
-def _due(database: Database, count: int) -> sa.Select[Any]:
-    """Return a query for the delivery of these handlers that has been due longest."""
-    due_at = deliveries.c.available_at
-    firsts = first_of_each(database.codec, count, False, due_at, which=due_at <= database.clock)
-    return sa.select(sa.func.min(union_of(firsts).subquery().c.available_at))
-
-
-async def _late_within_limits(transaction: Transaction, database: Database, uses: Uses) -> float:
-    """Return for how long a delivery is due that its limit lets begin; held ones are not late."""
-    late = 0.0
+    With a limit, it is for how long the limit lets one begin: what a limit holds is not late.
+    """
+    late, limited = dict.fromkeys(handlers, 0.0), {each for _, its in uses for each in its}
+    for row in await _due(transaction, database, [*late.keys() - limited]):
+        late[row.handler] = max(0.0, row.now - row.due_at)
     for use, its in uses:
-        if use.permits >= 1:
-            query = _due(database, len(its))
-            due_at = (await transaction.execute(query, handler_params(its))).scalar_one()
-            since = max(due_at or use.now, use.permit_at, use.claimed_at or 0.0)
-            late = max(late, use.now - since)
+        for row in await _due(transaction, database, its) if use.permits >= 1 else ():
+            since = max(row.due_at, use.permit_at, use.claimed_at or 0.0)
+            late[row.handler] = max(0.0, use.now - since)
     return late
+
+
+async def _due(
+    transaction: Transaction, database: Database, handlers: Sequence[str]
+) -> Sequence[sa.Row[Any]]:
+    """Return the handlers that have a due delivery, since when, and the time now."""
+    now, row = database.clock, deliveries.c
+    columns, which = (row.handler, row.available_at), row.available_at <= now
+    firsts = first_of_each(database.codec, len(handlers), False, *columns, which=which)
+    first = union_of(firsts).subquery().c
+    due_at = sa.func.min(first.available_at).label("due_at")
+    found = sa.select(first.handler, due_at, now.label("now")).group_by(first.handler)
+    return (await transaction.execute(found, handler_params(handlers))).all()
 
 
 def _unclaimable(database: Database, limits: Limits) -> sa.Select[Any]:
@@ -233,21 +241,13 @@ def _failing(now: Now) -> sa.Select[Any]:
 
 
 async def _ages(
-    transaction: Transaction,
-    database: Database,
-    handlers: Collection[str],
-    uses: Uses,
-    *queries: sa.Select[Any],
+    transaction: Transaction, database: Database, handlers: Collection[str], limits: Limits
 ) -> list[float]:
-    """Return for how long something has been due, and the seconds for each other query, or 0."""
-    limited = {each for _, its in uses for each in its}
-    free = [each for each in handlers if each not in limited]
-    due = sa.select(database.clock - _due(database, len(free)).scalar_subquery())
-    columns = (query.scalar_subquery() for query in (due, *queries))
-    asked = {"handlers": list(handlers), **handler_params(free)}
-    found = await transaction.execute(sa.select(*columns), asked)
-    late, *others = (max(0.0, age or 0.0) for age in found.one())
-    return [max(late, await _late_within_limits(transaction, database, uses)), *others]
+    """Return the seconds of `AGES`, in its order; 0 if there is nothing so old."""
+    queries = _unclaimable(database, limits), _failing(database.clock)
+    columns = (query.scalar_subquery() for query in queries)
+    found = await transaction.execute(sa.select(*columns), {"handlers": list(handlers)})
+    return [max(0.0, age or 0.0) for age in found.one()]
 
 
 def is_outdated(history: History, connection: sa.Connection) -> bool:

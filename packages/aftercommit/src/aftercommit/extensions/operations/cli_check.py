@@ -17,7 +17,6 @@ from aftercommit.database.database import Database
 from aftercommit.database.database_url import parse_url
 from aftercommit.database.exceptions import DatabaseLocked, DatabaseUnavailable
 from aftercommit.database.schema import check_schema
-from aftercommit.deliveries.schedule_rows import read_schedules, removed_schedules
 from aftercommit.deliveries.tables import CLAIMABLE, PARKED, deliveries
 from aftercommit.errors import InvalidValue, Unavailable
 from aftercommit.extensions.clock_difference import MOST_SECONDS, clock_difference, clocks_differ
@@ -26,6 +25,7 @@ from aftercommit.extensions.operations.limit_admin import handler_limits
 from aftercommit.extensions.operations.schedule_admin import LATE_SECONDS, in_words
 from aftercommit.extensions.operations.settings import OperationsSettings
 from aftercommit.extensions.operations.unknown_names import unknown_events, unknown_handlers
+from aftercommit.extensions.schedule_states import read_schedules, removed_schedules
 from aftercommit.process.running_services import run
 from aftercommit.schedules import Every
 from aftercommit.settings import EngineSettings

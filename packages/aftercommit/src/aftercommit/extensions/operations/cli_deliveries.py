@@ -35,7 +35,7 @@ from aftercommit.extensions.operations.limit_admin import held_by
 from aftercommit.extensions.operations.replay import Replay, replay_of
 from aftercommit.extensions.operations.times import duration, format_duration
 from aftercommit.extensions.operations.trace_display import entry_line
-from aftercommit.process.application import Application
+from aftercommit.process.application import Application, all_names
 from aftercommit.terminal import printing as common
 from aftercommit.terminal.escaping import escape_controls, escape_lines
 from aftercommit.terminal.nonblocking_output import drain
@@ -152,7 +152,7 @@ def retry_delivery(
     async def work(application: Application) -> Counter[Readiness]:
         database = application.database
         if event_id is None or handler is None:
-            names = only if only is None else delivery_admin.all_names(application.handlers, only)
+            names = only if only is None else all_names(application.handlers, only)
             return await delivery_admin.retry_all_parked(database, decision, names)
         return Counter([await delivery_admin.retry(database, EventId(event_id), handler, decision)])
 

@@ -2,7 +2,6 @@
 
 import click
 
-from aftercommit.deliveries.schedule_rows import ScheduleState, read_schedules
 from aftercommit.extensions.operations import schedule_admin
 from aftercommit.extensions.operations.cli_parts import (
     as_json,
@@ -11,6 +10,7 @@ from aftercommit.extensions.operations.cli_parts import (
     with_application,
 )
 from aftercommit.extensions.operations.decisions import Decision
+from aftercommit.extensions.schedule_states import ScheduleState, read_schedules
 from aftercommit.process.application import Application
 
 

@@ -44,7 +44,7 @@ from aftercommit.extensions.operations.decisions import (
     revoke_claims,
 )
 from aftercommit.extensions.operations.delivery_history import read_history
-from aftercommit.extensions.operations.exceptions import DeliveryNotFound, HandlerNotFound
+from aftercommit.extensions.operations.exceptions import DeliveryNotFound
 from aftercommit.extensions.operations.times import in_utc
 
 delivery_key = sa.tuple_(*KEY)
@@ -234,18 +234,6 @@ async def _decide(
         await after_end(transaction, database, places)
     readiness: Readiness = row.readiness
     return readiness
-
-
-def all_names(handlers: Mapping[str, str], handler: str) -> Collection[str]:
-    """Return all names that a handler has and had, and by which its deliveries are stored.
-
-    `handlers` maps each name to the current one.
-
-    :raises HandlerNotFound: if there is no handler of this name
-    """
-    if handler not in handlers:
-        raise HandlerNotFound(handler, handlers)
-    return [name for name, current in handlers.items() if current == handlers[handler]]
 
 
 def blocked_by() -> sa.ScalarSelect[UUID]:

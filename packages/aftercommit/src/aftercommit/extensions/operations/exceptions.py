@@ -22,14 +22,6 @@ class TraceNotFound(Refused):
         super().__init__(f"no trace, command, event or subject is found by {about}")
 
 
-class HandlerNotFound(Refused):
-    """No handler of events has or had this name."""
-
-    def __init__(self, handler: str, known: Collection[str]) -> None:
-        names = ", ".join(sorted(known))
-        super().__init__(f"{handler!r} is not a handler of events; these are {names}")
-
-
 class LimitNotFound(Refused):
     """No handler has a limit of this name."""
 

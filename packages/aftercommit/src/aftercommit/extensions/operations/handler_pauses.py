@@ -19,11 +19,11 @@ from aftercommit.deliveries.lock_order import KEY
 from aftercommit.deliveries.pauses import PAUSED_HANDLERS
 from aftercommit.deliveries.states import Transition, held, resumed
 from aftercommit.deliveries.tables import BLOCKED, CLAIMABLE, deliveries, handler_pauses
+from aftercommit.errors import HandlerNotFound
 from aftercommit.extensions.operations.decisions import Decision
-from aftercommit.extensions.operations.delivery_admin import all_names, delivery_key
-from aftercommit.extensions.operations.exceptions import HandlerNotFound
+from aftercommit.extensions.operations.delivery_admin import delivery_key
 from aftercommit.extensions.operations.times import in_utc
-from aftercommit.process.application import Application
+from aftercommit.process.application import Application, all_names
 
 RELEASED_TOGETHER = 10_000
 PARTS = CLAIMABLE, BLOCKED  # each kind of pending delivery has an index

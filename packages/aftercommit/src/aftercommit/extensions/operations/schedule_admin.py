@@ -4,10 +4,10 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
-from aftercommit.deliveries.schedule_rows import ScheduleState, removed_schedules
 from aftercommit.deliveries.tables import schedules
 from aftercommit.extensions.operations.decisions import Decision
 from aftercommit.extensions.operations.exceptions import ScheduleNotRemoved
+from aftercommit.extensions.schedule_states import ScheduleState, removed_schedules
 from aftercommit.process.application import Application
 
 NOT_BEGUN = "has not begun: it begins when a worker first runs; serve alone is no worker"

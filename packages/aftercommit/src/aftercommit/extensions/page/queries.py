@@ -16,7 +16,6 @@ import sqlalchemy as sa
 
 from aftercommit.database.database import Database
 from aftercommit.database.transaction import Transaction
-from aftercommit.deliveries.schedule_rows import read_schedules
 from aftercommit.deliveries.states import delivery_state, is_scheduled
 from aftercommit.deliveries.tables import BLOCKED, CLAIMABLE, PARKED, commands, deliveries, events
 from aftercommit.extensions.operations.causation_tree import Node
@@ -32,6 +31,7 @@ from aftercommit.extensions.operations.trace_queries import (
     read_traces,
 )
 from aftercommit.extensions.operations.unknown_names import unknown_handlers
+from aftercommit.extensions.schedule_states import read_schedules
 from aftercommit.limits import Limits
 from aftercommit.schedules import Every
 

@@ -32,6 +32,12 @@ def counted(registry: CollectorRegistry, name: str) -> Samples:
     }
 
 
+def overdue(found: Samples) -> dict[str, float]:
+    """Return the age of the oldest due delivery of each handler that has one."""
+    ages = {name[1]: n for name, n in found.items() if name[0] == "things_oldest_due_seconds"}
+    return {handler: age for handler, age in ages.items() if age}
+
+
 async def metrics_of(application: Application) -> Samples:
     """Return what is shown when the database has just been looked at."""
     probes = Probes(application, Shutdown(), MAX_LAG_SECONDS)

@@ -46,12 +46,13 @@ async def the_limit(world: World) -> limit_admin.HandlerLimit:
 
 
 async def told(world: World) -> Mapping[str, float]:
-    """Return what metrics say, by name."""
+    """Return what metrics say, by name; of several handlers, the most."""
     of, handlers = world.bus.delivery_store.limits, world.application.handlers
     families = await queue_metrics(world.database, handlers, of)
-    return {
-        sample.name.removeprefix("things_"): sample.value for f in families for sample in f.samples
-    }
+    found = [
+        (each.name.removeprefix("things_"), each.value) for f in families for each in f.samples
+    ]
+    return dict(sorted(found))
 
 
 async def test_what_is_held_is_due_and_says_by_what(ringing: World) -> None:

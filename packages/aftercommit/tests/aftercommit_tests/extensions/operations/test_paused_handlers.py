@@ -144,10 +144,12 @@ async def test_all_names_of_a_handler_are_paused(new_world: NewWorld) -> None:
     world = await new_world(renamed={"ring": NAME, "toll": NAME})
     known = world.application.handlers
     assert {*all_names(known, "ring")} == {*all_names(known, NAME)} == {NAME, "ring", "toll"}
+    with pytest.raises(HandlerNotFound, match="'rin' is not a handler of events; similar are ring"):
+        all_names(known, "rin")
     with pytest.raises(
         HandlerNotFound, match="these are announce, look_at, ring, toll, write_down"
     ):
-        all_names(known, "rin")
+        all_names(known, "fax")
 
     await world.make_thing()
     await world.execute(sa.update(tables.deliveries).values(owner=None, available_at=0.0))

@@ -30,7 +30,7 @@ def test_a_worker_says_how_it_is_until_it_has_ended(
             'things_deliveries{handler="wait_deaf",state="running"} 1.0',
             'things_attempts_total{handler="announce",outcome="done"} 1.0',
             'things_commit_to_settled_seconds_count{handler="announce"} 1.0',
-            "things_oldest_due_seconds 0.0",
+            'things_oldest_due_seconds{handler="announce"} 0.0',
         ):
             wait_until(lambda: line in asked(port, "/metrics")[1].splitlines())  # noqa: B023
 
