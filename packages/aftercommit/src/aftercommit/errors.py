@@ -6,7 +6,7 @@ error without this attribute is treated as a bug.
 """
 
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from difflib import get_close_matches
 from typing import ClassVar, Literal, get_args
 
