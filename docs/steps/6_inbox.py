@@ -88,8 +88,8 @@ def main() -> None:
     print("Now: recognize what has arrived before")
     price = show(recognize_and_do)
     print(f"Price: {len(getsourcelines(recognize_and_do)[0])} lines, {price} a registration.")
-    print("Still to do: all of this for more than one command, event and handler.")
-    print("Stop here if one of each is all you have: then one file is enough.")
+    print("Still open: work in several steps, one of which is never answered.")
+    print("Stop here if nothing of yours waits for another system.")
 
 
 if sys.argv[1:]:

@@ -1,4 +1,4 @@
-"""Step 7: the same on the classes of the application, for any command, event and handler."""
+"""Step 8: the same on the classes of the application, for any command, event and handler."""
 
 import logging
 import os
