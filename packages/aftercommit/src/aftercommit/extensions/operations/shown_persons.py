@@ -1,4 +1,4 @@
-"""Shows what is stored about a person: the same as an erasure finds, from the same declarations."""
+"""Shows what is stored about somebody: the same as an erasure finds, from the same declarations."""
 
 from collections.abc import Mapping
 from dataclasses import replace

@@ -46,7 +46,7 @@ class MailServerUnavailable(Unavailable):
 
 
 def translate_error(error: OSError, server: str, *, knows_recipient: bool) -> Exception | None:
-    """Return what an error means: the server is away, or refuses this e-mail for good.
+    """Return what an error means: the server is unavailable, or refuses this e-mail for good.
 
     "Not now" is said to each e-mail, unless the server knows the recipient: then it may be said to
     this one alone. None in that case, or if the settings are wrong: the attempt counts.
