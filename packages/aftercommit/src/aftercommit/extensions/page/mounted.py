@@ -48,7 +48,9 @@ class MountedPage(Mounted):
 
     def answering(self, opened: OpenedOutbox, request: Request, who: str, path: str) -> ASGIApp:
         """Return the page, or its redirection."""
-        content, state = self._content(opened), {"operator": who[: LONGEST["by"]]}
+        # a log cannot be written with half of a character
+        name = who[: LONGEST["by"]].encode(errors="replace").decode()
+        content, state = self._content(opened), {"operator": name}
 
         async def answer(scope: Scope, receive: Receive, send: Send) -> None:
             await content({**scope, MOUNTED: state}, receive, send)

@@ -297,8 +297,11 @@ async def test_a_guard_of_fastapi_is_a_dependency_like_any_other(shop: Shop) -> 
     assert pause.paused_by == "maria@shop.example"
 
 
-async def test_a_name_of_any_length_and_kind_is_kept_as_it_is_shown(shop: Shop) -> None:
-    """Up to the length that lists show; nothing of it is markup or an error."""
+async def test_a_name_of_any_length_and_kind_is_kept_as_it_is_shown(
+    shop: Shop, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Up to the length that lists show; nothing of it is markup or an error, also in a log."""
+    caplog.set_level("INFO")
     names = ["М" * 300, "<script>alert(1)</script>", "a\0b\ud800"]
     app = FastAPI()
 
@@ -314,3 +317,5 @@ async def test_a_name_of_any_length_and_kind_is_kept_as_it_is_shown(shop: Shop) 
 
     stored = {row.decided_by for row in await shop.rows(tables.decisions.c.decided_by)}
     assert "М" * 200 in stored
+    logged = caplog.text.encode()  # which fails with half of a character
+    assert b"pause of fail, by hand, from" in logged
