@@ -53,7 +53,7 @@ def test_all_that_users_get_has_a_floor() -> None:
     ]
 
     assert set(needed) <= found
-    assert "\nsqlalchemy==2.0.55\n" in constraints()
+    assert "\nsqlalchemy==2.0.43\n" in constraints()
 
 
 def test_the_packages_of_this_repository_need_each_other_as_they_are() -> None:

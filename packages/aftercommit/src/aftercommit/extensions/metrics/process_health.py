@@ -11,7 +11,7 @@ from threading import Lock
 from time import monotonic
 
 from anyio import create_task_group, sleep
-from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
+from prometheus_client.exposition import generate_latest
 from prometheus_client.metrics_core import Metric
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
@@ -24,7 +24,7 @@ from aftercommit.process.application import Application
 from aftercommit.process.running_services import Shutdown
 from aftercommit.settings import EngineSettings
 
-CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 WRITES_FAILING = (
     "Seconds for which writes have been tried and none has succeeded; 0 if they succeed."
 )
