@@ -7,7 +7,7 @@ from checks.console_blocks import Command, commands
 
 DOCS = Path(__file__).parents[1] / "docs"
 TUTORIAL = DOCS / "tutorial.md"
-PATCH = DOCS / "use_case" / "deactivate_user.patch"
+PATCH = DOCS / "use_case" / "waiting_list.patch"
 
 BY_HAND = re.findall(r"^\+\+\+ b/(.+)$", PATCH.read_text(), re.MULTILINE)
 """The files that the worked use case changes."""

@@ -22,7 +22,7 @@ TIMEOUT_SECONDS = 800  # for busy machines; a minute on a quiet one
 AFFECTED = {
     "tests/unit",
     *(str(file.relative_to(ROOT)) for file in ROOT.glob("checks/test_*.py")),
-    *(file for file in BY_HAND if file.startswith("tests/integration/")),
+    *(file for file in BY_HAND if file.startswith(("tests/integration/test", "tests/e2e/"))),
     "tests/integration/test_schema.py",
     "checks/pages/test_readme.py::test_every_command_of_a_page_about_extensions_does_what_it_says",
 }
@@ -101,7 +101,7 @@ def test_the_tutorial_can_be_followed(copy: Copy) -> None:
 
 def test_the_use_case_is_mended_as_the_page_for_contributors_says(copy: Copy) -> None:
     """A clone has none of the files that the patch was made from."""
-    changed, new = "src/allocation/adapters/orm.py", "tests/integration/test_deactivate_user.py"
+    changed, new = "src/allocation/adapters/orm.py", "tests/integration/test_waiting_list.py"
     page = (ROOT / "CONTRIBUTING.md").read_text()
     [recipe] = re.findall(r"^ {4}PATCH=.*\n(?: {4}.*\n)+", page, re.MULTILINE)
     start, apply, *finish = recipe.splitlines()
@@ -140,4 +140,4 @@ def test_the_finished_use_case_passes_what_every_change_has_to_pass(copy: Copy) 
         copy.python(*check)
     pytest_ = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "-n", "2", "-k", "not trio")
     copy.python(*pytest_, *sorted(AFFECTED))
-    assert "deactivate-user" in copy.python("-m", "allocation", "--help")
+    assert "leave-waiting-list" in copy.python("-m", "allocation", "--help")
