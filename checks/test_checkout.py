@@ -1,5 +1,7 @@
 """The example of a process: its rules without a database, its handlers with one, and kills."""
 
+import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,14 +13,17 @@ import pytest
 import sqlalchemy as sa
 from aftercommit import Application, Unavailable, testing
 
+from checks.console_blocks import commands
 from examples.checkout import domain
 from examples.checkout.app import APP, bootstrap, stock_up
 from examples.checkout.domain import Checkout
+from examples.checkout.handlers import HANDLERS
 from examples.checkout.payments import CardRefused
 from examples.checkout.storage import checkouts, stocks
 from tools.repository import ROOT
 
 ORDER = UUID(int=1)
+PAGE = ROOT / "examples" / "checkout" / "README.md"
 
 
 def a_checkout(*happened: Callable[[Checkout], None]) -> Checkout:
@@ -144,11 +149,51 @@ async def test_the_handlers_bring_it_to_its_end(
         assert payments.undone == [order_id] * undone
 
 
+STEPS = {*HANDLERS.by_name()}
+STEPS |= {"ConfirmPayment", "GiveUpPayment", "ConfirmRefund", "instead of charge_card"}
+STEPS |= {"payments.charge", "payments.undo"}
+COMMITS = {"ConfirmPayment", "GiveUpPayment", "ConfirmRefund", "reserve_stock", "ship"}
+
+
 @pytest.mark.check
-def test_every_order_has_one_good_end_although_workers_are_killed_at_each_step() -> None:
+@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
+def test_every_order_has_one_good_end_although_workers_are_killed_at_each_step(
+    database: str, request: pytest.FixtureRequest
+) -> None:
     """Shipped and paid, or cancelled with all money given back; on a real payment service."""
-    command = (sys.executable, "-m", "examples.checkout.soak", "--orders", "8")
+    command = [sys.executable, "-m", "examples.checkout.soak"]
+    if database == "postgresql":
+        command += ["--url", request.getfixturevalue("empty_postgres_url")]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "charge_card begins 0" in done.stdout
+    kills = {line.strip() for line in done.stdout.splitlines()}
+    expected = {f"{step} begins 0" for step in STEPS} | {f"{step} ends 0" for step in COMMITS}
+    assert expected <= kills, expected - kills
+    assert "too late, but paid after that, and the money went back" in done.stdout
+
+
+@pytest.mark.check
+def test_the_commands_of_the_page_work(tmp_path: Path, free_tcp_port: int) -> None:
+    """In their order, and each as a process; the first one is a server."""
+    [block] = re.findall(r"```console\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    environment = os.environ | {"CHECKOUT_DATABASE_URL": f"sqlite:///{tmp_path}/checkout.db"}
+    environment |= {"CHECKOUT_PAYMENTS_PORT": str(free_tcp_port)}
+    service, *others = [
+        command.line.replace("8099", str(free_tcp_port)).split()[1:] for command in commands(block)
+    ]
+    order = ""
+    started = subprocess.Popen([sys.executable, *service], cwd=ROOT, stdout=subprocess.PIPE)
+    with started as server:
+        assert server.stdout
+        assert server.stdout.readline()
+        for line in others:
+            given = [order if each == "ORDER" else each for each in line]
+            done = subprocess.run(
+                [sys.executable, *given], cwd=ROOT, env=environment, capture_output=True, text=True
+            )
+            assert done.returncode == 0, f"{line}: {done.stderr}"
+            order = done.stdout.split()[-1] if "place-order" in line else order
+        server.kill()
+
+    assert "order_cancelled" in done.stdout

@@ -1,14 +1,11 @@
 """A worker that is killed at each step, once in all processes together: see `soak.py`.
 
-    python -m examples.checkout.dying_worker FOLDER TIMES
-
-At each point it makes a file in the folder, and kills itself if there were fewer than so many.
+At each point it makes a file in a folder, and kills itself if there were fewer than so many.
 """
 
 import os
 import signal
-import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,8 +23,8 @@ Operation = AbstractContextManager[object]
 class Killer(Observer):
     """Kills this process: at the beginning and at the end of each operation, and after its COMMIT.
 
-    An attempt that ends has perhaps had its external effect, or executed its command; a command
-    that ends is not committed yet.
+    An attempt that ends has perhaps had its external effect, or executed its command. What has a
+    transaction has committed it when it ends.
     """
 
     def __init__(self, folder: Path, times: int) -> None:
@@ -65,6 +62,11 @@ class Killer(Observer):
             os.kill(os.getpid(), signal.SIGKILL)
 
 
-if __name__ == "__main__":
-    killer = Killer(Path(sys.argv[1]), int(sys.argv[2]))
+def work(folder: Path, times: int, environment: Mapping[str, str]) -> None:
+    """Be a worker with these settings, until it is killed. It prints nothing."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (1, 2):
+        os.dup2(nowhere, stream)
+    os.environ.update(environment)
+    killer = Killer(folder, times)
     command_line(APP.with_parts(observers=[lambda settings: nullcontext(killer)]))(["worker"])

@@ -6,7 +6,7 @@ The order's id is the idempotency key. What it does depends on the card:
 - "refused": it is refused.
 - "down": the service answers 503.
 - "hangs": it charges the card, and never answers.
-- "late": it charges the card, and the first two requests get no answer in time.
+- "late": it charges the card, and answers a moment later.
 
 GET /payments returns what has happened: for each order, how often money was taken and given back.
 """
@@ -18,16 +18,19 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Event, Lock, Thread
 from typing import Self
 
-LATE_ANSWERS = 2
+LATE_SECONDS = 4.0  # just before a client of this example stops waiting
 
 
 class PaymentService:
-    """The service, in a thread of this process, while the context lasts."""
+    """The service, in a thread of this process, while the context lasts.
 
-    def __init__(self, port: int = 0) -> None:
+    A late answer comes after so many seconds, or as soon as `answers_now` is set.
+    """
+
+    def __init__(self, port: int = 0, late_seconds: float = LATE_SECONDS) -> None:
         self.charged, self.refunded = Counter[str](), Counter[str]()
-        self._forbidden, self._asked = set[str](), Counter[str]()
-        self._lock, self._ends = Lock(), Event()
+        self.answers_now, self._late_seconds = Event(), late_seconds
+        self._forbidden, self._lock, self._ends = set[str](), Lock(), Event()
         service = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -68,6 +71,7 @@ class PaymentService:
 
     def __exit__(self, *error: object) -> None:
         self._ends.set()
+        self.answers_now.set()
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
@@ -77,14 +81,14 @@ class PaymentService:
         if card == "down":
             return 503
         with self._lock:
-            self._asked[order] += 1
-            asked = self._asked[order]
             if card == "refused" or order in self._forbidden:
                 return 402
             self.charged[order] = 1
-        if card == "hangs" or (card == "late" and asked <= LATE_ANSWERS):
+        if card == "hangs":
             self._ends.wait()
             return None
+        if card == "late":
+            self.answers_now.wait(self._late_seconds)
         return 200
 
     def undo(self, order: str) -> int:

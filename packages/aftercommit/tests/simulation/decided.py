@@ -167,7 +167,9 @@ class Decided:
             if not its:
                 self._fail(f"{name} is left out by a replay")
             is_left = [
-                each.discarded_at is None and (each.completed_at or replay.until) < replay.until
+                each.discarded_at is None
+                and each.given_up is None
+                and (each.completed_at or replay.until) < replay.until
                 for each in its
             ]
             if replay.again and any(is_left) and is_steady:

@@ -8,6 +8,7 @@ history. `docs/guarantees.md` says it in words.
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
+from math import inf
 from typing import TYPE_CHECKING, Any, Protocol
 from uuid import UUID
 
@@ -98,6 +99,7 @@ class Ledger:
         self._external_before: Counter[str] = Counter()  # effects until then
         self._failed: Counter[str] = Counter()  # attempts that count
         self._lost: Counter[str] = Counter()  # claims that ended without a word
+        self._without_end = set[str]()  # an operator has retried them, so no time ends them
         self._forgiven: Counter[str] = Counter()  # of both, those before it began again
         self._history = set[tuple[str, int]]()  # what is known of it
         self._last_in_lane: dict[str, int] = defaultdict(int)
@@ -304,8 +306,7 @@ class Ledger:
         if before:
             self._check_token(before, row)
             self._check_claims(before, row)
-        if row.is_given_up_since(before):
-            self._forgiven[row.key] = self._failed[row.key] + self._lost[row.key]
+        self._check_given_up(before, row)
         self._check_attempts(before, row)
         if row.is_done_since(before):
             self._check_done(row)
@@ -317,6 +318,31 @@ class Ledger:
             self.world.fail(f"the token of {name} goes back")
         if row.owner != before.owner and row.owner and row.token == before.token:
             self.world.fail(f"{name} has another owner, and the same token")
+
+    def _check_given_up(self, before: Row | None, row: Row) -> None:
+        """Check that `settle` is given up when its end has come, and for ever."""
+        key, name, fail = row.key, self.name(row.key), self.world.fail
+        if row.is_given_up_since(before):
+            self._forgiven[key] = self._failed[key] + self._lost[key]
+            if row.owner is None and row.attempts:
+                fail(f"{name} is given up, and attempts of its handler still count")
+        if before and before.given_up and (not row.given_up or row.is_open > before.is_open):
+            fail(f"{name} was given up, and is to run again")
+        if row.handler == "settle" and not row.given_up:
+            self._check_not_given_up(before, row)
+
+    def _check_not_given_up(self, before: Row | None, row: Row) -> None:
+        """Check that the handler may still run."""
+        key, name = row.key, self.name(row.key)
+        if row.parked_at is not None:
+            self.world.fail(f"{name} is parked, and nothing happens instead")
+        if key in self.decided.retried:
+            self._without_end.add(key)
+        late = self.world.wall_clock - PATIENCE - self.stored_events.get(row.event_id, inf)
+        is_claimed = before is not None and row.owner and row.token > before.token
+        has_end = key not in self._without_end and self.faults.clock_is_steady(0.0)
+        if is_claimed and has_end and late > 1:
+            self.world.fail(f"{name} is claimed {late:.1f} s after its time was over")
 
     def _check_attempts(self, before: Row | None, row: Row) -> None:
         """Check that just those attempts count that have failed, or were lost."""

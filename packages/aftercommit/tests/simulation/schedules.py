@@ -8,6 +8,7 @@ end.
 from argparse import ArgumentParser
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from uuid import UUID
 
 import anyio
@@ -35,6 +36,7 @@ from simulation.simulation import (
 QUIET = Plan(seed=0)
 ONE_CHANGE = Plan(seed=0, handlers=frozenset(["write_invoice"]))
 ONE_REPLY = Plan(seed=0, handlers=frozenset(["ask_bank"]))
+ONE_SETTLED = Plan(seed=0, handlers=frozenset(["settle"]))
 ONE_EFFECT = Plan(seed=0, handlers=frozenset(["announce"]), slowness=2.0)
 # its external effect takes a second
 NEW_HANDLER = Plan(seed=1, versions=2, customers=1, handlers=frozenset(["thank"]), slowness=2.0)
@@ -114,6 +116,19 @@ def a_handler_is_refused_for_ever(simulation: Simulation) -> None:
     simulation.ask(web, 1)
     simulation.world.run(1)
     started(simulation, "worker")
+    simulation.drain(1)
+
+
+def an_operator_replays_what_was_given_up(simulation: Simulation) -> None:
+    """A replay leaves it out: something else has happened instead."""
+    operator, web = started(simulation, "operator"), started(simulation, "web")
+    simulation.behaviour.planned.extend(["", "", "refused"])  # the command, then its only handler
+    simulation.ask(web, 1)
+    simulation.world.run(LEASE)
+    started(simulation, "worker")
+    simulation.world.run(LEASE)
+    operator.start(replay(operator.application, simulation.ledger, "settle", again=True))
+    simulation.world.run(LEASE)
     simulation.drain(1)
 
 
@@ -613,6 +628,9 @@ SCHEDULES: Sequence[tuple[Plan, Callable[[Simulation], None]]] = [
         the_answer_to_a_commit_of_a_handler_is_lost,
     ),
     (Plan(seed=0, handlers=frozenset(["announce"])), a_handler_is_refused_for_ever),
+    (ONE_SETTLED, an_operator_replays_what_was_given_up),
+    (ONE_SETTLED, a_process_crashes_between_its_commit_and_its_handlers),
+    (replace(ONE_SETTLED, max_attempts=1), a_process_crashes_between_its_commit_and_its_handlers),
     (
         Plan(seed=0, handlers=frozenset(["write_invoice", "reserve"])),
         a_handler_waits_for_another_one_that_hangs,
