@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import ClassVar
 from uuid import uuid4
@@ -206,18 +206,32 @@ class Shop:
         return found
 
 
-@pytest.fixture(scope="session")
-def redis_url() -> str:
-    """The URL of the Redis that listens here, or of the one you name."""
-    url = os.environ.get("ALLOCATION_TEST_REDIS_URL", "redis://127.0.0.1:6379")
+def listens(url: str) -> bool:
     at = make_url(url)
     try:
         socket.create_connection((at.host, at.port or 6379), timeout=LIMIT_SECONDS).close()
     except OSError:
-        if os.environ.get("CI"):
-            raise
-        pytest.skip("no Redis listens; start one, or set ALLOCATION_TEST_REDIS_URL")
-    return url
+        return False
+    return True
+
+
+@pytest.fixture(scope="session")
+def redis_url(free_tcp_port_factory: Callable[[], int]) -> Iterator[str]:
+    """The URL of the Redis that listens here, of the one you name, or of one for this run."""
+    url = os.environ.get("ALLOCATION_TEST_REDIS_URL", "redis://127.0.0.1:6379")
+    if listens(url):
+        yield url
+        return
+    if not (program := shutil.which("redis-server")):
+        without = pytest.fail if os.environ.get("CI") else pytest.skip
+        without("no Redis listens; start one, or set ALLOCATION_TEST_REDIS_URL")
+    port = free_tcp_port_factory()
+    order = [program, "--port", str(port), "--bind", "127.0.0.1", "--save", ""]
+    with subprocess.Popen(order, stdout=subprocess.DEVNULL) as server:
+        url = f"redis://127.0.0.1:{port}"
+        wait_until(lambda: listens(url))
+        yield url
+        server.terminate()
 
 
 @pytest.fixture(params=["celery", "taskiq"])
