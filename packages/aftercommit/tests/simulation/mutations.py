@@ -1207,8 +1207,8 @@ MUTATIONS = (
     Mutation(
         "PostgreSQL: a claim parks what had its last attempt though something happens instead",
         "extensions/postgresql/asyncpg_delivery_store.sql",
-        "delivery.attempts >= :max_attempts AND NOT may.give_up THEN",
-        "delivery.attempts >= :max_attempts THEN",
+        "is_last.unfinished AND NOT may.give_up THEN",
+        "is_last.unfinished THEN",
         database="postgresql",
     ),
     Mutation(
