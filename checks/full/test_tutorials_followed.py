@@ -106,7 +106,8 @@ def test_the_use_case_is_mended_as_the_page_for_contributors_says(copy: Copy) ->
     [recipe] = re.findall(r"^ {4}PATCH=.*\n(?: {4}.*\n)+", page, re.MULTILINE)
     start, apply, *finish = recipe.splitlines()
     text = (copy.folder / changed).read_text()
-    for near in ("email_undeliverable", "coupon_state"):  # the lines next to what the patch adds
+    # the lines next to what the patch adds
+    for near in ("import dataclass", "email_undeliverable", "coupon_state"):
         text = text.replace(near, f"a_new_{near}")
     (copy.folder / changed).write_text(text)
     copy.run("git", *AUTHOR, "commit", "--quiet", "--all", "--message", "what has changed")
