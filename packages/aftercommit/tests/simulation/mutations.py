@@ -1041,14 +1041,14 @@ MUTATIONS = (
     Mutation(
         "an erasure leaves what ids of messages quote",
         "extensions/operations/erasing_events.py",
-        "for column in (*in_ids, *of_decisions):",
-        "for column in of_decisions:",
+        "for column in (*IDS, *OF_DECISIONS):",
+        "for column in OF_DECISIONS:",
     ),
     Mutation(
         "an erasure leaves what decisions quote",
         "extensions/operations/erasing_events.py",
-        "for column in (*in_ids, *of_decisions):",
-        "for column in in_ids:",
+        "for column in (*IDS, *OF_DECISIONS):",
+        "for column in IDS:",
     ),
     # hundreds at once
     Mutation(
