@@ -46,6 +46,7 @@ PAUSED_AT = "When a handler that is still paused was paused, in seconds since 19
 BEHIND_PARKED = "Lanes of an ordered handler in which deliveries wait behind a parked one."
 UNKNOWN = "Stored deliveries of a handler that this process does not know, delayed ones included."
 HELD = "Due deliveries that a limit holds back; these are not late."
+OLDEST_HELD = "Age of the oldest due delivery of a limit that holds some back; 0 if it holds none."
 OLD = f"Events older than {OLD_DAYS} days, up to {MOST_COUNTED}: what a retention time deletes."
 CLOCKS = "By how much the database's clock is ahead of this machine's."
 LATE = "Seconds for which a time of a schedule has come that no worker has stored; 0 if none has."
@@ -94,6 +95,9 @@ async def queue_metrics(
         uses = await LimitUses(database).read_all(transaction, limits)
         states = await read_schedules(transaction, database, every) if every else []
         due = await _lateness(transaction, database, handlers, uses)
+        waiting = {
+            use.limit.name: await _oldest_due(transaction, database, its) for use, its in uses
+        }
         ages = await _ages(transaction, database, handlers, limits)
         old = await count_old_events(transaction, database)
         ahead = await clock_difference(transaction, database)
@@ -110,6 +114,7 @@ async def queue_metrics(
         )
         for use, its in uses
     }
+    oldest = {name: waiting[name[0]] if held[name] else 0.0 for name in held}
     late = {(each.name,): each.late_seconds for each in states if each.next_at}
     missed = {(each.name,): each.missed for each in states if each.next_at}
     paused = {(row.handler, row.paused_by[:MAX_LABEL]): row.paused_at for row in pauses}
@@ -118,6 +123,7 @@ async def queue_metrics(
     return [
         named("deliveries", text, outstanding, "handler", "state"),
         named("held_deliveries", HELD, held, "limit"),
+        named("oldest_held_seconds", OLDEST_HELD, oldest, "limit"),
         named("schedule_late_seconds", LATE, late, "schedule"),
         named("schedule_missed_times", MISSED, missed, "schedule"),
         named("lanes_behind_parked", BEHIND_PARKED, stuck, "handler"),
@@ -199,6 +205,14 @@ async def _lateness(
             since = max(row.due_at, use.permit_at, use.claimed_at or 0.0)
             late[row.handler] = max(0.0, use.now - since)
     return late
+
+
+async def _oldest_due(
+    transaction: Transaction, database: Database, handlers: Sequence[str]
+) -> float:
+    """Return for how long a delivery of these handlers has been due, in seconds, or 0."""
+    found = await _due(transaction, database, handlers)
+    return max((max(0.0, row.now - row.due_at) for row in found), default=0.0)
 
 
 async def _due(

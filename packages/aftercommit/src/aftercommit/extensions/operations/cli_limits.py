@@ -11,6 +11,7 @@ from aftercommit.extensions.operations.cli_parts import (
 )
 from aftercommit.extensions.operations.decisions import Decision
 from aftercommit.extensions.operations.limit_admin import HandlerLimit
+from aftercommit.extensions.operations.times import format_duration
 from aftercommit.process.application import Application
 
 number = click.IntRange(min=1)
@@ -35,7 +36,8 @@ async def list_limits(application: Application, as_json: bool) -> None:
 def _line(row: HandlerLimit) -> str:
     numbers = limit_admin.in_words(row.set_at_once, row.set_per_minute)
     own = f"  set by an operator: {numbers}" if numbers else ""
-    return f"{row.name:24}  {row.use}  {row.held} held  {', '.join(row.handlers)}{own}"
+    takes = f" for {format_duration(row.held_seconds)} or more" if row.held_seconds else ""
+    return f"{row.name:24}  {row.use}  {row.held} held{takes}  {', '.join(row.handlers)}{own}"
 
 
 @limits.command("set")

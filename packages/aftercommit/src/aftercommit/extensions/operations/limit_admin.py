@@ -21,7 +21,8 @@ class HandlerLimit:
     """A limit: the program's numbers, those of an operator, and how much is used.
 
     `held` deliveries are due, and wait only for the limit. `may_begin` is how many may begin now,
-    or None for any number.
+    or None for any number. What is held now begins within `held_seconds`, if it may be that fast:
+    None without a number per minute, since the duration of attempts decides then.
     """
 
     name: str
@@ -34,6 +35,7 @@ class HandlerLimit:
     may_begin: int | None
     next_at: datetime | None
     held: int
+    held_seconds: float | None
     use: str
 
 
@@ -48,7 +50,8 @@ async def handler_limits(
         limit = of[handlers[0]]
         due = await _due(transaction, database, handlers)
         own = numbers.get(limit.name)
-        can_begin = use.permits >= 1
+        can_begin, held = use.permits >= 1, int(max(0, due - use.permits))
+        per_minute = use.limit.per_minute
         found.append(
             HandlerLimit(
                 name=limit.name,
@@ -60,7 +63,8 @@ async def handler_limits(
                 running=use.running,
                 may_begin=int(use.permits) if use.permits < float("inf") else None,
                 next_at=None if can_begin else datetime.fromtimestamp(use.permit_at, UTC),
-                held=int(max(0, due - use.permits)),
+                held=held,
+                held_seconds=held * 60 / per_minute if per_minute else None,
                 use=str(use),
             )
         )

@@ -16,7 +16,7 @@ from aftercommit.process.application import Application
 NOT_SEARCHED = (
     "messages that a broker keeps",
     "what other services have received",
-    "sent e-mails, and folders of kept ones",
+    "messages that were sent, and copies that are kept of them",
     "logs, and traces in other programs",
     "backups",
 )

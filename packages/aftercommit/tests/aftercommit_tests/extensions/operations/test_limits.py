@@ -74,6 +74,7 @@ async def test_a_limit_is_listed_with_its_use(ringing: World) -> None:
 
     assert (found.name, found.handlers, found.at_once, found.per_minute) == (LIMIT, [NAME], 1, 24)
     assert (found.running, found.may_begin, found.held) == (1, 0, 4)
+    assert found.held_seconds == 10  # at 24 a minute
     assert (found.set_at_once, found.set_per_minute) == (None, None)
     assert found.next_at is not None
 
@@ -115,7 +116,7 @@ async def test_a_handler_that_has_lost_its_limit_takes_no_place_of_it(ringing: W
 
 
 async def test_what_is_held_is_neither_late_nor_unclaimable(ringing: World) -> None:
-    """However long it waits: no alert wakes anybody. It has a number of its own."""
+    """However long it waits, nobody has to start a worker. It has numbers of its own."""
     lease = ringing.policy.lease_seconds
     await ringing.execute(
         tables.deliveries.update()
@@ -130,6 +131,7 @@ async def test_what_is_held_is_neither_late_nor_unclaimable(ringing: World) -> N
 
     assert held["oldest_due_seconds"] == held["oldest_unclaimable_seconds"] == 0
     assert held["held_deliveries"] == 4
+    assert held["oldest_held_seconds"] == pytest.approx(7200, abs=20)
     assert late["oldest_due_seconds"] == pytest.approx(7210 + lease, abs=20)
 
 
