@@ -185,15 +185,17 @@ def test_the_commands_of_the_page_work(tmp_path: Path, free_tcp_port: int) -> No
     order = ""
     started = subprocess.Popen([sys.executable, *service], cwd=ROOT, stdout=subprocess.PIPE)
     with started as server:
-        assert server.stdout
-        assert server.stdout.readline()
-        for line in others:
-            given = [order if each == "ORDER" else each for each in line]
-            done = subprocess.run(
-                [sys.executable, *given], cwd=ROOT, env=environment, capture_output=True, text=True
-            )
-            assert done.returncode == 0, f"{line}: {done.stderr}"
-            order = done.stdout.split()[-1] if "place-order" in line else order
-        server.kill()
+        try:
+            assert server.stdout
+            assert server.stdout.readline()
+            for line in others:
+                given = [sys.executable, *(order if each == "ORDER" else each for each in line)]
+                done = subprocess.run(
+                    given, cwd=ROOT, env=environment, capture_output=True, text=True
+                )
+                assert done.returncode == 0, f"{line}: {done.stderr}"
+                order = done.stdout.split()[-1] if "place-order" in line else order
+        finally:
+            server.kill()
 
     assert "order_cancelled" in done.stdout

@@ -102,4 +102,5 @@ class PaymentService:
 if __name__ == "__main__":
     with PaymentService(int(sys.argv[1]) if len(sys.argv) > 1 else 8099) as running:
         sys.stdout.write(f"payments on 127.0.0.1:{running.port}\n")
+        sys.stdout.flush()
         Event().wait()

@@ -13,7 +13,7 @@ import pytest
 from simulation.schedules import PARTS
 
 TESTS = Path(__file__).parents[1]
-FEW, ALL = 6, 40
+FEW, ALL = 6, 28
 
 
 def simulate(*arguments: object, module: str = "simulation") -> str:

@@ -10,7 +10,7 @@ from simulation.test_seeds import simulate
 
 pytestmark = pytest.mark.check
 
-SEEDS = 12  # half of them in each way of writing
+SEEDS = 8  # half of them in each way of writing
 TWICE = 2
 
 

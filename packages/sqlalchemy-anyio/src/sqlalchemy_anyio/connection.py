@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import partial
 from typing import Any, Protocol
+from weakref import finalize
 
 from sqlalchemy import AdaptedConnection
 from sqlalchemy.util.concurrency import await_only as await_
@@ -95,10 +96,6 @@ class ThreadedConnection(AdaptedConnection):
             self.terminate()
             raise
 
-    def __del__(self) -> None:
-        if not self._is_closed:
-            self._calls.put(None)
-
     def __getattr__(self, name: str) -> Any:
         attribute = getattr(self._connection, name)
         return partial(self.run_in_thread, attribute) if callable(attribute) else attribute
@@ -174,9 +171,13 @@ class ThreadedConnection(AdaptedConnection):
 
     def _open(self, connect: Callable[[], Any]) -> None:
         self._connection = connect()
+        # what is registered is reachable, so that it is closed before it can be collected
+        self._forgotten = finalize(self, _close_forgotten, self._connection, self._calls)
+        self._forgotten.atexit = False
 
     def _close(self) -> None:
         if self._connection:
+            self._forgotten.detach()
             self._connection.close()
 
     async def _defer(self, begin: str) -> None:
@@ -207,3 +208,8 @@ class ThreadedConnection(AdaptedConnection):
     def _terminated(self) -> Exception:
         error: Exception = self._driver.loaded_dbapi.OperationalError(TERMINATED)
         return error
+
+
+def _close_forgotten(driver_connection: Any, calls: CallRunner) -> None:
+    calls.put(ThreadCall(partial(driver_connection.close), is_awaited=False))
+    calls.put(None)

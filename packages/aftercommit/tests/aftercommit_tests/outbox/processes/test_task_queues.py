@@ -246,9 +246,13 @@ def queue(request: pytest.FixtureRequest) -> Iterator[Queue]:
 
 
 @pytest.fixture
-def shop(tmp_path: Path, empty_url: str, queue: Queue) -> Shop:
-    """One whose process has died right after the commit of an order."""
-    shop = Shop(tmp_path / "shop", empty_url, queue)
+def shop(tmp_path: Path, queue: Queue, request: pytest.FixtureRequest) -> Shop:
+    """One whose process has died right after the commit of an order; each queue on one database."""
+    on_sqlite = isinstance(queue, OfCelery)
+    url = f"sqlite:///{tmp_path}/shop.db"
+    if not on_sqlite:
+        url = request.getfixturevalue("empty_postgres_url")
+    shop = Shop(tmp_path / "shop", url, queue)
     assert shop.run("-m", "aftercommit", "db", "upgrade", "events:outbox") == 0
     assert shop.run("-c", queue.place_and_die) == -signal.SIGKILL
     return shop
