@@ -1,7 +1,8 @@
 """What an application records in sessions of its own, and what these sessions have to be like."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from os import getpid
 from typing import Any
 from uuid import UUID
@@ -17,7 +18,8 @@ from aftercommit.codec import Data
 from aftercommit.database.database_url import shown
 from aftercommit.envelopes import MessageContext, current_context
 from aftercommit.errors import InvalidValue, WiringError
-from aftercommit.outbox.handler_session import WRITE, refuse_commit
+from aftercommit.giving_up import Reason
+from aftercommit.outbox.handler_session import WRITE, DueInSession, refuse_commit
 from aftercommit.outbox.lanes_at_commit import place_at_commit
 from aftercommit.outbox.outbox_app import OutboxApp
 from aftercommit.outbox.session_database import CallerDatabase, check_engine, known_database
@@ -101,6 +103,13 @@ class CallerSessions:
             is_new = connection.execute(database.note, row).first() is not None
         remember_message(session, self._app, context if is_new else None)
         return is_new
+
+    def due(
+        self, session: Session, after: timedelta, giving_up: Mapping[str, Reason]
+    ) -> DueInSession:
+        """Return what is due in a session, in a test: see `Outbox.deliver`."""
+        app, clock = self._app, self.connection(session)[1].clock
+        return DueInSession(session, app.envelopes, app.bound, clock, after, giving_up)
 
     def connection(self, session: Session) -> tuple[sa.Connection, CallerDatabase]:
         """Return the connection over which a session writes to the tables of the outbox.

@@ -3,9 +3,10 @@
 In tests, it may be in a transaction of the application: `DueInSession`.
 """
 
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
@@ -27,19 +28,27 @@ from aftercommit.database.database_url import shown
 from aftercommit.database.transaction import Refusals, Transaction
 from aftercommit.deliveries.claim_statement import first_of_each, handler_params, union_of
 from aftercommit.deliveries.lanes import LanePosition, unblocking
-from aftercommit.deliveries.states import claimed, done, given_up
+from aftercommit.deliveries.states import aged, claimed, done, given_up
 from aftercommit.deliveries.store import SqlAlchemyDeliveryStore
 from aftercommit.deliveries.tables import RAW_EVENTS, deliveries, events
 from aftercommit.deliveries.unit_of_work_scope import SqlAlchemyUnitOfWorkScope, open_unit_of_work
 from aftercommit.envelope_factory import EnvelopeFactory
 from aftercommit.envelopes import current_context
 from aftercommit.errors import WiringError, raise_if_any
-from aftercommit.giving_up import GivenUp
+from aftercommit.giving_up import GivenUp, Reason
 from aftercommit.handler_binding import BoundHandler, BoundHandlers
 from aftercommit.outbox.lanes_at_commit import has_recorded, take_places
 from aftercommit.outbox.translated_schemas import translate_for_handler, untranslated
 
 LEASE_SECONDS = 30.0  # of a claim in a test
+NO_TIME = timedelta()
+PASSED = "aftercommit_passed"  # in a session's `info`: the time that a test has let pass
+AS_IN_A_TEST: Mapping[Reason, GivenUp] = {
+    "refused": GivenUp("refused", "refused", 1),
+    "attempts": GivenUp("attempts", "defect", 1),
+    "too late": GivenUp("too late", None, 0),
+    "unfinished": GivenUp("unfinished", None, 1),
+}
 WRITE = sa.update(events)  # which routing sessions look at: they read over another connection
 
 Bind = Engine | Connection
@@ -140,13 +149,20 @@ class DueInSession:
         envelopes: EnvelopeFactory,
         bound: BoundHandlers,
         clock: Clock,
-        giving_up: Sequence[str],
+        after: timedelta,
+        giving_up: Mapping[str, Reason],
     ) -> None:
         self.session, self._envelopes, self._handlers = session, envelopes, bound.events
         self._instead, self._giving_up = bound.instead, giving_up
         problem = "only handlers in an Otherwise can be given up. Not so"
         raise_if_any(problem, {*giving_up} - bound.instead.keys())
+        problem = f"a handler is given up for one of the reasons {', '.join(AS_IN_A_TEST)}; not for"
+        raise_if_any(problem, {*giving_up.values()} - AS_IN_A_TEST.keys())
         self.connection = session.connection(bind_arguments={"clause": WRITE})
+        if after:
+            with untranslated(self.connection):
+                self.connection.execute(aged(after.total_seconds()).update())
+        self.passed = session.info[PASSED] = session.info.get(PASSED, NO_TIME) + after
         self._clock, row = clock, deliveries.c
         key = row.event_id, row.handler, row.lane, row.position, row.available_at
         end = row.give_up_at <= clock, row.given_up, row.last_error
@@ -170,10 +186,10 @@ class DueInSession:
         claim = Claim(envelope=envelope, handler=handler, attempt=1, lane=lane, begins_chain=begins)
         if why:
             return replace(claim, given_up=GivenUp.from_text(why), last_error=last_error)
-        if handler in self._giving_up:
-            return replace(claim, given_up=GivenUp("attempts", "defect", 1))
         is_over = is_late and handler in self._instead
-        return replace(claim, given_up=GivenUp("too late", None, 0)) if is_over else claim
+        if reason := self._giving_up.get(handler, "too late" if is_over else None):
+            return replace(claim, given_up=AS_IN_A_TEST[reason])
+        return claim
 
     @contextmanager
     def attempt(self, claim: Claim) -> Iterator[BoundHandler]:

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
+from datetime import timedelta
 from types import MappingProxyType, SimpleNamespace
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -33,14 +34,11 @@ from aftercommit.extensions.opened_outbox import OpenedHere, in_web_application
 from aftercommit.extensions.operations import OperationsExtension
 from aftercommit.extensions.operations.subject_lookup import as_written
 from aftercommit.extensions.postgresql import PostgreSQLExtension
+from aftercommit.giving_up import Reason
 from aftercommit.handler_entries import Entry
-from aftercommit.outbox.caller_session import (
-    CallerSessions,
-    expect_async,
-    expect_sync,
-)
+from aftercommit.outbox.caller_session import CallerSessions, expect_async, expect_sync
 from aftercommit.outbox.engine_of_application import EngineSource
-from aftercommit.outbox.handler_session import DueInSession
+from aftercommit.outbox.handler_session import NO_TIME
 from aftercommit.outbox.handler_thread import run_here
 from aftercommit.outbox.in_application_context import NewContext
 from aftercommit.outbox.outbox_app import OutboxApp
@@ -221,25 +219,37 @@ class Outbox:
         return self._sessions.once(expect_sync(session, "once"), source, message_id)
 
     async def deliver(
-        self, session: AsyncSession | async_scoped_session[Any], *, giving_up: Sequence[str] = ()
+        self,
+        session: AsyncSession | async_scoped_session[Any],
+        *,
+        after: timedelta = NO_TIME,
+        giving_up: Mapping[str, Reason] = NOTHING,
     ) -> int:
         """Run the handlers of due deliveries in this session until none is due; return how many.
 
         For tests: nothing is committed, so that a fixture can roll everything back. A handler's
         error is raised here. Ports have their effects. Handlers made with `def` run in threads.
-        Of those named in `giving_up`, only what happens instead runs, as when they have failed.
+
+        The time `after` passes first: what is stored becomes older, and `now` of handlers later,
+        as long as the session is used. Of handlers in `giving_up`, only what happens instead runs,
+        as when they have failed for that reason: `giving_up={"charge_card": "refused"}`.
         """
         given, count = expect_async(session, "deliver"), 0
-        due = await given.run_sync(self._due, giving_up)
-        while claim := await given.run_sync(lambda _: due.take()):
-            with due.attempt(claim) as handler:
-                await handler.run(claim, SimpleNamespace(session=given))
-            await given.run_sync(lambda _, done: due.complete(done), claim)
-            count += 1
+        due = await given.run_sync(self._sessions.due, after, giving_up)
+        with self.app.later(due.passed):
+            while claim := await given.run_sync(lambda _: due.take()):
+                with due.attempt(claim) as handler:
+                    await handler.run(claim, SimpleNamespace(session=given))
+                await given.run_sync(lambda _, done: due.complete(done), claim)
+                count += 1
         return count
 
     def deliver_sync(
-        self, session: Session | scoped_session[Any], *, giving_up: Sequence[str] = ()
+        self,
+        session: Session | scoped_session[Any],
+        *,
+        after: timedelta = NO_TIME,
+        giving_up: Mapping[str, Reason] = NOTHING,
     ) -> int:
         """Do the same as `deliver` in a session of synchronous code.
 
@@ -248,17 +258,14 @@ class Outbox:
         :raises WiringError: if an `async` handler is due that asks for a session, which it could
             not await
         """
-        due, count = self._due(expect_sync(session, "deliver"), giving_up), 0
-        while claim := due.take():
-            with due.attempt(claim) as handler:
-                run_here(handler, claim, due.session)
-            due.complete(claim)
-            count += 1
+        due, count = self._sessions.due(expect_sync(session, "deliver"), after, giving_up), 0
+        with self.app.later(due.passed):
+            while claim := due.take():
+                with due.attempt(claim) as handler:
+                    run_here(handler, claim, due.session)
+                due.complete(claim)
+                count += 1
         return count
-
-    def _due(self, session: Session, giving_up: Sequence[str]) -> DueInSession:
-        _, database = self._sessions.connection(session)
-        return DueInSession(session, self.app.envelopes, self.app.bound, database.clock, giving_up)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:

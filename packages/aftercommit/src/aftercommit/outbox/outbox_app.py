@@ -1,9 +1,10 @@
 """An outbox in the form in which the command line and the worker know applications."""
 
 import os
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext
 from dataclasses import fields, replace
+from datetime import timedelta
 from functools import cached_property, partial
 from inspect import getmembers_static, iscoroutinefunction, isfunction, ismethod
 from typing import Any, cast
@@ -112,7 +113,7 @@ class OutboxApp(App[EngineSettings]):
         )
         names = {field.name for each in (kind, *self.parts.settings()) for field in fields(each)}
         raise_if_any("an outbox has no settings of these names", settings.keys() - names)
-        constants = for_handlers(lambda: sources, ports) | {**values}
+        constants = for_handlers(lambda: self.sources, ports) | {**values}
         dependencies = Dependencies(effect_ports=ports, queries={}, constants=constants)
         self.bound = bind(table, dependencies, transaction="session")
         made = self.session(bind=None)
@@ -178,6 +179,16 @@ class OutboxApp(App[EngineSettings]):
         url, like = given_engine(engine, url, backend)
         text = url.render_as_string(hide_password=False)
         return super().open_database(replace(settings, database_url=text), given=like)
+
+    @contextmanager
+    def later(self, passed: timedelta) -> Iterator[None]:
+        """Let `now` of handlers be later, in a test."""
+        sources = self.sources
+        self.sources = replace(sources, now=lambda: sources.now() + passed)
+        try:
+            yield
+        finally:
+            self.sources = sources
 
     @cached_property
     def envelopes(self) -> EnvelopeFactory:

@@ -1,7 +1,7 @@
 """What happens instead of the handlers of an outbox: in a worker, and in a test's own session."""
 
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from aftercommit import GivenUp, Otherwise, Refused
@@ -65,8 +65,8 @@ async def test_a_test_lets_a_handler_be_given_up(empty_url: str, anyio_backend: 
     async with open_shop(empty_url, anyio_backend, entry) as shop, shop.session() as session:
         await place_one(shop, session)
 
-        assert await shop.outbox.deliver(session, giving_up=["charge"]) == 1
-        assert await shop.outbox.deliver(session, giving_up=["charge"]) == 0
+        assert await shop.outbox.deliver(session, giving_up={"charge": "attempts"}) == 1
+        assert await shop.outbox.deliver(session, giving_up={"charge": "attempts"}) == 0
 
         assert await session.scalar(select(Order.reserved)) == -1
 
@@ -89,4 +89,34 @@ async def test_only_what_has_an_otherwise_is_given_up(empty_url: str, anyio_back
         await place_one(shop, session)
 
         with pytest.raises(WiringError, match="Not so: charge_card"):
-            await shop.outbox.deliver(session, giving_up=["charge_card"])
+            await shop.outbox.deliver(session, giving_up={"charge_card": "refused"})
+
+
+async def note_reason(event: OrderPlaced, failure: GivenUp, session: AsyncSession) -> None:
+    """Write down whether it is certain that nothing was charged."""
+    reserved = 100 if failure.reason == "refused" else 200
+    await session.execute(update(Order).where(Order.id == event.order_id).values(reserved=reserved))
+
+
+async def test_a_test_says_for_what_reason(empty_url: str, anyio_backend: str) -> None:
+    """Only after a refusal, it is certain that the handler had no effect."""
+    entry = Otherwise(charge, note_reason)
+    async with open_shop(empty_url, anyio_backend, entry) as shop, shop.session() as session:
+        await place_one(shop, session)
+
+        assert await shop.outbox.deliver(session, giving_up={"charge": "refused"}) == 1
+
+        assert await session.scalar(select(Order.reserved)) == 100
+        with pytest.raises(WiringError, match="refused, attempts.*not for: refusal"):
+            await shop.outbox.deliver(session, giving_up={"charge": cast("Any", "refusal")})
+
+
+async def test_a_test_lets_the_time_of_a_handler_end(empty_url: str, anyio_backend: str) -> None:
+    """In one line, as a test of an application does with the kit."""
+    entry = Otherwise(charge, note_reason, within=timedelta(hours=1))
+    async with open_shop(empty_url, anyio_backend, entry) as shop, shop.session() as session:
+        await place_one(shop, session)
+
+        assert await shop.outbox.deliver(session, after=timedelta(hours=1)) == 1
+
+        assert await session.scalar(select(Order.reserved)) == 200
