@@ -49,9 +49,8 @@ def main() -> None:
             click.echo(f"aftercommit, version {version('aftercommit')}")
             sys.exit(0)
         if arguments and arguments[0] not in ("-h", "--help"):
-            click.echo(
-                "error: name one outbox, such as main:outbox; --help needs it, too", err=True
-            )
+            problem = "name one outbox, such as main:outbox, also before --help of a command"
+            click.echo(f"error: {problem}", err=True)
             sys.exit(2)
         click.echo(HELP)
         sys.exit(0)
