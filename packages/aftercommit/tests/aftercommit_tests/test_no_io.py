@@ -5,7 +5,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
-from importlib import reload
+from importlib import import_module, reload
 from pathlib import Path
 
 import pytest
@@ -32,3 +32,22 @@ def test_a_module_can_be_imported_and_later_all_is_as_it_was() -> None:
         reload(json)
 
     assert ACTS["a process"]()
+
+
+@pytest.mark.parametrize("pytest_imports_it", [False, True])
+def test_a_module_is_compiled_by_its_first_import(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pytest_imports_it: bool
+) -> None:
+    """In a new environment, Hypothesis imports parts of itself while it runs a test."""
+    name = f"imported_here_{pytest_imports_it}"
+    (tmp_path / f"{name}.py").write_text("VALUE = 1\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    if pytest_imports_it:
+        pytest.register_assert_rewrite(name)
+
+    with testing.no_io():
+        module = import_module(name)
+
+    assert module.VALUE == 1
+    assert len([*(tmp_path / "__pycache__").iterdir()]) == 1

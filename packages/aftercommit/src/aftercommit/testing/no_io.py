@@ -1,12 +1,14 @@
 """Refuses databases, files, connections and processes, so that a unit test remains one."""
 
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 
 REFUSED = {"open", "sqlite3.connect", "socket.connect", "subprocess.Popen"}  # events for auditing
-SOURCES = (".py", ".pyc")  # what is imported, or shown in a traceback
+ALLOWED = re.compile(r"\.py(c(\.\d+)?)?$|^\d+$")
+"""A module: imported, compiled, or shown in a traceback; and a file that is open already."""
 
 _opened = set[object]()
 """The contexts that are open now, in any thread."""
@@ -16,7 +18,7 @@ _opened = set[object]()
 def no_io() -> Iterator[None]:
     """Refuse to open a file, a SQLite database, a connection or a process within the context.
 
-    Python modules can still be imported. Use it in a fixture for all your unit tests:
+    Python modules can still be imported and compiled. Use it in a fixture for all your unit tests:
 
         @pytest.fixture(autouse=True)
         def no_io() -> Iterator[None]:
@@ -46,5 +48,5 @@ def _listen() -> None:
 
 
 def _refuse(event: str, arguments: tuple[object, ...]) -> None:
-    if _opened and event in REFUSED and not str(arguments[0]).endswith(SOURCES):
+    if _opened and event in REFUSED and not ALLOWED.search(str(arguments[0])):
         raise AssertionError(f"a unit test has no I/O: {event} {arguments[0]}")
