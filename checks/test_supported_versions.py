@@ -1,9 +1,13 @@
 """The page of what is supported says what is installed, and what the scheduled job takes."""
 
 import re
+import subprocess
+import sys
 import tomllib
+from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 from aftercommit.project import CONSTRAINTS
 
@@ -12,12 +16,14 @@ from tools.floors import constraints, required
 from tools.repository import ROOT
 
 PAGE = (ROOT / "packages/aftercommit/docs/compatibility.md").read_text()
-TEMPLATE = ROOT / "packages/aftercommit/src/aftercommit/project/template"
+ENGINE = ROOT / "packages/aftercommit"
+TEMPLATE = ENGINE / "src/aftercommit/project/template"
 FOLDERS = [ROOT, *sorted(path.parent for path in ROOT.glob("packages/*/pyproject.toml"))]
 PROJECTS: list[dict[str, Any]] = [
     tomllib.loads((folder / "pyproject.toml").read_text())["project"] for folder in FOLDERS
 ]
 WORKFLOW = yaml.safe_load((ROOT / ".github" / "workflows" / "checks.yaml").read_text())
+APPLICATIONS = sorted((ROOT / "checks/applications").glob("*.txt"))
 OLDEST: dict[str, Any] = WORKFLOW["jobs"]["floors"]
 
 
@@ -54,6 +60,23 @@ def test_all_that_users_get_has_a_floor() -> None:
 
     assert set(needed) <= found
     assert "\nsqlalchemy==2.0.43\n" in constraints()
+
+
+@pytest.mark.check
+@pytest.mark.parametrize("pins", APPLICATIONS, ids=lambda pins: pins.stem)
+def test_an_application_of_2025_need_not_upgrade_anything(pins: Path, tmp_path: Path) -> None:
+    """Whoever wants an outbox does not want to upgrade a web framework on the same day."""
+    python = pins.read_text().splitlines()[0].rpartition(" ")[2]
+    engine = f"aftercommit[page,otel,postgresql,psycopg,schedules] @ {ENGINE.as_uri()}\n"
+    (wanted := tmp_path / "wanted.txt").write_text(engine + pins.read_text())
+    command = [str(Path(sys.executable).with_name("uv")), "pip", "compile", "--quiet"]
+    options = ["--no-header", "--no-annotate", "--python-version", python, str(wanted)]
+
+    ended = subprocess.run([*command, *options], capture_output=True, text=True, timeout=120)
+
+    assert ended.returncode == 0, ended.stderr
+    resolved = set(ended.stdout.splitlines())
+    assert {line for line in pins.read_text().splitlines()[1:] if line not in resolved} == set()
 
 
 def test_the_packages_of_this_repository_need_each_other_as_they_are() -> None:

@@ -151,7 +151,9 @@ def is_wanted(count: int, *, yes: bool) -> bool:
 @contextmanager
 def progress(label: str, length: int) -> Iterator[Advance]:
     """Show progress and the time left on a terminal; yield a function to call at each step."""
-    hidden = not (sys.stderr and sys.stderr.isatty())
-    bar = click.progressbar(length=length, label=label, file=sys.stderr, hidden=hidden)
+    if not (sys.stderr and sys.stderr.isatty()):
+        yield lambda step: None
+        return
+    bar = click.progressbar(length=length, label=label, file=sys.stderr)
     with drawing(sys.stderr), bar:
         yield bar.update
