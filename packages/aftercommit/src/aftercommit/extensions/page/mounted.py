@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from aftercommit.extensions.bounded_dispatch import BoundedDispatch
 from aftercommit.extensions.opened_outbox import OpenedHere, OpenedOutbox
 from aftercommit.extensions.operations.decisions import LONGEST
-from aftercommit.extensions.page.routes import ASSETS, data, shell
+from aftercommit.extensions.page.routes import assets, data, shell
 from aftercommit.extensions.web.application import ANSWERED
 from aftercommit.extensions.web.body_limit import BodyLimit
 from aftercommit.extensions.web.dispatch_after_response import (
@@ -81,7 +81,7 @@ class MountedPage(Mounted):
         async def page() -> Response:
             return shell(self.app.name, body="<body data-mounted>")
 
-        web.mount("/page/assets", ASSETS)
+        web.include_router(assets)
         web.include_router(data)
         for parts in self.app.parts:
             for find in parts.operator_routes:

@@ -20,12 +20,19 @@ from aftercommit.extensions.web.dispatch_after_response import SECURITY
 SHELL = files(f"{__package__}.assets").joinpath("page.html").read_text("utf-8")
 POLICY = SECURITY["Content-Security-Policy"].replace(" 'unsafe-inline'", "").replace(" data:", "")
 
-router = APIRouter(include_in_schema=False)
 ASSETS = StaticFiles(packages=[(str(__package__), "assets")])
-router.mount("/page/assets", ASSETS)
+
+router = APIRouter(include_in_schema=False)
+assets = APIRouter(include_in_schema=False)
 data = APIRouter(prefix="/page", include_in_schema=False)
 
 Token = Annotated[str, Body(embed=True, max_length=200)]
+
+
+@assets.get("/page/assets/{path:path}")  # an older FastAPI includes no mounts
+async def asset(path: str, request: Request) -> Response:
+    """Send a script, a style or a picture of the page."""
+    return await ASSETS.get_response(path, request.scope)
 
 
 @router.get("/")
@@ -62,6 +69,7 @@ async def show_handler_map(request: Request) -> dict[str, Any]:
     return await handler_map(request.app.state.application)
 
 
+router.include_router(assets)
 router.include_router(data, dependencies=[Depends(operator)])
 
 
