@@ -74,7 +74,7 @@ test-full: $(TEST)  ## What a release has to pass: the site, all tests in each c
 
 floors:  ## Run the tests of the layers with the lowest versions that the packages accept, on the oldest Python
 	@$(PYTHON) -m tools.floors $(VENV)-floors
-	$(VENV)-floors/bin/python -m pytest -p tools.old_click $(PARALLEL) $(filter-out checks,$(TESTS))
+	$(VENV)-floors/bin/python -m pytest -p tools.old_versions $(PARALLEL) $(filter-out checks,$(TESTS))
 
 quick: $(TEST)  ## Lint, check types and contracts, run the unit tests and the core on SQLite
 	@$(MAKE) --no-print-directory -j 2 lint core-tests

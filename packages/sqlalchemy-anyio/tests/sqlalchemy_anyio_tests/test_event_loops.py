@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import (
     async_sessionmaker,
     base,
     create_async_engine,
+    session,
 )
 
 pytestmark = [pytest.mark.anyio, pytest.mark.everywhere]
@@ -78,7 +79,10 @@ async def test_rows_can_be_streamed_in_a_context(engine: AsyncEngine) -> None:
 
 
 async def test_a_cancelled_context_is_left_in_order(engine: AsyncEngine) -> None:
-    """Nothing is stored, the cancellation goes on, and the connection is back in the pool."""
+    """Nothing is stored, the cancellation goes on, and the connection is back in the pool.
+
+    On asyncio, SQLAlchemy before 2.0.55 gives it back in a task of its own, a moment later.
+    """
     for context in (engine.begin(), async_sessionmaker(engine).begin()):
         with anyio.CancelScope() as scope:
             async with context as opened:
@@ -87,7 +91,9 @@ async def test_a_cancelled_context_is_left_in_order(engine: AsyncEngine) -> None
                 await anyio.sleep_forever()
         assert scope.cancelled_caught
 
-    assert engine.pool.checkedout() == 0  # type: ignore[attr-defined]
+    with anyio.fail_after(60):
+        while engine.pool.checkedout():  # type: ignore[attr-defined]  # noqa: ASYNC110
+            await anyio.sleep(0.01)
     assert await count(engine) == 0
 
 
@@ -95,7 +101,7 @@ async def test_a_cancelled_context_is_left_in_order(engine: AsyncEngine) -> None
 @pytest.mark.usefixtures("engine")
 async def test_on_asyncio_sqlalchemy_gets_asyncio_itself() -> None:
     """Anyone who uses another driver in the same process must not notice."""
-    seen = vars(base)["asyncio"]
+    seen = vars(base).get("asyncio") or vars(session)["asyncio"]  # where depends on the version
 
     assert (seen.create_task, seen.shield) == (asyncio.create_task, asyncio.shield)
     assert (seen.Lock, seen.CancelledError) == (asyncio.Lock, asyncio.CancelledError)

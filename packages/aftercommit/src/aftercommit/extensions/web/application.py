@@ -76,7 +76,6 @@ def web_application(app: App[Any], settings: WebSettings) -> FastAPI:
             web.include_router(find(), tags=tags, dependencies=guards, responses=refused)
         for find in parts.public_routes:
             web.include_router(find(), tags=tags)
-    documentation.mount_assets(web)
     return web
 
 

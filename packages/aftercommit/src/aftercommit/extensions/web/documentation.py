@@ -7,7 +7,7 @@ contacted, and the content security policy forbids all other scripts.
 import mimetypes
 from typing import Annotated, Any
 
-from fastapi import APIRouter, FastAPI, Header, Request
+from fastapi import APIRouter, FastAPI, Header, Request, Response
 from fastapi.responses import HTMLResponse, PlainTextResponse
 from starlette.staticfiles import StaticFiles
 
@@ -19,7 +19,9 @@ with, in `traceparent` or `X-Request-ID`, or a new one. Every error is a problem
 `instance` is that id, and `type` a stable name. A request with an `Idempotency-Key` may be repeated
 until it is answered.
 """
+mimetypes.init()  # now, because it reads files, for which the event loop must not wait
 ASSETS = "/docs/assets"
+FILES = StaticFiles(packages=[("fastapi_offline", "static")])
 PAGE = f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>{{name}}</title>
 <link rel="stylesheet" href="{ASSETS}/swagger-ui.css"></head>
@@ -66,13 +68,13 @@ async def page(request: Request) -> HTMLResponse:
     return HTMLResponse(PAGE.format(name=request.app.state.name))
 
 
+@public.get(ASSETS + "/{path:path}")
+async def asset(path: str, request: Request) -> Response:
+    """Send a script or a style of the page."""
+    return await FILES.get_response(path, request.scope)
+
+
 @public.get("/docs/page.js")
 async def script() -> PlainTextResponse:
     """Return the script of the page."""
     return PlainTextResponse(SCRIPT, media_type="text/javascript")
-
-
-def mount_assets(app: FastAPI) -> None:
-    """Let the application serve the files of the page."""
-    mimetypes.init()  # now, because it reads files, for which the event loop must not wait
-    app.mount(ASSETS, StaticFiles(packages=[("fastapi_offline", "static")]))

@@ -38,11 +38,13 @@ async def receive(request: Request) -> None:
     if keys and not found:
         rule = "has to be one key of 1 to 255 visible ASCII characters, with or without quotes"
         raise InvalidValue("Idempotency-Key", rule)
-    context, query = request_context(request), request.url.query
+    context, scope = request_context(request), request.scope  # its URL may not be parsed
     request.state.received = MessageOrigin(
-        source=f"http:{caller(request)} {request.method} {request.url.path}",
+        source=f"http:{caller(request)} {request.method} {scope['path']}",
         id=found and (found[1] or found[2]),
-        fingerprint=fingerprint(query, await request.body()) if found else None,
+        fingerprint=fingerprint(scope["query_string"].decode("latin-1"), await request.body())
+        if found
+        else None,
         correlation_id=context.correlation_id,
         traceparent=context.traceparent,
     )
