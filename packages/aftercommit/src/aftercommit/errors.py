@@ -235,7 +235,7 @@ def install_hint(extra: str) -> str:
 
 
 class WiringError(Defect):
-    """The program is put together wrongly. Raised at start, before any message is handled."""
+    """The program is put together wrongly. Raised at start, or where only a call can show it."""
 
     def __init__(self, problem: str, *names: str) -> None:
         super().__init__(f"{problem}: {', '.join(sorted(names))}")

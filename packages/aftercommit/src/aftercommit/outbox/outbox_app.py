@@ -236,7 +236,8 @@ def _async_maker(new_session: Callable[..., AsyncSession | Session]) -> Callable
         problem = "`session` of an outbox is a class of sessions, or a sessionmaker; this makes"
         raise WiringError(problem, repr(made))
     if not _keeps_connection(sync):
-        raise WiringError(CHOOSES_ENGINE, f"{type(sync).__module__}.{type(sync).__qualname__}")
+        chooses = next(each for each in type(sync).__mro__ if "get_bind" in vars(each))
+        raise WiringError(CHOOSES_ENGINE, f"{chooses.__module__}.{chooses.__qualname__}")
     if sync is not made:
         return cast("Callable[..., AsyncSession]", new_session)
 

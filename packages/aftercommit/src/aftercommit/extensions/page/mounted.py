@@ -29,6 +29,7 @@ from aftercommit.extensions.web.idempotent_execution import receive
 from aftercommit.extensions.web.mounted import SAFE, Guard, Mounted, nobody
 from aftercommit.extensions.web.problems import KindsAnswered, answer_error
 from aftercommit.process.app import App
+from aftercommit.terminal.escaping import escape_controls
 
 MAX_BODY_BYTES = 65536
 METHODS = ["GET", "HEAD", "POST", "PUT", "DELETE"]
@@ -48,8 +49,8 @@ class MountedPage(Mounted):
 
     def answering(self, opened: OpenedOutbox, request: Request, who: str, path: str) -> ASGIApp:
         """Return the page, or its redirection."""
-        # a log cannot be written with half of a character
-        name = who[: LONGEST["by"]].encode(errors="replace").decode()
+        # a log cannot be written with half of a character, nor forged with a line of its own
+        name = escape_controls(who)[: LONGEST["by"]].encode(errors="replace").decode()
         content, state = self._content(opened), {"operator": name}
 
         async def answer(scope: Scope, receive: Receive, send: Send) -> None:
@@ -93,7 +94,8 @@ def page_router(
     app: App[Any], opened: OpenedHere, guard: Callable[..., Any] | None = None
 ) -> APIRouter:
     """Return the page as a router of FastAPI; its guard is a dependency like any other."""
-    router, page = APIRouter(include_in_schema=False), MountedPage(app, opened)
+    router = APIRouter(tags=[app.name], include_in_schema=False)  # names of routes may need a tag
+    page = MountedPage(app, opened)
 
     @router.api_route("/{path:path}", methods=METHODS)
     async def answer(

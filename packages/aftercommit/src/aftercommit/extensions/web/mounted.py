@@ -8,12 +8,14 @@ import logging
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
-from typing import Any
+from inspect import iscoroutinefunction
+from typing import Any, Self
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from aftercommit.errors import WiringError
 from aftercommit.extensions.opened_outbox import OpenedHere, OpenedOutbox
 from aftercommit.extensions.web.browser_sessions import is_from_own_page
 from aftercommit.extensions.web.dispatch_after_response import SECURITY
@@ -46,6 +48,14 @@ class Mounted(ABC):
 
     def __init__(self, app: App[Any], opened: OpenedHere, guard: Guard | None) -> None:
         self.app, self._opened, self._guard = app, opened, guard or nobody
+        if not (
+            iscoroutinefunction(guard := self._guard) or iscoroutinefunction(type(guard).__call__)
+        ):
+            raise WiringError("make the guard with `async def`. It is", repr(guard))
+
+    def __deepcopy__(self, memo: object) -> Self:
+        """Return itself: a `Router` of Litestar copies what is in it, and there is one outbox."""
+        return self
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -58,7 +68,8 @@ class Mounted(ABC):
         """Answer a request of somebody, for a path below its own."""
         opened = self._opened.find()
         if not (isinstance(who, str) and who):
-            logger.warning("the guard of what is mounted has returned %r, and no name", who)
+            kind = type(who).__qualname__  # a user may have a password in it
+            logger.warning("the guard of what is mounted has returned no name, but a %s", kind)
             answering: ASGIApp = problem(403, NOBODY)
         elif not (self.is_for_links(request, path) or is_from_own_page(request)):
             answering = problem(403, FOREIGN)

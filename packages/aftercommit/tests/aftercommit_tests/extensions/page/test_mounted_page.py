@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import pytest
 from aftercommit import Outbox
+from aftercommit.errors import WiringError
 from fastapi import Depends, FastAPI, Request, Response
 from starlette.types import ASGIApp
 
@@ -297,12 +298,38 @@ async def test_a_guard_of_fastapi_is_a_dependency_like_any_other(shop: Shop) -> 
     assert pause.paused_by == "maria@shop.example"
 
 
+async def test_what_a_guard_returns_instead_of_a_name_is_in_no_log(
+    shop: Shop, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A user of the application may be shown with what nobody should read."""
+
+    async def guard() -> list[str]:
+        return ["the hash of a password"]
+
+    app = FastAPI()
+    app.include_router(shop.outbox.page_router(guard), prefix="/outbox")
+    async with shop.outbox.running(), browser(app, "/outbox") as client:
+        assert (await client.get("/")).status_code == 403
+
+    assert "has returned no name, but a list" in caplog.text
+    assert "password" not in caplog.text
+
+
+async def test_routes_may_be_named_by_their_first_tag(shop: Shop) -> None:
+    """As FastAPI's documentation shows for those who make clients of an API."""
+    app = FastAPI(generate_unique_id_function=lambda route: f"{route.tags[0]}-{route.name}")
+    app.include_router(shop.outbox.page_router(signed_in), prefix="/outbox")
+    async with shop.outbox.running(), browser(app, "") as client:
+        assert (await client.get("/outbox/", headers=MARIA)).status_code == 200
+        assert (await client.get("/nowhere")).status_code == 404
+
+
 async def test_a_name_of_any_length_and_kind_is_kept_as_it_is_shown(
     shop: Shop, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Up to the length that lists show; nothing of it is markup or an error, also in a log."""
     caplog.set_level("INFO")
-    names = ["М" * 300, "<script>alert(1)</script>", "a\0b\ud800"]
+    names = ["М" * 300, "<script>alert(1)</script>", "a\0b\ud800", "ann\nforged"]
     app = FastAPI()
 
     async def guard(request: Request) -> str:
@@ -319,3 +346,10 @@ async def test_a_name_of_any_length_and_kind_is_kept_as_it_is_shown(
     assert "М" * 200 in stored
     logged = caplog.text.encode()  # which fails with half of a character
     assert b"pause of fail, by hand, from" in logged
+    assert b"\nforged" not in logged
+
+
+async def test_a_guard_that_cannot_be_awaited_is_refused_at_start(shop: Shop) -> None:
+    """Otherwise, each request would fail, and in some frameworks without a word."""
+    with pytest.raises(WiringError, match="make the guard with `async def`"):
+        shop.outbox.page(lambda request: "maria")  # type: ignore[arg-type, return-value]

@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 from aftercommit import Outbox
 from fastapi import FastAPI, HTTPException, Request
-from litestar import Litestar, asgi
+from litestar import Litestar, Router, asgi
 from starlette.applications import Starlette
 from starlette.routing import Mount, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -53,10 +53,9 @@ def in_litestar(outbox: Outbox) -> Litestar:
     """Return an application of Litestar with both."""
     page: Any = outbox.page(signed_in)
     metrics: Any = outbox.metrics(signed_in)
-    handlers = [
-        asgi("/admin/outbox", is_mount=True, copy_scope=True)(page),
-        asgi("/metrics", copy_scope=True)(metrics),
-    ]
+    admin = [asgi("/outbox", is_mount=True, copy_scope=True)(page)]
+    of_prometheus = asgi("/metrics", copy_scope=True)(metrics)
+    handlers: list[Any] = [Router("/admin", route_handlers=admin), of_prometheus]
     return Litestar(route_handlers=handlers, openapi_config=None)
 
 

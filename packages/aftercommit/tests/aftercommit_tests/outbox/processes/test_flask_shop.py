@@ -1,7 +1,9 @@
 """The synchronous web application of examples/flask_shop, under gunicorn: changed, and killed."""
 
 import difflib
+import os
 import shutil
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,13 +12,14 @@ import pytest
 
 from aftercommit_tests.outbox.processes.test_shop import ARTICLE, Shop, files
 from aftercommit_tests.processes import a_free_port, asked, finished, started, wait_until
+from aftercommit_tests.proxy import postgres_behind_a_proxy
 from aftercommit_tests.warm import SOURCES
 
 pytestmark = [pytest.mark.on("postgres"), pytest.mark.check]
 
 EXAMPLE = Path(__file__).parents[4] / "examples" / "flask_shop"
 DYING = Path(__file__).with_name("dying_gunicorn.py")
-MOST_CHANGED_LINES = 26
+MOST_CHANGED_LINES = 30
 PRELOADED = """
 import atexit
 import os
@@ -34,9 +37,13 @@ running = ExitStack()
 running.enter_context(outbox.running_sync())
 atexit.register(running.close)
 
+"""
+PROCESS = """
 
 @app.get("/process")
 def process():
+    import os
+
     return str(os.getpid())
 """
 
@@ -109,7 +116,7 @@ def test_a_process_that_is_forked_with_a_worker_gets_its_own(
 ) -> None:
     """As by `--preload`: the worker's thread stays in the process that has loaded it."""
     shop = new_shop("after")
-    (shop.folder / "preloaded.py").write_text(PRELOADED)
+    (shop.folder / "preloaded.py").write_text(PRELOADED + PROCESS)
     (shop.folder / "none.py").write_text("")
     numbers = iter(range(10_000))
     with shop.running("-c", "none.py", "--preload", "--workers=1", "preloaded:app"):
@@ -121,6 +128,30 @@ def test_a_process_that_is_forked_with_a_worker_gets_its_own(
             return any(email.startswith(f"{process}@") for email in shop.confirmed())
 
         wait_until(is_delivered_there)
+
+
+def test_a_process_that_begins_without_a_database_ends_no_other(
+    new_shop: Callable[[str], FlaskShop], empty_url: str
+) -> None:
+    """It begins again until the database is there; for any other error, gunicorn ends them all."""
+    shop = new_shop("after")
+    errors = shop.folder / "errors.log"
+    with (shop.folder / "main.py").open("a") as module:
+        module.write(PROCESS)
+    with postgres_behind_a_proxy(empty_url, port=a_free_port()) as (url, proxy):
+        shop.environment["SHOP_DATABASE"] = url.replace("postgresql:", "postgresql+psycopg:")
+        with shop.running("main:app", f"--error-logfile={errors}"):
+            process = int(asked(shop.port, "/process")[1])
+            proxy.cut()
+            os.kill(process, signal.SIGKILL)
+            wait_until(lambda: errors.read_text().count("exited with code 1") > 1)
+            assert asked(shop.port, "/process")[0] == 200
+
+            proxy.open()
+            shop.order("ivan@example.com")
+            wait_until(shop.has_delivered)
+
+    assert shop.confirmed() == ["ivan@example.com"]
 
 
 def test_the_change_is_small() -> None:
