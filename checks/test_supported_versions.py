@@ -73,7 +73,14 @@ def test_an_application_of_2025_need_not_upgrade_anything(pins: Path, tmp_path: 
     engine = f"aftercommit[page,otel,postgresql,psycopg,schedules] @ {ENGINE.as_uri()}\n"
     (wanted := tmp_path / "wanted.txt").write_text(engine + pins.read_text())
     command = [str(Path(sys.executable).with_name("uv")), "pip", "compile", "--quiet"]
-    options = ["--no-header", "--no-annotate", "--python-version", python, str(wanted)]
+    options = [
+        "--system-certs",
+        "--no-header",
+        "--no-annotate",
+        "--python-version",
+        python,
+        str(wanted),
+    ]
 
     ended = subprocess.run([*command, *options], capture_output=True, text=True, timeout=120)
 

@@ -37,14 +37,21 @@ running = ExitStack()
 running.enter_context(outbox.running_sync())
 atexit.register(running.close)
 
-"""
-PROCESS = """
 
 @app.get("/process")
 def process():
-    import os
-
     return str(os.getpid())
+"""
+COUNTED = """
+
+from pathlib import Path
+
+begin = post_worker_init
+
+
+def post_worker_init(worker):
+    begin(worker)
+    Path(f"{worker.pid}.begun").touch()
 """
 
 
@@ -116,7 +123,7 @@ def test_a_process_that_is_forked_with_a_worker_gets_its_own(
 ) -> None:
     """As by `--preload`: the worker's thread stays in the process that has loaded it."""
     shop = new_shop("after")
-    (shop.folder / "preloaded.py").write_text(PRELOADED + PROCESS)
+    (shop.folder / "preloaded.py").write_text(PRELOADED)
     (shop.folder / "none.py").write_text("")
     numbers = iter(range(10_000))
     with shop.running("-c", "none.py", "--preload", "--workers=1", "preloaded:app"):
@@ -136,16 +143,16 @@ def test_a_process_that_begins_without_a_database_ends_no_other(
     """It begins again until the database is there; for any other error, gunicorn ends them all."""
     shop = new_shop("after")
     errors = shop.folder / "errors.log"
-    with (shop.folder / "main.py").open("a") as module:
-        module.write(PROCESS)
+    with (shop.folder / "gunicorn.conf.py").open("a") as configuration:
+        configuration.write(COUNTED)
     with postgres_behind_a_proxy(empty_url, port=a_free_port()) as (url, proxy):
         shop.environment["SHOP_DATABASE"] = url.replace("postgresql:", "postgresql+psycopg:")
         with shop.running("main:app", f"--error-logfile={errors}"):
-            process = int(asked(shop.port, "/process")[1])
+            wait_until(lambda: len([*shop.folder.glob("*.begun")]) == 2)
             proxy.cut()
-            os.kill(process, signal.SIGKILL)
+            os.kill(int(next(shop.folder.glob("*.begun")).stem), signal.SIGKILL)
             wait_until(lambda: errors.read_text().count("exited with code 1") > 1)
-            assert asked(shop.port, "/process")[0] == 200
+            assert asked(shop.port, "/nowhere")[0] == 404
 
             proxy.open()
             shop.order("ivan@example.com")
