@@ -4,7 +4,7 @@ import gc
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import get_args
 from uuid import uuid4
@@ -170,3 +170,13 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     """Remove the folder, when all processes of this test run have ended."""
     if not hasattr(config, "workerinput"):
         shutil.rmtree(folder_of(config), ignore_errors=True)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Escape halves of characters in what was printed and logged: xdist ends if it gets one."""
+    report = yield
+    report.sections = [
+        (name, text.encode(errors="backslashreplace").decode()) for name, text in report.sections
+    ]
+    return report
