@@ -2,7 +2,6 @@
 
 import re
 import subprocess
-import sys
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -12,13 +11,13 @@ import yaml
 from aftercommit.project import CONSTRAINTS
 
 from tools import project_constraints
-from tools.floors import constraints, required
+from tools.floors import REQUIREMENT, constraints, required
 from tools.repository import ROOT
+from tools.requirements import COMPILE
 
 PAGE = (ROOT / "packages/aftercommit/docs/compatibility.md").read_text()
 ENGINE = ROOT / "packages/aftercommit"
 TEMPLATE = ENGINE / "src/aftercommit/project/template"
-TEMPLATE_REQUIRES = (TEMPLATE / "pyproject.toml").read_text()
 FOLDERS = [ROOT, *sorted(path.parent for path in ROOT.glob("packages/*/pyproject.toml"))]
 PROJECTS: list[dict[str, Any]] = [
     tomllib.loads((folder / "pyproject.toml").read_text())["project"] for folder in FOLDERS
@@ -44,9 +43,11 @@ def test_the_page_has_each_python_that_the_packages_name() -> None:
 
 def test_a_package_has_one_range_whoever_needs_it() -> None:
     """Of two floors, only the higher one could be tested; a new project has ours."""
-    of_template = re.findall(r'"(\w+)(?:\[\w+\])?(>=[^"]+)",', TEMPLATE_REQUIRES)
+    project = tomllib.loads((TEMPLATE / "pyproject.toml").read_text())["project"]
+    new = [*project["dependencies"], *project["optional-dependencies"]["test"]]
+    of_new = [(found[1], found[2]) for each in new if (found := REQUIREMENT.match(each))]
     ranges = {(name, accepted) for _, name, accepted, _ in required()}
-    ranges |= {each for each in of_template if each[0] in {name for name, _ in ranges}}
+    ranges |= {each for each in of_new if each[0] in {name for name, _ in ranges}}
 
     assert len(ranges) > 20
     assert len({name for name, _ in ranges}) == len(ranges)
@@ -72,17 +73,9 @@ def test_an_application_of_2025_need_not_upgrade_anything(pins: Path, tmp_path: 
     python = pins.read_text().splitlines()[0].rpartition(" ")[2]
     engine = f"aftercommit[page,otel,postgresql,psycopg,schedules] @ {ENGINE.as_uri()}\n"
     (wanted := tmp_path / "wanted.txt").write_text(engine + pins.read_text())
-    command = [str(Path(sys.executable).with_name("uv")), "pip", "compile", "--quiet"]
-    options = [
-        "--system-certs",
-        "--no-header",
-        "--no-annotate",
-        "--python-version",
-        python,
-        str(wanted),
-    ]
+    options = ["--system-certs", "--python-version", python, str(wanted)]
 
-    ended = subprocess.run([*command, *options], capture_output=True, text=True, timeout=120)
+    ended = subprocess.run([*COMPILE, *options], capture_output=True, text=True, timeout=120)
 
     assert ended.returncode == 0, ended.stderr
     resolved = set(ended.stdout.splitlines())

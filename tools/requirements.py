@@ -21,11 +21,17 @@ IMAGE = "allocation[extensions]"
 HEADING = (
     "# Made by `make requirements`: what {} needs of others, for `pip install --require-hashes`.\n"
 )
+COMPILE = (
+    str(Path(sys.executable).with_name("uv")),
+    "pip",
+    "compile",
+    "--quiet",
+    "--no-annotate",
+    "--no-header",  # otherwise, it would contain the command, with paths
+)
 OPTIONS = (
     "--generate-hashes",
     "--universal",  # for each system and Python that we support, with markers
-    "--no-annotate",
-    "--no-header",  # otherwise, it would contain the command, with paths
     "--no-emit-index-url",
     "--no-emit-find-links",
 )
@@ -35,8 +41,7 @@ def requirements(wanted: str) -> str:
     """Return the requirements of one of our distributions, direct and indirect, with hashes."""
     projects = {each["project"]["name"]: each["project"] for each in pyprojects().values()}
     [oldest] = {each["requires-python"].removeprefix(">=") for each in projects.values()}
-    command = [str(Path(sys.executable).with_name("uv")), "pip", "compile", *OPTIONS]
-    command += ["--python-version", oldest, "--constraints", str(PINNED), "--quiet", "-"]
+    command = [*COMPILE, *OPTIONS, "--python-version", oldest, "--constraints", str(PINNED), "-"]
     given = "\n".join(sorted({*needed(projects, wanted)}))
     made = subprocess.run(command, check=True, input=given, stdout=subprocess.PIPE, text=True)
     return HEADING.format(wanted) + made.stdout

@@ -5,7 +5,6 @@ the extension web does: with the same headers, limits and problems. All addresse
 relative to its own.
 """
 
-import mimetypes
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
 
@@ -26,7 +25,7 @@ from aftercommit.extensions.web.dispatch_after_response import (
     DispatchAfterResponse,
 )
 from aftercommit.extensions.web.idempotent_execution import receive
-from aftercommit.extensions.web.mounted import SAFE, Guard, Mounted, nobody
+from aftercommit.extensions.web.mounted import SAFE, Mounted, nobody
 from aftercommit.extensions.web.problems import KindsAnswered, answer_error
 from aftercommit.process.app import App
 from aftercommit.terminal.escaping import escape_controls
@@ -37,11 +36,6 @@ METHODS = ["GET", "HEAD", "POST", "PUT", "DELETE"]
 
 class MountedPage(Mounted):
     """The page as an ASGI application. Decisions carry the name that the guard has returned."""
-
-    def __init__(self, app: App[Any], opened: OpenedHere, guard: Guard | None = None) -> None:
-        super().__init__(app, opened, guard)
-        if not mimetypes.inited:
-            mimetypes.init()  # it reads files, for which no request should wait
 
     def is_for_links(self, request: Request, path: str) -> bool:
         """Let other sites open the page, which contains no data, but not read what it reads."""

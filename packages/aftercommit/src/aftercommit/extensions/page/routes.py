@@ -10,29 +10,22 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Depends, Request, Response
 from fastapi.responses import HTMLResponse
-from starlette.staticfiles import StaticFiles
 
 from aftercommit.extensions.page.change_feed import ChangeFeed
 from aftercommit.extensions.page.handler_map import handler_map
 from aftercommit.extensions.web.authentication import operator
 from aftercommit.extensions.web.dispatch_after_response import SECURITY
+from aftercommit.extensions.web.package_files import add_files
 
 SHELL = files(f"{__package__}.assets").joinpath("page.html").read_text("utf-8")
 POLICY = SECURITY["Content-Security-Policy"].replace(" 'unsafe-inline'", "").replace(" data:", "")
 
-ASSETS = StaticFiles(packages=[(str(__package__), "assets")])
-
 router = APIRouter(include_in_schema=False)
 assets = APIRouter(include_in_schema=False)
+add_files(assets, "/page/assets", str(__package__), "assets")
 data = APIRouter(prefix="/page", include_in_schema=False)
 
 Token = Annotated[str, Body(embed=True, max_length=200)]
-
-
-@assets.get("/page/assets/{path:path}")  # an older FastAPI includes no mounts
-async def asset(path: str, request: Request) -> Response:
-    """Send a script, a style or a picture of the page."""
-    return await ASSETS.get_response(path, request.scope)
 
 
 @router.get("/")

@@ -4,14 +4,13 @@ The page's scripts come from a package, and there are no inline scripts: no othe
 contacted, and the content security policy forbids all other scripts.
 """
 
-import mimetypes
 from typing import Annotated, Any
 
-from fastapi import APIRouter, FastAPI, Header, Request, Response
+from fastapi import APIRouter, FastAPI, Header, Request
 from fastapi.responses import HTMLResponse, PlainTextResponse
-from starlette.staticfiles import StaticFiles
 
 from aftercommit.extensions.web.authentication import BEARER
+from aftercommit.extensions.web.package_files import add_files
 from aftercommit.extensions.web.request_context import REQUEST_ID
 
 OF_REQUESTS = """Every answer names its trace in `X-Request-ID`: the one that the request came
@@ -19,9 +18,7 @@ with, in `traceparent` or `X-Request-ID`, or a new one. Every error is a problem
 `instance` is that id, and `type` a stable name. A request with an `Idempotency-Key` may be repeated
 until it is answered.
 """
-mimetypes.init()  # now, because it reads files, for which the event loop must not wait
 ASSETS = "/docs/assets"
-FILES = StaticFiles(packages=[("fastapi_offline", "static")])
 PAGE = f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>{{name}}</title>
 <link rel="stylesheet" href="{ASSETS}/swagger-ui.css"></head>
@@ -40,6 +37,7 @@ Traceparent = Annotated[
 ]
 
 public = APIRouter(include_in_schema=False)
+add_files(public, ASSETS, "fastapi_offline", "static")
 
 
 def description(summary: str) -> str:
@@ -66,12 +64,6 @@ async def trace_headers(_id: RequestId = None, traceparent: Traceparent = None) 
 async def page(request: Request) -> HTMLResponse:
     """Show the document in a browser."""
     return HTMLResponse(PAGE.format(name=request.app.state.name))
-
-
-@public.get(ASSETS + "/{path:path}")
-async def asset(path: str, request: Request) -> Response:
-    """Send a script or a style of the page."""
-    return await FILES.get_response(path, request.scope)
 
 
 @public.get("/docs/page.js")

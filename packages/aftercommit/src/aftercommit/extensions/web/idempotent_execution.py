@@ -39,12 +39,11 @@ async def receive(request: Request) -> None:
         rule = "has to be one key of 1 to 255 visible ASCII characters, with or without quotes"
         raise InvalidValue("Idempotency-Key", rule)
     context, scope = request_context(request), request.scope  # its URL may not be parsed
+    query = scope["query_string"].decode("latin-1")
     request.state.received = MessageOrigin(
         source=f"http:{caller(request)} {request.method} {scope['path']}",
         id=found and (found[1] or found[2]),
-        fingerprint=fingerprint(scope["query_string"].decode("latin-1"), await request.body())
-        if found
-        else None,
+        fingerprint=fingerprint(query, await request.body()) if found else None,
         correlation_id=context.correlation_id,
         traceparent=context.traceparent,
     )

@@ -42,15 +42,16 @@ async def nobody(request: Request) -> str:
 class Mounted(ABC):
     """An ASGI application for Starlette, Litestar and others.
 
-    `guard` returns who is asking, or raises what the application around it answers. Whoever it lets
-    in, a request that changes something has to come from a page of the same host.
+    `guard` returns who is asking, or raises what the application around it answers. Also for those
+    that it lets in, a request that changes something has to come from a page of the same host.
+
+    :raises WiringError: if the guard is not made with `async def`
     """
 
-    def __init__(self, app: App[Any], opened: OpenedHere, guard: Guard | None) -> None:
-        self.app, self._opened, self._guard = app, opened, guard or nobody
-        if not (
-            iscoroutinefunction(guard := self._guard) or iscoroutinefunction(type(guard).__call__)
-        ):
+    def __init__(self, app: App[Any], opened: OpenedHere, guard: Guard | None = None) -> None:
+        guard = guard or nobody
+        self.app, self._opened, self._guard = app, opened, guard
+        if not any(map(iscoroutinefunction, (guard, type(guard).__call__))):
             raise WiringError("make the guard with `async def`. It is", repr(guard))
 
     def __deepcopy__(self, memo: object) -> Self:
