@@ -15,7 +15,12 @@ import anyio
 from aftercommit import MessageOrigin
 from aftercommit_tests.inside.claims import EventId
 from aftercommit_tests.inside.errors import DeliveryNotFound, OrderedHandler
-from aftercommit_tests.inside.operations import delivery_admin, handler_pauses, retention
+from aftercommit_tests.inside.operations import (
+    delivery_admin,
+    handler_pauses,
+    limit_admin,
+    retention,
+)
 
 from simulation import driver, shop
 from simulation.broker import SOURCE
@@ -592,6 +597,20 @@ def many_wait_for_their_turn(simulation: Simulation) -> None:
     simulation.drain(MANY)
 
 
+def an_operator_lowers_a_limit(simulation: Simulation) -> None:
+    """What is claimed from then on is counted by the operator's number, not the program's."""
+    operator, web = started(simulation, "operator"), started(simulation, "web")
+    database, limits = operator.application.database, operator.application.bus.delivery_store.limits
+    lower = {"at_once": 1, "per_minute": None}
+    operator.start(limit_admin.set_limit(database, limits, "cards", DECISION, lower))
+    simulation.world.run(1)
+    for number in range(1, 9):
+        simulation.ask(web, number)
+    started(simulation, "worker")
+    simulation.world.run(30)
+    simulation.drain(8)
+
+
 def a_subscription_is_paused(simulation: Simulation) -> None:
     """Its messages wait until it is resumed, and those of others do not."""
     operator, _ = started(simulation, "operator"), started(simulation, "consumer")
@@ -702,6 +721,7 @@ SCHEDULES: Sequence[tuple[Plan, Callable[[Simulation], None]]] = [
     (A_FEW_AT_ONCE, many_wait_for_their_turn),
     (A_HUNDRED_A_MINUTE, many_wait_for_their_turn),
     (TWELVE_A_MINUTE, many_wait_for_their_turn),
+    (A_FEW_AT_ONCE, an_operator_lowers_a_limit),
     (HUNDREDS_OF_NOTES, orders_have_hundreds_of_lanes),
     (QUIET, a_subscription_is_paused),
 ]
