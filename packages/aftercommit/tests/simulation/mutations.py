@@ -1171,6 +1171,20 @@ MUTATIONS = (
         "deliveries/pauses.py",
         "sa.exists(this.with_for_update(read=True, key_share=True))",
         "sa.exists(this)",
+        also=[  # who decides about a delivery locks the pauses first, and that alone would do
+            Change(
+                "extensions/operations/decisions.py",
+                "await transaction.execute(_PAUSES)",
+                "await transaction.execute(PAUSED_HANDLERS)",
+            )
+        ],
+        database="postgresql",
+    ),
+    Mutation(
+        "PostgreSQL: who resumes a handler does not wait for what is stored as paused",
+        "extensions/postgresql/asyncpg_delivery_store.sql",
+        "pause.handler = subscriber FOR KEY SHARE",
+        "pause.handler = subscriber",
         database="postgresql",
     ),
     Mutation(

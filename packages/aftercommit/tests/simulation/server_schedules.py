@@ -10,7 +10,7 @@ from uuid import UUID
 import anyio
 import sqlalchemy as sa
 from aftercommit_tests.inside.claims import EventId
-from aftercommit_tests.inside.operations import delivery_admin
+from aftercommit_tests.inside.operations import delivery_admin, handler_pauses
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from simulation import shop
@@ -24,6 +24,7 @@ from simulation.simulation import CLIENT, LEASE, ShopProcess, Simulation, messag
 
 QUIET = Plan(seed=0)
 ONE_LANE = Plan(seed=0, customers=1, has_sessions=True, handlers=frozenset(["reserve"]))
+ONE_EFFECT = Plan(seed=0, handlers=frozenset(["announce"]))
 LOCK = """BEGIN; SELECT FROM aftercommit_deliveries WHERE handler = '{}' FOR UPDATE"""
 
 
@@ -243,6 +244,47 @@ def a_session_sees_an_old_snapshot(simulation: Simulation) -> None:
     simulation.drain(2)
 
 
+def a_handler_is_resumed_before_a_commit_has_ended(simulation: Simulation) -> None:
+    """What is stored as paused, since it has seen the pause, is due then: it is waited for."""
+    operator, web = started(simulation, "operator"), started(simulation, "web")
+    database, its = operator.application.database, list(simulation.plan.handlers or ())
+    operator.start(handler_pauses.pause(database, its, DECISION))
+    simulation.world.run(1)
+    simulation.faults.at_next(web, "COMMIT", Fault("freeze", "before", 3.0))
+    simulation.ask(web, 1)
+    simulation.world.run(1)
+    operator.start(handler_pauses.resume(database, its, DECISION))
+    simulation.world.run(5)
+    _none_is_held(simulation)
+
+
+def a_handler_is_resumed_before_a_retry_has_ended(simulation: Simulation) -> None:
+    """What was parked, and is held again since its handler is paused, is due then, too."""
+    operator, other = started(simulation, "operator"), started(simulation, "operator")
+    simulation.behaviour.planned.extend(["", "", "refused"])  # the command, then its only handler
+    simulation.ask(started(simulation, "web"), 1)
+    simulation.world.run(2)
+    [row] = simulation.ledger.outstanding
+    assert row.parked_at is not None
+    database, its = operator.application.database, [row.handler]
+    operator.start(handler_pauses.pause(database, its, DECISION))
+    simulation.world.run(1)
+    simulation.faults.at_next(operator, "COMMIT", Fault("freeze", "before", 3.0))
+    operator.start(delivery_admin.retry(database, EventId(row.event_id), row.handler, DECISION))
+    simulation.world.run(1)
+    other.start(handler_pauses.resume(other.application.database, its, DECISION))
+    simulation.world.run(5)
+    _none_is_held(simulation)
+
+
+def _none_is_held(simulation: Simulation) -> None:
+    started(simulation, "worker")
+    simulation.world.run(LEASE)
+    if simulation.ledger.outstanding:
+        simulation.world.fail("what a handler has missed is paused when the handler is not")
+    simulation.drain(1)
+
+
 async def _record_slowly(simulation: Simulation, process: ShopProcess, isolation: str) -> None:
     """Place order 1 in a session that goes on for a while before its COMMIT."""
     order_id, outbox = UUID(int=1), process.outbox
@@ -285,6 +327,8 @@ ON_POSTGRESQL: Sequence[tuple[Plan, Callable[[Simulation], None]]] = [
         Plan(seed=0, handlers=frozenset(["announce"]), portless=1.0, slowness=5.0),
         an_operator_decides_while_a_worker_claims,
     ),
+    (ONE_EFFECT, a_handler_is_resumed_before_a_commit_has_ended),
+    (ONE_EFFECT, a_handler_is_resumed_before_a_retry_has_ended),
     (ONE_LANE, two_sessions_are_committed_at_the_same_time),
     (ONE_LANE, a_session_takes_its_time),
     (ONE_LANE, a_session_sees_an_old_snapshot),
